@@ -1,0 +1,1 @@
+//! dispatchd: a local socket in, Kinesis Data Streams out, an ack back.
