@@ -1,1 +1,61 @@
-//! dispatchd: a local socket in, Kinesis Data Streams out, an ack back.
+//! dispatchd: a local socket in, Kinesis Data Streams out, an ack back once the event is durable.
+//!
+//! # Words
+//! *event* what an app wrote · *record* the sealed bytes with key and hash · *ticket* the duty to answer the caller ·
+//! *item* record + ticket · *lane* an owner of keys · *line* a shard's ready keys inside a lane · *batch* what goes into one
+//! PutRecords · *flight* a batch being sent · *verdict* Kinesis' word on one record · *outcome* our word to the caller:
+//! durable, refused, or refused as unconfirmed (send it again).
+//! "Shard", "partition key" and "record" are used in Kinesis' sense only.
+//!
+//! # Floors
+//! A file imports from its own floor or a lower one; `tests/floors.rs` draws the line.
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | 6 | [`cli`] | arguments and printing, one file a command |
+//! | 5 | [`daemon`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
+//! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
+//! | 2 | [`kinesis`] | the stream service in our words |
+//! | 1 | [`ack`] [`budget`] [`config`] [`telemetry`] | house services |
+//! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] | vocabulary: pure |
+//!
+//! # The trip of one event
+//! | # | where | in → out | whose task |
+//! |---|---|---|---|
+//! | 1 | `protocol::lines` | bytes → one line, no copy | the connection's |
+//! | 2 | `protocol::request` | line → request; `data` stays raw | " |
+//! | 3 | `socket::reader` | reserves a slot for the answer, then bytes of the budget: the two waits of the whole trip | " |
+//! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
+//! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
+//! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
+//! | 7 | `kinesis::aws` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
+//! | 8 | `lane::settle` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
+//! | 9 | `ack` | ticket + outcome → the connection's outbox; cannot wait: the slot was reserved in 3 | " |
+//! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
+//!
+//! Down once, back once: nothing is looked up on the way back, the ticket holds the way home. A refusal turns round at 2–4
+//! through the same outbox.
+//!
+//! # Promises
+//! An ack means it is in Kinesis. Every event is answered exactly once. At least once: what was lost on the way back is
+//! sent again. Per-key order, under every failure when strict. Memory is bounded by a sum. Nobody pays for another's fault.
+
+pub mod ack;
+pub mod admin;
+pub mod backoff;
+pub mod budget;
+pub mod cli;
+pub mod config;
+pub mod consume;
+pub mod daemon;
+pub mod event;
+pub mod kinesis;
+pub mod lane;
+pub mod limits;
+#[cfg(feature = "local")]
+pub mod local;
+pub mod protocol;
+pub mod socket;
+pub mod tail;
+pub mod telemetry;

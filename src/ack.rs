@@ -1,0 +1,158 @@
+//! Tickets: the duty to answer, once, whatever happens.
+//!
+//! A ticket holds the answer's slot on its connection, reserved before the event was accepted, so that
+//! answering never waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe word.
+//! Nothing here prints or writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc::OwnedPermit;
+use uuid::Uuid;
+
+use crate::budget::Charge;
+use crate::event::Record;
+use crate::event::envelope::Timestamp;
+use crate::event::outcome::{Code, Outcome, Refusal};
+use crate::protocol::reply::Ack;
+use crate::protocol::request::Ref;
+
+/// The books: accepted = acked + refused + in flight, at every moment.
+#[derive(Debug, Default)]
+pub struct Books {
+    accepted: AtomicU64,
+    acked: AtomicU64,
+    refused: [AtomicU64; Code::ALL.len()],
+}
+
+/// One consistent reading of the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Balance {
+    pub accepted: u64,
+    pub acked: u64,
+    /// By code, in the order of `Code::ALL`.
+    pub refused: [u64; Code::ALL.len()],
+}
+
+impl Books {
+    /// Reads what was answered first and what was accepted last, so that the difference, what is in
+    /// flight, is never negative.
+    pub fn balance(&self) -> Balance {
+        let acked = self.acked.load(Ordering::Acquire);
+        let refused = std::array::from_fn(|i| self.refused[i].load(Ordering::Acquire));
+        Balance { accepted: self.accepted.load(Ordering::Acquire), acked, refused }
+    }
+
+    fn settle(&self, body: &Body) {
+        match body {
+            Body::Durable(_) => self.acked.fetch_add(1, Ordering::Release),
+            Body::Refused(refusal) => self.refused[refusal.code as usize].fetch_add(1, Ordering::Release),
+        };
+    }
+}
+
+impl Balance {
+    pub fn in_flight(&self) -> u64 {
+        self.accepted - self.acked - self.refused.iter().sum::<u64>()
+    }
+
+    /// Events answered with `code`.
+    pub fn refused(&self, code: Code) -> u64 {
+        self.refused[code as usize]
+    }
+}
+
+/// What comes out of a connection's outbox. `room`: bytes of the outbox to give back once it is written.
+#[derive(Debug)]
+pub enum Answer {
+    /// What became of an event line (or of a line that was none). `epoch`: the flushes before it.
+    Event { reference: Ref, epoch: u32, body: Body, room: usize },
+    /// `hello` and `ping`: printed already.
+    Control { line: Vec<u8>, room: usize },
+    /// `flush`: to be answered when the `events` of `epoch`, and those before it, are.
+    Flush { reference: Ref, epoch: u32, events: u64, room: usize },
+}
+
+/// What an answer to an event says.
+#[derive(Debug)]
+pub enum Body {
+    Durable(Ack),
+    Refused(Refusal),
+}
+
+/// A place in a connection's outbox, reserved: filling it never waits.
+#[derive(Debug)]
+pub struct Slot {
+    pub permit: OwnedPermit<Answer>,
+    pub room: usize,
+}
+
+/// The duty to answer a line, from the moment its slot is reserved.
+#[derive(Debug)]
+pub struct Duty {
+    slot: Option<Slot>,
+    books: Arc<Books>,
+    reference: Ref,
+    epoch: u32,
+}
+
+/// The duty to answer an event that went on its way, with what an ack must say.
+#[derive(Debug)]
+pub struct Ticket {
+    duty: Duty,
+    id: Uuid,
+    timestamp: Timestamp,
+    echo: bool,
+    /// Held until the event is settled.
+    _charge: Charge,
+}
+
+impl Duty {
+    /// From here on the line counts as accepted.
+    pub fn new(slot: Slot, books: Arc<Books>, reference: Ref, epoch: u32) -> Self {
+        books.accepted.fetch_add(1, Ordering::Release);
+        Self { slot: Some(slot), books, reference, epoch }
+    }
+
+    /// Turns the line round at the door.
+    pub fn refuse(mut self, refusal: Refusal) {
+        self.send(Body::Refused(refusal));
+    }
+
+    /// The event may go on its way.
+    pub fn ticket(self, id: Uuid, timestamp: Timestamp, echo: bool, charge: Charge) -> Ticket {
+        Ticket { duty: self, id, timestamp, echo, _charge: charge }
+    }
+
+    fn send(&mut self, body: Body) {
+        let Some(Slot { permit, room }) = self.slot.take() else { return };
+        self.books.settle(&body);
+        let reference = std::mem::replace(&mut self.reference, Ref::Line(0));
+        permit.send(Answer::Event { reference, epoch: self.epoch, body, room });
+    }
+}
+
+impl Ticket {
+    /// Says what became of the event. Never waits.
+    pub fn answer(mut self, record: Record, outcome: Outcome) {
+        self.duty.send(match outcome {
+            Outcome::Refused(refusal) => Body::Refused(refusal),
+            Outcome::Durable { shard_id, sequence_number } => Body::Durable(Ack {
+                id: self.id,
+                timestamp: self.timestamp,
+                key: record.key,
+                shard_id,
+                sequence_number,
+                event: self.echo.then_some(record.data),
+            }),
+        });
+    }
+}
+
+impl Drop for Duty {
+    /// Whatever was forgotten, cancelled or crashed comes out as the safe answer.
+    fn drop(&mut self) {
+        const LOST: &str = "the daemon stopped before this event was confirmed: it may or may not be in the stream";
+        self.send(Body::Refused(Refusal::unconfirmed(Code::ShuttingDown, true, LOST)));
+    }
+}

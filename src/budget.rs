@@ -1,0 +1,144 @@
+//! The byte budget: how much of the callers' bytes the daemon may hold.
+//!
+//! A reader takes bytes before it accepts a line and waits here when there are none, so that a full
+//! daemon stops reading its sockets instead of growing or dropping. First come, first served; one
+//! connection can hold at most half. Nothing here knows what the bytes are for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+/// The daemon's budget. Shared by every connection; only atomics on the way of an event.
+#[derive(Debug)]
+pub struct Budget {
+    free: Semaphore,
+    limit_bytes: usize,
+    /// Time that readers spent waiting for bytes, for `dispatchd_backpressure_seconds_total`.
+    waited_us: AtomicU64,
+}
+
+/// One connection's part of the budget.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    free: Semaphore,
+}
+
+/// Bytes taken; returned when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    share: Arc<Share>,
+    bytes: u32,
+}
+
+impl Budget {
+    pub fn new(limit_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes, waited_us: AtomicU64::new(0) })
+    }
+
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    pub fn used_bytes(&self) -> usize {
+        self.limit_bytes - self.free.available_permits()
+    }
+
+    pub fn waited_seconds(&self) -> f64 {
+        self.waited_us.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    /// The part of one connection: at most half, so that a flood leaves room for the others.
+    pub fn share(self: &Arc<Self>) -> Arc<Share> {
+        Arc::new(Share { budget: Arc::clone(self), free: Semaphore::new(self.limit_bytes / 2) })
+    }
+}
+
+impl Share {
+    /// Takes bytes if they are free now.
+    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let bytes = self.clamp(bytes);
+        let own = self.free.try_acquire_many(bytes).ok()?;
+        let all = self.budget.free.try_acquire_many(bytes).ok()?;
+        own.forget();
+        all.forget();
+        Some(Charge { share: Arc::clone(self), bytes })
+    }
+
+    /// Waits until the bytes are free. Cancelled, it holds nothing.
+    pub async fn take(self: &Arc<Self>, bytes: usize) -> Charge {
+        let began = Instant::now();
+        let bytes = self.clamp(bytes);
+        let own = self.free.acquire_many(bytes).await.expect("the semaphore is never closed");
+        let all = self.budget.free.acquire_many(bytes).await.expect("the semaphore is never closed");
+        own.forget();
+        all.forget();
+        let waited_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.budget.waited_us.fetch_add(waited_us, Ordering::Relaxed);
+        Charge { share: Arc::clone(self), bytes }
+    }
+
+    /// An event larger than the whole share passes alone, when the share is free; a budget that small is
+    /// refused by the configuration, but the stream's record limit is learnt later.
+    fn clamp(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.min(self.budget.limit_bytes / 2)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.share.free.add_permits(self.bytes as usize);
+        self.share.budget.free.add_permits(self.bytes as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_when_the_charge_is_dropped() {
+        let budget = Budget::new(100);
+        let share = budget.share();
+        let charge = share.try_take(30).expect("30 of 50");
+        assert_eq!(budget.used_bytes(), 30);
+        drop(charge);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn one_connection_never_holds_more_than_half() {
+        let budget = Budget::new(100);
+        let (greedy, other) = (budget.share(), budget.share());
+        let _held = greedy.try_take(50).expect("half");
+        assert!(greedy.try_take(1).is_none());
+        assert!(other.try_take(50).is_some());
+    }
+
+    #[test]
+    fn a_refused_take_leaves_nothing_behind() {
+        let budget = Budget::new(100);
+        let (a, b, c) = (budget.share(), budget.share(), budget.share());
+        let _a = a.try_take(50).expect("half");
+        let _b = b.try_take(40).expect("less than half");
+        assert!(c.try_take(20).is_none());
+        assert!(c.try_take(10).is_some(), "the share of c was not kept by the take that failed");
+    }
+
+    #[tokio::test]
+    async fn a_waiting_reader_goes_on_when_bytes_come_back() {
+        let budget = Budget::new(100);
+        let (a, b) = (budget.share(), budget.share());
+        let (first, second) = (a.try_take(50).expect("half"), b.try_take(50).expect("the other half"));
+        let c = budget.share();
+        let waiting = tokio::spawn(async move { c.take(60).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop((first, second));
+        let charge = waiting.await.expect("the task does not panic");
+        assert_eq!(budget.used_bytes(), 50, "more than a share is held as a whole share");
+        drop(charge);
+    }
+}

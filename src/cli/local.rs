@@ -1,0 +1,66 @@
+//! `local`: the embedded stream alone; and what a person is told who runs one.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{ConfigFlags, exit, fail, runtime, stop_signal};
+use crate::config::{Config, StreamId};
+use crate::local::{Limits, Local as EmbeddedStream};
+use crate::telemetry::log;
+
+#[derive(Debug, Args)]
+pub struct Local {
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+impl Local {
+    pub fn main(self) -> ExitCode {
+        let config = match self.flags.with_local().resolve() {
+            Ok(resolved) => resolved.config,
+            Err(problems) => return fail(problems, exit::USAGE),
+        };
+        if let Err(error) = log::start(config.log.format, &config.log.level) {
+            return fail(error, exit::USAGE);
+        }
+        let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve(&config)));
+        match served {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
+        }
+    }
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        unreachable!("with `local` the configuration has both")
+    };
+    let server = EmbeddedStream::start(local.port, local.shards, stream, Limits::default()).await?;
+    println!("stream {stream:?} ({} shards) at {}", local.shards, server.endpoint());
+    println!(
+        "\n  AWS_ENDPOINT_URL_KINESIS={} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\",
+        server.endpoint()
+    );
+    println!("    {} run --stream {stream}", program());
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// What `run --local` tells: where everything is, and what to paste next.
+pub fn welcome(config: &Config, endpoint: &str) {
+    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else { return };
+    let (program, socket) = (program(), config.socket.path.display());
+    let port = endpoint.rsplit(':').next().unwrap_or_default();
+    println!("socket    {socket}");
+    println!("stream    {stream:?}, {} shards, at {endpoint}", local.shards);
+    println!("\nsend an event, and see it in the stream:\n");
+    println!("  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'");
+    println!("  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n");
+}
+
+/// This program, as it can be typed again.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "dispatchd".into())
+}

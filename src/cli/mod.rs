@@ -1,0 +1,105 @@
+//! The command line: arguments and printing only, one small file a command.
+
+mod check;
+mod flags;
+#[cfg(feature = "local")]
+mod local;
+mod run;
+mod send;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub use flags::ConfigFlags;
+
+/// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
+pub mod exit {
+    /// The start failed, or a command's work did.
+    pub const FAILED: u8 = 1;
+    /// Bad usage or configuration (EX_USAGE of sysexits.h).
+    pub const USAGE: u8 = 64;
+    /// A task died: a defect (EX_SOFTWARE).
+    pub const DEFECT: u8 = 70;
+    /// The deadline passed with events unconfirmed (EX_TEMPFAIL).
+    pub const UNCONFIRMED: u8 = 75;
+}
+
+/// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is acked only when it
+/// is in Kinesis.
+#[derive(Debug, Parser)]
+#[command(name = "dispatchd", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the socket and deliver to Kinesis
+    Run(run::Run),
+    /// Send events to a running daemon and print its answers
+    Send(send::Send),
+    /// Print what is in the stream as it arrives
+    Tail(tail::Tail),
+    /// Validate the configuration and print it, each value with its origin
+    Check(check::Check),
+    /// Run the embedded stream alone, for laptops and tests
+    #[cfg(feature = "local")]
+    Local(local::Local),
+}
+
+/// Reads the arguments and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come as errors too; their text goes to stdout and they are no failure.
+            let failed = error.use_stderr();
+            let _ = error.print();
+            return if failed { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Run(command) => command.main(),
+        Command::Send(command) => command.main(),
+        Command::Tail(command) => command.main(),
+        Command::Check(command) => command.main(),
+        #[cfg(feature = "local")]
+        Command::Local(command) => command.main(),
+    }
+}
+
+/// Prints an error for a person and gives its exit code.
+fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("dispatchd: {error}");
+    code.into()
+}
+
+/// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+/// The runtime of a command: threads where there are cores for them.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match cores {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}

@@ -1,0 +1,166 @@
+//! The only step that can fail: from text to [`Config`](super::Config). It reports every problem,
+//! not the first; it never reads the host and never mends a value.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::keys::{KEYS, Key, nearest};
+use super::rule::{is_plain_off_host, show_size, stream_arn};
+use super::used::Values;
+use super::{Machine, Origin, Resolved, Setting};
+use crate::limits::budget_bytes_min;
+
+/// One value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{key} = {value:?} (from {origin}): expected {expected}")]
+pub struct Problem {
+    pub key: String,
+    pub value: String,
+    /// What would have been taken.
+    pub expected: String,
+    pub origin: Origin,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problems {
+    #[error("cannot read {}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    /// At least one; displayed one per line.
+    #[error("{}", lines(.0))]
+    Values(Vec<Problem>),
+}
+
+/// Lays what was typed over the defaults and turns it into a configuration.
+pub(super) fn check(typed: Vec<Setting>, local: bool, machine: &Machine) -> Result<Resolved, Problems> {
+    let (mut settings, mut problems) = over_defaults(typed);
+    fill_in(&mut settings, local, machine);
+    let values = read(&settings, &mut problems);
+    relate(&settings, &values, &mut problems);
+    if problems.is_empty() {
+        Ok(Resolved { config: values.config(local), values: settings })
+    } else {
+        Err(Problems::Values(problems))
+    }
+}
+
+/// Every key once, in the table's order, and a problem for each typed key that the table lacks.
+fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
+    let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
+    let mut problems = Vec::new();
+    for typed in typed {
+        match settings.iter_mut().find(|setting| setting.key == typed.key) {
+            Some(setting) => *setting = typed,
+            None => {
+                let expected = format!("a known key, perhaps {}", nearest(&typed.key));
+                problems.push(problem(&typed, expected));
+            }
+        }
+    }
+    (settings, problems)
+}
+
+fn default(key: &Key) -> Setting {
+    let (key, value) = (key.name.to_owned(), key.default.to_owned());
+    Setting { key, value, origin: Origin::Default }
+}
+
+/// Gives a value to what was left open and can be known here.
+fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
+    let arn = of(settings, "stream.arn").value.clone();
+    let is_streamless = arn.is_empty() && of(settings, "stream.name").value.is_empty();
+    let mut fill = |key: &str, open: &str, (value, why): (String, String)| {
+        let is_open = |setting: &&mut Setting| setting.key == key && setting.value == open;
+        if let Some(setting) = settings.iter_mut().find(is_open) {
+            (setting.value, setting.origin) = (value, Origin::Detected(why));
+        }
+    };
+    fill("producer_id", "auto", machine.producer_id());
+    fill("socket.path", "auto", machine.socket_path());
+    fill("memory.budget", "auto", machine.memory_budget());
+    if is_streamless && local {
+        fill("stream.name", "", ("local".into(), "the embedded stream".into()));
+    }
+    if let Some(arn) = stream_arn(&arn) {
+        fill("stream.region", "", (arn.region.into(), "the region of stream.arn".into()));
+    }
+}
+
+/// Looks at each value alone. Where one is refused its default stands in, so that the others can
+/// still be related.
+fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
+    let value = |(key, setting): (&'static Key, &Setting)| {
+        let value = key.rule.read(&setting.value).unwrap_or_else(|| {
+            problems.push(problem(setting, key.expected(&setting.value)));
+            key.rule.read(key.default).expect("a default is one that its own rule takes")
+        });
+        (key.name, value)
+    };
+    Values(KEYS.iter().zip(settings).map(value).collect())
+}
+
+/// Looks at values beside each other. A relation to a value that is refused anyway says nothing.
+fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
+    let set = |key| of(settings, key);
+    let shown = |key| format!("{key} = {:?} (from {})", set(key).value, set(key).origin);
+    let mut refuse = |key, beside: &str, expected: &str| {
+        let is_refused = |problem: &Problem| problem.key == key || problem.key == beside;
+        if !problems.iter().any(is_refused) {
+            problems.push(problem(set(key), expected.to_owned()));
+        }
+    };
+
+    let (name, arn) = (&set("stream.name").value, &set("stream.arn").value);
+    if name.is_empty() && arn.is_empty() {
+        let expected = "a stream, by stream.name or stream.arn";
+        refuse("stream.name", "stream.arn", expected);
+    }
+    if !name.is_empty() && !arn.is_empty() {
+        let expected = format!("nothing beside {}", shown("stream.name"));
+        refuse("stream.arn", "stream.name", &expected);
+    }
+
+    let region = values.text_if_set("stream.region");
+    if let (Some(region), Some(arn)) = (region, stream_arn(arn))
+        && region != arn.region
+    {
+        let expected = format!("the region of stream.arn, {:?}", arn.region);
+        refuse("stream.region", "stream.arn", &expected);
+    }
+
+    let url = values.text_if_set("stream.endpoint_url");
+    if url.is_some_and(|url| is_plain_off_host(&url)) && !values.switch("stream.allow_http") {
+        let expected = "https, or http to loopback, unless stream.allow_http is true";
+        refuse("stream.endpoint_url", "stream.allow_http", expected);
+    }
+
+    if values.duration("delivery.backoff_min") > values.duration("delivery.backoff_max") {
+        let expected = format!("at most {}", shown("delivery.backoff_max"));
+        refuse("delivery.backoff_min", "delivery.backoff_max", &expected);
+    }
+
+    let budget = values.number_if_set("memory.budget");
+    let record = values.number_if_set("stream.max_record_bytes");
+    if let (Some(budget), Some(needed)) = (budget, record.map(budget_bytes_min))
+        && budget < needed
+    {
+        let record = shown("stream.max_record_bytes");
+        let expected = format!("at least {}, two lines of {record}", show_size(needed));
+        refuse("memory.budget", "stream.max_record_bytes", &expected);
+    }
+}
+
+fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
+    settings.iter().find(|setting| setting.key == key).expect("settings hold every key of the table")
+}
+
+fn problem(setting: &Setting, expected: String) -> Problem {
+    let Setting { key, value, origin } = setting.clone();
+    Problem { key, value, expected, origin }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,134 @@
+//! The layers above the defaults, flattened to dotted keys: file < environment < flags, later ones
+//! last. Reads no meaning into any of them: an unknown key passes through with its origin.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use ::config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
+
+use super::{Flag, Inputs, Origin, Problems, Setting};
+
+/// Before the first level of a variable's name; levels are parted by two underscores as well, so
+/// that `DISPATCHD_SOCKET`, which clients read, is not taken for a key.
+const ENV_PREFIX: &str = "DISPATCHD";
+const ENV_SEPARATOR: &str = "__";
+
+/// All that was typed, in the order in which it applies.
+pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
+    let mut settings = match &inputs.file {
+        Some(path) => file_layer(path)?,
+        None => Vec::new(),
+    };
+    settings.extend(inputs.env.iter().flat_map(env_layer));
+    settings.extend(inputs.flags.iter().map(flag_layer));
+    Ok(settings)
+}
+
+/// The environment as text. `std::env::vars` would panic on anybody's variable that is not UTF-8;
+/// here it only loses the bytes that are not, and if the variable is ours the value is checked like
+/// any other.
+pub fn env_vars() -> Vec<(String, String)> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
+}
+
+fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
+    let unreadable = |reason: String| Problems::File { path: path.to_owned(), reason };
+    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    toml_settings(&text, &Origin::File(path.to_owned())).map_err(unreadable)
+}
+
+fn toml_settings(text: &str, origin: &Origin) -> Result<Vec<Setting>, String> {
+    let table =
+        File::from_str(text, FileFormat::Toml).collect().map_err(|error| error.to_string().trim_end().to_owned())?;
+    let mut settings = Vec::new();
+    flatten("", table, origin, &mut settings);
+    // The table is a hash map, but problems should keep one order from run to run.
+    settings.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(settings)
+}
+
+fn flatten(prefix: &str, table: Map<String, Value>, origin: &Origin, settings: &mut Vec<Setting>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value.kind {
+            ValueKind::Table(table) => flatten(&format!("{key}."), table, origin, settings),
+            kind => settings.push(Setting { key, value: kind.to_string(), origin: origin.clone() }),
+        }
+    }
+}
+
+/// None or one: a variable at a time, because a problem has to name the variable as it is spelled.
+fn env_layer((name, value): &(String, String)) -> Option<Setting> {
+    let alone = Map::from_iter([(name.clone(), value.clone())]);
+    let keys = Environment::with_prefix(ENV_PREFIX)
+        .prefix_separator(ENV_SEPARATOR)
+        .separator(ENV_SEPARATOR)
+        .source(Some(alone))
+        .collect()
+        .expect("only text that is not unicode fails, and ours is a string");
+    let (key, value) = keys.into_iter().next()?;
+    Some(Setting { key, value: value.to_string(), origin: Origin::Env(name.clone()) })
+}
+
+fn flag_layer(Flag { key, value, flag }: &Flag) -> Setting {
+    Setting { key: key.clone(), value: value.clone(), origin: Origin::Flag(flag.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::KEYS;
+
+    fn toml(text: &str) -> Vec<(String, String)> {
+        let settings = toml_settings(text, &Origin::Default).expect("it is toml");
+        settings.into_iter().map(|setting| (setting.key, setting.value)).collect()
+    }
+
+    fn env(name: &str) -> Option<Setting> {
+        env_layer(&(name.to_owned(), "1".to_owned()))
+    }
+
+    #[test]
+    fn toml_is_flattened_to_dotted_keys() {
+        let text = "producer_id = 'p'\n[batch]\nmax_records = 7\n[stream]\nallow_http = true\n";
+        let expected = [("batch.max_records", "7"), ("producer_id", "p"), ("stream.allow_http", "true")];
+        assert_eq!(toml(text), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn a_variable_with_single_underscores_is_not_ours() {
+        for name in ["DISPATCHD_SOCKET", "DISPATCHD_LOG", "DISPATCHD_PORT_80_TCP", "DISPATCHD", "AWS_REGION", "PATH"] {
+            assert_eq!(env(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_variable_becomes_a_key_and_keeps_its_name() {
+        let setting = env("DISPATCHD__DELIVERY__BACKOFF_MIN").expect("it is ours");
+        assert_eq!(setting.key, "delivery.backoff_min");
+        assert_eq!(setting.origin, Origin::Env("DISPATCHD__DELIVERY__BACKOFF_MIN".to_owned()));
+    }
+
+    #[test]
+    fn the_shipped_file_holds_every_key_at_its_default() {
+        let mut defaults: Vec<_> = KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned())).collect();
+        defaults.sort();
+        assert_eq!(toml(include_str!("../../config.toml")), defaults);
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_broken_is_named() {
+        let missing = file_layer(Path::new("/nonexistent/config.toml")).expect_err("there is no such file");
+        assert_eq!(missing.to_string(), "cannot read /nonexistent/config.toml: No such file or directory (os error 2)");
+        let dir = tempfile::tempdir().expect("the temporary directory is writable");
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "[socket]\nmode = 0660\n").expect("the directory is writable");
+        let broken = file_layer(&path).expect_err("toml has no leading zeros").to_string();
+        assert!(
+            broken.starts_with(&format!("cannot read {}: ", path.display())) && broken.contains("line 2"),
+            "{broken}"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! What the machine knows and the person who configures should not have to: names, directories,
+//! memory limit. Reading is one function; what follows from the facts is pure. It never fails: a
+//! fact that cannot be read is absent.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::rule::show_size;
+use crate::limits::BUDGET_BYTES_DEFAULT;
+
+/// Where the socket lives when we may: shared with the application by a volume mounted there.
+const RUN_DIR: &str = "/run/dispatchd";
+
+const SOCKET_NAME: &str = "dispatchd.sock";
+
+/// A cgroup v1 without a limit says so with a number near 2^63.
+const LIMIT_BYTES_MAX: usize = 1 << 60;
+
+/// Facts about the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// The file name that this program was started by.
+    pub program: String,
+    pub hostname: String,
+    /// Bytes; the smallest limit of our cgroup and those above it.
+    pub memory_limit: Option<usize>,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    pub temp_dir: PathBuf,
+    pub uid: u32,
+    /// Whether a file can be made in `/run/dispatchd`.
+    pub run_dir_writable: bool,
+}
+
+impl Machine {
+    /// Asks the host.
+    pub fn read() -> Self {
+        let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Self {
+            program: program(),
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            memory_limit: memory_limit(Path::new("/sys/fs/cgroup"), &membership),
+            runtime_dir: env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()),
+            temp_dir: env::temp_dir(),
+            uid: rustix::process::getuid().as_raw(),
+            run_dir_writable: can_make_files(Path::new(RUN_DIR)),
+        }
+    }
+
+    /// The value for `producer_id = "auto"`, and why; so for those below.
+    pub(super) fn producer_id(&self) -> (String, String) {
+        (format!("{}@{}", self.program, self.hostname), "program and hostname".to_owned())
+    }
+
+    pub(super) fn socket_path(&self) -> (String, String) {
+        let (dir, why) = match &self.runtime_dir {
+            _ if self.run_dir_writable => (RUN_DIR.into(), format!("{RUN_DIR} is writable")),
+            Some(dir) => (dir.join("dispatchd"), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable")),
+            None => (
+                self.temp_dir.join(format!("dispatchd-{}", self.uid)),
+                format!("the temporary directory, as {RUN_DIR} is not writable"),
+            ),
+        };
+        (dir.join(SOCKET_NAME).display().to_string(), why)
+    }
+
+    /// Where a client looks that was told nothing: an app may see the shared directory without being allowed to
+    /// write there.
+    pub fn client_socket_path(&self) -> PathBuf {
+        let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
+        if shared.exists() { shared } else { self.socket_path().0.into() }
+    }
+
+    pub(super) fn memory_budget(&self) -> (String, String) {
+        let Some(limit) = self.memory_limit else {
+            let why = "no cgroup memory limit";
+            return (show_size(BUDGET_BYTES_DEFAULT), why.to_owned());
+        };
+        let bytes = BUDGET_BYTES_DEFAULT.min(limit / 2);
+        (show_size(bytes), format!("cgroup memory limit {}", show_size(limit)))
+    }
+}
+
+fn program() -> String {
+    let path = env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    path.file_name().unwrap_or(OsStr::new("dispatchd")).to_string_lossy().into_owned()
+}
+
+/// Tries it, and leaves nothing behind: permission bits know nothing of read-only mounts,
+/// capabilities and ACLs.
+fn can_make_files(dir: &Path) -> bool {
+    let is_new = fs::create_dir(dir).is_ok();
+    let probe = dir.join(format!(".probe-{}", std::process::id()));
+    let is_writable = fs::File::create_new(&probe).is_ok();
+    if is_writable {
+        let _ = fs::remove_file(&probe); // a file left behind is harmless, and there is nobody to tell
+    }
+    if is_new {
+        let _ = fs::remove_dir(dir); // fails if somebody moved in meanwhile, as it should
+    }
+    is_writable
+}
+
+/// The smallest limit of the groups that `/proc/self/cgroup` names and of all above them. In a
+/// container the names may be the host's while `root` shows only the container's own group: what is
+/// not there does not count.
+fn memory_limit(root: &Path, membership: &str) -> Option<usize> {
+    membership.lines().filter_map(|line| group_limit(root, line)).min()
+}
+
+/// One line: `0::/path` (version 2) or `ID:controller,…:/path` (version 1).
+fn group_limit(root: &Path, line: &str) -> Option<usize> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    let (mount, file) = match controllers {
+        "" => (root.to_owned(), "memory.max"),
+        names if names.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    let groups = Path::new(path.trim_start_matches('/')).ancestors();
+    groups.filter_map(|group| read_limit(&mount.join(group).join(file))).min()
+}
+
+fn read_limit(file: &Path) -> Option<usize> {
+    let limit = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (limit < LIMIT_BYTES_MAX).then_some(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MIB;
+
+    fn cgroup(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("the temporary directory is writable");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("it is below the root")).expect("the root is writable");
+            fs::write(path, text).expect("the root is writable");
+        }
+        root
+    }
+
+    #[test]
+    fn the_smallest_limit_on_the_way_up_counts() {
+        let root = cgroup(&[("a/memory.max", "1000\n"), ("a/b/memory.max", "max\n"), ("memory.max", "2000\n")]);
+        assert_eq!(memory_limit(root.path(), "0::/a/b\n"), Some(1_000));
+        assert_eq!(memory_limit(root.path(), "0::/\n"), Some(2_000));
+    }
+
+    #[test]
+    fn a_container_that_sees_only_its_own_group_has_a_limit() {
+        let v1 = "12:cpu,cpuacct:/kubepods/pod1\n5:memory:/kubepods/pod1/c1\n0::/system\n";
+        let root = cgroup(&[("memory/memory.limit_in_bytes", "3000\n")]);
+        assert_eq!(memory_limit(root.path(), v1), Some(3_000));
+    }
+
+    #[test]
+    fn no_limit_is_none() {
+        let root = cgroup(&[("memory.max", "max\n"), ("memory/memory.limit_in_bytes", "9223372036854771712\n")]);
+        for membership in ["", "0::/\n", "5:memory:/\n", "not a line"] {
+            assert_eq!(memory_limit(root.path(), membership), None, "{membership:?}");
+        }
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_behind() {
+        let root = cgroup(&[("file", "")]);
+        assert!(can_make_files(root.path()));
+        assert!(can_make_files(&root.path().join("new")));
+        assert!(!can_make_files(&root.path().join("file")));
+        assert_eq!(fs::read_dir(root.path()).expect("it is a directory").count(), 1);
+    }
+
+    #[test]
+    fn the_socket_goes_to_the_first_place_that_takes_it() {
+        let mut machine = Machine {
+            temp_dir: "/tmp".into(),
+            runtime_dir: Some("/run/user/7".into()),
+            uid: 7,
+            run_dir_writable: true,
+            ..Machine::default()
+        };
+        assert_eq!(machine.socket_path().0, "/run/dispatchd/dispatchd.sock");
+        machine.run_dir_writable = false;
+        assert_eq!(machine.socket_path().0, "/run/user/7/dispatchd/dispatchd.sock");
+        machine.runtime_dir = None;
+        assert_eq!(machine.socket_path().0, "/tmp/dispatchd-7/dispatchd.sock");
+    }
+
+    #[test]
+    fn the_budget_is_at_most_half_of_the_limit() {
+        let budget = |memory_limit| {
+            let machine = Machine { memory_limit, ..Machine::default() };
+            machine.memory_budget()
+        };
+        assert_eq!(budget(None), ("64MiB".to_owned(), "no cgroup memory limit".to_owned()));
+        assert_eq!(budget(Some(96 * MIB)), ("48MiB".to_owned(), "cgroup memory limit 96MiB".to_owned()));
+        assert_eq!(budget(Some(512 * MIB)), ("64MiB".to_owned(), "cgroup memory limit 512MiB".to_owned()));
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let machine = Machine::read();
+        assert!(!machine.program.is_empty() && !machine.hostname.is_empty());
+    }
+}

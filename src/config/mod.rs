@@ -1,0 +1,258 @@
+//! The configuration, twice: as typed (text with an origin) and as used ([`Config`]). Nothing here
+//! reads the host but [`Machine::read`] and [`env_vars`]; [`resolve`] opens the one file it is
+//! given and is pure otherwise.
+//!
+//! - One table, `keys.rs`, says for each key: name, default, what it takes, meaning. Nothing else
+//!   knows a range.
+//! - Layers, each over the one before: defaults < file < environment < flags (`file.rs`).
+//! - What is then still `auto` or empty and the machine knows is filled in from [`Machine`].
+//! - Only the step from text to [`Config`] can fail, and it reports every problem at once
+//!   (`check.rs`). What it lets through needs no second look.
+//! - `check` prints the very [`Resolved`] that `run` is built from.
+
+mod check;
+mod file;
+mod keys;
+mod machine;
+mod memory;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod used;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use check::{Problem, Problems};
+pub use file::env_vars;
+pub use keys::{KEYS, Key};
+pub use machine::Machine;
+pub use memory::{MemorySum, memory_sum};
+
+/// The configuration as used: every value is in its range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Ends in `source.producerId` of every envelope; 1 to 256 bytes.
+    pub producer_id: String,
+    pub stream: Stream,
+    pub socket: Socket,
+    pub batch: Batch,
+    pub delivery: Delivery,
+    pub memory: Memory,
+    pub kinesis: Kinesis,
+    pub admin: Admin,
+    pub log: Log,
+    pub shutdown: Shutdown,
+    /// The embedded stream, with `--local` only.
+    pub local: Option<Local>,
+}
+
+/// The stream and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    pub id: StreamId,
+    /// `None`: the SDK's chain decides.
+    pub region: Option<String>,
+    /// `None`: the SDK's chain decides. Plain http leaves the host only where `stream.allow_http`
+    /// said so. With `local` the embedded stream's address takes its place.
+    pub endpoint_url: Option<String>,
+    /// Bytes of data and partition key, 1 KiB to 10 MiB; `None`: ask the stream.
+    pub max_record_bytes: Option<usize>,
+}
+
+/// How the stream is named in requests. With `local` it is always a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamId {
+    Name(String),
+    Arn(String),
+}
+
+/// The socket that applications write to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Socket {
+    /// At most 107 bytes.
+    pub path: PathBuf,
+    /// Permission bits; the owner reads and writes, nothing outside 0o777.
+    pub mode: u32,
+    /// 1 to 65,536.
+    pub max_connections: usize,
+    /// Unanswered events a connection may have, 1 to 65,536.
+    pub window: usize,
+}
+
+/// How events are put together into requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// How long the oldest ready event waits for company, 0 to 60 s.
+    pub linger: Duration,
+    /// Records a request, 1 to 500.
+    pub max_records: usize,
+    /// Bytes a request aims at, 1 KiB to 10 MiB; one larger record may still go alone.
+    pub max_bytes: usize,
+    /// Requests at once, 1 to 256.
+    pub max_in_flight: usize,
+}
+
+/// What is promised about each event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub ordering: KeyOrder,
+    /// From accept to `DeliveryTimeout`, 1 s to 24 h.
+    pub timeout: Duration,
+    /// Least back-off, 1 ms to 60 s, at most `backoff_max`.
+    pub backoff_min: Duration,
+    /// Greatest back-off, 1 ms to 60 s.
+    pub backoff_max: Duration,
+}
+
+/// The order that events of one partition key keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// One record per key in a request: order holds under every failure.
+    Strict,
+    /// Many records per key in a request: a partial failure may let a later one land first.
+    Relaxed,
+}
+
+/// What the process may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes of events held at once, 4 MiB to 64 GiB.
+    pub budget_bytes: usize,
+}
+
+/// The HTTP client's patience.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kinesis {
+    /// 100 ms to 60 s.
+    pub connect_timeout: Duration,
+    /// One request, connecting included, 100 ms to 5 min.
+    pub attempt_timeout: Duration,
+}
+
+/// Metrics and probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What the process says, on stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A level or a filter directive; not empty.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Json,
+    Text,
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// From the signal to the last answer, 1 s to 1 h.
+    pub timeout: Duration,
+}
+
+/// The embedded stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// 0: any free port.
+    pub port: u16,
+    /// 1 to 64.
+    pub shards: usize,
+}
+
+/// All that a configuration is made from.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    pub file: Option<PathBuf>,
+    /// All of the environment; variables that do not begin with `DISPATCHD__` are passed over.
+    pub env: Vec<(String, String)>,
+    /// In the order in which they were typed: the last one wins.
+    pub flags: Vec<Flag>,
+    /// Whether an embedded stream stands in for Kinesis.
+    pub local: bool,
+    pub machine: Machine,
+}
+
+/// A key set on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    pub key: String,
+    pub value: String,
+    /// As typed, e.g. `--socket`.
+    pub flag: String,
+}
+
+/// The error of a `--set` that is not KEY=VALUE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected KEY=VALUE, e.g. batch.linger=5ms")]
+pub struct NotKeyValue;
+
+/// A key as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// Where a value came from; displayed in the words of the person who set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    /// The variable's name.
+    Env(String),
+    /// The flag as typed.
+    Flag(String),
+    /// Why it is this value.
+    Detected(String),
+}
+
+/// A configuration that holds, and where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub config: Config,
+    /// Every key, in the table's order.
+    pub values: Vec<Setting>,
+}
+
+/// Lays the layers over each other and checks the result.
+///
+/// # Errors
+/// Every problem at once; a file that cannot be read is reported alone, since the rest would be
+/// guesses.
+pub fn resolve(inputs: &Inputs) -> Result<Resolved, Problems> {
+    check::check(file::layers(inputs)?, inputs.local, &inputs.machine)
+}
+
+/// Reads what follows `--set`.
+impl FromStr for Flag {
+    type Err = NotKeyValue;
+
+    fn from_str(text: &str) -> Result<Self, NotKeyValue> {
+        let (key, value) = text.split_once('=').ok_or(NotKeyValue)?;
+        Ok(Self { key: key.to_owned(), value: value.to_owned(), flag: "--set".to_owned() })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Env(text) | Self::Flag(text) | Self::Detected(text) => f.write_str(text),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! What one key takes: reads a value's text, and says in words what it would have taken. Looks at
+//! one value alone; how values relate is `check.rs`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use hyper::Uri;
+
+use super::{KeyOrder, LogFormat};
+use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
+
+/// What a key takes.
+pub(super) enum Rule {
+    Duration(RangeInclusive<Duration>),
+    Size(RangeInclusive<usize>),
+    /// A size, or `auto`.
+    AutoSize(RangeInclusive<usize>),
+    Count(RangeInclusive<usize>),
+    /// Text of one to this many bytes.
+    Text(usize),
+    Switch,
+    KeyOrder,
+    LogFormat,
+    Mode,
+    Path,
+    Listen,
+    StreamName,
+    StreamArn,
+    Region,
+    Url,
+}
+
+/// What a key holds once it has been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Duration(Duration),
+    /// A count, or a size in bytes.
+    Number(usize),
+    Text(String),
+    Switch(bool),
+    KeyOrder(KeyOrder),
+    LogFormat(LogFormat),
+    Mode(u32),
+    Address(SocketAddr),
+    /// Left open, or turned off.
+    Unset,
+}
+
+/// The parts of a stream's ARN that we use.
+pub(super) struct StreamArn<'a> {
+    pub region: &'a str,
+    pub name: &'a str,
+}
+
+impl Rule {
+    /// `None` if the text is not one that this rule takes.
+    pub(super) fn read(&self, text: &str) -> Option<Value> {
+        match self {
+            Self::Duration(range) => within(range, duration(text)?).map(Value::Duration),
+            Self::AutoSize(_) if text == "auto" => Some(Value::Unset),
+            Self::Size(range) | Self::AutoSize(range) => within(range, size(text)?).map(Value::Number),
+            Self::Count(range) => within(range, count(text)?).map(Value::Number),
+            Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
+            Self::Switch => text.parse().ok().map(Value::Switch),
+            Self::KeyOrder => key_order(text).map(Value::KeyOrder),
+            Self::LogFormat => log_format(text).map(Value::LogFormat),
+            Self::Mode => mode(text).map(Value::Mode),
+            Self::Path => text_if(is_socket_path(text), text),
+            Self::Listen if text == "off" => Some(Value::Unset),
+            Self::Listen => text.parse().ok().map(Value::Address),
+            Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => Some(Value::Unset),
+            Self::StreamName => text_if(is_stream_name(text), text),
+            Self::StreamArn => text_if(stream_arn(text).is_some(), text),
+            Self::Region => text_if(is_region(text), text),
+            Self::Url => text_if(is_http_url(text), text),
+        }
+    }
+
+    /// What may have gone wrong with a text that was not taken, where the rule alone does not tell.
+    pub(super) fn hint(&self, text: &str) -> Option<String> {
+        match self {
+            Self::Path if text.len() > SOCKET_PATH_BYTES_MAX => Some(format!("this one has {}", text.len())),
+            Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => Some("units are KiB, MiB and GiB".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// Whether an example says more than the rule's words.
+    pub(super) fn wants_example(&self) -> bool {
+        matches!(self, Self::Duration(_) | Self::Size(_) | Self::Mode | Self::Listen)
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Duration(range) => {
+                let (min, max) = (show_duration(*range.start()), show_duration(*range.end()));
+                write!(f, "a duration from {min} to {max}")
+            }
+            Self::Size(range) | Self::AutoSize(range) => {
+                let or = if matches!(self, Self::AutoSize(_)) { "auto or " } else { "" };
+                let (min, max) = (show_size(*range.start()), show_size(*range.end()));
+                write!(f, "{or}a size from {min} to {max}")
+            }
+            Self::Count(range) => write!(f, "a whole number from {} to {}", range.start(), range.end()),
+            Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
+            Self::Switch => f.write_str("true or false"),
+            Self::KeyOrder => f.write_str("strict or relaxed"),
+            Self::LogFormat => f.write_str("auto, json or text"),
+            Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
+            Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
+            Self::Listen => f.write_str("an address with a port, or off"),
+            Self::StreamName => write!(f, "1 to {STREAM_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ . -"),
+            Self::StreamArn => f.write_str("arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME"),
+            Self::Region => f.write_str("a region such as eu-central-1"),
+            Self::Url => f.write_str("an http or https url without credentials"),
+        }
+    }
+}
+
+// === Numbers ===
+
+fn within<T: PartialOrd>(range: &RangeInclusive<T>, value: T) -> Option<T> {
+    range.contains(&value).then_some(value)
+}
+
+/// Digits only: `parse` alone would take a plus sign as well.
+fn count(text: &str) -> Option<usize> {
+    let (number, unit) = number_and_unit(text)?;
+    unit.is_empty().then_some(number)
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = number_and_unit(text)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let number = u64::try_from(number).ok()?;
+    number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+fn size(text: &str) -> Option<usize> {
+    let (number, unit) = number_and_unit(text)?;
+    let unit_bytes = match unit {
+        "" => 1,
+        "KiB" => KIB,
+        "MiB" => MIB,
+        "GiB" => GIB,
+        _ => return None,
+    };
+    number.checked_mul(unit_bytes)
+}
+
+fn number_and_unit(text: &str) -> Option<(usize, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit))
+}
+
+/// For the table's bounds, which are whole numbers of some unit. Minutes begin past 60 s: people
+/// write `60s`.
+fn show_duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 => format!("{}ms", duration.as_millis()),
+        seconds @ 1..=60 => format!("{seconds}s"),
+        seconds @ 61..3_600 => format!("{}m", seconds / 60),
+        seconds => format!("{}h", seconds / 3_600),
+    }
+}
+
+/// Exact, in the largest unit that divides it; [`Rule::Size`] reads it back.
+pub(super) fn show_size(bytes: usize) -> String {
+    match bytes {
+        bytes if bytes % GIB == 0 => format!("{}GiB", bytes / GIB),
+        bytes if bytes % MIB == 0 => format!("{}MiB", bytes / MIB),
+        bytes if bytes % KIB == 0 => format!("{}KiB", bytes / KIB),
+        bytes => bytes.to_string(),
+    }
+}
+
+// === Words ===
+
+fn text_if(holds: bool, text: &str) -> Option<Value> {
+    holds.then(|| Value::Text(text.to_owned()))
+}
+
+fn key_order(text: &str) -> Option<KeyOrder> {
+    match text {
+        "strict" => Some(KeyOrder::Strict),
+        "relaxed" => Some(KeyOrder::Relaxed),
+        _ => None,
+    }
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "auto" => Some(LogFormat::Auto),
+        "json" => Some(LogFormat::Json),
+        "text" => Some(LogFormat::Text),
+        _ => None,
+    }
+}
+
+/// The leading zero is asked for because a TOML number cannot have one: `0o660` would reach us as
+/// 432.
+fn mode(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('0').filter(|digits| digits.len() == 3)?;
+    let is_octal = digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| is_octal)?;
+    (mode & 0o600 == 0o600).then_some(mode)
+}
+
+fn is_socket_path(text: &str) -> bool {
+    (1..=SOCKET_PATH_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
+}
+
+fn is_stream_name(text: &str) -> bool {
+    (1..=STREAM_NAME_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
+/// Enough to catch a swapped value, loose enough for regions not yet built.
+fn is_region(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The parts of `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`, if it is one.
+pub(super) fn stream_arn(text: &str) -> Option<StreamArn<'_>> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let &["arn", partition, "kinesis", region, account, resource] = parts.as_slice() else {
+        return None;
+    };
+    let name = resource.strip_prefix("stream/")?;
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    (is_partition(partition) && is_region(region) && is_account && is_stream_name(name))
+        .then_some(StreamArn { region, name })
+}
+
+/// `aws` or one beside it: `aws-cn`, `aws-us-gov`, the isolated ones.
+fn is_partition(text: &str) -> bool {
+    text == "aws" || (text.starts_with("aws-") && is_region(text))
+}
+
+/// Without credentials: `check` would print them.
+fn is_http_url(text: &str) -> bool {
+    text.parse::<Uri>().is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https"))
+            && url
+                .authority()
+                .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+    })
+}
+
+/// Whether what is sent to this URL can be read on the network.
+pub(super) fn is_plain_off_host(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys::KEYS;
+
+    #[test]
+    fn a_duration_is_a_whole_number_and_one_unit() {
+        for (text, ms) in [("0ms", 0), ("10ms", 10), ("2s", 2_000), ("3m", 180_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "10", "ms", "1h30m", "1.5s", "-1s", "+1s", "1 s", "1d", "18446744073709551615h"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_bytes_or_a_binary_unit() {
+        for (text, bytes) in [("0", 0), ("1000", 1_000), ("50KiB", 50 * KIB), ("64MiB", 64 * MIB), ("1GiB", GIB)] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "KiB", "1KB", "1M", "1.5MiB", "1 MiB", "-1", "18446744073709551615KiB"] {
+            assert_eq!(size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_shown_as_they_are_read() {
+        for key in KEYS {
+            match &key.rule {
+                Rule::Duration(range) => {
+                    for bound in [*range.start(), *range.end()] {
+                        assert_eq!(duration(&show_duration(bound)), Some(bound), "{}", key.name);
+                    }
+                }
+                Rule::Size(range) | Rule::AutoSize(range) => {
+                    for bound in [*range.start(), *range.end()] {
+                        assert_eq!(size(&show_size(bound)), Some(bound), "{}", key.name);
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(size(&show_size(KIB + 1)), Some(KIB + 1));
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_leaves_the_owner_in() {
+        assert_eq!(mode("0660"), Some(0o660));
+        assert_eq!(mode("0777"), Some(0o777));
+        for text in ["", "660", "00660", "0o660", "0460", "0260", "0668", "0+60", "06600", "rw-rw----"] {
+            assert_eq!(mode(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_arn_names_a_stream_in_any_partition() {
+        for (partition, region) in [("aws", "eu-west-1"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")] {
+            let text = format!("arn:{partition}:kinesis:{region}:123456789012:stream/orders");
+            let arn = stream_arn(&text).expect("it is well formed");
+            assert_eq!((arn.region, arn.name), (region, "orders"));
+        }
+        for text in [
+            "orders",
+            "arn:other:kinesis:eu-west-1:123456789012:stream/orders",
+            "arn:aws:firehose:eu-west-1:123456789012:stream/orders",
+            "arn:aws:kinesis::123456789012:stream/orders",
+            "arn:aws:kinesis:eu-west-1:12345678901:stream/orders",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/",
+            "arn:aws:kinesis:eu-west-1:123456789012:stream/orders/consumer/c:1",
+        ] {
+            assert!(stream_arn(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_the_host() {
+        for url in [
+            "http://localhost:4567",
+            "http://127.0.0.1",
+            "http://127.9.9.9:1",
+            "http://[::1]:4567/",
+            "https://a.example",
+        ] {
+            assert!(is_http_url(url) && !is_plain_off_host(url), "{url}");
+        }
+        for url in ["http://a.example", "http://localhost.a.example", "http://10.0.0.1:4567", "http://[2001:db8::1]"] {
+            assert!(is_http_url(url) && is_plain_off_host(url), "{url}");
+        }
+        for url in [
+            "localhost:4567",
+            "/path",
+            "ftp://a.example",
+            "http://",
+            "https://user:word@a.example",
+            "http://127.0.0.1@a.example",
+        ] {
+            assert!(!is_http_url(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The promises of [`resolve`], through all layers at once. Nothing here depends on the machine it
+//! runs on but for a temporary file.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::limits::MIB;
+
+/// One value outside the range of each key.
+const OUT_OF_RANGE: &[(&str, &str)] = &[
+    ("producer_id", ""),
+    ("stream.name", "my stream"),
+    ("stream.arn", "arn:aws:s3:::bucket"),
+    ("stream.region", "Frankfurt"),
+    ("stream.endpoint_url", "localhost:4567"),
+    ("stream.allow_http", "yes"),
+    ("stream.max_record_bytes", "11MiB"),
+    ("socket.path", ""),
+    ("socket.mode", "0440"),
+    ("socket.max_connections", "0"),
+    ("socket.window", "65537"),
+    ("batch.linger", "5min"),
+    ("batch.max_records", "501"),
+    ("batch.max_bytes", "1023"),
+    ("batch.max_in_flight", "257"),
+    ("delivery.ordering", "none"),
+    ("delivery.timeout", "25h"),
+    ("delivery.backoff_min", "0ms"),
+    ("delivery.backoff_max", "61s"),
+    ("memory.budget", "1MiB"),
+    ("kinesis.connect_timeout", "99ms"),
+    ("kinesis.attempt_timeout", "6m"),
+    ("admin.listen", "9464"),
+    ("log.format", "xml"),
+    ("log.level", ""),
+    ("shutdown.timeout", "999ms"),
+    ("local.port", "65536"),
+    ("local.shards", "65"),
+];
+
+fn variable(key: &str) -> String {
+    format!("DISPATCHD__{}", key.replace('.', "__").to_uppercase())
+}
+
+fn from_env(pairs: &[(&str, &str)]) -> Inputs {
+    let env = pairs.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
+    Inputs { env, ..Inputs::default() }
+}
+
+fn problems(inputs: &Inputs) -> Vec<Problem> {
+    match resolve(inputs) {
+        Err(Problems::Values(problems)) => problems,
+        other => panic!("expected problems with values, got {other:?}"),
+    }
+}
+
+fn messages(pairs: &[(&str, &str)]) -> Vec<String> {
+    problems(&from_env(pairs)).iter().map(Problem::to_string).collect()
+}
+
+fn config(pairs: &[(&str, &str)]) -> Config {
+    resolve(&from_env(pairs)).expect("the values hold").config
+}
+
+fn of(values: &[Setting], key: &str) -> Setting {
+    let setting = values.iter().find(|setting| setting.key == key);
+    setting.expect("every key has a value").clone()
+}
+
+fn in_flight(inputs: &Inputs) -> (usize, Origin) {
+    let Resolved { config, values } = resolve(inputs).expect("the values hold");
+    (config.batch.max_in_flight, of(&values, "batch.max_in_flight").origin)
+}
+
+#[test]
+fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
+    let keys: Vec<&str> = OUT_OF_RANGE.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    for (key, (name, value)) in KEYS.iter().zip(OUT_OF_RANGE) {
+        let inputs = Inputs { local: true, ..from_env(&[(*name, *value)]) };
+        let origin = Origin::Env(variable(name));
+        let expected = key.expected(value);
+        let problem = Problem { key: name.to_string(), value: value.to_string(), expected, origin };
+        assert_eq!(problems(&inputs), [problem]);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let inputs = Inputs { local: true, ..from_env(OUT_OF_RANGE) };
+    let keys: Vec<String> = problems(&inputs).into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_problem_reads_as_a_sentence() {
+    assert_eq!(
+        messages(&[("stream.name", "s"), ("batch.linger", "5min"), ("batch.max_bytes", "2MB")]),
+        [
+            r#"batch.linger = "5min" (from DISPATCHD__BATCH__LINGER): expected a duration from 0ms to 60s, e.g. "10ms""#,
+            r#"batch.max_bytes = "2MB" (from DISPATCHD__BATCH__MAX_BYTES): expected a size from 1KiB to 10MiB, units are KiB, MiB and GiB, e.g. "1MiB""#,
+        ]
+    );
+}
+
+#[test]
+fn flags_beat_the_environment_beats_the_file_beats_the_defaults() {
+    let dir = tempfile::tempdir().expect("the temporary directory is writable");
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, "[batch]\nmax_in_flight = 2\n").expect("the directory is writable");
+
+    let mut inputs = Inputs { local: true, ..Inputs::default() };
+    assert_eq!(in_flight(&inputs), (16, Origin::Default));
+    inputs.file = Some(path.clone());
+    assert_eq!(in_flight(&inputs), (2, Origin::File(path)));
+    inputs.env = from_env(&[("batch.max_in_flight", "3")]).env;
+    assert_eq!(in_flight(&inputs), (3, Origin::Env("DISPATCHD__BATCH__MAX_IN_FLIGHT".to_owned())));
+    inputs.flags = ["batch.max_in_flight=4", "batch.max_in_flight=5"].map(|set| set.parse().expect("KEY=VALUE")).into();
+    assert_eq!(in_flight(&inputs), (5, Origin::Flag("--set".to_owned())));
+}
+
+#[test]
+fn a_value_that_is_overridden_is_not_checked() {
+    let flag = Flag { key: "batch.linger".to_owned(), value: "1s".to_owned(), flag: "--set".to_owned() };
+    let inputs = Inputs { local: true, flags: vec![flag], ..from_env(&[("batch.linger", "nonsense")]) };
+    assert!(resolve(&inputs).is_ok());
+}
+
+#[test]
+fn an_unknown_key_names_its_variable_and_a_known_key() {
+    assert_eq!(
+        messages(&[("stream.name", "s"), ("batch.lingr", "5ms"), ("socket", "/s")]),
+        [
+            r#"batch.lingr = "5ms" (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps batch.linger"#,
+            r#"socket = "/s" (from DISPATCHD__SOCKET): expected a known key, perhaps socket.path"#,
+        ]
+    );
+}
+
+#[test]
+fn variables_of_clients_and_of_kubernetes_are_ignored() {
+    let names = ["DISPATCHD_SOCKET", "DISPATCHD_LOG", "DISPATCHD_SERVICE_HOST", "DISPATCHD_PORT"];
+    let env = names.map(|name| (name.to_owned(), "nonsense".to_owned())).into();
+    assert!(resolve(&Inputs { local: true, env, ..Inputs::default() }).is_ok());
+}
+
+#[test]
+fn the_shipped_file_needs_nothing_but_a_stream() {
+    let file = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"));
+    let inputs = Inputs { file: Some(file), ..from_env(&[("stream.name", "orders")]) };
+    let defaults = config(&[("stream.name", "orders")]);
+    assert_eq!(resolve(&inputs).expect("the shipped file holds").config, defaults);
+}
+
+#[test]
+fn exactly_one_stream_is_named() {
+    assert_eq!(messages(&[]), [r#"stream.name = "" (from default): expected a stream, by stream.name or stream.arn"#]);
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
+    assert_eq!(
+        messages(&[("stream.name", "s"), ("stream.arn", arn)]),
+        [format!(
+            r#"stream.arn = "{arn}" (from DISPATCHD__STREAM__ARN): expected nothing beside stream.name = "s" (from DISPATCHD__STREAM__NAME)"#
+        )]
+    );
+    assert_eq!(config(&[("stream.name", "s")]).stream.id, StreamId::Name("s".to_owned()));
+}
+
+#[test]
+fn an_arn_brings_its_region() {
+    let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders";
+    let stream = config(&[("stream.arn", arn)]).stream;
+    assert_eq!((stream.id, stream.region), (StreamId::Arn(arn.to_owned()), Some("cn-north-1".to_owned())));
+    assert_eq!(
+        messages(&[("stream.arn", arn), ("stream.region", "eu-west-1")]),
+        [
+            r#"stream.region = "eu-west-1" (from DISPATCHD__STREAM__REGION): expected the region of stream.arn, "cn-north-1""#
+        ]
+    );
+}
+
+#[test]
+fn the_embedded_stream_goes_by_name() {
+    let id = |pairs: &[(&str, &str)]| {
+        let inputs = Inputs { local: true, ..from_env(pairs) };
+        let config = resolve(&inputs).expect("the values hold").config;
+        assert_eq!(config.local.map(|local| local.shards), Some(4));
+        config.stream.id
+    };
+    assert_eq!(id(&[]), StreamId::Name("local".to_owned()));
+    assert_eq!(id(&[("stream.name", "orders")]), StreamId::Name("orders".to_owned()));
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
+    assert_eq!(id(&[("stream.arn", arn)]), StreamId::Name("orders".to_owned()));
+    assert_eq!(config(&[("stream.name", "orders")]).local, None);
+}
+
+#[test]
+fn plain_http_to_another_host_has_to_be_allowed() {
+    let (name, url) = (("stream.name", "s"), ("stream.endpoint_url", "http://kinesis.example:4567"));
+    assert_eq!(
+        messages(&[name, url]),
+        [
+            r#"stream.endpoint_url = "http://kinesis.example:4567" (from DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless stream.allow_http is true"#
+        ]
+    );
+    assert_eq!(config(&[name, url, ("stream.allow_http", "true")]).stream.endpoint_url.as_deref(), Some(url.1));
+}
+
+#[test]
+fn back_off_grows() {
+    let name = ("stream.name", "s");
+    assert_eq!(
+        messages(&[name, ("delivery.backoff_min", "6s")]),
+        [
+            r#"delivery.backoff_min = "6s" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at most delivery.backoff_max = "5s" (from default)"#
+        ]
+    );
+    assert_eq!(messages(&[name, ("delivery.backoff_min", "6s"), ("delivery.backoff_max", "x")]).len(), 1);
+}
+
+#[test]
+fn the_budget_holds_two_of_the_longest_lines() {
+    let pairs = [("stream.name", "s"), ("stream.max_record_bytes", "10MiB")];
+    let machine = Machine { memory_limit: Some(32 * MIB), ..Machine::default() };
+    let inputs = Inputs { machine, ..from_env(&pairs) };
+    assert_eq!(
+        problems(&inputs)[0].to_string(),
+        r#"memory.budget = "16MiB" (from cgroup memory limit 32MiB): expected at least 20608KiB, two lines of stream.max_record_bytes = "10MiB" (from DISPATCHD__STREAM__MAX_RECORD_BYTES)"#
+    );
+    assert_eq!(config(&pairs).memory.budget_bytes, 64 * MIB);
+}
+
+#[test]
+fn a_socket_path_too_long_for_the_kernel_names_its_length() {
+    let path = format!("/{}", "s".repeat(129));
+    let problems = problems(&from_env(&[("stream.name", "s"), ("socket.path", &path)]));
+    assert_eq!(problems[0].expected, "a path of at most 107 bytes, this one has 130");
+}
+
+#[test]
+fn what_is_detected_says_why() {
+    let machine = Machine {
+        program: "dispatchd".to_owned(),
+        hostname: "pod-1".to_owned(),
+        memory_limit: Some(96 * MIB),
+        run_dir_writable: true,
+        ..Machine::default()
+    };
+    let Resolved { config, values } =
+        resolve(&Inputs { machine, local: true, ..Inputs::default() }).expect("the defaults hold");
+    assert_eq!(config.producer_id, "dispatchd@pod-1");
+    let detected = |key| {
+        let Setting { value, origin, .. } = of(&values, key);
+        (value, origin.to_string())
+    };
+    let owned = |value: &str, why: &str| (value.to_owned(), why.to_owned());
+    assert_eq!(detected("producer_id"), owned("dispatchd@pod-1", "program and hostname"));
+    assert_eq!(detected("socket.path"), owned("/run/dispatchd/dispatchd.sock", "/run/dispatchd is writable"));
+    assert_eq!(detected("memory.budget"), owned("48MiB", "cgroup memory limit 96MiB"));
+    assert_eq!(detected("stream.name"), owned("local", "the embedded stream"));
+}
+
+#[test]
+fn a_set_flag_splits_at_the_first_equals_sign() {
+    let flag: Flag = "log.level=dispatchd=debug".parse().expect("it has a key and a value");
+    assert_eq!((flag.key.as_str(), flag.value.as_str()), ("log.level", "dispatchd=debug"));
+    assert_eq!("log.level".parse::<Flag>(), Err(NotKeyValue));
+}

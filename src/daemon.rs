@@ -1,0 +1,282 @@
+//! The producer: builds every part, owns every task, and ends them in order.
+//!
+//! Build can fail, spawn cannot: `Daemon::build` binds and connects, `Daemon::run` starts and stops. It moves no
+//! event itself.
+//!
+//! The drain, by what ends what: the signal → readiness falls, nothing lingers, what cools wakes → no caller is
+//! connected, or the reserve is reached: the listener closes and readers stop → inboxes close → lanes empty →
+//! outboxes close → writers flush and half-close. At the deadline what is left is answered `ShuttingDown`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::ack::Books;
+use crate::admin::{Admin, AdminError};
+use crate::backoff::Backoff;
+use crate::budget::Budget;
+use crate::config::Config;
+#[cfg(feature = "local")]
+use crate::config::StreamId;
+use crate::event::Code;
+use crate::kinesis::StreamFacts;
+use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
+use crate::kinesis::refresher::Refresher;
+use crate::lane::task::{INBOX_GROUPS, Lane};
+use crate::lane::{Lanes, Rules};
+use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
+#[cfg(feature = "local")]
+use crate::local::{Limits, Local, LocalError};
+use crate::socket::Door;
+use crate::socket::bind::{BindError, Bound};
+use crate::socket::listener::Listener;
+use crate::telemetry::metrics::{self, Oldest, Sources, State};
+
+/// Lanes of a daemon. One keeps up with two cores; more would split batches.
+const LANES: usize = 1;
+/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third, at most this.
+const RESERVE_MAX: Duration = Duration::from_secs(5);
+/// The part of the reserve that is kept for writing answers once everything is answered: a fifth, at most this.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The daemon, built and not yet running.
+#[derive(Debug)]
+pub struct Daemon {
+    listener: Listener,
+    lanes: Vec<Lane<Kinesis>>,
+    refresher: Refresher,
+    admin: Admin,
+    stop: Stop,
+    shutdown_timeout: Duration,
+    #[cfg(feature = "local")]
+    local: Option<Local>,
+}
+
+/// The stages of the stop, each a token that its tasks wait for.
+#[derive(Debug, Clone, Default)]
+struct Stop {
+    drain: CancellationToken,
+    stop_reading: CancellationToken,
+    abandon: CancellationToken,
+}
+
+/// Why there is no daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    NoRegion(#[from] NoRegion),
+    #[cfg(feature = "local")]
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error(
+        "this dispatchd was built without the embedded stream (cargo feature `local`): run it against Kinesis with --stream"
+    )]
+    WithoutLocal,
+    #[error("cannot start the admin thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Events that were accepted and not confirmed.
+    pub unconfirmed: u64,
+    /// A task died on the way: a defect.
+    pub task_died: bool,
+}
+
+impl Daemon {
+    /// Binds and connects. Kinesis need not be there: what it says shows later.
+    ///
+    /// # Errors
+    /// A path, a port or a region that cannot be had, in words for the operator.
+    pub async fn build(config: &Config) -> Result<Self, StartError> {
+        #[cfg(feature = "local")]
+        let local = start_local(config).await?;
+        #[cfg(feature = "local")]
+        let local_url = local.as_ref().map(|local| local.endpoint().to_owned());
+        #[cfg(not(feature = "local"))]
+        let local_url = without_local(config)?;
+        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
+
+        let stop = Stop::default();
+        let (books, budget) = (Arc::<Books>::default(), Budget::new(config.memory.budget_bytes));
+        let oldest: Vec<_> = (0..LANES).map(|_| Oldest::new(Instant::now())).collect();
+        let sources = Sources { books: Arc::clone(&books), budget: Arc::clone(&budget), oldest: oldest.clone() };
+        let (metrics, exposition) = metrics::build(sources);
+        let record_bytes_max = config.stream.max_record_bytes;
+        let unknown = StreamFacts { shards: None, record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT) };
+        let (facts_in, facts) = watch::channel(unknown);
+        let bell = Arc::<Notify>::default();
+
+        let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
+        let service = Arc::new(kinesis.clone());
+        let lanes = outlets.into_iter().zip(oldest).map(|(inbox, oldest)| Lane {
+            rules: rules(config),
+            service: Arc::clone(&service),
+            inbox,
+            facts: facts.clone(),
+            bell: Arc::clone(&bell),
+            metrics: Arc::clone(&metrics),
+            oldest,
+            drain: stop.drain.clone(),
+            abandon: stop.abandon.clone(),
+        });
+        let lanes = lanes.collect();
+        let admin = Admin::bind(config.admin.listen, exposition)?;
+        let door = Arc::new(Door {
+            producer_id: config.producer_id.clone(),
+            window: config.socket.window,
+            lanes: Lanes::new(inboxes),
+            budget,
+            books,
+            metrics: Arc::clone(&metrics),
+            facts,
+            long_lines: Semaphore::new(LONG_LINES_MAX),
+            stop_reading: stop.stop_reading.clone(),
+        });
+        let bound = Bound::new(&config.socket.path, config.socket.mode)?;
+        let max_connections = config.socket.max_connections;
+        Ok(Self {
+            listener: Listener { bound, door, max_connections, drain: stop.drain.clone() },
+            lanes,
+            refresher: Refresher { kinesis, facts: facts_in, bell, record_bytes_max, metrics },
+            admin,
+            stop,
+            shutdown_timeout: config.shutdown.timeout,
+            #[cfg(feature = "local")]
+            local,
+        })
+    }
+
+    /// The embedded stream's address, with `--local`.
+    #[cfg(feature = "local")]
+    pub fn local_endpoint(&self) -> Option<&str> {
+        self.local.as_ref().map(|local| local.endpoint())
+    }
+
+    /// Serves until a signal comes, then drains; a second signal gives up what is left at once.
+    ///
+    /// # Errors
+    /// If the admin thread cannot be started.
+    pub async fn run(self, mut signals: mpsc::Receiver<()>) -> Result<Ended, StartError> {
+        let Self { listener, lanes, refresher, admin, stop, shutdown_timeout, .. } = self;
+        let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
+        let path = listener.bound.path().to_owned();
+        let admin_address = admin.address().map(|address| address.to_string());
+        metrics.set_state(State::Starting);
+        admin.spawn()?;
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener.run());
+        for lane in lanes {
+            tasks.spawn(lane.run());
+        }
+        let mut background = JoinSet::new();
+        background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
+        metrics.set_state(State::Running);
+        probe.set(State::Running);
+        tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
+
+        let mut task_died = false;
+        tokio::select! {
+            _ = signals.recv() => {}
+            // No task ends before the drain, so one that ends has died.
+            Some(ended) = tasks.join_next() => {
+                task_died = true;
+                tell_died(ended);
+            }
+        }
+        metrics.set_state(State::Draining);
+        probe.set(State::Draining);
+        let began = Instant::now();
+        tracing::info!(in_flight = books.balance().in_flight(), "draining");
+        task_died |= stop.drain(&mut tasks, &mut signals, shutdown_timeout).await;
+        let balance = books.balance();
+        let ended = Ended { unconfirmed: balance.refused(Code::ShuttingDown) + balance.in_flight(), task_died };
+        tell_ended(ended, balance.acked, began.elapsed());
+        Ok(ended)
+    }
+}
+
+impl Stop {
+    /// Ends the tasks in order, stage by stage as the deadline nears. Says whether one of them died.
+    async fn drain(&self, tasks: &mut JoinSet<()>, signals: &mut mpsc::Receiver<()>, timeout: Duration) -> bool {
+        let reserve = (timeout / 3).min(RESERVE_MAX);
+        let flush = (reserve / 5).min(FLUSH_MAX);
+        self.drain.cancel();
+        let mut all_ended = std::pin::pin!(async {
+            let mut task_died = false;
+            while let Some(ended) = tasks.join_next().await {
+                task_died |= tell_died(ended);
+            }
+            task_died
+        });
+        let mut hurry = false;
+        for (wait, stage) in [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)] {
+            if !hurry {
+                tokio::select! {
+                    biased;
+                    task_died = &mut all_ended => return task_died,
+                    _ = signals.recv() => hurry = true,
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+            stage.cancel();
+        }
+        // Answers are being written; a peer that takes none is left to itself.
+        tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        linger: config.batch.linger,
+        max_records: config.batch.max_records,
+        max_bytes: config.batch.max_bytes,
+        max_in_flight: config.batch.max_in_flight,
+        ordering: config.delivery.ordering,
+        timeout: config.delivery.timeout,
+        backoff: Backoff { min: config.delivery.backoff_min, max: config.delivery.backoff_max },
+    }
+}
+
+/// Logs a task that died. Says whether it did.
+fn tell_died(ended: Result<(), JoinError>) -> bool {
+    if let Err(error) = &ended {
+        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a defect of dispatchd, please report it");
+    }
+    ended.is_err()
+}
+
+fn tell_ended(ended: Ended, acked: u64, took: Duration) {
+    let took_ms = took.as_millis() as u64;
+    if ended.unconfirmed == 0 {
+        tracing::info!(acked, took_ms, "stopped: every event was answered, none abandoned");
+    } else {
+        tracing::error!(
+            acked,
+            took_ms,
+            unconfirmed = ended.unconfirmed,
+            "stopped with events unconfirmed: their callers were told to send them again. Raise shutdown.timeout, or see why Kinesis took nothing"
+        );
+    }
+}
+
+#[cfg(feature = "local")]
+async fn start_local(config: &Config) -> Result<Option<Local>, StartError> {
+    let (Some(wanted), StreamId::Name(stream)) = (&config.local, &config.stream.id) else { return Ok(None) };
+    Ok(Some(Local::start(wanted.port, wanted.shards, stream, Limits::default()).await?))
+}
+
+#[cfg(not(feature = "local"))]
+fn without_local(config: &Config) -> Result<Option<String>, StartError> {
+    if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
+}

@@ -1,0 +1,49 @@
+//! The classes of failure: whose fault, and so what is done. Which code is of which class stands in
+//! `kinesis::fault`; what a class leads to, in `lane::settle`.
+
+/// Whose fault, and so what is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The shard (or the stream, the API, the key service) takes less than it was sent. Slow down, send again.
+    Throttled,
+    /// A failure that passes. Wait, send again.
+    Transient,
+    /// Nothing can be written until an operator acts. Probe, refuse nothing.
+    Blocked(Reason),
+    /// The request as it is will never be taken: one of its records is at fault.
+    Poison,
+}
+
+/// Why a stream is blocked; a closed set, for the metric's label and the log's advice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    AccessDenied,
+    Credentials,
+    StreamNotFound,
+    Kms,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 4] = [Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::AccessDenied => "access_denied",
+            Reason::Credentials => "credentials",
+            Reason::StreamNotFound => "stream_not_found",
+            Reason::Kms => "kms",
+        }
+    }
+
+    /// What the operator does about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Reason::AccessDenied => "allow kinesis:PutRecords on the stream to the identity the daemon runs as",
+            Reason::Credentials => {
+                "give the daemon valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
+            }
+            Reason::StreamNotFound => "create the stream, or correct stream.name, the region or the endpoint",
+            Reason::Kms => "enable the stream's KMS key and allow kms:GenerateDataKey on it to the daemon's identity",
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The published envelope: its keys, their order, their defaults. One exact allocation, one copy.
+//!
+//! Byte-equal to what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key; `data` is copied,
+//! never re-printed. No white space is added.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{HashKey, PartitionKey, Record};
+
+/// RFC 3339 in UTC with three decimals, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp([u8; Timestamp::LEN]);
+
+/// An event that passed the door, before its bytes are sealed.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    pub id: Uuid,
+    pub event_type: &'a str,
+    /// A JSON object, verbatim from the caller.
+    pub data: &'a str,
+    pub timestamp: Timestamp,
+    pub user_id: Option<&'a str>,
+    pub producer_id: &'a str,
+    pub key: PartitionKey,
+    pub explicit_hash: Option<HashKey>,
+}
+
+impl Timestamp {
+    const LEN: usize = 24;
+
+    /// The text for a Unix time in milliseconds. Years past 9999 do not fit the form; they saturate.
+    pub fn from_unix_ms(unix_ms: u64) -> Self {
+        const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
+        let ms = i64::try_from(unix_ms).unwrap_or(LAST_MS).min(LAST_MS);
+        let text = chrono::DateTime::from_timestamp_millis(ms)
+            .expect("0 to LAST_MS is inside chrono's range")
+            .to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        Self(text.into_bytes().try_into().expect("four-digit years print as 24 bytes"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("made from a str")
+    }
+}
+
+impl Draft<'_> {
+    /// Writes the envelope and hashes the key.
+    pub fn seal(self) -> Record {
+        let mut data = Vec::with_capacity(self.len_estimate());
+        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+        data.extend_from_slice(b"{\"id\":\"");
+        data.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
+        data.extend_from_slice(b"\",\"type\":");
+        push_json_str(&mut data, self.event_type);
+        data.extend_from_slice(b",\"data\":");
+        data.extend_from_slice(self.data.as_bytes());
+        data.extend_from_slice(b",\"timestamp\":\"");
+        data.extend_from_slice(self.timestamp.as_str().as_bytes());
+        data.extend_from_slice(b"\",\"source\":{\"userId\":");
+        match self.user_id {
+            Some(user) => push_json_str(&mut data, user),
+            None => data.extend_from_slice(b"null"),
+        }
+        data.extend_from_slice(b",\"producerId\":");
+        push_json_str(&mut data, self.producer_id);
+        data.extend_from_slice(b",\"kinesisPartitionKey\":");
+        push_json_str(&mut data, self.key.as_str());
+        data.extend_from_slice(b"}}");
+        Record { key_hash: self.key.hash(), key: self.key, explicit_hash: self.explicit_hash, data: Bytes::from(data) }
+    }
+
+    /// The envelope's length: exact, or a few bytes more, when no string needs an escape.
+    pub fn len_estimate(&self) -> usize {
+        const FRAME: usize = 166; // the fixed texts above, with id, timestamp and quotes
+        FRAME
+            + self.event_type.len()
+            + self.data.len()
+            + self.user_id.map_or(4, str::len)
+            + self.producer_id.len()
+            + self.key.as_str().len()
+    }
+}
+
+/// Appends `text` as a JSON string with the escapes of `JSON.stringify`: quotes, backslashes and
+/// control characters only.
+pub fn push_json_str(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a str always prints, and a Vec takes every write");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft<'a>(event_type: &'a str, data: &'a str, user_id: Option<&'a str>) -> Draft<'a> {
+        Draft {
+            id: Uuid::from_u128(0x0961_6966_9f74_4da9_b7f5_2f56_770e_4f71),
+            event_type,
+            data,
+            timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
+            user_id,
+            producer_id: "server@hostname",
+            key: PartitionKey::new("partitionKey").expect("12 characters"),
+            explicit_hash: None,
+        }
+    }
+
+    #[test]
+    fn the_envelope_has_exactly_the_published_keys_in_order() {
+        let record = draft("eventType", r#"{"key":"value"}"#, Some("userId")).seal();
+        let expected = concat!(
+            r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","data":{"key":"value"},"#,
+            r#""timestamp":"2026-11-20T21:34:09.335Z","source":{"userId":"userId","producerId":"server@hostname","#,
+            r#""kinesisPartitionKey":"partitionKey"}}"#
+        );
+        assert_eq!(record.data, expected);
+    }
+
+    #[test]
+    fn without_a_user_the_user_id_is_null() {
+        let record = draft("t", "{}", None).seal();
+        let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
+        assert!(text.contains(r#""source":{"userId":null,"producerId""#), "{text}");
+    }
+
+    #[test]
+    fn data_is_copied_byte_for_byte_and_strings_are_escaped_as_json_stringify_does() {
+        let data = "{ \"a\" : 1.50, \"b\":9007199254740993,\"\\u0041\":\"\\/\" }";
+        let record = draft("tab\tquote\"\u{1f}\u{2028}", data, None).seal();
+        let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
+        assert!(text.contains(data), "{text}");
+        assert!(text.contains("\"tab\\tquote\\\"\\u001f\u{2028}\""), "{text}");
+    }
+
+    #[test]
+    fn the_one_allocation_is_exact_enough_never_to_grow() {
+        let sealing = draft("eventType", "{}", Some("u"));
+        let estimate = sealing.len_estimate();
+        let len = sealing.seal().data.len();
+        assert!(len <= estimate && estimate - len < 8, "{len} of {estimate}");
+    }
+
+    #[test]
+    fn a_timestamp_always_has_three_decimals_and_a_z() {
+        assert_eq!(Timestamp::from_unix_ms(0).as_str(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_unix_ms(u64::MAX).as_str(), "9999-12-31T23:59:59.999Z");
+    }
+}

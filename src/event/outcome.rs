@@ -1,0 +1,73 @@
+//! What became of an event: durable, refused, or unconfirmed. Our word to the caller, and the codes
+//! that appear on the wire and in the metrics.
+
+use std::borrow::Cow;
+
+/// The codes of a refusal, as `docs/protocol.md` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    InvalidRequest,
+    EventTooLarge,
+    Rejected,
+    DeliveryTimeout,
+    ShuttingDown,
+    Overloaded,
+}
+
+impl Code {
+    /// Every code, in the order of the table in `docs/protocol.md`; a closed set for metric labels.
+    pub const ALL: [Code; 6] = [
+        Code::InvalidRequest,
+        Code::EventTooLarge,
+        Code::Rejected,
+        Code::DeliveryTimeout,
+        Code::ShuttingDown,
+        Code::Overloaded,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::InvalidRequest => "InvalidRequest",
+            Code::EventTooLarge => "EventTooLarge",
+            Code::Rejected => "Rejected",
+            Code::DeliveryTimeout => "DeliveryTimeout",
+            Code::ShuttingDown => "ShuttingDown",
+            Code::Overloaded => "Overloaded",
+        }
+    }
+
+    /// Whether sending the same event again can succeed.
+    pub fn retryable(self) -> bool {
+        matches!(self, Code::DeliveryTimeout | Code::ShuttingDown | Code::Overloaded)
+    }
+}
+
+/// A refusal in words: whose fault, which field, which limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    pub message: Cow<'static, str>,
+    /// Only for events that went on their way: whether an attempt may have stored them.
+    pub maybe_stored: Option<bool>,
+}
+
+impl Refusal {
+    /// A refusal at the door: the event never went on its way.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), maybe_stored: None }
+    }
+
+    /// The event went on its way and is not confirmed: it may be sent again.
+    pub fn unconfirmed(code: Code, maybe_stored: bool, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), maybe_stored: Some(maybe_stored) }
+    }
+}
+
+/// Our word to the caller. There is no fourth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Kinesis returned this sequence number for the very record that holds the event.
+    Durable { shard_id: String, sequence_number: String },
+    /// Not durable: refused for good, or unconfirmed (`maybe_stored` is set).
+    Refused(Refusal),
+}

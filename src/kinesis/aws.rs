@@ -1,0 +1,407 @@
+//! The only file that names the SDK: our words ↔ aws-sdk-kinesis.
+//!
+//! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
+//! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
+
+use std::error::Error;
+use std::time::{Duration, SystemTime};
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::{Credentials, Region};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::put_records::PutRecordsError;
+use aws_sdk_kinesis::primitives::{Blob, DateTime};
+use aws_sdk_kinesis::types::{
+    PutRecordsRequestEntry, PutRecordsResultEntry, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType,
+};
+
+use super::fault;
+use super::shards::Shard;
+use super::{PutError, PutRecords, Verdict};
+use crate::config::{Config, StreamId};
+use crate::event::{Class, Reason, Record};
+
+/// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
+/// emulator without AWS's own bound (10 MiB) makes of a large backlog.
+pub const PAGE_RECORDS_MAX: usize = 1000;
+
+/// One stream of Kinesis Data Streams, or of a server that speaks its API.
+#[derive(Debug, Clone)]
+pub struct Kinesis {
+    client: Client,
+    stream: StreamId,
+}
+
+/// Where and how to connect.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub stream: StreamId,
+    /// Overrides the SDK's chain (`AWS_REGION`, profile, instance).
+    pub region: Option<String>,
+    /// Overrides the SDK's chain (`AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, profile).
+    pub endpoint_url: Option<String>,
+    /// Fixed credentials that open nothing but an emulator, for the embedded stream.
+    pub emulator: bool,
+    pub connect_timeout: Duration,
+    /// From the start of a request to the last byte of its reply.
+    pub attempt_timeout: Duration,
+}
+
+/// A call besides PutRecords that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{operation}: {code}: {message}")]
+pub struct CallError {
+    pub operation: &'static str,
+    pub class: Class,
+    pub code: String,
+    pub message: String,
+}
+
+/// What DescribeStreamSummary says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub status: String,
+    pub record_bytes_max: Option<usize>,
+    /// The service spreads the records itself and ignores keys: no shard can be predicted.
+    pub ignores_keys: bool,
+}
+
+/// A shard as a consumer sees it, open or closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardInfo {
+    pub id: String,
+    /// None, the shard it was split from, or the two it was merged from. They may be gone already.
+    pub parents: Vec<String>,
+    pub open: bool,
+}
+
+/// Where to begin in a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position {
+    Latest,
+    TrimHorizon,
+    /// After the record with this sequence number.
+    After(String),
+    /// At the first record that arrived then or later, by the service's clock.
+    At(SystemTime),
+}
+
+/// One record as read from the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    pub sequence_number: String,
+    pub partition_key: String,
+    pub data: Vec<u8>,
+    /// By the service's clock.
+    pub arrived: Option<SystemTime>,
+}
+
+/// The answer to one GetRecords.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub records: Vec<Read>,
+    /// Nothing when the shard is closed and read to its end.
+    pub next_iterator: Option<String>,
+    pub millis_behind_latest: i64,
+}
+
+/// No region was named anywhere.
+#[derive(Debug, thiserror::Error)]
+#[error("no region: set AWS_REGION, stream.region or stream.arn")]
+pub struct NoRegion;
+
+impl Connection {
+    /// As configured; to the embedded stream where `local_url` says it is.
+    pub fn new(config: &Config, local_url: Option<String>) -> Self {
+        let emulator = local_url.is_some();
+        Self {
+            stream: config.stream.id.clone(),
+            // The embedded stream does not look at it, but one must be named.
+            region: if emulator { Some("us-east-1".into()) } else { config.stream.region.clone() },
+            endpoint_url: local_url.or_else(|| config.stream.endpoint_url.clone()),
+            emulator,
+            connect_timeout: config.kinesis.connect_timeout,
+            attempt_timeout: config.kinesis.attempt_timeout,
+        }
+    }
+}
+
+impl CallError {
+    /// The iterator was not used for five minutes: the place in the shard is right, the token for it is not.
+    pub fn is_expired_iterator(&self) -> bool {
+        self.code == "ExpiredIteratorException"
+    }
+}
+
+impl Kinesis {
+    /// Makes the client. Nothing is sent: a stream that is not there shows on the first call.
+    pub async fn connect(connection: Connection) -> Result<Self, NoRegion> {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(connection.connect_timeout)
+            .operation_attempt_timeout(connection.attempt_timeout)
+            .build();
+        // Pinned by name: a newer behaviour must be chosen, not met.
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(region) = connection.region {
+            loader = loader.region(Region::new(region));
+        }
+        if connection.emulator {
+            loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
+        }
+        if let Some(url) = connection.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err(NoRegion);
+        }
+        Ok(Self { client: Client::new(&config), stream: connection.stream })
+    }
+
+    /// The open shards with their hash ranges.
+    ///
+    /// # Errors
+    /// Any failed call; a range that is no number is reported as transient.
+    pub async fn open_shards(&self) -> Result<Vec<Shard>, CallError> {
+        const OP: &str = "ListShards";
+        let open =
+            ShardFilter::builder().r#type(ShardFilterType::AtLatest).build().map_err(|error| odd_reply(OP, error))?;
+        let mut shards = Vec::new();
+        for shard in self.list_shards(Some(open)).await? {
+            // Emulators that ignore the filter list closed shards too.
+            let is_open = is_open(&shard);
+            let range = shard.hash_key_range().ok_or_else(|| odd_reply(OP, "a shard has no hash key range"))?;
+            let first = range.starting_hash_key().parse().map_err(|error| odd_reply(OP, error))?;
+            if is_open {
+                shards.push(Shard { id: shard.shard_id, first });
+            }
+        }
+        Ok(shards)
+    }
+
+    /// Every shard that may still hold records, open and closed, in no order.
+    pub async fn all_shards(&self) -> Result<Vec<ShardInfo>, CallError> {
+        let shards = self.list_shards(None).await?;
+        Ok(shards
+            .into_iter()
+            .map(|shard| ShardInfo {
+                open: is_open(&shard),
+                id: shard.shard_id,
+                parents: shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id).collect(),
+            })
+            .collect())
+    }
+
+    pub async fn summary(&self) -> Result<Summary, CallError> {
+        const OP: &str = "DescribeStreamSummary";
+        let (name, arn) = named(&self.stream);
+        let reply = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn).send().await;
+        let reply = reply.map_err(|error| call_error(OP, &error))?;
+        let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(OP, "it has no summary"))?;
+        Ok(Summary {
+            status: summary.stream_status().as_str().to_owned(),
+            record_bytes_max: summary
+                .max_record_size_in_kib()
+                .and_then(|kib| usize::try_from(kib).ok())
+                .map(|kib| kib * 1024),
+            ignores_keys: summary.record_distribution_strategy().is_some_and(|strategy| strategy.as_str() == "AUTO"),
+        })
+    }
+
+    pub async fn create(&self, shards: u16) -> Result<(), CallError> {
+        let (name, _) = named(&self.stream);
+        let reply = self.client.create_stream().set_stream_name(name).shard_count(shards.into()).send().await;
+        reply.map(drop).map_err(|error| call_error("CreateStream", &error))
+    }
+
+    pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
+        const OP: &str = "GetShardIterator";
+        let (name, arn) = named(&self.stream);
+        let call = self.client.get_shard_iterator().set_stream_name(name).set_stream_arn(arn).shard_id(shard_id);
+        let call = match position {
+            Position::Latest => call.shard_iterator_type(ShardIteratorType::Latest),
+            Position::TrimHorizon => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Position::After(sequence_number) => call
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(sequence_number),
+            Position::At(time) => {
+                call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
+            }
+        };
+        let reply = call.send().await.map_err(|error| call_error(OP, &error))?;
+        reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))
+    }
+
+    pub async fn records(&self, iterator: &str) -> Result<Page, CallError> {
+        let (_, arn) = named(&self.stream);
+        let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
+        let reply = call.limit(PAGE_RECORDS_MAX as i32).send().await;
+        let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
+        let records = reply
+            .records
+            .into_iter()
+            .map(|record| Read {
+                sequence_number: record.sequence_number,
+                partition_key: record.partition_key.unwrap_or_default(),
+                data: record.data.into_inner(),
+                arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
+            })
+            .collect();
+        Ok(Page {
+            records,
+            next_iterator: reply.next_shard_iterator,
+            millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
+        })
+    }
+
+    async fn list_shards(&self, filter: Option<ShardFilter>) -> Result<Vec<SdkShard>, CallError> {
+        let mut shards = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            // Only the first page names the stream and the filter: the token stands for both.
+            let call = self.client.list_shards();
+            let call = match token.take() {
+                Some(token) => call.next_token(token),
+                None => {
+                    let (name, arn) = named(&self.stream);
+                    call.set_stream_name(name).set_stream_arn(arn).set_shard_filter(filter.clone())
+                }
+            };
+            let reply = call.send().await.map_err(|error| call_error("ListShards", &error))?;
+            shards.extend(reply.shards.unwrap_or_default());
+            match reply.next_token {
+                Some(next) => token = Some(next),
+                None => return Ok(shards),
+            }
+        }
+    }
+}
+
+impl PutRecords for Kinesis {
+    async fn put(&self, records: &[Record]) -> Result<Vec<Verdict>, PutError> {
+        let (name, arn) = named(&self.stream);
+        let entries = records.iter().map(entry).collect();
+        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(entries));
+        let reply = call.send().await.map_err(|error| put_error(&error))?;
+        if reply.records.len() != records.len() {
+            return Err(PutError {
+                class: Class::Transient,
+                code: "BadReply".into(),
+                message: format!("{} records were sent, the reply speaks of {}", records.len(), reply.records.len()),
+                maybe_stored: true,
+            });
+        }
+        Ok(reply.records.into_iter().map(verdict).collect())
+    }
+}
+
+/// For the two setters that every call has: name and ARN.
+fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
+    match stream {
+        StreamId::Name(name) => (Some(name.clone()), None),
+        StreamId::Arn(arn) => (None, Some(arn.clone())),
+    }
+}
+
+/// A closed shard's sequence numbers have an end.
+fn is_open(shard: &SdkShard) -> bool {
+    shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
+}
+
+fn entry(record: &Record) -> PutRecordsRequestEntry {
+    PutRecordsRequestEntry::builder()
+        .data(Blob::from_maybe_shared(record.data.clone()))
+        .partition_key(record.key.as_str())
+        .set_explicit_hash_key(record.explicit_hash.map(|hash| hash.0.to_string()))
+        .build()
+        .expect("data, the one required field, is set")
+}
+
+/// FailedRecordCount is not looked at: each entry speaks for itself, and one that names neither a sequence
+/// number nor an error is taken as failed.
+fn verdict(entry: PutRecordsResultEntry) -> Verdict {
+    match (entry.error_code, entry.sequence_number, entry.shard_id) {
+        (None, Some(sequence_number), Some(shard_id)) => Verdict::Stored { shard_id, sequence_number },
+        (code, ..) => {
+            let code = code.unwrap_or_else(|| "BadReply".into());
+            Verdict::Failed { class: fault::record(&code), message: entry.error_message.unwrap_or_default(), code }
+        }
+    }
+}
+
+fn put_error(error: &SdkError<PutRecordsError>) -> PutError {
+    let (class, code, message) = describe(error);
+    let maybe_stored = match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::DispatchFailure(_) => !(matches!(class, Class::Blocked(_)) || never_connected(error)),
+        SdkError::ServiceError(reply) => reply.raw().status().as_u16() >= 500,
+        // Timed out, or a reply that could not be read.
+        _ => true,
+    };
+    PutError { class, code, message, maybe_stored }
+}
+
+fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (class, code, message) = describe(error);
+    CallError { operation, class, code, message }
+}
+
+fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
+    CallError { operation, class: Class::Transient, code: "BadReply".into(), message: what.to_string() }
+}
+
+fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let SdkError::ServiceError(reply) = error {
+        let status = reply.raw().status().as_u16();
+        let (code, message) = (reply.err().code(), reply.err().message());
+        let class = fault::request(code, status);
+        let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
+        return (class, code, message.unwrap_or("the reply gave no reason").to_owned());
+    }
+    if has_cause::<aws_credential_types::provider::error::CredentialsError>(error) {
+        return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
+    }
+    let code = match error {
+        SdkError::ConstructionFailure(_) => "NotSent",
+        SdkError::TimeoutError(_) => "Timeout",
+        SdkError::DispatchFailure(_) if never_connected(error) => "NotConnected",
+        SdkError::DispatchFailure(_) => "ConnectionLost",
+        _ => "BadReply",
+    };
+    (Class::Transient, code.into(), chain(error))
+}
+
+/// Whether the connection was never made, so that the request cannot have arrived.
+fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
+    causes(error)
+        .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()))
+}
+
+fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<C>())
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
+}
+
+/// The SDK's own texts ("dispatch failure") hide the cause, so the whole chain is told.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}

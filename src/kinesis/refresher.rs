@@ -1,0 +1,111 @@
+//! Keeps what is known of the stream: its open shards and its record limit.
+//!
+//! One task. It asks at the start, when a lane finds the map old, and now and then; it publishes by `watch` and
+//! never clears what it has: the old map serves until the new one is there. Lanes work without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::aws::Kinesis;
+use super::{ShardMap, StreamFacts};
+use crate::backoff::Backoff;
+use crate::event::Class;
+use crate::telemetry::metrics::Metrics;
+
+/// Without a reason to ask sooner: a reshard that no record of ours has met.
+const EVERY: Duration = Duration::from_secs(300);
+/// However often the lanes ask: ListShards takes 1000 calls a second for a whole account, and a map that was old
+/// a moment ago is corrected by one call.
+const NOT_BEFORE: Duration = Duration::from_secs(1);
+/// After a call that failed.
+const AGAIN: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+
+/// Rung by a lane whose map is old.
+pub type Bell = Arc<Notify>;
+
+/// The task's parts.
+#[derive(Debug)]
+pub struct Refresher {
+    pub kinesis: Kinesis,
+    pub facts: watch::Sender<StreamFacts>,
+    pub bell: Bell,
+    /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
+    pub record_bytes_max: Option<usize>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Refresher {
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        let mut failures = 0u32;
+        let mut told = false;
+        loop {
+            let asked = Instant::now();
+            let wait = match self.refresh().await {
+                Ok(()) => {
+                    failures = 0;
+                    told = false;
+                    EVERY
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(
+                            code = error.code,
+                            reason = error.message,
+                            call = error.operation,
+                            "the stream's shards are not known: events go out all the same, but a throttled shard is noticed only per key. Allow kinesis:ListShards and kinesis:DescribeStreamSummary"
+                        );
+                    }
+                    if matches!(error.class, Class::Blocked(_)) {
+                        EVERY.min(AGAIN.max)
+                    } else {
+                        AGAIN.delay(failures, &mut rand::rng())
+                    }
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(asked + wait) => {}
+                () = self.bell.notified() => tokio::time::sleep_until(asked + NOT_BEFORE).await,
+            }
+        }
+    }
+
+    async fn refresh(&self) -> Result<(), super::aws::CallError> {
+        let outcome = self.ask().await;
+        match &outcome {
+            Ok(facts) => {
+                self.metrics.shard_map_refreshes_ok.increment(1);
+                self.metrics.shards.set(facts.shards.as_ref().map_or(0, |shards| shards.len()) as f64);
+                self.facts.send_if_modified(|known| {
+                    let changed = known != facts;
+                    if changed {
+                        tracing::info!(
+                            shards = facts.shards.as_ref().map_or(0, |map| map.len()),
+                            record_bytes_max = facts.record_bytes_max,
+                            "stream"
+                        );
+                        *known = facts.clone();
+                    }
+                    changed
+                });
+            }
+            Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
+        }
+        outcome.map(drop)
+    }
+
+    async fn ask(&self) -> Result<StreamFacts, super::aws::CallError> {
+        let summary = self.kinesis.summary().await;
+        let ignores_keys = summary.as_ref().is_ok_and(|summary| summary.ignores_keys);
+        let asked_bytes = summary.ok().and_then(|summary| summary.record_bytes_max);
+        let record_bytes_max =
+            self.record_bytes_max.or(asked_bytes).unwrap_or_else(|| self.facts.borrow().record_bytes_max);
+        // Where the service ignores keys there is no shard to predict.
+        let shards = if ignores_keys { None } else { ShardMap::new(self.kinesis.open_shards().await?).map(Arc::new) };
+        Ok(StreamFacts { shards, record_bytes_max })
+    }
+}

@@ -1,0 +1,455 @@
+//! One lane's memory: a queue per key, and which keys may be sent now.
+//!
+//! Pure: time comes in as an argument, work goes out as values. It never talks to Kinesis, never answers a
+//! ticket and never drops an item.
+//!
+//! Ready keys stand in the line of the shard they are predicted for, oldest event first: a shard that cools
+//! holds back its own keys and no other's, and no key starves. A key that leaves a line out of turn (it
+//! expired) leaves its place behind; whoever comes to the place looks at the key's state, which alone counts.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque, hash_map};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ages::Ages;
+use super::batch::Batch;
+use super::{Item, Rules};
+use crate::config::KeyOrder;
+use crate::event::{Reason, Record};
+use crate::kinesis::ShardMap;
+
+/// A key's name inside a lane: MD5 of the partition key.
+pub(super) type Key = u128;
+
+/// What to do now.
+#[derive(Debug)]
+pub enum Poll {
+    Send(Batch),
+    /// Nothing before this time, unless something arrives; without a time, nothing until then.
+    Wait(Option<Instant>),
+}
+
+/// What the lane's gauges show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    pub flights: usize,
+    pub shards_cooling: usize,
+    pub keys_cooling: usize,
+    /// Keys in flight with events waiting behind them.
+    pub keys_held: usize,
+}
+
+/// One lane's memory.
+#[derive(Debug)]
+pub struct Buffer {
+    pub(super) rules: Rules,
+    pub(super) shards: Option<Arc<ShardMap>>,
+    keys: HashMap<Key, Queue>,
+    /// By index of `shards`; a single one without a map.
+    pub(super) lines: Vec<Line>,
+    /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind, as in a line.
+    cooling: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Batches made by taking one apart that was refused as a whole; their keys are in flight.
+    pub(super) parts: VecDeque<Batch>,
+    pub(super) blocked: Option<Blocked>,
+    pub(super) ages: Ages,
+    /// No search for expired items before this.
+    next_sweep: Option<Instant>,
+    pub(super) gauges: Gauges,
+}
+
+/// A key's items that are not in flight, oldest first.
+#[derive(Debug)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In this line.
+    Ready(usize),
+    InFlight,
+    /// Until then.
+    Cooling(Instant),
+}
+
+/// A shard's ready keys, oldest event first.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Keys whose head has just come in: in order by themselves.
+    fresh: VecDeque<(Instant, Key)>,
+    /// Keys that come back, with an older head.
+    back: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// What a request could take of this line: under strict order the heads alone.
+    records: usize,
+    bytes: usize,
+    pub(super) cooling_until: Option<Instant>,
+    /// Times it was throttled in a row.
+    pub(super) throttles: u32,
+}
+
+/// The stream takes nothing until an operator acts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Blocked {
+    pub reason: Reason,
+    pub next_probe: Instant,
+    /// Probes that failed in a row.
+    pub probes: u32,
+}
+
+impl Buffer {
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            shards: None,
+            keys: HashMap::new(),
+            lines: vec![Line::default()],
+            cooling: BinaryHeap::new(),
+            parts: VecDeque::new(),
+            blocked: None,
+            ages: Ages::new(expiry_tick(rules.timeout)),
+            next_sweep: None,
+            gauges: Gauges::default(),
+        }
+    }
+
+    /// Takes an item in, behind every earlier one of its key.
+    pub fn push(&mut self, item: Item) {
+        let key = item.record.key_hash;
+        let bytes = item.record.size();
+        self.ages.add(item.accepted);
+        match self.keys.entry(key) {
+            hash_map::Entry::Vacant(vacant) => {
+                let line = line_of(self.shards.as_deref(), &item.record);
+                self.lines[line].fresh.push_back((item.accepted, key));
+                let mut items = VecDeque::with_capacity(1); // most keys hold one item at a time
+                items.push_back(item);
+                let queue = vacant.insert(Queue { items, bytes, state: State::Ready(line) });
+                self.lines[line].count(queue, self.rules.ordering);
+            }
+            hash_map::Entry::Occupied(mut occupied) => {
+                let queue = occupied.get_mut();
+                queue.items.push_back(item);
+                queue.bytes += bytes;
+                match queue.state {
+                    State::Ready(line) if self.rules.ordering == KeyOrder::Relaxed => {
+                        self.lines[line].records += 1;
+                        self.lines[line].bytes += bytes;
+                    }
+                    State::InFlight if queue.items.len() == 1 => self.gauges.keys_held += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What to do at `now`. To be asked again after every push, send and settle, and at the time it names.
+    pub fn poll(&mut self, now: Instant) -> Poll {
+        self.wake(now);
+        let sleep = earliest(self.next_wake(), self.next_expiry());
+        if self.gauges.flights >= self.rules.max_in_flight {
+            return Poll::Wait(sleep); // the flight that lands first asks again
+        }
+        let batch = match self.blocked {
+            Some(_) if self.gauges.flights > 0 => return Poll::Wait(sleep),
+            Some(blocked) if now < blocked.next_probe => return Poll::Wait(earliest(sleep, Some(blocked.next_probe))),
+            Some(_) => self.fill(1), // one record, to see whether the stream takes it now
+            None => match (self.parts.pop_front(), self.due(now)) {
+                (Some(part), _) => part,
+                (None, Some(due)) if due > now => return Poll::Wait(earliest(sleep, Some(due))),
+                (None, Some(_)) => self.fill(self.rules.max_records),
+                (None, None) => return Poll::Wait(sleep),
+            },
+        };
+        if batch.records().is_empty() {
+            return Poll::Wait(sleep);
+        }
+        self.gauges.flights += 1;
+        Poll::Send(batch)
+    }
+
+    /// Takes out what has waited for `delivery.timeout` and is not in flight.
+    pub fn expire(&mut self, now: Instant) -> Vec<Item> {
+        let mut expired = Vec::new();
+        if self.next_expiry().is_none_or(|at| at > now) {
+            return expired;
+        }
+        // What is overdue but in flight is met again when it lands; until then one look a tick is enough.
+        self.next_sweep = Some(now + expiry_tick(self.rules.timeout));
+        let Self { rules, keys, lines, ages, gauges, .. } = self;
+        let is_expired = |item: &mut Item| now.saturating_duration_since(item.accepted) >= rules.timeout;
+        keys.retain(|_, queue| {
+            if !queue.items.front_mut().is_some_and(is_expired) {
+                return true;
+            }
+            if let State::Ready(line) = queue.state {
+                lines[line].discount(queue, rules.ordering);
+            }
+            while let Some(item) = queue.items.pop_front_if(is_expired) {
+                queue.bytes -= item.record.size();
+                ages.remove(item.accepted);
+                expired.push(item);
+            }
+            match (queue.state, queue.items.is_empty()) {
+                (State::Ready(line), false) => lines[line].count(queue, rules.ordering),
+                (State::Cooling(_), true) => gauges.keys_cooling -= 1,
+                (State::InFlight, true) => gauges.keys_held -= 1,
+                _ => {}
+            }
+            !queue.items.is_empty() || queue.state == State::InFlight
+        });
+        expired
+    }
+
+    /// Takes everything out that is not in flight: the deadline has come.
+    pub fn abandon(&mut self) -> Vec<Item> {
+        let queued = self.keys.drain().flat_map(|(_, queue)| queue.items);
+        let parts = self.parts.drain(..).flat_map(Batch::into_items);
+        queued.chain(parts).collect()
+    }
+
+    /// From `now` on nothing lingers; what cools wakes at once.
+    pub fn drain(&mut self, now: Instant) {
+        self.rules.linger = Duration::ZERO;
+        for line in &mut self.lines {
+            line.cooling_until = None;
+        }
+        for Reverse((until, key)) in std::mem::take(&mut self.cooling) {
+            self.end_cooling(key, until);
+        }
+        if let Some(blocked) = &mut self.blocked {
+            blocked.next_probe = now;
+        }
+    }
+
+    /// The stream has these shards now: every ready key moves to the line of its new shard.
+    pub fn set_shards(&mut self, shards: Arc<ShardMap>) {
+        let Self { rules, keys, lines, .. } = self;
+        *lines = std::iter::repeat_with(Line::default).take(shards.len()).collect();
+        for (&key, queue) in keys {
+            if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
+                let line = line_of(Some(&shards), &head.record);
+                lines[line].back.push(Reverse((head.accepted, key)));
+                lines[line].count(queue, rules.ordering);
+                queue.state = State::Ready(line);
+            }
+        }
+        self.shards = Some(shards);
+    }
+
+    /// Whether nothing is held and nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        self.gauges
+    }
+
+    /// Why the stream takes nothing, while that is so.
+    pub fn blocked(&self) -> Option<Reason> {
+        self.blocked.map(|blocked| blocked.reason)
+    }
+
+    /// When the oldest event that is not settled was accepted.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.ages.oldest()
+    }
+
+    /// Ends a key's flight: what is left of it goes back to the front. The key cools, or is ready at once.
+    pub(super) fn give_back(&mut self, key: Key, items: Vec<Item>, cool_until: Option<Instant>) {
+        self.put_front(key, items);
+        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
+        let Some(head) = queue.items.front() else {
+            self.keys.remove(&key);
+            return;
+        };
+        self.gauges.keys_held -= 1;
+        if let Some(until) = cool_until {
+            queue.state = State::Cooling(until);
+            self.gauges.keys_cooling += 1;
+            self.cooling.push(Reverse((until, key)));
+        } else {
+            let line = line_of(self.shards.as_deref(), &head.record);
+            self.lines[line].back.push(Reverse((head.accepted, key)));
+            self.lines[line].count(queue, self.rules.ordering);
+            queue.state = State::Ready(line);
+        }
+    }
+
+    /// Puts items before the others of a key whose flight goes on.
+    pub(super) fn put_front(&mut self, key: Key, items: Vec<Item>) {
+        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
+        assert_eq!(queue.state, State::InFlight, "only what was in flight can come back");
+        if queue.items.is_empty() && !items.is_empty() {
+            self.gauges.keys_held += 1;
+        }
+        for item in items.into_iter().rev() {
+            queue.bytes += item.record.size();
+            queue.items.push_front(item);
+        }
+    }
+
+    /// When something must be sent at the latest; `now` if a request can be filled. Nothing where nothing is ready.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let (mut records, mut bytes, mut oldest) = (0, 0, None);
+        for line in self.lines.iter().filter(|line| line.cooling_until.is_none()) {
+            records += line.records;
+            bytes += line.bytes;
+            oldest = earliest(oldest, line.oldest());
+        }
+        let full = records >= self.rules.max_records || bytes >= self.rules.max_bytes;
+        oldest.map(|oldest| if full { now } else { oldest + self.rules.linger })
+    }
+
+    /// Takes the oldest ready records of all shards that do not cool, up to the limits of a request.
+    fn fill(&mut self, max_records: usize) -> Batch {
+        let mut batch = Batch::default();
+        let awake = self.lines.iter().enumerate().filter(|(_, line)| line.cooling_until.is_none());
+        let mut oldest_first: BinaryHeap<_> =
+            awake.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
+        while batch.records().len() < max_records {
+            let Some(Reverse((_, line))) = oldest_first.pop() else { break };
+            let Some(key) = self.lines[line].first() else { continue };
+            if !self.take(key, line, &mut batch, max_records) {
+                break;
+            }
+            self.lines[line].pop_first();
+            if let Some(oldest) = self.lines[line].oldest() {
+                oldest_first.push(Reverse((oldest, line)));
+            }
+        }
+        batch
+    }
+
+    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
+    fn take(&mut self, key: Key, line: usize, batch: &mut Batch, max_records: usize) -> bool {
+        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(line)) else {
+            return true; // a place left behind
+        };
+        // A record that is larger than the aim goes alone.
+        let fits = |batch: &Batch, item: &Item| {
+            batch.records().is_empty() || batch.bytes() + item.record.size() <= self.rules.max_bytes
+        };
+        if !queue.items.front().is_some_and(|head| fits(batch, head)) {
+            return false;
+        }
+        self.lines[line].discount(queue, self.rules.ordering);
+        let most = match self.rules.ordering {
+            KeyOrder::Strict => 1,
+            KeyOrder::Relaxed => max_records - batch.records().len(),
+        };
+        for _ in 0..most {
+            let Some(item) = queue.items.pop_front_if(|item| fits(batch, item)) else { break };
+            queue.bytes -= item.record.size();
+            batch.push(item);
+        }
+        queue.state = State::InFlight;
+        self.gauges.keys_held += usize::from(!queue.items.is_empty());
+        true
+    }
+
+    fn wake(&mut self, now: Instant) {
+        self.gauges.shards_cooling = 0;
+        for line in &mut self.lines {
+            line.cooling_until = line.cooling_until.filter(|until| *until > now);
+            self.gauges.shards_cooling += usize::from(line.cooling_until.is_some());
+        }
+        while self.cooling.peek().is_some_and(|Reverse((until, _))| *until <= now) {
+            if let Some(Reverse((until, key))) = self.cooling.pop() {
+                self.end_cooling(key, until);
+            }
+        }
+    }
+
+    fn end_cooling(&mut self, key: Key, until: Instant) {
+        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Cooling(until)) else { return };
+        let Some(head) = queue.items.front() else { return };
+        let line = line_of(self.shards.as_deref(), &head.record);
+        self.lines[line].back.push(Reverse((head.accepted, key)));
+        self.lines[line].count(queue, self.rules.ordering);
+        queue.state = State::Ready(line);
+        self.gauges.keys_cooling -= 1;
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let shard = self.lines.iter().filter_map(|line| line.cooling_until).min();
+        earliest(shard, self.cooling.peek().map(|Reverse((until, _))| *until))
+    }
+
+    fn next_expiry(&self) -> Option<Instant> {
+        let expiry = self.ages.oldest()?.checked_add(self.rules.timeout)?;
+        Some(self.next_sweep.map_or(expiry, |sweep| sweep.max(expiry)))
+    }
+}
+
+impl Queue {
+    /// What a request could take: records and bytes.
+    fn sendable(&self, ordering: KeyOrder) -> (usize, usize) {
+        match (ordering, self.items.front()) {
+            (KeyOrder::Strict, Some(head)) => (1, head.record.size()),
+            _ => (self.items.len(), self.bytes),
+        }
+    }
+}
+
+impl Line {
+    fn count(&mut self, queue: &Queue, ordering: KeyOrder) {
+        let (records, bytes) = queue.sendable(ordering);
+        self.records += records;
+        self.bytes += bytes;
+    }
+
+    fn discount(&mut self, queue: &Queue, ordering: KeyOrder) {
+        let (records, bytes) = queue.sendable(ordering);
+        self.records -= records;
+        self.bytes -= bytes;
+    }
+
+    /// When the event at the front was accepted.
+    fn oldest(&self) -> Option<Instant> {
+        self.front().map(|(accepted, _)| accepted)
+    }
+
+    fn first(&self) -> Option<Key> {
+        self.front().map(|(_, key)| key)
+    }
+
+    fn front(&self) -> Option<(Instant, Key)> {
+        match (self.fresh.front(), self.back.peek()) {
+            (Some(fresh), Some(Reverse(back))) => Some(*fresh.min(back)),
+            (fresh, back) => fresh.copied().or(back.map(|Reverse(back)| *back)),
+        }
+    }
+
+    fn pop_first(&mut self) {
+        if self.fresh.front().copied() == self.front() {
+            self.fresh.pop_front();
+        } else {
+            self.back.pop();
+        }
+    }
+}
+
+/// The line of the shard that a record is predicted for.
+pub(super) fn line_of(shards: Option<&ShardMap>, record: &Record) -> usize {
+    shards.map_or(0, |shards| shards.index_of(record.ring_position()))
+}
+
+/// Expiry is as exact as a 64th of the timeout, and never worse than a second.
+fn expiry_tick(timeout: Duration) -> Duration {
+    (timeout / 64).clamp(Duration::from_millis(1), Duration::from_secs(1))
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests;

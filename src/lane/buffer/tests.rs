@@ -1,0 +1,239 @@
+//! What a lane's memory promises, one promise a test. Times are milliseconds since the start.
+
+use crate::config::KeyOrder;
+use crate::event::Class;
+use crate::lane::Rules;
+use crate::lane::buffer::Gauges;
+use crate::lane::kit::{Kit, failed, ms, names, relaxed, rules, shards};
+
+#[test]
+fn an_event_waits_for_company_as_long_as_linger_and_no_longer() {
+    let mut kit = Kit::new(rules());
+    kit.push(5, "a", &["a1"]);
+    assert_eq!(kit.waits_until(5), Some(15));
+    kit.push(9, "b", &["b1"]);
+    assert_eq!(kit.waits_until(14), Some(15), "the oldest counts");
+    assert_eq!(names(&kit.send(15)), ["a1", "b1"]);
+}
+
+#[test]
+fn an_empty_lane_waits_for_nothing() {
+    let mut kit = Kit::new(rules());
+    assert_eq!(kit.waits_until(0), None);
+    assert!(kit.buffer.is_empty());
+    assert_eq!(kit.buffer.oldest(), None);
+}
+
+#[test]
+fn a_request_that_is_full_by_count_is_sent_at_once() {
+    let mut kit = Kit::new(rules());
+    for key in ["a", "b", "c"] {
+        kit.push(0, key, &[key]);
+    }
+    assert!(kit.poll(0).is_none());
+    kit.push(1, "d", &["d"]);
+    kit.push(1, "e", &["e"]);
+    assert_eq!(names(&kit.send(1)), ["a", "b", "c", "d"]);
+    assert_eq!(kit.waits_until(1), Some(11), "the rest lingers");
+}
+
+#[test]
+fn a_request_that_is_full_by_bytes_is_sent_at_once() {
+    let mut kit = Kit::new(rules());
+    kit.push_bytes(0, "a", "a", 600);
+    assert!(kit.poll(0).is_none());
+    kit.push_bytes(0, "b", "b", 400);
+    assert_eq!(kit.send(0).bytes(), 1000);
+}
+
+#[test]
+fn under_strict_order_what_waits_behind_a_key_does_not_fill_a_request() {
+    // Ten events of one key are one record's worth of a request: to send at once would be to send one alone.
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1", "a2", "a3", "a4", "a5"]);
+    assert_eq!(kit.waits_until(0), Some(10));
+}
+
+#[test]
+fn a_record_larger_than_the_aim_goes_alone() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    kit.push_bytes(1, "b", "b", 1500);
+    kit.push(2, "c", &["c"]);
+    assert_eq!(names(&kit.send(2)), ["a"], "it does not fit behind another");
+    assert_eq!(names(&kit.send(2)), ["b"], "and none fits behind it");
+    assert_eq!(names(&kit.send(12)), ["c"]);
+}
+
+#[test]
+fn there_are_never_more_flights_than_allowed() {
+    let mut kit = Kit::new(Rules { max_in_flight: 2, max_records: 1, ..rules() });
+    for key in ["a", "b", "c"] {
+        kit.push(0, key, &[key]);
+    }
+    let (first, _second) = (kit.send(0), kit.send(0));
+    assert!(kit.poll(0).is_none());
+    assert_eq!(kit.buffer.gauges().flights, 2);
+    kit.land_stored(5, first);
+    assert_eq!(names(&kit.send(5)), ["c"]);
+}
+
+#[test]
+fn strict_order_sends_one_record_of_a_key_and_holds_the_others_until_it_lands() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1", "a2"]);
+    kit.push(0, "b", &["b1"]);
+    let batch = kit.send(10);
+    assert_eq!(names(&batch), ["a1", "b1"]);
+    assert_eq!(kit.buffer.gauges().keys_held, 1);
+    kit.push(11, "b", &["b2"]);
+    assert_eq!(kit.buffer.gauges().keys_held, 2);
+    assert!(kit.poll(30).is_none(), "both keys are in flight");
+    kit.land_stored(30, batch);
+    assert_eq!(kit.buffer.gauges(), Gauges::default());
+    assert_eq!(names(&kit.send(30)), ["a2", "b2"], "they lingered while they were held");
+}
+
+#[test]
+fn relaxed_order_sends_many_records_of_a_key_in_their_order() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3"]);
+    kit.push(0, "b", &["b1"]);
+    kit.push(0, "a", &["a4"]);
+    assert_eq!(names(&kit.send(0)), ["a1", "a2", "a3", "a4"], "full: the key's events all count");
+    kit.push(1, "a", &["a5"]);
+    assert_eq!(names(&kit.send(10)), ["b1"], "a5 waits: still one flight a key");
+}
+
+#[test]
+fn relaxed_order_stops_a_key_at_the_first_record_that_does_not_fit() {
+    // To go on with a smaller one would be to let it overtake.
+    let mut kit = Kit::new(relaxed());
+    kit.push_bytes(0, "a", "a1", 500);
+    kit.push_bytes(0, "a", "a2", 600);
+    kit.push_bytes(0, "a", "a3", 10);
+    assert_eq!(names(&kit.send(0)), ["a1"]);
+}
+
+#[test]
+fn the_oldest_event_goes_first_whatever_its_shard() {
+    let mut kit = Kit::with_two_shards(rules());
+    for (at, shard, name) in [(0, 1, "a"), (1, 0, "b"), (2, 0, "c"), (3, 1, "d")] {
+        kit.push_to(shard, at, name, name);
+    }
+    assert_eq!(names(&kit.send(3)), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_key_that_comes_back_stands_before_younger_ones() {
+    let mut kit = Kit::new(Rules { max_records: 2, ..rules() });
+    kit.push(0, "a", &["a"]);
+    let batch = kit.send(10);
+    kit.land_error(20, batch, Class::Transient, "");
+    kit.push(30, "b", &["b"]);
+    kit.push(110, "c", &["c"]);
+    let batch = kit.send(120);
+    assert_eq!(names(&batch), ["a", "b"], "one that cooled");
+    kit.push(121, "a", &["a2"]);
+    kit.push(122, "d", &["d"]);
+    kit.land_stored(122, batch);
+    assert_eq!(names(&kit.send(122)), ["c", "a2"], "one that was held");
+}
+
+#[test]
+fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1", "a2"]);
+    kit.push(0, "b", &["b1"]);
+    let batch = kit.send(10);
+    kit.push(400, "a", &["a3"]);
+    assert!(kit.expire(999).is_empty());
+    assert_eq!(kit.expire(1000), ["a2"], "a1 and b1 are in flight");
+    kit.land_error(1050, batch, Class::Transient, "");
+    assert_eq!(kit.expire(1070), ["a1", "b1"], "at most a tick later, cooling or not");
+    assert!(kit.poll(1149).is_none(), "the key cools, whoever failed");
+    assert_eq!(names(&kit.send(1150)), ["a3"]);
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+}
+
+#[test]
+fn what_expired_no_longer_fills_a_request() {
+    let mut kit = Kit::new(Rules { linger: ms(60_000), ..relaxed() });
+    kit.push(0, "a", &["a1"]);
+    kit.push(0, "b", &["b1"]);
+    kit.push(500, "b", &["b2"]);
+    assert_eq!(kit.expire(1000), ["a1", "b1"]);
+    kit.push(1000, "c", &["c1"]);
+    assert!(kit.poll(1000).is_none(), "two of four records");
+    kit.push(1000, "c", &["c2", "c3"]);
+    assert_eq!(names(&kit.send(1000)).len(), 4);
+}
+
+#[test]
+fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cooling() {
+    // The place it left among those that cool once woke the key's next events before their time.
+    let mut kit = Kit::new(Rules { timeout: ms(200), ..rules() });
+    kit.push(0, "a", &["a1"]);
+    let first = kit.send(150);
+    kit.land_error(150, first, Class::Transient, ""); // cools until 250
+    assert_eq!(kit.expire(200), ["a1"]);
+    kit.push(200, "a", &["a2"]);
+    let second = kit.send(210);
+    kit.land_error(220, second, Class::Transient, ""); // cools until 320
+    assert!(kit.poll(250).is_none());
+    assert!(kit.poll(319).is_none());
+    assert_eq!(names(&kit.send(320)), ["a2"]);
+}
+
+#[test]
+fn the_drain_ends_linger_and_wakes_keys_and_shards() {
+    let mut kit = Kit::with_two_shards(rules());
+    kit.push_to(0, 0, "a", "a");
+    kit.push_to(1, 0, "b", "b");
+    let batch = kit.send(10);
+    kit.land(20, batch, vec![failed(Class::Throttled), failed(Class::Transient)]);
+    kit.push_to(1, 21, "c", "c");
+    assert!(kit.poll(21).is_none());
+    assert_eq!((kit.buffer.gauges().shards_cooling, kit.buffer.gauges().keys_cooling), (1, 1));
+    kit.buffer.drain(kit.at(22));
+    assert_eq!(names(&kit.send(22)), ["a", "b", "c"]);
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+    kit.push_to(1, 23, "d", "d");
+    assert_eq!(names(&kit.send(23)), ["d"], "nothing lingers any more");
+}
+
+#[test]
+fn at_the_deadline_everything_comes_out_that_is_not_in_flight() {
+    let mut kit = Kit::new(Rules { max_records: 2, max_in_flight: 1, ..rules() });
+    for key in ["a", "b", "c"] {
+        kit.push(0, key, &[key]);
+    }
+    let batch = kit.send(0);
+    kit.land_error(5, batch, Class::Poison, "nothing named");
+    let _part = kit.send(5);
+    assert_eq!(kit.buffer.abandon().len(), 2, "the other part and what never left");
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
+    let mut kit = Kit::with_two_shards(rules());
+    kit.push_to(1, 0, "a", "a");
+    let batch = kit.send(10);
+    kit.land_error(20, batch, Class::Throttled, "");
+    assert!(kit.poll(20).is_none());
+    kit.buffer.set_shards(shards(&[0, 1 << 126, 1 << 127]));
+    assert_eq!(names(&kit.send(20)), ["a"]);
+}
+
+#[test]
+fn the_oldest_event_is_known_until_it_is_settled() {
+    let mut kit = Kit::new(Rules { ordering: KeyOrder::Relaxed, ..rules() });
+    kit.push(0, "a", &["a"]);
+    let batch = kit.send(10);
+    kit.push(100, "b", &["b"]);
+    assert_eq!(kit.buffer.oldest(), Some(kit.at(0)));
+    kit.land_stored(110, batch);
+    let oldest = kit.buffer.oldest().expect("b is there");
+    assert!(oldest <= kit.at(100) && oldest > kit.at(80), "to a tick, a 64th of the timeout");
+}

@@ -1,0 +1,193 @@
+//! What the tests of buffer and settle share: a lane with a clock in milliseconds, events with names, replies. It
+//! asserts nothing but that a helper is used as it is meant.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::batch::Batch;
+use super::buffer::{Buffer, Poll};
+use super::settle::Settled;
+use super::{Item, Rules};
+use crate::ack::{Answer, Books, Duty, Slot};
+use crate::backoff::Backoff;
+use crate::budget::{Budget, Share};
+use crate::config::KeyOrder;
+use crate::event::envelope::Timestamp;
+use crate::event::{Class, HashKey, Outcome, PartitionKey, Record};
+use crate::kinesis::shards::Shard;
+use crate::kinesis::{PutError, ShardMap, Verdict};
+use crate::protocol::request::Ref;
+
+/// A buffer in a test's hands.
+pub(super) struct Kit {
+    pub buffer: Buffer,
+    start: Instant,
+    rng: SmallRng,
+    slots: mpsc::Sender<Answer>,
+    _outbox: mpsc::Receiver<Answer>,
+    books: Arc<Books>,
+    share: Arc<Share>,
+}
+
+/// Linger 10 ms, 4 records, 1000 bytes, 8 flights, strict, 1 s, back-off of exactly 100 ms.
+pub(super) fn rules() -> Rules {
+    Rules {
+        linger: ms(10),
+        max_records: 4,
+        max_bytes: 1000,
+        max_in_flight: 8,
+        ordering: KeyOrder::Strict,
+        timeout: ms(1000),
+        backoff: Backoff { min: ms(100), max: ms(100) },
+    }
+}
+
+pub(super) fn relaxed() -> Rules {
+    Rules { ordering: KeyOrder::Relaxed, ..rules() }
+}
+
+pub(super) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Kit {
+    pub fn new(rules: Rules) -> Self {
+        let (slots, outbox) = mpsc::channel(1000);
+        Self {
+            buffer: Buffer::new(rules),
+            start: Instant::now(),
+            rng: SmallRng::seed_from_u64(7),
+            slots,
+            _outbox: outbox,
+            books: Arc::default(),
+            share: Budget::new(1 << 20).share(),
+        }
+    }
+
+    /// With two shards, 0 and 1: the lower and the upper half of the ring.
+    pub fn with_two_shards(rules: Rules) -> Self {
+        let mut kit = Self::new(rules);
+        kit.buffer.set_shards(shards(&[0, 1 << 127]));
+        kit
+    }
+
+    pub fn at(&self, after_ms: u64) -> Instant {
+        self.start + ms(after_ms)
+    }
+
+    /// Events of one key, accepted and pushed at this time.
+    pub fn push(&mut self, at_ms: u64, key: &str, names: &[&str]) {
+        names.iter().for_each(|name| self.push_record(at_ms, key, name.as_bytes(), None));
+    }
+
+    /// An event for this shard of two.
+    pub fn push_to(&mut self, shard: u8, at_ms: u64, key: &str, name: &str) {
+        self.push_record(at_ms, key, name.as_bytes(), Some(HashKey(u128::from(shard) << 127)));
+    }
+
+    /// An event that counts this many bytes, its name first.
+    pub fn push_bytes(&mut self, at_ms: u64, key: &str, name: &str, bytes: usize) {
+        let mut data = vec![b' '; bytes - key.len()];
+        data[..name.len()].copy_from_slice(name.as_bytes());
+        self.push_record(at_ms, key, &data, None);
+    }
+
+    fn push_record(&mut self, at_ms: u64, key: &str, data: &[u8], explicit_hash: Option<HashKey>) {
+        let key = PartitionKey::new(key).expect("a test's key is short");
+        let record = Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(data) };
+        let permit = self.slots.clone().try_reserve_owned().expect("a test has few events");
+        let slot = Slot { permit, room: 0 };
+        let duty = Duty::new(slot, Arc::clone(&self.books), Ref::Line(1), 0);
+        let charge = self.share.try_take(record.size()).expect("a test has small events");
+        let ticket = duty.ticket(Uuid::nil(), Timestamp::from_unix_ms(0), false, charge);
+        self.buffer.push(Item::new(record, ticket, self.at(at_ms)));
+    }
+
+    /// What is sent now, or nothing.
+    pub fn poll(&mut self, at_ms: u64) -> Option<Batch> {
+        match self.buffer.poll(self.at(at_ms)) {
+            Poll::Send(batch) => Some(batch),
+            Poll::Wait(_) => None,
+        }
+    }
+
+    /// What is sent now.
+    pub fn send(&mut self, at_ms: u64) -> Batch {
+        self.poll(at_ms).expect("something is due")
+    }
+
+    /// Until when the lane waits, to the millisecond, if it does.
+    pub fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
+        match self.buffer.poll(self.at(at_ms)) {
+            Poll::Send(batch) => panic!("{:?} is sent", names(&batch)),
+            Poll::Wait(until) => until.map(|until| millis(until - self.start)),
+        }
+    }
+
+    pub fn land(&mut self, at_ms: u64, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
+        let now = self.at(at_ms);
+        self.buffer.settle(batch, Ok(verdicts), now, &mut self.rng)
+    }
+
+    pub fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
+        let verdicts = vec![stored(); batch.records().len()];
+        self.land(at_ms, batch, verdicts)
+    }
+
+    pub fn land_error(&mut self, at_ms: u64, batch: Batch, class: Class, message: &str) -> Settled {
+        let (code, message) = ("Code".to_owned(), message.to_owned());
+        let error = PutError { class, code, message, maybe_stored: class == Class::Transient };
+        let now = self.at(at_ms);
+        self.buffer.settle(batch, Err(error), now, &mut self.rng)
+    }
+
+    /// The names of what expires now.
+    pub fn expire(&mut self, at_ms: u64) -> Vec<String> {
+        let now = self.at(at_ms);
+        let mut expired: Vec<_> = self.buffer.expire(now).iter().map(|item| name(&item.record)).collect();
+        expired.sort(); // keys expire in no order
+        expired
+    }
+}
+
+/// Shards named by their place in the map, which begin at these positions.
+pub(super) fn shards(firsts: &[u128]) -> Arc<ShardMap> {
+    let shards = firsts.iter().enumerate().map(|(n, &first)| Shard { id: n.to_string(), first }).collect();
+    Arc::new(ShardMap::new(shards).expect("a test's stream has shards"))
+}
+
+pub(super) fn stored() -> Verdict {
+    stored_in("0")
+}
+
+pub(super) fn stored_in(shard_id: &str) -> Verdict {
+    Verdict::Stored { shard_id: shard_id.to_owned(), sequence_number: "1".to_owned() }
+}
+
+pub(super) fn failed(class: Class) -> Verdict {
+    Verdict::Failed { class, code: "Code".to_owned(), message: "words".to_owned() }
+}
+
+pub(super) fn names(batch: &Batch) -> Vec<String> {
+    batch.records().iter().map(name).collect()
+}
+
+/// The names of what was answered, each with whether it was acked.
+pub(super) fn answers(settled: &Settled) -> Vec<(String, bool)> {
+    let answers = settled.answers.iter();
+    answers.map(|a| (name(&a.item.record), matches!(a.outcome, Outcome::Durable { .. }))).collect()
+}
+
+fn name(record: &Record) -> String {
+    String::from_utf8_lossy(&record.data).trim_end().to_owned()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("a test is short")
+}

@@ -1,0 +1,132 @@
+//! Lanes: the owners of keys, from acceptance to verdict.
+//!
+//! Invariants:
+//! - A key lives in one lane for ever, chosen by the top bits of MD5(partition key). Resharding never moves a
+//!   key between lanes.
+//! - A key is ready, in flight or cooling; only ready keys are sent, so nothing overtakes a retry.
+//! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`: many records of
+//!   a key in a request, still one request per key in flight.
+//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
+//!
+//! `buffer` holds and chooses, `batch` is what goes into one request, `settle` turns verdicts into outcomes and
+//! retries; all three are pure. `task` is the shell with the clock and the service.
+
+pub mod ages;
+pub mod batch;
+pub mod buffer;
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod pace;
+pub mod settle;
+pub mod task;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::ack::Ticket;
+use crate::backoff::Backoff;
+use crate::config::KeyOrder;
+use crate::event::Record;
+
+/// How a lane decides; the part of the configuration that concerns it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// How long the oldest ready event waits for company.
+    pub linger: Duration,
+    /// Records in a request, at most 500.
+    pub max_records: usize,
+    /// Bytes that a request aims at; a record that is larger goes alone.
+    pub max_bytes: usize,
+    /// Requests at once.
+    pub max_in_flight: usize,
+    /// What is promised of two events of one key.
+    pub ordering: KeyOrder,
+    /// From acceptance to a refusal.
+    pub timeout: Duration,
+    pub backoff: Backoff,
+}
+
+/// One event on its way: record and ticket, and what has been tried.
+#[derive(Debug)]
+pub struct Item {
+    pub record: Record,
+    pub ticket: Ticket,
+    pub accepted: Instant,
+    /// Attempts that failed.
+    pub failures: u32,
+    /// Whether one of them may have stored the record all the same.
+    pub maybe_stored: bool,
+}
+
+impl Item {
+    pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> Self {
+        Self { record, ticket, accepted, failures: 0, maybe_stored: false }
+    }
+}
+
+/// The inboxes of all lanes.
+#[derive(Debug, Clone)]
+pub struct Lanes(Arc<[mpsc::Sender<Vec<Item>>]>);
+
+/// One reader's way into the lanes. Items travel in groups: one wake-up for many.
+#[derive(Debug)]
+pub struct Inlet {
+    lanes: Lanes,
+    /// What the next `flush` hands over, by lane.
+    groups: Vec<Vec<Item>>,
+}
+
+impl Lanes {
+    /// # Panics
+    /// Without a lane.
+    pub fn new(inboxes: Vec<mpsc::Sender<Vec<Item>>>) -> Self {
+        assert!(!inboxes.is_empty(), "a daemon has at least one lane");
+        Self(inboxes.into())
+    }
+
+    pub fn inlet(&self) -> Inlet {
+        Inlet { lanes: self.clone(), groups: self.0.iter().map(|_| Vec::new()).collect() }
+    }
+}
+
+impl Inlet {
+    /// Puts an item into the group of the lane that owns its key.
+    pub fn add(&mut self, item: Item) {
+        let lane = lane_of(item.record.key_hash, self.groups.len());
+        self.groups[lane].push(item);
+    }
+
+    /// Hands every group over. Waits for room in a lane's inbox: a lane waits for nobody, so it comes.
+    pub async fn flush(&mut self) {
+        for (lane, group) in self.lanes.0.iter().zip(&mut self.groups) {
+            if !group.is_empty() {
+                // A lane that is gone crashed: the items answer for themselves as they are dropped.
+                let _ = lane.send(std::mem::take(group)).await;
+            }
+        }
+    }
+}
+
+/// The lane of a key: a slice of the hash ring, by the top 32 bits.
+fn lane_of(key_hash: u128, lanes: usize) -> usize {
+    let top = (key_hash >> 96) as usize; // 32 bits fit
+    (top * lanes) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_equal_slices_of_the_ring() {
+        assert_eq!(lane_of(u128::MAX, 1), 0);
+        for (position, lane) in
+            [(0, 0), (u128::MAX / 4, 0), (u128::MAX / 4 + (1 << 97), 1), (u128::MAX / 2 + 1, 2), (u128::MAX, 3)]
+        {
+            assert_eq!(lane_of(position, 4), lane, "{position:x}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Batch + reply → outcomes for those that are done, retries for the rest.
+//!
+//! Pure: chance and time are arguments. What each class of error leads to stands here and nowhere else; what
+//! an error's class is, in `kinesis::fault`.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::Item;
+use super::batch::Batch;
+use super::buffer::{Blocked, Buffer, Key, line_of};
+use crate::backoff::Backoff;
+use crate::event::{Class, Code, Outcome, Reason, Refusal};
+use crate::kinesis::{PutError, Verdict};
+
+/// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a minute.
+const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// Characters of the service's own words that an answer carries; its messages are shorter, but its to choose.
+const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
+
+/// What a reply led to.
+#[derive(Debug, Default)]
+pub struct Settled {
+    pub answers: Vec<Answered>,
+    /// Records that will be sent again, by why.
+    pub throttled: usize,
+    pub transient: usize,
+    pub blocked: usize,
+    pub rejected: usize,
+    /// A record went to another shard than predicted: the map is old.
+    pub map_is_old: bool,
+}
+
+/// An item that is done.
+#[derive(Debug)]
+pub struct Answered {
+    pub item: Item,
+    pub outcome: Outcome,
+}
+
+impl Buffer {
+    /// Takes a batch back with what Kinesis said of it.
+    ///
+    /// # Panics
+    /// If a reply has not one verdict per record: the service's adapter promised that.
+    pub fn settle(
+        &mut self,
+        batch: Batch,
+        reply: Result<Vec<Verdict>, PutError>,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Settled {
+        self.gauges.flights -= 1;
+        let mut settled = Settled::default();
+        match reply {
+            Ok(verdicts) => {
+                self.blocked = None;
+                self.settle_records(batch, verdicts, now, rng, &mut settled);
+            }
+            Err(error) => self.settle_failure(batch, &error, now, rng, &mut settled),
+        }
+        for answered in &settled.answers {
+            self.ages.remove(answered.item.accepted);
+        }
+        settled
+    }
+
+    fn settle_records(
+        &mut self,
+        batch: Batch,
+        verdicts: Vec<Verdict>,
+        now: Instant,
+        rng: &mut impl Rng,
+        settled: &mut Settled,
+    ) {
+        assert_eq!(batch.records().len(), verdicts.len(), "one verdict per record");
+        let mut throttled = Vec::new();
+        let mut pairs = batch.into_items().zip(verdicts).peekable();
+        while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
+            let (mut back, mut cool_until) = (Vec::new(), None);
+            while let Some((mut item, verdict)) = pairs.next_if(|(item, _)| item.record.key_hash == key) {
+                let line = line_of(self.shards.as_deref(), &item.record);
+                let class = match verdict {
+                    Verdict::Stored { shard_id, sequence_number } => {
+                        self.lines[line].throttles = 0;
+                        settled.map_is_old |= self.shards.as_ref().is_some_and(|shards| shards.id(line) != shard_id);
+                        settled.answer(item, Outcome::Durable { shard_id, sequence_number });
+                        continue;
+                    }
+                    Verdict::Failed { class: Class::Poison, code, message } => {
+                        settled.reject(item, &code, &message);
+                        continue;
+                    }
+                    Verdict::Failed { class, .. } => class,
+                };
+                settled.retry(class, 1);
+                item.failures = item.failures.saturating_add(1);
+                if class == Class::Throttled && self.shards.is_some() {
+                    throttled.push(line);
+                } else {
+                    cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
+                }
+                back.push(item);
+            }
+            self.give_back(key, back, cool_until);
+        }
+        self.cool(throttled, now, rng);
+    }
+
+    fn settle_failure(
+        &mut self,
+        batch: Batch,
+        error: &PutError,
+        now: Instant,
+        rng: &mut impl Rng,
+        settled: &mut Settled,
+    ) {
+        if error.class == Class::Poison {
+            self.blocked = None; // it was let in as far as to be looked at
+            return self.take_apart(batch, error, settled);
+        }
+        if error.class == Class::Throttled {
+            self.blocked = None; // it was let in as far as to be counted
+        }
+        settled.retry(error.class, batch.records().len());
+        // One wait for the whole batch, so that its keys fill a request together again.
+        let wait = now + self.rules.backoff.delay(batch.failures_max() + 1, rng);
+        let cool_until = match error.class {
+            Class::Throttled if self.shards.is_some() => {
+                let shards = self.shards.as_deref();
+                let lines = batch.records().iter().map(|record| line_of(shards, record)).collect();
+                self.cool(lines, now, rng);
+                None
+            }
+            Class::Blocked(reason) => {
+                self.block(reason, now, rng);
+                None
+            }
+            _ => Some(wait),
+        };
+        if let (Class::Transient, Some(blocked)) = (error.class, self.blocked) {
+            self.block(blocked.reason, now, rng); // no news: the next probe tells
+        }
+        self.give_back_all(batch, error, cool_until);
+    }
+
+    fn give_back_all(&mut self, batch: Batch, error: &PutError, cool_until: Option<Instant>) {
+        let mut items = batch.into_items().peekable();
+        while let Some(key) = items.peek().map(|item| item.record.key_hash) {
+            let mut back = Vec::new();
+            while let Some(mut item) = items.next_if(|item| item.record.key_hash == key) {
+                // A blocked stream says nothing about the record.
+                item.failures = item.failures.saturating_add(u32::from(cool_until.is_some()));
+                item.maybe_stored |= error.maybe_stored;
+                back.push(item);
+            }
+            self.give_back(key, back, cool_until);
+        }
+    }
+
+    /// The shards of these lines take less than they were sent: they rest, each for itself.
+    fn cool(&mut self, mut lines: Vec<usize>, now: Instant, rng: &mut impl Rng) {
+        lines.sort_unstable();
+        lines.dedup();
+        for index in lines {
+            let line = &mut self.lines[index];
+            // Flights that were out together are throttled together: that is one throttling, not many.
+            if line.cooling_until.is_none_or(|until| until <= now) {
+                line.throttles = line.throttles.saturating_add(1);
+                line.cooling_until = Some(now + self.rules.backoff.delay(line.throttles, rng));
+            }
+        }
+    }
+
+    fn block(&mut self, reason: Reason, now: Instant, rng: &mut impl Rng) {
+        let probes = match self.blocked {
+            // Flights that were out when it began come back blocked too.
+            Some(blocked) if now < blocked.next_probe => return,
+            Some(blocked) => blocked.probes.saturating_add(1),
+            None => 0,
+        };
+        self.blocked = Some(Blocked { reason, next_probe: now + PROBE.delay(probes, rng), probes });
+        // Parts would wait outside their queues, where no timeout finds them.
+        for part in std::mem::take(&mut self.parts) {
+            let mut items = part.into_items().peekable();
+            while let Some(key) = items.peek().map(|item| item.record.key_hash) {
+                let back = std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
+                self.give_back(key, back, None);
+            }
+        }
+    }
+
+    /// Finds the record for whose sake a whole request was refused: by the index that the message names, else
+    /// by halves, so in at most log2(n) + 1 rounds. The others are sent again at once.
+    fn take_apart(&mut self, batch: Batch, error: &PutError, settled: &mut Settled) {
+        let count = batch.records().len();
+        let cuts = match named_record(&error.message).filter(|index| *index < count) {
+            Some(index) => [index, index + 1],
+            None => [count / 2, count],
+        };
+        let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+        for (index, item) in batch.into_items().enumerate() {
+            parts[usize::from(index >= cuts[0]) + usize::from(index >= cuts[1])].push(item);
+        }
+        if count == 1 {
+            for item in parts.into_iter().flatten() {
+                let key = item.record.key_hash;
+                settled.reject(item, &error.code, &error.message);
+                self.give_back(key, Vec::new(), None);
+            }
+            return;
+        }
+        // A key that is cut in two sends its first part alone; the rest stands before its queue until then.
+        let mut cut_off: Vec<(Key, Vec<Item>)> = Vec::new();
+        let mut last_key = None;
+        for part in parts {
+            let mut part = part.into_iter().peekable();
+            while let Some(item) = part.next_if(|item| Some(item.record.key_hash) == last_key) {
+                match cut_off.last_mut().filter(|(key, _)| Some(*key) == last_key) {
+                    Some((_, items)) => items.push(item),
+                    None => cut_off.push((item.record.key_hash, vec![item])),
+                }
+            }
+            let part: Batch = part.collect();
+            if let Some(last) = part.records().last() {
+                last_key = Some(last.key_hash);
+                self.parts.push_back(part);
+            }
+        }
+        for (key, items) in cut_off {
+            self.put_front(key, items);
+        }
+    }
+}
+
+impl Settled {
+    fn answer(&mut self, item: Item, outcome: Outcome) {
+        self.answers.push(Answered { item, outcome });
+    }
+
+    fn reject(&mut self, item: Item, code: &str, message: &str) {
+        let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
+        self.rejected += 1;
+        self.answer(
+            item,
+            Outcome::Refused(Refusal::new(Code::Rejected, format!("Kinesis refused it: {code}: {words}"))),
+        );
+    }
+
+    fn retry(&mut self, class: Class, records: usize) {
+        match class {
+            Class::Throttled => self.throttled += records,
+            Class::Blocked(_) => self.blocked += records,
+            // A poison record is answered, not sent again; a poison request is taken apart.
+            Class::Transient | Class::Poison => self.transient += records,
+        }
+    }
+}
+
+/// The 0-based index in a text like `Value at 'records.3.member.data' failed …`, which counts from 1.
+fn named_record(message: &str) -> Option<usize> {
+    let (_, rest) = message.split_once("records.")?;
+    let (number, _) = rest.split_once(".member")?;
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! What a reply leads to, one promise a test. Times are milliseconds since the start; every back-off is 100 ms.
+
+use std::time::Duration;
+
+use crate::event::{Class, Code, Outcome, Reason};
+use crate::lane::Rules;
+use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
+
+const BLOCKED: Class = Class::Blocked(Reason::AccessDenied);
+
+fn acked(name: &str) -> (String, bool) {
+    (name.to_owned(), true)
+}
+
+fn refused(name: &str) -> (String, bool) {
+    (name.to_owned(), false)
+}
+
+#[test]
+fn a_verdict_counts_for_its_own_record() {
+    let mut kit = Kit::new(rules());
+    for key in ["a", "b", "c", "d"] {
+        kit.push(0, key, &[key]);
+    }
+    let batch = kit.send(0);
+    let verdicts = vec![stored(), failed(Class::Transient), failed(Class::Poison), stored()];
+    let settled = kit.land(5, batch, verdicts);
+    assert_eq!(answers(&settled), [acked("a"), refused("c"), acked("d")]);
+    assert_eq!((settled.transient, settled.rejected), (1, 1));
+    assert_eq!(kit.buffer.gauges().keys_cooling, 1);
+}
+
+#[test]
+#[should_panic(expected = "one verdict per record")]
+fn a_reply_of_another_length_is_a_bug_of_the_adapter() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    let batch = kit.send(10);
+    kit.land(10, batch, vec![stored(), stored()]);
+}
+
+#[test]
+fn a_key_that_failed_cools_and_is_not_overtaken() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1", "a2"]);
+    kit.push(0, "b", &["b1"]);
+    let batch = kit.send(10);
+    kit.land(20, batch, vec![failed(Class::Transient), stored()]);
+    kit.push(20, "a", &["a3"]);
+    kit.push(20, "b", &["b2"]);
+    assert_eq!(names(&kit.send(30)), ["b2"], "other keys do not wait");
+    assert!(kit.poll(119).is_none());
+    assert_eq!(names(&kit.send(120)), ["a1"]);
+}
+
+#[test]
+fn relaxed_retries_go_back_to_the_front_in_their_order() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3", "a4"]);
+    let batch = kit.send(0);
+    kit.push(1, "a", &["a5"]);
+    kit.land(5, batch, vec![failed(Class::Transient), stored(), failed(Class::Transient), failed(Class::Transient)]);
+    assert_eq!(names(&kit.send(105)), ["a1", "a3", "a4", "a5"]);
+}
+
+#[test]
+fn a_throttled_shard_rests_and_no_other() {
+    let mut kit = Kit::with_two_shards(rules());
+    kit.push_to(0, 0, "a", "a");
+    kit.push_to(1, 0, "b", "b");
+    let batch = kit.send(10);
+    let settled = kit.land(20, batch, vec![failed(Class::Throttled), stored_in("1")]);
+    assert_eq!(settled.throttled, 1);
+    kit.push_to(0, 21, "c", "c"); // another key of the shard that rests
+    kit.push_to(1, 21, "d", "d");
+    assert_eq!(names(&kit.send(31)), ["d"]);
+    assert_eq!(kit.waits_until(31), Some(120));
+    assert_eq!(names(&kit.send(120)), ["a", "c"]);
+}
+
+#[test]
+fn flights_that_are_throttled_together_make_a_shard_rest_once() {
+    let mut kit = Kit::with_two_shards(Rules { max_records: 1, ..rules() });
+    for key in ["a", "b"] {
+        kit.push_to(0, 0, key, key);
+    }
+    let (first, second) = (kit.send(0), kit.send(0));
+    kit.land_error(20, first, Class::Throttled, "");
+    kit.land_error(90, second, Class::Throttled, "");
+    assert_eq!(names(&kit.send(120)), ["a"]);
+}
+
+#[test]
+fn without_a_map_of_the_shards_the_throttled_key_rests_alone() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let batch = kit.send(10);
+    kit.land(20, batch, vec![failed(Class::Throttled), stored()]);
+    kit.push(20, "c", &["c"]);
+    assert_eq!(names(&kit.send(30)), ["c"]);
+    assert_eq!(names(&kit.send(120)), ["a"]);
+}
+
+#[test]
+fn a_record_in_another_shard_than_predicted_shows_that_the_map_is_old() {
+    let mut kit = Kit::with_two_shards(rules());
+    kit.push_to(0, 0, "a", "a");
+    kit.push_to(1, 0, "b", "b");
+    let batch = kit.send(10);
+    assert!(!kit.land(20, batch, vec![stored_in("0"), stored_in("1")]).map_is_old);
+    kit.push_to(1, 20, "b", "b");
+    let batch = kit.send(30);
+    assert!(kit.land(40, batch, vec![stored_in("2")]).map_is_old);
+}
+
+#[test]
+fn once_a_reply_was_lost_the_record_may_be_stored_for_good() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    let batch = kit.send(10);
+    kit.land_error(20, batch, Class::Transient, "reply lost");
+    let batch = kit.send(120);
+    kit.land(130, batch, vec![failed(Class::Transient)]);
+    let batch = kit.send(230);
+    kit.land_error(240, batch, Class::Throttled, "");
+    let expired = kit.buffer.expire(kit.at(1000));
+    assert!(expired[0].maybe_stored, "a later failure does not take it back");
+}
+
+#[test]
+fn a_blocked_stream_is_probed_with_one_record_after_1_s_and_never_less_often_than_30_s() {
+    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(3600), ..rules() });
+    for key in ["a", "b", "c"] {
+        kit.push(0, key, &[key]);
+    }
+    let batch = kit.send(10);
+    let settled = kit.land_error(20, batch, BLOCKED, "");
+    assert_eq!((settled.blocked, settled.answers.len()), (3, 0), "nothing is refused for it");
+    assert_eq!(kit.buffer.blocked(), Some(Reason::AccessDenied));
+    let (mut now, mut longest) = (20, 0);
+    for probe in 0..40 {
+        let next = kit.waits_until(now).expect("a probe is planned");
+        let wait = next - now;
+        assert!((1000..=30_001).contains(&wait), "probe {probe} after {wait} ms");
+        assert!(probe > 0 || wait <= 1001, "the first comes soon: {wait} ms");
+        longest = longest.max(wait);
+        now = next + 1; // `waits_until` cuts to the millisecond
+        let probe = kit.send(now);
+        assert_eq!(names(&probe), ["a"], "one record, the oldest");
+        assert!(kit.poll(now).is_none(), "one probe at a time");
+        kit.land_error(now, probe, BLOCKED, "");
+    }
+    assert!(longest > 20_000, "they grow apart: {longest} ms");
+}
+
+#[test]
+fn the_first_probe_that_is_taken_opens_the_stream_for_all() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let batch = kit.send(10);
+    kit.land_error(20, batch, BLOCKED, "");
+    kit.buffer.drain(kit.at(30)); // a drain does not wait for the next probe
+    let probe = kit.send(30);
+    kit.land_stored(40, probe);
+    assert_eq!(kit.buffer.blocked(), None);
+    assert_eq!(names(&kit.send(40)), ["b"]);
+}
+
+#[test]
+fn a_flight_that_comes_home_blocked_after_the_others_is_no_failed_probe() {
+    let mut kit = Kit::new(Rules { max_records: 1, timeout: Duration::from_secs(60), ..rules() });
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let (first, second) = (kit.send(0), kit.send(0));
+    kit.land_error(20, first, BLOCKED, "");
+    kit.land_error(30, second, BLOCKED, "");
+    assert_eq!(kit.waits_until(30), Some(1020));
+}
+
+#[test]
+fn a_probe_that_fails_in_passing_tells_nothing_and_the_next_waits_its_second() {
+    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(60), ..rules() });
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let batch = kit.send(10);
+    kit.land_error(20, batch, BLOCKED, "");
+    let probe = kit.send(1021);
+    kit.land_error(1100, probe, Class::Transient, "");
+    assert_eq!(kit.buffer.blocked(), Some(Reason::AccessDenied));
+    assert!(kit.poll(2099).is_none());
+}
+
+#[test]
+fn a_throttled_request_shows_that_the_stream_is_not_blocked_with_a_map_or_without() {
+    // Without a map it was once taken for no news, and probes followed each other without a wait.
+    for mut kit in [Kit::new(rules()), Kit::with_two_shards(rules())] {
+        kit.push(0, "a", &["a"]);
+        let batch = kit.send(10);
+        kit.land_error(20, batch, BLOCKED, "");
+        kit.buffer.drain(kit.at(30));
+        let probe = kit.send(30);
+        kit.land_error(40, probe, Class::Throttled, "");
+        assert_eq!(kit.buffer.blocked(), None);
+        assert!(kit.poll(139).is_none());
+        assert_eq!(names(&kit.send(140)), ["a"]);
+    }
+}
+
+#[test]
+fn poison_with_a_name_is_refused_in_two_rounds_and_its_mates_go_at_once() {
+    let mut kit = Kit::new(rules());
+    for key in ["a", "b", "c", "d"] {
+        kit.push(0, key, &[key]);
+    }
+    let batch = kit.send(0);
+    let message = "1 validation error detected: Value at 'records.3.member.data' failed";
+    assert!(answers(&kit.land_error(5, batch, Class::Poison, message)).is_empty());
+    let parts = [kit.send(5), kit.send(5), kit.send(5)];
+    assert_eq!(parts.each_ref().map(names), [vec!["a", "b"], vec!["c"], vec!["d"]]);
+    let [before, poison, after] = parts;
+    kit.land_stored(10, before);
+    kit.land_stored(10, after);
+    let settled = kit.land_error(10, poison, Class::Poison, &"é".repeat(5000));
+    let Outcome::Refused(refusal) = &settled.answers[0].outcome else { panic!("it is refused") };
+    assert_eq!((refusal.code, refusal.maybe_stored), (Code::Rejected, None));
+    assert!(refusal.message.chars().count() < 600, "the service's words are cut");
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn poison_without_a_name_is_found_by_halves() {
+    const RECORDS: usize = 100;
+    for message in ["no name", "records.0.member", "records.777.member", "records.-1.member", "records."] {
+        for poison in [0, 1, 50, 63, 99] {
+            let mut kit = Kit::new(Rules { max_records: RECORDS, max_bytes: 1 << 20, ..rules() });
+            let all: Vec<_> = (0..RECORDS).map(|n| format!("n{n}")).collect();
+            all.iter().for_each(|name| kit.push(0, name, &[name]));
+            let (mut rounds, mut rejected) = (0, Vec::new());
+            while let Some(batch) = kit.poll(0) {
+                if names(&batch).contains(&all[poison]) {
+                    rounds += 1;
+                    rejected.extend(answers(&kit.land_error(0, batch, Class::Poison, message)));
+                } else {
+                    kit.land_stored(0, batch);
+                }
+            }
+            assert_eq!(rejected, [refused(&all[poison])]);
+            assert!(rounds <= 8, "{message}: {rounds} rounds for 100 records");
+            assert!(kit.buffer.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_key_cut_in_two_sends_its_first_part_alone_and_keeps_its_order() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3"]);
+    kit.push(0, "b", &["b1"]);
+    let batch = kit.send(0);
+    assert_eq!(names(&batch), ["a1", "a2", "a3", "b1"]);
+    kit.push(1, "a", &["a4"]);
+    kit.land_error(5, batch, Class::Poison, "records.2.member");
+    let (first, other) = (kit.send(5), kit.send(5));
+    assert_eq!((names(&first), names(&other)), (vec!["a1".to_owned()], vec!["b1".to_owned()]));
+    assert!(kit.poll(50).is_none(), "the rest of the key waits for its first part");
+    kit.land_stored(50, first);
+    assert_eq!(names(&kit.send(50)), ["a2", "a3", "a4"]);
+}
+
+#[test]
+fn parts_of_a_refused_request_do_not_wait_out_a_blocked_stream_where_no_timeout_finds_them() {
+    let mut kit = Kit::new(Rules { max_in_flight: 2, ..rules() });
+    for key in ["a", "b", "c", "d"] {
+        kit.push(0, key, &[key]);
+    }
+    let batch = kit.send(0);
+    kit.push(1, "e", &["e"]);
+    let other = kit.send(11);
+    kit.land_error(20, batch, Class::Poison, "no name"); // in two parts, and room for one flight
+    let part = kit.send(20);
+    kit.land_error(30, other, BLOCKED, "");
+    assert_eq!(kit.expire(1005), ["c", "d", "e"]);
+    kit.land_error(1010, part, BLOCKED, "");
+    assert_eq!(kit.expire(1030), ["a", "b"]);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn back_off_counts_a_records_own_failures() {
+    let mut kit = Kit::new(Rules {
+        backoff: crate::backoff::Backoff { min: ms(100), max: ms(100_000) },
+        timeout: Duration::from_secs(3600),
+        ..rules()
+    });
+    kit.push(0, "a", &["a"]);
+    let mut now = 10;
+    for failures in 1..8_u32 {
+        let batch = kit.send(now);
+        kit.land(now, batch, vec![failed(Class::Transient)]);
+        let wait = kit.waits_until(now).expect("it cools") - now;
+        assert!((100..=100 * 2_u64.pow(failures)).contains(&wait), "{failures} failures, {wait} ms");
+        now += wait + 1;
+    }
+}

@@ -1,0 +1,248 @@
+//! The shell of a lane: the clock, the chance, the inbox, the flights. It contains no decisions.
+//!
+//! Owned by the daemon. It ends when every reader is gone and everything is answered, or when it is told to
+//! abandon: then what is left is answered `ShuttingDown`. A flight that panics takes the lane with it, and
+//! every ticket it held answers for itself.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::rngs::SmallRng;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Batch;
+use super::buffer::{Buffer, Gauges, Poll};
+use super::settle::Settled;
+use super::{Item, Rules};
+use crate::event::{Class, Code, Outcome, Reason, Refusal};
+use crate::kinesis::refresher::Bell;
+use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
+use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
+
+/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought, and its bytes
+/// are in the budget.
+pub const INBOX_GROUPS: usize = 256;
+
+/// Everything a lane needs; built before it is spawned.
+#[derive(Debug)]
+pub struct Lane<S> {
+    pub rules: Rules,
+    pub service: Arc<S>,
+    pub inbox: mpsc::Receiver<Vec<Item>>,
+    pub facts: watch::Receiver<StreamFacts>,
+    /// Rung when the shard map is old.
+    pub bell: Bell,
+    pub metrics: Arc<Metrics>,
+    pub oldest: Arc<Oldest>,
+    /// The stop began: nothing lingers any more.
+    pub drain: CancellationToken,
+    /// The deadline has come: whatever is left is answered now.
+    pub abandon: CancellationToken,
+}
+
+/// What a flight brings home.
+type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
+
+impl<S: PutRecords> Lane<S> {
+    pub async fn run(mut self) {
+        let mut buffer = Buffer::new(self.rules);
+        let mut rng: SmallRng = rand::make_rng();
+        let mut flights: JoinSet<Landed> = JoinSet::new();
+        let mut groups = Vec::new();
+        let mut shown = Shown::default();
+        let (mut inbox_open, mut draining) = (true, false);
+        self.facts.mark_changed(); // the first map may have come before the lane
+        while inbox_open || !buffer.is_empty() {
+            let now = now();
+            for item in buffer.expire(now) {
+                self.answer_late(item, buffer.blocked(), now);
+            }
+            let wait = loop {
+                match buffer.poll(now) {
+                    Poll::Send(batch) => self.launch(&mut flights, batch),
+                    Poll::Wait(until) => break until,
+                }
+            };
+            shown.update(&buffer, &self.metrics, &self.oldest);
+            if !inbox_open && buffer.is_empty() {
+                break; // the last items expired
+            }
+            tokio::select! {
+                // Old work first: what has landed frees keys for what comes in.
+                biased;
+                () = self.abandon.cancelled() => return self.give_up(buffer, flights, inbox_open).await,
+                Some(landed) = flights.join_next() => {
+                    let now = self::now();
+                    let mut next = Some(landed);
+                    while let Some(landed) = next {
+                        let (batch, reply, took) = landed.expect("a flight does not panic");
+                        self.land(&mut buffer, batch, reply, took, now, &mut rng);
+                        next = flights.try_join_next();
+                    }
+                }
+                Ok(()) = self.facts.changed() => {
+                    if let Some(shards) = self.facts.borrow_and_update().shards.clone() {
+                        buffer.set_shards(shards);
+                    }
+                }
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    buffer.drain(self::now());
+                }
+                received = self.inbox.recv_many(&mut groups, INBOX_GROUPS), if inbox_open => {
+                    inbox_open = received > 0;
+                    groups.drain(..).flatten().for_each(|item| buffer.push(item));
+                }
+                () = sleep_until(wait) => {}
+            }
+        }
+        shown.update(&buffer, &self.metrics, &self.oldest);
+    }
+
+    fn launch(&self, flights: &mut JoinSet<Landed>, batch: Batch) {
+        self.metrics.batch_records.record(batch.records().len() as f64);
+        self.metrics.batch_bytes.record(batch.bytes() as f64);
+        let service = Arc::clone(&self.service);
+        flights.spawn(async move {
+            let began = now();
+            let reply = service.put(batch.records()).await;
+            (batch, reply, now() - began)
+        });
+    }
+
+    fn land(
+        &self,
+        buffer: &mut Buffer,
+        batch: Batch,
+        reply: Result<Vec<Verdict>, PutError>,
+        took: std::time::Duration,
+        now: Instant,
+        rng: &mut SmallRng,
+    ) {
+        self.metrics.put_records_duration.record(took);
+        self.metrics.put_records(outcome_of(&reply)).increment(1);
+        if let Err(error) = &reply {
+            tracing::debug!(
+                code = error.code,
+                reason = error.message,
+                records = batch.records().len(),
+                "PutRecords failed"
+            );
+        }
+        let blocked_before = buffer.blocked();
+        let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
+        if blocked_before != buffer.blocked() {
+            self.tell_blocked(buffer.blocked(), error);
+        }
+        if settled.map_is_old {
+            self.bell.notify_one();
+        }
+        self.answer(settled, now);
+    }
+
+    fn answer(&self, settled: Settled, now: Instant) {
+        let Settled { answers, throttled, transient, blocked, rejected, .. } = settled;
+        let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
+        count(&self.metrics.records_stored, answers.len() - rejected);
+        count(&self.metrics.records_rejected, rejected);
+        count(&self.metrics.records_throttled, throttled);
+        count(&self.metrics.records_failed, transient + blocked);
+        count(self.metrics.retries(Retry::Throttled), throttled);
+        count(self.metrics.retries(Retry::Transient), transient);
+        count(self.metrics.retries(Retry::Blocked), blocked);
+        for answered in answers {
+            if let Outcome::Durable { .. } = answered.outcome {
+                self.metrics.ack_duration.record(now.saturating_duration_since(answered.item.accepted));
+            }
+            answered.item.ticket.answer(answered.item.record, answered.outcome);
+        }
+    }
+
+    fn answer_late(&self, item: Item, blocked: Option<Reason>, now: Instant) {
+        let waited = now.saturating_duration_since(item.accepted).as_secs();
+        let why = match blocked {
+            Some(reason) => format!(", the stream is blocked ({})", reason.as_str()),
+            None => String::new(),
+        };
+        let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
+        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message);
+        item.ticket.answer(item.record, Outcome::Refused(refusal));
+    }
+
+    fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {
+        self.metrics.set_blocked(now);
+        match (now, error) {
+            (Some(reason), Some(error)) => tracing::error!(
+                reason = reason.as_str(),
+                code = error.code,
+                message_from_kinesis = error.message,
+                "the stream takes nothing: events wait, none is refused before delivery.timeout. To do: {}",
+                reason.advice()
+            ),
+            _ => tracing::info!("the stream takes records again"),
+        }
+    }
+
+    /// The deadline: every event is answered now, those in flight by their tickets.
+    async fn give_up(mut self, mut buffer: Buffer, mut flights: JoinSet<Landed>, inbox_open: bool) {
+        self.inbox.close();
+        while let Some(group) = self.inbox.recv().await.filter(|_| inbox_open) {
+            group.into_iter().for_each(|item| buffer.push(item));
+        }
+        for item in buffer.abandon() {
+            const LATE: &str = "the daemon stopped before Kinesis confirmed this event";
+            let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, LATE);
+            item.ticket.answer(item.record, Outcome::Refused(refusal));
+        }
+        flights.shutdown().await;
+    }
+}
+
+/// What the gauges show of this lane, so that several lanes add up.
+#[derive(Debug, Default)]
+struct Shown(Gauges);
+
+impl Shown {
+    fn update(&mut self, buffer: &Buffer, metrics: &Metrics, oldest: &Oldest) {
+        let now = buffer.gauges();
+        for (gauge, before, after) in [
+            (&metrics.put_records_in_flight, self.0.flights, now.flights),
+            (&metrics.shards_cooling, self.0.shards_cooling, now.shards_cooling),
+            (&metrics.keys_cooling, self.0.keys_cooling, now.keys_cooling),
+            (&metrics.keys_held_by_order, self.0.keys_held, now.keys_held),
+        ] {
+            if before != after {
+                gauge.increment(after as f64 - before as f64);
+            }
+        }
+        self.0 = now;
+        oldest.set(buffer.oldest());
+    }
+}
+
+fn outcome_of(reply: &Result<Vec<Verdict>, PutError>) -> PutOutcome {
+    match reply {
+        Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Stored { .. })) => PutOutcome::Stored,
+        Ok(_) => PutOutcome::Partial,
+        Err(error) => match error.class {
+            Class::Throttled => PutOutcome::Throttled,
+            Class::Transient => PutOutcome::Transient,
+            Class::Blocked(_) => PutOutcome::Blocked,
+            Class::Poison => PutOutcome::Poison,
+        },
+    }
+}
+
+/// tokio's clock, so that a test can pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}

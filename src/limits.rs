@@ -1,0 +1,124 @@
+//! Every bound that more than one file needs: what Kinesis takes, and what we take. Only constants:
+//! nothing here reads the configuration. Service limits are those of the PutRecords page of the AWS
+//! API reference, 2026-09.
+
+use std::time::Duration;
+
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * KIB;
+pub const GIB: usize = 1024 * MIB;
+
+// === What Kinesis takes ===
+
+/// Records in one PutRecords request.
+pub const REQUEST_RECORDS_MAX: usize = 500;
+
+/// Bytes of one PutRecords request: the data and the partition keys of all its records.
+pub const REQUEST_BYTES_MAX: usize = 10 * MIB;
+
+/// Bytes of one record, data and partition key, in a stream whose limit nobody raised.
+pub const RECORD_BYTES_DEFAULT: usize = MIB;
+
+/// Bytes of one record, data and partition key, at the highest limit a stream can have
+/// (`MaxRecordSizeInKiB`).
+pub const RECORD_BYTES_MAX: usize = 10 * MIB;
+
+/// Records that one shard takes in a second.
+pub const SHARD_RECORDS_PER_SECOND: f64 = 1000.0;
+
+/// Bytes that one shard takes in a second, partition keys counted.
+pub const SHARD_BYTES_PER_SECOND: f64 = MIB as f64;
+
+/// Unicode code points of a partition key; the least is one.
+pub const PARTITION_KEY_CHARS_MAX: usize = 256;
+
+/// The greatest explicit hash key, 2^128 - 1; the least is zero. The space is exactly that of an
+/// MD5 sum.
+pub const HASH_KEY_MAX: u128 = u128::MAX;
+
+/// Characters of a stream's name, each of `[a-zA-Z0-9_.-]`; the least is one (CreateStream).
+pub const STREAM_NAME_CHARS_MAX: usize = 128;
+
+// === What we take ===
+
+/// The smallest record limit one may set: below it the envelope alone may not fit.
+pub const RECORD_BYTES_MIN: usize = KIB;
+
+/// Bytes that a line may have over the record limit: for what is on the line but not in the record.
+pub const LINE_SLACK_BYTES: usize = 64 * KIB;
+
+/// Bytes of a connection's line buffer. A longer line needs leave, see [`LONG_LINES_MAX`].
+pub const LINE_BUFFER_BYTES: usize = 64 * KIB;
+
+/// Lines longer than a line buffer that are being read at once, on all connections together. A caller that sends
+/// such a line and does not finish it holds up other long lines, for [`PARTIAL_LINE_TIMEOUT`], and nothing else.
+pub const LONG_LINES_MAX: usize = 8;
+
+/// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the default window.
+pub const ANSWER_ROOM_BYTES: usize = MIB;
+
+/// Bytes that an answer takes in memory besides its key, its reference and an echo.
+pub const ANSWER_BYTES: usize = 192;
+
+/// Bytes that an event takes in memory besides its record: queue, ticket, places in lines (measured by size).
+pub const ITEM_BYTES: usize = 512;
+
+/// How long a peer may take nothing of what is written to it before its connection is closed.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a line may stay incomplete before its connection is closed: a caller that stalls must
+/// not hold a slot.
+pub const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a `ref` string: it is held until the answer, beside the event.
+pub const REF_BYTES_MAX: usize = 128;
+
+/// Bytes of `producer_id`: it is repeated in every record.
+pub const PRODUCER_ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a Unix socket's path: `sun_path` of Linux has 108, the last is NUL.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Bytes of events that are held at once when nobody says otherwise and the cgroup has twice as
+/// much.
+pub const BUDGET_BYTES_DEFAULT: usize = 64 * MIB;
+
+/// The smallest budget one may set.
+pub const BUDGET_BYTES_MIN: usize = 4 * MIB;
+
+/// The greatest budget one may set: above it a typing error is likelier than a wish.
+pub const BUDGET_BYTES_MAX: usize = 64 * GIB;
+
+/// Bytes that a request's encoding has besides its records' data: field names, keys, headers,
+/// generously.
+pub const REQUEST_FRAME_BYTES: usize = 64 * KIB;
+
+/// Bytes of the longest line in a stream with this record limit.
+pub const fn line_bytes_max(record_bytes_max: usize) -> usize {
+    record_bytes_max + LINE_SLACK_BYTES
+}
+
+/// The smallest budget that works with this record limit: two of the longest lines, since one
+/// connection can hold at most half of the budget.
+pub const fn budget_bytes_min(record_bytes_max: usize) -> usize {
+    2 * line_bytes_max(record_bytes_max)
+}
+
+// === How they relate ===
+
+/// JSON may write one code point as two `\uXXXX` escapes.
+const ESCAPED_CHAR_BYTES_MAX: usize = 12;
+
+const _: () = {
+    assert!(usize::BITS >= 64, "sizes are usize, and the greatest budget needs more than 32 bits");
+    assert!(RECORD_BYTES_MIN <= RECORD_BYTES_DEFAULT && RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX);
+    assert!(RECORD_BYTES_MAX <= REQUEST_BYTES_MAX, "the largest record fits a request");
+    assert!(PRODUCER_ID_BYTES_MAX < RECORD_BYTES_MIN, "the id leaves room in the smallest record");
+    assert!(
+        (PARTITION_KEY_CHARS_MAX + REF_BYTES_MAX) * ESCAPED_CHAR_BYTES_MAX < LINE_SLACK_BYTES,
+        "what the record lacks fits the slack, however it is escaped"
+    );
+    assert!(BUDGET_BYTES_MIN <= BUDGET_BYTES_DEFAULT && BUDGET_BYTES_DEFAULT <= BUDGET_BYTES_MAX);
+    assert!(budget_bytes_min(RECORD_BYTES_DEFAULT) <= BUDGET_BYTES_MIN, "any budget works with the default record");
+    assert!(budget_bytes_min(RECORD_BYTES_MAX) <= BUDGET_BYTES_DEFAULT, "the default budget works with any record");
+};

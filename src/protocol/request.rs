@@ -1,0 +1,399 @@
+//! One line → one request. Says of a bad line which field is wrong and what it takes; never guesses.
+//!
+//! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::event::{Code, HashKey, PartitionKey, Refusal};
+use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
+
+/// What the answer to a line is correlated by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ref {
+    /// The line's 1-based number on its connection: the default.
+    Line(u64),
+    /// A string or integer of the caller's, as JSON text, echoed as it came.
+    Given(Box<str>),
+}
+
+impl Ref {
+    /// Bytes it holds besides itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Ref::Line(_) => 0,
+            Ref::Given(json) => json.len(),
+        }
+    }
+}
+
+/// A line, read. The reference is known even where the request is refused.
+#[derive(Debug)]
+pub struct Parsed<'a> {
+    pub reference: Ref,
+    pub request: Result<Request<'a>, Refusal>,
+}
+
+/// What a line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    Event(Event<'a>),
+    Hello(Context),
+    Ping,
+    Flush,
+}
+
+/// An event as the caller wrote it, with its fields checked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub event_type: Cow<'a, str>,
+    /// A JSON object, verbatim.
+    pub data: &'a str,
+    pub key: Option<PartitionKey>,
+    pub explicit_hash: Option<HashKey>,
+    pub user_id: Option<Cow<'a, str>>,
+    pub id: Option<Uuid>,
+    pub echo: bool,
+}
+
+/// Defaults for the later events of a connection, set by `hello`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub user_id: Option<String>,
+    pub producer_id: Option<String>,
+}
+
+// Every field is raw first, so that an answer can name the field that is wrong and still carry `ref`.
+#[derive(Deserialize)]
+struct RawLine<'a> {
+    #[serde(borrow, rename = "ref")]
+    reference: Option<&'a RawValue>,
+    #[serde(borrow)]
+    op: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    event_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RawOptions<'a> {
+    #[serde(borrow)]
+    partition_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    explicit_hash_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source_user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    echo: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RawContext<'a> {
+    #[serde(borrow)]
+    source_user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    producer_id: Option<&'a RawValue>,
+}
+
+/// Reads one line. `number` is its place on the connection, the reference of a line that gives none.
+pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
+    let raw: RawLine<'_> = match object(line, "the line") {
+        Ok(raw) => raw,
+        Err(refusal) => return Parsed { reference: Ref::Line(number), request: Err(refusal) },
+    };
+    match reference(raw.reference) {
+        Ok(given) => Parsed { reference: given.unwrap_or(Ref::Line(number)), request: request(&raw) },
+        Err(refusal) => Parsed { reference: Ref::Line(number), request: Err(refusal) },
+    }
+}
+
+/// The answer to a last line that was never ended.
+pub fn torn() -> Refusal {
+    invalid("the line has no line end: it was cut off before the connection closed, and is not published")
+}
+
+/// The answer to a line over the limit. Its reference cannot be known: it was not kept.
+pub fn line_too_long(line_bytes_max: usize) -> Refusal {
+    Refusal::new(Code::EventTooLarge, format!("the line is over {line_bytes_max} bytes, the longest that is read"))
+}
+
+fn request<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
+    let Some(op) = raw.op else { return event(raw).map(Request::Event) };
+    match &*string(op, "op")? {
+        "hello" => Ok(Request::Hello(context(raw.context)?)),
+        "ping" => Ok(Request::Ping),
+        "flush" => Ok(Request::Flush),
+        _ => Err(invalid("op is not one of hello, ping, flush")),
+    }
+}
+
+fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
+    let event_type = string(raw.event_type.ok_or_else(|| invalid("type is missing, it takes a string"))?, "type")?;
+    if event_type.is_empty() {
+        return Err(invalid("type is empty, it takes a string of at least one character"));
+    }
+    let data = raw.data.ok_or_else(|| invalid("data is missing, it takes an object"))?.get();
+    if !data.starts_with('{') {
+        return Err(invalid("data is not an object"));
+    }
+    let options: RawOptions<'a> = match raw.options {
+        Some(options) => object(options.get().as_bytes(), "options")?,
+        None => RawOptions::default(),
+    };
+    Ok(Event {
+        event_type,
+        data,
+        key: options.partition_key.map(partition_key).transpose()?.flatten(),
+        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?,
+        user_id: text(options.source_user_id, "options.sourceUserId")?,
+        id: options.id.map(event_id).transpose()?,
+        echo: options.echo.map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
+    })
+}
+
+fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
+    let raw: RawContext<'_> = match raw {
+        Some(raw) => object(raw.get().as_bytes(), "context")?,
+        None => RawContext::default(),
+    };
+    let own = |raw, field| -> Result<Option<String>, Refusal> {
+        match text(raw, field)? {
+            Some(text) if text.len() > PRODUCER_ID_BYTES_MAX => {
+                Err(invalid(format!("{field} is {} bytes, it takes at most {PRODUCER_ID_BYTES_MAX}", text.len())))
+            }
+            text => Ok(text.map(Cow::into_owned)),
+        }
+    };
+    Ok(Context {
+        user_id: own(raw.source_user_id, "context.sourceUserId")?,
+        producer_id: own(raw.producer_id, "context.producerId")?,
+    })
+}
+
+fn reference(raw: Option<&RawValue>) -> Result<Option<Ref>, Refusal> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = raw.get();
+    let fits = match text.as_bytes()[0] {
+        b'"' => string(raw, "ref")?.len() <= REF_BYTES_MAX,
+        b'-' | b'0'..=b'9' => text.len() <= REF_BYTES_MAX && text.bytes().all(|b| b == b'-' || b.is_ascii_digit()),
+        _ => false,
+    };
+    if !fits {
+        return Err(invalid(format!("ref is not an integer or a string of at most {REF_BYTES_MAX} bytes")));
+    }
+    Ok(Some(Ref::Given(text.into())))
+}
+
+fn partition_key(raw: &RawValue) -> Result<Option<PartitionKey>, Refusal> {
+    let text = string(raw, "options.partitionKey")?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    PartitionKey::new(text).map(Some).map_err(|error| invalid(format!("options.partitionKey {error}")))
+}
+
+fn explicit_hash(raw: &RawValue) -> Result<HashKey, Refusal> {
+    let text = string(raw, "options.explicitHashKey")?;
+    HashKey::parse(&text).map_err(|error| invalid(format!("options.explicitHashKey {error}")))
+}
+
+fn event_id(raw: &RawValue) -> Result<Uuid, Refusal> {
+    let text = string(raw, "options.id")?;
+    // Only the hyphenated form: the id is published as a uuid and must read back as it was given.
+    let id = if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(&text).ok() } else { None };
+    id.ok_or_else(|| invalid("options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11"))
+}
+
+/// A string field for which missing, null and `""` mean the same.
+fn text<'a>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    Ok(raw.map(|raw| string(raw, field)).transpose()?.filter(|text| !text.is_empty()))
+}
+
+fn string<'a>(raw: &'a RawValue, field: &str) -> Result<Cow<'a, str>, Refusal> {
+    let json = raw.get();
+    let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner {
+        None => Err(invalid(format!("{field} is not a string"))),
+        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        // Valid JSON whose escapes make no text: half of a surrogate pair.
+        Some(_) => serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| invalid(format!("{field} has half of a surrogate pair, it takes Unicode text"))),
+    }
+}
+
+fn boolean(raw: &RawValue, field: &str) -> Result<bool, Refusal> {
+    match raw.get() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid(format!("{field} is not true or false"))),
+    }
+}
+
+/// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for first.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, Refusal> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(invalid(format!("{what} is not a JSON object")));
+    }
+    serde_json::from_slice(json).map_err(|error| {
+        // Its own words name the place, never the text found there.
+        let says = error.to_string().replace("line 1 column", "column");
+        match error.classify() {
+            serde_json::error::Category::Data => invalid(format!("{what} has a field twice or wrong: {says}")),
+            _ => invalid(format!("{what} is not JSON: {says}")),
+        }
+    })
+}
+
+fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event_of(line: &str) -> Event<'_> {
+        match parse(line.as_bytes(), 1).request {
+            Ok(Request::Event(event)) => event,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refusal_of(line: &str) -> String {
+        match parse(line.as_bytes(), 1).request {
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::InvalidRequest);
+                refusal.message.into_owned()
+            }
+            Ok(request) => panic!("{line}: {request:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_keeps_its_data_verbatim() {
+        let event = event_of(r#" {"type":"t","data": {"n":1.50, "big":9007199254740993,"n":1} ,"other":[1]} "#);
+        assert_eq!(event.data, r#"{"n":1.50, "big":9007199254740993,"n":1}"#);
+    }
+
+    #[test]
+    fn missing_null_and_empty_options_mean_the_default() {
+        for options in [
+            "",
+            r#","options":null"#,
+            r#","options":{}"#,
+            r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"echo":null,"explicitHashKey":null}"#,
+            r#","options":{"partitionKey":"","sourceUserId":""}"#,
+        ] {
+            let line = format!(r#"{{"type":"t","data":{{}}{options}}}"#);
+            let event = event_of(&line);
+            assert_eq!(
+                (event.key, event.user_id, event.id, event.explicit_hash, event.echo),
+                (None, None, None, None, false)
+            );
+        }
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let event = event_of(
+            r#"{"type":"caf\u00e9","data":{},"options":{"partitionKey":"k","explicitHashKey":"7","sourceUserId":"u-3","id":"9C0C1D52-5c2b-4d9c-9f5c-0a4c3a5a7d11","echo":true}}"#,
+        );
+        assert_eq!(event.event_type, "café");
+        assert_eq!(event.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
+        assert_eq!(event.explicit_hash, Some(HashKey(7)));
+        assert_eq!(event.user_id.as_deref(), Some("u-3"));
+        assert_eq!(event.id.map(|id| id.to_string()).as_deref(), Some("9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11"));
+        assert!(event.echo);
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_what_it_takes() {
+        let long = "k".repeat(257);
+        for (line, says) in [
+            ("nonsense", "the line is not a JSON object"),
+            ("[1]", "the line is not a JSON object"),
+            (r#"{"type":"t""#, "the line is not JSON: EOF while parsing an object at column 11"),
+            (r#"{"type":"t","data":{}} x"#, "the line is not JSON: trailing characters at column 24"),
+            (
+                r#"{"type":"t","type":"u","data":{}}"#,
+                "the line has a field twice or wrong: duplicate field `type` at column 18",
+            ),
+            (r#"{"data":{}}"#, "type is missing, it takes a string"),
+            (r#"{"type":null,"data":{}}"#, "type is missing, it takes a string"),
+            (r#"{"type":5,"data":{}}"#, "type is not a string"),
+            (r#"{"type":"","data":{}}"#, "type is empty, it takes a string of at least one character"),
+            (r#"{"type":"\ud800","data":{}}"#, "type has half of a surrogate pair, it takes Unicode text"),
+            (r#"{"type":"t"}"#, "data is missing, it takes an object"),
+            (r#"{"type":"t","data":[]}"#, "data is not an object"),
+            (r#"{"type":"t","data":{},"options":[]}"#, "options is not a JSON object"),
+            (r#"{"type":"t","data":{},"options":{"partitionKey":7}}"#, "options.partitionKey is not a string"),
+            (
+                r#"{"type":"t","data":{},"options":{"explicitHashKey":"007"}}"#,
+                "options.explicitHashKey is not a decimal number from 0 to 340282366920938463463374607431768211455 (2^128 - 1) without leading zeros",
+            ),
+            (
+                r#"{"type":"t","data":{},"options":{"id":"x"}}"#,
+                "options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11",
+            ),
+            (r#"{"type":"t","data":{},"options":{"echo":1}}"#, "options.echo is not true or false"),
+            (r#"{"op":"dance"}"#, "op is not one of hello, ping, flush"),
+            (r#"{"ref":1.5,"op":"ping"}"#, "ref is not an integer or a string of at most 128 bytes"),
+        ] {
+            assert_eq!(refusal_of(line), says, "{line}");
+        }
+        let line = format!(r#"{{"type":"t","data":{{}},"options":{{"partitionKey":"{long}"}}}}"#);
+        assert_eq!(refusal_of(&line), "options.partitionKey has 257 characters, it takes 1 to 256");
+    }
+
+    #[test]
+    fn the_reference_is_echoed_as_it_came_even_when_the_event_is_refused() {
+        for (line, reference) in [
+            (r#"{"ref":7}"#, Ref::Given("7".into())),
+            (r#"{"ref":"a\u0041"}"#, Ref::Given(r#""a\u0041""#.into())),
+            (r#"{"ref":123456789012345678901234567890}"#, Ref::Given("123456789012345678901234567890".into())),
+            (r#"{"ref":null}"#, Ref::Line(4)),
+            (r#"{"ref":{}}"#, Ref::Line(4)),
+            ("{", Ref::Line(4)),
+        ] {
+            assert_eq!(parse(line.as_bytes(), 4).reference, reference, "{line}");
+        }
+    }
+
+    #[test]
+    fn hello_carries_defaults_for_the_connection() {
+        let parsed = parse(br#"{"op":"hello","context":{"sourceUserId":"u","producerId":"app@pod"}}"#, 1);
+        let context = Context { user_id: Some("u".into()), producer_id: Some("app@pod".into()) };
+        assert_eq!(parsed.request, Ok(Request::Hello(context)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_no_refusal_repeats_them(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes, 1);
+        }
+
+        #[test]
+        fn any_json_object_passes_as_data_untouched(text in "[^\"\\\\\\x00-\\x1f]{0,40}", number in any::<f64>()) {
+            let line = format!(r#"{{"data":{{"{text}":[{number:?},null]}},"type":"t"}}"#);
+            if number.is_finite() {
+                let from = line.find(":{").expect("data's brace") + 1;
+                let to = line.rfind(",\"type\"").expect("the type follows");
+                prop_assert_eq!(event_of(&line).data, &line[from..to]);
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The ingest socket: where an application's bytes enter and our answers leave.
+//!
+//! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
+//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot, then
+//! for bytes of the budget, then for a lane's inbox, in this order; a writer waits for the peer alone. So a
+//! slow or hostile peer costs nobody else anything, and nothing waits in a circle.
+
+pub mod bind;
+mod connection;
+pub mod listener;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::ack::Books;
+use crate::budget::Budget;
+use crate::kinesis::StreamFacts;
+use crate::lane::Lanes;
+use crate::telemetry::metrics::Metrics;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Door {
+    pub producer_id: String,
+    /// Unanswered events a connection may have.
+    pub window: usize,
+    pub lanes: Lanes,
+    pub budget: Arc<Budget>,
+    pub books: Arc<Books>,
+    pub metrics: Arc<Metrics>,
+    pub facts: watch::Receiver<StreamFacts>,
+    /// Leave to hold a line that is longer than a line buffer.
+    pub long_lines: Semaphore,
+    /// Readers take no more.
+    pub stop_reading: CancellationToken,
+}

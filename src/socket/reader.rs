@@ -1,0 +1,358 @@
+//! Bytes → items: reads one connection, turns lines into events on their way, or turns them round.
+//!
+//! The two waits of an event's whole trip are here: for an answer's slot (with its room) and for bytes of the
+//! budget. While it waits it reads nothing, and the kernel makes the caller wait. It never waits with a group
+//! of items in its hands.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::BytesMut;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Door;
+use crate::ack::{Answer, Duty, Slot};
+use crate::budget::{Charge, Share};
+use crate::event::envelope::{Draft, Timestamp};
+use crate::event::{Code, PartitionKey, Refusal};
+use crate::kinesis::StreamFacts;
+use crate::lane::{Inlet, Item};
+use crate::limits::{
+    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max,
+};
+use crate::protocol::lines::{Line, Splitter};
+use crate::protocol::reply;
+use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
+
+/// What a connection gets that speaks HTTP.
+const NO_HTTP: &[u8] =
+    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\nconnection: close\r\n\r\n\
+This version of dispatchd speaks newline-delimited JSON on this socket, see docs/protocol.md\n";
+
+/// The read half of a connection, with all that an event needs to be accepted.
+#[derive(Debug)]
+pub struct Reader {
+    read: OwnedReadHalf,
+    /// Told by the writer when the peer is gone.
+    gone: CancellationToken,
+    buf: BytesMut,
+    splitter: Splitter,
+    /// How long the peer may still let an unfinished line wait.
+    patience: Duration,
+    clock: Clock,
+    facts: watch::Receiver<StreamFacts>,
+    record_bytes_max: usize,
+    context: Arc<Context>,
+    outbox: mpsc::Sender<Answer>,
+    room: Arc<Semaphore>,
+    /// The events since the last flush, and the number of that flush.
+    epoch: u32,
+    epoch_events: u64,
+    share: Arc<Share>,
+    inlet: Inlet,
+    door: Arc<Door>,
+}
+
+/// The time of the last look at the clock: one look a read, not one an event.
+#[derive(Debug)]
+struct Clock {
+    now: Instant,
+    unix_ms: u64,
+    timestamp: Timestamp,
+}
+
+/// What came of waiting for bytes.
+enum Input {
+    Bytes,
+    /// The peer has ended, or is gone: no input is left behind.
+    End,
+    /// We stop, or give the peer up: input may be left behind.
+    Stop,
+}
+
+impl Reader {
+    pub fn new(
+        read: OwnedReadHalf,
+        outbox: mpsc::Sender<Answer>,
+        room: Arc<Semaphore>,
+        gone: CancellationToken,
+        door: Arc<Door>,
+    ) -> Self {
+        let facts = door.facts.clone();
+        let record_bytes_max = facts.borrow().record_bytes_max;
+        Self {
+            read,
+            gone,
+            buf: BytesMut::new(),
+            splitter: Splitter::new(line_bytes_max(record_bytes_max)),
+            patience: PARTIAL_LINE_TIMEOUT,
+            clock: Clock::read(),
+            facts,
+            record_bytes_max,
+            context: Arc::default(),
+            outbox,
+            room,
+            epoch: 0,
+            epoch_events: 0,
+            share: door.budget.share(),
+            inlet: door.lanes.inlet(),
+            door,
+        }
+    }
+
+    /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
+    pub async fn run(mut self) -> Option<OwnedReadHalf> {
+        let left = self.read_lines().await;
+        self.inlet.flush().await;
+        left.then_some(self.read)
+    }
+
+    async fn read_lines(&mut self) -> bool {
+        let door = Arc::clone(&self.door);
+        let mut leave: Option<SemaphorePermit<'_>> = None;
+        let mut first = true;
+        loop {
+            if self.buf.len() <= LINE_BUFFER_BYTES {
+                leave = None;
+            } else if leave.is_none() {
+                leave = tokio::select! {
+                    () = self.gone.cancelled() => return false,
+                    () = door.stop_reading.cancelled() => return true,
+                    leave = door.long_lines.acquire() => leave.ok(),
+                };
+            }
+            match self.fill().await {
+                Input::Bytes => {}
+                Input::End => return self.end().await,
+                Input::Stop => return true,
+            }
+            if std::mem::take(&mut first) && self.buf[0].is_ascii_uppercase() {
+                self.control(NO_HTTP.to_vec()).await;
+                return true;
+            }
+            self.clock.refresh();
+            self.learn_limits();
+            while let Some(line) = self.splitter.next(&mut self.buf) {
+                if self.take(line).await.is_none() {
+                    return false;
+                }
+            }
+            self.inlet.flush().await;
+        }
+    }
+
+    /// Waits for bytes and reads them.
+    async fn fill(&mut self) -> Input {
+        loop {
+            let mid_line = self.splitter.is_mid_line(&self.buf);
+            if !mid_line {
+                self.buf = BytesMut::new(); // an idle connection holds no buffer
+                self.patience = PARTIAL_LINE_TIMEOUT;
+            }
+            let began = now();
+            let readable = tokio::select! {
+                biased;
+                () = self.door.stop_reading.cancelled() => return Input::Stop,
+                () = self.gone.cancelled() => return Input::End,
+                readable = self.read.readable() => readable,
+                () = tokio::time::sleep(self.patience), if mid_line => {
+                    self.close_unfinished().await;
+                    return Input::Stop;
+                }
+            };
+            if mid_line {
+                // Only the peer's own delay counts: not the time in which we had no room for its bytes.
+                self.patience = self.patience.saturating_sub(now() - began);
+            }
+            self.buf.reserve(LINE_BUFFER_BYTES);
+            match readable.and_then(|()| self.read.try_read_buf(&mut self.buf)) {
+                Ok(0) => return Input::End,
+                Ok(_) => return Input::Bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Input::End, // reset by the peer
+            }
+        }
+    }
+
+    /// The peer let a line wait for too long. One that was too long has its answer already.
+    async fn close_unfinished(&mut self) {
+        if let Some(number) = self.splitter.torn(&self.buf) {
+            let seconds = PARTIAL_LINE_TIMEOUT.as_secs();
+            let late = format!("the line was not ended within {seconds} s: the connection is closed");
+            self.refuse(Ref::Line(number), Refusal::new(Code::InvalidRequest, late)).await;
+        }
+    }
+
+    async fn end(&mut self) -> bool {
+        if let Some(number) = self.splitter.torn(&self.buf) {
+            self.refuse(Ref::Line(number), request::torn()).await;
+        }
+        false
+    }
+
+    /// The stream's record limit may have been learnt since the last read.
+    fn learn_limits(&mut self) {
+        if self.facts.has_changed().unwrap_or(false) {
+            self.record_bytes_max = self.facts.borrow_and_update().record_bytes_max;
+            self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
+        }
+    }
+
+    /// Deals with one line. Nothing when the peer is gone and no line matters any more.
+    async fn take(&mut self, line: Line) -> Option<()> {
+        let (number, text) = match line {
+            Line::Complete { number, text } => (number, text),
+            Line::TooLong { number } => {
+                let too_long = request::line_too_long(line_bytes_max(self.record_bytes_max));
+                return self.refuse(Ref::Line(number), too_long).await;
+            }
+        };
+        let Parsed { reference, request } = request::parse(&text, number);
+        match request {
+            Ok(Request::Event(event)) => self.accept(reference, event).await,
+            Err(refusal) => self.refuse(reference, refusal).await,
+            Ok(Request::Hello(context)) => {
+                self.context = Arc::new(context);
+                let mut line = Vec::new();
+                reply::hello(&mut line, &reference, self.record_bytes_max);
+                self.control(line).await
+            }
+            Ok(Request::Ping) => {
+                let mut line = Vec::new();
+                reply::done(&mut line, "ping", &reference);
+                self.control(line).await
+            }
+            Ok(Request::Flush) => {
+                let Slot { permit, room } = self.reserve(ANSWER_BYTES).await?;
+                permit.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
+                self.epoch = self.epoch.wrapping_add(1);
+                self.epoch_events = 0;
+                Some(())
+            }
+        }
+    }
+
+    async fn accept(&mut self, reference: Ref, event: Event<'_>) -> Option<()> {
+        let id = event.id.unwrap_or_else(Uuid::new_v4);
+        let key = event.key.unwrap_or_else(PartitionKey::random);
+        let door = Arc::clone(&self.door);
+        let context = Arc::clone(&self.context);
+        let mut draft = Draft {
+            id,
+            event_type: &event.event_type,
+            data: event.data,
+            timestamp: self.clock.timestamp,
+            user_id: event.user_id.as_deref().or(context.user_id.as_deref()),
+            producer_id: context.producer_id.as_deref().unwrap_or(&door.producer_id),
+            key,
+            explicit_hash: event.explicit_hash,
+        };
+        let echo = if event.echo { draft.len_estimate() } else { 0 };
+        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes() + draft.key.as_str().len() + echo).await?;
+        let charge = self.take_bytes(draft.len_estimate() + draft.key.as_str().len() + ITEM_BYTES).await?;
+        draft.timestamp = self.clock.timestamp; // accepted now, after the waits
+        let record = draft.seal();
+        let duty = self.duty(slot, reference);
+        if record.size() > self.record_bytes_max {
+            duty.refuse(too_large(record.size(), self.record_bytes_max));
+            return Some(());
+        }
+        door.metrics.event_bytes_accepted.increment(record.size() as u64);
+        self.inlet.add(Item::new(record, duty.ticket(id, self.clock.timestamp, event.echo, charge), self.clock.now));
+        Some(())
+    }
+
+    async fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Option<()> {
+        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
+        self.duty(slot, reference).refuse(refusal);
+        Some(())
+    }
+
+    async fn control(&mut self, line: Vec<u8>) -> Option<()> {
+        let Slot { permit, room } = self.reserve(line.len()).await?;
+        permit.send(Answer::Control { line, room });
+        Some(())
+    }
+
+    fn duty(&mut self, slot: Slot, reference: Ref) -> Duty {
+        self.epoch_events += 1;
+        Duty::new(slot, Arc::clone(&self.door.books), reference, self.epoch)
+    }
+
+    /// The first wait: for a place in the outbox.
+    async fn reserve(&mut self, room: usize) -> Option<Slot> {
+        let room = room.min(ANSWER_ROOM_BYTES); // a longer echo has the whole room to itself
+        let wanted = u32::try_from(room).expect("the room is far below 4 GiB");
+        let permit = match self.outbox.clone().try_reserve_owned() {
+            Ok(permit) => permit,
+            Err(TrySendError::Closed(_)) => return None,
+            // Before every wait the group goes out: what we wait for may be in it.
+            Err(TrySendError::Full(outbox)) => {
+                self.inlet.flush().await;
+                tokio::select! {
+                    () = self.gone.cancelled() => return None,
+                    permit = outbox.reserve_owned() => permit.ok()?,
+                }
+            }
+        };
+        if let Ok(taken) = self.room.try_acquire_many(wanted) {
+            taken.forget();
+        } else {
+            self.inlet.flush().await;
+            tokio::select! {
+                () = self.gone.cancelled() => return None,
+                taken = self.room.acquire_many(wanted) => taken.ok()?.forget(),
+            }
+        }
+        Some(Slot { permit, room })
+    }
+
+    /// The second wait: for bytes of the budget.
+    async fn take_bytes(&mut self, bytes: usize) -> Option<Charge> {
+        if let Some(charge) = self.share.try_take(bytes) {
+            return Some(charge);
+        }
+        self.inlet.flush().await;
+        let charge = tokio::select! {
+            () = self.gone.cancelled() => return None,
+            charge = self.share.take(bytes) => charge,
+        };
+        self.clock.refresh();
+        Some(charge)
+    }
+}
+
+impl Clock {
+    fn read() -> Self {
+        let unix_ms = unix_ms();
+        Self { now: now(), unix_ms, timestamp: Timestamp::from_unix_ms(unix_ms) }
+    }
+
+    fn refresh(&mut self) {
+        self.now = now();
+        let unix_ms = unix_ms();
+        if unix_ms != self.unix_ms {
+            self.unix_ms = unix_ms;
+            self.timestamp = Timestamp::from_unix_ms(unix_ms);
+        }
+    }
+}
+
+fn too_large(record_bytes: usize, record_bytes_max: usize) -> Refusal {
+    Refusal::new(Code::EventTooLarge, format!("record is {record_bytes} bytes, the stream takes {record_bytes_max}"))
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn unix_ms() -> u64 {
+    // A clock before 1970 is a broken clock; the event is dated 1970 then.
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,103 @@
+//! `tail`: what is in the stream, on standard output, event after event.
+//!
+//! Within a shard in order, children after their parents, so the events of a key come in order; between shards as they
+//! come. Keeps no place between two runs. What is printed for a record is decided in `print`.
+
+mod print;
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::{self, Chunk, ReadError};
+use crate::kinesis::aws::Kinesis;
+
+pub use crate::consume::From;
+
+/// Between two calls on a shard that has nothing new. A shard takes five GetRecords a second, of all its readers
+/// together: this leaves four to them.
+pub const POLL: Duration = Duration::from_secs(1);
+
+/// The same for the embedded stream, which nobody shares.
+pub const POLL_LOCAL: Duration = consume::CALLS_APART;
+
+/// Pages between the readers and the printer. Each reader holds one more, so two keep the printer busy.
+const CHUNKS_MAX: usize = 2;
+
+/// Bytes printed at once.
+const WRITE_BYTES: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub from: From,
+    /// JSON on many lines, below a line with shard, sequence number and partition key.
+    pub pretty: bool,
+    /// [`POLL`] or [`POLL_LOCAL`].
+    pub poll: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot write what was read: {0}")]
+    Write(#[source] io::Error),
+}
+
+/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end.
+///
+/// A record is printed as it is, one line each, if its data is one line of text: our envelopes are, and so is most of
+/// what others write. One line break at its end counts as ours. Whatever else (binary, many lines, control characters
+/// that would reach a terminal) is one line of JSON: `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`.
+///
+/// `on_ready` is called once what is stored from then on will be printed.
+///
+/// # Errors
+/// The stream cannot be read and waiting will not help; the output cannot be written.
+pub async fn run(
+    kinesis: Kinesis,
+    options: Options,
+    out: impl AsyncWrite + Unpin,
+    stop: CancellationToken,
+    on_ready: impl FnOnce(),
+) -> Result<(), TailError> {
+    let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+    let reading = consume::Options { from: options.from, poll: options.poll };
+    let read = consume::run(kinesis, reading, sender, on_ready);
+    let print = print_all(chunks, options.pretty, out);
+    tokio::select! {
+        // Before a stream that never ends.
+        biased;
+        () = stop.cancelled() => Ok(()),
+        // An error of the readers ends the printer as well, once it has printed what came before.
+        (read, printed) = async { tokio::join!(read, print) } => match printed {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(TailError::Write(error)),
+            _ => read.map_err(TailError::Read),
+        },
+    }
+}
+
+async fn print_all(
+    mut chunks: mpsc::Receiver<Chunk>,
+    pretty: bool,
+    mut out: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let print = if pretty { print::pretty } else { print::line };
+    let mut text = Vec::with_capacity(WRITE_BYTES);
+    while let Some(Chunk { shard, records }) = chunks.recv().await {
+        for record in &records {
+            print(&shard, record, &mut text);
+            if text.len() >= WRITE_BYTES {
+                out.write_all(&text).await?;
+                text.clear();
+            }
+        }
+        out.write_all(&text).await?;
+        out.flush().await?;
+        text.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! One record as text. Pure.
+//!
+//! Never re-writes an event: numbers, names and their order stay as they were sent. Never lets a record write control
+//! characters to a terminal.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use crate::kinesis::aws::Read;
+
+/// Levels that move to the right; below them indentation would grow with the square of the nesting.
+const INDENTED_LEVELS_MAX: usize = 64;
+
+/// A record that is not one line of text. The names are those of our replies.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wrapped<'a> {
+    shard_id: &'a str,
+    sequence_number: &'a str,
+    partition_key: &'a str,
+    /// In base64.
+    data: String,
+}
+
+/// The data as it is, if that is one line; otherwise one line of JSON around it.
+pub(super) fn line(shard: &str, record: &Read, out: &mut Vec<u8>) {
+    match as_line(&record.data) {
+        Some(line) => out.extend_from_slice(line.as_bytes()),
+        None => to_json(&wrapped(shard, record), out),
+    }
+    out.push(b'\n');
+}
+
+/// A line that says where the record is, then its data: JSON indented, other text as it is, and an empty line.
+pub(super) fn pretty(shard: &str, record: &Read, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{shard} {} ", record.sequence_number).as_bytes());
+    // Quoted: a partition key may hold spaces and line breaks.
+    to_json(&record.partition_key, out);
+    out.push(b'\n');
+    match str::from_utf8(&record.data) {
+        Ok(json) if serde_json::from_str::<IgnoredAny>(json).is_ok() => {
+            indent(json, out);
+            out.push(b'\n');
+        }
+        _ => line(shard, record, out),
+    }
+    out.push(b'\n');
+}
+
+fn as_line(data: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(data).ok()?;
+    let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let is_plain = !line.contains(|c: char| c.is_control() && c != '\t');
+    is_plain.then_some(line)
+}
+
+fn wrapped<'a>(shard_id: &'a str, record: &'a Read) -> Wrapped<'a> {
+    Wrapped {
+        shard_id,
+        sequence_number: &record.sequence_number,
+        partition_key: &record.partition_key,
+        data: STANDARD.encode(&record.data),
+    }
+}
+
+fn to_json(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("strings always are JSON, and a Vec takes every byte");
+}
+
+/// Indents valid JSON by changing the white space between its tokens, without reading it into values.
+fn indent(json: &str, out: &mut Vec<u8>) {
+    let mut depth = 0usize;
+    let mut in_string = false;
+    let mut is_escaped = false;
+    // A bracket that may be closed at once: then it gets no line of its own.
+    let mut just_opened = false;
+    for byte in json.bytes() {
+        if in_string {
+            out.push(byte);
+            in_string = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
+            continue;
+        }
+        if byte.is_ascii_whitespace() {
+            continue;
+        }
+        let closes = matches!(byte, b'}' | b']');
+        if closes {
+            depth = depth.saturating_sub(1);
+        }
+        if just_opened != closes {
+            new_line(depth, out);
+        }
+        just_opened = matches!(byte, b'{' | b'[');
+        depth += usize::from(just_opened);
+        in_string = byte == b'"';
+        out.push(byte);
+        match byte {
+            b',' => new_line(depth, out),
+            b':' => out.push(b' '),
+            _ => {}
+        }
+    }
+}
+
+fn new_line(depth: usize, out: &mut Vec<u8>) {
+    out.push(b'\n');
+    out.resize(out.len() + 2 * depth.min(INDENTED_LEVELS_MAX), b' ');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn record(data: &[u8]) -> Read {
+        Read { sequence_number: "49".into(), partition_key: "a \"b\"".into(), data: data.to_vec(), arrived: None }
+    }
+
+    fn printed(print: impl Fn(&str, &Read, &mut Vec<u8>), data: impl AsRef<[u8]>) -> String {
+        let mut out = Vec::new();
+        print("shardId-0", &record(data.as_ref()), &mut out);
+        String::from_utf8(out).expect("what is printed is text")
+    }
+
+    #[test]
+    fn one_line_of_text_is_printed_as_it_is() {
+        for data in [r#"{"a":1.50,"b":"ü\n"}"#, "plain\ttext", "", " spaces "] {
+            assert_eq!(printed(line, data), format!("{data}\n"));
+        }
+    }
+
+    #[test]
+    fn a_line_break_at_the_end_is_the_line_s_own() {
+        assert_eq!(printed(line, "a\n"), "a\n");
+        assert_eq!(printed(line, "a\r\n"), "a\n");
+    }
+
+    #[test]
+    fn what_is_not_one_line_of_text_is_wrapped_in_json() {
+        for data in [&b"\xff\x00"[..], b"a\nb", b"a\n\n", b"a\rb", b"\x1b[31mred", "\u{9b}31m".as_bytes()] {
+            let text = printed(line, data);
+            assert_eq!(text.matches('\n').count(), 1, "{text}");
+            let json: Value = serde_json::from_str(&text).expect("it is JSON");
+            assert_eq!(json["data"], STANDARD.encode(data));
+            assert_eq!(json["partitionKey"], "a \"b\"");
+            assert_eq!((&json["shardId"], &json["sequenceNumber"]), (&"shardId-0".into(), &"49".into()));
+        }
+    }
+
+    #[test]
+    fn pretty_indents_json_below_where_it_is() {
+        let text = printed(pretty, r#"{"z":[1.50,{}, [ ]],"a":{"k":"{,:\\\"}"}}"#);
+        let expected = r#"shardId-0 49 "a \"b\""
+{
+  "z": [
+    1.50,
+    {},
+    []
+  ],
+  "a": {
+    "k": "{,:\\\"}"
+  }
+}
+
+"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn pretty_prints_other_data_as_lines_are_printed() {
+        assert_eq!(printed(pretty, "just text"), "shardId-0 49 \"a \\\"b\\\"\"\njust text\n\n");
+        let text = printed(pretty, "two\nlines");
+        assert!(text.contains(r#""data":"dHdvCmxpbmVz""#), "{text}");
+    }
+
+    #[test]
+    fn deep_nesting_costs_no_more_than_its_length_times_the_levels_that_are_indented() {
+        let depth = 10_000;
+        let text = printed(pretty, "[".repeat(depth) + &"]".repeat(depth));
+        assert!(text.len() < 2 * depth * (2 * INDENTED_LEVELS_MAX + 2) + 100);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn indenting_changes_white_space_alone(value in json()) {
+            let mut out = Vec::new();
+            indent(&value.to_string(), &mut out);
+            let text = String::from_utf8(out).expect("JSON is text");
+            prop_assert_eq!(&text, &serde_json::to_string_pretty(&value).expect("a value is JSON"));
+        }
+
+        #[test]
+        fn whatever_a_record_holds_is_one_line_without_control_characters(data in prop::collection::vec(any::<u8>(), 0..64)) {
+            let text = printed(line, data);
+            prop_assert!(text.ends_with('\n'));
+            prop_assert!(!text[..text.len() - 1].contains(|c: char| c.is_control() && c != '\t'));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the daemon tells of itself: metrics for Prometheus, logs for people and collectors.
+//!
+//! Never a payload, never a label from a key, an id, a peer or a shard.
+
+pub mod log;
+pub mod metrics;

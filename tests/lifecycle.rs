@@ -1,0 +1,216 @@
+//! Start and stop: what is accepted is answered, what is acked is in the stream, and exit codes tell the truth.
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::daemon::{Caller, Daemon, Start, command, event};
+use support::fault::FaultServer;
+use support::fault::plan::Plan;
+use support::kinesis::Ferro;
+use support::stream::{create_stream, read_all};
+use support::truth::{assert_acks_are_true, numbered_lines};
+use support::{client, eventually};
+use tokio::io::AsyncWriteExt;
+
+async fn stream(ferro: &Ferro) -> String {
+    create_stream(&client(&ferro.endpoint()), "s", 2).await;
+    ferro.endpoint()
+}
+
+async fn acked(daemon: &Daemon) -> f64 {
+    daemon.metric("dispatchd_events_acked_total").await
+}
+
+/// A caller that sends for as long as the daemon takes anything, and what it was answered.
+fn send_until_the_end(caller: Caller) -> tokio::task::JoinHandle<Vec<Value>> {
+    tokio::spawn(async move {
+        let Caller { mut read, mut write } = caller;
+        let writing = tokio::spawn(async move {
+            let mut n = 0;
+            while write.write_all(format!("{}\n", event(n, &format!("k{}", n % 50), "{}")).as_bytes()).await.is_ok() {
+                n += 1;
+            }
+        });
+        let mut answers = Vec::new();
+        let mut line = String::new();
+        while tokio::io::AsyncBufReadExt::read_line(&mut read, &mut line).await.is_ok_and(|read| read > 0) {
+            // The last line of a daemon that was killed may be torn.
+            answers.extend(serde_json::from_str::<Value>(&line).ok());
+            line.clear();
+        }
+        writing.abort();
+        answers
+    })
+}
+
+#[tokio::test]
+async fn sigterm_in_mid_traffic_answers_every_accepted_line_and_exits_0() {
+    let ferro = Ferro::start(false).await;
+    let mut daemon = Start::new(&stream(&ferro).await, "s").set("shutdown.timeout", "3s").start().await;
+    let sending = send_until_the_end(daemon.connect().await);
+    eventually("events are acked", async || (acked(&daemon).await > 500.0).then_some(())).await;
+    daemon.signal(Signal::TERM);
+    let ready = eventually("it is not ready any more", async || {
+        Some(daemon.get("/readyz").await).filter(|(status, _)| *status == 503)
+    })
+    .await;
+    assert_eq!(ready.1, "draining\n");
+    assert_eq!(daemon.get("/livez").await.0, 200);
+    let answers = sending.await.expect("the caller does not panic");
+    assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.log());
+    let refs: Vec<u64> = {
+        let mut refs: Vec<u64> = answers.iter().map(|answer| answer["ref"].as_u64().expect("ours")).collect();
+        refs.sort_unstable();
+        refs
+    };
+    assert_eq!(refs, (0..answers.len() as u64).collect::<Vec<_>>(), "no accepted line is left out");
+    assert_eq!(assert_acks_are_true(&answers, &read_all(&client(&ferro.endpoint()), "s").await), 0);
+    let last = daemon.logged("stopped: every event was answered");
+    assert_eq!(last[0]["acked"], answers.len());
+    assert!(!daemon.socket().exists(), "the socket is gone with the daemon");
+}
+
+#[tokio::test]
+async fn without_callers_a_drain_takes_no_time() {
+    let ferro = Ferro::start(false).await;
+    let mut daemon = Start::new(&stream(&ferro).await, "s").set("batch.linger", "60s").start().await;
+    let caller = daemon.connect().await;
+    let waiting = tokio::spawn(caller.pipeline(numbered_lines(100, 100)));
+    eventually("they are accepted", async || {
+        (daemon.metric("dispatchd_events_in_flight").await == 100.0).then_some(())
+    })
+    .await;
+    daemon.signal(Signal::TERM);
+    let answers = waiting.await.expect("the caller does not panic");
+    assert!(answers.iter().all(|answer| answer["ok"] == true), "a stop does not linger");
+    assert_eq!(daemon.exit_code().await, Some(0));
+    let took_ms = daemon.logged("stopped")[0]["took_ms"].as_u64().expect("a number");
+    assert!(took_ms < 1_000, "linger is 60 s, the drain took {took_ms} ms");
+}
+
+#[tokio::test]
+async fn after_kill_9_in_mid_traffic_every_acked_event_is_in_the_stream() {
+    let ferro = Ferro::start(false).await;
+    let endpoint = stream(&ferro).await;
+    let mut daemon = Start::new(&endpoint, "s").start().await;
+    let sending = send_until_the_end(daemon.connect().await);
+    eventually("events are acked", async || (acked(&daemon).await > 500.0).then_some(())).await;
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.exit_code().await, None);
+    let answers = sending.await.expect("the caller does not panic");
+    assert!(answers.len() > 500);
+    assert_acks_are_true(&answers, &read_all(&client(&endpoint), "s").await);
+}
+
+#[tokio::test]
+async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
+    let ferro = Ferro::start(false).await;
+    let endpoint = stream(&ferro).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("d.sock");
+    let mut first = Start::new(&endpoint, "s").start_at(tempfile::tempdir_in(dir.path()).expect("a directory")).await;
+    let path = first.socket().to_owned();
+    let refused = command()
+        .args(["run", "--stream", "s", "--admin-listen", "off", "--socket"])
+        .arg(&path)
+        .env("AWS_ENDPOINT_URL_KINESIS", &endpoint)
+        .output()
+        .await
+        .expect("it runs");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains(&format!("another dispatchd (process {}) serves {}", first.pid(), path.display())), "{said}");
+    first.signal(Signal::KILL);
+    assert_eq!(first.exit_code().await, None);
+    assert!(path.exists(), "a killed daemon leaves its file");
+    let mut second = command()
+        .args(["run", "--stream", "s", "--admin-listen", "off", "--socket"])
+        .arg(&path)
+        .env("AWS_ENDPOINT_URL_KINESIS", &endpoint)
+        .spawn()
+        .expect("it starts");
+    let mut caller =
+        eventually("the next one listens", async || tokio::net::UnixStream::connect(&path).await.ok()).await;
+    caller.write_all(b"{}\n").await.expect("it reads");
+    second.start_kill().expect("it runs");
+    drop(socket);
+}
+
+#[tokio::test]
+async fn at_the_deadline_what_is_left_is_told_so_and_the_exit_code_shouts() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&stream(&ferro).await, 7).await;
+    server.set(Plan { hang_before_ratio: 1.0, ..Plan::default() });
+    let mut daemon = Start::new(&server.endpoint(), "s")
+        .set("shutdown.timeout", "1s")
+        .set("batch.max_in_flight", 1)
+        .set("batch.max_records", 2)
+        .start()
+        .await;
+    let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(5, 5)));
+    eventually("a request hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
+    daemon.signal(Signal::TERM);
+    let answers = waiting.await.expect("the caller does not panic");
+    let outcomes: Vec<_> =
+        answers.iter().map(|answer| answer["error"]["outcome"].as_str().expect("unconfirmed")).collect();
+    assert!(
+        answers.iter().all(|answer| answer["error"]["code"] == "ShuttingDown" && answer["error"]["retryable"] == true)
+    );
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == "unknown").count(),
+        2,
+        "those that were out: {outcomes:?}"
+    );
+    assert_eq!(
+        outcomes.iter().filter(|outcome| **outcome == "not_stored").count(),
+        3,
+        "those that were not: {outcomes:?}"
+    );
+    assert_eq!(daemon.exit_code().await, Some(75));
+    assert_eq!(daemon.logged("stopped with events unconfirmed")[0]["unconfirmed"], 5);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&stream(&ferro).await, 7).await;
+    server.set(Plan { hang_before_ratio: 1.0, ..Plan::default() });
+    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(3, 3)));
+    eventually("a request hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
+    daemon.signal(Signal::INT);
+    eventually("it drains", async || (daemon.get("/readyz").await.0 == 503).then_some(())).await;
+    daemon.signal(Signal::INT);
+    assert_eq!(waiting.await.expect("the caller does not panic").len(), 3);
+    assert_eq!(daemon.exit_code().await, Some(75));
+}
+
+#[tokio::test]
+async fn a_drain_goes_on_serving_callers_that_are_connected() {
+    let ferro = Ferro::start(false).await;
+    let mut daemon = Start::new(&stream(&ferro).await, "s").start().await;
+    let mut caller = daemon.connect().await;
+    daemon.signal(Signal::TERM);
+    eventually("it drains", async || (daemon.get("/readyz").await.0 == 503).then_some(())).await;
+    assert_eq!(caller.ask(&event(1, "k", "{}")).await["ok"], true, "an app's last lines come after its own SIGTERM");
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true, "on a new connection too");
+    assert!(caller.finish().await.is_empty());
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn probes_do_not_ask_kinesis_and_the_socket_opens_without_it() {
+    let nobody = "http://127.0.0.1:9";
+    let daemon = Start::new(nobody, "s").set("delivery.timeout", "1s").start().await;
+    for probe in ["/startupz", "/readyz", "/livez"] {
+        assert_eq!(daemon.get(probe).await.0, 200, "{probe}");
+    }
+    let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
+    assert_eq!(answer["error"]["code"], "DeliveryTimeout");
+    assert_eq!(answer["error"]["outcome"], "not_stored", "a connection that is refused stores nothing");
+    assert_eq!(daemon.get("/nothing").await.0, 404);
+    tokio::time::timeout(Duration::from_secs(5), daemon.get("/metrics")).await.expect("metrics are served");
+}

@@ -1,0 +1,191 @@
+//! The embedded stream: a server that clients of Kinesis can use, with bounds of its own.
+
+#![cfg(feature = "local")]
+
+mod support;
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::types::ShardIteratorType;
+use dispatchd::local::{Limits, Local, LocalError};
+use support::stream::{entries, entry, put, read_all, shards, split};
+use support::{client, eventually};
+
+async fn start(shards: usize, limits: Limits) -> (Local, Client) {
+    let local = Local::start(0, shards, "s", limits).await.expect("a free port is free");
+    let client = client(local.endpoint());
+    (local, client)
+}
+
+/// Where a reader that began at the trim horizon is, and what it read.
+struct Reader<'a> {
+    client: &'a Client,
+    iterator: Option<String>,
+    read: Vec<String>,
+}
+
+impl Reader<'_> {
+    async fn start<'a>(client: &'a Client, shard: &str) -> Reader<'a> {
+        let call = client.get_shard_iterator().stream_name("s").shard_id(shard);
+        let reply = call.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.expect("the shard is there");
+        Reader { client, iterator: reply.shard_iterator, read: Vec::new() }
+    }
+
+    async fn page(&mut self, limit: i32) {
+        let call = self.client.get_records().set_shard_iterator(self.iterator.take()).limit(limit);
+        let page = call.send().await.expect("reading goes on");
+        self.read.extend(page.records.into_iter().map(|record| record.partition_key.expect("a key")));
+        self.iterator = page.next_shard_iterator;
+    }
+}
+
+#[tokio::test]
+async fn the_stream_takes_records_as_soon_as_it_has_started() {
+    let (_local, client) = start(3, Limits::default()).await;
+    assert_eq!(shards(&client, "s").await.len(), 3);
+    assert_eq!(put(&client, "s", entries(500)).await.failed_record_count(), Some(0));
+    assert_eq!(read_all(&client, "s").await.len(), 500);
+}
+
+#[tokio::test]
+async fn five_mebibytes_go_in_one_request() {
+    // axum takes 2 MiB by default.
+    let (_local, client) = start(1, Limits::default()).await;
+    let large = (0..5).map(|n| entry(&n.to_string(), vec![b'x'; (1 << 20) - 1])).collect();
+    assert_eq!(put(&client, "s", large).await.failed_record_count(), Some(0));
+    assert_eq!(read_all(&client, "s").await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_request_over_every_limit_is_refused_in_the_aws_form() {
+    let (local, _client) = start(1, Limits::default()).await;
+    let body = "x".repeat(21 << 20);
+    let answer = support::http::call(local.endpoint(), "PutRecords", &body).await.expect("it answers");
+    assert_eq!(answer.status, 413);
+    assert_eq!(answer.json()["__type"], "SerializationException");
+}
+
+#[tokio::test]
+async fn a_shard_throttles_only_when_asked_to() {
+    // 1,500 records within a second, against 1,000. On a machine too slow for that: again.
+    let failures = async |client: &Client| {
+        let mut failed_count = 0;
+        for _ in 0..3 {
+            failed_count += put(client, "s", entries(500)).await.failed_record_count().expect("a count");
+        }
+        failed_count
+    };
+    let (_local, client) = start(1, Limits::default()).await;
+    assert_eq!(failures(&client).await, 0);
+    let (_local, client) = start(1, Limits { throttle: true, ..Limits::default() }).await;
+    eventually("a full shard throttles", async || (failures(&client).await > 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_names_the_port_and_the_way_out() {
+    let (local, _client) = start(1, Limits::default()).await;
+    let port: u16 = local.endpoint().rsplit(':').next().and_then(|port| port.parse().ok()).expect("it ends in a port");
+    let error = Local::start(port, 1, "s", Limits::default()).await.expect_err("the port is taken");
+    assert!(matches!(error, LocalError::PortInUse(taken) if taken == port), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&port.to_string()) && text.contains("local.port"), "{text}");
+}
+
+#[tokio::test]
+async fn the_port_is_free_again_once_it_is_dropped() {
+    let (local, client) = start(1, Limits::default()).await;
+    put(&client, "s", entries(1)).await;
+    let port: u16 = local.endpoint().rsplit(':').next().and_then(|port| port.parse().ok()).expect("it ends in a port");
+    drop(local);
+    let again = eventually("the port is free", async || Local::start(port, 1, "s", Limits::default()).await.ok()).await;
+    // The client's connection was to the server that is gone; it must not be answered by it.
+    let client = support::client(again.endpoint());
+    assert_eq!(read_all(&client, "s").await, []);
+}
+
+#[tokio::test]
+async fn more_shards_than_it_takes_are_refused() {
+    for shards in [0, 65, 1 << 20] {
+        let error = Local::start(0, shards, "s", Limits::default()).await.expect_err("1 to 64");
+        assert!(matches!(error, LocalError::Shards(asked) if asked == shards), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_stream_can_be_split() {
+    let (_local, client) = start(64, Limits::default()).await;
+    let first = shards(&client, "s").await.remove(0);
+    split(&client, "s", &first).await;
+    assert_eq!(shards(&client, "s").await.len(), 66);
+}
+
+#[tokio::test]
+async fn over_the_bytes_the_oldest_records_go_the_newest_stay_and_readers_read_on() {
+    let (_local, client) = start(1, Limits { keep_bytes: 20_000, ..Limits::default() }).await;
+    let shard = &shards(&client, "s").await[0].id;
+    let batch = |from: usize| (from..from + 100).map(|n| entry(&format!("{n:04}"), [b'x'; 300])).collect();
+    put(&client, "s", batch(0)).await;
+    let mut reader = Reader::start(&client, shard).await;
+    reader.page(10).await;
+
+    // 100 records are 40,000 bytes in base64: half of them must go, from the front.
+    let kept = eventually("the oldest records went", async || {
+        let kept = read_all(&client, "s").await;
+        (kept.len() < 100).then_some(kept)
+    })
+    .await;
+    let keys: Vec<&str> = kept.iter().map(|record| record.partition_key.as_str()).collect();
+    let expected: Vec<String> = (100 - keys.len()..100).map(|n| format!("{n:04}")).collect();
+    assert_eq!(keys, expected, "what stays is the newest, in order");
+    assert!((30..60).contains(&keys.len()), "{} of 100 records stayed", keys.len());
+
+    // A reader in the middle of what went skips it, sees nothing twice, and reads what comes.
+    put(&client, "s", batch(100)).await;
+    eventually("the reader reads on to the end", async || {
+        reader.page(7).await;
+        (reader.read.last().map(String::as_str) == Some("0199")).then_some(())
+    })
+    .await;
+    assert_eq!(reader.read[..10], (0..10).map(|n| format!("{n:04}")).collect::<Vec<_>>());
+    assert!(reader.read.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", reader.read);
+}
+
+#[tokio::test]
+async fn records_past_their_age_go() {
+    let (_local, client) = start(2, Limits { keep_for: Duration::from_millis(500), ..Limits::default() }).await;
+    put(&client, "s", entries(300)).await;
+    eventually("all are gone", async || read_all(&client, "s").await.is_empty().then_some(())).await;
+    assert_eq!(put(&client, "s", entries(3)).await.failed_record_count(), Some(0));
+}
+
+/// The emulator gives out a record's number before it stores it. A reader that comes in between would pass it by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reader_at_the_end_of_a_shard_sees_every_record_of_many_writers_at_once() {
+    let (_local, client) = start(1, Limits::default()).await;
+    let shard = shards(&client, "s").await.remove(0).id;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let client = client.clone();
+        writers.spawn(async move {
+            for round in 0..15 {
+                put(&client, "s", (0..200).map(|n| entry(&format!("{writer}-{round}-{n}"), "x")).collect()).await;
+            }
+        });
+    }
+    let mut reader = Reader::start(&client, &shard).await;
+    let total = 8 * 15 * 200;
+    eventually("every record is read", async || {
+        reader.page(10_000).await;
+        (writers.try_join_next().is_none() && writers.is_empty()).then_some(())
+    })
+    .await;
+    // Two more: what was stored during the last page, and the end.
+    for _ in 0..4 {
+        reader.page(10_000).await;
+    }
+    assert_eq!(reader.read.len(), total);
+    reader.read.sort();
+    reader.read.dedup();
+    assert_eq!(reader.read.len(), total, "none twice");
+}

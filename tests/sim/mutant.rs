@@ -1,0 +1,164 @@
+//! Lanes that are wrong on purpose: each breaks a promise in one way, and the simulation must see it.
+//!
+//! The lane's code is not touched: a mutant changes what goes into it or what comes out. What cannot be done from
+//! outside was tried by hand, see the table in `sim.rs`. One mutant cannot be written at all: answering twice. A
+//! ticket is used up by its answer.
+
+use std::sync::Arc;
+
+use dispatchd::config::KeyOrder;
+use dispatchd::event::Class;
+use dispatchd::kinesis::shards::Shard;
+use dispatchd::kinesis::{ShardMap, Verdict};
+use dispatchd::lane::Rules;
+use dispatchd::lane::batch::Batch;
+
+use crate::plan::ms;
+use crate::stream::Reply;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// The first verdict is taken for the whole request.
+    VerdictForTheRequest,
+    /// Records that failed are acked.
+    FailedAcked,
+    /// Each record gets its neighbour's verdict.
+    VerdictsRotated,
+    /// Acked when sent, not when stored.
+    AckBeforeReply,
+    /// What failed goes back in reverse.
+    RetriesReversed,
+    /// What failed is sent again at once.
+    NothingCools,
+    /// A batch that came home is forgotten.
+    BatchLost,
+    /// An event whose key is in flight is sent all the same.
+    KeyInFlightIgnored,
+    /// Strict order is taken for relaxed.
+    StrictForgotten,
+    /// That a lost reply may mean stored is forgotten.
+    MaybeStoredForgotten,
+    /// A poison request takes its innocent records with it.
+    PoisonTakesAll,
+    /// A blocked stream is taken for one that fails in passing.
+    BlockedAsTransient,
+    /// One throttled shard makes all others rest.
+    ThrottleSpreads,
+    /// Everything expires too late.
+    ExpiresLate,
+    /// Everything expires too soon.
+    ExpiresEarly,
+    /// One flight too many.
+    FlightTooMany,
+    /// One record too many.
+    RecordTooMany,
+    /// Requests grow past their bytes.
+    BytesTooMany,
+    /// Lingers too long.
+    LingersLong,
+    /// The drain is not heard.
+    DrainUnheard,
+    /// Any refused request is thought to name its first record.
+    PoisonMisread,
+    /// Nobody looks for what has expired.
+    ExpiryForgotten,
+    /// A flight that lands is not noticed.
+    LandingUnnoticed,
+}
+
+impl Mutant {
+    /// Every mutant with the check that is there for it.
+    pub const ALL: &[(Mutant, &str)] = &[
+        (Mutant::VerdictForTheRequest, "acked is stored"),
+        (Mutant::FailedAcked, "acked is stored"),
+        (Mutant::VerdictsRotated, "acked is stored"),
+        (Mutant::AckBeforeReply, "acked is stored"),
+        (Mutant::RetriesReversed, "oldest of the key first"),
+        (Mutant::NothingCools, "a key cools"),
+        (Mutant::NothingCools, "a shard rests"),
+        (Mutant::BatchLost, "nothing is forgotten"),
+        (Mutant::KeyInFlightIgnored, "one flight per key"),
+        (Mutant::StrictForgotten, "strict: one record per key"),
+        (Mutant::MaybeStoredForgotten, "maybe stored is told"),
+        (Mutant::PoisonTakesAll, "rejected is poison"),
+        (Mutant::BlockedAsTransient, "a blocked stream is known"),
+        (Mutant::ThrottleSpreads, "sent within linger"),
+        (Mutant::ExpiresLate, "no timeout is late"),
+        (Mutant::ExpiresEarly, "no timeout is early"),
+        (Mutant::FlightTooMany, "flights"),
+        (Mutant::RecordTooMany, "request limits"),
+        (Mutant::BytesTooMany, "request limits"),
+        (Mutant::LingersLong, "sent within linger"),
+        (Mutant::DrainUnheard, "sent within linger"),
+        (Mutant::PoisonMisread, "poison is found in log2(n)+1"),
+        (Mutant::ExpiryForgotten, "no busy loop"),
+        (Mutant::LandingUnnoticed, "everything is answered in time"),
+    ];
+
+    /// The rules as the lane gets them; the checks go by the plan's.
+    pub fn rules(self, mut rules: Rules) -> Rules {
+        match self {
+            Mutant::NothingCools => (rules.backoff.min, rules.backoff.max) = (ms(0), ms(0)),
+            Mutant::StrictForgotten => rules.ordering = KeyOrder::Relaxed,
+            Mutant::ExpiresEarly => rules.timeout = rules.timeout * 3 / 4,
+            Mutant::ExpiresLate => rules.timeout = rules.timeout * 5 / 4,
+            Mutant::FlightTooMany => rules.max_in_flight += 1,
+            Mutant::RecordTooMany => rules.max_records += 1,
+            Mutant::BytesTooMany => rules.max_bytes += rules.max_bytes / 4,
+            Mutant::LingersLong => rules.linger += ms(5),
+            _ => {}
+        }
+        rules
+    }
+
+    /// The shards as the lane gets them.
+    pub fn map(self, map: Arc<ShardMap>) -> Arc<ShardMap> {
+        if self != Mutant::ThrottleSpreads {
+            return map;
+        }
+        let one = Shard { id: map.id(0).to_owned(), first: 0 };
+        Arc::new(ShardMap::new(vec![one]).expect("one shard"))
+    }
+
+    /// A landed flight as the lane gets it.
+    pub fn landed(self, batch: Batch, reply: Reply) -> (Batch, Reply) {
+        match (self, reply) {
+            (Mutant::VerdictForTheRequest, Ok(verdicts)) => {
+                let first = verdicts.first().expect("a request has a record").clone();
+                let verdicts = vec![first; verdicts.len()];
+                (batch, Ok(verdicts))
+            }
+            (Mutant::FailedAcked, Ok(mut verdicts)) => {
+                for verdict in &mut verdicts {
+                    if matches!(verdict, Verdict::Failed { class: Class::Throttled | Class::Transient, .. }) {
+                        *verdict = Verdict::Stored { shard_id: "shardId-0".into(), sequence_number: "0".into() };
+                    }
+                }
+                (batch, Ok(verdicts))
+            }
+            (Mutant::VerdictsRotated, Ok(mut verdicts)) => {
+                verdicts.rotate_left(1);
+                (batch, Ok(verdicts))
+            }
+            (Mutant::RetriesReversed, Err(error)) => (batch.into_items().rev().collect(), Err(error)),
+            (Mutant::MaybeStoredForgotten, Err(mut error)) => {
+                error.maybe_stored = false;
+                (batch, Err(error))
+            }
+            (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
+                let (class, code, message) = (error.class, error.code, error.message);
+                let verdicts = vec![Verdict::Failed { class, code, message }; batch.records().len()];
+                (batch, Ok(verdicts))
+            }
+            (Mutant::PoisonMisread, Err(mut error)) => {
+                error.message = "records.1.member".to_owned();
+                (batch, Err(error))
+            }
+            (Mutant::BlockedAsTransient, Err(mut error)) if matches!(error.class, Class::Blocked(_)) => {
+                error.class = Class::Transient;
+                (batch, Err(error))
+            }
+            (_, reply) => (batch, reply),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What one seed stands for: the rules, the traffic, the faults, and when each thing happens. It only draws:
+//! nothing here runs, and nothing but the seed decides.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dispatchd::backoff::Backoff;
+use dispatchd::config::KeyOrder;
+use dispatchd::event::{HashKey, PartitionKey, Reason, Record};
+use dispatchd::lane::Rules;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// Time since the run began.
+pub type At = Duration;
+
+/// One run.
+#[derive(Debug)]
+pub struct Plan {
+    pub rules: Rules,
+    /// In the order in which the lane gets them: that is the order to keep.
+    pub events: Vec<Event>,
+    pub keys_count: usize,
+    /// Whether all records of a key go to one shard. Explicit hash keys can part them.
+    pub key_has_one_shard: bool,
+    /// Groups of different connections may overtake each other by so much between door and lane.
+    pub disorder: Duration,
+    pub faults: Faults,
+    /// From here on only poison fails.
+    pub calm: At,
+    pub shards_count: u32,
+    /// When the lane first learns of the shards, if ever.
+    pub map_known: Option<At>,
+    pub reshards: Vec<At>,
+    pub drain: Option<At>,
+    pub abandon: Option<At>,
+    pub flight: (Duration, Duration),
+    /// Flights that take far longer than the others.
+    pub slow_ratio: f64,
+    pub slow: Duration,
+}
+
+#[derive(Debug)]
+pub struct Event {
+    pub record: Record,
+    /// The key's number in this run.
+    pub key: usize,
+    pub accepted: At,
+    pub pushed: At,
+    /// No request that holds it is ever taken.
+    pub poison: bool,
+}
+
+/// What goes wrong, as ratios and periods.
+#[derive(Debug)]
+pub struct Faults {
+    pub record_throttled: f64,
+    pub record_failed: f64,
+    pub request_throttled: f64,
+    /// Transient, nothing stored; whether the error says that it may be is drawn.
+    pub request_lost: f64,
+    /// Transient, and all or a part is stored.
+    pub reply_lost: f64,
+    pub blocked: Option<(At, At, Reason)>,
+    /// The shard at this position of the ring takes nothing for a time.
+    pub shard_throttled: Option<(At, At, u128)>,
+    pub poison_is: PoisonIs,
+}
+
+/// How a poison record shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoisonIs {
+    /// The request is refused and the message names the record.
+    Named,
+    /// The request is refused and the message names nothing.
+    Unnamed,
+    /// The request is refused and the message names a record that was not there.
+    Misnamed,
+    /// The record alone is refused, in a reply that takes the others.
+    Record,
+}
+
+impl Plan {
+    pub fn draw(seed: u64) -> Self {
+        let rng = &mut SmallRng::seed_from_u64(seed);
+        let rules = rules(rng);
+        let span = ms(pick(rng, &[50, 400, 2000, 6000]));
+        let calm = span.mul_f64(rng.random_range(0.5..2.0));
+        let disorder = ms(pick(rng, &[0, 0, 3]));
+        let has_poison = rng.random_bool(0.35);
+        let key_has_one_shard = rng.random_bool(0.8);
+        let (events, keys_count) = events(rng, &rules, span, disorder, has_poison, key_has_one_shard);
+        let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
+        let abandon = drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
+        let reshards_count = pick(rng, &[0, 0, 1, 3]);
+        Self {
+            rules,
+            events,
+            keys_count,
+            key_has_one_shard,
+            disorder,
+            faults: faults(rng, calm),
+            calm,
+            shards_count: pick(rng, &[1, 2, 4, 9]),
+            map_known: pick(rng, &[None, Some(0.0), Some(0.0), Some(0.4)]).map(|part| span.mul_f64(part)),
+            reshards: (0..reshards_count).map(|_| span.mul_f64(rng.random_range(0.0..1.0))).collect(),
+            drain,
+            abandon,
+            flight: pick(rng, &[(ms(5), ms(20)), (ms(1), ms(300)), (ms(50), ms(60))]),
+            slow_ratio: pick(rng, &[0.0, 0.0, 0.05]),
+            slow: ms(3000),
+        }
+    }
+
+    /// Within this time everything is answered, whatever was drawn.
+    pub fn deadline(&self) -> At {
+        let last_push = self.events.last().map_or(Duration::ZERO, |event| event.pushed);
+        let flight_longest = self.flight.1.max(self.slow);
+        let poison_count = self.events.iter().filter(|event| event.poison).count();
+        // The worst case sends one record at a time; a poison record takes a few rounds more.
+        let rounds = u32::try_from(self.events.len() + 10 * poison_count).expect("a run is small");
+        let probe_longest = Duration::from_secs(31);
+        self.calm.max(last_push)
+            + probe_longest
+            + 3 * self.rules.backoff.max
+            + rounds * (flight_longest + self.rules.linger)
+    }
+}
+
+fn rules(rng: &mut SmallRng) -> Rules {
+    let backoff = |(min, max)| Backoff { min: ms(min), max: ms(max) };
+    Rules {
+        linger: ms(pick(rng, &[0, 1, 10, 50])),
+        max_records: pick(rng, &[1, 3, 10, 50, 500]),
+        max_bytes: pick(rng, &[300, 2000, 20_000]),
+        max_in_flight: pick(rng, &[1, 2, 4, 16]),
+        ordering: pick(rng, &[KeyOrder::Strict, KeyOrder::Strict, KeyOrder::Relaxed]),
+        timeout: ms(pick(rng, &[400, 2000, 10_000, 120_000])),
+        backoff: backoff(pick(rng, &[(1, 10), (20, 200), (50, 5000), (100, 600)])),
+    }
+}
+
+/// Bursts of events over `span`; few hot keys, many cold ones.
+fn events(
+    rng: &mut SmallRng,
+    rules: &Rules,
+    span: Duration,
+    disorder: Duration,
+    has_poison: bool,
+    key_has_one_shard: bool,
+) -> (Vec<Event>, usize) {
+    let count = rng.random_range(20..=110);
+    let (hot_count, cold_count) = (rng.random_range(1..=3), rng.random_range(1..=60));
+    let hot_ratio = pick(rng, &[0.0, 0.3, 0.8]);
+    let explicit_ratio = pick(rng, &[0.0, 0.0, 0.3]);
+    let large_ratio = pick(rng, &[0.0, 0.0, 0.15]);
+    let keys: Vec<_> = (0..hot_count + cold_count)
+        .map(|number| {
+            let key = PartitionKey::new(format!("key-{number}")).expect("a short text");
+            let explicit = rng.random_bool(explicit_ratio).then(|| HashKey(rng.random()));
+            (key.hash(), key, explicit)
+        })
+        .collect();
+    let mut events: Vec<Event> = Vec::with_capacity(count);
+    let mut pushed = Duration::from_millis(1) + disorder;
+    while events.len() < count {
+        let burst_most = pick(rng, &[1, 4, 30]);
+        for _ in 0..rng.random_range(1..=burst_most).min(count - events.len()) {
+            let hot = rng.random_bool(hot_ratio);
+            let key = if hot { rng.random_range(0..hot_count) } else { hot_count + rng.random_range(0..cold_count) };
+            let (key_hash, name, explicit) = &keys[key];
+            let large = rng.random_bool(large_ratio);
+            let len = if large { rules.max_bytes * rng.random_range(40..130) / 100 } else { rng.random_range(4..120) };
+            let mut data = vec![0; len.max(4)];
+            data[..4].copy_from_slice(&u32::try_from(events.len()).expect("a run is small").to_le_bytes());
+            let own_place = !key_has_one_shard && rng.random_bool(0.3);
+            events.push(Event {
+                record: Record {
+                    key: name.clone(),
+                    key_hash: *key_hash,
+                    explicit_hash: if own_place { Some(HashKey(rng.random())) } else { *explicit },
+                    data: Bytes::from(data),
+                },
+                key,
+                accepted: pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0))),
+                pushed,
+                poison: has_poison && rng.random_bool(0.04),
+            });
+        }
+        // On average the bursts fill the span; some come at once, some late.
+        let gap = span.mul_f64(8.0 / count as f64 * rng.random_range(0.0..1.0));
+        pushed += if rng.random_bool(0.2) { Duration::ZERO } else { gap };
+    }
+    (events, keys.len())
+}
+
+fn faults(rng: &mut SmallRng, calm: At) -> Faults {
+    let mut ratio = |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
+    let (record_throttled, record_failed) = (ratio(0.4), ratio(0.4));
+    let (request_throttled, request_lost, reply_lost) = (ratio(0.25), ratio(0.3), ratio(0.4));
+    let reason = pick(rng, &Reason::ALL);
+    let mut period = |often: f64| {
+        let from = calm.mul_f64(rng.random_range(0.0..1.0));
+        rng.random_bool(often).then(|| (from, from + (calm - from).mul_f64(rng.random_range(0.1..1.0))))
+    };
+    let (blocked, shard) = (period(0.25), period(0.3));
+    Faults {
+        record_throttled,
+        record_failed,
+        request_throttled,
+        request_lost,
+        reply_lost,
+        blocked: blocked.map(|(from, to)| (from, to, reason)),
+        shard_throttled: shard.map(|(from, to)| (from, to, rng.random())),
+        poison_is: pick(rng, &[PoisonIs::Named, PoisonIs::Unnamed, PoisonIs::Misnamed, PoisonIs::Record]),
+    }
+}
+
+pub fn pick<T: Copy>(rng: &mut SmallRng, choices: &[T]) -> T {
+    choices[rng.random_range(0..choices.len())]
+}
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}

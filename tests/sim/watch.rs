@@ -1,0 +1,492 @@
+//! The promises, watched from outside: what was pushed, sent, stored, landed and answered, and whether that may be.
+//!
+//! It knows the plan and the truth of the model stream; of the lane it sees only what the lane's task sees.
+//! Every check has a name. It never changes what it watches.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use dispatchd::ack::Body;
+use dispatchd::config::KeyOrder;
+use dispatchd::event::{Class, Code, Record, Refusal};
+use dispatchd::kinesis::{ShardMap, Verdict};
+use dispatchd::lane::buffer::Buffer;
+use dispatchd::protocol::reply::Ack;
+
+use crate::plan::{At, Plan, PoisonIs, ms};
+use crate::stream::{Reply, Stream, event_of};
+
+/// Fails the check called `$check` unless `$holds`.
+macro_rules! check {
+    ($check:literal, $holds:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err($crate::watch::Broken { check: $check, what: format!($($what)+) });
+        }
+    };
+}
+pub(crate) use check;
+
+/// A promise that was not kept.
+#[derive(Debug)]
+pub struct Broken {
+    pub check: &'static str,
+    pub what: String,
+}
+
+/// What happened in a run, or in many.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    pub events: usize,
+    pub acked: usize,
+    pub rejected: usize,
+    pub timed_out: usize,
+    pub abandoned: usize,
+    /// Copies in the stream.
+    pub copies: usize,
+    pub flights: usize,
+    /// Replies with verdicts of both kinds.
+    pub partial: usize,
+    pub throttled: usize,
+    /// Probes of a blocked stream.
+    pub probes: usize,
+    /// Poison records that a whole request was refused for, and then found.
+    pub found: usize,
+    /// Events that nothing stood in the way of, and that were sent within linger.
+    pub prompt: usize,
+    pub timer_wakes: usize,
+}
+
+impl Tally {
+    /// Each count with its name, to see that the seeds reach everything.
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 13] {
+        [
+            ("events", &mut self.events),
+            ("acked", &mut self.acked),
+            ("rejected", &mut self.rejected),
+            ("timed out", &mut self.timed_out),
+            ("abandoned", &mut self.abandoned),
+            ("copies", &mut self.copies),
+            ("flights", &mut self.flights),
+            ("partial replies", &mut self.partial),
+            ("records throttled", &mut self.throttled),
+            ("probes", &mut self.probes),
+            ("poison found", &mut self.found),
+            ("sent promptly", &mut self.prompt),
+            ("wakes of the timer", &mut self.timer_wakes),
+        ]
+    }
+}
+
+#[derive(Debug)]
+pub struct Watch<'p> {
+    plan: &'p Plan,
+    events: Vec<Seen>,
+    keys: Vec<Key>,
+    /// Events that are not answered.
+    open: BTreeSet<usize>,
+    /// Flights that are out.
+    flights: usize,
+    /// As the lane knows them.
+    map: Option<std::sync::Arc<ShardMap>>,
+    /// By shard: rests at least until; may rest until.
+    rests: HashMap<String, (At, At)>,
+    /// What the last reply that tells says of the stream.
+    blocked: bool,
+    /// While it is blocked, no probe before this.
+    probe_floor: At,
+    drained: Option<At>,
+    pub abandoned: bool,
+    /// Wakes of the timer that the events account for.
+    wakes_due: usize,
+    pub tally: Tally,
+}
+
+/// One event, as seen.
+#[derive(Debug, Default)]
+struct Seen {
+    in_air: bool,
+    attempts: u32,
+    answered: bool,
+    stored: bool,
+    /// An attempt may have stored it.
+    maybe: bool,
+    /// It came home with a refused request: it waits for its part to be sent.
+    in_part: bool,
+    landed: At,
+    /// When its key could go, with this event first.
+    ready: At,
+    /// Nothing that the lane may wait for stands before its first flight.
+    prompt: bool,
+    /// Refused requests in a row, and how large the first was.
+    rounds: u32,
+    rounds_records: usize,
+}
+
+#[derive(Debug, Default)]
+struct Key {
+    open: BTreeSet<usize>,
+    in_air: usize,
+    /// Cools at least until.
+    floor: At,
+    /// The last event whose first copy is stored.
+    stored_last: Option<usize>,
+    /// A partial failure in a request with several of its records: relaxed order promises nothing now.
+    loose: bool,
+}
+
+impl<'p> Watch<'p> {
+    pub fn new(plan: &'p Plan) -> Self {
+        Self {
+            plan,
+            events: plan.events.iter().map(|_| Seen::default()).collect(),
+            keys: (0..plan.keys_count).map(|_| Key::default()).collect(),
+            open: BTreeSet::new(),
+            flights: 0,
+            map: None,
+            rests: HashMap::new(),
+            blocked: false,
+            probe_floor: At::ZERO,
+            drained: None,
+            abandoned: false,
+            wakes_due: 20,
+            tally: Tally::default(),
+        }
+    }
+
+    pub fn pushed(&mut self, event: usize, now: At) {
+        let key = &mut self.keys[self.plan.events[event].key];
+        let alone = key.open.is_empty();
+        key.open.insert(event);
+        self.open.insert(event);
+        (self.events[event].landed, self.events[event].ready) = (now, now);
+        let rests = self.shard(&self.plan.events[event].record).is_some_and(|id| self.rests_maybe(id, now));
+        self.events[event].prompt = alone && !rests;
+        self.wakes_due += 3;
+        self.tally.events += 1;
+    }
+
+    /// The lane sends these.
+    pub fn sent(&mut self, records: &[Record], now: At) -> Result<(), Broken> {
+        let rules = &self.plan.rules;
+        let bytes: usize = records.iter().map(Record::size).sum();
+        let count = records.len();
+        check!("flights", self.flights < rules.max_in_flight, "{} are out already", self.flights);
+        check!("request limits", (1..=rules.max_records.min(500)).contains(&count), "{count} records");
+        check!("request limits", bytes <= rules.max_bytes || count == 1, "{bytes} bytes in {count} records");
+        if self.blocked {
+            let floor = self.probe_floor;
+            check!("one probe at a time", self.flights == 0 && count == 1, "{count} records, {} out", self.flights);
+            check!("probes are seconds apart", now >= floor, "before {floor:?}");
+            self.tally.probes += 1;
+        }
+        let mut previous = None;
+        for record in records {
+            let event = event_of(record);
+            let id = self.shard(record);
+            let (seen, number) = (&self.events[event], self.plan.events[event].key);
+            let due = self.due(event);
+            check!("sent within linger", !seen.prompt || now <= due, "event {event} should be out since {due:?}");
+            let key = &self.keys[number];
+            check!("an answered event is not sent", !seen.answered && !seen.in_air, "event {event}");
+            let oldest = key.open.iter().find(|event| !self.events[**event].in_air);
+            check!("oldest of the key first", oldest == Some(&event), "event {event}, but {oldest:?} waits");
+            if previous != Some(number) {
+                check!("one flight per key", key.in_air == 0, "event {event}, key {number}");
+                check!("a key cools", now >= key.floor, "event {event} before {:?}", key.floor);
+                let floor = id.and_then(|id| self.rests.get(id)).filter(|_| self.plan.key_has_one_shard);
+                let rests = !seen.in_part && floor.is_some_and(|(floor, _)| now < *floor);
+                check!("a shard rests", !rests, "event {event} to {id:?} before {floor:?}");
+            } else {
+                let strict = rules.ordering == KeyOrder::Strict;
+                check!("strict: one record per key", !strict, "event {event}, key {number}");
+            }
+            previous = Some(number);
+            let seen = &mut self.events[event];
+            self.tally.prompt += usize::from(seen.prompt);
+            (seen.in_air, seen.in_part, seen.prompt) = (true, false, false);
+            seen.attempts += 1;
+            self.keys[number].in_air += 1;
+        }
+        self.flights += 1;
+        self.tally.flights += 1;
+        Ok(())
+    }
+
+    /// The stream has taken these copies of a request, at last.
+    pub fn stored(&mut self, records: &[Record], copies: &[usize]) -> Result<(), Broken> {
+        self.tally.copies += copies.len();
+        for record in records.iter().filter(|_| copies.len() < records.len()) {
+            let key = self.plan.events[event_of(record)].key;
+            let is_this = |other: &&Record| other.key_hash == record.key_hash;
+            self.keys[key].loose |= records.iter().filter(is_this).nth(1).is_some();
+        }
+        for &event in copies {
+            let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
+            if !std::mem::replace(&mut seen.stored, true) {
+                let free = self.plan.rules.ordering == KeyOrder::Relaxed && key.loose;
+                let in_order = key.stored_last.is_none_or(|last| last < event);
+                check!("order", free || in_order, "event {event} is stored after {:?}", key.stored_last);
+                key.stored_last = key.stored_last.max(Some(event));
+            }
+        }
+        Ok(())
+    }
+
+    /// A flight is home; the lane has not heard of it yet.
+    pub fn landed(&mut self, records: &[usize], reply: &Reply, probe: bool, now: At) {
+        self.flights -= 1;
+        self.wakes_due += 2 + 3 * records.len();
+        let cools_until = now + self.plan.rules.backoff.min;
+        let mut tired = BTreeSet::new();
+        let mut stored = 0;
+        for (index, &event) in records.iter().enumerate() {
+            let known = self.shard(&self.plan.events[event].record).map(str::to_owned);
+            let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
+            key.in_air -= 1;
+            (seen.in_air, seen.landed) = (false, now);
+            let class = match reply {
+                Ok(verdicts) => match &verdicts[index] {
+                    Verdict::Stored { .. } => None,
+                    Verdict::Failed { class, .. } => Some(*class),
+                },
+                Err(error) => Some(error.class),
+            };
+            seen.maybe |= reply.as_ref().is_err_and(|error| error.maybe_stored);
+            stored += usize::from(class.is_none());
+            self.tally.throttled += usize::from(class == Some(Class::Throttled));
+            match (class, known) {
+                (Some(Class::Throttled), Some(shard)) => _ = tired.insert(shard),
+                (Some(Class::Throttled | Class::Transient), _) => key.floor = cools_until,
+                (Some(Class::Poison), _) if reply.is_err() => {
+                    seen.in_part = true;
+                    seen.rounds += 1;
+                    if seen.rounds == 1 {
+                        seen.rounds_records = records.len();
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            seen.rounds = 0;
+        }
+        self.tally.partial += usize::from(reply.is_ok() && stored < records.len());
+        tired.into_iter().for_each(|shard| self.rest(shard, now));
+        self.hear(reply, probe, now);
+    }
+
+    /// Whether the stream is blocked, by this reply.
+    fn hear(&mut self, reply: &Reply, probe: bool, now: At) {
+        let before = self.blocked;
+        match reply.as_ref().err().map(|error| error.class) {
+            Some(Class::Blocked(_)) => {
+                self.blocked = true;
+                // Parts went back into their queues: the next requests are new ones.
+                for seen in &mut self.events {
+                    if std::mem::take(&mut seen.in_part) {
+                        seen.landed = now;
+                    }
+                    seen.rounds = 0;
+                }
+            }
+            Some(Class::Transient) => {} // it says nothing
+            _ => self.blocked = false,
+        }
+        if self.blocked && (probe || !before) {
+            self.probe_floor = now + Duration::from_secs(1);
+        }
+    }
+
+    /// An answer came out of the outbox.
+    pub fn answered(&mut self, event: usize, body: &Body, stream: &Stream, now: At) -> Result<(), Broken> {
+        let plan = self.plan;
+        let (seen, known) = (&mut self.events[event], &plan.events[event]);
+        check!("answered once", !std::mem::replace(&mut seen.answered, true), "event {event} is answered again");
+        match body {
+            Body::Durable(Ack { shard_id, sequence_number, key, .. }) => {
+                let holds = stream.holds(event, shard_id, sequence_number);
+                check!("acked is stored", holds, "event {event} is not at {shard_id}/{sequence_number}");
+                check!("acked is stored", *key == known.record.key, "event {event} is acked with the key {key:?}");
+                self.tally.acked += 1;
+            }
+            Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
+                (Code::Rejected, told) => {
+                    check!("rejected is poison", known.poison, "event {event}: {}", refusal.message);
+                    check!("rejected is poison", told.is_none(), "event {event} is rejected, perhaps");
+                    self.tally.rejected += 1;
+                    let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
+                    let in_parts = plan.faults.poison_is != PoisonIs::Record;
+                    if in_parts && plan.rules.ordering == KeyOrder::Strict {
+                        let named = plan.faults.poison_is == PoisonIs::Named;
+                        // By name, each poison record of a request costs a round, and its own refusal one.
+                        let poison_count = plan.events.iter().filter(|event| event.poison).count();
+                        let most = if named { u32::try_from(poison_count).unwrap_or(u32::MAX) + 1 } else { rounds_max };
+                        let (rounds, of) = (seen.rounds, seen.rounds_records);
+                        check!("poison is found in log2(n)+1", rounds <= most, "event {event}: {rounds} for {of}");
+                        self.tally.found += 1;
+                    }
+                }
+                (Code::DeliveryTimeout, Some(told)) => {
+                    let early = now < known.accepted + plan.rules.timeout;
+                    check!("no timeout is early", !early, "event {event}, accepted at {:?}", known.accepted);
+                    maybe_stored_told(event, seen, told, refusal)?;
+                    self.tally.timed_out += 1;
+                }
+                (Code::ShuttingDown, Some(told)) => {
+                    check!("nothing is forgotten", self.abandoned, "event {event} was dropped: {}", refusal.message);
+                    // A flight that is cut off may store it still, so its ticket's word is the careful one.
+                    check!("maybe stored is told", told || !seen.stored, "event {event}: {refusal:?}");
+                    self.tally.abandoned += 1;
+                }
+                _ => check!("refused for a reason", false, "event {event}: {refusal:?}"),
+            },
+        }
+        self.open.remove(&event);
+        let key = &mut self.keys[known.key];
+        key.open.remove(&event);
+        if key.open.is_empty() {
+            key.floor = At::ZERO; // the key is forgotten, and what it did
+        }
+        self.frees(event, now);
+        Ok(())
+    }
+
+    /// The next event of this one's key may go, unless something holds it.
+    fn frees(&mut self, event: usize, now: At) {
+        let key = &self.keys[self.plan.events[event].key];
+        let Some(&next) = key.open.first().filter(|_| key.in_air == 0 && key.floor <= now) else { return };
+        let in_part = key.open.iter().any(|event| self.events[*event].in_part);
+        let rests = self.shard(&self.plan.events[next].record).is_some_and(|id| self.rests_maybe(id, now));
+        if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !rests {
+            (self.events[next].prompt, self.events[next].ready) = (true, now);
+        }
+    }
+
+    /// When this event goes at the latest if nothing holds it.
+    fn due(&self, event: usize) -> At {
+        let lingers_until =
+            self.drained.unwrap_or(At::MAX).min(self.plan.events[event].accepted + self.plan.rules.linger);
+        lingers_until.max(self.events[event].ready) + self.plan.disorder
+    }
+
+    /// Between two waits of the lane: the gauges, and whether anything waits that should not.
+    pub fn look(&mut self, buffer: &Buffer, oldest: Option<At>, now: At) -> Result<(), Broken> {
+        self.gauges(buffer, oldest)?;
+        let (blocked, told) = (buffer.blocked().is_some(), self.blocked);
+        check!("a blocked stream is known", blocked == told, "the lane says {blocked}, the stream {told}");
+        let probes = !blocked || self.flights > 0 || self.open.is_empty();
+        check!("a drain probes at once", probes || self.drained != Some(now), "it waits");
+        let busy = blocked || self.flights >= self.plan.rules.max_in_flight;
+        let slack = 2 * self.tick() + self.plan.disorder;
+        for &event in &self.open {
+            let (seen, known) = (&self.events[event], &self.plan.events[event]);
+            if seen.in_air {
+                continue;
+            }
+            if !seen.in_part && now > seen.landed + slack {
+                let late = known.accepted + self.plan.rules.timeout + slack;
+                check!("no timeout is late", now <= late, "event {event} should be answered since {late:?}");
+            }
+            if seen.prompt && !busy {
+                let due = self.due(event);
+                check!("sent within linger", now < due, "event {event} should be out since {due:?}");
+            }
+            self.events[event].prompt &= !busy;
+        }
+        Ok(())
+    }
+
+    fn gauges(&self, buffer: &Buffer, oldest: Option<At>) -> Result<(), Broken> {
+        let gauges = buffer.gauges();
+        check!("gauges", gauges.flights == self.flights, "{gauges:?}, but {} are out", self.flights);
+        check!("is_empty", buffer.is_empty() == self.open.is_empty(), "{} events are open", self.open.len());
+        let (mut held, mut idle) = (0, 0);
+        for key in self.keys.iter().filter(|key| !key.open.is_empty()) {
+            held += usize::from(key.in_air > 0 && key.open.len() > key.in_air);
+            idle += usize::from(key.in_air == 0);
+        }
+        // A key whose part waits to be sent is in flight too, but that is not seen from here.
+        let in_part = gauges.keys_held != held && self.open.iter().any(|event| self.events[*event].in_part);
+        check!("gauges", gauges.keys_held == held || in_part, "{gauges:?}, but {held} keys are held");
+        check!("gauges", gauges.keys_cooling <= idle, "{gauges:?}, but {idle} keys are not in flight");
+
+        let first = self.open.first().map(|event| self.plan.events[*event].accepted);
+        let close = match (oldest, first) {
+            // The first one pushed may not be the first one accepted.
+            (Some(oldest), Some(first)) => {
+                oldest + self.tick() + self.plan.disorder > first && oldest <= first + self.plan.disorder
+            }
+            (oldest, first) => oldest == first,
+        };
+        check!("oldest", close, "{oldest:?}, but it is {first:?}");
+        Ok(())
+    }
+
+    /// The lane's timer went off.
+    pub fn woken(&mut self, now: At) -> Result<(), Broken> {
+        // While something overdue is in flight the lane looks once a tick.
+        let first = self.open.first().map_or(At::MAX, |event| self.plan.events[*event].accepted);
+        let overdue = first.saturating_add(self.plan.rules.timeout) <= now + self.tick() + self.plan.disorder;
+        self.tally.timer_wakes += usize::from(!overdue);
+        let (wakes, due) = (self.tally.timer_wakes, self.wakes_due);
+        check!("no busy loop", wakes <= due, "{wakes} wakes of the timer, {due} would do");
+        Ok(())
+    }
+
+    /// How exactly the lane knows ages: its promise is a 64th of the timeout, and never worse than a second.
+    fn tick(&self) -> At {
+        (self.plan.rules.timeout / 64).clamp(ms(1), ms(1000))
+    }
+
+    pub fn map_set(&mut self, map: std::sync::Arc<ShardMap>) {
+        self.map = Some(map);
+        self.rests.clear(); // new shards are not tired
+    }
+
+    pub fn drained(&mut self, now: At) {
+        self.drained = Some(now);
+        self.rests.clear();
+        for key in &mut self.keys {
+            key.floor = At::ZERO;
+            // Whatever made the key wait, it goes now.
+            let in_part = key.open.iter().any(|event| self.events[*event].in_part);
+            if let Some(&oldest) = key.open.first().filter(|_| key.in_air == 0 && !in_part) {
+                (self.events[oldest].prompt, self.events[oldest].ready) = (true, now);
+            }
+        }
+        self.probe_floor = At::ZERO;
+    }
+
+    pub fn all_answered(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn rest(&mut self, shard: String, now: At) {
+        let backoff = self.plan.rules.backoff;
+        for &event in &self.open {
+            if self.shard(&self.plan.events[event].record) == Some(&shard) {
+                self.events[event].prompt = false;
+            }
+        }
+        // One that rests already does not rest longer for it, so then there is no telling from when.
+        let floor = if self.rests_maybe(&shard, now) { At::ZERO } else { now + backoff.min };
+        let (rests_until, maybe_until) = self.rests.entry(shard).or_default();
+        *rests_until = floor.max(*rests_until);
+        *maybe_until = now + backoff.max;
+    }
+
+    fn rests_maybe(&self, shard: &str, now: At) -> bool {
+        self.rests.get(shard).is_some_and(|(_, maybe_until)| *maybe_until >= now)
+    }
+
+    /// The shard that the lane must think this record goes to.
+    fn shard(&self, record: &Record) -> Option<&str> {
+        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
+    }
+}
+
+/// After a timeout the caller learns whether sending again may make a second copy, and is not worried for nothing.
+fn maybe_stored_told(event: usize, seen: &Seen, told: bool, refusal: &Refusal) -> Result<(), Broken> {
+    check!("maybe stored is told", told == seen.maybe, "event {event}: {refusal:?}");
+    check!("maybe stored is told", told || !seen.stored, "event {event} is stored: {refusal:?}");
+    Ok(())
+}

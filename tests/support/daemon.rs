@@ -1,0 +1,261 @@
+//! A whole daemon in a process of its own, and callers that speak the protocol to it.
+//!
+//! Nothing here reaches into the crate: what a test sees is what a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::{DEADLINE, eventually};
+
+/// A running `dispatchd run`. Killed when dropped.
+pub struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    admin: String,
+    log: Arc<Mutex<Vec<Value>>>,
+    _dir: tempfile::TempDir,
+    tasks: JoinSet<()>,
+}
+
+/// One connection to a daemon.
+pub struct Caller {
+    pub read: BufReader<OwnedReadHalf>,
+    pub write: OwnedWriteHalf,
+}
+
+/// How a daemon is started.
+pub struct Start {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+/// The binary under test.
+pub fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_dispatchd")
+}
+
+/// A command that sees none of this machine's AWS settings and has credentials that open nothing.
+pub fn command() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") || name.to_string_lossy().starts_with("DISPATCHD_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+impl Start {
+    /// A daemon for `stream` on the server at `endpoint`.
+    pub fn new(endpoint: &str, stream: &str) -> Self {
+        Self {
+            args: vec!["--stream".into(), stream.into()],
+            env: vec![("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into())],
+        }
+    }
+
+    /// A daemon with the embedded stream.
+    pub fn local() -> Self {
+        Self { args: vec!["--local".into()], env: Vec::new() }
+    }
+
+    pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.args.extend(["--set".into(), format!("{key}={value}")]);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    pub async fn start(self) -> Daemon {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        self.start_at(dir).await
+    }
+
+    /// The same with the socket in a directory that outlives another daemon.
+    pub async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
+        let socket = dir.path().join("d.sock");
+        let mut child = command()
+            .arg("run")
+            .args(["--socket".as_ref(), socket.as_os_str()])
+            .args(["--admin-listen", "127.0.0.1:0"])
+            .args(&self.args)
+            .envs(self.env)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built with the test");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = JoinSet::new();
+        let stderr = child.stderr.take().expect("it is piped");
+        tasks.spawn(keep_log(stderr, Arc::clone(&log)));
+        let mut daemon = Daemon { child, socket, admin: String::new(), log, _dir: dir, tasks };
+        let ready = eventually("the daemon is ready", async || daemon.logged("ready").pop()).await;
+        daemon.admin = ready["admin"].as_str().expect("it says where metrics are").into();
+        daemon
+    }
+}
+
+async fn keep_log(stderr: tokio::process::ChildStderr, log: Arc<Mutex<Vec<Value>>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+        log.lock().expect("nobody panics with the log in hand").push(line);
+    }
+}
+
+impl Daemon {
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    pub async fn connect(&self) -> Caller {
+        Caller::connect(&self.socket).await
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a pid is not zero");
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Waits for its end; `None` where a signal killed it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let ended = timeout(DEADLINE, self.child.wait()).await.expect("it ends in time");
+        while self.tasks.join_next().await.is_some() {} // the log to its last line
+        ended.expect("it can be waited for").code()
+    }
+
+    /// Log lines with this message.
+    pub fn logged(&self, message: &str) -> Vec<Value> {
+        let log = self.log.lock().expect("nobody panics with the log in hand");
+        log.iter()
+            .filter(|line| line["message"].as_str().is_some_and(|said| said.starts_with(message)))
+            .cloned()
+            .collect()
+    }
+
+    /// The whole log, for a test that failed.
+    pub fn log(&self) -> String {
+        let log = self.log.lock().expect("nobody panics with the log in hand");
+        log.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Status and body of an admin page.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port is open");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, body.into())
+    }
+
+    /// The value of one series, named with its labels as Prometheus prints them.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<usize>().ok()).expect("Linux says VmRSS in kB") * 1024
+    }
+}
+
+impl Caller {
+    pub async fn connect(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).await.expect("a daemon listens");
+        let (read, write) = stream.into_split();
+        Self { read: BufReader::new(read), write }
+    }
+
+    pub async fn send(&mut self, line: &str) {
+        self.send_bytes(format!("{line}\n").as_bytes()).await;
+    }
+
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        timeout(DEADLINE, self.write.write_all(bytes)).await.expect("the daemon reads in time").expect("it reads");
+    }
+
+    /// The next answer as it came; `None` at the end.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = timeout(DEADLINE, self.read.read_line(&mut line)).await.expect("an answer in time");
+        (read.expect("the connection holds") > 0).then_some(line)
+    }
+
+    pub async fn answer(&mut self) -> Value {
+        let line = self.line().await.expect("an answer before the end");
+        serde_json::from_str(&line).expect("answers are JSON")
+    }
+
+    pub async fn ask(&mut self, line: &str) -> Value {
+        self.send(line).await;
+        self.answer().await
+    }
+
+    /// Sends all lines while it reads the answers, ends our half, and gives every answer.
+    pub async fn pipeline(self, lines: String) -> Vec<Value> {
+        let Self { mut read, mut write } = self;
+        let writing = tokio::spawn(async move {
+            // A daemon that goes away in the middle takes no more: what is missing is the test's to judge.
+            let _ = write.write_all(lines.as_bytes()).await;
+            let _ = write.shutdown().await;
+        });
+        let mut answers = Vec::new();
+        let mut line = String::new();
+        while timeout(DEADLINE, read.read_line(&mut line)).await.expect("an answer in time").is_ok_and(|read| read > 0)
+        {
+            answers.push(serde_json::from_str(&line).expect("answers are JSON"));
+            line.clear();
+        }
+        writing.await.expect("writing does not panic");
+        answers
+    }
+
+    /// Ends our half, and gives every answer that still comes.
+    pub async fn finish(mut self) -> Vec<Value> {
+        self.write.shutdown().await.expect("the daemon is there");
+        let mut answers = Vec::new();
+        while let Some(line) = self.line().await {
+            answers.push(serde_json::from_str(&line).expect("answers are JSON"));
+        }
+        answers
+    }
+}
+
+/// An event line.
+pub fn event(reference: u64, key: &str, data: &str) -> String {
+    format!(r#"{{"ref":{reference},"type":"test","data":{data},"options":{{"partitionKey":"{key}"}}}}"#)
+}

@@ -1,0 +1,62 @@
+//! What the integration tests share. Each `tests/*.rs` says `mod support;`.
+//!
+//! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its own process, from npm).
+//! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by plan, and keeps a
+//!   ledger of what was really stored.
+//! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
+//! - [`bench`]: the three of them put together.
+//! - [`http`]: one raw HTTP request, for what an SDK hides.
+//! - [`packages`]: the packages from npm and PyPI that tests run, installed once.
+//!
+//! Nothing here asserts a promise of dispatchd: helpers fail only when the surroundings do, and then say which.
+//! Nothing here sleeps and hopes: [`eventually`] waits for a condition and has a deadline.
+
+// Every test binary compiles all of this and uses a part of it.
+#![allow(dead_code)]
+
+pub mod bench;
+pub mod daemon;
+pub mod fault;
+pub mod http;
+pub mod kinesis;
+pub mod packages;
+pub mod stream;
+pub mod tasks;
+pub mod truth;
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::retry::RetryConfig;
+use aws_sdk_kinesis::config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::config::{BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig};
+use tokio::time::{Instant, sleep};
+
+/// How long a test waits for anything before it says what never came. Generous: builds share the machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A client that tries once, takes an answer within 20 s or fails, and never leaves this machine.
+pub fn client(endpoint: &str) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .endpoint_url(endpoint)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+/// Asks until `probe` has an answer. Panics with `what` after [`DEADLINE`].
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,78 @@
+//! The packages from npm and PyPI that tests run: installed by the tests themselves, pinned by a committed file, once.
+//!
+//! Where node, python or a registry is missing there is no such folder: the test says so and passes, so that a laptop
+//! without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// `tests/node` with its `node_modules` as `package-lock.json` says; `None` where node is missing. Blocks while it installs.
+pub fn node() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        run(Command::new("node").arg("--version"))?;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
+        install(&folder.join("package-lock.json"), &folder.join("node_modules"), |_| {
+            run(Command::new("npm").arg("ci").current_dir(&folder))
+        })?;
+        Ok(folder)
+    };
+    FOLDER.get_or_init(|| unless_on_ci("node", install())).clone()
+}
+
+/// The programs of a virtual environment with what `tests/python/requirements.txt` says; `None` where python3 is missing.
+/// Blocks while it installs.
+pub fn python() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        install(&pinned, &folder, |folder| {
+            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+            run(Command::new(folder.join("bin/python")).args(pip).arg(&pinned))
+        })?;
+        Ok(folder.join("bin"))
+    };
+    FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
+}
+
+fn unless_on_ci(what: &str, installed: Result<PathBuf, String>) -> Option<PathBuf> {
+    installed
+        .inspect_err(|reason| {
+            let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!on_ci, "CI must run the tests that need {what}: {reason}");
+            eprintln!("not run, it needs {what}: {reason}");
+        })
+        .ok()
+}
+
+/// Test binaries run at the same time, in threads and in processes: the first one installs under a file lock, the others
+/// wait for it and then find the stamp, a copy of the file that the versions are pinned by.
+fn install(pinned: &Path, folder: &Path, install: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error: std::io::Error| format!("{what}: {error}")
+    };
+    let mut lock = folder.as_os_str().to_owned();
+    lock.push(".lock");
+    let guard = File::create(lock).map_err(failed("install lock"))?;
+    guard.lock().map_err(failed("install lock"))?;
+    let wanted = fs::read(pinned).map_err(failed("pinned versions"))?;
+    let stamp = folder.join(".installed-from");
+    if fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    install(folder)?;
+    fs::write(&stamp, wanted).map_err(failed("install stamp"))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)))
+}

@@ -1,0 +1,47 @@
+//! Acks against the truth: what callers were told, held against what the stream holds.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::stream::StoredRecord;
+
+/// Lines for `count` events whose data says their key and their place among the key's events.
+pub fn numbered_lines(count: usize, keys: usize) -> String {
+    let line = |n: usize| {
+        let (key, place) = (n % keys, n / keys);
+        format!(
+            "{{\"ref\":{n},\"type\":\"t\",\"data\":{{\"place\":{place}}},\"options\":{{\"partitionKey\":\"key-{key}\"}}}}\n"
+        )
+    };
+    (0..count).map(line).collect()
+}
+
+/// Every ack names a record that is in the stream, with its id; gives how many copies more than acks there are.
+pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
+    let by_sequence: HashMap<&str, &StoredRecord> =
+        stored.iter().map(|record| (record.sequence.as_str(), record)).collect();
+    assert_eq!(by_sequence.len(), stored.len(), "a sequence number is one record's");
+    for ack in acks {
+        let sequence = ack["sequenceNumber"].as_str().unwrap_or_else(|| panic!("{ack} is no ack"));
+        let record = by_sequence.get(sequence).unwrap_or_else(|| panic!("{ack} is acked and not in the stream"));
+        assert_eq!(record.shard, ack["shardId"], "{ack}");
+        let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
+        assert_eq!(envelope["id"], ack["id"]);
+    }
+    let ids: std::collections::HashSet<_> = acks.iter().map(|ack| ack["id"].to_string()).collect();
+    assert_eq!(ids.len(), acks.len(), "an event is acked once");
+    stored.len() - acks.len()
+}
+
+/// The first copies of a key's events are stored in the order they were sent in.
+pub fn assert_key_order(stored: &[StoredRecord]) {
+    let mut next: HashMap<&str, u64> = HashMap::new();
+    for record in stored {
+        let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
+        let place = envelope["data"]["place"].as_u64().expect("numbered_lines made it");
+        let next = next.entry(&record.partition_key).or_default();
+        assert!(place <= *next, "{}: place {place} came before {next}", record.partition_key);
+        *next = (*next).max(place + 1);
+    }
+}
