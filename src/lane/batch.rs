@@ -13,6 +13,7 @@ pub struct Batch {
     records: Vec<Record>,
     waiting: Vec<Waiting>,
     bytes: usize,
+    sent: Option<Instant>,
 }
 
 /// An item without its record.
@@ -40,6 +41,20 @@ impl Batch {
     /// Data and partition keys, as the service counts them.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// It goes out now.
+    pub(super) fn send(mut self, now: Instant) -> Self {
+        self.sent = Some(now);
+        self
+    }
+
+    /// When it went out.
+    ///
+    /// # Panics
+    /// If it did not.
+    pub(super) fn sent(&self) -> Instant {
+        self.sent.expect("only what went out comes back")
     }
 
     /// The most attempts that failed for one of the records.

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use super::ages::Ages;
 use super::batch::Batch;
+use super::pace::{self, Pace};
 use super::{Item, Rules};
 use crate::config::KeyOrder;
 use crate::event::{Reason, Record};
 use crate::kinesis::ShardMap;
+use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 
 /// A key's name inside a lane: MD5 of the partition key.
 pub(super) type Key = u128;
@@ -89,6 +91,8 @@ pub(super) struct Line {
     pub(super) cooling_until: Option<Instant>,
     /// Times it was throttled in a row.
     pub(super) throttles: u32,
+    /// How fast it may be sent to, since it was throttled.
+    pub(super) pace: Option<Pace>,
 }
 
 /// The stream takes nothing until an operator acts.
@@ -149,18 +153,18 @@ impl Buffer {
     /// What to do at `now`. To be asked again after every push, send and settle, and at the time it names.
     pub fn poll(&mut self, now: Instant) -> Poll {
         self.wake(now);
-        let sleep = earliest(self.next_wake(), self.next_expiry());
+        let sleep = earliest(self.next_wake(now), self.next_expiry());
         if self.gauges.flights >= self.rules.max_in_flight {
             return Poll::Wait(sleep); // the flight that lands first asks again
         }
         let batch = match self.blocked {
             Some(_) if self.gauges.flights > 0 => return Poll::Wait(sleep),
             Some(blocked) if now < blocked.next_probe => return Poll::Wait(earliest(sleep, Some(blocked.next_probe))),
-            Some(_) => self.fill(1), // one record, to see whether the stream takes it now
+            Some(_) => self.fill(1, now), // one record, to see whether the stream takes it now
             None => match (self.parts.pop_front(), self.due(now)) {
                 (Some(part), _) => part,
                 (None, Some(due)) if due > now => return Poll::Wait(earliest(sleep, Some(due))),
-                (None, Some(_)) => self.fill(self.rules.max_records),
+                (None, Some(_)) => self.fill(self.rules.max_records, now),
                 (None, None) => return Poll::Wait(sleep),
             },
         };
@@ -168,7 +172,7 @@ impl Buffer {
             return Poll::Wait(sleep);
         }
         self.gauges.flights += 1;
-        Poll::Send(batch)
+        Poll::Send(batch.send(now))
     }
 
     /// Takes out what has waited for `delivery.timeout` and is not in flight.
@@ -211,11 +215,12 @@ impl Buffer {
         queued.chain(parts).collect()
     }
 
-    /// From `now` on nothing lingers; what cools wakes at once.
+    /// From `now` on nothing lingers; what cools or is paced may go at once.
     pub fn drain(&mut self, now: Instant) {
         self.rules.linger = Duration::ZERO;
         for line in &mut self.lines {
             line.cooling_until = None;
+            line.pace = None; // it comes back with the next refusal
         }
         for Reverse((until, key)) in std::mem::take(&mut self.cooling) {
             self.end_cooling(key, until);
@@ -227,8 +232,10 @@ impl Buffer {
 
     /// The stream has these shards now: every ready key moves to the line of its new shard.
     pub fn set_shards(&mut self, shards: Arc<ShardMap>) {
+        let old = std::mem::take(&mut self.lines);
+        self.lines =
+            (0..shards.len()).map(|index| Line::after(self.shards.as_deref(), &old, shards.id(index))).collect();
         let Self { rules, keys, lines, .. } = self;
-        *lines = std::iter::repeat_with(Line::default).take(shards.len()).collect();
         for (&key, queue) in keys {
             if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
                 let line = line_of(Some(&shards), &head.record);
@@ -293,32 +300,35 @@ impl Buffer {
         }
     }
 
-    /// When something must be sent at the latest; `now` if a request can be filled. Nothing where nothing is ready.
+    /// When something must be sent at the latest; `now` if a request can be filled. Nothing where nothing may be sent.
     fn due(&self, now: Instant) -> Option<Instant> {
-        let (mut records, mut bytes, mut oldest) = (0, 0, None);
-        for line in self.lines.iter().filter(|line| line.cooling_until.is_none()) {
-            records += line.records;
-            bytes += line.bytes;
-            oldest = earliest(oldest, line.oldest());
+        let (mut records, mut bytes, mut oldest) = (0usize, 0usize, None);
+        for line in &self.lines {
+            let (line_records, line_bytes) = line.sendable(now);
+            if line_records > 0 {
+                records += line_records;
+                bytes += line_bytes;
+                oldest = earliest(oldest, line.oldest());
+            }
         }
         let full = records >= self.rules.max_records || bytes >= self.rules.max_bytes;
         oldest.map(|oldest| if full { now } else { oldest + self.rules.linger })
     }
 
-    /// Takes the oldest ready records of all shards that do not cool, up to the limits of a request.
-    fn fill(&mut self, max_records: usize) -> Batch {
+    /// Takes the oldest records that may be sent, up to the limits of a request.
+    fn fill(&mut self, max_records: usize, now: Instant) -> Batch {
         let mut batch = Batch::default();
-        let awake = self.lines.iter().enumerate().filter(|(_, line)| line.cooling_until.is_none());
+        let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
         let mut oldest_first: BinaryHeap<_> =
-            awake.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
+            sendable.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
         while batch.records().len() < max_records {
             let Some(Reverse((_, line))) = oldest_first.pop() else { break };
             let Some(key) = self.lines[line].first() else { continue };
-            if !self.take(key, line, &mut batch, max_records) {
+            if !self.take(key, line, &mut batch, max_records, now) {
                 break;
             }
             self.lines[line].pop_first();
-            if let Some(oldest) = self.lines[line].oldest() {
+            if let Some(oldest) = self.lines[line].oldest().filter(|_| !self.lines[line].is_spent(now)) {
                 oldest_first.push(Reverse((oldest, line)));
             }
         }
@@ -326,7 +336,7 @@ impl Buffer {
     }
 
     /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
-    fn take(&mut self, key: Key, line: usize, batch: &mut Batch, max_records: usize) -> bool {
+    fn take(&mut self, key: Key, line: usize, batch: &mut Batch, max_records: usize, now: Instant) -> bool {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(line)) else {
             return true; // a place left behind
         };
@@ -337,7 +347,8 @@ impl Buffer {
         if !queue.items.front().is_some_and(|head| fits(batch, head)) {
             return false;
         }
-        self.lines[line].discount(queue, self.rules.ordering);
+        let line = &mut self.lines[line];
+        line.discount(queue, self.rules.ordering);
         let most = match self.rules.ordering {
             KeyOrder::Strict => 1,
             KeyOrder::Relaxed => max_records - batch.records().len(),
@@ -345,7 +356,13 @@ impl Buffer {
         for _ in 0..most {
             let Some(item) = queue.items.pop_front_if(|item| fits(batch, item)) else { break };
             queue.bytes -= item.record.size();
+            if let Some(pace) = &mut line.pace {
+                pace.spend(pace::cost(item.record.size()), now);
+            }
             batch.push(item);
+            if line.is_spent(now) {
+                break;
+            }
         }
         queue.state = State::InFlight;
         self.gauges.keys_held += usize::from(!queue.items.is_empty());
@@ -356,6 +373,7 @@ impl Buffer {
         self.gauges.shards_cooling = 0;
         for line in &mut self.lines {
             line.cooling_until = line.cooling_until.filter(|until| *until > now);
+            line.pace = line.pace.take().filter(|pace| !pace.is_over(now));
             self.gauges.shards_cooling += usize::from(line.cooling_until.is_some());
         }
         while self.cooling.peek().is_some_and(|Reverse((until, _))| *until <= now) {
@@ -375,8 +393,8 @@ impl Buffer {
         self.gauges.keys_cooling -= 1;
     }
 
-    fn next_wake(&self) -> Option<Instant> {
-        let shard = self.lines.iter().filter_map(|line| line.cooling_until).min();
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let shard = self.lines.iter().filter_map(|line| line.wakes_at(now)).min();
         earliest(shard, self.cooling.peek().map(|Reverse((until, _))| *until))
     }
 
@@ -397,6 +415,43 @@ impl Queue {
 }
 
 impl Line {
+    /// The line of a shard of a new map: a shard that was there before goes on as it was, without its keys.
+    fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
+        let before = old_shards.and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
+        let Some(line) = before.map(|index| &old[index]) else { return Self::default() };
+        Self {
+            cooling_until: line.cooling_until,
+            throttles: line.throttles,
+            pace: line.pace.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Records and bytes of it that may be sent now.
+    fn sendable(&self, now: Instant) -> (usize, usize) {
+        match &self.pace {
+            _ if self.cooling_until.is_some() => (0, 0),
+            None => (self.records, self.bytes),
+            Some(pace) => {
+                let allowance = pace.allowance(now);
+                // A part of a record is one more: the pace pays for it afterwards.
+                let records = (allowance * SHARD_RECORDS_PER_SECOND).ceil() as usize;
+                (self.records.min(records), self.bytes.min((allowance * SHARD_BYTES_PER_SECOND) as usize))
+            }
+        }
+    }
+
+    /// Whether its pace lets nothing more into the request that is being filled.
+    fn is_spent(&self, now: Instant) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.is_spent(now))
+    }
+
+    /// When it may be sent to again, if something waits for that.
+    fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.pace.as_ref().filter(|pace| self.records > 0 && pace.allowance(now) == 0.0);
+        self.cooling_until.or(waiting.map(|pace| pace.ready_at(now)))
+    }
+
     fn count(&mut self, queue: &Queue, ordering: KeyOrder) {
         let (records, bytes) = queue.sendable(ordering);
         self.records += records;

@@ -8,15 +8,14 @@
 //!   a key in a request, still one request per key in flight.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds and chooses, `batch` is what goes into one request, `settle` turns verdicts into outcomes and
-//! retries; all three are pure. `task` is the shell with the clock and the service.
+//! `buffer` holds and chooses, `pace` says how fast a throttled shard is sent to, `batch` is what goes into one
+//! request, `settle` turns verdicts into outcomes and retries; all are pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;
 pub mod buffer;
 #[cfg(test)]
 mod kit;
-#[cfg(test)]
 mod pace;
 pub mod settle;
 pub mod task;

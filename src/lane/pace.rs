@@ -3,8 +3,8 @@
 //! Pure. A shard that was never throttled has no pace: nothing is limited beforehand, since other producers share it and
 //! its limit may be raised. Once throttled, it is paced by a bucket of *shard-seconds* (what one shard takes in one second:
 //! 1,000 records or 1 MiB, whichever a record uses more of). The bucket's rate grows with time and falls with what is
-//! refused. At rest the two cancel: each producer has `GROWTH / FALL`, 2 % of a shard, refused, whatever its rate is. Of
-//! two that share a shard the faster one has more refused and so falls further: they come to equal shares.
+//! refused. At rest the two cancel: each producer has `GROWTH / FALL`, 2.5 % of a shard, refused, whatever its rate is. Of two that share a shard the faster one has more refused and so falls
+//! further: they come to equal shares.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,18 @@ use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 
 /// By how much the rate grows in a second. Two producers come to equal shares in some ten seconds.
 const GROWTH: f64 = 0.05;
+/// Longer than this without a refusal, and it grows faster and faster: there is room. Kinesis counts over a second, so at
+/// rest there is a refusal in most seconds.
+const STEADY: Duration = Duration::from_secs(2);
 /// By how much it falls for a shard-second refused.
-const FALL: f64 = 2.5;
+const FALL: f64 = 2.0;
 /// The rate to begin with: what the whole shard takes. Refusals bring it down in less than a second.
 const RATE_FIRST: f64 = 1.0;
 /// So slow a shard is still tried.
 const RATE_MIN: f64 = 0.02;
 /// So fast that the limit cannot be a shard's; a bound for the arithmetic.
 const RATE_MAX: f64 = 16.0;
-/// How long tokens pile up while nothing is sent, as when the shard cools.
+/// How long tokens pile up while there is nothing to send.
 const BURST_SECONDS: f64 = 0.25;
 /// How long they pile up before the shard is sent to again: a request for a handful of records, not for each.
 const QUANTUM_SECONDS: f64 = 0.02;
@@ -36,6 +39,7 @@ pub struct Pace {
     tokens: f64,
     /// When both were so.
     at: Instant,
+    began: Instant,
     last_refused: Instant,
 }
 
@@ -47,20 +51,25 @@ pub fn cost(record_bytes: usize) -> f64 {
 impl Pace {
     /// A shard was throttled that had no pace.
     pub fn new(now: Instant) -> Self {
-        Self { rate: RATE_FIRST, tokens: 0.0, at: now, last_refused: now }
+        Self { rate: RATE_FIRST, tokens: 0.0, at: now, began: now, last_refused: now }
     }
 
     /// Shard-seconds that may be sent now; 0 while a handful has not come together.
     pub fn allowance(&self, now: Instant) -> f64 {
         let tokens = self.tokens_at(now);
-        // Half a record below is rounding.
-        if tokens + cost(0) / 2.0 < self.quantum() { 0.0 } else { tokens }
+        if tokens < self.quantum() { 0.0 } else { tokens }
+    }
+
+    /// Whether nothing is left of the allowance.
+    pub fn is_spent(&self, now: Instant) -> bool {
+        self.tokens_at(now) <= 0.0
     }
 
     /// When there is an allowance.
     pub fn ready_at(&self, now: Instant) -> Instant {
         let missing = (self.quantum() - self.tokens_at(now)).max(0.0);
-        now + Duration::from_secs_f64(missing / self.rate)
+        // A microsecond more than the sum says, which is rounded: then it is there.
+        now + Duration::from_secs_f64(missing / self.rate) + Duration::from_micros(1)
     }
 
     pub fn spend(&mut self, cost: f64, now: Instant) {
@@ -68,10 +77,13 @@ impl Pace {
         self.tokens -= cost;
     }
 
-    pub fn refused(&mut self, cost: f64, now: Instant) {
+    /// A record was refused that went out at `sent`. What went out before it was paced says nothing about the pace.
+    pub fn refused(&mut self, cost: f64, sent: Instant, now: Instant) {
         self.pass(now);
-        self.rate = (self.rate - FALL * cost).max(RATE_MIN);
         self.last_refused = now;
+        if sent >= self.began {
+            self.rate = (self.rate - FALL * cost).max(RATE_MIN);
+        }
     }
 
     /// Whether the shard has taken everything for so long that it need not be paced.
@@ -79,11 +91,22 @@ impl Pace {
         now.saturating_duration_since(self.last_refused) >= FORGET_AFTER
     }
 
+    /// It cools: what it might have been sent meanwhile is not made up for. The second over which Kinesis counts was used
+    /// up; sent in the next one, it would be too much there.
+    pub fn rest(&mut self, until: Instant) {
+        self.pass(until);
+        self.tokens = self.tokens.min(0.0);
+    }
+
     /// Time passes.
     fn pass(&mut self, now: Instant) {
+        if now <= self.at {
+            return; // it rests
+        }
         self.tokens = self.tokens_at(now);
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        self.rate = (self.rate + GROWTH * seconds).min(RATE_MAX);
+        let unrefused = now.saturating_duration_since(self.last_refused).saturating_sub(STEADY).as_secs_f64();
+        self.rate = (self.rate + GROWTH * (1.0 + unrefused) * seconds).min(RATE_MAX);
         self.at = now;
     }
 
@@ -93,7 +116,7 @@ impl Pace {
     }
 
     fn quantum(&self) -> f64 {
-        self.rate * QUANTUM_SECONDS
+        (self.rate * QUANTUM_SECONDS).max(cost(0))
     }
 }
 
@@ -128,7 +151,7 @@ mod tests {
                     if fits {
                         left -= RECORD;
                     } else {
-                        paces[n].refused(RECORD, now);
+                        paces[n].refused(RECORD, now, now);
                     }
                     if last_minute {
                         sent += RECORD;
@@ -172,7 +195,7 @@ mod tests {
     fn after_half_a_minute_without_a_refusal_the_pace_is_over() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        pace.refused(RECORD, start);
+        pace.refused(RECORD, start, start);
         assert!(!pace.is_over(start + FORGET_AFTER / 2));
         assert!(pace.is_over(start + FORGET_AFTER));
     }

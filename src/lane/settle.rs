@@ -10,12 +10,16 @@ use rand::Rng;
 use super::Item;
 use super::batch::Batch;
 use super::buffer::{Blocked, Buffer, Key, line_of};
+use super::pace::{self, Pace};
 use crate::backoff::Backoff;
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::kinesis::{PutError, Verdict};
 
 /// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a minute.
 const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// The least that a paced shard rests, and the base of its exponential back-off.
+const PACED_REST_MIN: Duration = Duration::from_millis(10);
 
 /// Characters of the service's own words that an answer carries; its messages are shorter, but its to choose.
 const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
@@ -76,6 +80,7 @@ impl Buffer {
         settled: &mut Settled,
     ) {
         assert_eq!(batch.records().len(), verdicts.len(), "one verdict per record");
+        let sent = batch.sent();
         let mut throttled = Vec::new();
         let mut pairs = batch.into_items().zip(verdicts).peekable();
         while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
@@ -98,6 +103,8 @@ impl Buffer {
                 settled.retry(class, 1);
                 item.failures = item.failures.saturating_add(1);
                 if class == Class::Throttled && self.shards.is_some() {
+                    let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
+                    pace.refused(pace::cost(item.record.size()), sent, now);
                     throttled.push(line);
                 } else {
                     cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
@@ -169,7 +176,15 @@ impl Buffer {
             // Flights that were out together are throttled together: that is one throttling, not many.
             if line.cooling_until.is_none_or(|until| until <= now) {
                 line.throttles = line.throttles.saturating_add(1);
-                line.cooling_until = Some(now + self.rules.backoff.delay(line.throttles, rng));
+                let Backoff { min, max } = self.rules.backoff;
+                // Where a pace limits what asking again costs, it is asked soon: Kinesis counts over a second, and
+                // what is missed at the beginning of the next one is lost.
+                let min = if line.pace.is_some() { min.min(PACED_REST_MIN) } else { min };
+                let until = now + Backoff { min, max }.delay(line.throttles, rng);
+                line.cooling_until = Some(until);
+                if let Some(pace) = &mut line.pace {
+                    pace.rest(until);
+                }
             }
         }
     }

@@ -134,6 +134,9 @@ impl<'p> Run<'p> {
             check!("everything is answered in time", self.now <= self.plan.deadline(), "{:?}", self.buffer.gauges());
             let until = self.decide()?;
             self.look()?;
+            if self.pushes_left == 0 && self.buffer.is_empty() {
+                break; // the last events expired
+            }
             if self.wait(until)? {
                 return self.ends_abandoned();
             }

@@ -3,7 +3,7 @@
 //! It knows the plan and the truth of the model stream; of the lane it sees only what the lane's task sees.
 //! Every check has a name. It never changes what it watches.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use dispatchd::ack::Body;
@@ -90,6 +90,8 @@ pub struct Watch<'p> {
     map: Option<std::sync::Arc<ShardMap>>,
     /// By shard: rests at least until; may rest until.
     rests: HashMap<String, (At, At)>,
+    /// Shards that were throttled: a run is shorter than the time after which that is forgotten.
+    paced: HashSet<String>,
     /// What the last reply that tells says of the stream.
     blocked: bool,
     /// While it is blocked, no probe before this.
@@ -144,6 +146,7 @@ impl<'p> Watch<'p> {
             flights: 0,
             map: None,
             rests: HashMap::new(),
+            paced: HashSet::new(),
             blocked: false,
             probe_floor: At::ZERO,
             drained: None,
@@ -159,8 +162,8 @@ impl<'p> Watch<'p> {
         key.open.insert(event);
         self.open.insert(event);
         (self.events[event].landed, self.events[event].ready) = (now, now);
-        let rests = self.shard(&self.plan.events[event].record).is_some_and(|id| self.rests_maybe(id, now));
-        self.events[event].prompt = alone && !rests;
+        let held = self.shard(&self.plan.events[event].record).is_some_and(|id| self.holds_back(id, now));
+        self.events[event].prompt = alone && !held;
         self.wakes_due += 3;
         self.tally.events += 1;
     }
@@ -355,8 +358,8 @@ impl<'p> Watch<'p> {
         let key = &self.keys[self.plan.events[event].key];
         let Some(&next) = key.open.first().filter(|_| key.in_air == 0 && key.floor <= now) else { return };
         let in_part = key.open.iter().any(|event| self.events[*event].in_part);
-        let rests = self.shard(&self.plan.events[next].record).is_some_and(|id| self.rests_maybe(id, now));
-        if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !rests {
+        let held = self.shard(&self.plan.events[next].record).is_some_and(|id| self.holds_back(id, now));
+        if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !held {
             (self.events[next].prompt, self.events[next].ready) = (true, now);
         }
     }
@@ -438,13 +441,14 @@ impl<'p> Watch<'p> {
     }
 
     pub fn map_set(&mut self, map: std::sync::Arc<ShardMap>) {
+        self.rests.retain(|shard, _| (0..map.len()).any(|index| map.id(index) == shard)); // new shards are not tired
         self.map = Some(map);
-        self.rests.clear(); // new shards are not tired
     }
 
     pub fn drained(&mut self, now: At) {
         self.drained = Some(now);
         self.rests.clear();
+        self.paced.clear();
         for key in &mut self.keys {
             key.floor = At::ZERO;
             // Whatever made the key wait, it goes now.
@@ -469,13 +473,19 @@ impl<'p> Watch<'p> {
         }
         // One that rests already does not rest longer for it, so then there is no telling from when.
         let floor = if self.rests_maybe(&shard, now) { At::ZERO } else { now + backoff.min };
-        let (rests_until, maybe_until) = self.rests.entry(shard).or_default();
+        let (rests_until, maybe_until) = self.rests.entry(shard.clone()).or_default();
         *rests_until = floor.max(*rests_until);
         *maybe_until = now + backoff.max;
+        self.paced.insert(shard);
     }
 
     fn rests_maybe(&self, shard: &str, now: At) -> bool {
         self.rests.get(shard).is_some_and(|(_, maybe_until)| *maybe_until >= now)
+    }
+
+    /// Whether this shard may rest, or may be sent to more slowly since it was throttled.
+    fn holds_back(&self, shard: &str, now: At) -> bool {
+        self.rests_maybe(shard, now) || self.paced.contains(shard)
     }
 
     /// The shard that the lane must think this record goes to.

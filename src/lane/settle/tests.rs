@@ -73,9 +73,34 @@ fn a_throttled_shard_rests_and_no_other() {
     assert_eq!(settled.throttled, 1);
     kit.push_to(0, 21, "c", "c"); // another key of the shard that rests
     kit.push_to(1, 21, "d", "d");
+    let waits = kit.waits_until(21).expect("it waits for something");
+    assert!(
+        (30..=31).contains(&waits),
+        "the other shard lingers until 31, the throttled one rests at least as long: {waits}"
+    );
+    assert_eq!(kit.buffer.gauges().shards_cooling, 1);
     assert_eq!(names(&kit.send(31)), ["d"]);
-    assert_eq!(kit.waits_until(31), Some(120));
-    assert_eq!(names(&kit.send(120)), ["a", "c"]);
+    // A first rest is 10 to 20 ms, for a shard that is paced; then tokens for a handful come together in 20 ms.
+    let wakes = kit.waits_until(31).expect("it wakes");
+    assert!((50..=60).contains(&wakes), "{wakes}");
+    assert_eq!(names(&kit.send(wakes + 1)), ["a", "c"]);
+}
+
+#[test]
+fn a_paced_shard_is_sent_a_handful_at_a_time_while_the_other_is_sent_everything() {
+    let mut kit = Kit::with_two_shards(Rules { max_records: 500, max_bytes: 1 << 20, ..rules() });
+    kit.push_to(0, 0, "first", "first");
+    let batch = kit.send(10);
+    kit.land(10, batch, vec![failed(Class::Throttled)]);
+    for n in 0..200 {
+        kit.push_to(0, 20, &format!("slow-{n}"), "slow");
+        kit.push_to(1, 20, &format!("fast-{n}"), "fast");
+    }
+    let batch = names(&kit.send(60));
+    assert_eq!(batch.iter().filter(|name| *name == "fast").count(), 200);
+    let slow = batch.len() - 200;
+    assert!((20..=50).contains(&slow), "{slow} in the 40 to 50 ms since it rested, at 1,000 a second");
+    assert!(kit.poll(61).is_none(), "no more until a handful has come together");
 }
 
 #[test]
