@@ -74,7 +74,7 @@ pub enum Answer {
 }
 
 /// What an answer to an event says.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Body {
     Durable(Ack),
     Refused(Refusal),
@@ -96,11 +96,21 @@ pub struct Duty {
     epoch: u32,
 }
 
+/// An event's id, and whose choice it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventId {
+    /// The caller's: it may come again.
+    Chosen(Uuid),
+    Made(Uuid),
+}
+
 /// The duty to answer an event that went on its way, with what an ack must say.
 #[derive(Debug)]
 pub struct Ticket {
     duty: Duty,
     id: Uuid,
+    /// Whether the caller chose the id, and so may send it again.
+    id_is_chosen: bool,
     timestamp: Timestamp,
     echo: bool,
     /// Held until the event is settled.
@@ -120,8 +130,12 @@ impl Duty {
     }
 
     /// The event may go on its way.
-    pub fn ticket(self, id: Uuid, timestamp: Timestamp, echo: bool, charge: Charge) -> Ticket {
-        Ticket { duty: self, id, timestamp, echo, _charge: charge }
+    pub fn ticket(self, id: EventId, timestamp: Timestamp, echo: bool, charge: Charge) -> Ticket {
+        let (id, id_is_chosen) = match id {
+            EventId::Chosen(id) => (id, true),
+            EventId::Made(id) => (id, false),
+        };
+        Ticket { duty: self, id, id_is_chosen, timestamp, echo, _charge: charge }
     }
 
     fn send(&mut self, body: Body) {
@@ -133,6 +147,20 @@ impl Duty {
 }
 
 impl Ticket {
+    /// The event's id, if the caller chose it.
+    pub fn chosen_id(&self) -> Option<Uuid> {
+        self.id_is_chosen.then_some(self.id)
+    }
+
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Answers an event that came again as its first copy was, or refuses it.
+    pub fn answer_as(mut self, body: Body) {
+        self.duty.send(body);
+    }
+
     /// Says what became of the event. Never waits.
     pub fn answer(mut self, record: Record, outcome: Outcome) {
         self.duty.send(match outcome {
@@ -143,6 +171,7 @@ impl Ticket {
                 key: record.key,
                 shard_id,
                 sequence_number,
+                deduplicated: false,
                 event: self.echo.then_some(record.data),
             }),
         });

@@ -25,6 +25,7 @@ use crate::event::Code;
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
 use crate::kinesis::refresher::Refresher;
+use crate::lane::dedupe::Window;
 use crate::lane::task::{INBOX_GROUPS, Lane};
 use crate::lane::{Lanes, Rules};
 use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
@@ -120,6 +121,7 @@ impl Daemon {
         let service = Arc::new(kinesis.clone());
         let lanes = outlets.into_iter().zip(oldest).map(|(inbox, oldest)| Lane {
             rules: rules(config),
+            window: Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for },
             service: Arc::clone(&service),
             inbox,
             facts: facts.clone(),

@@ -9,6 +9,7 @@ use dispatchd::budget::Budget;
 use dispatchd::config::KeyOrder;
 use dispatchd::event::Record;
 use dispatchd::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd::lane::dedupe::Window;
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
 use dispatchd::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
@@ -82,6 +83,7 @@ fn house(does: Does, window: usize) -> House {
             timeout: Duration::from_secs(120),
             backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         },
+        window: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
         service: Arc::clone(&service),
         inbox,
         facts: facts.clone(),

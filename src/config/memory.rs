@@ -6,8 +6,8 @@ use std::fmt;
 
 use super::Config;
 use crate::limits::{
-    ANSWER_ROOM_BYTES, LINE_BUFFER_BYTES, LONG_LINES_MAX, MIB, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES,
-    line_bytes_max,
+    ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LONG_LINES_MAX, MIB, RECORD_BYTES_DEFAULT,
+    REQUEST_FRAME_BYTES, line_bytes_max,
 };
 
 /// The parts of the sum, in bytes.
@@ -21,6 +21,8 @@ pub struct MemorySum {
     pub long_lines_bytes: usize,
     /// One encoded request per flight.
     pub requests_bytes: usize,
+    /// The ids that callers chose, once they are acked.
+    pub dedupe_bytes: usize,
 }
 
 pub fn memory_sum(config: &Config) -> MemorySum {
@@ -31,12 +33,13 @@ pub fn memory_sum(config: &Config) -> MemorySum {
         connections_bytes: config.socket.max_connections * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
         long_lines_bytes: LONG_LINES_MAX * 3 * line_bytes_max(record_bytes_max),
         requests_bytes: config.batch.max_in_flight * (base64_bytes + REQUEST_FRAME_BYTES),
+        dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
     }
 }
 
 impl MemorySum {
     pub fn total_bytes(&self) -> usize {
-        self.events_bytes + self.connections_bytes + self.long_lines_bytes + self.requests_bytes
+        self.events_bytes + self.connections_bytes + self.long_lines_bytes + self.requests_bytes + self.dedupe_bytes
     }
 }
 
@@ -45,10 +48,11 @@ impl fmt::Display for MemorySum {
         let mib = |bytes: usize| bytes as f64 / MIB as f64;
         write!(
             f,
-            "{:.1} MiB of events + {:.1} MiB of requests in flight + {:.1} MiB of long lines + {:.1} MiB if every connection stops reading its answers = {:.1} MiB",
+            "{:.1} MiB of events + {:.1} MiB of requests in flight + {:.1} MiB of long lines + {:.1} MiB of ids to deduplicate + {:.1} MiB if every connection stops reading its answers = {:.1} MiB",
             mib(self.events_bytes),
             mib(self.requests_bytes),
             mib(self.long_lines_bytes),
+            mib(self.dedupe_bytes),
             mib(self.connections_bytes),
             mib(self.total_bytes()),
         )
@@ -66,7 +70,7 @@ mod tests {
         let sum = memory_sum(&resolve(&inputs).expect("the defaults hold").config);
         assert_eq!(
             sum.to_string(),
-            "64.0 MiB of events + 22.3 MiB of requests in flight + 25.5 MiB of long lines + 576.0 MiB if every connection stops reading its answers = 687.8 MiB"
+            "64.0 MiB of events + 22.3 MiB of requests in flight + 25.5 MiB of long lines + 36.6 MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers = 724.5 MiB"
         );
     }
 }

@@ -106,6 +106,10 @@ pub struct Delivery {
     pub backoff_min: Duration,
     /// Greatest back-off, 1 ms to 60 s.
     pub backoff_max: Duration,
+    /// Acked ids that are remembered, 0 to 10,000,000; 0: none.
+    pub dedupe_ids: usize,
+    /// For how long, 1 s to 24 h.
+    pub dedupe_for: Duration,
 }
 
 /// The order that events of one partition key keep.

@@ -27,6 +27,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("delivery.timeout", "25h"),
     ("delivery.backoff_min", "0ms"),
     ("delivery.backoff_max", "61s"),
+    ("delivery.dedupe_ids", "10000001"),
+    ("delivery.dedupe_for", "500ms"),
     ("memory.budget", "1MiB"),
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),

@@ -40,6 +40,8 @@ impl Values {
                 timeout: self.duration("delivery.timeout"),
                 backoff_min: self.duration("delivery.backoff_min"),
                 backoff_max: self.duration("delivery.backoff_max"),
+                dedupe_ids: self.number("delivery.dedupe_ids"),
+                dedupe_for: self.duration("delivery.dedupe_for"),
             },
             memory: Memory { budget_bytes: self.number("memory.budget") },
             kinesis: Kinesis {

@@ -24,6 +24,9 @@ use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 /// A key's name inside a lane: MD5 of the partition key.
 pub(super) type Key = u128;
 
+/// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
+const HELD_HINT: usize = 500;
+
 /// What to do now.
 #[derive(Debug)]
 pub enum Poll {
@@ -47,6 +50,8 @@ pub struct Gauges {
 pub struct Buffer {
     pub(super) rules: Rules,
     pub(super) shards: Option<Arc<ShardMap>>,
+    /// Since when: a flight that went out earlier says nothing about the map.
+    pub(super) mapped: Option<Instant>,
     keys: HashMap<Key, Queue>,
     /// By index of `shards`; a single one without a map.
     pub(super) lines: Vec<Line>,
@@ -58,6 +63,8 @@ pub struct Buffer {
     pub(super) ages: Ages,
     /// No search for expired items before this.
     next_sweep: Option<Instant>,
+    /// Whether strict order has held so many events of one key back that its owner should hear of it.
+    holds_many: bool,
     pub(super) gauges: Gauges,
 }
 
@@ -109,6 +116,7 @@ impl Buffer {
         Self {
             rules,
             shards: None,
+            mapped: None,
             keys: HashMap::new(),
             lines: vec![Line::default()],
             cooling: BinaryHeap::new(),
@@ -116,6 +124,7 @@ impl Buffer {
             blocked: None,
             ages: Ages::new(expiry_tick(rules.timeout)),
             next_sweep: None,
+            holds_many: false,
             gauges: Gauges::default(),
         }
     }
@@ -138,6 +147,7 @@ impl Buffer {
                 let queue = occupied.get_mut();
                 queue.items.push_back(item);
                 queue.bytes += bytes;
+                self.holds_many |= self.rules.ordering == KeyOrder::Strict && queue.items.len() >= HELD_HINT;
                 match queue.state {
                     State::Ready(line) if self.rules.ordering == KeyOrder::Relaxed => {
                         self.lines[line].records += 1;
@@ -210,6 +220,8 @@ impl Buffer {
 
     /// Takes everything out that is not in flight: the deadline has come.
     pub fn abandon(&mut self) -> Vec<Item> {
+        self.ages = Ages::new(expiry_tick(self.rules.timeout));
+        self.gauges = Gauges::default();
         let queued = self.keys.drain().flat_map(|(_, queue)| queue.items);
         let parts = self.parts.drain(..).flat_map(Batch::into_items);
         queued.chain(parts).collect()
@@ -231,7 +243,8 @@ impl Buffer {
     }
 
     /// The stream has these shards now: every ready key moves to the line of its new shard.
-    pub fn set_shards(&mut self, shards: Arc<ShardMap>) {
+    pub fn set_shards(&mut self, shards: Arc<ShardMap>, now: Instant) {
+        self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
         self.lines =
             (0..shards.len()).map(|index| Line::after(self.shards.as_deref(), &old, shards.id(index))).collect();
@@ -254,6 +267,11 @@ impl Buffer {
 
     pub fn gauges(&self) -> Gauges {
         self.gauges
+    }
+
+    /// Whether strict order has held back a long queue of one key.
+    pub fn holds_many(&self) -> bool {
+        self.holds_many
     }
 
     /// Why the stream takes nothing, while that is so.

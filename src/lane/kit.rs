@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
 use super::settle::Settled;
 use super::{Item, Rules};
-use crate::ack::{Answer, Books, Duty, Slot};
+use crate::ack::{Answer, Books, Duty, EventId, Slot};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
 use crate::config::KeyOrder;
@@ -73,7 +73,8 @@ impl Kit {
     /// With two shards, 0 and 1: the lower and the upper half of the ring.
     pub fn with_two_shards(rules: Rules) -> Self {
         let mut kit = Self::new(rules);
-        kit.buffer.set_shards(shards(&[0, 1 << 127]));
+        let start = kit.start;
+        kit.buffer.set_shards(shards(&[0, 1 << 127]), start);
         kit
     }
 
@@ -98,15 +99,29 @@ impl Kit {
         self.push_record(at_ms, key, &data, None);
     }
 
+    /// An event that is not pushed, with an id that its caller chose.
+    pub fn item_with_id(&self, id: u128) -> Item {
+        self.item(self.start, "key", b"{}", None, EventId::Chosen(Uuid::from_u128(id)))
+    }
+
+    pub fn item_without_id(&self) -> Item {
+        self.item(self.start, "key", b"{}", None, EventId::Made(Uuid::nil()))
+    }
+
     fn push_record(&mut self, at_ms: u64, key: &str, data: &[u8], explicit_hash: Option<HashKey>) {
+        let item = self.item(self.at(at_ms), key, data, explicit_hash, EventId::Made(Uuid::nil()));
+        self.buffer.push(item);
+    }
+
+    fn item(&self, accepted: Instant, key: &str, data: &[u8], explicit_hash: Option<HashKey>, id: EventId) -> Item {
         let key = PartitionKey::new(key).expect("a test's key is short");
         let record = Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(data) };
         let permit = self.slots.clone().try_reserve_owned().expect("a test has few events");
         let slot = Slot { permit, room: 0 };
         let duty = Duty::new(slot, Arc::clone(&self.books), Ref::Line(1), 0);
         let charge = self.share.try_take(record.size()).expect("a test has small events");
-        let ticket = duty.ticket(Uuid::nil(), Timestamp::from_unix_ms(0), false, charge);
-        self.buffer.push(Item::new(record, ticket, self.at(at_ms)));
+        let ticket = duty.ticket(id, Timestamp::from_unix_ms(0), false, charge);
+        Item::new(record, ticket, accepted)
     }
 
     /// What is sent now, or nothing.

@@ -14,6 +14,7 @@
 pub mod ages;
 pub mod batch;
 pub mod buffer;
+pub mod dedupe;
 #[cfg(test)]
 mod kit;
 mod pace;

@@ -81,6 +81,7 @@ impl Buffer {
     ) {
         assert_eq!(batch.records().len(), verdicts.len(), "one verdict per record");
         let sent = batch.sent();
+        let under_this_map = self.mapped.is_some_and(|since| sent >= since);
         let mut throttled = Vec::new();
         let mut pairs = batch.into_items().zip(verdicts).peekable();
         while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
@@ -90,7 +91,8 @@ impl Buffer {
                 let class = match verdict {
                     Verdict::Stored { shard_id, sequence_number } => {
                         self.lines[line].throttles = 0;
-                        settled.map_is_old |= self.shards.as_ref().is_some_and(|shards| shards.id(line) != shard_id);
+                        let predicted = self.shards.as_ref().map(|shards| shards.id(line));
+                        settled.map_is_old |= under_this_map && predicted.is_some_and(|id| id != shard_id);
                         settled.answer(item, Outcome::Durable { shard_id, sequence_number });
                         continue;
                     }

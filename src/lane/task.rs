@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::buffer::{Buffer, Gauges, Poll};
-use super::settle::Settled;
+use super::dedupe::{Dedupe, Met, Window};
+use super::settle::{Answered, Settled};
 use super::{Item, Rules};
+use crate::ack::Body;
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::kinesis::refresher::Bell;
 use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
@@ -29,6 +31,7 @@ pub const INBOX_GROUPS: usize = 256;
 #[derive(Debug)]
 pub struct Lane<S> {
     pub rules: Rules,
+    pub window: Window,
     pub service: Arc<S>,
     pub inbox: mpsc::Receiver<Vec<Item>>,
     pub facts: watch::Receiver<StreamFacts>,
@@ -48,16 +51,18 @@ type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
 impl<S: PutRecords> Lane<S> {
     pub async fn run(mut self) {
         let mut buffer = Buffer::new(self.rules);
+        let mut dedupe = Dedupe::new(self.window);
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let mut groups = Vec::new();
         let mut shown = Shown::default();
-        let (mut inbox_open, mut draining) = (true, false);
+        let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
             let now = now();
             for item in buffer.expire(now) {
-                self.answer_late(item, buffer.blocked(), now);
+                let outcome = late(&item, buffer.blocked(), now);
+                self.answer(&mut dedupe, Answered { item, outcome }, now);
             }
             let wait = loop {
                 match buffer.poll(now) {
@@ -66,25 +71,34 @@ impl<S: PutRecords> Lane<S> {
                 }
             };
             shown.update(&buffer, &self.metrics, &self.oldest);
+            if buffer.holds_many() && !std::mem::replace(&mut hinted, true) {
+                tracing::warn!(
+                    "hundreds of events of one partition key wait behind each other: strict order sends one of them a request. Use more keys, or delivery.ordering = \"relaxed\" where a partial failure may reorder"
+                );
+            }
             if !inbox_open && buffer.is_empty() {
                 break; // the last items expired
             }
             tokio::select! {
                 // Old work first: what has landed frees keys for what comes in.
                 biased;
-                () = self.abandon.cancelled() => return self.give_up(buffer, flights, inbox_open).await,
+                () = self.abandon.cancelled() => return self.give_up(buffer, flights, shown).await,
                 Some(landed) = flights.join_next() => {
                     let now = self::now();
                     let mut next = Some(landed);
                     while let Some(landed) = next {
                         let (batch, reply, took) = landed.expect("a flight does not panic");
-                        self.land(&mut buffer, batch, reply, took, now, &mut rng);
+                        let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
+                        self.count(&settled);
+                        for answered in settled.answers {
+                            self.answer(&mut dedupe, answered, now);
+                        }
                         next = flights.try_join_next();
                     }
                 }
                 Ok(()) = self.facts.changed() => {
                     if let Some(shards) = self.facts.borrow_and_update().shards.clone() {
-                        buffer.set_shards(shards);
+                        buffer.set_shards(shards, self::now());
                     }
                 }
                 () = self.drain.cancelled(), if !draining => {
@@ -93,7 +107,8 @@ impl<S: PutRecords> Lane<S> {
                 }
                 received = self.inbox.recv_many(&mut groups, INBOX_GROUPS), if inbox_open => {
                     inbox_open = received > 0;
-                    groups.drain(..).flatten().for_each(|item| buffer.push(item));
+                    let now = self::now();
+                    groups.drain(..).flatten().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now));
                 }
                 () = sleep_until(wait) => {}
             }
@@ -120,7 +135,7 @@ impl<S: PutRecords> Lane<S> {
         took: std::time::Duration,
         now: Instant,
         rng: &mut SmallRng,
-    ) {
+    ) -> Settled {
         self.metrics.put_records_duration.record(took);
         self.metrics.put_records(outcome_of(&reply)).increment(1);
         if let Err(error) = &reply {
@@ -139,36 +154,44 @@ impl<S: PutRecords> Lane<S> {
         if settled.map_is_old {
             self.bell.notify_one();
         }
-        self.answer(settled, now);
+        settled
     }
 
-    fn answer(&self, settled: Settled, now: Instant) {
+    fn count(&self, settled: &Settled) {
         let Settled { answers, throttled, transient, blocked, rejected, .. } = settled;
         let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
         count(&self.metrics.records_stored, answers.len() - rejected);
-        count(&self.metrics.records_rejected, rejected);
-        count(&self.metrics.records_throttled, throttled);
+        count(&self.metrics.records_rejected, *rejected);
+        count(&self.metrics.records_throttled, *throttled);
         count(&self.metrics.records_failed, transient + blocked);
-        count(self.metrics.retries(Retry::Throttled), throttled);
-        count(self.metrics.retries(Retry::Transient), transient);
-        count(self.metrics.retries(Retry::Blocked), blocked);
-        for answered in answers {
-            if let Outcome::Durable { .. } = answered.outcome {
-                self.metrics.ack_duration.record(now.saturating_duration_since(answered.item.accepted));
+        count(self.metrics.retries(Retry::Throttled), *throttled);
+        count(self.metrics.retries(Retry::Transient), *transient);
+        count(self.metrics.retries(Retry::Blocked), *blocked);
+    }
+
+    /// An event that came in: on its way, or to the one of the same id that is there already.
+    fn take_in(&self, buffer: &mut Buffer, dedupe: &mut Dedupe, item: Item, now: Instant) {
+        match dedupe.meet(item, now) {
+            Met::New(item) => buffer.push(item),
+            Met::Joined => self.metrics.events_deduplicated.increment(1),
+            Met::Again(ticket, ack) => {
+                self.metrics.events_deduplicated.increment(1);
+                ticket.answer_as(Body::Durable(ack));
             }
-            answered.item.ticket.answer(answered.item.record, answered.outcome);
         }
     }
 
-    fn answer_late(&self, item: Item, blocked: Option<Reason>, now: Instant) {
-        let waited = now.saturating_duration_since(item.accepted).as_secs();
-        let why = match blocked {
-            Some(reason) => format!(", the stream is blocked ({})", reason.as_str()),
-            None => String::new(),
-        };
-        let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
-        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message);
-        item.ticket.answer(item.record, Outcome::Refused(refusal));
+    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant) {
+        let Answered { item, outcome } = answered;
+        if let Outcome::Durable { .. } = outcome {
+            self.metrics.ack_duration.record(now.saturating_duration_since(item.accepted));
+        }
+        if let Some((copies, same)) = dedupe.settle(&item, &outcome, now) {
+            for ticket in copies {
+                ticket.answer_as(same.clone());
+            }
+        }
+        item.ticket.answer(item.record, outcome);
     }
 
     fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {
@@ -186,9 +209,9 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// The deadline: every event is answered now, those in flight by their tickets.
-    async fn give_up(mut self, mut buffer: Buffer, mut flights: JoinSet<Landed>, inbox_open: bool) {
+    async fn give_up(mut self, mut buffer: Buffer, mut flights: JoinSet<Landed>, mut shown: Shown) {
         self.inbox.close();
-        while let Some(group) = self.inbox.recv().await.filter(|_| inbox_open) {
+        while let Some(group) = self.inbox.recv().await {
             group.into_iter().for_each(|item| buffer.push(item));
         }
         for item in buffer.abandon() {
@@ -197,6 +220,7 @@ impl<S: PutRecords> Lane<S> {
             item.ticket.answer(item.record, Outcome::Refused(refusal));
         }
         flights.shutdown().await;
+        shown.update(&buffer, &self.metrics, &self.oldest);
     }
 }
 
@@ -220,6 +244,14 @@ impl Shown {
         self.0 = now;
         oldest.set(buffer.oldest());
     }
+}
+
+/// What an event is told that was not confirmed in time.
+fn late(item: &Item, blocked: Option<Reason>, now: Instant) -> Outcome {
+    let waited = now.saturating_duration_since(item.accepted).as_secs();
+    let why = blocked.map(|reason| format!(", the stream is blocked ({})", reason.as_str())).unwrap_or_default();
+    let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
+    Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
 }
 
 fn outcome_of(reply: &Result<Vec<Verdict>, PutError>) -> PutOutcome {

@@ -12,13 +12,15 @@ use crate::event::envelope::{Timestamp, push_json_str};
 use crate::event::outcome::{Code, Refusal};
 
 /// What an ack says of a durable event.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ack {
     pub id: Uuid,
     pub timestamp: Timestamp,
     pub key: PartitionKey,
     pub shard_id: String,
     pub sequence_number: String,
+    /// The event is an earlier one of the same id, which was acked or has just been.
+    pub deduplicated: bool,
     /// The whole published envelope, where the caller asked for an echo.
     pub event: Option<Bytes>,
 }
@@ -37,6 +39,9 @@ pub fn ack(out: &mut Vec<u8>, reference: &Ref, ack: &Ack) {
     push_json_str(out, &ack.shard_id);
     out.extend_from_slice(b",\"sequenceNumber\":");
     push_json_str(out, &ack.sequence_number);
+    if ack.deduplicated {
+        out.extend_from_slice(b",\"deduplicated\":true");
+    }
     if let Some(event) = &ack.event {
         out.extend_from_slice(b",\"event\":");
         out.extend_from_slice(event);
@@ -120,6 +125,7 @@ mod tests {
             key: PartitionKey::new("k\"1").expect("three characters"),
             shard_id: "shardId-000000000001".into(),
             sequence_number: "4968".into(),
+            deduplicated: true,
             event: Some(Bytes::from_static(b"{\"id\":1}")),
         };
         let line = printed(|out| ack(out, &Ref::Given("7".into()), &durable));
@@ -127,7 +133,7 @@ mod tests {
             line,
             concat!(
                 r#"{"ref":7,"ok":true,"id":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000Z","#,
-                r#""partitionKey":"k\"1","shardId":"shardId-000000000001","sequenceNumber":"4968","event":{"id":1}}"#,
+                r#""partitionKey":"k\"1","shardId":"shardId-000000000001","sequenceNumber":"4968","deduplicated":true,"event":{"id":1}}"#,
                 "\n"
             )
         );

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Door;
-use crate::ack::{Answer, Duty, Slot};
+use crate::ack::{Answer, Duty, EventId, Slot};
 use crate::budget::{Charge, Share};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Code, PartitionKey, Refusal};
@@ -238,7 +238,13 @@ impl Reader {
     }
 
     async fn accept(&mut self, reference: Ref, event: Event<'_>) -> Option<()> {
-        let id = event.id.unwrap_or_else(Uuid::new_v4);
+        let (id, event_id) = match event.id {
+            Some(id) => (id, EventId::Chosen(id)),
+            None => {
+                let id = Uuid::new_v4();
+                (id, EventId::Made(id))
+            }
+        };
         let key = event.key.unwrap_or_else(PartitionKey::random);
         let door = Arc::clone(&self.door);
         let context = Arc::clone(&self.context);
@@ -263,7 +269,11 @@ impl Reader {
             return Some(());
         }
         door.metrics.event_bytes_accepted.increment(record.size() as u64);
-        self.inlet.add(Item::new(record, duty.ticket(id, self.clock.timestamp, event.echo, charge), self.clock.now));
+        self.inlet.add(Item::new(
+            record,
+            duty.ticket(event_id, self.clock.timestamp, event.echo, charge),
+            self.clock.now,
+        ));
         Some(())
     }
 

@@ -71,6 +71,7 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     pub connections_refused: Counter,
     pub event_bytes_accepted: Counter,
+    pub events_deduplicated: Counter,
     pub ack_duration: Histogram,
     pub put_records_duration: Histogram,
     pub batch_records: Histogram,
@@ -181,6 +182,10 @@ impl Metrics {
             event_bytes_accepted: one_counter(
                 "dispatchd_event_bytes_accepted_total",
                 "Bytes of the records accepted: envelope and partition key",
+            ),
+            events_deduplicated: one_counter(
+                "dispatchd_events_deduplicated_total",
+                "Events that were answered as an earlier one with the same id",
             ),
             ack_duration: one_histogram(
                 "dispatchd_ack_duration_seconds",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dispatchd::ack::{Answer, Books, Duty, Slot};
+use dispatchd::ack::{Answer, Books, Duty, EventId, Slot};
 use dispatchd::budget::{Budget, Share};
 use dispatchd::event::envelope::Timestamp;
 use dispatchd::event::{Code, Outcome, Refusal};
@@ -231,7 +231,9 @@ impl<'p> Run<'p> {
                 Todo::MapKnown => {
                     let map = self.stream.map();
                     self.watch.map_set(Arc::clone(&map));
-                    self.buffer.set_shards(self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map)));
+                    let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
+                    let now = self.instant();
+                    self.buffer.set_shards(known, now);
                     return Ok(false);
                 }
                 Todo::Drain => {
@@ -262,7 +264,8 @@ impl<'p> Run<'p> {
         let slot = Slot { permit, room: 0 };
         let duty = Duty::new(slot, Arc::clone(&self.books), Ref::Line(event as u64 + 1), 0);
         let charge = self.share.try_take(known.record.size()).expect("a run fits into the budget");
-        let ticket = duty.ticket(Uuid::from_u128(event as u128), Timestamp::from_unix_ms(0), false, charge);
+        let ticket =
+            duty.ticket(EventId::Made(Uuid::from_u128(event as u128)), Timestamp::from_unix_ms(0), false, charge);
         let item = Item::new(known.record.clone(), ticket, self.base + known.accepted);
         self.pushes_left -= 1;
         self.watch.pushed(event, self.now);

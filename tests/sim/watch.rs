@@ -472,7 +472,8 @@ impl<'p> Watch<'p> {
             }
         }
         // One that rests already does not rest longer for it, so then there is no telling from when.
-        let floor = if self.rests_maybe(&shard, now) { At::ZERO } else { now + backoff.min };
+        // One that is paced rests less than the back-off asks for.
+        let floor = if self.rests_maybe(&shard, now) { At::ZERO } else { now + backoff.min.min(ms(10)) };
         let (rests_until, maybe_until) = self.rests.entry(shard.clone()).or_default();
         *rests_until = floor.max(*rests_until);
         *maybe_until = now + backoff.max;

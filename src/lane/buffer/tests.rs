@@ -222,7 +222,8 @@ fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
     let batch = kit.send(10);
     kit.land_error(20, batch, Class::Throttled, "");
     assert!(kit.poll(20).is_none());
-    kit.buffer.set_shards(shards(&[0, 1 << 126, 1 << 127]));
+    let now = kit.at(0);
+    kit.buffer.set_shards(shards(&[0, 1 << 126, 1 << 127]), now);
     assert_eq!(names(&kit.send(20)), ["a"]);
 }
 
