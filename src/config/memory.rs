@@ -19,20 +19,21 @@ pub struct MemorySum {
     pub connections_bytes: usize,
     /// Lines longer than a line buffer: what is read, the room it grew by, what is made of it.
     pub long_lines_bytes: usize,
-    /// One encoded request per flight.
+    /// The encoded requests of all flights: the lanes keep their bytes together under `max_in_flight * max_bytes`, or
+    /// send one larger record alone.
     pub requests_bytes: usize,
     /// The ids that callers chose, once they are acked.
     pub dedupe_bytes: usize,
 }
 
 pub fn memory_sum(config: &Config) -> MemorySum {
-    let base64_bytes = config.batch.max_bytes.div_ceil(3) * 4;
     let record_bytes_max = config.stream.max_record_bytes.unwrap_or(RECORD_BYTES_DEFAULT);
+    let flying_bytes = (config.batch.max_in_flight * config.batch.max_bytes).max(record_bytes_max);
     MemorySum {
         events_bytes: config.memory.budget_bytes,
         connections_bytes: config.socket.max_connections * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
         long_lines_bytes: LONG_LINES_MAX * 3 * line_bytes_max(record_bytes_max),
-        requests_bytes: config.batch.max_in_flight * (base64_bytes + REQUEST_FRAME_BYTES),
+        requests_bytes: flying_bytes.div_ceil(3) * 4 + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
     }
 }

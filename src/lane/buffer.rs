@@ -61,6 +61,8 @@ pub struct Buffer {
     pub(super) parts: VecDeque<Batch>,
     pub(super) blocked: Option<Blocked>,
     pub(super) ages: Ages,
+    /// Bytes of the flights that are out.
+    pub(super) flying_bytes: usize,
     /// No search for expired items before this.
     next_sweep: Option<Instant>,
     /// Whether strict order has held so many events of one key back that its owner should hear of it.
@@ -123,6 +125,7 @@ impl Buffer {
             parts: VecDeque::new(),
             blocked: None,
             ages: Ages::new(expiry_tick(rules.timeout)),
+            flying_bytes: 0,
             next_sweep: None,
             holds_many: false,
             gauges: Gauges::default(),
@@ -182,6 +185,7 @@ impl Buffer {
             return Poll::Wait(sleep);
         }
         self.gauges.flights += 1;
+        self.flying_bytes += batch.bytes();
         Poll::Send(batch.send(now))
     }
 
@@ -358,9 +362,14 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(line)) else {
             return true; // a place left behind
         };
-        // A record that is larger than the aim goes alone.
+        let room = (self.rules.max_in_flight * self.rules.max_bytes).saturating_sub(self.flying_bytes);
+        let nothing_flies = self.gauges.flights == 0;
         let fits = |batch: &Batch, item: &Item| {
-            batch.records().is_empty() || batch.bytes() + item.record.size() <= self.rules.max_bytes
+            if batch.records().is_empty() {
+                // A record that is larger than the aim goes alone, when the others leave room for its request.
+                return nothing_flies || item.record.size() <= room;
+            }
+            batch.bytes() + item.record.size() <= self.rules.max_bytes.min(room)
         };
         if !queue.items.front().is_some_and(|head| fits(batch, head)) {
             return false;

@@ -40,7 +40,7 @@ pub struct Rules {
     pub max_records: usize,
     /// Bytes that a request aims at; a record that is larger goes alone.
     pub max_bytes: usize,
-    /// Requests at once.
+    /// Requests at once, and `max_in_flight * max_bytes` bytes of them: a larger record waits for room.
     pub max_in_flight: usize,
     /// What is promised of two events of one key.
     pub ordering: KeyOrder,

@@ -57,6 +57,7 @@ impl Buffer {
         rng: &mut impl Rng,
     ) -> Settled {
         self.gauges.flights -= 1;
+        self.flying_bytes -= batch.bytes();
         let mut settled = Settled::default();
         match reply {
             Ok(verdicts) => {

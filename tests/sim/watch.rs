@@ -364,6 +364,15 @@ impl<'p> Watch<'p> {
         }
     }
 
+    /// Whether the requests that are out may leave too little room for one of the records that wait.
+    fn bytes_may_be_short(&self) -> bool {
+        let size = |event: &usize| self.plan.events[*event].record.size();
+        let (out, waits): (Vec<&usize>, Vec<&usize>) = self.open.iter().partition(|event| self.events[**event].in_air);
+        let flying: usize = out.into_iter().map(size).sum();
+        let largest = waits.into_iter().map(size).max().unwrap_or(0);
+        flying > 0 && flying + largest > self.plan.rules.max_in_flight * self.plan.rules.max_bytes
+    }
+
     /// When this event goes at the latest if nothing holds it.
     fn due(&self, event: usize) -> At {
         let lingers_until =
@@ -378,7 +387,7 @@ impl<'p> Watch<'p> {
         check!("a blocked stream is known", blocked == told, "the lane says {blocked}, the stream {told}");
         let probes = !blocked || self.flights > 0 || self.open.is_empty();
         check!("a drain probes at once", probes || self.drained != Some(now), "it waits");
-        let busy = blocked || self.flights >= self.plan.rules.max_in_flight;
+        let busy = blocked || self.flights >= self.plan.rules.max_in_flight || self.bytes_may_be_short();
         let slack = 2 * self.tick() + self.plan.disorder;
         for &event in &self.open {
             let (seen, known) = (&self.events[event], &self.plan.events[event]);

@@ -186,6 +186,21 @@ fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cool
 }
 
 #[test]
+fn a_large_record_waits_until_the_flights_leave_room_for_its_request() {
+    let mut kit = Kit::new(Rules { max_in_flight: 3, ..rules() }); // 3000 bytes may fly
+    kit.push_bytes(0, "a", "a", 900);
+    let small = kit.send(10);
+    kit.push_bytes(11, "b", "b", 2_500);
+    kit.push_bytes(12, "c", "c", 100);
+    assert!(kit.poll(30).is_none(), "2500 bytes beside 900 are too many, and what is older goes first");
+    kit.land_stored(31, small);
+    let large = kit.send(31);
+    assert_eq!(names(&large), ["b"]);
+    assert_eq!(names(&kit.send(31)), ["c"], "what is small fits beside it");
+    kit.land_stored(40, large);
+}
+
+#[test]
 fn the_drain_ends_linger_and_wakes_keys_and_shards() {
     let mut kit = Kit::with_two_shards(rules());
     kit.push_to(0, 0, "a", "a");
