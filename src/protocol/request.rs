@@ -109,7 +109,10 @@ struct RawContext<'a> {
 
 /// Reads one line. `number` is its place on the connection, the reference of a line that gives none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
-    let raw: RawLine<'_> = match object(line, "the line") {
+    // The whole line at once: serde would look only at the fields it keeps.
+    let text = std::str::from_utf8(line)
+        .map_err(|error| invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1)));
+    let raw: RawLine<'_> = match text.and_then(|text| object(text, "the line")) {
         Ok(raw) => raw,
         Err(refusal) => return Parsed { reference: Ref::Line(number), request: Err(refusal) },
     };
@@ -149,7 +152,7 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
         return Err(invalid("data is not an object"));
     }
     let options: RawOptions<'a> = match raw.options {
-        Some(options) => object(options.get().as_bytes(), "options")?,
+        Some(options) => object(options.get(), "options")?,
         None => RawOptions::default(),
     };
     Ok(Event {
@@ -165,7 +168,7 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
 
 fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     let raw: RawContext<'_> = match raw {
-        Some(raw) => object(raw.get().as_bytes(), "context")?,
+        Some(raw) => object(raw.get(), "context")?,
         None => RawContext::default(),
     };
     let own = |raw, field| -> Result<Option<String>, Refusal> {
@@ -243,11 +246,11 @@ fn boolean(raw: &RawValue, field: &str) -> Result<bool, Refusal> {
 }
 
 /// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for first.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, Refusal> {
-    if json.trim_ascii_start().first() != Some(&b'{') {
+fn object<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T, Refusal> {
+    if !json.trim_ascii_start().starts_with('{') {
         return Err(invalid(format!("{what} is not a JSON object")));
     }
-    serde_json::from_slice(json).map_err(|error| {
+    serde_json::from_str(json).map_err(|error| {
         // Its own words name the place, never the text found there.
         let says = error.to_string().replace("line 1 column", "column");
         match error.classify() {
@@ -357,6 +360,13 @@ mod tests {
         }
         let line = format!(r#"{{"type":"t","data":{{}},"options":{{"partitionKey":"{long}"}}}}"#);
         assert_eq!(refusal_of(&line), "options.partitionKey has 257 characters, it takes 1 to 256");
+    }
+
+    #[test]
+    fn a_line_that_is_not_utf8_is_refused_even_where_the_field_would_be_ignored() {
+        let line = b"{\"type\":\"t\",\"data\":{},\"x\":\"\xff\"}"; // found by fuzzing
+        let refusal = parse(line, 1).request.expect_err("not UTF-8");
+        assert_eq!(refusal.message, "the line is not UTF-8 at column 28");
     }
 
     #[test]

@@ -1,0 +1,314 @@
+//! One line → one request → one record → one answer, for a connection's lines one after another.
+//!
+//! An input is what a caller writes: lines, each ended by `\n`. The checks say what docs/protocol.md says, with other
+//! code: which lines are taken, what is published, and that an answer is one line of JSON with the caller's `ref`.
+#![no_main]
+
+use dispatchd_fuzz::event::envelope::{Draft, Timestamp};
+use dispatchd_fuzz::event::{Code, PartitionKey, Record, Refusal};
+use dispatchd_fuzz::json;
+use dispatchd_fuzz::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
+use dispatchd_fuzz::protocol::reply::{self, Ack};
+use dispatchd_fuzz::protocol::request::{self, Context, Event, Parsed, Ref, Request};
+use libfuzzer_sys::fuzz_target;
+use uuid::Uuid;
+
+const PRODUCER_ID: &str = "app@\"host\"\n";
+const EVENT_BYTES_MAX: usize = 1_048_576;
+
+fuzz_target!(|input: &[u8]| {
+    let mut context = Context::default();
+    for (number, line) in (1..).zip(input.split(|b| *b == b'\n')) {
+        let wanted = Wanted::of(line, number);
+        let Parsed { reference, request } = request::parse(line, number);
+        let reference_json = match &reference {
+            Ref::Line(number) => number.to_string(),
+            Ref::Given(json) => json.to_string(),
+        };
+        assert_eq!(reference_json, wanted.reference, "the reference");
+        match (request, wanted.request) {
+            (Err(refusal), None) => check_refusal(&reference, &reference_json, &refusal, line),
+            (Ok(Request::Event(event)), Some(WantedRequest::Event(wanted))) => {
+                check_event(&event, &wanted);
+                check_published(&reference, &reference_json, event, &context);
+            }
+            (Ok(Request::Hello(given)), Some(WantedRequest::Hello(wanted))) => {
+                assert_eq!(given, wanted);
+                context = given;
+                check_control("hello", &reference, &[("version", "1"), ("maxEventBytes", "1048576")]);
+            }
+            (Ok(Request::Ping), Some(WantedRequest::Control("ping"))) => check_control("ping", &reference, &[]),
+            (Ok(Request::Flush), Some(WantedRequest::Control("flush"))) => check_control("flush", &reference, &[]),
+            (request, wanted) => panic!("{request:?}, but wanted {wanted:?}"),
+        }
+    }
+});
+
+// === What the protocol says ===
+
+/// What docs/protocol.md makes of a line.
+struct Wanted<'a> {
+    /// The reference, as the answer prints it.
+    reference: String,
+    /// Nothing: it is refused.
+    request: Option<WantedRequest<'a>>,
+}
+
+#[derive(Debug)]
+enum WantedRequest<'a> {
+    Event(WantedEvent<'a>),
+    Hello(Context),
+    Control(&'a str),
+}
+
+#[derive(Debug)]
+struct WantedEvent<'a> {
+    event_type: String,
+    data: &'a str,
+    key: Option<String>,
+    explicit_hash: Option<String>,
+    user_id: Option<String>,
+    id: Option<String>,
+    echo: bool,
+}
+
+/// An object of the protocol: `null` means that a field is missing.
+struct Object<'a>(Vec<(String, &'a str)>);
+
+impl<'a> Wanted<'a> {
+    fn of(line: &'a [u8], number: u64) -> Self {
+        let refused = Self { reference: number.to_string(), request: None };
+        let Ok(line) = std::str::from_utf8(line) else { return refused };
+        let known = ["ref", "op", "type", "data", "options", "context"];
+        let Some(object) = Object::read(line, &known) else { return refused };
+        let reference = match object.get("ref") {
+            Some(json) if is_reference(json) => json.to_owned(),
+            Some(_) => return refused,
+            None => refused.reference,
+        };
+        Self { reference, request: WantedRequest::of(&object) }
+    }
+}
+
+impl<'a> WantedRequest<'a> {
+    fn of(line: &Object<'a>) -> Option<Self> {
+        match line.text("op")?.as_deref() {
+            None => WantedEvent::of(line).map(Self::Event),
+            Some("hello") => {
+                let context = Object::read(line.get("context").unwrap_or("{}"), &["sourceUserId", "producerId"])?;
+                let field = |name| {
+                    let text = context.text(name)?;
+                    text.as_ref().is_none_or(|text| text.len() <= PRODUCER_ID_BYTES_MAX).then(|| not_empty(text))
+                };
+                Some(Self::Hello(Context { user_id: field("sourceUserId")?, producer_id: field("producerId")? }))
+            }
+            Some("ping") => Some(Self::Control("ping")),
+            Some("flush") => Some(Self::Control("flush")),
+            Some(_) => None,
+        }
+    }
+}
+
+impl<'a> WantedEvent<'a> {
+    fn of(line: &Object<'a>) -> Option<Self> {
+        let known = ["partitionKey", "explicitHashKey", "sourceUserId", "id", "echo"];
+        let options = Object::read(line.get("options").unwrap_or("{}"), &known)?;
+        let wanted = Self {
+            event_type: not_empty(line.text("type")?)?,
+            data: line.get("data").filter(|json| json.starts_with('{'))?,
+            key: not_empty(options.text("partitionKey")?),
+            explicit_hash: options.text("explicitHashKey")?,
+            user_id: not_empty(options.text("sourceUserId")?),
+            id: options.text("id")?,
+            echo: match options.get("echo") {
+                Some("true") => true,
+                Some("false") | None => false,
+                Some(_) => return None,
+            },
+        };
+        let key_fits = wanted.key.as_ref().is_none_or(|key| key.chars().count() <= PARTITION_KEY_CHARS_MAX);
+        (key_fits
+            && wanted.explicit_hash.as_deref().is_none_or(is_hash_key)
+            && wanted.id.as_deref().is_none_or(is_uuid))
+        .then_some(wanted)
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Nothing where it is no object, or where one of the known fields stands in it twice.
+    fn read(json: &'a str, known: &[&str]) -> Option<Self> {
+        let members = json::members(json)?;
+        let twice = |name: &&str| members.iter().filter(|(key, _)| key == name).count() > 1;
+        (!known.iter().any(twice)).then_some(Self(members))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find(|(key, json)| key == name && *json != "null").map(|(_, json)| *json)
+    }
+
+    /// Nothing where the field is no text; nothing in something where it is missing.
+    fn text(&self, name: &str) -> Option<Option<String>> {
+        match self.get(name) {
+            None => Some(None),
+            Some(json) => json::text(json).map(Some),
+        }
+    }
+}
+
+fn not_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn is_reference(json: &str) -> bool {
+    let digits = json.strip_prefix('-').unwrap_or(json);
+    let integer = digits.bytes().all(|b| b.is_ascii_digit()) && json.len() <= REF_BYTES_MAX;
+    integer || json::text(json).is_some_and(|text| text.len() <= REF_BYTES_MAX)
+}
+
+fn is_hash_key(text: &str) -> bool {
+    text.parse::<u128>().is_ok_and(|value| value.to_string() == text)
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths = text.split('-').map(str::len);
+    lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+}
+
+// === What came of the line ===
+
+fn check_event(event: &Event<'_>, wanted: &WantedEvent<'_>) {
+    assert_eq!(event.event_type, wanted.event_type);
+    assert!(std::ptr::eq(event.data, wanted.data), "data is the caller's own bytes, not a copy of them");
+    assert_eq!(event.key.as_ref().map(PartitionKey::as_str), wanted.key.as_deref());
+    assert_eq!(event.explicit_hash.map(|hash| hash.0.to_string()), wanted.explicit_hash);
+    assert_eq!(event.user_id.as_deref(), wanted.user_id.as_deref());
+    assert_eq!(event.id.map(|id| id.to_string()), wanted.id.as_ref().map(|id| id.to_ascii_lowercase()));
+    assert_eq!(event.echo, wanted.echo);
+}
+
+/// Seals the event as the connection's reader does, and answers it.
+fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, context: &Context) {
+    let id = event.id.unwrap_or(Uuid::nil());
+    let timestamp = Timestamp::from_unix_ms(event.data.len() as u64);
+    let user_id = event.user_id.as_deref().or(context.user_id.as_deref());
+    let producer_id = context.producer_id.as_deref().unwrap_or(PRODUCER_ID);
+    let key = event.key.clone().unwrap_or_else(|| PartitionKey::new("k").expect("one character"));
+    let draft = Draft {
+        id,
+        event_type: &event.event_type,
+        data: event.data,
+        timestamp,
+        user_id,
+        producer_id,
+        key: key.clone(),
+        explicit_hash: event.explicit_hash,
+    };
+    let len_claimed = draft.len_estimate();
+    let record = draft.seal();
+
+    assert_eq!(record.size(), record.data.len() + key.as_str().len());
+    assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));
+    assert_eq!(record.data.len(), len_claimed, "what the budget was asked for");
+
+    let names = ["id", "type", "data", "timestamp", "source"];
+    let [id_json, type_json, data, timestamp_json, source] = values(envelope(&record), names);
+    assert_eq!(data.as_bytes(), event.data.as_bytes());
+    assert_eq!(id_json, format!("\"{id}\""));
+    assert_eq!(timestamp_json, format!("\"{}\"", timestamp.as_str()));
+    assert_eq!(json::text(type_json).as_deref(), Some(&*event.event_type));
+    let [user_json, producer_json, key_json] = values(source, ["userId", "producerId", "kinesisPartitionKey"]);
+    assert_eq!((user_json == "null").then_some(()), user_id.is_none().then_some(()));
+    assert_eq!(json::text(producer_json).as_deref(), Some(producer_id));
+    assert_eq!(json::text(key_json).as_deref(), Some(key.as_str()));
+    if let Some(user_id) = user_id {
+        assert_eq!(json::text(user_json).as_deref(), Some(user_id));
+    }
+    // Nothing stands between the values but what the protocol prints.
+    let printed = format!(
+        r#"{{"id":{id_json},"type":{type_json},"data":{data},"timestamp":{timestamp_json},"source":{{"userId":{user_json},"producerId":{producer_json},"kinesisPartitionKey":{key_json}}}}}"#
+    );
+    assert_eq!(envelope(&record), printed);
+
+    check_ack(
+        reference,
+        reference_json,
+        &record,
+        Ack {
+            id,
+            timestamp,
+            key,
+            shard_id: "shardId-000000000001".into(),
+            sequence_number: "4968".into(),
+            event: event.echo.then(|| record.data.clone()),
+        },
+    );
+}
+
+fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
+    let mut out = Vec::new();
+    reply::ack(&mut out, reference, &ack);
+    let fields = json::members(one_line(&out)).expect("an ack is an object");
+    let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+    let with_event = ["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber", "event"];
+    assert_eq!(names, with_event[..7 + usize::from(ack.event.is_some())]);
+    assert_eq!((fields[0].1, fields[1].1), (reference_json, "true"));
+    assert_eq!(json::text(fields[4].1).as_deref(), Some(ack.key.as_str()));
+    if ack.event.is_some() {
+        assert_eq!(fields[7].1, envelope(record));
+    }
+}
+
+fn check_refusal(reference: &Ref, reference_json: &str, refusal: &Refusal, line: &[u8]) {
+    assert_eq!(refusal.code, Code::InvalidRequest);
+    assert_eq!(refusal.maybe_stored, None);
+    // Our own words use these letters only and are short. A message that repeated the caller's text would soon hold
+    // another letter: the fuzzer writes any.
+    let ours = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || " .,:;^()[]{}`\\-EFHIJKNOSTU".contains(c);
+    assert!(refusal.message.chars().all(ours) && refusal.message.len() <= 160, "{}", refusal.message);
+    assert!(!refusal.message.contains("line 1"), "its number is the reference, not serde's: {}", refusal.message);
+    let column = refusal.message.rsplit_once("column ").map(|(_, column)| column.parse::<usize>());
+    assert!(column.is_none_or(|column| column.is_ok_and(|column| column <= line.len())), "{}", refusal.message);
+
+    let mut out = Vec::new();
+    reply::refusal(&mut out, reference, refusal);
+    let [reference, ok, error] = values(one_line(&out), ["ref", "ok", "error"]);
+    let [code, message, retryable] = values(error, ["code", "message", "retryable"]);
+    assert_eq!((reference, ok, code, retryable), (reference_json, "false", "\"InvalidRequest\"", "false"));
+    assert_eq!(json::text(message).as_deref(), Some(&*refusal.message));
+}
+
+fn check_control(op: &'static str, reference: &Ref, more: &[(&str, &str)]) {
+    let mut out = Vec::new();
+    match op {
+        "hello" => reply::hello(&mut out, reference, EVENT_BYTES_MAX),
+        _ => reply::done(&mut out, op, reference),
+    }
+    let op_json = format!("\"{op}\"");
+    let mut wanted = vec![("op", &*op_json)];
+    if let Ref::Given(json) = reference {
+        wanted.push(("ref", json));
+    }
+    wanted.push(("ok", "true"));
+    wanted.extend_from_slice(more);
+    let fields = json::members(one_line(&out)).expect("an answer is an object");
+    assert!(fields.iter().map(|(name, json)| (name.as_str(), *json)).eq(wanted), "{fields:?}");
+}
+
+fn envelope(record: &Record) -> &str {
+    std::str::from_utf8(&record.data).expect("a record is UTF-8")
+}
+
+/// The answer without its line end, the only one it has.
+fn one_line(out: &[u8]) -> &str {
+    let text = std::str::from_utf8(out).expect("an answer is UTF-8");
+    let line = text.strip_suffix('\n').expect("an answer ends its line");
+    assert!(!line.contains('\n'), "an answer is one line");
+    line
+}
+
+/// The values of an object that has exactly these keys, in this order.
+fn values<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [&'a str; N] {
+    let members = json::members(json).unwrap_or_else(|| panic!("not an object: {json}"));
+    assert!(members.iter().map(|(name, _)| name.as_str()).eq(names), "{json} must have {names:?}");
+    std::array::from_fn(|at| members[at].1)
+}
