@@ -203,7 +203,7 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
         key: key.clone(),
         explicit_hash: event.explicit_hash,
     };
-    let len_claimed = draft.len_estimate();
+    let len_claimed = draft.sealed_len();
     let record = draft.seal();
 
     assert_eq!(record.size(), record.data.len() + key.as_str().len());

@@ -47,7 +47,7 @@ impl Timestamp {
 impl Draft<'_> {
     /// Writes the envelope and hashes the key.
     pub fn seal(self) -> Record {
-        let mut data = Vec::with_capacity(self.len_estimate());
+        let mut data = Vec::with_capacity(self.sealed_len());
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         data.extend_from_slice(b"{\"id\":\"");
         data.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
@@ -72,7 +72,7 @@ impl Draft<'_> {
 
     /// The envelope's length before it is written: exact, since the budget is charged by it. An escape makes up to
     /// six bytes of one, so a length without them would let a caller hold six times what it paid for.
-    pub fn len_estimate(&self) -> usize {
+    pub fn sealed_len(&self) -> usize {
         const FRAME: usize = 158; // the fixed texts above, with id and timestamp
         FRAME
             + json_str_len(self.event_type)
@@ -159,7 +159,7 @@ mod tests {
             (&*every_ascii, Some("café\u{2028}")),
         ] {
             let sealing = draft(event_type, "{}", user_id);
-            let claimed = sealing.len_estimate();
+            let claimed = sealing.sealed_len();
             assert_eq!(sealing.seal().data.len(), claimed, "{event_type:?} {user_id:?}");
         }
     }

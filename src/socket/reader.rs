@@ -258,22 +258,20 @@ impl Reader {
             key,
             explicit_hash: event.explicit_hash,
         };
-        let echo = if event.echo { draft.len_estimate() } else { 0 };
-        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes() + draft.key.as_str().len() + echo).await?;
-        let charge = self.take_bytes(draft.len_estimate() + draft.key.as_str().len() + ITEM_BYTES).await?;
-        draft.timestamp = self.clock.timestamp; // accepted now, after the waits
-        let record = draft.seal();
-        let duty = self.duty(slot, reference);
-        if record.size() > self.record_bytes_max {
-            duty.refuse(too_large(record.size(), self.record_bytes_max));
+        let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
+        let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
+        let echo_bytes = if event.echo { sealed_bytes } else { 0 };
+        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes).await?;
+        if record_bytes > record_bytes_max {
+            self.duty(slot, reference).refuse(too_large(record_bytes, record_bytes_max));
             return Some(());
         }
-        door.metrics.event_bytes_accepted.increment(record.size() as u64);
-        self.inlet.add(Item::new(
-            record,
-            duty.ticket(event_id, self.clock.timestamp, event.echo, charge),
-            self.clock.now,
-        ));
+        let charge = self.take_bytes(record_bytes + ITEM_BYTES).await?;
+        draft.timestamp = self.clock.timestamp; // accepted now, after the waits
+        let record = draft.seal();
+        door.metrics.event_bytes_accepted.increment(record_bytes as u64);
+        let ticket = self.duty(slot, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
+        self.inlet.add(Item::new(record, ticket, self.clock.now));
         Some(())
     }
 
