@@ -228,7 +228,7 @@ impl Reader {
                 self.control(line).await
             }
             Ok(Request::Flush) => {
-                let Slot { permit, room } = self.reserve(ANSWER_BYTES).await?;
+                let Slot { permit, room } = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
                 permit.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
                 self.epoch = self.epoch.wrapping_add(1);
                 self.epoch_events = 0;
