@@ -200,7 +200,7 @@ impl Daemon {
         probe.set(State::Draining);
         let began = Instant::now();
         tracing::info!(in_flight = books.balance().in_flight(), "draining");
-        task_died |= stop.drain(&mut tasks, &mut signals, shutdown_timeout).await;
+        task_died |= stop.drain(&mut tasks, &mut signals, shutdown_timeout, task_died).await;
         let balance = books.balance();
         let ended = Ended { unconfirmed: balance.refused(Code::ShuttingDown) + balance.in_flight(), task_died };
         tell_ended(ended, balance.acked, began.elapsed());
@@ -209,8 +209,14 @@ impl Daemon {
 }
 
 impl Stop {
-    /// Ends the tasks in order, stage by stage as the deadline nears. Says whether one of them died.
-    async fn drain(&self, tasks: &mut JoinSet<()>, signals: &mut mpsc::Receiver<()>, timeout: Duration) -> bool {
+    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says whether one of them died.
+    async fn drain(
+        &self,
+        tasks: &mut JoinSet<()>,
+        signals: &mut mpsc::Receiver<()>,
+        timeout: Duration,
+        mut hurry: bool,
+    ) -> bool {
         let reserve = (timeout / 3).min(RESERVE_MAX);
         let flush = (reserve / 5).min(FLUSH_MAX);
         self.drain.cancel();
@@ -221,7 +227,6 @@ impl Stop {
             }
             task_died
         });
-        let mut hurry = false;
         for (wait, stage) in [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)] {
             if !hurry {
                 tokio::select! {
