@@ -3,9 +3,9 @@
 //! Pure: time comes in as an argument, work goes out as values. It never talks to Kinesis, never answers a
 //! ticket and never drops an item.
 //!
-//! Ready keys stand in the line of the shard they are predicted for, oldest event first: a shard that cools
-//! holds back its own keys and no other's, and no key starves. A key that leaves a line out of turn (it
-//! expired) leaves its place behind; whoever comes to the place looks at the key's state, which alone counts.
+//! Ready keys stand in the line of the shard they are predicted for: a shard that cools holds back its own keys and no
+//! other's, and no key starves. A key that leaves a line out of turn (it expired) leaves its place behind; whoever comes
+//! to the place looks at the key's state, which alone counts.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque, hash_map};
@@ -14,15 +14,12 @@ use std::time::{Duration, Instant};
 
 use super::ages::Ages;
 use super::batch::Batch;
-use super::pace::{self, Pace};
+use super::line::{Key, Line, line_of};
+use super::pace;
 use super::{Item, Rules};
 use crate::config::KeyOrder;
-use crate::event::{Reason, Record};
+use crate::event::Reason;
 use crate::kinesis::ShardMap;
-use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
-
-/// A key's name inside a lane: MD5 of the partition key.
-pub(super) type Key = u128;
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
@@ -87,23 +84,6 @@ enum State {
     Cooling(Instant),
 }
 
-/// A shard's ready keys, oldest event first.
-#[derive(Debug, Default)]
-pub(super) struct Line {
-    /// Keys whose head has just come in: in order by themselves.
-    fresh: VecDeque<(Instant, Key)>,
-    /// Keys that come back, with an older head.
-    back: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// What a request could take of this line: under strict order the heads alone.
-    records: usize,
-    bytes: usize,
-    pub(super) cooling_until: Option<Instant>,
-    /// Times it was throttled in a row.
-    pub(super) throttles: u32,
-    /// How fast it may be sent to, since it was throttled.
-    pub(super) pace: Option<Pace>,
-}
-
 /// The stream takes nothing until an operator acts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked {
@@ -140,11 +120,11 @@ impl Buffer {
         match self.keys.entry(key) {
             hash_map::Entry::Vacant(vacant) => {
                 let line = line_of(self.shards.as_deref(), &item.record);
-                self.lines[line].fresh.push_back((item.accepted, key));
+                self.lines[line].join(item.accepted, key);
                 let mut items = VecDeque::with_capacity(1); // most keys hold one item at a time
                 items.push_back(item);
                 let queue = vacant.insert(Queue { items, bytes, state: State::Ready(line) });
-                self.lines[line].count(queue, self.rules.ordering);
+                self.lines[line].count(queue.sendable(self.rules.ordering));
             }
             hash_map::Entry::Occupied(mut occupied) => {
                 let queue = occupied.get_mut();
@@ -153,8 +133,7 @@ impl Buffer {
                 self.holds_many |= self.rules.ordering == KeyOrder::Strict && queue.items.len() >= HELD_HINT;
                 match queue.state {
                     State::Ready(line) if self.rules.ordering == KeyOrder::Relaxed => {
-                        self.lines[line].records += 1;
-                        self.lines[line].bytes += bytes;
+                        self.lines[line].count((1, bytes));
                     }
                     State::InFlight if queue.items.len() == 1 => self.gauges.keys_held += 1,
                     _ => {}
@@ -204,7 +183,7 @@ impl Buffer {
                 return true;
             }
             if let State::Ready(line) = queue.state {
-                lines[line].discount(queue, rules.ordering);
+                lines[line].discount(queue.sendable(rules.ordering));
             }
             while let Some(item) = queue.items.pop_front_if(is_expired) {
                 queue.bytes -= item.record.size();
@@ -212,7 +191,7 @@ impl Buffer {
                 expired.push(item);
             }
             match (queue.state, queue.items.is_empty()) {
-                (State::Ready(line), false) => lines[line].count(queue, rules.ordering),
+                (State::Ready(line), false) => lines[line].count(queue.sendable(rules.ordering)),
                 (State::Cooling(_), true) => gauges.keys_cooling -= 1,
                 (State::InFlight, true) => gauges.keys_held -= 1,
                 _ => {}
@@ -256,8 +235,8 @@ impl Buffer {
         for (&key, queue) in keys {
             if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
                 let line = line_of(Some(&shards), &head.record);
-                lines[line].back.push(Reverse((head.accepted, key)));
-                lines[line].count(queue, rules.ordering);
+                lines[line].rejoin(head.accepted, key);
+                lines[line].count(queue.sendable(rules.ordering));
                 queue.state = State::Ready(line);
             }
         }
@@ -303,8 +282,8 @@ impl Buffer {
             self.cooling.push(Reverse((until, key)));
         } else {
             let line = line_of(self.shards.as_deref(), &head.record);
-            self.lines[line].back.push(Reverse((head.accepted, key)));
-            self.lines[line].count(queue, self.rules.ordering);
+            self.lines[line].rejoin(head.accepted, key);
+            self.lines[line].count(queue.sendable(self.rules.ordering));
             queue.state = State::Ready(line);
         }
     }
@@ -375,7 +354,7 @@ impl Buffer {
             return false;
         }
         let line = &mut self.lines[line];
-        line.discount(queue, self.rules.ordering);
+        line.discount(queue.sendable(self.rules.ordering));
         let most = match self.rules.ordering {
             KeyOrder::Strict => 1,
             KeyOrder::Relaxed => max_records - batch.records().len(),
@@ -414,8 +393,8 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Cooling(until)) else { return };
         let Some(head) = queue.items.front() else { return };
         let line = line_of(self.shards.as_deref(), &head.record);
-        self.lines[line].back.push(Reverse((head.accepted, key)));
-        self.lines[line].count(queue, self.rules.ordering);
+        self.lines[line].rejoin(head.accepted, key);
+        self.lines[line].count(queue.sendable(self.rules.ordering));
         queue.state = State::Ready(line);
         self.gauges.keys_cooling -= 1;
     }
@@ -439,86 +418,6 @@ impl Queue {
             _ => (self.items.len(), self.bytes),
         }
     }
-}
-
-impl Line {
-    /// The line of a shard of a new map: a shard that was there before goes on as it was, without its keys.
-    fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
-        let before = old_shards.and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
-        let Some(line) = before.map(|index| &old[index]) else { return Self::default() };
-        Self {
-            cooling_until: line.cooling_until,
-            throttles: line.throttles,
-            pace: line.pace.clone(),
-            ..Self::default()
-        }
-    }
-
-    /// Records and bytes of it that may be sent now.
-    fn sendable(&self, now: Instant) -> (usize, usize) {
-        match &self.pace {
-            _ if self.cooling_until.is_some() => (0, 0),
-            None => (self.records, self.bytes),
-            Some(pace) => {
-                let allowance = pace.allowance(now);
-                // A part of a record is one more: the pace pays for it afterwards.
-                let records = (allowance * SHARD_RECORDS_PER_SECOND).ceil() as usize;
-                (self.records.min(records), self.bytes.min((allowance * SHARD_BYTES_PER_SECOND) as usize))
-            }
-        }
-    }
-
-    /// Whether its pace lets nothing more into the request that is being filled.
-    fn is_spent(&self, now: Instant) -> bool {
-        self.pace.as_ref().is_some_and(|pace| pace.is_spent(now))
-    }
-
-    /// When it may be sent to again, if something waits for that.
-    fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.pace.as_ref().filter(|pace| self.records > 0 && pace.allowance(now) == 0.0);
-        self.cooling_until.or(waiting.map(|pace| pace.ready_at(now)))
-    }
-
-    fn count(&mut self, queue: &Queue, ordering: KeyOrder) {
-        let (records, bytes) = queue.sendable(ordering);
-        self.records += records;
-        self.bytes += bytes;
-    }
-
-    fn discount(&mut self, queue: &Queue, ordering: KeyOrder) {
-        let (records, bytes) = queue.sendable(ordering);
-        self.records -= records;
-        self.bytes -= bytes;
-    }
-
-    /// When the event at the front was accepted.
-    fn oldest(&self) -> Option<Instant> {
-        self.front().map(|(accepted, _)| accepted)
-    }
-
-    fn first(&self) -> Option<Key> {
-        self.front().map(|(_, key)| key)
-    }
-
-    fn front(&self) -> Option<(Instant, Key)> {
-        match (self.fresh.front(), self.back.peek()) {
-            (Some(fresh), Some(Reverse(back))) => Some(*fresh.min(back)),
-            (fresh, back) => fresh.copied().or(back.map(|Reverse(back)| *back)),
-        }
-    }
-
-    fn pop_first(&mut self) {
-        if self.fresh.front().copied() == self.front() {
-            self.fresh.pop_front();
-        } else {
-            self.back.pop();
-        }
-    }
-}
-
-/// The line of the shard that a record is predicted for.
-pub(super) fn line_of(shards: Option<&ShardMap>, record: &Record) -> usize {
-    shards.map_or(0, |shards| shards.index_of(record.ring_position()))
 }
 
 /// Expiry is as exact as a 64th of the timeout, and never worse than a second.

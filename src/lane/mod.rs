@@ -8,7 +8,7 @@
 //!   a key in a request, still one request per key in flight.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds and chooses, `pace` says how fast a throttled shard is sent to, `batch` is what goes into one
+//! `buffer` holds and chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch` is what goes into one
 //! request, `settle` turns verdicts into outcomes and retries; all are pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
@@ -17,6 +17,7 @@ pub mod buffer;
 pub mod dedupe;
 #[cfg(test)]
 mod kit;
+mod line;
 mod pace;
 pub mod settle;
 pub mod task;

@@ -9,7 +9,8 @@ use rand::Rng;
 
 use super::Item;
 use super::batch::Batch;
-use super::buffer::{Blocked, Buffer, Key, line_of};
+use super::buffer::{Blocked, Buffer};
+use super::line::{Key, line_of};
 use super::pace::{self, Pace};
 use crate::backoff::Backoff;
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
