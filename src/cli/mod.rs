@@ -8,6 +8,7 @@ mod run;
 mod send;
 mod tail;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -75,7 +76,8 @@ pub fn main() -> ExitCode {
 
 /// Prints an error for a person and gives its exit code.
 fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
-    eprintln!("dispatchd: {error}");
+    // Where nobody can be told, the exit code still tells: eprintln would panic.
+    let _ = writeln!(std::io::stderr(), "dispatchd: {error}");
     code.into()
 }
 

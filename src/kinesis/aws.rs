@@ -10,6 +10,8 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
@@ -159,9 +161,14 @@ impl Kinesis {
         if let Some(url) = connection.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let config = loader.load().await;
+        let mut config = loader.load().await;
         if config.region().is_none() {
             return Err(NoRegion);
+        }
+        if let Some(chain) = config.credentials_provider() {
+            // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
+            let timely = Timely { chain, within: connection.attempt_timeout / 2 };
+            config = config.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
         Ok(Self { client: Client::new(&config), stream: connection.stream })
     }
@@ -285,6 +292,33 @@ impl Kinesis {
     }
 }
 
+/// The SDK's chain of credentials, given up when it takes too long: a metadata service or an STS that hangs. The SDK's
+/// own limit ends in an error without a type, at the very time when the attempt ends.
+#[derive(Debug)]
+struct Timely {
+    chain: SharedCredentialsProvider,
+    within: Duration,
+}
+
+impl ProvideCredentials for Timely {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let provided = tokio::time::timeout(self.within, self.chain.provide_credentials()).await;
+            provided.unwrap_or_else(|_| {
+                // As the SDK does: old credentials of the instance outlive an outage of its metadata service.
+                self.chain.fallback_on_interrupt().ok_or(CredentialsError::provider_timed_out(self.within))
+            })
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.chain.fallback_on_interrupt()
+    }
+}
+
 impl PutRecords for Kinesis {
     async fn put(&self, records: &[Record]) -> Result<Vec<Verdict>, PutError> {
         let (name, arn) = named(&self.stream);
@@ -342,9 +376,13 @@ fn put_error(error: &SdkError<PutRecordsError>) -> PutError {
     let maybe_stored = match error {
         SdkError::ConstructionFailure(_) => false,
         SdkError::DispatchFailure(_) => !(matches!(class, Class::Blocked(_)) || never_connected(error)),
-        SdkError::ServiceError(reply) => reply.raw().status().as_u16() >= 500,
-        // Timed out, or a reply that could not be read.
-        _ => true,
+        _ => match status(error) {
+            // A gateway gave up waiting, for us or for what is behind it: nobody knows.
+            Some(408) => true,
+            Some(400..=499) => false,
+            // 5xx, a success that could not be read, or no reply at all.
+            _ => true,
+        },
     };
     PutError { class, code, message, maybe_stored }
 }
@@ -372,7 +410,11 @@ where
         let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
         return (class, code, message.unwrap_or("the reply gave no reason").to_owned());
     }
-    if has_cause::<aws_credential_types::provider::error::CredentialsError>(error) {
+    // No error in the AWS form, but a web page or less: what stands between us and Kinesis answers with those.
+    if let (SdkError::ResponseError(_), Some(status @ 300..)) = (error, status(error)) {
+        return (fault::request(None, status), format!("HTTP {status}"), chain(error));
+    }
+    if has_cause::<CredentialsError>(error) {
         return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
     }
     let code = match error {
@@ -383,6 +425,11 @@ where
         _ => "BadReply",
     };
     (Class::Transient, code.into(), chain(error))
+}
+
+/// The HTTP status of the reply, if there was one.
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|reply| reply.status().as_u16())
 }
 
 /// Whether the connection was never made, so that the request cannot have arrived.

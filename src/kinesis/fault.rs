@@ -5,9 +5,9 @@
 
 use crate::event::{Class, Reason};
 
-/// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09). Any other code
-/// is read by its HTTP status.
-const CODES: &[(&str, Class)] = &[
+/// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some in the two
+/// spellings that AWS has for them. Any other code is read by its HTTP status.
+pub const CODES: &[(&str, Class)] = &[
     ("ProvisionedThroughputExceededException", Class::Throttled),
     ("ThrottlingException", Class::Throttled),
     ("Throttling", Class::Throttled),
@@ -29,6 +29,9 @@ const CODES: &[(&str, Class)] = &[
     ("IncompleteSignatureException", Class::Blocked(Reason::Credentials)),
     ("MissingAuthenticationToken", Class::Blocked(Reason::Credentials)),
     ("MissingAuthenticationTokenException", Class::Blocked(Reason::Credentials)),
+    // Signed at another time than the service's: the clock is wrong, and nothing passes until it is set.
+    ("RequestExpired", Class::Blocked(Reason::Credentials)),
+    ("RequestTimeTooSkewed", Class::Blocked(Reason::Credentials)),
     ("ResourceNotFoundException", Class::Blocked(Reason::StreamNotFound)),
     ("KMSDisabledException", Class::Blocked(Reason::Kms)),
     ("KMSAccessDeniedException", Class::Blocked(Reason::Kms)),
@@ -36,8 +39,10 @@ const CODES: &[(&str, Class)] = &[
     ("KMSNotFoundException", Class::Blocked(Reason::Kms)),
     ("KMSOptInRequired", Class::Blocked(Reason::Kms)),
     ("ValidationException", Class::Poison),
+    ("ValidationError", Class::Poison),
     ("InvalidArgumentException", Class::Poison),
     ("SerializationException", Class::Poison),
+    ("RequestEntityTooLargeException", Class::Poison),
 ];
 
 /// The class of a request's error.

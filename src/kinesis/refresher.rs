@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::aws::Kinesis;
+use super::aws::{CallError, Kinesis};
 use super::{ShardMap, StreamFacts};
 use crate::backoff::Backoff;
 use crate::event::Class;
@@ -67,45 +67,67 @@ impl Refresher {
                     }
                 }
             };
+            tokio::time::sleep_until(asked + NOT_BEFORE).await;
+            self.silence().await;
             tokio::select! {
                 () = tokio::time::sleep_until(asked + wait) => {}
-                () = self.bell.notified() => tokio::time::sleep_until(asked + NOT_BEFORE).await,
+                () = self.bell.notified() => {}
             }
         }
     }
 
-    async fn refresh(&self) -> Result<(), super::aws::CallError> {
-        let outcome = self.ask().await;
-        match &outcome {
-            Ok(facts) => {
-                self.metrics.shard_map_refreshes_ok.increment(1);
-                self.metrics.shards.set(facts.shards.as_ref().map_or(0, |shards| shards.len()) as f64);
-                self.facts.send_if_modified(|known| {
-                    let changed = known != facts;
-                    if changed {
-                        tracing::info!(
-                            shards = facts.shards.as_ref().map_or(0, |map| map.len()),
-                            record_bytes_max = facts.record_bytes_max,
-                            "stream"
-                        );
-                        *known = facts.clone();
-                    }
-                    changed
-                });
-            }
-            Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
+    /// Forgets a ring that is older than the map: flights that were out together find it old together, and one call
+    /// corrects it for all. Where it is still wrong, the next reply rings again.
+    async fn silence(&self) {
+        tokio::select! {
+            biased;
+            () = self.bell.notified() => {}
+            () = std::future::ready(()) => {}
         }
-        outcome.map(drop)
     }
 
-    async fn ask(&self) -> Result<StreamFacts, super::aws::CallError> {
+    /// Asks, and publishes what there is to know: each of the two calls may be forbidden without the other.
+    async fn refresh(&self) -> Result<(), CallError> {
         let summary = self.kinesis.summary().await;
         let ignores_keys = summary.as_ref().is_ok_and(|summary| summary.ignores_keys);
-        let asked_bytes = summary.ok().and_then(|summary| summary.record_bytes_max);
-        let record_bytes_max =
-            self.record_bytes_max.or(asked_bytes).unwrap_or_else(|| self.facts.borrow().record_bytes_max);
         // Where the service ignores keys there is no shard to predict.
-        let shards = if ignores_keys { None } else { ShardMap::new(self.kinesis.open_shards().await?).map(Arc::new) };
-        Ok(StreamFacts { shards, record_bytes_max })
+        let shards = if ignores_keys { Ok(None) } else { self.open_shards().await.map(Some) };
+        let known = self.facts.borrow().clone();
+        let asked_bytes = summary.ok().and_then(|summary| summary.record_bytes_max);
+        let record_bytes_max = self.record_bytes_max.or(asked_bytes).unwrap_or(known.record_bytes_max);
+        let (shards, outcome) = match shards {
+            Ok(shards) => (shards, Ok(())),
+            Err(error) => (known.shards, Err(error)),
+        };
+        match outcome {
+            Ok(()) => self.metrics.shard_map_refreshes_ok.increment(1),
+            Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
+        }
+        self.publish(StreamFacts { shards, record_bytes_max });
+        outcome
+    }
+
+    async fn open_shards(&self) -> Result<Arc<ShardMap>, CallError> {
+        let shards = self.kinesis.open_shards().await?;
+        // A stream that is being made or deleted has none for a while.
+        ShardMap::new(shards).map(Arc::new).ok_or_else(|| CallError {
+            operation: "ListShards",
+            class: Class::Transient,
+            code: "BadReply".into(),
+            message: "no shard is open".into(),
+        })
+    }
+
+    fn publish(&self, facts: StreamFacts) {
+        let shards = facts.shards.as_ref().map_or(0, |shards| shards.len());
+        self.metrics.shards.set(shards as f64);
+        self.facts.send_if_modified(|known| {
+            let changed = *known != facts;
+            if changed {
+                tracing::info!(shards, record_bytes_max = facts.record_bytes_max, "stream");
+                *known = facts;
+            }
+            changed
+        });
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -19,6 +19,9 @@ use crate::protocol::reply;
 /// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is tried again at
 /// once fails 46,820 times in 200 ms (measured).
 const ACCEPT_AGAIN: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
+
+/// While files are short, every connection that ends lets one in, and the next one fails again: one line is enough.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A caller that connected before the drain began may not have been seen yet: one turn of the event loop shows it.
 const LAST_KNOCK: Duration = Duration::from_millis(1);
@@ -39,6 +42,7 @@ impl Listener {
         let Self { bound, door, max_connections, drain } = self;
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
+        let mut told = None;
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
@@ -58,7 +62,7 @@ impl Listener {
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
-                        tell_refused(&error, failures);
+                        tell_refused(&error, &mut told);
                         let wait = ACCEPT_AGAIN.delay(failures, &mut rand::rng());
                         tokio::time::sleep(wait).await;
                     }
@@ -93,8 +97,10 @@ fn close(door: &Door, ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-fn tell_refused(error: &io::Error, failures: u32) {
-    if failures == 1 {
+fn tell_refused(error: &io::Error, told: &mut Option<Instant>) {
+    let now = Instant::now();
+    if told.is_none_or(|told| now - told >= TELL_EVERY) {
+        *told = Some(now);
         tracing::warn!(%error, "cannot accept connections, trying again: raise the limit of open files or lower socket.max_connections");
     }
 }

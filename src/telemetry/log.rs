@@ -1,6 +1,6 @@
 //! Logging: JSON where nobody watches, text on a terminal; always on stderr.
 //!
-//! Transitions, not traffic; never a payload.
+//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is.
 
 use std::io::IsTerminal;
 
@@ -21,7 +21,9 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), tracing_subscriber::f
         LogFormat::Json => false,
         LogFormat::Text => true,
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written, for a full disk or a reader that is gone, is no reason to stop: the subscriber's own
+    // complaint about it goes to the same place, and its panic would take a lane along.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if text {
         log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
     } else {

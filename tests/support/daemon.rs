@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
@@ -37,6 +38,9 @@ pub struct Caller {
 pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
+    without_env: Vec<String>,
+    /// Limit of open files, set by a shell before it becomes the daemon.
+    open_files: Option<u32>,
 }
 
 /// The binary under test.
@@ -46,7 +50,10 @@ pub fn binary() -> &'static str {
 
 /// A command that sees none of this machine's AWS settings and has credentials that open nothing.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    sheltered(Command::new(binary()))
+}
+
+fn sheltered(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") || name.to_string_lossy().starts_with("DISPATCHD_") {
             command.env_remove(name);
@@ -64,18 +71,33 @@ pub fn command() -> Command {
     command
 }
 
+/// The same after a shell has lowered its limit of open files: `exec` keeps the process id.
+fn command_with_open_files(limit: u32) -> Command {
+    let mut command = sheltered(Command::new("sh"));
+    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), binary()]);
+    command
+}
+
 impl Start {
     /// A daemon for `stream` on the server at `endpoint`.
     pub fn new(endpoint: &str, stream: &str) -> Self {
         Self {
             args: vec!["--stream".into(), stream.into()],
             env: vec![("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into())],
+            without_env: Vec::new(),
+            open_files: None,
         }
     }
 
     /// A daemon with the embedded stream.
     pub fn local() -> Self {
-        Self { args: vec!["--local".into()], env: Vec::new() }
+        Self { args: vec!["--local".into()], env: Vec::new(), without_env: Vec::new(), open_files: None }
+    }
+
+    /// A daemon for the stream of this ARN on the server at `endpoint`.
+    pub fn by_arn(endpoint: &str, arn: &str) -> Self {
+        let start = Self::new(endpoint, "");
+        Self { args: Vec::new(), ..start }.set("stream.arn", arn)
     }
 
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
@@ -88,6 +110,17 @@ impl Start {
         self
     }
 
+    /// Takes a variable away that every test's daemon has.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.without_env.push(name.into());
+        self
+    }
+
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Starts it and waits until it says that it is ready.
     pub async fn start(self) -> Daemon {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -96,25 +129,38 @@ impl Start {
 
     /// The same with the socket in a directory that outlives another daemon.
     pub async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
+        let mut daemon = self.spawn(dir, Stdio::piped());
+        let stderr = daemon.child.stderr.take().expect("it is piped");
+        daemon.tasks.spawn(keep_log(stderr, Arc::clone(&daemon.log)));
+        let ready = eventually("the daemon is ready", async || daemon.logged("ready").pop()).await;
+        daemon.admin = ready["admin"].as_str().expect("it says where metrics are").into();
+        daemon
+    }
+
+    /// Starts it with a standard error that takes no log, and waits until the socket is there. Its pages are out of
+    /// reach: the log would have told where they are.
+    pub async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
+        let daemon = self.spawn(tempfile::tempdir().expect("a temporary directory"), stderr.into());
+        eventually("the daemon listens", async || UnixStream::connect(&daemon.socket).await.ok()).await;
+        daemon
+    }
+
+    fn spawn(self, dir: tempfile::TempDir, stderr: Stdio) -> Daemon {
         let socket = dir.path().join("d.sock");
-        let mut child = command()
+        let mut command = self.open_files.map_or_else(command, command_with_open_files);
+        command
             .arg("run")
             .args(["--socket".as_ref(), socket.as_os_str()])
             .args(["--admin-listen", "127.0.0.1:0"])
             .args(&self.args)
             .envs(self.env)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built with the test");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let mut tasks = JoinSet::new();
-        let stderr = child.stderr.take().expect("it is piped");
-        tasks.spawn(keep_log(stderr, Arc::clone(&log)));
-        let mut daemon = Daemon { child, socket, admin: String::new(), log, _dir: dir, tasks };
-        let ready = eventually("the daemon is ready", async || daemon.logged("ready").pop()).await;
-        daemon.admin = ready["admin"].as_str().expect("it says where metrics are").into();
-        daemon
+            .stderr(stderr);
+        self.without_env.iter().for_each(|name| {
+            command.env_remove(name);
+        });
+        let child = command.spawn().expect("the binary was built with the test");
+        Daemon { child, socket, admin: String::new(), log: Arc::default(), _dir: dir, tasks: JoinSet::new() }
     }
 }
 
@@ -183,6 +229,15 @@ impl Daemon {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+    }
+
+    /// Time on a core since its start, user and system, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
+        // Fields 14 and 15; the name, which may hold spaces, ends at the last bracket after field 2.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+        Duration::from_millis(ticks.sum::<u64>() * 10) // Linux counts 100 a second for all to see
     }
 
     /// Resident memory, in bytes.

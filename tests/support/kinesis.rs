@@ -1,7 +1,8 @@
-//! The emulators that play Kinesis. Two, because they disagree: what holds on both is more likely to hold on AWS.
+//! The emulators that play Kinesis. Two, because they disagree: what holds on both is more likely to hold on AWS; and a
+//! third, slow one for what both lack.
 //!
-//! Neither is AWS. Known to differ there: 10 MiB requests and records, `StreamARN` in ListShards, on-demand streams, and the
-//! partition key's bytes, which AWS counts toward a record's limit and these do not.
+//! None is AWS. Known to differ there in the first two: 10 MiB requests and records, `StreamARN` in ListShards, on-demand
+//! streams, and the partition key's bytes, which AWS counts toward a record's limit and these do not.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -52,17 +53,45 @@ impl Ferro {
 }
 
 /// kinesalite in a process of its own, killed on drop. Has no throughput limits.
-pub struct Kinesalite {
-    port: u16,
-    _process: Child,
-}
+pub struct Kinesalite(NodeServer);
 
 impl Kinesalite {
     /// `None` where node is missing; see [`packages`](super::packages).
     pub async fn start() -> Option<Kinesalite> {
+        NodeServer::start("kinesalite.cjs").await.map(Kinesalite)
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+}
+
+/// kinesis-local in a process of its own, killed on drop. It knows what the two others lack: records over 1 MiB, and a
+/// stream by its ARN in every call. Slow: a start takes 2 s, a PutRecords of 2 MiB one more.
+pub struct KinesisLocal(NodeServer);
+
+impl KinesisLocal {
+    /// `None` where node is missing; see [`packages`](super::packages).
+    pub async fn start() -> Option<KinesisLocal> {
+        NodeServer::start("kinesis-local.cjs").await.map(KinesisLocal)
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+}
+
+/// A script of `tests/node` that prints its port, and ends when we do.
+struct NodeServer {
+    port: u16,
+    _process: Child,
+}
+
+impl NodeServer {
+    async fn start(script: &str) -> Option<NodeServer> {
         let folder = tokio::task::spawn_blocking(node).await.expect("npm ci ends")?;
         let mut process = Command::new("node")
-            .arg("kinesalite.cjs")
+            .arg(script)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -71,14 +100,14 @@ impl Kinesalite {
             .expect("node starts, it just told its version");
         let stdout = process.stdout.take().expect("stdout is piped");
         let line = BufReader::new(stdout).lines().next_line().await.expect("stdout is readable");
-        let port = line.expect("kinesalite prints a port before it ends").parse().expect("what it prints is a port");
-        let server = Kinesalite { port, _process: process };
+        let port = line.expect("the server prints a port before it ends").parse().expect("what it prints is a port");
+        let server = NodeServer { port, _process: process };
         let endpoint = server.endpoint();
-        eventually("kinesalite answers", async || http::call(&endpoint, "ListStreams", "{}").await.ok()).await;
+        eventually("the emulator answers", async || http::call(&endpoint, "ListStreams", "{}").await.ok()).await;
         Some(server)
     }
 
-    pub fn endpoint(&self) -> String {
+    fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 }

@@ -80,6 +80,13 @@ pub async fn split(client: &Client, stream: &str, shard: &ShardRange) {
     wait_active(client, stream).await;
 }
 
+/// Merges a shard with the next one of the ring and waits until their child is open.
+pub async fn merge(client: &Client, stream: &str, shard: &ShardRange, next: &ShardRange) {
+    let merge = client.merge_shards().stream_name(stream).shard_to_merge(&shard.id).adjacent_shard_to_merge(&next.id);
+    merge.send().await.expect("the emulator merges two shards");
+    wait_active(client, stream).await;
+}
+
 /// Where Kinesis puts a partition key: the MD5 of its UTF-8 bytes, as a number.
 pub fn hash_of(partition_key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key).into())

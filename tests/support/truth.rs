@@ -17,6 +17,24 @@ pub fn numbered_lines(count: usize, keys: usize) -> String {
     (0..count).map(line).collect()
 }
 
+/// The same, where the data of those lines that `is_long` says is `bytes` longer.
+pub fn numbered_lines_some_long(count: usize, keys: usize, bytes: usize, is_long: impl Fn(usize) -> bool) -> String {
+    let filler = "x".repeat(bytes);
+    let long = |(n, line): (usize, &str)| match is_long(n) {
+        true => line.replacen("}", &format!(",\"x\":\"{filler}\"}}"), 1) + "\n",
+        false => format!("{line}\n"),
+    };
+    numbered_lines(count, keys).lines().enumerate().map(long).collect()
+}
+
+/// The refs of these answers, in order.
+pub fn refs<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
+    let mut refs: Vec<u64> =
+        answers.into_iter().map(|answer| answer["ref"].as_u64().expect("numbered_lines made it")).collect();
+    refs.sort_unstable();
+    refs
+}
+
 /// Every ack names a record that is in the stream, with its id; gives how many copies more than acks there are.
 pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
     let by_sequence: HashMap<&str, &StoredRecord> =
@@ -32,6 +50,18 @@ pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
     let ids: std::collections::HashSet<_> = acks.iter().map(|ack| ack["id"].to_string()).collect();
     assert_eq!(ids.len(), acks.len(), "an event is acked once");
     stored.len() - acks.len()
+}
+
+/// No key's event is stored before one that was sent earlier. For streams without second copies; events may be missing.
+pub fn assert_key_order_with_gaps(stored: &[StoredRecord]) {
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for record in stored {
+        let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
+        let place = envelope["data"]["place"].as_u64().expect("numbered_lines made it");
+        if let Some(last) = last.insert(&record.partition_key, place) {
+            assert!(last < place, "{}: place {place} came after {last}", record.partition_key);
+        }
+    }
 }
 
 /// The first copies of a key's events are stored in the order they were sent in.

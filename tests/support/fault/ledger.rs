@@ -58,6 +58,7 @@ pub enum Done {
     HungAfter,
     Cut,
     Short,
+    Said,
 }
 
 /// A handle to the books; clones see the same.

@@ -58,7 +58,7 @@ pub struct Poison {
     pub named: bool,
 }
 
-/// An error for a whole request, in the AWS JSON form. Without a code it has no body.
+/// An error for a whole request, in the AWS JSON form. Without a code the message, often empty, is the whole body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub status: u16,
@@ -134,6 +134,8 @@ pub enum Fault {
     HangAfter,
     Cut,
     Short,
+    /// Stored, then this body with status 200 in place of the reply.
+    Say(String),
     /// Takes this much longer than the plan says.
     Delay(Duration),
 }
@@ -155,11 +157,12 @@ pub enum Before {
     Hang,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum After {
     Hang,
     Cut,
     Short,
+    Say(String),
 }
 
 impl Plan {
@@ -235,6 +238,7 @@ impl Course {
             Fault::HangAfter => self.after = Some(After::Hang),
             Fault::Cut => self.after = Some(After::Cut),
             Fault::Short => self.after = Some(After::Short),
+            Fault::Say(body) => self.after = Some(After::Say(body)),
             Fault::Delay(longer) => self.delay += longer,
         }
     }

@@ -277,6 +277,9 @@ fn reply(answer: Response<Bytes>, after: Option<After>) -> Reply {
         short.records.pop();
         body = short.into_body();
     }
+    if let Some(After::Say(said)) = &after {
+        body = said.clone().into();
+    }
     let body = match after {
         Some(After::Cut) => HalfBody::of(&body).boxed_unsync(),
         _ => Full::new(body).map_err(Into::into).boxed_unsync(),
@@ -285,13 +288,14 @@ fn reply(answer: Response<Bytes>, after: Option<After>) -> Reply {
 }
 
 fn done(course: &Course) -> Done {
-    match (&course.before, course.after) {
+    match (&course.before, &course.after) {
         (Some(Before::Refuse(refusal)), _) => Done::Refused { status: refusal.status, code: refusal.code.clone() },
         (Some(Before::Close), _) => Done::ClosedBefore,
         (Some(Before::Hang), _) => Done::HungBefore,
         (None, Some(After::Hang)) => Done::HungAfter,
         (None, Some(After::Cut)) => Done::Cut,
         (None, Some(After::Short)) => Done::Short,
+        (None, Some(After::Say(_))) => Done::Said,
         (None, None) => Done::Passed,
     }
 }

@@ -166,11 +166,13 @@ pub fn json_answer() -> Response<Bytes> {
 pub fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let mut answer = json_answer();
     *answer.status_mut() = StatusCode::from_u16(refusal.status).expect("a refusal has an HTTP status");
-    if let Some(code) = &refusal.code {
-        *answer.body_mut() = json!({ "__type": code, "message": refusal.message }).to_string().into();
-        let error_type = code.parse().expect("an error code is a header value");
-        answer.headers_mut().insert("x-amzn-errortype", error_type);
-    }
+    let Some(code) = &refusal.code else {
+        *answer.body_mut() = refusal.message.clone().into();
+        return answer;
+    };
+    *answer.body_mut() = json!({ "__type": code, "message": refusal.message }).to_string().into();
+    let error_type = code.parse().expect("an error code is a header value");
+    answer.headers_mut().insert("x-amzn-errortype", error_type);
     answer
 }
 

@@ -1,0 +1,137 @@
+//! A stream that takes nothing until an operator acts: one small question at a time, no work, no refusal, and then everything.
+
+mod support;
+
+use std::time::Duration;
+
+use support::daemon::{Daemon, Start, event};
+use support::fault::FaultServer;
+use support::fault::plan::{Plan, Refusal};
+use support::kinesis::Ferro;
+use support::stream::create_stream;
+use support::truth::numbered_lines;
+use support::{client, eventually};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+const BLOCKED: &str = "dispatchd_stream_blocked{reason=\"access_denied\"}";
+
+fn denying(refusal: Refusal) -> Plan {
+    Plan { denied: [("PutRecords".to_owned(), refusal)].into(), ..Plan::default() }
+}
+
+async fn refused(daemon: &Daemon) -> f64 {
+    let (_, text) = daemon.get("/metrics").await;
+    let refused = text.lines().filter(|line| line.starts_with("dispatchd_events_refused_total{"));
+    refused.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number")).sum()
+}
+
+#[tokio::test]
+async fn a_blocked_stream_is_probed_with_one_record_and_costs_nothing_until_it_opens() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 4).await;
+    server.set(denying(Refusal::access_denied()));
+    let daemon = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").start().await;
+    let mut first = daemon.connect().await;
+    first.send(&event(1, "first", "{}")).await;
+    eventually("it is blocked", async || (daemon.metric(BLOCKED).await == 1.0).then_some(())).await;
+    let text = "x".repeat(2_000);
+    let lines: String =
+        (0..4_000).map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n").collect();
+    let callers = [daemon.connect().await.pipeline(lines.clone()), daemon.connect().await.pipeline(lines)];
+    let callers = callers.map(tokio::spawn);
+    eventually("the budget is full", async || (daemon.metric("dispatchd_buffer_bytes").await > 4.0e6).then_some(()))
+        .await;
+
+    let cpu = daemon.cpu_time();
+    sleep(Duration::from_secs(3)).await; // a paced negative check
+    let cpu = daemon.cpu_time() - cpu;
+    assert!(cpu <= Duration::from_millis(30), "three seconds of waiting took {cpu:?} of a core");
+    assert_eq!(refused(&daemon).await, 0.0, "nothing is refused before delivery.timeout");
+
+    let ledger = server.ledger();
+    assert_eq!(ledger.in_flight_max(), 1, "one at a time");
+    let requests = ledger.requests();
+    assert!(requests.iter().all(|request| request.keys.len() == 1), "a probe is one record");
+    let gaps: Vec<_> = requests.windows(2).map(|two| two[1].at - two[0].at).collect();
+    assert!((2..=5).contains(&requests.len()), "{gaps:?}");
+    assert!(gaps.iter().all(|gap| *gap >= Duration::from_secs(1)), "{gaps:?}");
+    let said = daemon.logged("the stream takes nothing");
+    assert_eq!(said.len(), 1, "one line a transition");
+    assert_eq!(said[0]["level"], "ERROR");
+    assert_eq!(said[0]["code"], "AccessDeniedException");
+    assert!(said[0]["message"].as_str().expect("a text").contains("allow kinesis:PutRecords"), "{}", said[0]);
+
+    let before = requests.len();
+    server.set(Plan::default());
+    assert_eq!(first.answer().await["ok"], true);
+    for caller in callers {
+        let answers = caller.await.expect("the caller does not panic");
+        assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 4_000);
+    }
+    let flowing = &ledger.requests()[before..];
+    let opened = flowing[0].ended.expect("the probe was answered");
+    let next = flowing.iter().find(|request| request.keys.len() > 1).expect("a request that is no probe");
+    assert!(next.at - opened < Duration::from_millis(500), "it flowed {:?} after the probe", next.at - opened);
+    assert_eq!(daemon.metric(BLOCKED).await, 0.0);
+    assert_eq!(daemon.logged("the stream takes records again").len(), 1);
+}
+
+#[tokio::test]
+async fn while_blocked_events_are_refused_at_delivery_timeout_and_told_why() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    for (refusal, reason) in
+        [(Refusal::stream_missing("s"), "stream_not_found"), (Refusal::new(400, "KMSDisabledException", "off"), "kms")]
+    {
+        server.set(denying(refusal));
+        let daemon = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s").start().await;
+        let began = tokio::time::Instant::now();
+        let answers = daemon.connect().await.pipeline(numbered_lines(20, 20)).await;
+        assert!(began.elapsed() >= Duration::from_secs(1), "not before");
+        assert_eq!(answers.len(), 20);
+        for answer in answers {
+            assert_eq!(answer["error"]["code"], "DeliveryTimeout");
+            assert_eq!(answer["error"]["outcome"], "not_stored");
+            let message = answer["error"]["message"].as_str().expect("a text");
+            assert!(message.contains(&format!("the stream is blocked ({reason})")), "{message}");
+        }
+    }
+}
+
+/// What a daemon without credentials of its own is told at the end of its time; what it logs, and how it is blocked.
+async fn assert_blocked_for_credentials(start: Start, server: &FaultServer) {
+    let start = start.set("delivery.timeout", "2s").set("kinesis.attempt_timeout", "1s");
+    let daemon = start.without_env("AWS_ACCESS_KEY_ID").without_env("AWS_SECRET_ACCESS_KEY").start().await;
+    let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
+    assert_eq!(answer["error"]["code"], "DeliveryTimeout");
+    assert_eq!(answer["error"]["outcome"], "not_stored", "what was never signed was never sent");
+    assert_eq!(server.ledger().requests().len(), 0);
+    let said = daemon.logged("the stream takes nothing");
+    assert_eq!(said.len(), 1, "{}", daemon.log());
+    assert_eq!((&said[0]["level"], &said[0]["reason"]), (&"ERROR".into(), &"credentials".into()));
+    assert!(said[0]["message"].as_str().expect("a text").contains("give the daemon valid credentials"), "{}", said[0]);
+    assert_eq!(daemon.metric("dispatchd_stream_blocked{reason=\"credentials\"}").await, 1.0);
+}
+
+#[tokio::test]
+async fn without_credentials_the_stream_is_blocked_and_the_log_says_what_to_do() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    assert_blocked_for_credentials(Start::new(&server.endpoint(), "s"), &server).await;
+}
+
+#[tokio::test]
+async fn credentials_that_never_come_are_no_request_that_was_lost() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    // It lets connections in and never answers: the agent of Pod Identity on a bad day.
+    let agent = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let uri = format!("http://{}/credentials", agent.local_addr().expect("it is bound"));
+    let start = Start::new(&server.endpoint(), "s").env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri);
+    assert_blocked_for_credentials(start, &server).await;
+}
