@@ -23,7 +23,8 @@ pub struct Daemon {
     socket: PathBuf,
     admin: String,
     log: Arc<Mutex<Vec<Value>>>,
-    _dir: tempfile::TempDir,
+    /// Its own directory, if nobody else keeps it.
+    _dir: Option<tempfile::TempDir>,
     tasks: JoinSet<()>,
 }
 
@@ -34,6 +35,7 @@ pub struct Caller {
 }
 
 /// How a daemon is started.
+#[derive(Clone)]
 pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -94,9 +96,16 @@ impl Start {
         self.start_at(dir).await
     }
 
-    /// The same with the socket in a directory that outlives another daemon.
+    /// The same with the socket in this directory.
     pub async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
-        let socket = dir.path().join("d.sock");
+        let mut daemon = self.start_in(dir.path()).await;
+        daemon._dir = Some(dir);
+        daemon
+    }
+
+    /// The same in a directory that outlives the daemon: the next one takes over its socket's path.
+    pub async fn start_in(self, dir: &Path) -> Daemon {
+        let socket = dir.join("d.sock");
         let mut child = command()
             .arg("run")
             .args(["--socket".as_ref(), socket.as_os_str()])
@@ -111,10 +120,17 @@ impl Start {
         let mut tasks = JoinSet::new();
         let stderr = child.stderr.take().expect("it is piped");
         tasks.spawn(keep_log(stderr, Arc::clone(&log)));
-        let mut daemon = Daemon { child, socket, admin: String::new(), log, _dir: dir, tasks };
+        let mut daemon = Daemon { child, socket, admin: String::new(), log, _dir: None, tasks };
         let ready = eventually("the daemon is ready", async || daemon.logged("ready").pop()).await;
         daemon.admin = ready["admin"].as_str().expect("it says where metrics are").into();
         daemon
+    }
+
+    /// What `check` prints of this configuration.
+    pub async fn check(self) -> String {
+        let output = command().arg("check").args(&self.args).envs(self.env).output().await.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
     }
 }
 
@@ -168,14 +184,30 @@ impl Daemon {
 
     /// Status and body of an admin page.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port is open");
+        self.try_get(path).await.expect("the admin port answers while the daemon runs")
+    }
+
+    /// The same of a daemon that may end meanwhile.
+    pub async fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = tokio::net::TcpStream::connect(&self.admin).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
+        stream.write_all(request.as_bytes()).await?;
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        stream.read_to_string(&mut reply).await?;
+        let (head, body) = reply.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        // A daemon that dies while it answers leaves half a page.
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if length.is_some_and(|length: usize| body.len() < length) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, body.into())
+        Ok((status, body.into()))
+    }
+
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_some()
     }
 
     /// The value of one series, named with its labels as Prometheus prints them.
@@ -187,9 +219,14 @@ impl Daemon {
 
     /// Resident memory, in bytes.
     pub fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<usize>().ok()).expect("Linux says VmRSS in kB") * 1024
+        self.try_resident_bytes().expect("it runs, and Linux says VmRSS in kB")
+    }
+
+    /// The same of a daemon that may end meanwhile.
+    pub fn try_resident_bytes(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }
 
