@@ -24,7 +24,8 @@ pub struct Daemon {
     socket: PathBuf,
     admin: String,
     log: Arc<Mutex<Vec<Value>>>,
-    _dir: tempfile::TempDir,
+    /// Its own directory, if nobody else keeps it.
+    _dir: Option<tempfile::TempDir>,
     tasks: JoinSet<()>,
 }
 
@@ -35,6 +36,7 @@ pub struct Caller {
 }
 
 /// How a daemon is started.
+#[derive(Clone)]
 pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -127,8 +129,15 @@ impl Start {
         self.start_at(dir).await
     }
 
-    /// The same with the socket in a directory that outlives another daemon.
+    /// The same with the socket in this directory.
     pub async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
+        let mut daemon = self.start_in(dir.path()).await;
+        daemon._dir = Some(dir);
+        daemon
+    }
+
+    /// The same in a directory that outlives the daemon: the next one takes over its socket's path.
+    pub async fn start_in(self, dir: &Path) -> Daemon {
         let mut daemon = self.spawn(dir, Stdio::piped());
         let stderr = daemon.child.stderr.take().expect("it is piped");
         daemon.tasks.spawn(keep_log(stderr, Arc::clone(&daemon.log)));
@@ -140,13 +149,15 @@ impl Start {
     /// Starts it with a standard error that takes no log, and waits until the socket is there. Its pages are out of
     /// reach: the log would have told where they are.
     pub async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
-        let daemon = self.spawn(tempfile::tempdir().expect("a temporary directory"), stderr.into());
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut daemon = self.spawn(dir.path(), stderr.into());
+        daemon._dir = Some(dir);
         eventually("the daemon listens", async || UnixStream::connect(&daemon.socket).await.ok()).await;
         daemon
     }
 
-    fn spawn(self, dir: tempfile::TempDir, stderr: Stdio) -> Daemon {
-        let socket = dir.path().join("d.sock");
+    fn spawn(self, dir: &Path, stderr: Stdio) -> Daemon {
+        let socket = dir.join("d.sock");
         let mut command = self.open_files.map_or_else(command, command_with_open_files);
         command
             .arg("run")
@@ -160,7 +171,14 @@ impl Start {
             command.env_remove(name);
         });
         let child = command.spawn().expect("the binary was built with the test");
-        Daemon { child, socket, admin: String::new(), log: Arc::default(), _dir: dir, tasks: JoinSet::new() }
+        Daemon { child, socket, admin: String::new(), log: Arc::default(), _dir: None, tasks: JoinSet::new() }
+    }
+
+    /// What `check` prints of this configuration.
+    pub async fn check(self) -> String {
+        let output = command().arg("check").args(&self.args).envs(self.env).output().await.expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints UTF-8")
     }
 }
 
@@ -214,14 +232,30 @@ impl Daemon {
 
     /// Status and body of an admin page.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = tokio::net::TcpStream::connect(&self.admin).await.expect("the admin port is open");
+        self.try_get(path).await.expect("the admin port answers while the daemon runs")
+    }
+
+    /// The same of a daemon that may end meanwhile.
+    pub async fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = tokio::net::TcpStream::connect(&self.admin).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
+        stream.write_all(request.as_bytes()).await?;
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.expect("it answers in UTF-8");
-        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        stream.read_to_string(&mut reply).await?;
+        let (head, body) = reply.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        // A daemon that dies while it answers leaves half a page.
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if length.is_some_and(|length: usize| body.len() < length) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        (status, body.into())
+        Ok((status, body.into()))
+    }
+
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_some()
     }
 
     /// The value of one series, named with its labels as Prometheus prints them.
@@ -242,9 +276,14 @@ impl Daemon {
 
     /// Resident memory, in bytes.
     pub fn resident_bytes(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.parse::<usize>().ok()).expect("Linux says VmRSS in kB") * 1024
+        self.try_resident_bytes().expect("it runs, and Linux says VmRSS in kB")
+    }
+
+    /// The same of a daemon that may end meanwhile.
+    pub fn try_resident_bytes(&self) -> Option<usize> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }
 

@@ -5,6 +5,7 @@
 //!   ledger of what was really stored.
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
 //! - [`bench`]: the three of them put together.
+//! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
 //! - [`packages`]: the packages from npm and PyPI that tests run, installed once.
 //!
@@ -22,6 +23,7 @@ pub mod kinesis;
 pub mod packages;
 pub mod stream;
 pub mod tasks;
+pub mod tcp;
 pub mod truth;
 
 use std::time::Duration;

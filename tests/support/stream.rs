@@ -10,6 +10,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 
 use super::eventually;
+use super::fault::ledger::Ledger;
 
 /// A record as the stream holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +116,19 @@ pub fn entries(count: usize) -> Vec<PutRecordsRequestEntry> {
 pub async fn put(client: &Client, stream: &str, entries: Vec<PutRecordsRequestEntry>) -> PutRecordsOutput {
     let request = client.put_records().stream_name(stream).set_records(Some(entries));
     request.send().await.expect("PutRecords is answered")
+}
+
+/// The same once nothing is on its way any more: what a fault let loose lands late, so this waits until the stream holds
+/// what the ledger booked, twice in a row. For after the traffic only.
+pub async fn read_settled(client: &Client, stream: &str, ledger: &Ledger) -> Vec<StoredRecord> {
+    let mut seen = None;
+    eventually("the stream holds what the ledger booked, and nothing lands any more", async || {
+        let booked = ledger.records().len();
+        let records = read_all(client, stream).await;
+        let settled = records.len() == booked && seen.replace(booked) == Some(booked) && ledger.in_flight() == 0;
+        settled.then_some(records)
+    })
+    .await
 }
 
 /// Every record of the stream: shard by shard, parents before children, each shard in its own order.

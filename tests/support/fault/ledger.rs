@@ -112,7 +112,8 @@ impl Ledger {
         *self.books().calls.entry(operation.to_owned()).or_default() += 1;
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    /// The ledger's time: since the server's start.
+    pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
