@@ -56,6 +56,8 @@ pub struct Buffer {
     cooling: BinaryHeap<Reverse<(Instant, Key)>>,
     /// Batches made by taking one apart that was refused as a whole; their keys are in flight.
     pub(super) parts: VecDeque<Batch>,
+    /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by itself.
+    cuts: HashMap<Key, VecDeque<Cut>>,
     pub(super) blocked: Option<Blocked>,
     pub(super) ages: Ages,
     /// Bytes of the flights that are out.
@@ -84,6 +86,14 @@ enum State {
     Cooling(Instant),
 }
 
+/// A piece that was cut off of a key: so many items at the front of its queue.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub items: usize,
+    /// It is the other half of what is in flight: if that is taken, the record at fault is in this one.
+    pub is_other_half: bool,
+}
+
 /// The stream takes nothing until an operator acts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked {
@@ -103,6 +113,7 @@ impl Buffer {
             lines: vec![Line::default()],
             cooling: BinaryHeap::new(),
             parts: VecDeque::new(),
+            cuts: HashMap::new(),
             blocked: None,
             ages: Ages::new(expiry_tick(rules.timeout)),
             flying_bytes: 0,
@@ -176,12 +187,13 @@ impl Buffer {
         }
         // What is overdue but in flight is met again when it lands; until then one look a tick is enough.
         self.next_sweep = Some(now + expiry_tick(self.rules.timeout));
-        let Self { rules, keys, lines, ages, gauges, .. } = self;
+        let Self { rules, keys, lines, cuts, ages, gauges, .. } = self;
         let is_expired = |item: &mut Item| now.saturating_duration_since(item.accepted) >= rules.timeout;
-        keys.retain(|_, queue| {
+        keys.retain(|key, queue| {
             if !queue.items.front_mut().is_some_and(is_expired) {
                 return true;
             }
+            cuts.remove(key); // what is left of them goes as it comes
             if let State::Ready(line) = queue.state {
                 lines[line].discount(queue.sendable(rules.ordering));
             }
@@ -205,6 +217,7 @@ impl Buffer {
     pub fn abandon(&mut self) -> Vec<Item> {
         self.ages = Ages::new(expiry_tick(self.rules.timeout));
         self.gauges = Gauges::default();
+        self.cuts.clear();
         let queued = self.keys.drain().flat_map(|(_, queue)| queue.items);
         let parts = self.parts.drain(..).flat_map(Batch::into_items);
         queued.chain(parts).collect()
@@ -269,6 +282,7 @@ impl Buffer {
 
     /// Ends a key's flight: what is left of it goes back to the front. The key cools, or is ready at once.
     pub(super) fn give_back(&mut self, key: Key, items: Vec<Item>, cool_until: Option<Instant>) {
+        self.cuts.remove(&key);
         self.put_front(key, items);
         let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
         let Some(head) = queue.items.front() else {
@@ -299,6 +313,37 @@ impl Buffer {
             queue.bytes += item.record.size();
             queue.items.push_front(item);
         }
+    }
+
+    /// Cuts a key whose flight goes on: these pieces, in order, stand before the others of its queue.
+    pub(super) fn cut(&mut self, key: Key, pieces: Vec<Vec<Item>>, are_halves: bool) {
+        let cuts = self.cuts.entry(key).or_default();
+        if let Some(before) = cuts.front_mut() {
+            before.is_other_half = false; // what was in flight was refused: it says nothing of the rest
+        }
+        for piece in pieces.iter().rev() {
+            cuts.push_front(Cut { items: piece.len(), is_other_half: are_halves });
+        }
+        self.put_front(key, pieces.into_iter().flatten().collect());
+    }
+
+    /// Sends the next piece of a key that was cut, if it was; `taken` says that what was in flight is stored.
+    pub(super) fn send_next_cut(&mut self, key: Key, taken: bool) -> bool {
+        let Some(cuts) = self.cuts.get_mut(&key) else { return false };
+        let Some(Cut { items, is_other_half }) = cuts.pop_front() else { return false };
+        let sends = if taken && is_other_half && items > 1 { items / 2 } else { items };
+        if sends < items {
+            cuts.push_front(Cut { items: items - sends, is_other_half: true });
+        }
+        if cuts.is_empty() {
+            self.cuts.remove(&key);
+        }
+        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
+        let part: Batch = queue.items.drain(..sends).collect();
+        queue.bytes -= part.bytes();
+        self.gauges.keys_held -= usize::from(queue.items.is_empty());
+        self.parts.push_back(part);
+        true
     }
 
     /// When something must be sent at the latest; `now` if a request can be filled. Nothing where nothing may be sent.

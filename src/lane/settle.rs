@@ -115,7 +115,9 @@ impl Buffer {
                 }
                 back.push(item);
             }
-            self.give_back(key, back, cool_until);
+            if !(back.is_empty() && self.send_next_cut(key, true)) {
+                self.give_back(key, back, cool_until);
+            }
         }
         self.cool(throttled, now, rng);
     }
@@ -212,13 +214,14 @@ impl Buffer {
     }
 
     /// Finds the record for whose sake a whole request was refused: by the index that the message names, else
-    /// by halves, so in at most log2(n) + 1 rounds. The others are sent again at once.
+    /// by halves, so that at most log2(n) + 1 requests are refused. The others are sent again at once.
     fn take_apart(&mut self, batch: Batch, error: &PutError, settled: &mut Settled) {
         let count = batch.records().len();
         let cuts = match named_record(&error.message).filter(|index| *index < count) {
             Some(index) => [index, index + 1],
             None => [count / 2, count],
         };
+        let is_halved = cuts[1] == count;
         let mut parts = [Vec::new(), Vec::new(), Vec::new()];
         for (index, item) in batch.into_items().enumerate() {
             parts[usize::from(index >= cuts[0]) + usize::from(index >= cuts[1])].push(item);
@@ -227,29 +230,35 @@ impl Buffer {
             for item in parts.into_iter().flatten() {
                 let key = item.record.key_hash;
                 settled.reject(item, &error.code, &error.message);
-                self.give_back(key, Vec::new(), None);
+                if !self.send_next_cut(key, false) {
+                    self.give_back(key, Vec::new(), None);
+                }
             }
             return;
         }
-        // A key that is cut in two sends its first part alone; the rest stands before its queue until then.
-        let mut cut_off: Vec<(Key, Vec<Item>)> = Vec::new();
-        let mut last_key = None;
+        // A key that is cut sends its first piece now and the others one after the other: its order holds.
+        let mut cut_off: Vec<(Key, Vec<Vec<Item>>)> = Vec::new();
+        let (mut last_key, mut sent) = (None, 0);
         for part in parts {
             let mut part = part.into_iter().peekable();
-            while let Some(item) = part.next_if(|item| Some(item.record.key_hash) == last_key) {
-                match cut_off.last_mut().filter(|(key, _)| Some(*key) == last_key) {
-                    Some((_, items)) => items.push(item),
-                    None => cut_off.push((item.record.key_hash, vec![item])),
+            let piece: Vec<Item> =
+                std::iter::from_fn(|| part.next_if(|item| Some(item.record.key_hash) == last_key)).collect();
+            if let (Some(key), false) = (last_key, piece.is_empty()) {
+                match cut_off.last_mut().filter(|(cut, _)| *cut == key) {
+                    Some((_, pieces)) => pieces.push(piece),
+                    None => cut_off.push((key, vec![piece])),
                 }
             }
             let part: Batch = part.collect();
             if let Some(last) = part.records().last() {
                 last_key = Some(last.key_hash);
+                sent += 1;
                 self.parts.push_back(part);
             }
         }
-        for (key, items) in cut_off {
-            self.put_front(key, items);
+        let are_halves = is_halved && sent == 1; // all of one key: the pieces are the two halves
+        for (key, pieces) in cut_off {
+            self.cut(key, pieces, are_halves);
         }
     }
 }

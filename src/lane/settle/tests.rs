@@ -279,7 +279,7 @@ fn poison_without_a_name_is_found_by_halves() {
 }
 
 #[test]
-fn a_key_cut_in_two_sends_its_first_part_alone_and_keeps_its_order() {
+fn a_key_that_is_cut_sends_its_pieces_one_after_the_other_and_keeps_its_order() {
     let mut kit = Kit::new(relaxed());
     kit.push(0, "a", &["a1", "a2", "a3"]);
     kit.push(0, "b", &["b1"]);
@@ -289,9 +289,44 @@ fn a_key_cut_in_two_sends_its_first_part_alone_and_keeps_its_order() {
     kit.land_error(5, batch, Class::Poison, "records.2.member");
     let (first, other) = (kit.send(5), kit.send(5));
     assert_eq!((names(&first), names(&other)), (vec!["a1".to_owned()], vec!["b1".to_owned()]));
-    assert!(kit.poll(50).is_none(), "the rest of the key waits for its first part");
+    assert!(kit.poll(50).is_none(), "the rest of the key waits for its first piece");
     kit.land_stored(50, first);
-    assert_eq!(names(&kit.send(50)), ["a2", "a3", "a4"]);
+    let named = kit.send(50);
+    assert_eq!(names(&named), ["a2"], "alone: it is the one that was named");
+    assert_eq!(answers(&kit.land_error(60, named, Class::Poison, "")), [("a2".to_owned(), false)]);
+    let rest = kit.send(60);
+    assert_eq!(names(&rest), ["a3"]);
+    kit.land_stored(70, rest);
+    assert_eq!(names(&kit.send(70)), ["a4"]);
+}
+
+#[test]
+fn in_a_key_alone_the_half_that_is_left_when_the_other_was_taken_is_halved_unsent() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3", "a4"]);
+    let batch = kit.send(0);
+    kit.land_error(5, batch, Class::Poison, "no name");
+    let half = kit.send(5);
+    assert_eq!(names(&half), ["a1", "a2"]);
+    kit.land_stored(10, half);
+    let quarter = kit.send(10);
+    assert_eq!(names(&quarter), ["a3"]);
+    kit.land_stored(15, quarter);
+    let last = kit.send(15);
+    assert_eq!(names(&last), ["a4"]);
+    assert_eq!(answers(&kit.land_error(20, last, Class::Poison, "")), [("a4".to_owned(), false)]);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn a_piece_that_fails_for_another_reason_goes_back_before_the_others() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3", "a4"]);
+    let batch = kit.send(0);
+    kit.land_error(5, batch, Class::Poison, "no name");
+    let half = kit.send(5);
+    kit.land_error(10, half, Class::Transient, "");
+    assert_eq!(names(&kit.send(110)), ["a1", "a2", "a3", "a4"]);
 }
 
 #[test]
