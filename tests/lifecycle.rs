@@ -49,7 +49,9 @@ fn send_until_the_end(caller: Caller) -> tokio::task::JoinHandle<Vec<Value>> {
 #[tokio::test]
 async fn sigterm_in_mid_traffic_answers_every_accepted_line_and_exits_0() {
     let ferro = Ferro::start(false).await;
-    let mut daemon = Start::new(&stream(&ferro).await, "s").set("shutdown.timeout", "3s").start().await;
+    // A window that a loaded machine delivers within the second that is left when reading stops.
+    let start = Start::new(&stream(&ferro).await, "s").set("shutdown.timeout", "3s").set("socket.window", 200);
+    let mut daemon = start.start().await;
     let sending = send_until_the_end(daemon.connect().await);
     eventually("events are acked", async || (acked(&daemon).await > 500.0).then_some(())).await;
     daemon.signal(Signal::TERM);

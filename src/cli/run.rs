@@ -26,7 +26,13 @@ impl Run {
         if let Err(error) = log::start(config.log.format, &config.log.level) {
             return fail(format_args!("log.level = {:?}: {error}", config.log.level), exit::USAGE);
         }
-        match runtime().map_err(StartError::Thread).and_then(|runtime| runtime.block_on(serve(&config))) {
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(error, exit::FAILED),
+        };
+        let served = runtime.block_on(serve(&config));
+        runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
+        match served {
             Ok(Ended { task_died: true, .. }) => exit::DEFECT.into(),
             Ok(Ended { unconfirmed: 1.., .. }) => exit::UNCONFIRMED.into(),
             Ok(_) => ExitCode::SUCCESS,

@@ -238,22 +238,25 @@ impl Buffer {
         }
     }
 
-    /// The stream has these shards now: every ready key moves to the line of its new shard.
-    pub fn set_shards(&mut self, shards: Arc<ShardMap>, now: Instant) {
+    /// The stream has these shards now, or none that can be predicted: every ready key moves to its new line.
+    pub fn set_shards(&mut self, shards: Option<Arc<ShardMap>>, now: Instant) {
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
-        self.lines =
-            (0..shards.len()).map(|index| Line::after(self.shards.as_deref(), &old, shards.id(index))).collect();
+        let after = |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
+        self.lines = match &shards {
+            Some(new) => (0..new.len()).map(|index| after(index, new)).collect(),
+            None => vec![Line::default()],
+        };
         let Self { rules, keys, lines, .. } = self;
         for (&key, queue) in keys {
             if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
-                let line = line_of(Some(&shards), &head.record);
+                let line = line_of(shards.as_deref(), &head.record);
                 lines[line].rejoin(head.accepted, key);
                 lines[line].count(queue.sendable(rules.ordering));
                 queue.state = State::Ready(line);
             }
         }
-        self.shards = Some(shards);
+        self.shards = shards;
     }
 
     /// Whether nothing is held and nothing is in flight.

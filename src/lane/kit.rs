@@ -74,7 +74,7 @@ impl Kit {
     pub fn with_two_shards(rules: Rules) -> Self {
         let mut kit = Self::new(rules);
         let start = kit.start;
-        kit.buffer.set_shards(shards(&[0, 1 << 127]), start);
+        kit.buffer.set_shards(Some(shards(&[0, 1 << 127])), start);
         kit
     }
 

@@ -97,9 +97,8 @@ impl<S: PutRecords> Lane<S> {
                     }
                 }
                 Ok(()) = self.facts.changed() => {
-                    if let Some(shards) = self.facts.borrow_and_update().shards.clone() {
-                        buffer.set_shards(shards, self::now());
-                    }
+                    let shards = self.facts.borrow_and_update().shards.clone();
+                    buffer.set_shards(shards, self::now());
                 }
                 () = self.drain.cancelled(), if !draining => {
                     draining = true;

@@ -233,7 +233,7 @@ impl<'p> Run<'p> {
                     self.watch.map_set(Arc::clone(&map));
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
                     let now = self.instant();
-                    self.buffer.set_shards(known, now);
+                    self.buffer.set_shards(Some(known), now);
                     return Ok(false);
                 }
                 Todo::Drain => {

@@ -186,6 +186,19 @@ fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cool
 }
 
 #[test]
+fn a_stream_that_begins_to_ignore_keys_has_one_line_for_all() {
+    let mut kit = Kit::with_two_shards(rules());
+    kit.push_to(0, 0, "a", "a");
+    kit.push_to(1, 0, "b", "b");
+    let now = kit.at(1);
+    kit.buffer.set_shards(None, now);
+    let batch = kit.send(10);
+    assert_eq!(batch.records().len(), 2);
+    let settled = kit.land_stored(20, batch);
+    assert!(!settled.map_is_old, "without a map none is old");
+}
+
+#[test]
 fn a_large_record_waits_until_the_flights_leave_room_for_its_request() {
     let mut kit = Kit::new(Rules { max_in_flight: 3, ..rules() }); // 3000 bytes may fly
     kit.push_bytes(0, "a", "a", 900);
@@ -238,7 +251,7 @@ fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
     kit.land_error(20, batch, Class::Throttled, "");
     assert!(kit.poll(20).is_none());
     let now = kit.at(0);
-    kit.buffer.set_shards(shards(&[0, 1 << 126, 1 << 127]), now);
+    kit.buffer.set_shards(Some(shards(&[0, 1 << 126, 1 << 127])), now);
     assert_eq!(names(&kit.send(20)), ["a"]);
 }
 
