@@ -158,3 +158,30 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
     assert!(daemon.resident_bytes() - idle < sum);
     assert_eq!(daemon.metric("dispatchd_buffer_bytes").await, 0.0);
 }
+
+#[tokio::test]
+async fn a_flood_on_one_connection_starves_no_other() {
+    let (_ferro, daemon) = daemon(|start| start).await;
+    let Caller { mut read, mut write } = daemon.connect().await;
+    let flood = tokio::spawn(async move {
+        let lines = numbered_lines(10_000, 5_000);
+        while write.write_all(lines.as_bytes()).await.is_ok() {}
+    });
+    let answers = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+    eventually("the flood fills its window", async || {
+        (daemon.metric("dispatchd_events_in_flight").await > 3_000.0).then_some(())
+    })
+    .await;
+    let mut caller = daemon.connect().await;
+    let mut waits = Vec::new();
+    for n in 0..20 {
+        let began = std::time::Instant::now();
+        assert_eq!(caller.ask(&event(n, "other", "{}")).await["ok"], true);
+        waits.push(began.elapsed());
+    }
+    waits.sort_unstable();
+    // What stands before it is at most the flood's window, 4096 events: some ten requests.
+    assert!(waits[10] < std::time::Duration::from_secs(2), "{waits:?}");
+    flood.abort();
+    answers.abort();
+}
