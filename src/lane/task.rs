@@ -82,7 +82,7 @@ impl<S: PutRecords> Lane<S> {
             tokio::select! {
                 // Old work first: what has landed frees keys for what comes in.
                 biased;
-                () = self.abandon.cancelled() => return self.give_up(buffer, flights, shown).await,
+                () = self.abandon.cancelled() => return self.give_up(buffer, dedupe, flights, shown).await,
                 Some(landed) = flights.join_next() => {
                     let now = self::now();
                     let mut next = Some(landed);
@@ -208,10 +208,10 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// The deadline: every event is answered now, those in flight by their tickets.
-    async fn give_up(mut self, mut buffer: Buffer, mut flights: JoinSet<Landed>, mut shown: Shown) {
+    async fn give_up(mut self, mut buffer: Buffer, mut dedupe: Dedupe, mut flights: JoinSet<Landed>, mut shown: Shown) {
         self.inbox.close();
         while let Some(group) = self.inbox.recv().await {
-            group.into_iter().for_each(|item| buffer.push(item));
+            group.into_iter().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now()));
         }
         for item in buffer.abandon() {
             const LATE: &str = "the daemon stopped before Kinesis confirmed this event";

@@ -12,6 +12,7 @@ use dispatchd::kinesis::shards::Shard;
 use dispatchd::kinesis::{ShardMap, Verdict};
 use dispatchd::lane::Rules;
 use dispatchd::lane::batch::Batch;
+use dispatchd::lane::dedupe::Window;
 
 use crate::plan::ms;
 use crate::stream::Reply;
@@ -64,6 +65,34 @@ pub enum Mutant {
     ExpiryForgotten,
     /// A flight that lands is not noticed.
     LandingUnnoticed,
+    /// The timer goes off too late.
+    TimerSleepsIn,
+    /// Keys cool for half as long as they should.
+    KeyCoolsHalf,
+    /// An event whose key cools is sent, before the one that failed.
+    CoolingKeySkipped,
+    /// Only the poison of a request that was refused for it is dealt with.
+    PoisonMatesForgotten,
+    /// A copy is acked while its first is on its way, rightly as it turns out.
+    CopyAckedEarly,
+    /// A copy that joined is never answered.
+    CopyForgotten,
+    /// A copy that joined is dropped.
+    CopyDropped,
+    /// A copy that joined is answered with another outcome.
+    CopyTimesOut,
+    /// A copy goes on its way as if it were new.
+    CopyOnItsOwn,
+    /// A copy that is acked again is not told that it is one.
+    DeduplicatedUntold,
+    /// What was acked is forgotten too soon.
+    WindowForgetsSoon,
+    /// What was acked is remembered for too long.
+    WindowRemembersLong,
+    /// More ids are remembered than may be.
+    WindowTooLarge,
+    /// The window is not dropped with the lane.
+    WindowOutlivesLane,
 }
 
 impl Mutant {
@@ -93,6 +122,21 @@ impl Mutant {
         (Mutant::PoisonMisread, "poison is found in log2(n)+1"),
         (Mutant::ExpiryForgotten, "no busy loop"),
         (Mutant::LandingUnnoticed, "everything is answered in time"),
+        (Mutant::TimerSleepsIn, "sent within linger"),
+        (Mutant::TimerSleepsIn, "what may go goes on"),
+        (Mutant::KeyCoolsHalf, "a key cools"),
+        (Mutant::CoolingKeySkipped, "oldest of the key first"),
+        (Mutant::PoisonMatesForgotten, "nothing is forgotten"),
+        (Mutant::CopyAckedEarly, "no copy is acked early"),
+        (Mutant::CopyForgotten, "a copy is answered with its first"),
+        (Mutant::CopyDropped, "nothing is forgotten"),
+        (Mutant::CopyTimesOut, "a copy is answered as its first"),
+        (Mutant::CopyOnItsOwn, "one record an id"),
+        (Mutant::DeduplicatedUntold, "deduplicated is told"),
+        (Mutant::WindowForgetsSoon, "one record an id"),
+        (Mutant::WindowRemembersLong, "the window is bounded"),
+        (Mutant::WindowTooLarge, "the window is bounded"),
+        (Mutant::WindowOutlivesLane, "answered once"),
     ];
 
     /// The rules as the lane gets them; the checks go by the plan's.
@@ -106,9 +150,23 @@ impl Mutant {
             Mutant::RecordTooMany => rules.max_records += 1,
             Mutant::BytesTooMany => rules.max_bytes += rules.max_bytes / 4,
             Mutant::LingersLong => rules.linger += ms(5),
+            Mutant::KeyCoolsHalf => {
+                (rules.backoff.min, rules.backoff.max) = (rules.backoff.min / 2, rules.backoff.max / 2)
+            }
             _ => {}
         }
         rules
+    }
+
+    /// The dedupe window as the lane gets it.
+    pub fn window(self, mut window: Window) -> Window {
+        match self {
+            Mutant::WindowForgetsSoon => window.keep_for /= 2,
+            Mutant::WindowRemembersLong => window.keep_for *= 2,
+            Mutant::WindowTooLarge => window.ids_max += 1,
+            _ => {}
+        }
+        window
     }
 
     /// The shards as the lane gets them.

@@ -8,6 +8,7 @@ use dispatchd::backoff::Backoff;
 use dispatchd::config::KeyOrder;
 use dispatchd::event::{HashKey, PartitionKey, Reason, Record};
 use dispatchd::lane::Rules;
+use dispatchd::lane::dedupe::Window;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -18,16 +19,21 @@ pub type At = Duration;
 #[derive(Debug)]
 pub struct Plan {
     pub rules: Rules,
+    pub window: Window,
     /// In the order in which the lane gets them: that is the order to keep.
     pub events: Vec<Event>,
     pub keys_count: usize,
+    /// Ids that callers chose.
+    pub ids_count: usize,
     /// Whether all records of a key go to one shard. Explicit hash keys can part them.
     pub key_has_one_shard: bool,
     /// Groups of different connections may overtake each other by so much between door and lane.
     pub disorder: Duration,
     pub faults: Faults,
-    /// From here on only poison fails.
+    /// From here on only poison fails, and what passes the limit of a shard.
     pub calm: At,
+    /// Of each shard.
+    pub limit: Option<Limit>,
     pub shards_count: u32,
     /// When the lane first learns of the shards, if ever.
     pub map_known: Option<At>,
@@ -40,9 +46,12 @@ pub struct Plan {
     pub slow: Duration,
 }
 
-#[derive(Debug)]
+/// One line that a caller wrote.
+#[derive(Debug, Clone)]
 pub struct Event {
     pub record: Record,
+    /// The number of the id that its caller chose, if it did. Those of one id are the first and its copies.
+    pub id: Option<usize>,
     /// The key's number in this run.
     pub key: usize,
     pub accepted: At,
@@ -51,8 +60,20 @@ pub struct Event {
     pub poison: bool,
 }
 
+/// What a shard takes. The lane thinks in shards of 1,000 records a second; that these are smaller says to it that others
+/// use them too.
+#[derive(Debug, Clone, Copy)]
+pub enum Limit {
+    /// So many records in each whole second of the clock.
+    PerSecond(u32),
+    Bucket {
+        per_second: u32,
+        burst: u32,
+    },
+}
+
 /// What goes wrong, as ratios and periods.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Faults {
     pub record_throttled: f64,
     pub record_failed: f64,
@@ -68,7 +89,7 @@ pub struct Faults {
 }
 
 /// How a poison record shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum PoisonIs {
     /// The request is refused and the message names the record.
     Named,
@@ -77,6 +98,7 @@ pub enum PoisonIs {
     /// The request is refused and the message names a record that was not there.
     Misnamed,
     /// The record alone is refused, in a reply that takes the others.
+    #[default]
     Record,
 }
 
@@ -89,18 +111,29 @@ impl Plan {
         let disorder = ms(pick(rng, &[0, 0, 3]));
         let has_poison = rng.random_bool(0.35);
         let key_has_one_shard = rng.random_bool(0.8);
-        let (events, keys_count) = events(rng, &rules, span, disorder, has_poison, key_has_one_shard);
+        let keys = keys(rng);
+        let mut events = events(rng, &rules, &keys, span, disorder, has_poison, key_has_one_shard);
+        let ids_count = send_some_again(rng, &mut events, &keys, span, disorder);
         let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
         let abandon = drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
         let reshards_count = pick(rng, &[0, 0, 1, 3]);
+        let limit = rng.random_bool(0.3).then(|| limit(rng));
+        // Without other faults it shows most clearly that a shard which is full costs the others nothing.
+        let nothing_else = limit.is_some() && rng.random_bool(0.6);
         Self {
             rules,
+            window: Window {
+                ids_max: pick(rng, &[0, 1, 3, 20, 1000]),
+                keep_for: ms(pick(rng, &[20, 500, 5000, 300_000])),
+            },
             events,
-            keys_count,
+            keys_count: keys.all.len(),
+            ids_count,
             key_has_one_shard,
             disorder,
-            faults: faults(rng, calm),
+            faults: if nothing_else { Faults::default() } else { faults(rng, calm) },
             calm,
+            limit,
             shards_count: pick(rng, &[1, 2, 4, 9]),
             map_known: pick(rng, &[None, Some(0.0), Some(0.0), Some(0.4)]).map(|part| span.mul_f64(part)),
             reshards: (0..reshards_count).map(|_| span.mul_f64(rng.random_range(0.0..1.0))).collect(),
@@ -120,10 +153,22 @@ impl Plan {
         // The worst case sends one record at a time; a poison record takes a few rounds more.
         let rounds = u32::try_from(self.events.len() + 10 * poison_count).expect("a run is small");
         let probe_longest = Duration::from_secs(31);
+        // A shard at its limit rests no longer than it has stored nothing, within a factor.
+        let seconds_at_limit =
+            self.limit.map_or(0, |limit| 1 + u32::try_from(self.events.len()).unwrap_or(u32::MAX) / limit.per_second());
         self.calm.max(last_push)
             + probe_longest
             + 3 * self.rules.backoff.max
             + rounds * (flight_longest + self.rules.linger)
+            + seconds_at_limit * Duration::from_secs(3)
+    }
+}
+
+impl Limit {
+    pub fn per_second(self) -> u32 {
+        match self {
+            Limit::PerSecond(count) | Limit::Bucket { per_second: count, .. } => count,
+        }
     }
 }
 
@@ -140,47 +185,65 @@ fn rules(rng: &mut SmallRng) -> Rules {
     }
 }
 
-/// Bursts of events over `span`; few hot keys, many cold ones.
+fn limit(rng: &mut SmallRng) -> Limit {
+    let per_second = pick(rng, &[4, 20, 60]);
+    match rng.random_bool(0.5) {
+        true => Limit::PerSecond(per_second),
+        false => Limit::Bucket { per_second, burst: pick(rng, &[1, per_second / 4, per_second]) },
+    }
+}
+
+/// The keys of a run: the first few are hot.
+struct Keys {
+    hot_count: usize,
+    all: Vec<(u128, PartitionKey, Option<HashKey>)>,
+}
+
+fn keys(rng: &mut SmallRng) -> Keys {
+    let (hot_count, cold_count) = (rng.random_range(1..=3), rng.random_range(1..=60));
+    let explicit_ratio = pick(rng, &[0.0, 0.0, 0.3]);
+    // As long as a key may be, and more than the dedupe window has for an id.
+    let end = if rng.random_bool(0.1) { "\u{1F511}".repeat(240) } else { String::new() };
+    let all = (0..hot_count + cold_count).map(|number| {
+        let key = PartitionKey::new(format!("key-{number}{end}")).expect("at most 256 characters");
+        let explicit = rng.random_bool(explicit_ratio).then(|| HashKey(rng.random()));
+        (key.hash(), key, explicit)
+    });
+    Keys { hot_count, all: all.collect() }
+}
+
+/// Bursts of events over `span`.
 fn events(
     rng: &mut SmallRng,
     rules: &Rules,
+    keys: &Keys,
     span: Duration,
     disorder: Duration,
     has_poison: bool,
     key_has_one_shard: bool,
-) -> (Vec<Event>, usize) {
-    let count = rng.random_range(20..=110);
-    let (hot_count, cold_count) = (rng.random_range(1..=3), rng.random_range(1..=60));
+) -> Vec<Event> {
+    let count = rng.random_range(20..=100);
     let hot_ratio = pick(rng, &[0.0, 0.3, 0.8]);
-    let explicit_ratio = pick(rng, &[0.0, 0.0, 0.3]);
     let large_ratio = pick(rng, &[0.0, 0.0, 0.15]);
-    let keys: Vec<_> = (0..hot_count + cold_count)
-        .map(|number| {
-            let key = PartitionKey::new(format!("key-{number}")).expect("a short text");
-            let explicit = rng.random_bool(explicit_ratio).then(|| HashKey(rng.random()));
-            (key.hash(), key, explicit)
-        })
-        .collect();
     let mut events: Vec<Event> = Vec::with_capacity(count);
     let mut pushed = Duration::from_millis(1) + disorder;
     while events.len() < count {
         let burst_most = pick(rng, &[1, 4, 30]);
         for _ in 0..rng.random_range(1..=burst_most).min(count - events.len()) {
             let hot = rng.random_bool(hot_ratio);
-            let key = if hot { rng.random_range(0..hot_count) } else { hot_count + rng.random_range(0..cold_count) };
-            let (key_hash, name, explicit) = &keys[key];
+            let key = rng.random_range(if hot { 0..keys.hot_count } else { keys.hot_count..keys.all.len() });
+            let (key_hash, name, explicit) = &keys.all[key];
             let large = rng.random_bool(large_ratio);
             let len = if large { rules.max_bytes * rng.random_range(40..130) / 100 } else { rng.random_range(4..120) };
-            let mut data = vec![0; len.max(4)];
-            data[..4].copy_from_slice(&u32::try_from(events.len()).expect("a run is small").to_le_bytes());
             let own_place = !key_has_one_shard && rng.random_bool(0.3);
             events.push(Event {
                 record: Record {
                     key: name.clone(),
                     key_hash: *key_hash,
                     explicit_hash: if own_place { Some(HashKey(rng.random())) } else { *explicit },
-                    data: Bytes::from(data),
+                    data: Bytes::from(vec![0; len.max(4)]),
                 },
+                id: None,
                 key,
                 accepted: pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0))),
                 pushed,
@@ -191,7 +254,51 @@ fn events(
         let gap = span.mul_f64(8.0 / count as f64 * rng.random_range(0.0..1.0));
         pushed += if rng.random_bool(0.2) { Duration::ZERO } else { gap };
     }
-    (events, keys.len())
+    events
+}
+
+/// Gives some events an id of their callers' choice and sends some of these again, then numbers all of them. Returns how
+/// many ids there are.
+fn send_some_again(
+    rng: &mut SmallRng,
+    events: &mut Vec<Event>,
+    keys: &Keys,
+    span: Duration,
+    disorder: Duration,
+) -> usize {
+    let chosen_ratio = pick(rng, &[0.0, 0.2, 0.7]);
+    let again_ratio = pick(rng, &[0.1, 0.5]);
+    let mut ids_count = 0;
+    for first in 0..events.len() {
+        if !rng.random_bool(chosen_ratio) {
+            continue;
+        }
+        events[first].id = Some(ids_count);
+        ids_count += 1;
+        let copies_count = if rng.random_bool(again_ratio) { rng.random_range(1..=3) } else { 0 };
+        for _ in 0..copies_count {
+            let mut copy = events[first].clone();
+            // While the first is on its way; once it is answered; when it may be forgotten.
+            copy.pushed += pick(rng, &[ms(5), ms(100), span, 2 * span]).mul_f64(rng.random_range(0.0..1.0));
+            copy.accepted = copy.pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0)));
+            if rng.random_bool(0.2) {
+                // The caller broke its word, and the id alone counts.
+                copy.key = rng.random_range(0..keys.all.len());
+                let (key_hash, name, explicit) = &keys.all[copy.key];
+                (copy.record.key, copy.record.key_hash) = (name.clone(), *key_hash);
+                copy.record.explicit_hash = *explicit;
+                copy.poison = false;
+            }
+            events.push(copy);
+        }
+    }
+    events.sort_by_key(|event| event.pushed);
+    for (number, event) in events.iter_mut().enumerate() {
+        let mut data = event.record.data.to_vec();
+        data[..4].copy_from_slice(&u32::try_from(number).expect("a run is small").to_le_bytes());
+        event.record.data = Bytes::from(data);
+    }
+    ids_count
 }
 
 fn faults(rng: &mut SmallRng, calm: At) -> Faults {
@@ -220,6 +327,6 @@ pub fn pick<T: Copy>(rng: &mut SmallRng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())]
 }
 
-pub fn ms(ms: u64) -> Duration {
+pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

@@ -1,28 +1,29 @@
 //! One run: the lane's task in virtual time. It does what `lane::task` does, in its order, with a list of what
 //! comes next in the place of tokio; it decides nothing. Real tickets, real books, a real budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dispatchd::ack::{Answer, Books, Duty, EventId, Slot};
-use dispatchd::budget::{Budget, Share};
-use dispatchd::event::envelope::Timestamp;
-use dispatchd::event::{Code, Outcome, Refusal};
+use dispatchd::ack::{Body, EventId, Ticket};
+use dispatchd::event::{Class, Code, Outcome, Refusal};
+use dispatchd::kinesis::Verdict;
 use dispatchd::lane::Item;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
-use dispatchd::limits::MIB;
-use dispatchd::protocol::request::Ref;
+use dispatchd::lane::dedupe::{Dedupe, Met};
+use dispatchd::lane::settle::Answered;
+use dispatchd::protocol::reply::Ack;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::mpsc;
-use uuid::Uuid;
 
+use crate::copies::{self, Way};
+use crate::door::Door;
 use crate::mutant::Mutant;
 use crate::plan::{At, Plan, ms};
 use crate::stream::{Reply, Stream, event_of};
-use crate::watch::{Broken, Tally, Watch, check};
+use crate::tally::Tally;
+use crate::watch::{Broken, Watch, check};
 
 /// What comes next, in the order in which the task's select looks: old work first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,7 @@ struct Run<'p> {
     now: At,
     steps: usize,
     buffer: Buffer,
+    dedupe: Dedupe,
     stream: Stream,
     watch: Watch<'p>,
     todo: BTreeMap<(At, Todo), ()>,
@@ -64,11 +66,18 @@ struct Run<'p> {
     /// The world's chance and the lane's: neither depends on how often the other draws.
     world: SmallRng,
     lane: SmallRng,
-    outbox: mpsc::Receiver<Answer>,
-    slots: mpsc::Sender<Answer>,
-    books: Arc<Books>,
-    budget: Arc<Budget>,
-    share: Arc<Share>,
+    door: Door,
+    /// What a mutant keeps back.
+    kept: Kept,
+}
+
+/// What a mutant does not let go of.
+#[derive(Debug, Default)]
+struct Kept {
+    tickets: Vec<Ticket>,
+    windows: Vec<Dedupe>,
+    /// Keys that failed and were not sent since.
+    failed: BTreeSet<u128>,
 }
 
 /// Runs one seed to its end, or to the first promise that is not kept.
@@ -97,8 +106,7 @@ impl Drop for Seed {
 impl<'p> Run<'p> {
     fn new(seed: u64, plan: &'p Plan, mutant: Option<Mutant>) -> Self {
         let rules = mutant.map_or(plan.rules, |mutant| mutant.rules(plan.rules));
-        let (slots, outbox) = mpsc::channel(plan.events.len());
-        let budget = Budget::new(64 * MIB);
+        let window = mutant.map_or(plan.window, |mutant| mutant.window(plan.window));
         let mut todo = BTreeMap::new();
         todo.extend((0..plan.events.len()).map(|event| ((plan.events[event].pushed, Todo::Push(event)), ())));
         todo.extend(plan.map_known.map(|at| ((at, Todo::MapKnown), ())));
@@ -112,18 +120,16 @@ impl<'p> Run<'p> {
             now: At::ZERO,
             steps: 0,
             buffer: Buffer::new(rules),
-            stream: Stream::new(plan.shards_count),
+            dedupe: Dedupe::new(window),
+            stream: Stream::new(plan.shards_count, plan.limit),
             watch: Watch::new(plan),
             todo,
             pushes_left: plan.events.len(),
             flights: BTreeMap::new(),
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
             lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
-            outbox,
-            slots,
-            books: Arc::new(Books::default()),
-            share: budget.share(),
-            budget,
+            door: Door::new(plan.events.len()),
+            kept: Kept::default(),
         }
     }
 
@@ -156,7 +162,7 @@ impl<'p> Run<'p> {
         };
         for item in expired {
             let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
-            item.ticket.answer(item.record, Outcome::Refused(refusal));
+            self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
         }
         self.read_outbox()?;
         loop {
@@ -175,6 +181,9 @@ impl<'p> Run<'p> {
     fn launch(&mut self, batch: Batch, smuggled: bool) -> Result<(), Broken> {
         let probe = self.buffer.blocked().is_some();
         self.watch.sent(batch.records(), self.now)?;
+        for record in batch.records() {
+            self.kept.failed.remove(&record.key_hash);
+        }
         let number = self.watch.tally.flights as u64;
         let (shortest, longest) = self.plan.flight;
         let slow = self.world.random_bool(self.plan.slow_ratio);
@@ -204,6 +213,9 @@ impl<'p> Run<'p> {
                 (Some(next), until) if until.is_none_or(|until| next.0 <= until) => next,
                 (_, Some(until)) => {
                     self.now = until;
+                    if self.mutant == Some(Mutant::TimerSleepsIn) {
+                        self.now += ms(400);
+                    }
                     self.watch.woken(until)?;
                     return Ok(false);
                 }
@@ -213,7 +225,7 @@ impl<'p> Run<'p> {
                 }
             };
             self.todo.remove(&(at, todo));
-            self.now = at;
+            self.now = self.now.max(at);
             match todo {
                 Todo::Arrives(number) => self.arrive(number)?,
                 Todo::Reshard => self.stream.reshard(&mut self.world),
@@ -230,7 +242,7 @@ impl<'p> Run<'p> {
                 }
                 Todo::MapKnown => {
                     let map = self.stream.map();
-                    self.watch.map_set(Arc::clone(&map));
+                    self.watch.map_set(Arc::clone(&map), self.now);
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
                     let now = self.instant();
                     self.buffer.set_shards(Some(known), now);
@@ -257,27 +269,86 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// The reader's part: slot, budget, ticket.
+    /// A line comes in: the task's `take_in`.
     fn push(&mut self, event: usize) -> Result<(), Broken> {
-        let known = &self.plan.events[event];
-        let permit = self.slots.clone().try_reserve_owned().expect("there is a slot for each event");
-        let slot = Slot { permit, room: 0 };
-        let duty = Duty::new(slot, Arc::clone(&self.books), Ref::Line(event as u64 + 1), 0);
-        let charge = self.share.try_take(known.record.size()).expect("a run fits into the budget");
-        let ticket =
-            duty.ticket(EventId::Made(Uuid::from_u128(event as u128)), Timestamp::from_unix_ms(0), false, charge);
-        let item = Item::new(known.record.clone(), ticket, self.base + known.accepted);
+        let item = self.accepted(event);
+        let key = item.record.key_hash;
         self.pushes_left -= 1;
-        self.watch.pushed(event, self.now);
-        let in_air = |flight: &Flight| flight.batch.records().iter().any(|r| r.key_hash == known.record.key_hash);
-        if self.mutant == Some(Mutant::KeyInFlightIgnored)
-            && self.flights.len() < self.plan.rules.max_in_flight
-            && self.flights.values().any(in_air)
-        {
-            return self.launch(std::iter::once(item).collect(), true);
+        if let Some(Mutant::CopyOnItsOwn) = self.mutant {
+            self.watch.pushed(event, Way::Own, self.now)?;
+            self.buffer.push(item);
+            return Ok(());
         }
-        self.buffer.push(item);
-        Ok(())
+        if self.mutant == Some(Mutant::CopyAckedEarly)
+            && let Some(ack) = self.guess(event)
+        {
+            self.watch.pushed(event, Way::Joined, self.now)?;
+            item.ticket.answer_as(Body::Durable(ack));
+            return self.read_outbox();
+        }
+        let now = self.instant();
+        match self.dedupe.meet(item, now) {
+            Met::New(item) => {
+                self.watch.pushed(event, Way::Own, self.now)?;
+                let in_air = |flight: &Flight| flight.batch.records().iter().any(|record| record.key_hash == key);
+                let smuggled = match self.mutant {
+                    Some(Mutant::KeyInFlightIgnored) => self.flights.values().any(in_air),
+                    Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
+                    _ => false,
+                };
+                if smuggled && self.flights.len() < self.plan.rules.max_in_flight {
+                    return self.launch(std::iter::once(item).collect(), true);
+                }
+                self.buffer.push(item);
+                Ok(())
+            }
+            Met::Joined => self.watch.pushed(event, Way::Joined, self.now),
+            Met::Again(ticket, mut ack) => {
+                self.watch.pushed(event, Way::Again, self.now)?;
+                ack.deduplicated = self.mutant != Some(Mutant::DeduplicatedUntold);
+                ticket.answer_as(Body::Durable(ack));
+                self.read_outbox()
+            }
+        }
+    }
+
+    fn accepted(&self, event: usize) -> Item {
+        let (known, id) = (&self.plan.events[event], copies::uuid(self.plan, event));
+        let id = if known.id.is_some() { EventId::Chosen(id) } else { EventId::Made(id) };
+        self.door.item(event, known.record.clone(), id, copies::timestamp(event), self.base + known.accepted)
+    }
+
+    /// What one of this event's id that is on its way will be acked with, as the stream knows and the lane does not.
+    fn guess(&self, event: usize) -> Option<Ack> {
+        let id = self.plan.events[event].id?;
+        let (record, verdict) = self.flights.values().find_map(|flight| {
+            let mut verdicts = flight.batch.records().iter().zip(flight.reply.as_ref()?.as_ref().ok()?);
+            verdicts.find(|(record, _)| self.plan.events[event_of(record)].id == Some(id))
+        })?;
+        let Verdict::Stored { shard_id, sequence_number } = verdict.clone() else { return None };
+        let (key, timestamp) = (record.key.clone(), copies::timestamp(event_of(record)));
+        let id = copies::uuid(self.plan, event);
+        Some(Ack { id, timestamp, key, shard_id, sequence_number, deduplicated: true, event: None })
+    }
+
+    /// The task's `answer`.
+    fn answer(&mut self, answered: Answered) {
+        let Answered { item, outcome } = answered;
+        let now = self.instant();
+        if let Some((copies, same)) = self.dedupe.settle(&item, &outcome, now) {
+            for ticket in copies {
+                match self.mutant {
+                    Some(Mutant::CopyDropped) => drop(ticket),
+                    Some(Mutant::CopyForgotten) => self.kept.tickets.push(ticket),
+                    Some(Mutant::CopyTimesOut) => {
+                        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, true, "late");
+                        ticket.answer_as(Body::Refused(refusal));
+                    }
+                    _ => ticket.answer_as(same.clone()),
+                }
+            }
+        }
+        item.ticket.answer(item.record, outcome);
     }
 
     /// A request arrives at the stream.
@@ -302,7 +373,17 @@ impl<'p> Run<'p> {
             drop(batch);
             return self.read_outbox();
         }
+        for (index, record) in batch.records().iter().enumerate() {
+            let stored = reply.as_ref().is_ok_and(|verdicts| matches!(verdicts[index], Verdict::Stored { .. }));
+            if !stored {
+                self.kept.failed.insert(record.key_hash);
+            }
+        }
         let (batch, reply) = match self.mutant {
+            Some(Mutant::PoisonMatesForgotten) if reply.as_ref().is_err_and(|error| error.class == Class::Poison) => {
+                let is_poison = |item: &Item| self.plan.events[event_of(&item.record)].poison;
+                (batch.into_items().filter(is_poison).collect(), reply)
+            }
             Some(mutant) => mutant.landed(batch, reply),
             None => (batch, reply),
         };
@@ -315,18 +396,12 @@ impl<'p> Run<'p> {
                 self.todo.insert((self.now + waits, Todo::MapKnown), ());
             }
         }
-        for answered in settled.answers {
-            answered.item.ticket.answer(answered.item.record, answered.outcome);
-        }
+        settled.answers.into_iter().for_each(|answered| self.answer(answered));
         self.read_outbox()
     }
 
     fn read_outbox(&mut self) -> Result<(), Broken> {
-        while let Ok(answer) = self.outbox.try_recv() {
-            let Answer::Event { reference: Ref::Line(line), body, .. } = answer else {
-                unreachable!("only events are pushed, each with its line")
-            };
-            let event = usize::try_from(line - 1).expect("a run is small");
+        while let Some((event, body)) = self.door.answer() {
             self.watch.answered(event, &body, &self.stream, self.now)?;
         }
         Ok(())
@@ -340,13 +415,13 @@ impl<'p> Run<'p> {
 
     /// accepted = acked + refused + in flight, and the budget holds the bytes of what is in flight.
     fn balances(&self) -> Result<(), Broken> {
-        let (balance, tally) = (self.books.balance(), self.watch.tally);
-        let refused = tally.rejected + tally.timed_out + tally.abandoned;
-        let open = tally.events - tally.acked - refused;
+        let (balance, tally) = (self.door.balance(), self.watch.tally);
         check!("books", balance.accepted == tally.events as u64, "{balance:?}, {} pushed", tally.events);
         check!("books", balance.acked == tally.acked as u64, "{balance:?}, {} acked", tally.acked);
-        check!("books", balance.in_flight() == open as u64, "{balance:?}, {open} open");
-        check!("books", (open == 0) == (self.budget.used_bytes() == 0), "{} bytes held", self.budget.used_bytes());
+        check!("books", balance.in_flight() == tally.open() as u64, "{balance:?}, {} open", tally.open());
+        // A copy that waits is in the budget like any event: its bytes are the bound of what waits with it.
+        let (used, open) = (self.door.used_bytes(), self.watch.open_bytes());
+        check!("budget", used == open, "{used} bytes are held, {open} are open");
         Ok(())
     }
 
@@ -356,13 +431,20 @@ impl<'p> Run<'p> {
         // What is in the inbox by now is taken in, to be answered with the rest.
         let next = self.plan.events.len() - self.pushes_left;
         for event in (next..self.plan.events.len()).take(3) {
-            self.push(event)?;
+            self.pushes_left -= 1;
+            self.watch.pushed(event, Way::Own, self.now)?;
+            self.buffer.push(self.accepted(event)); // not sent any more, so it is no matter whether it is a copy
         }
         for item in self.buffer.abandon() {
             let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
             item.ticket.answer(item.record, Outcome::Refused(refusal));
         }
         self.flights.clear();
+        let window = std::mem::replace(&mut self.dedupe, Dedupe::new(self.plan.window));
+        match self.mutant {
+            Some(Mutant::WindowOutlivesLane) => self.kept.windows.push(window),
+            _ => drop(window), // and with it the copies that joined, which answer for themselves
+        }
         self.read_outbox()?;
         self.ends()
     }

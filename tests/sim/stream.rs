@@ -10,16 +10,27 @@ use dispatchd::kinesis::{PutError, ShardMap, Verdict};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::plan::{At, Plan, PoisonIs};
+use crate::plan::{At, Limit, Plan, PoisonIs};
 
 pub type Reply = Result<Vec<Verdict>, PutError>;
 
 /// Records of a stream, in the order in which they were stored.
 #[derive(Debug)]
 pub struct Stream {
-    open: Vec<Shard>,
+    open: Vec<Open>,
+    limit: Option<Limit>,
     shards_made: u32,
     stored: Vec<Stored>,
+}
+
+/// An open shard, and what its limit has counted.
+#[derive(Debug)]
+struct Open {
+    shard: Shard,
+    /// When it was counted last.
+    at: At,
+    /// Records that it takes until more time has passed.
+    room: f64,
 }
 
 #[derive(Debug)]
@@ -29,21 +40,24 @@ struct Stored {
 }
 
 impl Stream {
-    pub fn new(shards_count: u32) -> Self {
+    pub fn new(shards_count: u32, limit: Option<Limit>) -> Self {
         let width = u128::MAX / u128::from(shards_count);
-        let open = (0..shards_count).map(|n| Shard { id: shard_id(n), first: u128::from(n) * width }).collect();
-        Self { open, shards_made: shards_count, stored: Vec::new() }
+        let mut stream = Self { open: Vec::new(), limit, shards_made: 0, stored: Vec::new() };
+        stream.open = (0..shards_count).map(|n| stream.new_shard(u128::from(n) * width)).collect();
+        stream
     }
 
     pub fn map(&self) -> Arc<ShardMap> {
-        Arc::new(ShardMap::new(self.open.clone()).expect("a stream has a shard"))
+        Arc::new(
+            ShardMap::new(self.open.iter().map(|open| open.shard.clone()).collect()).expect("a stream has a shard"),
+        )
     }
 
     /// Splits a shard in two, or merges two neighbours; the new ones have new names.
     pub fn reshard(&mut self, rng: &mut SmallRng) {
         let index = rng.random_range(0..self.open.len());
-        let end = self.open.get(index + 1).map_or(u128::MAX, |next| next.first);
-        let first = self.open[index].first;
+        let end = self.open.get(index + 1).map_or(u128::MAX, |next| next.shard.first);
+        let first = self.open[index].shard.first;
         if index + 1 < self.open.len() && rng.random_bool(0.3) {
             let merged = self.new_shard(first);
             self.open.splice(index..=index + 1, [merged]);
@@ -53,20 +67,20 @@ impl Stream {
         }
     }
 
-    /// Whether the stream holds the event in the very place that was acked.
-    pub fn holds(&self, event: usize, shard_id: &str, sequence_number: &str) -> bool {
-        let stored = sequence_number.parse::<usize>().ok().and_then(|number| self.stored.get(number));
-        stored.is_some_and(|stored| stored.event == event && stored.shard_id == shard_id)
+    /// The event that the stream holds in the very place that was acked.
+    pub fn event_at(&self, shard_id: &str, sequence_number: &str) -> Option<usize> {
+        let stored = self.stored.get(sequence_number.parse::<usize>().ok()?)?;
+        (stored.shard_id == shard_id).then_some(stored.event)
     }
 
-    /// Copies stored so far.
+    /// Records stored so far.
     pub fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// The events of these copies, in the order in which they were stored.
-    pub fn events(&self, copies: Range<usize>) -> impl Iterator<Item = usize> {
-        self.stored[copies].iter().map(|stored| stored.event)
+    /// The events of these records, in the order in which they were stored.
+    pub fn events(&self, records: Range<usize>) -> impl Iterator<Item = usize> {
+        self.stored[records].iter().map(|stored| stored.event)
     }
 
     /// A request arrives: stores what it stores, and says what it says.
@@ -98,7 +112,7 @@ impl Stream {
             let whole = happens(0.6);
             for record in records {
                 if !plan.events[event_of(record)].poison && (whole || happens(0.5)) {
-                    self.store(record);
+                    self.take(record, now);
                 }
             }
             return Err(PutError { maybe_stored: true, ..error(Class::Transient, "Timeout", "reply lost") });
@@ -113,25 +127,54 @@ impl Stream {
             } else if happens(faults.record_failed) {
                 failed(Class::Transient, "InternalFailure")
             } else {
-                self.store(record)
+                self.take(record, now)
             }
         });
         Ok(verdicts.collect())
     }
 
-    fn store(&mut self, record: &Record) -> Verdict {
-        let shard_id = self.open[self.index(record.ring_position())].id.clone();
+    /// Stores a record, if its shard has room.
+    pub fn take(&mut self, record: &Record, now: At) -> Verdict {
+        let open = self.index(record.ring_position());
+        if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
+            return failed(Class::Throttled, "ProvisionedThroughputExceededException");
+        }
+        let shard_id = self.open[open].shard.id.clone();
         self.stored.push(Stored { event: event_of(record), shard_id: shard_id.clone() });
         Verdict::Stored { shard_id, sequence_number: (self.stored.len() - 1).to_string() }
     }
 
     fn index(&self, position: u128) -> usize {
-        self.open.partition_point(|shard| shard.first <= position) - 1 // the lowest begins at 0
+        self.open.partition_point(|open| open.shard.first <= position) - 1 // the lowest begins at 0
     }
 
-    fn new_shard(&mut self, first: u128) -> Shard {
+    fn new_shard(&mut self, first: u128) -> Open {
+        let shard = Shard { id: shard_id(self.shards_made), first };
         self.shards_made += 1;
-        Shard { id: shard_id(self.shards_made - 1), first }
+        let room = match self.limit {
+            Some(Limit::PerSecond(count)) => count,
+            Some(Limit::Bucket { burst, .. }) => burst,
+            None => 0,
+        };
+        Open { shard, at: At::ZERO, room: f64::from(room) }
+    }
+}
+
+impl Open {
+    /// Whether it takes one more record now. If so, it is counted.
+    fn has_room(&mut self, limit: Limit, now: At) -> bool {
+        match limit {
+            Limit::PerSecond(count) if now.as_secs() > self.at.as_secs() => self.room = f64::from(count),
+            Limit::PerSecond(_) => {}
+            Limit::Bucket { per_second, burst } => {
+                let more = (now - self.at).as_secs_f64() * f64::from(per_second);
+                self.room = (self.room + more).min(f64::from(burst).max(1.0));
+            }
+        }
+        self.at = now;
+        let has_room = self.room >= 1.0;
+        self.room -= if has_room { 1.0 } else { 0.0 };
+        has_room
     }
 }
 

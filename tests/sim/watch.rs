@@ -3,18 +3,22 @@
 //! It knows the plan and the truth of the model stream; of the lane it sees only what the lane's task sees.
 //! Every check has a name. It never changes what it watches.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dispatchd::ack::Body;
+use dispatchd::backoff::Backoff;
 use dispatchd::config::KeyOrder;
 use dispatchd::event::{Class, Code, Record, Refusal};
 use dispatchd::kinesis::{ShardMap, Verdict};
 use dispatchd::lane::buffer::Buffer;
-use dispatchd::protocol::reply::Ack;
 
+use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};
+use crate::rests::Rests;
 use crate::stream::{Reply, Stream, event_of};
+use crate::tally::Tally;
 
 /// Fails the check called `$check` unless `$holds`.
 macro_rules! check {
@@ -33,71 +37,29 @@ pub struct Broken {
     pub what: String,
 }
 
-/// What happened in a run, or in many.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
-    pub events: usize,
-    pub acked: usize,
-    pub rejected: usize,
-    pub timed_out: usize,
-    pub abandoned: usize,
-    /// Copies in the stream.
-    pub copies: usize,
-    pub flights: usize,
-    /// Replies with verdicts of both kinds.
-    pub partial: usize,
-    pub throttled: usize,
-    /// Probes of a blocked stream.
-    pub probes: usize,
-    /// Poison records that a whole request was refused for, and then found.
-    pub found: usize,
-    /// Events that nothing stood in the way of, and that were sent within linger.
-    pub prompt: usize,
-    pub timer_wakes: usize,
-}
-
-impl Tally {
-    /// Each count with its name, to see that the seeds reach everything.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 13] {
-        [
-            ("events", &mut self.events),
-            ("acked", &mut self.acked),
-            ("rejected", &mut self.rejected),
-            ("timed out", &mut self.timed_out),
-            ("abandoned", &mut self.abandoned),
-            ("copies", &mut self.copies),
-            ("flights", &mut self.flights),
-            ("partial replies", &mut self.partial),
-            ("records throttled", &mut self.throttled),
-            ("probes", &mut self.probes),
-            ("poison found", &mut self.found),
-            ("sent promptly", &mut self.prompt),
-            ("wakes of the timer", &mut self.timer_wakes),
-        ]
-    }
-}
-
 #[derive(Debug)]
 pub struct Watch<'p> {
     plan: &'p Plan,
     events: Vec<Seen>,
     keys: Vec<Key>,
-    /// Events that are not answered.
+    /// Events that are not answered and on their way; copies that joined one are not.
     open: BTreeSet<usize>,
+    /// Bytes of all lines that are not answered.
+    open_bytes: usize,
     /// Flights that are out.
     flights: usize,
-    /// As the lane knows them.
-    map: Option<std::sync::Arc<ShardMap>>,
-    /// By shard: rests at least until; may rest until.
-    rests: HashMap<String, (At, At)>,
-    /// Shards that were throttled: a run is shorter than the time after which that is forgotten.
-    paced: HashSet<String>,
+    rests: Rests,
+    copies: Copies<'p>,
     /// What the last reply that tells says of the stream.
     blocked: bool,
     /// While it is blocked, no probe before this.
     probe_floor: At,
     drained: Option<At>,
     pub abandoned: bool,
+    /// Whether the lane could send nothing more at the last look.
+    was_busy: bool,
+    /// When it could send nothing more for the last time, or the shards changed.
+    unfree: At,
     /// Wakes of the timer that the events account for.
     wakes_due: usize,
     pub tally: Tally,
@@ -130,6 +92,10 @@ struct Key {
     in_air: usize,
     /// Cools at least until.
     floor: At,
+    /// May cool until.
+    floor_maybe: At,
+    /// When it changed last: one of its events came in, came home or was answered.
+    changed: At,
     /// The last event whose first copy is stored.
     stored_last: Option<usize>,
     /// A partial failure in a request with several of its records: relaxed order promises nothing now.
@@ -143,29 +109,38 @@ impl<'p> Watch<'p> {
             events: plan.events.iter().map(|_| Seen::default()).collect(),
             keys: (0..plan.keys_count).map(|_| Key::default()).collect(),
             open: BTreeSet::new(),
+            open_bytes: 0,
             flights: 0,
-            map: None,
-            rests: HashMap::new(),
-            paced: HashSet::new(),
+            rests: Rests::new(plan),
+            copies: Copies::new(plan),
             blocked: false,
             probe_floor: At::ZERO,
             drained: None,
             abandoned: false,
+            was_busy: false,
+            unfree: At::ZERO,
             wakes_due: 20,
             tally: Tally::default(),
         }
     }
 
-    pub fn pushed(&mut self, event: usize, now: At) {
+    pub fn pushed(&mut self, event: usize, way: Way, now: At) -> Result<(), Broken> {
+        let record = &self.plan.events[event].record;
+        self.tally.events += 1;
+        self.open_bytes += record.size();
+        self.copies.taken_in(event, way, now, &mut self.tally)?;
+        if way != Way::Own {
+            return Ok(());
+        }
         let key = &mut self.keys[self.plan.events[event].key];
+        key.changed = now;
         let alone = key.open.is_empty();
         key.open.insert(event);
         self.open.insert(event);
         (self.events[event].landed, self.events[event].ready) = (now, now);
-        let held = self.shard(&self.plan.events[event].record).is_some_and(|id| self.holds_back(id, now));
-        self.events[event].prompt = alone && !held;
+        self.events[event].prompt = alone && !self.rests.holds_back(record);
         self.wakes_due += 3;
-        self.tally.events += 1;
+        Ok(())
     }
 
     /// The lane sends these.
@@ -185,7 +160,7 @@ impl<'p> Watch<'p> {
         let mut previous = None;
         for record in records {
             let event = event_of(record);
-            let id = self.shard(record);
+            self.goes_on(event, now)?;
             let (seen, number) = (&self.events[event], self.plan.events[event].key);
             let due = self.due(event);
             check!("sent within linger", !seen.prompt || now <= due, "event {event} should be out since {due:?}");
@@ -196,9 +171,10 @@ impl<'p> Watch<'p> {
             if previous != Some(number) {
                 check!("one flight per key", key.in_air == 0, "event {event}, key {number}");
                 check!("a key cools", now >= key.floor, "event {event} before {:?}", key.floor);
-                let floor = id.and_then(|id| self.rests.get(id)).filter(|_| self.plan.key_has_one_shard);
-                let rests = !seen.in_part && floor.is_some_and(|(floor, _)| now < *floor);
-                check!("a shard rests", !rests, "event {event} to {id:?} before {floor:?}");
+                let shard = self.rests.shard(record).filter(|_| self.plan.key_has_one_shard && !seen.in_part);
+                if let Some(shard) = shard.map(str::to_owned) {
+                    self.tally.paced += usize::from(self.rests.sent(&shard, now)?);
+                }
             } else {
                 let strict = rules.ordering == KeyOrder::Strict;
                 check!("strict: one record per key", !strict, "event {event}, key {number}");
@@ -206,6 +182,7 @@ impl<'p> Watch<'p> {
             previous = Some(number);
             let seen = &mut self.events[event];
             self.tally.prompt += usize::from(seen.prompt);
+            self.tally.prompt_beside += usize::from(seen.prompt && self.rests.holds_back_any());
             (seen.in_air, seen.in_part, seen.prompt) = (true, false, false);
             seen.attempts += 1;
             self.keys[number].in_air += 1;
@@ -215,15 +192,16 @@ impl<'p> Watch<'p> {
         Ok(())
     }
 
-    /// The stream has taken these copies of a request, at last.
-    pub fn stored(&mut self, records: &[Record], copies: &[usize]) -> Result<(), Broken> {
-        self.tally.copies += copies.len();
-        for record in records.iter().filter(|_| copies.len() < records.len()) {
+    /// The stream has taken these events of a request, at last.
+    pub fn stored(&mut self, records: &[Record], stored: &[usize]) -> Result<(), Broken> {
+        self.tally.records += stored.len();
+        for record in records.iter().filter(|_| stored.len() < records.len()) {
             let key = self.plan.events[event_of(record)].key;
             let is_this = |other: &&Record| other.key_hash == record.key_hash;
             self.keys[key].loose |= records.iter().filter(is_this).nth(1).is_some();
         }
-        for &event in copies {
+        for &event in stored {
+            self.copies.stored(event)?;
             let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             if !std::mem::replace(&mut seen.stored, true) {
                 let free = self.plan.rules.ordering == KeyOrder::Relaxed && key.loose;
@@ -239,13 +217,14 @@ impl<'p> Watch<'p> {
     pub fn landed(&mut self, records: &[usize], reply: &Reply, probe: bool, now: At) {
         self.flights -= 1;
         self.wakes_due += 2 + 3 * records.len();
-        let cools_until = now + self.plan.rules.backoff.min;
+        let Backoff { min, max } = self.plan.rules.backoff;
         let mut tired = BTreeSet::new();
         let mut stored = 0;
         for (index, &event) in records.iter().enumerate() {
-            let known = self.shard(&self.plan.events[event].record).map(str::to_owned);
+            let known = self.rests.shard(&self.plan.events[event].record).map(str::to_owned);
             let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             key.in_air -= 1;
+            key.changed = now;
             (seen.in_air, seen.landed) = (false, now);
             let class = match reply {
                 Ok(verdicts) => match &verdicts[index] {
@@ -255,11 +234,14 @@ impl<'p> Watch<'p> {
                 Err(error) => Some(error.class),
             };
             seen.maybe |= reply.as_ref().is_err_and(|error| error.maybe_stored);
-            stored += usize::from(class.is_none());
+            if class.is_none() {
+                stored += 1;
+                self.copies.durable(event);
+            }
             self.tally.throttled += usize::from(class == Some(Class::Throttled));
             match (class, known) {
                 (Some(Class::Throttled), Some(shard)) => _ = tired.insert(shard),
-                (Some(Class::Throttled | Class::Transient), _) => key.floor = cools_until,
+                (Some(Class::Throttled | Class::Transient), _) => (key.floor, key.floor_maybe) = (now + min, now + max),
                 (Some(Class::Poison), _) if reply.is_err() => {
                     seen.in_part = true;
                     seen.rounds += 1;
@@ -273,7 +255,7 @@ impl<'p> Watch<'p> {
             seen.rounds = 0;
         }
         self.tally.partial += usize::from(reply.is_ok() && stored < records.len());
-        tired.into_iter().for_each(|shard| self.rest(shard, now));
+        tired.into_iter().for_each(|shard: String| self.rest(&shard, now));
         self.hear(reply, probe, now);
     }
 
@@ -304,18 +286,20 @@ impl<'p> Watch<'p> {
         let plan = self.plan;
         let (seen, known) = (&mut self.events[event], &plan.events[event]);
         check!("answered once", !std::mem::replace(&mut seen.answered, true), "event {event} is answered again");
+        self.copies.answered(event, body, stream, now)?;
+        self.tally.answered(body);
+        self.open_bytes -= known.record.size();
+        if !self.copies.is_own(event) {
+            let dropped = matches!(body, Body::Refused(refusal) if refusal.code == Code::ShuttingDown);
+            check!("nothing is forgotten", self.abandoned || !dropped, "copy {event} was dropped: {body:?}");
+            return Ok(()); // the rest is said of the one that it is a copy of
+        }
         match body {
-            Body::Durable(Ack { shard_id, sequence_number, key, .. }) => {
-                let holds = stream.holds(event, shard_id, sequence_number);
-                check!("acked is stored", holds, "event {event} is not at {shard_id}/{sequence_number}");
-                check!("acked is stored", *key == known.record.key, "event {event} is acked with the key {key:?}");
-                self.tally.acked += 1;
-            }
+            Body::Durable(_) => {}
             Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
                 (Code::Rejected, told) => {
                     check!("rejected is poison", known.poison, "event {event}: {}", refusal.message);
                     check!("rejected is poison", told.is_none(), "event {event} is rejected, perhaps");
-                    self.tally.rejected += 1;
                     let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
                     let in_parts = plan.faults.poison_is != PoisonIs::Record;
                     if in_parts && plan.rules.ordering == KeyOrder::Strict {
@@ -332,13 +316,11 @@ impl<'p> Watch<'p> {
                     let early = now < known.accepted + plan.rules.timeout;
                     check!("no timeout is early", !early, "event {event}, accepted at {:?}", known.accepted);
                     maybe_stored_told(event, seen, told, refusal)?;
-                    self.tally.timed_out += 1;
                 }
                 (Code::ShuttingDown, Some(told)) => {
                     check!("nothing is forgotten", self.abandoned, "event {event} was dropped: {}", refusal.message);
                     // A flight that is cut off may store it still, so its ticket's word is the careful one.
                     check!("maybe stored is told", told || !seen.stored, "event {event}: {refusal:?}");
-                    self.tally.abandoned += 1;
                 }
                 _ => check!("refused for a reason", false, "event {event}: {refusal:?}"),
             },
@@ -346,8 +328,9 @@ impl<'p> Watch<'p> {
         self.open.remove(&event);
         let key = &mut self.keys[known.key];
         key.open.remove(&event);
+        key.changed = now;
         if key.open.is_empty() {
-            key.floor = At::ZERO; // the key is forgotten, and what it did
+            (key.floor, key.floor_maybe) = (At::ZERO, At::ZERO); // the key is forgotten, and what it did
         }
         self.frees(event, now);
         Ok(())
@@ -358,7 +341,7 @@ impl<'p> Watch<'p> {
         let key = &self.keys[self.plan.events[event].key];
         let Some(&next) = key.open.first().filter(|_| key.in_air == 0 && key.floor <= now) else { return };
         let in_part = key.open.iter().any(|event| self.events[*event].in_part);
-        let held = self.shard(&self.plan.events[next].record).is_some_and(|id| self.holds_back(id, now));
+        let held = self.rests.holds_back(&self.plan.events[next].record);
         if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !held {
             (self.events[next].prompt, self.events[next].ready) = (true, now);
         }
@@ -383,11 +366,15 @@ impl<'p> Watch<'p> {
     /// Between two waits of the lane: the gauges, and whether anything waits that should not.
     pub fn look(&mut self, buffer: &Buffer, oldest: Option<At>, now: At) -> Result<(), Broken> {
         self.gauges(buffer, oldest)?;
+        self.copies.look()?;
         let (blocked, told) = (buffer.blocked().is_some(), self.blocked);
         check!("a blocked stream is known", blocked == told, "the lane says {blocked}, the stream {told}");
         let probes = !blocked || self.flights > 0 || self.open.is_empty();
         check!("a drain probes at once", probes || self.drained != Some(now), "it waits");
         let busy = blocked || self.flights >= self.plan.rules.max_in_flight || self.bytes_may_be_short();
+        if std::mem::replace(&mut self.was_busy, busy) || busy {
+            self.unfree = now;
+        }
         let slack = 2 * self.tick() + self.plan.disorder;
         for &event in &self.open {
             let (seen, known) = (&self.events[event], &self.plan.events[event]);
@@ -403,7 +390,26 @@ impl<'p> Watch<'p> {
                 check!("sent within linger", now < due, "event {event} should be out since {due:?}");
             }
             self.events[event].prompt &= !busy;
+            self.goes_on(event, now)?;
         }
+        Ok(())
+    }
+
+    /// The oldest event of a key waits for its key, its shard and its company as long as they may ask for, and no longer.
+    fn goes_on(&self, event: usize, now: At) -> Result<(), Broken> {
+        let (known, key) = (&self.plan.events[event], &self.keys[self.plan.events[event].key]);
+        let is_head = key.in_air == 0 && key.open.first() == Some(&event);
+        if !is_head
+            || self.was_busy
+            || !self.plan.key_has_one_shard
+            || key.open.iter().any(|event| self.events[*event].in_part)
+        {
+            return Ok(());
+        }
+        let lingers_until = known.accepted + self.plan.rules.linger + self.plan.disorder;
+        let free = lingers_until.max(key.changed).max(key.floor_maybe).max(self.unfree);
+        let by = self.rests.goes_on_by(&known.record, free);
+        check!("what may go goes on", now <= by, "event {event} should be out since {by:?}");
         Ok(())
     }
 
@@ -449,17 +455,17 @@ impl<'p> Watch<'p> {
         (self.plan.rules.timeout / 64).clamp(ms(1), ms(1000))
     }
 
-    pub fn map_set(&mut self, map: std::sync::Arc<ShardMap>) {
-        self.rests.retain(|shard, _| (0..map.len()).any(|index| map.id(index) == shard)); // new shards are not tired
-        self.map = Some(map);
+    pub fn map_set(&mut self, map: Arc<ShardMap>, now: At) {
+        self.rests.map_set(map);
+        self.unfree = now;
     }
 
     pub fn drained(&mut self, now: At) {
         self.drained = Some(now);
-        self.rests.clear();
-        self.paced.clear();
+        self.unfree = now;
+        self.rests.drained();
         for key in &mut self.keys {
-            key.floor = At::ZERO;
+            (key.floor, key.floor_maybe) = (At::ZERO, At::ZERO);
             // Whatever made the key wait, it goes now.
             let in_part = key.open.iter().any(|event| self.events[*event].in_part);
             if let Some(&oldest) = key.open.first().filter(|_| key.in_air == 0 && !in_part) {
@@ -470,37 +476,20 @@ impl<'p> Watch<'p> {
     }
 
     pub fn all_answered(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.copies.all_answered()
     }
 
-    fn rest(&mut self, shard: String, now: At) {
-        let backoff = self.plan.rules.backoff;
+    pub fn open_bytes(&self) -> usize {
+        self.open_bytes
+    }
+
+    fn rest(&mut self, shard: &str, now: At) {
         for &event in &self.open {
-            if self.shard(&self.plan.events[event].record) == Some(&shard) {
+            if self.rests.shard(&self.plan.events[event].record) == Some(shard) {
                 self.events[event].prompt = false;
             }
         }
-        // One that rests already does not rest longer for it, so then there is no telling from when.
-        // One that is paced rests less than the back-off asks for.
-        let floor = if self.rests_maybe(&shard, now) { At::ZERO } else { now + backoff.min.min(ms(10)) };
-        let (rests_until, maybe_until) = self.rests.entry(shard.clone()).or_default();
-        *rests_until = floor.max(*rests_until);
-        *maybe_until = now + backoff.max;
-        self.paced.insert(shard);
-    }
-
-    fn rests_maybe(&self, shard: &str, now: At) -> bool {
-        self.rests.get(shard).is_some_and(|(_, maybe_until)| *maybe_until >= now)
-    }
-
-    /// Whether this shard may rest, or may be sent to more slowly since it was throttled.
-    fn holds_back(&self, shard: &str, now: At) -> bool {
-        self.rests_maybe(shard, now) || self.paced.contains(shard)
-    }
-
-    /// The shard that the lane must think this record goes to.
-    fn shard(&self, record: &Record) -> Option<&str> {
-        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
+        self.rests.throttled(shard, now);
     }
 }
 

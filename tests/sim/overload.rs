@@ -1,0 +1,263 @@
+//! One shard of four asked for too much, for a minute of virtual time: real buffers against the model stream with the
+//! limits of Kinesis. It asks for shares and waits, not for promises, so it keeps sums and watches no single event.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dispatchd::ack::EventId;
+use dispatchd::backoff::Backoff;
+use dispatchd::config::KeyOrder;
+use dispatchd::event::{Outcome, PartitionKey, Record};
+use dispatchd::kinesis::Verdict;
+use dispatchd::lane::Rules;
+use dispatchd::lane::batch::Batch;
+use dispatchd::lane::buffer::{Buffer, Poll};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use crate::copies;
+use crate::door::Door;
+use crate::plan::{At, Limit, ms};
+use crate::stream::Stream;
+
+const SHARDS_COUNT: u32 = 4;
+/// Keys of a shard: enough that strict order does not limit it.
+const KEYS_COUNT: u128 = 4000;
+/// An event for one of the other shards comes in, to each buffer.
+const COLD_EVERY_MS: u128 = 3;
+const LINGER: Duration = ms(10);
+const FLIGHT_LONGEST: Duration = ms(20);
+
+/// As configured by default.
+const RULES: Rules = Rules {
+    linger: LINGER,
+    max_records: 500,
+    max_bytes: 1 << 20,
+    max_in_flight: 16,
+    ordering: KeyOrder::Strict,
+    timeout: Duration::from_secs(120),
+    backoff: Backoff { min: ms(50), max: ms(5000) },
+};
+
+/// Who asks for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Buffers that send to the same stream.
+    pub lanes: usize,
+    pub limit: Limit,
+    /// Events a millisecond for the first shard, from each buffer.
+    pub hot_per_ms: u32,
+    pub seconds: u64,
+    /// The pace is forgotten after every reply.
+    pub without_pace: bool,
+}
+
+/// What became of it.
+#[derive(Debug, Default, Clone)]
+pub struct Shares {
+    /// Of the records that were sent to the hot shard, those refused.
+    pub refused: f64,
+    /// Of what the hot shard could take, what each buffer used.
+    pub used: Vec<f64>,
+    /// The longest that an event for another shard took to be durable.
+    pub cold_longest: Duration,
+    /// Events for other shards: durable, and not yet.
+    pub cold_durable: usize,
+    pub cold_open: usize,
+}
+
+impl Shares {
+    /// What one may ask of senders that share a shard with nobody but their like, and does not get.
+    pub fn complaints(&self) -> Vec<&'static str> {
+        let each = if self.used.len() == 1 { 0.95 } else { 0.35 };
+        let longest = LINGER + FLIGHT_LONGEST;
+        // At the end those of the last moment are open, at most one a millisecond.
+        let open_most = self.used.len() * longest.as_millis() as usize;
+        let asked = [
+            ("few are refused", self.refused < 0.10),
+            ("the shard is used", self.used.iter().sum::<f64>() >= 0.95),
+            ("each has its share", self.used.iter().all(|used| *used >= each)),
+            ("other shards do not wait", self.cold_longest <= longest && self.cold_open <= open_most),
+            ("other shards are sent to", self.cold_durable > 1000),
+        ];
+        asked.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Todo {
+    Arrives(usize),
+    Lands(usize),
+    Timer(usize),
+    /// Events come in, every millisecond.
+    Events,
+}
+
+#[derive(Debug)]
+struct Flight {
+    lane: usize,
+    batch: Batch,
+    verdicts: Vec<Verdict>,
+}
+
+#[derive(Debug)]
+struct Overload {
+    load: Load,
+    base: Instant,
+    now: At,
+    lanes: Vec<Buffer>,
+    stream: Stream,
+    door: Door,
+    todo: BTreeMap<(At, Todo), ()>,
+    /// By lane: when its timer goes off.
+    timers: Vec<Option<At>>,
+    flights: BTreeMap<usize, Flight>,
+    flights_count: usize,
+    events_count: usize,
+    rng: SmallRng,
+    hot_sent: usize,
+    hot_stored: Vec<usize>,
+    shares: Shares,
+}
+
+pub fn run(load: Load) -> Shares {
+    let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
+    let base = Instant::now();
+    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(RULES)).collect();
+    lanes.iter_mut().for_each(|lane| lane.set_shards(Some(stream.map()), base));
+    let mut overload = Overload {
+        load,
+        base,
+        now: At::ZERO,
+        lanes,
+        stream,
+        door: Door::new(1 << 18),
+        todo: BTreeMap::from([((At::ZERO, Todo::Events), ())]),
+        timers: vec![None; load.lanes],
+        flights: BTreeMap::new(),
+        flights_count: 0,
+        events_count: 0,
+        rng: SmallRng::seed_from_u64(7),
+        hot_sent: 0,
+        hot_stored: vec![0; load.lanes],
+        shares: Shares::default(),
+    };
+    overload.go();
+    let stored: usize = overload.hot_stored.iter().sum();
+    let could = f64::from(load.limit.per_second()) * load.seconds as f64;
+    Shares {
+        refused: 1.0 - stored as f64 / overload.hot_sent as f64,
+        used: overload.hot_stored.iter().map(|stored| *stored as f64 / could).collect(),
+        ..overload.shares
+    }
+}
+
+impl Overload {
+    fn go(&mut self) {
+        while let Some(((at, todo), ())) = self.todo.pop_first() {
+            self.now = at;
+            if at >= Duration::from_secs(self.load.seconds) {
+                return;
+            }
+            match todo {
+                Todo::Arrives(number) => {
+                    let flight = self.flights.get_mut(&number).expect("it arrives before it lands");
+                    let records = flight.batch.records().iter();
+                    flight.verdicts = records.map(|record| self.stream.take(record, at)).collect();
+                }
+                Todo::Lands(number) => self.land(number),
+                Todo::Timer(lane) => self.decide(lane),
+                Todo::Events => self.events(),
+            }
+        }
+    }
+
+    fn events(&mut self) {
+        for lane in 0..self.load.lanes {
+            for _ in 0..self.load.hot_per_ms {
+                self.push(lane, 0);
+            }
+            if self.now.as_millis().is_multiple_of(COLD_EVERY_MS) {
+                let cold = self.rng.random_range(1..SHARDS_COUNT);
+                self.push(lane, cold);
+                self.shares.cold_open += 1;
+            }
+            self.decide(lane);
+        }
+        self.todo.insert((self.now + ms(1), Todo::Events), ());
+    }
+
+    fn push(&mut self, lane: usize, shard: u32) {
+        let width = u128::MAX / u128::from(SHARDS_COUNT);
+        let number = self.events_count as u128 % KEYS_COUNT; // in turns: no key waits for itself before it is behind
+        let record = Record {
+            key: PartitionKey::new("key").expect("a short text"),
+            // Where it lands is all that its hash is for.
+            key_hash: u128::from(shard) * width + 1 + number * (width / KEYS_COUNT),
+            explicit_hash: None,
+            data: Bytes::from(u32::try_from(self.events_count).expect("a minute is short").to_le_bytes().to_vec()),
+        };
+        let (id, timestamp) = (EventId::Made(Uuid::nil()), copies::timestamp(0));
+        let item = self.door.item(self.events_count, record, id, timestamp, self.base + self.now);
+        self.events_count += 1;
+        self.lanes[lane].push(item);
+    }
+
+    fn decide(&mut self, lane: usize) {
+        let now = self.base + self.now;
+        loop {
+            match self.lanes[lane].poll(now) {
+                Poll::Send(batch) => self.launch(lane, batch),
+                Poll::Wait(until) => {
+                    let until = until.map(|until| until - self.base);
+                    let before = std::mem::replace(&mut self.timers[lane], until);
+                    if let Some(before) = before {
+                        self.todo.remove(&(before, Todo::Timer(lane)));
+                    }
+                    self.todo.extend(until.map(|until| ((until, Todo::Timer(lane)), ())));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn launch(&mut self, lane: usize, batch: Batch) {
+        self.hot_sent += batch.records().iter().filter(|record| self.is_hot(record)).count();
+        let number = self.flights_count;
+        self.flights_count += 1;
+        let takes = self.rng.random_range(ms(5)..=FLIGHT_LONGEST);
+        let arrives = takes.mul_f64(self.rng.random_range(0.0..1.0));
+        self.todo.insert((self.now + arrives, Todo::Arrives(number)), ());
+        self.todo.insert((self.now + takes, Todo::Lands(number)), ());
+        self.flights.insert(number, Flight { lane, batch, verdicts: Vec::new() });
+    }
+
+    fn land(&mut self, number: usize) {
+        let Flight { lane, batch, verdicts } = self.flights.remove(&number).expect("it lands once");
+        let now = self.base + self.now;
+        let settled = self.lanes[lane].settle(batch, Ok(verdicts), now, &mut self.rng);
+        for answered in settled.answers {
+            let item = answered.item;
+            assert!(matches!(answered.outcome, Outcome::Durable { .. }), "nothing else can become of it");
+            if self.is_hot(&item.record) {
+                self.hot_stored[lane] += 1;
+            } else {
+                self.shares.cold_durable += 1;
+                self.shares.cold_open -= 1;
+                self.shares.cold_longest = self.shares.cold_longest.max(now - item.accepted);
+            }
+            item.ticket.answer(item.record, answered.outcome);
+        }
+        while self.door.answer().is_some() {}
+        if self.load.without_pace {
+            self.lanes[lane].drain(now); // the only way from outside
+        }
+        self.decide(lane);
+    }
+
+    fn is_hot(&self, record: &Record) -> bool {
+        record.key_hash < u128::MAX / u128::from(SHARDS_COUNT)
+    }
+}

@@ -1,0 +1,100 @@
+//! What the lane may make a shard wait for, watched from outside: the rest after a refusal, and the pace from then on.
+//!
+//! It knows what the lane knows of the shards, and the bounds of its waits; never how it decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dispatchd::backoff::Backoff;
+use dispatchd::event::Record;
+use dispatchd::kinesis::ShardMap;
+use dispatchd::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+
+use crate::plan::{At, Plan, ms};
+use crate::watch::{Broken, check};
+
+/// The least that a paced shard is sent, in shards.
+const RATE_MIN: f64 = 0.02;
+
+/// The shards, as the lane knows them.
+#[derive(Debug)]
+pub struct Rests {
+    backoff: Backoff,
+    map: Option<Arc<ShardMap>>,
+    /// Those that were throttled: a run is shorter than the time after which that is forgotten.
+    throttled: HashMap<String, Throttled>,
+    /// How long a pace holds a shard up at the most: the largest record is paid for, and tokens for the next come together.
+    pause_max: At,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Throttled {
+    /// It rests at least until.
+    until: At,
+    /// It may rest until.
+    until_maybe: At,
+    /// When something was sent to it last.
+    sent: At,
+}
+
+impl Rests {
+    pub fn new(plan: &Plan) -> Self {
+        let largest = plan.events.iter().map(|event| event.record.size()).max().unwrap_or(0);
+        let cost = (largest as f64 / SHARD_BYTES_PER_SECOND).max(1.0 / SHARD_RECORDS_PER_SECOND);
+        let pause_max = ms(2) + At::from_secs_f64((cost + 1.0 / SHARD_RECORDS_PER_SECOND) / RATE_MIN);
+        Self { backoff: plan.rules.backoff, map: None, throttled: HashMap::new(), pause_max }
+    }
+
+    pub fn map_set(&mut self, map: Arc<ShardMap>) {
+        // New shards are not tired.
+        self.throttled.retain(|shard, _| (0..map.len()).any(|index| map.id(index) == shard));
+        self.map = Some(map);
+    }
+
+    pub fn drained(&mut self) {
+        self.throttled.clear();
+    }
+
+    /// The shard that the lane must think this record goes to.
+    pub fn shard(&self, record: &Record) -> Option<&str> {
+        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
+    }
+
+    /// Whether a shard may rest, or may be sent to more slowly since it was throttled.
+    pub fn holds_back(&self, record: &Record) -> bool {
+        self.shard(record).is_some_and(|shard| self.throttled.contains_key(shard))
+    }
+
+    pub fn holds_back_any(&self) -> bool {
+        !self.throttled.is_empty()
+    }
+
+    /// A reply says that a shard takes less than it is sent.
+    pub fn throttled(&mut self, shard: &str, now: At) {
+        let before = self.throttled.get(shard).copied();
+        let throttled = self.throttled.entry(shard.to_owned()).or_default();
+        // One that rests already does not rest longer for it, so then there is no telling from when. One that is paced
+        // rests less than the back-off asks for.
+        if before.is_none_or(|before| before.until_maybe < now) {
+            throttled.until = throttled.until.max(now + self.backoff.min.min(ms(10)));
+        }
+        throttled.until_maybe = now + self.backoff.max;
+    }
+
+    /// A record goes to a shard, with a request of its own time. False if the shard was never throttled.
+    pub fn sent(&mut self, shard: &str, now: At) -> Result<bool, Broken> {
+        let Some(throttled) = self.throttled.get_mut(shard) else { return Ok(false) };
+        let floor = throttled.until;
+        check!("a shard rests", now >= floor, "sent to {shard} before {floor:?}");
+        throttled.sent = now;
+        Ok(true)
+    }
+
+    /// When a record goes at the latest, if nothing but its shard holds it since `free`.
+    pub fn goes_on_by(&self, record: &Record, free: At) -> At {
+        match self.shard(record).and_then(|shard| self.throttled.get(shard)) {
+            Some(throttled) => free.max(throttled.until_maybe).max(throttled.sent) + self.pause_max,
+            None => free,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What happened in a run, or in many, counted: to see that the seeds get to everything.
+
+use dispatchd::ack::Body;
+use dispatchd::event::Code;
+
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    /// Lines that came in, copies and all.
+    pub events: usize,
+    pub acked: usize,
+    pub rejected: usize,
+    pub timed_out: usize,
+    pub abandoned: usize,
+    /// In the stream.
+    pub records: usize,
+    pub flights: usize,
+    /// Replies with verdicts of both kinds.
+    pub partial: usize,
+    pub throttled: usize,
+    /// Probes of a blocked stream.
+    pub probes: usize,
+    /// Poison records that a whole request was refused for, and then found.
+    pub found: usize,
+    /// Events that nothing stood in the way of, and that were sent within linger.
+    pub prompt: usize,
+    /// The same, while another shard was held back.
+    pub prompt_beside: usize,
+    /// Records sent to a shard that was throttled before.
+    pub paced: usize,
+    pub timer_wakes: usize,
+    /// Copies that joined one on its way.
+    pub joined: usize,
+    /// Copies of one that was acked.
+    pub acked_again: usize,
+    /// Copies of one that is stored and was not acked.
+    pub tried_again: usize,
+    /// Copies of one that was acked and is forgotten.
+    pub forgotten: usize,
+}
+
+impl Tally {
+    /// Each count with its name.
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 19] {
+        [
+            ("events", &mut self.events),
+            ("acked", &mut self.acked),
+            ("rejected", &mut self.rejected),
+            ("timed out", &mut self.timed_out),
+            ("abandoned", &mut self.abandoned),
+            ("records in the stream", &mut self.records),
+            ("flights", &mut self.flights),
+            ("partial replies", &mut self.partial),
+            ("records throttled", &mut self.throttled),
+            ("probes", &mut self.probes),
+            ("poison found", &mut self.found),
+            ("sent promptly", &mut self.prompt),
+            ("sent promptly beside a shard that was held back", &mut self.prompt_beside),
+            ("sent to a paced shard", &mut self.paced),
+            ("wakes of the timer", &mut self.timer_wakes),
+            ("copies that joined", &mut self.joined),
+            ("copies acked again", &mut self.acked_again),
+            ("copies tried again", &mut self.tried_again),
+            ("copies of what was forgotten", &mut self.forgotten),
+        ]
+    }
+
+    pub fn answered(&mut self, body: &Body) {
+        let count = match body {
+            Body::Durable(_) => &mut self.acked,
+            Body::Refused(refusal) => match refusal.code {
+                Code::Rejected => &mut self.rejected,
+                Code::DeliveryTimeout => &mut self.timed_out,
+                _ => &mut self.abandoned,
+            },
+        };
+        *count += 1;
+    }
+
+    /// Lines that are not answered.
+    pub fn open(&self) -> usize {
+        self.events - self.acked - self.rejected - self.timed_out - self.abandoned
+    }
+}
