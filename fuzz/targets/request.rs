@@ -239,6 +239,7 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
             key,
             shard_id: "shardId-000000000001".into(),
             sequence_number: "4968".into(),
+            deduplicated: id.as_u128() % 2 == 1,
             event: event.echo.then(|| record.data.clone()),
         },
     );
@@ -249,12 +250,14 @@ fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
     reply::ack(&mut out, reference, &ack);
     let fields = json::members(one_line(&out)).expect("an ack is an object");
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-    let with_event = ["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber", "event"];
-    assert_eq!(names, with_event[..7 + usize::from(ack.event.is_some())]);
+    let mut expected = vec!["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber"];
+    expected.extend(ack.deduplicated.then_some("deduplicated"));
+    expected.extend(ack.event.as_ref().map(|_| "event"));
+    assert_eq!(names, expected);
     assert_eq!((fields[0].1, fields[1].1), (reference_json, "true"));
     assert_eq!(json::text(fields[4].1).as_deref(), Some(ack.key.as_str()));
-    if ack.event.is_some() {
-        assert_eq!(fields[7].1, envelope(record));
+    if let (Some(_), Some((_, event))) = (&ack.event, fields.last()) {
+        assert_eq!(*event, envelope(record));
     }
 }
 
