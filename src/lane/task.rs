@@ -87,7 +87,7 @@ impl<S: PutRecords> Lane<S> {
                     let now = self::now();
                     let mut next = Some(landed);
                     while let Some(landed) = next {
-                        let (batch, reply, took) = landed.expect("a flight does not panic");
+                        let (batch, reply, took) = landed.expect("a flight that panics takes its lane along");
                         let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
                         self.count(&settled);
                         for answered in settled.answers {
