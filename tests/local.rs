@@ -189,3 +189,24 @@ async fn a_reader_at_the_end_of_a_shard_sees_every_record_of_many_writers_at_onc
     reader.read.dedup();
     assert_eq!(reader.read.len(), total, "none twice");
 }
+
+/// A sweep beside a put stopped both for good, on two threads under a flood: the emulator holds locks across waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_that_is_swept_while_it_lasts_never_stops() {
+    let (_local, client) = start(4, Limits { keep_bytes: 1 << 20, ..Limits::default() }).await;
+    let began = std::time::Instant::now();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let client = client.clone();
+        writers.spawn(async move {
+            while began.elapsed() < Duration::from_secs(5) {
+                let batch = (0..500).map(|n| entry(&n.to_string(), vec![b'x'; 1000])).collect();
+                let stored = tokio::time::timeout(Duration::from_secs(10), put(&client, "s", batch)).await;
+                assert_eq!(stored.expect("it answers").failed_record_count(), Some(0));
+            }
+        });
+    }
+    while let Some(written) = writers.join_next().await {
+        written.expect("no writer is left waiting");
+    }
+}

@@ -111,8 +111,9 @@ impl Local {
         });
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, emulator, stop.clone()));
-        tasks.spawn(trim::run(store, limits.keep_for, limits.keep_bytes as u64));
+        let turns = Turns::default();
+        tasks.spawn(serve(listener, emulator, Arc::clone(&turns), stop.clone()));
+        tasks.spawn(trim::run(store, turns, limits.keep_for, limits.keep_bytes as u64));
         let local = Self { endpoint: format!("http://{address}"), _tasks: tasks, _stop: stop.drop_guard() };
         create_stream(local.endpoint(), stream, shards_count).await?;
         Ok(local)
@@ -136,9 +137,9 @@ async fn bind(port: u16) -> Result<(TcpListener, SocketAddr), LocalError> {
     })
 }
 
-async fn serve(listener: TcpListener, emulator: Router, stop: CancellationToken) {
+async fn serve(listener: TcpListener, emulator: Router, turns: Turns, stop: CancellationToken) {
     let app = emulator
-        .layer(from_fn_with_state(Turns::default(), in_turn))
+        .layer(from_fn_with_state(turns, in_turn))
         .layer(from_fn(kinesis_413_middleware))
         .layer(DefaultBodyLimit::max(HTTP_BYTES_MAX));
     let listener = listener.tap_io(|connection| {
