@@ -37,23 +37,21 @@ struct Excess {
 
 /// Runs until it is dropped.
 ///
-/// Each step is a turn of its own: the emulator holds locks across waits when it looks at records, and a put beside it can
-/// stop both for good (seen under a flood).
+/// A sweep is a turn of its own: the emulator holds locks across waits when it looks at records, and a put beside it can
+/// stop both for good (seen under a flood). One turn for all its steps, or a flood would outrun it.
 pub(super) async fn run(store: Store, turns: Turns, keep_for: Duration, keep_bytes: u64) {
     loop {
         sleep(SWEEP_EVERY).await;
-        sweep(&store, &turns, keep_for, keep_bytes).await;
+        let _turn = turns.write().await;
+        sweep(&store, keep_for, keep_bytes).await;
     }
 }
 
 /// Takes the oldest records of all shards away until both bounds hold.
-async fn sweep(store: &Store, turns: &Turns, keep_for: Duration, keep_bytes: u64) {
+async fn sweep(store: &Store, keep_for: Duration, keep_bytes: u64) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let expired_s = now.saturating_sub(keep_for).as_secs_f64();
-    let mut shards = {
-        let _turn = turns.write().await;
-        shards(store).await
-    };
+    let mut shards = shards(store).await;
     loop {
         shards.sort_by(|a, b| b.oldest_s.total_cmp(&a.oldest_s));
         let Some(mut shard) = shards.pop() else { return };
@@ -62,7 +60,6 @@ async fn sweep(store: &Store, turns: &Turns, keep_for: Duration, keep_bytes: u64
         if excess.bytes == 0 && shard.oldest_s >= expired_s {
             return;
         }
-        let _turn = turns.write().await;
         if let Some(oldest_s) = step(store, &shard, &excess, next_s).await {
             shard.oldest_s = oldest_s;
             shards.push(shard);
@@ -155,7 +152,7 @@ mod tests {
         put(&store, 0, &busy).await;
         put(&store, 1, &[2_995, 5]).await;
         let keep_bytes = store.metrics().retained_bytes() / 3;
-        sweep(&store, &Turns::default(), HOUR, keep_bytes).await;
+        sweep(&store, HOUR, keep_bytes).await;
         let kept = ages(&store, 0).await;
         assert_eq!(ages(&store, 1).await, ["5"]);
         assert!((95..=101).contains(&kept.len()), "{} of 300 stayed", kept.len());
@@ -168,7 +165,7 @@ mod tests {
         let store = store().await;
         put(&store, 0, &[9_000, 4_000, 3_000, 0]).await;
         put(&store, 1, &[9_000, 8_000]).await;
-        sweep(&store, &Turns::default(), HOUR, u64::MAX).await;
+        sweep(&store, HOUR, u64::MAX).await;
         assert_eq!(ages(&store, 0).await, ["3000", "0"]);
         assert_eq!(ages(&store, 1).await, [""; 0]);
     }
@@ -177,7 +174,7 @@ mod tests {
     async fn within_both_bounds_nothing_goes() {
         let store = store().await;
         put(&store, 0, &[3_000, 2, 1]).await;
-        sweep(&store, &Turns::default(), HOUR, store.metrics().retained_bytes()).await;
+        sweep(&store, HOUR, store.metrics().retained_bytes()).await;
         assert_eq!(ages(&store, 0).await, ["3000", "2", "1"]);
     }
 }
