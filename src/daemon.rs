@@ -40,7 +40,7 @@ use crate::telemetry::metrics::{self, Oldest, Sources, State};
 const LANES: usize = 1;
 /// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third, at most this.
 const RESERVE_MAX: Duration = Duration::from_secs(5);
-/// The part of the reserve that is kept for writing answers once everything is answered: a fifth, at most this.
+/// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The daemon, built and not yet running.
@@ -218,7 +218,7 @@ impl Stop {
         mut hurry: bool,
     ) -> bool {
         let reserve = (timeout / 3).min(RESERVE_MAX);
-        let flush = (reserve / 5).min(FLUSH_MAX);
+        let flush = (reserve / 2).min(FLUSH_MAX);
         self.drain.cancel();
         let mut all_ended = std::pin::pin!(async {
             let mut task_died = false;

@@ -216,7 +216,7 @@ impl<S: PutRecords> Lane<S> {
         for item in buffer.abandon() {
             const LATE: &str = "the daemon stopped before Kinesis confirmed this event";
             let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, LATE);
-            item.ticket.answer(item.record, Outcome::Refused(refusal));
+            self.answer(&mut dedupe, Answered { item, outcome: Outcome::Refused(refusal) }, now());
         }
         flights.shutdown().await;
         shown.update(&buffer, &self.metrics, &self.oldest);
