@@ -15,7 +15,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::scene::Scene;
 
@@ -110,6 +112,16 @@ struct Talk {
     turned_away: bool,
 }
 
+/// Writes what is said, and ends our half when nothing more is.
+async fn write_down(mut ink: mpsc::UnboundedReceiver<String>, mut write: OwnedWriteHalf) {
+    while let Some(text) = ink.recv().await {
+        if write.write_all(text.as_bytes()).await.is_err() {
+            return; // the daemon is gone: the end of its answers tells
+        }
+    }
+    let _ = write.shutdown().await;
+}
+
 impl Caller {
     pub fn new(name: usize, temper: Temper, seed: u64, scene: Arc<Scene>) -> Caller {
         let journal = Journal { temper, events: Vec::new(), connections: Vec::new() };
@@ -137,14 +149,17 @@ impl Caller {
     }
 
     async fn converse(&mut self, life: usize, stream: UnixStream) {
-        let (read, mut write) = stream.into_split();
+        let (read, write) = stream.into_split();
+        // Written by a task of its own: a caller that does not read while it writes loses answers at a deadline.
+        let (pen, ink) = mpsc::unbounded_channel();
+        let (mut pen, _writing) = (Some(pen), AbortOnDropHandle::new(tokio::spawn(write_down(ink, write))));
         let mut answers = BufReader::new(read).lines();
         let mut talk = Talk { life, lines: 0, asked: BTreeMap::new(), speaking: true, turned_away: false };
         let leaves_at = Instant::now() + Duration::from_millis(self.rng.random_range(300..6000));
         let is_rude = self.rng.random_bool(0.5);
         let (mut end, mut half_closed) = (End::Closed, false);
         let again: Vec<usize> = self.open.iter().copied().collect();
-        self.say(&again, &mut talk, &mut write).await;
+        self.say(&again, &mut talk, pen.as_ref());
         let mut speaks_next = Instant::now();
         loop {
             let is_done = if self.scene.is_over() { self.open.is_empty() } else { Instant::now() >= leaves_at };
@@ -154,7 +169,8 @@ impl Caller {
             }
             talk.speaking &= !is_done;
             if !talk.speaking && !half_closed {
-                half_closed = write.shutdown().await.is_ok(); // fails where the daemon is gone: then the end is near
+                pen = None;
+                half_closed = true;
             }
             tokio::select! {
                 biased;
@@ -162,7 +178,7 @@ impl Caller {
                     Ok(Ok(Some(line))) => {
                         let again: Vec<usize> = self.hear(&line, &mut talk).into_iter().collect();
                         if talk.speaking {
-                            self.say(&again, &mut talk, &mut write).await;
+                            self.say(&again, &mut talk, pen.as_ref());
                         }
                     }
                     Ok(_) => break, // what was read before an error was all there was
@@ -170,7 +186,7 @@ impl Caller {
                 },
                 () = sleep_until(speaks_next), if talk.speaking => {
                     let words = self.think();
-                    self.say(&words, &mut talk, &mut write).await;
+                    self.say(&words, &mut talk, pen.as_ref());
                     speaks_next = Instant::now() + Duration::from_millis(self.rng.random_range(5..60));
                 }
             }
@@ -220,7 +236,7 @@ impl Caller {
     }
 
     /// Sends these, in this order. A daemon that takes no more ends our part of the talk.
-    async fn say(&mut self, events: &[usize], talk: &mut Talk, write: &mut OwnedWriteHalf) {
+    fn say(&mut self, events: &[usize], talk: &mut Talk, pen: Option<&mpsc::UnboundedSender<String>>) {
         let mut text = String::new();
         for &event in events {
             let most = if self.rng.random_bool(0.1) { 8000 } else { 600 };
@@ -237,9 +253,7 @@ impl Caller {
             talk.asked.insert(place, event);
             talk.lines += 1;
         }
-        let written = timeout(PATIENCE, write.write_all(text.as_bytes())).await;
-        let written = written.unwrap_or_else(|_| panic!("caller {}: nothing is read for {PATIENCE:?}", self.name));
-        talk.speaking &= written.is_ok();
+        talk.speaking &= pen.is_some_and(|pen| pen.send(text).is_ok());
     }
 
     /// Writes an answer down. Gives the event back that is to be sent again on this connection, if one is.
