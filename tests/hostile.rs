@@ -103,7 +103,8 @@ async fn a_thousand_idle_connections_cost_little_and_the_next_one_is_told_why() 
         idle.push(caller);
     }
     let each = daemon.resident_bytes().saturating_sub(before) / 1_000;
-    assert!(each < 12_000, "an idle connection holds {each} bytes");
+    // 12 KB measured in a debug build, 2026-11; a line buffer that stayed would be 64 KiB more.
+    assert!(each < 20_000, "an idle connection holds {each} bytes");
     assert_others_are_served(&daemon).await;
     let mut last = eventually("there is one place", async || {
         let mut caller = daemon.connect().await;
