@@ -96,7 +96,8 @@ async fn a_stop_with_requests_that_hang_answers_all_in_time_and_exits_75() {
 async fn a_stop_while_most_is_throttled_delivers_what_it_can_and_exits_0_if_that_is_all() {
     let (ferro, server) = servers().await;
     server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
-    let mut daemon = daemon(&server).set("delivery.backoff_max", "100ms").start().await;
+    let brief = daemon(&server).set("delivery.backoff_min", "10ms").set("delivery.backoff_max", "20ms");
+    let mut daemon = brief.start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(EVENTS, EVENTS)));
     accepted(&daemon, EVENTS).await;
     server.set(Plan { throttled_ratio: 0.5, ..Plan::default() });

@@ -85,6 +85,7 @@ mod tests {
     fn page(records: &[(&str, i64)]) -> Page {
         let records = records.iter().map(|&(number, offset_s)| Read {
             sequence_number: number.to_owned(),
+            sub_sequence_number: None,
             partition_key: "k".to_owned(),
             data: Vec::new(),
             arrived: Some(at(offset_s)),

@@ -161,7 +161,13 @@ mod tests {
     const POLL: Duration = Duration::from_secs(1);
 
     fn page(records_count: usize, millis_behind_latest: i64) -> Page {
-        let record = Read { sequence_number: "1".into(), partition_key: "k".into(), data: Vec::new(), arrived: None };
+        let record = Read {
+            sequence_number: "1".into(),
+            sub_sequence_number: None,
+            partition_key: "k".into(),
+            data: Vec::new(),
+            arrived: None,
+        };
         Page { records: vec![record; records_count], next_iterator: Some("next".into()), millis_behind_latest }
     }
 

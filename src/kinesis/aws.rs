@@ -18,9 +18,11 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
 use aws_sdk_kinesis::types::{
-    PutRecordsRequestEntry, PutRecordsResultEntry, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType,
+    PutRecordsRequestEntry, PutRecordsResultEntry, Record as SdkRecord, Shard as SdkShard, ShardFilter,
+    ShardFilterType, ShardIteratorType,
 };
 
+use super::aggregate::{self, Member};
 use super::fault;
 use super::shards::Shard;
 use super::{PutError, PutRecords, Verdict};
@@ -92,10 +94,12 @@ pub enum Position {
     At(SystemTime),
 }
 
-/// One record as read from the stream.
+/// One event as read from the stream: a record, or a member of one that is an aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub sequence_number: String,
+    /// The member's index in the aggregate, as the KCL numbers it.
+    pub sub_sequence_number: Option<usize>,
     pub partition_key: String,
     pub data: Vec<u8>,
     /// By the service's clock.
@@ -105,6 +109,7 @@ pub struct Read {
 /// The answer to one GetRecords.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
+    /// Aggregates are taken apart: whatever wrote them, each event comes by itself.
     pub records: Vec<Read>,
     /// Nothing when the shard is closed and read to its end.
     pub next_iterator: Option<String>,
@@ -252,18 +257,8 @@ impl Kinesis {
         let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
         let reply = call.limit(PAGE_RECORDS_MAX as i32).send().await;
         let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
-        let records = reply
-            .records
-            .into_iter()
-            .map(|record| Read {
-                sequence_number: record.sequence_number,
-                partition_key: record.partition_key.unwrap_or_default(),
-                data: record.data.into_inner(),
-                arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
-            })
-            .collect();
         Ok(Page {
-            records,
+            records: reply.records.into_iter().flat_map(read).collect(),
             next_iterator: reply.next_shard_iterator,
             millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
         })
@@ -335,6 +330,26 @@ impl PutRecords for Kinesis {
         }
         Ok(reply.records.into_iter().map(verdict).collect())
     }
+}
+
+/// The events of a record: one, or the members of an aggregate.
+fn read(record: SdkRecord) -> Vec<Read> {
+    let whole = Read {
+        sequence_number: record.sequence_number,
+        sub_sequence_number: None,
+        partition_key: record.partition_key.unwrap_or_default(),
+        data: record.data.into_inner(),
+        arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
+    };
+    let Some(members) = aggregate::decode(&whole.data) else { return vec![whole] };
+    let member = |(index, member): (usize, Member)| Read {
+        sequence_number: whole.sequence_number.clone(),
+        sub_sequence_number: Some(index),
+        partition_key: member.partition_key.to_owned(),
+        data: member.data.to_vec(),
+        arrived: whole.arrived,
+    };
+    members.into_iter().enumerate().map(member).collect()
 }
 
 /// For the two setters that every call has: name and ARN.

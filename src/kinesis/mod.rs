@@ -3,6 +3,7 @@
 //! One verdict per record: no type here can say that a request succeeded when a record in it did not.
 //! What an error means is decided in one table, `fault`; where a record goes, in `shards`.
 
+pub mod aggregate;
 pub mod aws;
 pub mod fault;
 pub mod refresher;

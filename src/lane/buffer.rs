@@ -17,12 +17,16 @@ use super::batch::Batch;
 use super::line::{Key, Line, line_of};
 use super::pace;
 use super::{Item, Rules};
+use crate::backoff::Backoff;
 use crate::config::KeyOrder;
 use crate::event::Reason;
 use crate::kinesis::ShardMap;
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
+
+/// The longest wait after a failure while the daemon drains: its deadline is seconds away.
+const DRAIN_BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// What to do now.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub struct Buffer {
     pub(super) ages: Ages,
     /// Bytes of the flights that are out.
     pub(super) flying_bytes: usize,
+    /// The stop began: time is short.
+    pub(super) draining: bool,
     /// No search for expired items before this.
     next_sweep: Option<Instant>,
     /// Whether strict order has held so many events of one key back that its owner should hear of it.
@@ -117,6 +123,7 @@ impl Buffer {
             blocked: None,
             ages: Ages::new(expiry_tick(rules.timeout)),
             flying_bytes: 0,
+            draining: false,
             next_sweep: None,
             holds_many: false,
             gauges: Gauges::default(),
@@ -223,18 +230,22 @@ impl Buffer {
         queued.chain(parts).collect()
     }
 
-    /// From `now` on nothing lingers; what cools or is paced may go at once.
+    /// From `now` on nothing lingers and nothing is paced; what cools may go at once, and cools briefly from then on:
+    /// what is refused costs less than what is not tried in time.
     pub fn drain(&mut self, now: Instant) {
+        self.draining = true;
         self.rules.linger = Duration::ZERO;
+        let Backoff { min, max } = self.rules.backoff;
+        self.rules.backoff = Backoff { min: min.min(DRAIN_BACKOFF_MAX), max: max.min(DRAIN_BACKOFF_MAX) };
         for line in &mut self.lines {
             line.cooling_until = None;
-            line.pace = None; // it comes back with the next refusal
+            line.pace = None;
         }
         for Reverse((until, key)) in std::mem::take(&mut self.cooling) {
             self.end_cooling(key, until);
         }
         if let Some(blocked) = &mut self.blocked {
-            blocked.next_probe = now;
+            *blocked = Blocked { next_probe: now, probes: 0, ..*blocked };
         }
     }
 

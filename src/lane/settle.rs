@@ -19,6 +19,9 @@ use crate::kinesis::{PutError, Verdict};
 /// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a minute.
 const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
+/// The same while the daemon drains: its deadline is seconds away.
+const DRAIN_PROBE: Backoff = Backoff { min: PROBE.min, max: PROBE.min };
+
 /// The least that a paced shard rests, and the base of its exponential back-off.
 const PACED_REST_MIN: Duration = Duration::from_millis(10);
 
@@ -107,8 +110,10 @@ impl Buffer {
                 settled.retry(class, 1);
                 item.failures = item.failures.saturating_add(1);
                 if class == Class::Throttled && self.shards.is_some() {
-                    let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
-                    pace.refused(pace::cost(item.record.size()), sent, now);
+                    if !self.draining {
+                        let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
+                        pace.refused(pace::cost(item.record.size()), sent, now);
+                    }
                     throttled.push(line);
                 } else {
                     cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
@@ -202,7 +207,8 @@ impl Buffer {
             Some(blocked) => blocked.probes.saturating_add(1),
             None => 0,
         };
-        self.blocked = Some(Blocked { reason, next_probe: now + PROBE.delay(probes, rng), probes });
+        let probe = if self.draining { DRAIN_PROBE } else { PROBE };
+        self.blocked = Some(Blocked { reason, next_probe: now + probe.delay(probes, rng), probes });
         // Parts would wait outside their queues, where no timeout finds them.
         for part in std::mem::take(&mut self.parts) {
             let mut items = part.into_items().peekable();

@@ -52,6 +52,7 @@ pub enum TailError {
 /// A record is printed as it is, one line each, if its data is one line of text: our envelopes are, and so is most of
 /// what others write. One line break at its end counts as ours. Whatever else (binary, many lines, control characters
 /// that would reach a terminal) is one line of JSON: `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`.
+/// An aggregate of the KPL's format is printed event by event, `subSequenceNumber` is an event's place in it.
 ///
 /// `on_ready` is called once what is stored from then on will be printed.
 ///

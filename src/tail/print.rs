@@ -19,6 +19,8 @@ const INDENTED_LEVELS_MAX: usize = 64;
 struct Wrapped<'a> {
     shard_id: &'a str,
     sequence_number: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_sequence_number: Option<usize>,
     partition_key: &'a str,
     /// In base64.
     data: String,
@@ -35,7 +37,8 @@ pub(super) fn line(shard: &str, record: &Read, out: &mut Vec<u8>) {
 
 /// A line that says where the record is, then its data: JSON indented, other text as it is, and an empty line.
 pub(super) fn pretty(shard: &str, record: &Read, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("{shard} {} ", record.sequence_number).as_bytes());
+    let member = record.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
+    out.extend_from_slice(format!("{shard} {}{member} ", record.sequence_number).as_bytes());
     // Quoted: a partition key may hold spaces and line breaks.
     to_json(&record.partition_key, out);
     out.push(b'\n');
@@ -60,6 +63,7 @@ fn wrapped<'a>(shard_id: &'a str, record: &'a Read) -> Wrapped<'a> {
     Wrapped {
         shard_id,
         sequence_number: &record.sequence_number,
+        sub_sequence_number: record.sub_sequence_number,
         partition_key: &record.partition_key,
         data: STANDARD.encode(&record.data),
     }
@@ -117,7 +121,13 @@ mod tests {
     use serde_json::Value;
 
     fn record(data: &[u8]) -> Read {
-        Read { sequence_number: "49".into(), partition_key: "a \"b\"".into(), data: data.to_vec(), arrived: None }
+        Read {
+            sequence_number: "49".into(),
+            sub_sequence_number: None,
+            partition_key: "a \"b\"".into(),
+            data: data.to_vec(),
+            arrived: None,
+        }
     }
 
     fn printed(print: impl Fn(&str, &Read, &mut Vec<u8>), data: impl AsRef<[u8]>) -> String {
@@ -175,6 +185,19 @@ mod tests {
         assert_eq!(printed(pretty, "just text"), "shardId-0 49 \"a \\\"b\\\"\"\njust text\n\n");
         let text = printed(pretty, "two\nlines");
         assert!(text.contains(r#""data":"dHdvCmxpbmVz""#), "{text}");
+    }
+
+    #[test]
+    fn a_member_of_an_aggregate_is_named_by_its_index() {
+        let member = Read { sub_sequence_number: Some(3), ..record(b"{}") };
+        let mut out = Vec::new();
+        pretty("shardId-0", &member, &mut out);
+        line("shardId-0", &Read { data: vec![0], ..member }, &mut out);
+        let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"partitionKey":"a \"b\"","data":"AA=="}"#;
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n")
+        );
     }
 
     #[test]

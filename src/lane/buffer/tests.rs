@@ -1,5 +1,6 @@
 //! What a lane's memory promises, one promise a test. Times are milliseconds since the start.
 
+use crate::backoff::Backoff;
 use crate::config::KeyOrder;
 use crate::event::Class;
 use crate::lane::Rules;
@@ -228,6 +229,22 @@ fn the_drain_ends_linger_and_wakes_keys_and_shards() {
     assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
     kit.push_to(1, 23, "d", "d");
     assert_eq!(names(&kit.send(23)), ["d"], "nothing lingers any more");
+}
+
+#[test]
+fn while_it_drains_no_shard_is_paced_and_no_wait_is_long() {
+    let backoff = Backoff { min: ms(5_000), max: ms(5_000) };
+    let mut kit =
+        Kit::with_two_shards(Rules { backoff, timeout: ms(60_000), max_records: 500, max_bytes: 10_000, ..rules() });
+    for n in 0..100 {
+        kit.push_to(0, 0, &format!("key {n}"), "event");
+    }
+    kit.buffer.drain(kit.at(10));
+    let batch = kit.send(10);
+    assert_eq!(batch.records().len(), 100);
+    kit.land(20, batch, vec![failed(Class::Throttled); 100]);
+    assert!(kit.poll(269).is_none());
+    assert_eq!(kit.send(270).records().len(), 100, "all of them, at once");
 }
 
 #[test]

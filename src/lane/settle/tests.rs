@@ -194,6 +194,19 @@ fn the_first_probe_that_is_taken_opens_the_stream_for_all() {
 }
 
 #[test]
+fn while_it_drains_probes_stay_a_second_apart() {
+    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(600), ..rules() });
+    kit.push(0, "a", &["a"]);
+    kit.buffer.drain(kit.at(0));
+    let mut at_ms = 0;
+    for _ in 0..10 {
+        let probe = kit.send(at_ms);
+        kit.land_error(at_ms, probe, BLOCKED, "");
+        at_ms += 1_000;
+    }
+}
+
+#[test]
 fn a_flight_that_comes_home_blocked_after_the_others_is_no_failed_probe() {
     let mut kit = Kit::new(Rules { max_records: 1, timeout: Duration::from_secs(60), ..rules() });
     kit.push(0, "a", &["a"]);

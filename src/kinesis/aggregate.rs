@@ -1,0 +1,307 @@
+//! The KPL record format: several events as one record of the stream, and back.
+//!
+//! Four bytes of magic, a protobuf message, the MD5 of the message:
+//!
+//! ```text
+//! message AggregatedRecord {
+//!     repeated string partition_key_table = 1;
+//!     repeated string explicit_hash_key_table = 2;
+//!     repeated Record records = 3;      // { uint64 partition_key_index = 1; optional uint64 explicit_hash_key_index = 2;
+//! }                                     //   bytes data = 3; }
+//! ```
+//!
+//! (KPL's `aggregation-format.md`.) Pure, and by hand: three fields, written on an event's path. It never decides what
+//! travels together, and it imports nothing but the vocabulary: what it reads may come from anybody.
+
+use md5::{Digest, Md5};
+
+use crate::event::{HashKey, Record};
+
+/// What an aggregate begins with.
+const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
+const DIGEST_BYTES: usize = 16;
+
+/// Bytes of an aggregate besides its members.
+pub const FRAME_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
+
+/// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the tags and lengths of
+/// its keys in their tables.
+const MEMBER_FRAME_BYTES: usize = 32;
+/// Digits of 2^128 - 1.
+const HASH_KEY_DIGITS_MAX: usize = 39;
+
+// Tags of protobuf: a field's number and, below it, whether a number (0) or a length (2) follows.
+const KEY_TABLE: u8 = 1 << 3 | 2;
+const HASH_TABLE: u8 = 2 << 3 | 2;
+const RECORDS: u8 = 3 << 3 | 2;
+const KEY_INDEX: u8 = 1 << 3;
+const HASH_INDEX: u8 = 2 << 3;
+const DATA: u8 = 3 << 3 | 2;
+
+/// One event in an aggregate that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member<'a> {
+    pub partition_key: &'a str,
+    /// As it was written: decimal, if the writer kept to the format.
+    pub explicit_hash_key: Option<&'a str>,
+    pub data: &'a [u8],
+}
+
+/// Bytes that a record takes in an aggregate, at most.
+pub fn member_bytes_max(record: &Record) -> usize {
+    record.size() + MEMBER_FRAME_BYTES + record.explicit_hash.map_or(0, |_| HASH_KEY_DIGITS_MAX)
+}
+
+/// Appends an aggregate of these records, in their order. A key is named once for neighbours that share it.
+///
+/// Either every one of them has an explicit hash key or none has: two public readers give a member without one the
+/// first of the table.
+pub fn encode(records: &[Record], out: &mut Vec<u8>) {
+    debug_assert!(records.iter().all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some()));
+    out.reserve(FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+    out.extend_from_slice(&MAGIC);
+    let message = out.len();
+    let mut last_key = None;
+    for record in records {
+        if last_key.replace(record.key.as_str()) != Some(record.key.as_str()) {
+            put_bytes(KEY_TABLE, record.key.as_str().as_bytes(), out);
+        }
+    }
+    let mut last_hash = None;
+    for HashKey(hash) in records.iter().filter_map(|record| record.explicit_hash) {
+        if last_hash.replace(hash) != Some(hash) {
+            put_bytes(HASH_TABLE, hash.to_string().as_bytes(), out);
+        }
+    }
+    let (mut key_index, mut hash_index) = (0, 0);
+    for (index, record) in records.iter().enumerate() {
+        if let Some(before) = index.checked_sub(1).map(|before| &records[before]) {
+            key_index += u64::from(before.key != record.key);
+            hash_index += u64::from(before.explicit_hash != record.explicit_hash);
+        }
+        let hash_bytes = record.explicit_hash.map_or(0, |_| 1 + varint_bytes(hash_index));
+        let data_bytes = 1 + varint_bytes(record.data.len() as u64) + record.data.len();
+        put_length(RECORDS, 1 + varint_bytes(key_index) + hash_bytes + data_bytes, out);
+        put_number(KEY_INDEX, key_index, out);
+        if record.explicit_hash.is_some() {
+            put_number(HASH_INDEX, hash_index, out);
+        }
+        put_bytes(DATA, &record.data, out);
+    }
+    let digest = Md5::digest(&out[message..]);
+    out.extend_from_slice(&digest);
+}
+
+/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is some other record.
+pub fn decode(data: &[u8]) -> Option<Vec<Member<'_>>> {
+    let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
+    if Md5::digest(message)[..] != digest[..] {
+        return None;
+    }
+    let (mut keys, mut hashes, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rest = message;
+    while !rest.is_empty() {
+        match take_field(&mut rest)? {
+            (KEY_TABLE, Value::Bytes(key)) => keys.push(str::from_utf8(key).ok()?),
+            (HASH_TABLE, Value::Bytes(hash)) => hashes.push(str::from_utf8(hash).ok()?),
+            (RECORDS, Value::Bytes(record)) => records.push(record),
+            _ => {} // a newer field
+        }
+    }
+    let members: Option<Vec<_>> = records.into_iter().map(|record| member(record, &keys, &hashes)).collect();
+    members.filter(|members| !members.is_empty())
+}
+
+fn member<'a>(mut rest: &'a [u8], keys: &[&'a str], hashes: &[&'a str]) -> Option<Member<'a>> {
+    let (mut key_index, mut hash_index, mut data) = (None, None, None);
+    while !rest.is_empty() {
+        match take_field(&mut rest)? {
+            (KEY_INDEX, Value::Number(index)) => key_index = Some(index),
+            (HASH_INDEX, Value::Number(index)) => hash_index = Some(index),
+            (DATA, Value::Bytes(bytes)) => data = Some(bytes),
+            _ => {}
+        }
+    }
+    let at = |table: &[&'a str], index: u64| table.get(usize::try_from(index).ok()?).copied();
+    Some(Member {
+        partition_key: at(keys, key_index?)?,
+        explicit_hash_key: match hash_index {
+            Some(index) => Some(at(hashes, index)?),
+            None => None,
+        },
+        data: data?,
+    })
+}
+
+/// What follows a tag.
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    /// Four or eight bytes, which no field of ours has.
+    Fixed,
+}
+
+/// Takes one field off the front. Fields beyond those of one byte's tag are known by none: their tag reads as 0.
+fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u8, Value<'a>)> {
+    let tag = take_number(rest)?;
+    let value = match tag & 7 {
+        0 => Value::Number(take_number(rest)?),
+        1 => take(rest, 8).map(|_| Value::Fixed)?,
+        2 => {
+            let length = usize::try_from(take_number(rest)?).ok()?;
+            Value::Bytes(take(rest, length)?)
+        }
+        5 => take(rest, 4).map(|_| Value::Fixed)?,
+        _ => return None,
+    };
+    Some((u8::try_from(tag).unwrap_or(0), value))
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(count)?;
+    *rest = left;
+    Some(taken)
+}
+
+/// A varint: seven bits a byte, the lowest first, at most ten bytes.
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let mut number = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = take(rest, 1)?[0];
+        let bits = u64::from(byte & 0x7f);
+        if bits << shift >> shift != bits {
+            return None; // more than 64 bits
+        }
+        number |= bits << shift;
+        if byte < 0x80 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+fn put_bytes(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    put_length(tag, bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_length(tag: u8, length: usize, out: &mut Vec<u8>) {
+    put_number(tag, length as u64, out);
+}
+
+fn put_number(tag: u8, mut number: u64, out: &mut Vec<u8>) {
+    out.push(tag);
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn varint_bytes(number: u64) -> usize {
+    let bits = 64 - (number | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::PartitionKey;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn record(key: &str, explicit_hash: Option<u128>, data: &[u8]) -> Record {
+        let key = PartitionKey::new(key).expect("a test's key is short");
+        Record {
+            key_hash: key.hash(),
+            key,
+            explicit_hash: explicit_hash.map(HashKey),
+            data: Bytes::copy_from_slice(data),
+        }
+    }
+
+    fn encoded(records: &[Record]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(records, &mut out);
+        out
+    }
+
+    fn sealed(message: &[u8]) -> Vec<u8> {
+        [&MAGIC[..], message, &Md5::digest(message)[..]].concat()
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let records = [record("a", Some(7), b"x"), record("a", Some(7), b"y"), record("b", Some(8), b"")];
+        let message = b"\x0a\x01a\x0a\x01b\x12\x017\x12\x018\x1a\x07\x08\x00\x10\x00\x1a\x01x\x1a\x07\x08\x00\x10\x00\x1a\x01y\x1a\x06\x08\x01\x10\x01\x1a\x00";
+        assert_eq!(encoded(&records), sealed(message));
+    }
+
+    #[test]
+    fn what_is_not_right_in_every_byte_is_no_aggregate() {
+        let whole = encoded(&[record("a", None, b"x"), record("b", None, b"y")]);
+        assert_eq!(decode(&whole).map(|members| members.len()), Some(2));
+        for at in 0..whole.len() {
+            let mut bent = whole.clone();
+            bent[at] ^= 1;
+            assert_eq!(decode(&bent), None, "byte {at}");
+            assert_eq!(decode(&whole[..at]), None, "cut at {at}");
+        }
+        assert_eq!(decode(&[&whole[..], b"\0"].concat()), None, "nothing may follow the digest");
+    }
+
+    #[test]
+    fn a_right_digest_does_not_make_a_message_right() {
+        for (what, message) in [
+            ("no member", &b""[..]),
+            ("an index past the table", b"\x0a\x01a\x1a\x05\x08\x01\x1a\x01x"),
+            ("a hash index past the table", b"\x0a\x01a\x1a\x07\x08\x00\x10\x00\x1a\x01x"),
+            ("no key index", b"\x0a\x01a\x1a\x03\x1a\x01x"),
+            ("no data", b"\x0a\x01a\x1a\x02\x08\x00"),
+            ("a key that is not UTF-8", b"\x0a\x01\xff\x1a\x05\x08\x00\x1a\x01x"),
+            ("a length past the end", b"\x0a\x05a"),
+            ("a number of more than 64 bits", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
+            ("a group, which proto2 has and nobody writes", b"\x0b"),
+        ] {
+            assert_eq!(decode(&sealed(message)), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn fields_of_later_versions_are_passed_over() {
+        // KPL's own schema has tags in a record's field 4.
+        let message = b"\x0a\x01a\x20\x05\x29\x00\x00\x00\x00\x00\x00\x00\x00\x35\x00\x00\x00\x00\xa2\x06\x01z\x1a\x09\x08\x00\x1a\x01x\x22\x02\x0a\x00";
+        let members = [Member { partition_key: "a", explicit_hash_key: None, data: b"x" }];
+        assert_eq!(decode(&sealed(message)), Some(members.to_vec()));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_and_takes_no_more_than_is_reckoned(
+            members in prop::collection::vec((any::<String>(), prop::collection::vec(any::<u8>(), 0..300), 0..4u128), 1..40),
+            hashed in any::<bool>(),
+        ) {
+            let records: Vec<_> = members
+                .iter()
+                .map(|(key, data, hash)| {
+                    let key: String = key.chars().take(3).collect();
+                    record(&format!("k{key}"), hashed.then_some(hash << 126), data)
+                })
+                .collect();
+            let data = encoded(&records);
+            prop_assert!(data.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+            let read = decode(&data).expect("it was written so");
+            prop_assert_eq!(read.len(), records.len());
+            for (member, record) in read.iter().zip(&records) {
+                prop_assert_eq!(member.partition_key, record.key.as_str());
+                prop_assert_eq!(member.explicit_hash_key.map(HashKey::parse), record.explicit_hash.map(Ok));
+                prop_assert_eq!(member.data, &record.data[..]);
+            }
+        }
+
+        #[test]
+        fn nothing_that_is_sealed_makes_it_panic(message in prop::collection::vec(any::<u8>(), 0..200)) {
+            decode(&sealed(&message));
+        }
+    }
+}
