@@ -110,7 +110,12 @@ impl Daemon {
         let stop = Stop::default();
         let (books, budget) = (Arc::<Books>::default(), Budget::new(config.memory.budget_bytes));
         let oldest: Vec<_> = (0..LANES).map(|_| Oldest::new(Instant::now())).collect();
-        let sources = Sources { books: Arc::clone(&books), budget: Arc::clone(&budget), oldest: oldest.clone() };
+        let sources = Sources {
+            books: Arc::clone(&books),
+            budget: Arc::clone(&budget),
+            oldest: oldest.clone(),
+            credentials: Arc::clone(kinesis.credentials_expiry()),
+        };
         let (metrics, exposition) = metrics::build(sources);
         let record_bytes_max = config.stream.max_record_bytes;
         let unknown = StreamFacts { shards: None, record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT) };

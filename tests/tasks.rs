@@ -68,7 +68,12 @@ fn house(does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
     let (books, budget) = (Arc::<Books>::default(), Budget::new(8 << 20));
     let oldest = Oldest::new(std::time::Instant::now());
-    let sources = Sources { books: Arc::clone(&books), budget: Arc::clone(&budget), oldest: vec![Arc::clone(&oldest)] };
+    let sources = Sources {
+        books: Arc::clone(&books),
+        budget: Arc::clone(&budget),
+        oldest: vec![Arc::clone(&oldest)],
+        credentials: Arc::default(),
+    };
     let (metrics, _exposition) = metrics::build(sources);
     let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });
     let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);

@@ -4,6 +4,7 @@
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -28,6 +29,7 @@ use super::shards::Shard;
 use super::{PutError, PutRecords, Verdict};
 use crate::config::{Config, StreamId};
 use crate::event::{Class, Reason, Record};
+use crate::telemetry::metrics::Expiry;
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
@@ -38,6 +40,7 @@ pub const PAGE_RECORDS_MAX: usize = 1000;
 pub struct Kinesis {
     client: Client,
     stream: StreamId,
+    expiry: Arc<Expiry>,
 }
 
 /// Where and how to connect.
@@ -170,12 +173,19 @@ impl Kinesis {
         if config.region().is_none() {
             return Err(NoRegion);
         }
+        let expiry = Arc::<Expiry>::default();
         if let Some(chain) = config.credentials_provider() {
             // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
-            let timely = Timely { chain, within: connection.attempt_timeout / 2 };
+            let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
             config = config.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
-        Ok(Self { client: Client::new(&config), stream: connection.stream })
+        Ok(Self { client: Client::new(&config), stream: connection.stream, expiry })
+    }
+
+    /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
+    /// next request; where it gets none the time passes.
+    pub fn credentials_expiry(&self) -> &Arc<Expiry> {
+        &self.expiry
     }
 
     /// The open shards with their hash ranges.
@@ -288,11 +298,12 @@ impl Kinesis {
 }
 
 /// The SDK's chain of credentials, given up when it takes too long: a metadata service or an STS that hangs. The SDK's
-/// own limit ends in an error without a type, at the very time when the attempt ends.
+/// own limit ends in an error without a type, at the very time when the attempt ends. Notes when they expire.
 #[derive(Debug)]
 struct Timely {
     chain: SharedCredentialsProvider,
     within: Duration,
+    expiry: Arc<Expiry>,
 }
 
 impl ProvideCredentials for Timely {
@@ -302,10 +313,12 @@ impl ProvideCredentials for Timely {
     {
         future::ProvideCredentials::new(async {
             let provided = tokio::time::timeout(self.within, self.chain.provide_credentials()).await;
-            provided.unwrap_or_else(|_| {
+            let credentials = provided.unwrap_or_else(|_| {
                 // As the SDK does: old credentials of the instance outlive an outage of its metadata service.
                 self.chain.fallback_on_interrupt().ok_or(CredentialsError::provider_timed_out(self.within))
-            })
+            })?;
+            self.expiry.set(credentials.expiry());
+            Ok(credentials)
         })
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
@@ -99,6 +99,7 @@ pub struct Sources {
     pub books: Arc<Books>,
     pub budget: Arc<Budget>,
     pub oldest: Vec<Arc<Oldest>>,
+    pub credentials: Arc<Expiry>,
 }
 
 /// When the oldest event of a lane was accepted: written by the lane, read by a scrape.
@@ -107,6 +108,13 @@ pub struct Oldest {
     epoch: Instant,
     /// Milliseconds since `epoch`, plus one; 0 while the lane is empty.
     accepted_ms: AtomicU64,
+}
+
+/// When the credentials in use expire: written where they are provided, read by a scrape.
+#[derive(Debug, Default)]
+pub struct Expiry {
+    /// Seconds since 1970; 0: never, or not known.
+    unix_seconds: AtomicU64,
 }
 
 /// Renders a scrape.
@@ -129,6 +137,7 @@ struct AtScrape {
     buffer_bytes: Gauge,
     backpressure_seconds: Counter,
     oldest_age: Gauge,
+    credentials_expiry: Gauge,
 }
 
 /// Makes every series, at 0.
@@ -287,6 +296,10 @@ impl AtScrape {
                 "dispatchd_oldest_event_age_seconds",
                 "Age of the oldest event that is not settled; 0 without one",
             ),
+            credentials_expiry: one_gauge(
+                "dispatchd_credentials_expiry_timestamp_seconds",
+                "When the AWS credentials in use expire, in seconds since 1970; 0: never, or not known yet",
+            ),
         }
     }
 }
@@ -294,7 +307,7 @@ impl AtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub fn render(&self) -> String {
-        let Sources { books, budget, oldest } = &self.sources;
+        let Sources { books, budget, oldest, credentials } = &self.sources;
         let balance = books.balance();
         let set = &self.at_scrape;
         set.accepted.absolute(balance.accepted);
@@ -307,6 +320,7 @@ impl Exposition {
         set.backpressure_seconds.absolute(budget.waited_seconds() as u64); // cut to whole seconds
         let age = oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max);
         set.oldest_age.set(age);
+        set.credentials_expiry.set(credentials.unix_seconds() as f64);
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         self.prometheus.render()
     }
@@ -332,6 +346,24 @@ impl Oldest {
             0 => 0.0,
             ms => self.epoch.elapsed().saturating_sub(Duration::from_millis(ms - 1)).as_secs_f64(),
         }
+    }
+}
+
+impl Expiry {
+    /// `None`: credentials that do not expire.
+    pub fn set(&self, expiry: Option<SystemTime>) {
+        let since_epoch = expiry.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        self.unix_seconds.store(since_epoch.map_or(0, |at| at.as_secs()), Ordering::Relaxed);
+    }
+
+    /// To the second; nothing while no credentials are known or those that are do not expire.
+    pub fn get(&self) -> Option<SystemTime> {
+        let seconds = self.unix_seconds();
+        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        self.unix_seconds.load(Ordering::Relaxed)
     }
 }
 
@@ -376,8 +408,12 @@ mod tests {
 
     #[test]
     fn every_series_is_there_at_zero_from_the_start() {
-        let sources =
-            Sources { books: Arc::default(), budget: Budget::new(1000), oldest: vec![Oldest::new(Instant::now())] };
+        let sources = Sources {
+            books: Arc::default(),
+            budget: Budget::new(1000),
+            oldest: vec![Oldest::new(Instant::now())],
+            credentials: Arc::default(),
+        };
         let (_metrics, exposition) = build(sources);
         let text = exposition.render();
         for series in [
@@ -390,6 +426,7 @@ mod tests {
             "dispatchd_state{state=\"draining\"} 0",
             "dispatchd_buffer_limit_bytes 1000",
             "dispatchd_connections 0",
+            "dispatchd_credentials_expiry_timestamp_seconds 0",
             "process_open_fds",
         ] {
             assert!(text.contains(series), "{series} is missing in\n{text}");
