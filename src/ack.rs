@@ -165,12 +165,11 @@ impl Ticket {
     pub fn answer(mut self, record: Record, outcome: Outcome) {
         self.duty.send(match outcome {
             Outcome::Refused(refusal) => Body::Refused(refusal),
-            Outcome::Durable { shard_id, sequence_number } => Body::Durable(Ack {
+            Outcome::Durable(place) => Body::Durable(Ack {
                 id: self.id,
                 timestamp: self.timestamp,
                 key: record.key,
-                shard_id,
-                sequence_number,
+                place,
                 deduplicated: false,
                 event: self.echo.then_some(record.data),
             }),

@@ -255,6 +255,8 @@ fn rules(config: &Config) -> Rules {
         max_bytes: config.batch.max_bytes,
         max_in_flight: config.batch.max_in_flight,
         ordering: config.delivery.ordering,
+        aggregation: config.delivery.aggregation,
+        aggregate_max_bytes: config.delivery.aggregate_max_bytes,
         timeout: config.delivery.timeout,
         backoff: Backoff { min: config.delivery.backoff_min, max: config.delivery.backoff_max },
     }

@@ -13,7 +13,7 @@ use dispatchd::config::StreamId;
 use dispatchd::event::{Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
-use dispatchd::kinesis::{PutError, PutRecords, Verdict};
+use dispatchd::kinesis::{Entries, PutError, PutRecords, Verdict};
 use support::DEADLINE;
 use support::bench::Bench;
 use support::fault::ledger::Done;
@@ -102,6 +102,12 @@ async fn kinesis(endpoint: &str) -> Kinesis {
     Kinesis::connect(connection).await.expect("a region is named")
 }
 
+/// Each record an entry of its own.
+async fn put(kinesis: &Kinesis, records: Vec<Record>) -> Result<Vec<Verdict>, PutError> {
+    let ends: Vec<_> = (1..=records.len()).collect();
+    kinesis.put(Entries::new(&records, &ends)).await
+}
+
 fn records(count: usize) -> Vec<Record> {
     let record = |n: usize| {
         let key = PartitionKey::new(format!("key-{n}")).expect("it is short");
@@ -114,7 +120,7 @@ fn records(count: usize) -> Vec<Record> {
 async fn seen(bench: &Bench, kinesis: &Kinesis, fault: Fault) -> Result<Vec<Verdict>, PutError> {
     let before = bench.server.ledger().calls("PutRecords");
     bench.server.next(fault);
-    let reply = timeout(DEADLINE, kinesis.put(&records(3))).await.expect("it ends by itself");
+    let reply = timeout(DEADLINE, put(&kinesis, records(3))).await.expect("it ends by itself");
     assert_eq!(bench.server.ledger().calls("PutRecords"), before + 1, "the SDK retried: {reply:?}");
     reply
 }
@@ -295,7 +301,7 @@ async fn what_never_reached_a_server_stored_nothing() {
     }
     for address in [closed, address] {
         let kinesis = kinesis(&format!("http://{address}")).await;
-        let error = kinesis.put(&records(1)).await.expect_err("nobody answers");
+        let error = put(&kinesis, records(1)).await.expect_err("nobody answers");
         let PutError { class, code, message, maybe_stored } = error;
         assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "NotConnected", false), "{message}");
     }
@@ -324,7 +330,7 @@ async fn a_reply_from_another_time_is_one_attempt_and_so_is_the_next() {
     });
     let kinesis = kinesis(&endpoint).await;
     for attempts in 1..=3 {
-        let error = kinesis.put(&records(1)).await.expect_err("it is refused");
+        let error = put(&kinesis, records(1)).await.expect_err("it is refused");
         assert_eq!((error.class, error.maybe_stored), (CREDENTIALS, false), "{error}");
         assert_eq!(requests.load(Ordering::SeqCst), attempts);
     }

@@ -6,9 +6,8 @@ use std::time::Duration;
 use dispatchd::ack::Books;
 use dispatchd::backoff::Backoff;
 use dispatchd::budget::Budget;
-use dispatchd::config::KeyOrder;
-use dispatchd::event::Record;
-use dispatchd::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd::config::{Aggregation, KeyOrder};
+use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::Window;
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
@@ -42,17 +41,17 @@ struct Scripted {
 }
 
 impl PutRecords for Scripted {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Verdict>, PutError> {
-        self.calls.lock().expect("no holder panics").push((Instant::now(), records.len()));
+    async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
+        self.calls.lock().expect("no holder panics").push((Instant::now(), entries.len()));
         match self.does {
-            Does::Store => Ok(records.iter().map(stored).collect()),
+            Does::Store => Ok(vec![stored(); entries.len()]),
             Does::Hang => std::future::pending().await,
             Does::Panic => panic!("a defect in a flight"),
         }
     }
 }
 
-fn stored(_: &Record) -> Verdict {
+fn stored() -> Verdict {
     Verdict::Stored { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() }
 }
 
@@ -85,6 +84,8 @@ fn house(does: Does, window: usize) -> House {
             max_bytes: 1 << 20,
             max_in_flight: 16,
             ordering: KeyOrder::Strict,
+            aggregation: Aggregation::Off,
+            aggregate_max_bytes: 50 << 10,
             timeout: Duration::from_secs(120),
             backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         },

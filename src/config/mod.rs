@@ -100,6 +100,9 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     pub ordering: KeyOrder,
+    pub aggregation: Aggregation,
+    /// Bytes of an aggregate of a shard's events, 1 KiB to 10 MiB; never more than the record limit.
+    pub aggregate_max_bytes: usize,
     /// From accept to `DeliveryTimeout`, 1 s to 24 h.
     pub timeout: Duration,
     /// Least back-off, 1 ms to 60 s, at most `backoff_max`.
@@ -119,6 +122,17 @@ pub enum KeyOrder {
     Strict,
     /// Many records per key in a request: a partial failure may let a later one land first.
     Relaxed,
+}
+
+/// Which events travel as one record, in the KPL's format. Each takes in what the one before it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aggregation {
+    /// None: one event, one record.
+    Off,
+    /// Those of one partition key.
+    Key,
+    /// Those that are predicted for one shard.
+    Shard,
 }
 
 /// What the process may hold.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{KeyOrder, LogFormat};
+use super::{Aggregation, KeyOrder, LogFormat};
 use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 
 /// What a key takes.
@@ -22,6 +22,7 @@ pub(super) enum Rule {
     Text(usize),
     Switch,
     KeyOrder,
+    Aggregation,
     LogFormat,
     Mode,
     Path,
@@ -41,6 +42,7 @@ pub(super) enum Value {
     Text(String),
     Switch(bool),
     KeyOrder(KeyOrder),
+    Aggregation(Aggregation),
     LogFormat(LogFormat),
     Mode(u32),
     Address(SocketAddr),
@@ -65,6 +67,7 @@ impl Rule {
             Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
             Self::Switch => text.parse().ok().map(Value::Switch),
             Self::KeyOrder => key_order(text).map(Value::KeyOrder),
+            Self::Aggregation => aggregation(text).map(Value::Aggregation),
             Self::LogFormat => log_format(text).map(Value::LogFormat),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path => text_if(is_socket_path(text), text),
@@ -109,6 +112,7 @@ impl fmt::Display for Rule {
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
             Self::KeyOrder => f.write_str("strict or relaxed"),
+            Self::Aggregation => f.write_str("off, key or shard"),
             Self::LogFormat => f.write_str("auto, json or text"),
             Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
             Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
@@ -195,6 +199,15 @@ fn key_order(text: &str) -> Option<KeyOrder> {
     match text {
         "strict" => Some(KeyOrder::Strict),
         "relaxed" => Some(KeyOrder::Relaxed),
+        _ => None,
+    }
+}
+
+fn aggregation(text: &str) -> Option<Aggregation> {
+    match text {
+        "off" => Some(Aggregation::Off),
+        "key" => Some(Aggregation::Key),
+        "shard" => Some(Aggregation::Shard),
         _ => None,
     }
 }

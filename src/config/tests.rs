@@ -24,6 +24,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("batch.max_bytes", "1023"),
     ("batch.max_in_flight", "257"),
     ("delivery.ordering", "none"),
+    ("delivery.aggregation", "all"),
+    ("delivery.aggregate_max_bytes", "1000"),
     ("delivery.timeout", "25h"),
     ("delivery.backoff_min", "0ms"),
     ("delivery.backoff_max", "61s"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::rule::{Value, stream_arn};
 use super::{Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Shutdown, Socket, Stream, StreamId};
-use super::{KeyOrder, LogFormat};
+use super::{Aggregation, KeyOrder, LogFormat};
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);
@@ -37,6 +37,8 @@ impl Values {
             },
             delivery: Delivery {
                 ordering: self.key_order("delivery.ordering"),
+                aggregation: self.aggregation("delivery.aggregation"),
+                aggregate_max_bytes: self.number("delivery.aggregate_max_bytes"),
                 timeout: self.duration("delivery.timeout"),
                 backoff_min: self.duration("delivery.backoff_min"),
                 backoff_max: self.duration("delivery.backoff_max"),
@@ -130,6 +132,13 @@ impl Values {
     fn key_order(&self, key: &str) -> KeyOrder {
         match self.0[key] {
             Value::KeyOrder(order) => order,
+            ref other => other_kind(key, other),
+        }
+    }
+
+    fn aggregation(&self, key: &str) -> Aggregation {
+        match self.0[key] {
+            Value::Aggregation(aggregation) => aggregation,
             ref other => other_kind(key, other),
         }
     }

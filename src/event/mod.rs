@@ -11,5 +11,5 @@ pub mod record;
 
 pub use class::{Class, Reason};
 pub use key::{HashKey, PartitionKey};
-pub use outcome::{Code, Outcome, Refusal};
+pub use outcome::{Code, Outcome, Place, Refusal};
 pub use record::Record;

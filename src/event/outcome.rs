@@ -2,6 +2,7 @@
 //! that appear on the wire and in the metrics.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The codes of a refusal, as `docs/protocol.md` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +64,21 @@ impl Refusal {
     }
 }
 
+/// Where an event is in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub shard_id: Arc<str>,
+    /// That of the record which holds the event.
+    pub sequence_number: Arc<str>,
+    /// The event's index in that record, if it is an aggregate.
+    pub sub_sequence_number: Option<usize>,
+}
+
 /// Our word to the caller. There is no fourth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Kinesis returned this sequence number for the very record that holds the event.
-    Durable { shard_id: String, sequence_number: String },
+    Durable(Place),
     /// Not durable: refused for good, or unconfirmed (`maybe_stored` is set).
     Refused(Refusal),
 }

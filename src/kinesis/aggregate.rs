@@ -52,15 +52,15 @@ pub fn member_bytes_max(record: &Record) -> usize {
     record.size() + MEMBER_FRAME_BYTES + record.explicit_hash.map_or(0, |_| HASH_KEY_DIGITS_MAX)
 }
 
-/// Appends an aggregate of these records, in their order. A key is named once for neighbours that share it.
+/// An aggregate of these records, in their order. A key is named once for neighbours that share it.
 ///
 /// Either every one of them has an explicit hash key or none has: two public readers give a member without one the
 /// first of the table.
-pub fn encode(records: &[Record], out: &mut Vec<u8>) {
+pub fn encode(records: &[Record]) -> Vec<u8> {
     debug_assert!(records.iter().all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some()));
-    out.reserve(FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+    let mut aggregate = Vec::with_capacity(FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+    let out = &mut aggregate;
     out.extend_from_slice(&MAGIC);
-    let message = out.len();
     let mut last_key = None;
     for record in records {
         if last_key.replace(record.key.as_str()) != Some(record.key.as_str()) {
@@ -88,8 +88,9 @@ pub fn encode(records: &[Record], out: &mut Vec<u8>) {
         }
         put_bytes(DATA, &record.data, out);
     }
-    let digest = Md5::digest(&out[message..]);
+    let digest = Md5::digest(&out[MAGIC.len()..]);
     out.extend_from_slice(&digest);
+    aggregate
 }
 
 /// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is some other record.
@@ -220,12 +221,6 @@ mod tests {
         }
     }
 
-    fn encoded(records: &[Record]) -> Vec<u8> {
-        let mut out = Vec::new();
-        encode(records, &mut out);
-        out
-    }
-
     fn sealed(message: &[u8]) -> Vec<u8> {
         [&MAGIC[..], message, &Md5::digest(message)[..]].concat()
     }
@@ -234,12 +229,12 @@ mod tests {
     fn the_bytes_are_those_of_the_format() {
         let records = [record("a", Some(7), b"x"), record("a", Some(7), b"y"), record("b", Some(8), b"")];
         let message = b"\x0a\x01a\x0a\x01b\x12\x017\x12\x018\x1a\x07\x08\x00\x10\x00\x1a\x01x\x1a\x07\x08\x00\x10\x00\x1a\x01y\x1a\x06\x08\x01\x10\x01\x1a\x00";
-        assert_eq!(encoded(&records), sealed(message));
+        assert_eq!(encode(&records), sealed(message));
     }
 
     #[test]
     fn what_is_not_right_in_every_byte_is_no_aggregate() {
-        let whole = encoded(&[record("a", None, b"x"), record("b", None, b"y")]);
+        let whole = encode(&[record("a", None, b"x"), record("b", None, b"y")]);
         assert_eq!(decode(&whole).map(|members| members.len()), Some(2));
         for at in 0..whole.len() {
             let mut bent = whole.clone();
@@ -288,7 +283,7 @@ mod tests {
                     record(&format!("k{key}"), hashed.then_some(hash << 126), data)
                 })
                 .collect();
-            let data = encoded(&records);
+            let data = encode(&records);
             prop_assert!(data.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
             let read = decode(&data).expect("it was written so");
             prop_assert_eq!(read.len(), records.len());

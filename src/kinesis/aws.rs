@@ -26,7 +26,7 @@ use aws_sdk_kinesis::types::{
 use super::aggregate::{self, Member};
 use super::fault;
 use super::shards::Shard;
-use super::{PutError, PutRecords, Verdict};
+use super::{Entries, PutError, PutRecords, Verdict};
 use crate::config::{Config, StreamId};
 use crate::event::{Class, Reason, Record};
 use crate::telemetry::metrics::Expiry;
@@ -328,16 +328,16 @@ impl ProvideCredentials for Timely {
 }
 
 impl PutRecords for Kinesis {
-    async fn put(&self, records: &[Record]) -> Result<Vec<Verdict>, PutError> {
+    async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
         let (name, arn) = named(&self.stream);
-        let entries = records.iter().map(entry).collect();
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(entries));
+        let records = entries.iter().map(entry).collect();
+        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(records));
         let reply = call.send().await.map_err(|error| put_error(&error))?;
-        if reply.records.len() != records.len() {
+        if reply.records.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
                 code: "BadReply".into(),
-                message: format!("{} records were sent, the reply speaks of {}", records.len(), reply.records.len()),
+                message: format!("{} records were sent, the reply speaks of {}", entries.len(), reply.records.len()),
                 maybe_stored: true,
             });
         }
@@ -378,11 +378,16 @@ fn is_open(shard: &SdkShard) -> bool {
     shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
 }
 
-fn entry(record: &Record) -> PutRecordsRequestEntry {
+/// Events that travel together belong to one shard: the first one's keys place them all.
+fn entry(events: &[Record]) -> PutRecordsRequestEntry {
+    let data = match events {
+        [event] => Blob::from_maybe_shared(event.data.clone()),
+        _ => Blob::new(aggregate::encode(events)),
+    };
     PutRecordsRequestEntry::builder()
-        .data(Blob::from_maybe_shared(record.data.clone()))
-        .partition_key(record.key.as_str())
-        .set_explicit_hash_key(record.explicit_hash.map(|hash| hash.0.to_string()))
+        .data(data)
+        .partition_key(events[0].key.as_str())
+        .set_explicit_hash_key(events[0].explicit_hash.map(|hash| hash.0.to_string()))
         .build()
         .expect("data, the one required field, is set")
 }
@@ -391,7 +396,9 @@ fn entry(record: &Record) -> PutRecordsRequestEntry {
 /// number nor an error is taken as failed.
 fn verdict(entry: PutRecordsResultEntry) -> Verdict {
     match (entry.error_code, entry.sequence_number, entry.shard_id) {
-        (None, Some(sequence_number), Some(shard_id)) => Verdict::Stored { shard_id, sequence_number },
+        (None, Some(sequence_number), Some(shard_id)) => {
+            Verdict::Stored { shard_id: shard_id.into(), sequence_number: sequence_number.into() }
+        }
         (code, ..) => {
             let code = code.unwrap_or_else(|| "BadReply".into());
             Verdict::Failed { class: fault::record(&code), message: entry.error_message.unwrap_or_default(), code }

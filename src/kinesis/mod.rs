@@ -1,6 +1,6 @@
 //! The stream service in our words. No SDK type leaves this folder.
 //!
-//! One verdict per record: no type here can say that a request succeeded when a record in it did not.
+//! One verdict per entry: no type here can say that a request succeeded when a record in it did not.
 //! What an error means is decided in one table, `fault`; where a record goes, in `shards`.
 
 pub mod aggregate;
@@ -16,10 +16,19 @@ pub use shards::ShardMap;
 
 use crate::event::{Class, Record};
 
-/// Kinesis' word on one record.
+/// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one event, or several as
+/// an aggregate.
+#[derive(Debug, Clone, Copy)]
+pub struct Entries<'a> {
+    records: &'a [Record],
+    /// Where in `records` each entry ends.
+    ends: &'a [usize],
+}
+
+/// Kinesis' word on one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Stored { shard_id: String, sequence_number: String },
+    Stored { shard_id: Arc<str>, sequence_number: Arc<str> },
     Failed { class: Class, code: String, message: String },
 }
 
@@ -34,13 +43,40 @@ pub struct PutError {
     pub maybe_stored: bool,
 }
 
+impl<'a> Entries<'a> {
+    /// # Panics
+    /// If an entry is empty, or they are not all of `records`.
+    pub fn new(records: &'a [Record], ends: &'a [usize]) -> Self {
+        assert!(ends.is_sorted_by(|a, b| a < b) && ends.first() != Some(&0), "every entry holds an event");
+        assert_eq!(ends.last().copied().unwrap_or(0), records.len(), "every event is in an entry");
+        Self { records, ends }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The events of each entry; never none.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [Record]> + use<'a> {
+        let Self { records, ends } = *self;
+        ends.iter().enumerate().map(move |(index, &end)| {
+            let begin = index.checked_sub(1).map_or(0, |before| ends[before]);
+            &records[begin..end]
+        })
+    }
+}
+
 /// The one call of the event's path.
 pub trait PutRecords: Send + Sync + 'static {
-    /// Sends one request. The reply has one verdict per record, in order; implementations turn a reply of
+    /// Sends one request. The reply has one verdict per entry, in order; implementations turn a reply of
     /// another length into an error.
     ///
     /// Never retries, and returns within the attempt timeout.
-    fn put(&self, records: &[Record]) -> impl Future<Output = Result<Vec<Verdict>, PutError>> + Send;
+    fn put(&self, entries: Entries<'_>) -> impl Future<Output = Result<Vec<Verdict>, PutError>> + Send;
 }
 
 /// What is known of the stream besides its records. Published by the refresher, never cleared.

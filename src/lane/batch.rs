@@ -1,18 +1,28 @@
-//! What goes into one PutRecords: records in order, each with what waits for its verdict. Pure.
+//! What goes into one PutRecords: events in order, which of them travel as one record, and who waits for them. Pure.
+//!
+//! What a request holds, and what may travel together, is decided here and nowhere else.
 
 use std::time::Instant;
 
 use super::Item;
 use crate::ack::Ticket;
+use crate::config::Aggregation;
 use crate::event::Record;
+use crate::kinesis::{Entries, aggregate};
 
-/// One request's records and, at the same index, who waits for them. A batch is made by the buffer and comes
-/// back to `settle`; records of one key are always neighbours in it.
+/// One request's events and, at the same index, who waits for them. A batch is made by the buffer and comes
+/// back to `settle`; events of one key are always neighbours in it.
 #[derive(Debug, Default)]
 pub struct Batch {
     records: Vec<Record>,
     waiting: Vec<Waiting>,
+    /// Where in `records` each entry ends.
+    ends: Vec<usize>,
     bytes: usize,
+    /// Of the last entry, if it were an aggregate.
+    aggregate_bytes: usize,
+    /// The shard that the last entry is for, by its index in the map.
+    shard: usize,
     sent: Option<Instant>,
 }
 
@@ -23,22 +33,125 @@ struct Waiting {
     accepted: Instant,
     failures: u32,
     maybe_stored: bool,
+    company: Company,
+}
+
+/// Whom an event may share a record with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Company {
+    /// Whomever `delivery.aggregation` says.
+    #[default]
+    Any,
+    /// Its own key and place: an aggregate that it was in went to a shard where not all of its members belong.
+    OwnKey,
+    /// Nobody: an aggregate that it was in was refused for good, and each member must speak for itself.
+    Nobody,
+}
+
+/// How much a request takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: usize,
+    /// Data and partition keys.
+    pub bytes: usize,
+    /// A first record may be larger than that, up to this.
+    pub first_bytes: usize,
+    pub aggregation: Aggregation,
+    /// Of an aggregate, its partition key counted.
+    pub aggregate_bytes: usize,
+}
+
+/// How an event would travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// In the record of those before it.
+    Joins,
+    /// In a record of its own, which others may join.
+    Begins,
+    /// Not in this request.
+    Not,
 }
 
 impl Batch {
-    pub fn push(&mut self, item: Item) {
-        let Item { record, ticket, accepted, failures, maybe_stored } = item;
-        self.bytes += record.size();
+    /// How this item, predicted for this shard, would travel.
+    pub fn fit(&self, item: &Item, shard: usize, limits: &Limits) -> Fit {
+        let size = item.record.size();
+        if self.records.is_empty() {
+            return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
+        }
+        let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
+        if self.may_join(item, shard, limits) && self.bytes + joined - self.last_bytes() <= limits.bytes {
+            Fit::Joins
+        } else if self.ends.len() < limits.entries && self.bytes + size <= limits.bytes {
+            Fit::Begins
+        } else {
+            Fit::Not
+        }
+    }
+
+    fn may_join(&self, item: &Item, shard: usize, limits: &Limits) -> bool {
+        let first = self.last_entry();
+        let (head, company) = (&self.records[first], self.waiting[first].company.max(item.company));
+        let belongs = match (limits.aggregation, company) {
+            (Aggregation::Off, _) | (_, Company::Nobody) => false,
+            // Two public readers give a member without an explicit hash key that of another.
+            (Aggregation::Shard, Company::Any) => {
+                self.shard == shard && head.explicit_hash.is_some() == item.record.explicit_hash.is_some()
+            }
+            _ => head.key_hash == item.record.key_hash && head.explicit_hash == item.record.explicit_hash,
+        };
+        let bytes = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
+        belongs && bytes <= limits.aggregate_bytes
+    }
+
+    /// Takes an item in as `fit` said it would travel.
+    pub fn push(&mut self, item: Item, shard: usize, fit: Fit) {
+        let Item { record, ticket, accepted, failures, maybe_stored, company } = item;
+        let member_bytes = aggregate::member_bytes_max(&record);
+        if fit == Fit::Joins {
+            let before = self.last_bytes();
+            self.aggregate_bytes += member_bytes;
+            self.bytes += self.aggregate_bytes - before;
+            self.ends.pop();
+        } else {
+            self.bytes += record.size();
+            self.aggregate_bytes = aggregate::FRAME_BYTES + record.key.as_str().len() + member_bytes;
+            self.shard = shard;
+        }
         self.records.push(record);
-        self.waiting.push(Waiting { ticket, accepted, failures, maybe_stored });
+        self.waiting.push(Waiting { ticket, accepted, failures, maybe_stored, company });
+        self.ends.push(self.records.len());
+    }
+
+    /// Where the last entry begins.
+    fn last_entry(&self) -> usize {
+        self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before])
+    }
+
+    /// What the last entry takes as it is.
+    fn last_bytes(&self) -> usize {
+        match &self.records[self.last_entry()..] {
+            [one] => one.size(),
+            _ => self.aggregate_bytes,
+        }
     }
 
     /// What is sent.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries::new(&self.records, &self.ends)
+    }
+
+    /// The events of all entries.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// Data and partition keys, as the service counts them.
+    /// Whether several events share a record.
+    pub fn is_aggregated(&self) -> bool {
+        self.ends.len() < self.records.len()
+    }
+
+    /// Data and partition keys, as the service counts them; of an aggregate, at most.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -57,23 +170,24 @@ impl Batch {
         self.sent.expect("only what went out comes back")
     }
 
-    /// The most attempts that failed for one of the records.
+    /// The most attempts that failed for one of the events.
     pub fn failures_max(&self) -> u32 {
         self.waiting.iter().map(|waiting| waiting.failures).max().unwrap_or(0)
     }
 
     pub fn into_items(self) -> impl DoubleEndedIterator<Item = Item> + ExactSizeIterator {
         self.records.into_iter().zip(self.waiting).map(|(record, waiting)| {
-            let Waiting { ticket, accepted, failures, maybe_stored } = waiting;
-            Item { record, ticket, accepted, failures, maybe_stored }
+            let Waiting { ticket, accepted, failures, maybe_stored, company } = waiting;
+            Item { record, ticket, accepted, failures, maybe_stored, company }
         })
     }
 }
 
+/// Each item a record of its own.
 impl FromIterator<Item> for Batch {
     fn from_iter<I: IntoIterator<Item = Item>>(items: I) -> Self {
         let mut batch = Self::default();
-        items.into_iter().for_each(|item| batch.push(item));
+        items.into_iter().for_each(|item| batch.push(item, 0, Fit::Begins));
         batch
     }
 }

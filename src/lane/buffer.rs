@@ -13,14 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ages::Ages;
-use super::batch::Batch;
+use super::batch::{Batch, Fit, Limits};
 use super::line::{Key, Line, line_of};
 use super::pace;
 use super::{Item, Rules};
 use crate::backoff::Backoff;
-use crate::config::KeyOrder;
+use crate::config::{Aggregation, KeyOrder};
 use crate::event::Reason;
-use crate::kinesis::ShardMap;
+use crate::kinesis::{ShardMap, StreamFacts};
+use crate::limits::RECORD_BYTES_DEFAULT;
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
@@ -51,7 +52,9 @@ pub struct Gauges {
 pub struct Buffer {
     pub(super) rules: Rules,
     pub(super) shards: Option<Arc<ShardMap>>,
-    /// Since when: a flight that went out earlier says nothing about the map.
+    /// The largest record that the stream takes.
+    record_bytes_max: usize,
+    /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
     keys: HashMap<Key, Queue>,
     /// By index of `shards`; a single one without a map.
@@ -114,6 +117,7 @@ impl Buffer {
         Self {
             rules,
             shards: None,
+            record_bytes_max: RECORD_BYTES_DEFAULT,
             mapped: None,
             keys: HashMap::new(),
             lines: vec![Line::default()],
@@ -142,16 +146,18 @@ impl Buffer {
                 let mut items = VecDeque::with_capacity(1); // most keys hold one item at a time
                 items.push_back(item);
                 let queue = vacant.insert(Queue { items, bytes, state: State::Ready(line) });
-                self.lines[line].count(queue.sendable(self.rules.ordering));
+                self.lines[line].count(queue.sendable(&self.rules));
             }
             hash_map::Entry::Occupied(mut occupied) => {
                 let queue = occupied.get_mut();
+                let before = queue.sendable(&self.rules);
                 queue.items.push_back(item);
                 queue.bytes += bytes;
-                self.holds_many |= self.rules.ordering == KeyOrder::Strict && queue.items.len() >= HELD_HINT;
+                self.holds_many |= self.rules.sends_one_of_a_key() && queue.items.len() >= HELD_HINT;
                 match queue.state {
-                    State::Ready(line) if self.rules.ordering == KeyOrder::Relaxed => {
-                        self.lines[line].count((1, bytes));
+                    State::Ready(line) => {
+                        self.lines[line].discount(before);
+                        self.lines[line].count(queue.sendable(&self.rules));
                     }
                     State::InFlight if queue.items.len() == 1 => self.gauges.keys_held += 1,
                     _ => {}
@@ -202,7 +208,7 @@ impl Buffer {
             }
             cuts.remove(key); // what is left of them goes as it comes
             if let State::Ready(line) = queue.state {
-                lines[line].discount(queue.sendable(rules.ordering));
+                lines[line].discount(queue.sendable(rules));
             }
             while let Some(item) = queue.items.pop_front_if(is_expired) {
                 queue.bytes -= item.record.size();
@@ -210,7 +216,7 @@ impl Buffer {
                 expired.push(item);
             }
             match (queue.state, queue.items.is_empty()) {
-                (State::Ready(line), false) => lines[line].count(queue.sendable(rules.ordering)),
+                (State::Ready(line), false) => lines[line].count(queue.sendable(rules)),
                 (State::Cooling(_), true) => gauges.keys_cooling -= 1,
                 (State::InFlight, true) => gauges.keys_held -= 1,
                 _ => {}
@@ -249,8 +255,10 @@ impl Buffer {
         }
     }
 
-    /// The stream has these shards now, or none that can be predicted: every ready key moves to its new line.
-    pub fn set_shards(&mut self, shards: Option<Arc<ShardMap>>, now: Instant) {
+    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line.
+    pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
+        let StreamFacts { shards, record_bytes_max } = facts;
+        self.record_bytes_max = record_bytes_max;
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
         let after = |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
@@ -263,7 +271,7 @@ impl Buffer {
             if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
                 let line = line_of(shards.as_deref(), &head.record);
                 lines[line].rejoin(head.accepted, key);
-                lines[line].count(queue.sendable(rules.ordering));
+                lines[line].count(queue.sendable(rules));
                 queue.state = State::Ready(line);
             }
         }
@@ -311,7 +319,7 @@ impl Buffer {
         } else {
             let line = line_of(self.shards.as_deref(), &head.record);
             self.lines[line].rejoin(head.accepted, key);
-            self.lines[line].count(queue.sendable(self.rules.ordering));
+            self.lines[line].count(queue.sendable(&self.rules));
             queue.state = State::Ready(line);
         }
     }
@@ -371,64 +379,97 @@ impl Buffer {
                 oldest = earliest(oldest, line.oldest());
             }
         }
-        let full = records >= self.rules.max_records || bytes >= self.rules.max_bytes;
+        // How many records the events of a shard will make is not known before.
+        let full_of_records = self.rules.aggregation != Aggregation::Shard && records >= self.rules.max_records;
+        let full = full_of_records || bytes >= self.rules.max_bytes;
         oldest.map(|oldest| if full { now } else { oldest + self.rules.linger })
     }
 
-    /// Takes the oldest records that may be sent, up to the limits of a request.
-    fn fill(&mut self, max_records: usize, now: Instant) -> Batch {
+    /// Takes the oldest events that may be sent, up to the limits of a request.
+    fn fill(&mut self, max_entries: usize, now: Instant) -> Batch {
         let mut batch = Batch::default();
+        let limits = self.limits(max_entries);
         let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
         let mut oldest_first: BinaryHeap<_> =
             sendable.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
-        while batch.records().len() < max_records {
-            let Some(Reverse((_, line))) = oldest_first.pop() else { break };
+        // The line whose next event shares the last entry's record: it goes before older ones of other lines.
+        let mut open = None;
+        while let Some(line) = open.take().or_else(|| oldest_first.pop().map(|Reverse((_, line))| line)) {
             let Some(key) = self.lines[line].first() else { continue };
-            if !self.take(key, line, &mut batch, max_records, now) {
+            if !self.take(key, line, &mut batch, &limits, now) {
                 break;
             }
             self.lines[line].pop_first();
-            if let Some(oldest) = self.lines[line].oldest().filter(|_| !self.lines[line].is_spent(now)) {
-                oldest_first.push(Reverse((oldest, line)));
+            let next = self.lines[line].oldest().filter(|_| !self.lines[line].is_spent(now));
+            open = next.and(Some(line)).filter(|line| self.next_joins(*line, &batch, &limits));
+            if open.is_none() {
+                oldest_first.extend(next.map(|oldest| Reverse((oldest, line))));
             }
         }
         batch
     }
 
-    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
-    fn take(&mut self, key: Key, line: usize, batch: &mut Batch, max_records: usize, now: Instant) -> bool {
-        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(line)) else {
-            return true; // a place left behind
-        };
-        let room = (self.rules.max_in_flight * self.rules.max_bytes).saturating_sub(self.flying_bytes);
-        let nothing_flies = self.gauges.flights == 0;
-        let fits = |batch: &Batch, item: &Item| {
-            if batch.records().is_empty() {
-                // A record that is larger than the aim goes alone, when the others leave room for its request.
-                return nothing_flies || item.record.size() <= room;
-            }
-            batch.bytes() + item.record.size() <= self.rules.max_bytes.min(room)
-        };
-        if !queue.items.front().is_some_and(|head| fits(batch, head)) {
+    fn limits(&self, max_entries: usize) -> Limits {
+        let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
+        let room = (max_in_flight * max_bytes).saturating_sub(self.flying_bytes);
+        Limits {
+            entries: max_entries,
+            bytes: max_bytes.min(room),
+            // A record that is larger than the aim goes alone, when the others leave room for its request.
+            first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
+            // Without shards to predict, only events of one key are known to belong together.
+            aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
+            aggregate_bytes: match aggregation {
+                Aggregation::Shard => aggregate_max_bytes.min(self.record_bytes_max),
+                _ => self.record_bytes_max,
+            },
+        }
+    }
+
+    /// Whether the event at the front of a line shares the last entry's record.
+    fn next_joins(&self, line: usize, batch: &Batch, limits: &Limits) -> bool {
+        if limits.aggregation != Aggregation::Shard {
             return false;
         }
-        let line = &mut self.lines[line];
-        line.discount(queue.sendable(self.rules.ordering));
-        let most = match self.rules.ordering {
-            KeyOrder::Strict => 1,
-            KeyOrder::Relaxed => max_records - batch.records().len(),
+        let queue = self.lines[line].first().and_then(|key| self.keys.get(&key));
+        let head = queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.items.front());
+        head.is_some_and(|head| batch.fit(head, line, limits) == Fit::Joins)
+    }
+
+    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
+    fn take(&mut self, key: Key, index: usize, batch: &mut Batch, limits: &Limits, now: Instant) -> bool {
+        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
+            return true; // a place left behind
         };
-        for _ in 0..most {
-            let Some(item) = queue.items.pop_front_if(|item| fits(batch, item)) else { break };
+        let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
+        let before = queue.sendable(&self.rules);
+        let mut is_first = true;
+        while let Some(head) = queue.items.front() {
+            // A key stands in the line of its head; explicit hash keys can part the events behind it.
+            let shard = if limits.aggregation == Aggregation::Shard { line_of(shards, &head.record) } else { index };
+            let fit = batch.fit(head, shard, limits);
+            // Under strict order a request holds one record of a key.
+            let goes = match fit {
+                Fit::Joins => true,
+                Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
+                Fit::Not => false,
+            };
+            let Some(item) = queue.items.pop_front_if(|_| goes) else { break };
             queue.bytes -= item.record.size();
             if let Some(pace) = &mut line.pace {
-                pace.spend(pace::cost(item.record.size()), now);
+                let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };
+                pace.spend(cost(item.record.size()), now);
             }
-            batch.push(item);
+            batch.push(item, shard, fit);
+            is_first = false;
             if line.is_spent(now) {
                 break;
             }
         }
+        if is_first {
+            return false;
+        }
+        line.discount(before);
         queue.state = State::InFlight;
         self.gauges.keys_held += usize::from(!queue.items.is_empty());
         true
@@ -453,7 +494,7 @@ impl Buffer {
         let Some(head) = queue.items.front() else { return };
         let line = line_of(self.shards.as_deref(), &head.record);
         self.lines[line].rejoin(head.accepted, key);
-        self.lines[line].count(queue.sendable(self.rules.ordering));
+        self.lines[line].count(queue.sendable(&self.rules));
         queue.state = State::Ready(line);
         self.gauges.keys_cooling -= 1;
     }
@@ -471,10 +512,13 @@ impl Buffer {
 
 impl Queue {
     /// What a request could take: records and bytes.
-    fn sendable(&self, ordering: KeyOrder) -> (usize, usize) {
-        match (ordering, self.items.front()) {
-            (KeyOrder::Strict, Some(head)) => (1, head.record.size()),
-            _ => (self.items.len(), self.bytes),
+    fn sendable(&self, rules: &Rules) -> (usize, usize) {
+        match (rules.aggregation, self.items.front()) {
+            (_, None) => (0, 0),
+            (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => (1, head.record.size()),
+            (Aggregation::Off, _) => (self.items.len(), self.bytes),
+            (Aggregation::Key, _) => (1, self.bytes),
+            (Aggregation::Shard, _) => (1, self.bytes.min(rules.aggregate_max_bytes)),
         }
     }
 }

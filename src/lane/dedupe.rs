@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Item;
 use crate::ack::{Body, Ticket};
 use crate::event::envelope::Timestamp;
-use crate::event::{Outcome, PartitionKey};
+use crate::event::{Outcome, PartitionKey, Place};
 use crate::limits::DEDUPE_BYTES_PER_ID;
 use crate::protocol::reply::Ack;
 
@@ -47,8 +47,7 @@ enum Known {
 struct Stored {
     timestamp: Timestamp,
     key: PartitionKey,
-    shard_id: String,
-    sequence_number: String,
+    place: Place,
 }
 
 /// What is to be done with an event that came in.
@@ -93,13 +92,9 @@ impl Dedupe {
         let Some(Known::Open(again)) = self.ids.remove(&id) else { return None };
         let same = match outcome {
             Outcome::Refused(refusal) => Body::Refused(refusal.clone()),
-            Outcome::Durable { shard_id, sequence_number } => {
-                let stored = Stored {
-                    timestamp: item.ticket.timestamp(),
-                    key: item.record.key.clone(),
-                    shard_id: shard_id.clone(),
-                    sequence_number: sequence_number.clone(),
-                };
+            Outcome::Durable(place) => {
+                let (timestamp, key) = (item.ticket.timestamp(), item.record.key.clone());
+                let stored = Stored { timestamp, key, place: place.clone() };
                 let ack = stored.ack(id);
                 self.bytes += stored.bytes();
                 self.ids.insert(id, Known::Acked(Box::new(stored)));
@@ -129,14 +124,15 @@ impl Dedupe {
 
 impl Stored {
     fn ack(&self, id: Uuid) -> Ack {
-        let Self { timestamp, key, shard_id, sequence_number } = self.clone();
-        Ack { id, timestamp, key, shard_id, sequence_number, deduplicated: true, event: None }
+        let Self { timestamp, key, place } = self.clone();
+        Ack { id, timestamp, key, place, deduplicated: true, event: None }
     }
 
     /// What it takes in memory, with its places in the table and in the line.
     fn bytes(&self) -> usize {
         const PLACES: usize = 128;
-        PLACES + size_of::<Self>() + self.key.as_str().len() + self.shard_id.len() + self.sequence_number.len()
+        let Place { shard_id, sequence_number, .. } = &self.place;
+        PLACES + size_of::<Self>() + self.key.as_str().len() + shard_id.len() + sequence_number.len()
     }
 }
 
@@ -149,7 +145,8 @@ mod tests {
     const KEEP: Window = Window { ids_max: 3, keep_for: Duration::from_secs(300) };
 
     fn durable(sequence_number: &str) -> Outcome {
-        Outcome::Durable { shard_id: "shardId-000000000000".into(), sequence_number: sequence_number.into() }
+        let shard_id = "shardId-000000000000".into();
+        Outcome::Durable(Place { shard_id, sequence_number: sequence_number.into(), sub_sequence_number: None })
     }
 
     /// Meets an event that has to be new.
@@ -165,7 +162,7 @@ mod tests {
         match dedupe.meet(item, now) {
             Met::Again(_, ack) => {
                 assert!(ack.deduplicated);
-                ack.sequence_number
+                ack.place.sequence_number.to_string()
             }
             other => panic!("{other:?}"),
         }
@@ -179,7 +176,7 @@ mod tests {
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
         let (copies, same) = dedupe.settle(&first, &durable("77"), now).expect("one came again");
         assert_eq!(copies.len(), 1);
-        assert!(matches!(same, Body::Durable(ack) if ack.sequence_number == "77" && ack.deduplicated));
+        assert!(matches!(same, Body::Durable(ack) if &*ack.place.sequence_number == "77" && ack.deduplicated));
         assert_eq!(again(&mut dedupe, kit.item_with_id(1), now + ms(1)), "77");
         new(&mut dedupe, kit.item_with_id(2), now);
     }

@@ -17,11 +17,11 @@ use super::{Item, Rules};
 use crate::ack::{Answer, Books, Duty, EventId, Slot};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
-use crate::config::KeyOrder;
+use crate::config::{Aggregation, KeyOrder};
 use crate::event::envelope::Timestamp;
 use crate::event::{Class, HashKey, Outcome, PartitionKey, Record};
 use crate::kinesis::shards::Shard;
-use crate::kinesis::{PutError, ShardMap, Verdict};
+use crate::kinesis::{PutError, ShardMap, StreamFacts, Verdict};
 use crate::protocol::request::Ref;
 
 /// A buffer in a test's hands.
@@ -43,6 +43,8 @@ pub(super) fn rules() -> Rules {
         max_bytes: 1000,
         max_in_flight: 8,
         ordering: KeyOrder::Strict,
+        aggregation: Aggregation::Off,
+        aggregate_max_bytes: 500,
         timeout: ms(1000),
         backoff: Backoff { min: ms(100), max: ms(100) },
     }
@@ -74,7 +76,7 @@ impl Kit {
     pub fn with_two_shards(rules: Rules) -> Self {
         let mut kit = Self::new(rules);
         let start = kit.start;
-        kit.buffer.set_shards(Some(shards(&[0, 1 << 127])), start);
+        kit.buffer.learn(facts(Some(shards(&[0, 1 << 127]))), start);
         kit
     }
 
@@ -151,7 +153,7 @@ impl Kit {
     }
 
     pub fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
-        let verdicts = vec![stored(); batch.records().len()];
+        let verdicts = vec![stored(); batch.entries().len()];
         self.land(at_ms, batch, verdicts)
     }
 
@@ -171,6 +173,11 @@ impl Kit {
     }
 }
 
+/// A stream with these shards.
+pub(super) fn facts(shards: Option<Arc<ShardMap>>) -> StreamFacts {
+    StreamFacts { shards, record_bytes_max: 1000 }
+}
+
 /// Shards named by their place in the map, which begin at these positions.
 pub(super) fn shards(firsts: &[u128]) -> Arc<ShardMap> {
     let shards = firsts.iter().enumerate().map(|(n, &first)| Shard { id: n.to_string(), first }).collect();
@@ -182,7 +189,7 @@ pub(super) fn stored() -> Verdict {
 }
 
 pub(super) fn stored_in(shard_id: &str) -> Verdict {
-    Verdict::Stored { shard_id: shard_id.to_owned(), sequence_number: "1".to_owned() }
+    Verdict::Stored { shard_id: shard_id.into(), sequence_number: "1".into() }
 }
 
 pub(super) fn failed(class: Class) -> Verdict {

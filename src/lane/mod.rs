@@ -6,10 +6,11 @@
 //! - A key is ready, in flight or cooling; only ready keys are sent, so nothing overtakes a retry.
 //! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`: many records of
 //!   a key in a request, still one request per key in flight.
+//! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds and chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch` is what goes into one
-//! request, `settle` turns verdicts into outcomes and retries; all are pure. `task` is the shell with the clock and the service.
+//! `buffer` holds and chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
+//! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries; all are pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;
@@ -27,9 +28,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use self::batch::Company;
 use crate::ack::Ticket;
 use crate::backoff::Backoff;
-use crate::config::KeyOrder;
+use crate::config::{Aggregation, KeyOrder};
 use crate::event::Record;
 
 /// How a lane decides; the part of the configuration that concerns it.
@@ -45,6 +47,10 @@ pub struct Rules {
     pub max_in_flight: usize,
     /// What is promised of two events of one key.
     pub ordering: KeyOrder,
+    /// Which events travel as one record.
+    pub aggregation: Aggregation,
+    /// Of a shard's events.
+    pub aggregate_max_bytes: usize,
     /// From acceptance to a refusal.
     pub timeout: Duration,
     pub backoff: Backoff,
@@ -60,11 +66,19 @@ pub struct Item {
     pub failures: u32,
     /// Whether one of them may have stored the record all the same.
     pub maybe_stored: bool,
+    pub company: Company,
+}
+
+impl Rules {
+    /// Whether a request holds no more than one event of a key.
+    fn sends_one_of_a_key(&self) -> bool {
+        self.ordering == KeyOrder::Strict && self.aggregation == Aggregation::Off
+    }
 }
 
 impl Item {
     pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> Self {
-        Self { record, ticket, accepted, failures: 0, maybe_stored: false }
+        Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any }
     }
 }
 

@@ -48,6 +48,11 @@ pub fn cost(record_bytes: usize) -> f64 {
     (1.0 / SHARD_RECORDS_PER_SECOND).max(record_bytes as f64 / SHARD_BYTES_PER_SECOND)
 }
 
+/// What it takes as one more member of an aggregate.
+pub fn cost_of_more(record_bytes: usize) -> f64 {
+    record_bytes as f64 / SHARD_BYTES_PER_SECOND
+}
+
 impl Pace {
     /// A shard was throttled that had no pace.
     pub fn new(now: Instant) -> Self {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::Item;
-use super::batch::Batch;
+use super::batch::{Batch, Company};
 use super::buffer::{Blocked, Buffer};
 use super::line::{Key, line_of};
 use super::pace::{self, Pace};
 use crate::backoff::Backoff;
-use crate::event::{Class, Code, Outcome, Reason, Refusal};
-use crate::kinesis::{PutError, Verdict};
+use crate::event::{Class, Code, Outcome, Place, Reason, Record, Refusal};
+use crate::kinesis::{PutError, ShardMap, Verdict};
 
 /// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a minute.
 const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
@@ -32,13 +32,43 @@ const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
 #[derive(Debug, Default)]
 pub struct Settled {
     pub answers: Vec<Answered>,
+    pub stored: usize,
     /// Records that will be sent again, by why.
     pub throttled: usize,
     pub transient: usize,
     pub blocked: usize,
+    /// Aggregates whose members will be sent again in other company: a member was in the wrong shard, or refused for good.
+    pub regrouped: usize,
     pub rejected: usize,
     /// A record went to another shard than predicted: the map is old.
     pub map_is_old: bool,
+}
+
+/// What a verdict comes to for each event of an entry.
+#[derive(Debug, Clone)]
+enum Word {
+    Durable(Place),
+    Rejected {
+        code: String,
+        message: String,
+    },
+    Again(Class),
+    /// To be sent again at once, in this company: nothing is wrong with the event.
+    Regroup {
+        company: Company,
+        maybe_stored: bool,
+    },
+}
+
+impl Word {
+    /// The same for a member of an aggregate.
+    fn for_member(&self, index: usize) -> Self {
+        let mut word = self.clone();
+        if let Self::Durable(place) = &mut word {
+            place.sub_sequence_number = Some(index);
+        }
+        word
+    }
 }
 
 /// An item that is done.
@@ -52,7 +82,7 @@ impl Buffer {
     /// Takes a batch back with what Kinesis said of it.
     ///
     /// # Panics
-    /// If a reply has not one verdict per record: the service's adapter promised that.
+    /// If a reply has not one verdict per entry: the service's adapter promised that.
     pub fn settle(
         &mut self,
         batch: Batch,
@@ -84,39 +114,45 @@ impl Buffer {
         rng: &mut impl Rng,
         settled: &mut Settled,
     ) {
-        assert_eq!(batch.records().len(), verdicts.len(), "one verdict per record");
+        assert_eq!(batch.entries().len(), verdicts.len(), "one verdict per entry");
         let sent = batch.sent();
-        let under_this_map = self.mapped.is_some_and(|since| sent >= since);
         let mut throttled = Vec::new();
-        let mut pairs = batch.into_items().zip(verdicts).peekable();
+        let mut words = Vec::with_capacity(batch.records().len());
+        for (events, verdict) in batch.entries().iter().zip(verdicts) {
+            let line = line_of(self.shards.as_deref(), &events[0]);
+            let word = self.word(events, line, verdict, sent, settled);
+            if matches!(word, Word::Again(Class::Throttled)) && self.shards.is_some() {
+                self.slow_down(line, events, sent, now);
+                throttled.push(line);
+            }
+            match events {
+                [_] => words.push(word),
+                members => words.extend((0..members.len()).map(|index| word.for_member(index))),
+            }
+        }
+        let mut pairs = batch.into_items().zip(words).peekable();
         while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
             let (mut back, mut cool_until) = (Vec::new(), None);
-            while let Some((mut item, verdict)) = pairs.next_if(|(item, _)| item.record.key_hash == key) {
-                let line = line_of(self.shards.as_deref(), &item.record);
-                let class = match verdict {
-                    Verdict::Stored { shard_id, sequence_number } => {
-                        self.lines[line].throttles = 0;
-                        let predicted = self.shards.as_ref().map(|shards| shards.id(line));
-                        settled.map_is_old |= under_this_map && predicted.is_some_and(|id| id != shard_id);
-                        settled.answer(item, Outcome::Durable { shard_id, sequence_number });
+            while let Some((mut item, word)) = pairs.next_if(|(item, _)| item.record.key_hash == key) {
+                match word {
+                    Word::Durable(place) => {
+                        settled.answer(item, Outcome::Durable(place));
                         continue;
                     }
-                    Verdict::Failed { class: Class::Poison, code, message } => {
+                    Word::Rejected { code, message } => {
                         settled.reject(item, &code, &message);
                         continue;
                     }
-                    Verdict::Failed { class, .. } => class,
-                };
-                settled.retry(class, 1);
-                item.failures = item.failures.saturating_add(1);
-                if class == Class::Throttled && self.shards.is_some() {
-                    if !self.draining {
-                        let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
-                        pace.refused(pace::cost(item.record.size()), sent, now);
+                    Word::Again(class) => {
+                        item.failures = item.failures.saturating_add(1);
+                        if class != Class::Throttled || self.shards.is_none() {
+                            cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
+                        }
                     }
-                    throttled.push(line);
-                } else {
-                    cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
+                    Word::Regroup { company, maybe_stored } => {
+                        item.company = company;
+                        item.maybe_stored |= maybe_stored;
+                    }
                 }
                 back.push(item);
             }
@@ -125,6 +161,48 @@ impl Buffer {
             }
         }
         self.cool(throttled, now, rng);
+    }
+
+    /// What a verdict comes to for the events of its entry.
+    fn word(&mut self, events: &[Record], line: usize, verdict: Verdict, sent: Instant, settled: &mut Settled) -> Word {
+        match verdict {
+            Verdict::Stored { shard_id, sequence_number } => {
+                settled.stored += 1;
+                self.lines[line].throttles = 0;
+                let is_elsewhere = |shards: &ShardMap, event| shards.id(line_of(Some(shards), event)) != &*shard_id;
+                let shards = self.shards.as_deref();
+                let is_misplaced = shards.is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, event)));
+                settled.map_is_old |= is_misplaced && self.mapped.is_some_and(|since| sent >= since);
+                // A consumer that checks hash ranges drops a record with such a member whole. Events of one key and
+                // place are where they belong, whatever we think of it.
+                if is_misplaced && events.iter().any(|event| event.ring_position() != events[0].ring_position()) {
+                    settled.regrouped += 1;
+                    return Word::Regroup { company: Company::OwnKey, maybe_stored: true };
+                }
+                Word::Durable(Place { shard_id, sequence_number, sub_sequence_number: None })
+            }
+            Verdict::Failed { class: Class::Poison, .. } if events.len() > 1 => {
+                settled.regrouped += 1;
+                Word::Regroup { company: Company::Nobody, maybe_stored: false }
+            }
+            Verdict::Failed { class: Class::Poison, code, message } => {
+                settled.rejected += 1;
+                Word::Rejected { code, message }
+            }
+            Verdict::Failed { class, .. } => {
+                settled.retry(class, 1);
+                Word::Again(class)
+            }
+        }
+    }
+
+    /// A shard refused an entry: its pace falls. While the daemon drains nothing is paced.
+    fn slow_down(&mut self, line: usize, events: &[Record], sent: Instant, now: Instant) {
+        if !self.draining {
+            let more: f64 = events[1..].iter().map(|event| pace::cost_of_more(event.size())).sum();
+            let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
+            pace.refused(pace::cost(events[0].size()) + more, sent, now);
+        }
     }
 
     fn settle_failure(
@@ -142,7 +220,7 @@ impl Buffer {
         if error.class == Class::Throttled {
             self.blocked = None; // it was let in as far as to be counted
         }
-        settled.retry(error.class, batch.records().len());
+        settled.retry(error.class, batch.entries().len());
         // One wait for the whole batch, so that its keys fill a request together again.
         let wait = now + self.rules.backoff.delay(batch.failures_max() + 1, rng);
         let cool_until = match error.class {
@@ -161,19 +239,22 @@ impl Buffer {
         if let (Class::Transient, Some(blocked)) = (error.class, self.blocked) {
             self.block(blocked.reason, now, rng); // no news: the next probe tells
         }
-        self.give_back_all(batch, error, cool_until);
+        self.give_back_all(batch, cool_until, |item| {
+            // A blocked stream says nothing about the record.
+            item.failures = item.failures.saturating_add(u32::from(cool_until.is_some()));
+            item.maybe_stored |= error.maybe_stored;
+        });
     }
 
-    fn give_back_all(&mut self, batch: Batch, error: &PutError, cool_until: Option<Instant>) {
-        let mut items = batch.into_items().peekable();
+    /// Gives back all that a batch holds, key by key, each item marked.
+    fn give_back_all(&mut self, batch: Batch, cool_until: Option<Instant>, mark: impl Fn(&mut Item)) {
+        let marked = |mut item| {
+            mark(&mut item);
+            item
+        };
+        let mut items = batch.into_items().map(marked).peekable();
         while let Some(key) = items.peek().map(|item| item.record.key_hash) {
-            let mut back = Vec::new();
-            while let Some(mut item) = items.next_if(|item| item.record.key_hash == key) {
-                // A blocked stream says nothing about the record.
-                item.failures = item.failures.saturating_add(u32::from(cool_until.is_some()));
-                item.maybe_stored |= error.maybe_stored;
-                back.push(item);
-            }
+            let back = std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
             self.give_back(key, back, cool_until);
         }
     }
@@ -211,17 +292,22 @@ impl Buffer {
         self.blocked = Some(Blocked { reason, next_probe: now + probe.delay(probes, rng), probes });
         // Parts would wait outside their queues, where no timeout finds them.
         for part in std::mem::take(&mut self.parts) {
-            let mut items = part.into_items().peekable();
-            while let Some(key) = items.peek().map(|item| item.record.key_hash) {
-                let back = std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
-                self.give_back(key, back, None);
-            }
+            self.give_back_all(part, None, |_| {});
         }
+    }
+
+    /// The same request without aggregates: if it is refused again, it can be taken apart.
+    fn regroup(&mut self, batch: Batch, settled: &mut Settled) {
+        settled.regrouped += batch.entries().len();
+        self.give_back_all(batch, None, |item| item.company = Company::Nobody);
     }
 
     /// Finds the record for whose sake a whole request was refused: by the index that the message names, else
     /// by halves, so that at most log2(n) + 1 requests are refused. The others are sent again at once.
     fn take_apart(&mut self, batch: Batch, error: &PutError, settled: &mut Settled) {
+        if batch.is_aggregated() {
+            return self.regroup(batch, settled);
+        }
         let count = batch.records().len();
         let cuts = match named_record(&error.message).filter(|index| *index < count) {
             Some(index) => [index, index + 1],
@@ -235,6 +321,7 @@ impl Buffer {
         if count == 1 {
             for item in parts.into_iter().flatten() {
                 let key = item.record.key_hash;
+                settled.rejected += 1;
                 settled.reject(item, &error.code, &error.message);
                 if !self.send_next_cut(key, false) {
                     self.give_back(key, Vec::new(), None);
@@ -276,7 +363,6 @@ impl Settled {
 
     fn reject(&mut self, item: Item, code: &str, message: &str) {
         let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
-        self.rejected += 1;
         self.answer(
             item,
             Outcome::Refused(Refusal::new(Code::Rejected, format!("Kinesis refused it: {code}: {words}"))),

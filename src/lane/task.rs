@@ -97,8 +97,8 @@ impl<S: PutRecords> Lane<S> {
                     }
                 }
                 Ok(()) = self.facts.changed() => {
-                    let shards = self.facts.borrow_and_update().shards.clone();
-                    buffer.set_shards(shards, self::now());
+                    let facts = self.facts.borrow_and_update().clone();
+                    buffer.learn(facts, self::now());
                 }
                 () = self.drain.cancelled(), if !draining => {
                     draining = true;
@@ -116,12 +116,12 @@ impl<S: PutRecords> Lane<S> {
     }
 
     fn launch(&self, flights: &mut JoinSet<Landed>, batch: Batch) {
-        self.metrics.batch_records.record(batch.records().len() as f64);
+        self.metrics.batch_records.record(batch.entries().len() as f64);
         self.metrics.batch_bytes.record(batch.bytes() as f64);
         let service = Arc::clone(&self.service);
         flights.spawn(async move {
             let began = now();
-            let reply = service.put(batch.records()).await;
+            let reply = service.put(batch.entries()).await;
             (batch, reply, now() - began)
         });
     }
@@ -141,7 +141,7 @@ impl<S: PutRecords> Lane<S> {
             tracing::debug!(
                 code = error.code,
                 reason = error.message,
-                records = batch.records().len(),
+                records = batch.entries().len(),
                 "PutRecords failed"
             );
         }
@@ -157,15 +157,16 @@ impl<S: PutRecords> Lane<S> {
     }
 
     fn count(&self, settled: &Settled) {
-        let Settled { answers, throttled, transient, blocked, rejected, .. } = settled;
+        let Settled { stored, throttled, transient, blocked, regrouped, rejected, .. } = settled;
         let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
-        count(&self.metrics.records_stored, answers.len() - rejected);
+        count(&self.metrics.records_stored, *stored);
         count(&self.metrics.records_rejected, *rejected);
         count(&self.metrics.records_throttled, *throttled);
         count(&self.metrics.records_failed, transient + blocked);
         count(self.metrics.retries(Retry::Throttled), *throttled);
         count(self.metrics.retries(Retry::Transient), *transient);
         count(self.metrics.retries(Retry::Blocked), *blocked);
+        count(self.metrics.retries(Retry::Regrouped), *regrouped);
     }
 
     /// An event that came in: on its way, or to the one of the same id that is there already.

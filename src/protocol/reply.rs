@@ -9,7 +9,7 @@ use super::VERSION;
 use super::request::Ref;
 use crate::event::PartitionKey;
 use crate::event::envelope::{Timestamp, push_json_str};
-use crate::event::outcome::{Code, Refusal};
+use crate::event::outcome::{Code, Place, Refusal};
 
 /// What an ack says of a durable event.
 #[derive(Debug, Clone)]
@@ -17,8 +17,7 @@ pub struct Ack {
     pub id: Uuid,
     pub timestamp: Timestamp,
     pub key: PartitionKey,
-    pub shard_id: String,
-    pub sequence_number: String,
+    pub place: Place,
     /// The event is an earlier one of the same id, which was acked or has just been.
     pub deduplicated: bool,
     /// The whole published envelope, where the caller asked for an echo.
@@ -36,9 +35,13 @@ pub fn ack(out: &mut Vec<u8>, reference: &Ref, ack: &Ack) {
     out.extend_from_slice(b"\",\"partitionKey\":");
     push_json_str(out, ack.key.as_str());
     out.extend_from_slice(b",\"shardId\":");
-    push_json_str(out, &ack.shard_id);
+    push_json_str(out, &ack.place.shard_id);
     out.extend_from_slice(b",\"sequenceNumber\":");
-    push_json_str(out, &ack.sequence_number);
+    push_json_str(out, &ack.place.sequence_number);
+    if let Some(index) = ack.place.sub_sequence_number {
+        out.extend_from_slice(b",\"subSequenceNumber\":");
+        out.extend_from_slice(index.to_string().as_bytes());
+    }
     if ack.deduplicated {
         out.extend_from_slice(b",\"deduplicated\":true");
     }
@@ -123,8 +126,11 @@ mod tests {
             id: Uuid::nil(),
             timestamp: Timestamp::from_unix_ms(0),
             key: PartitionKey::new("k\"1").expect("three characters"),
-            shard_id: "shardId-000000000001".into(),
-            sequence_number: "4968".into(),
+            place: Place {
+                shard_id: "shardId-000000000001".into(),
+                sequence_number: "4968".into(),
+                sub_sequence_number: Some(3),
+            },
             deduplicated: true,
             event: Some(Bytes::from_static(b"{\"id\":1}")),
         };
@@ -133,7 +139,7 @@ mod tests {
             line,
             concat!(
                 r#"{"ref":7,"ok":true,"id":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000Z","#,
-                r#""partitionKey":"k\"1","shardId":"shardId-000000000001","sequenceNumber":"4968","deduplicated":true,"event":{"id":1}}"#,
+                r#""partitionKey":"k\"1","shardId":"shardId-000000000001","sequenceNumber":"4968","subSequenceNumber":3,"deduplicated":true,"event":{"id":1}}"#,
                 "\n"
             )
         );

@@ -49,6 +49,8 @@ pub enum Retry {
     Throttled,
     Transient,
     Blocked,
+    /// Aggregates whose members go again in other company.
+    Regrouped,
 }
 
 const STATES: [(State, &str); 3] =
@@ -61,8 +63,12 @@ const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
     (PutOutcome::Blocked, "blocked"),
     (PutOutcome::Poison, "poison"),
 ];
-const RETRIES: [(Retry, &str); 3] =
-    [(Retry::Throttled, "throttled"), (Retry::Transient, "transient"), (Retry::Blocked, "blocked")];
+const RETRIES: [(Retry, &str); 4] = [
+    (Retry::Throttled, "throttled"),
+    (Retry::Transient, "transient"),
+    (Retry::Blocked, "blocked"),
+    (Retry::Regrouped, "regrouped"),
+];
 
 /// Handles of the metrics that are written where things happen.
 #[derive(Debug)]

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use dispatchd::ack::Body;
-use dispatchd::event::Code;
 use dispatchd::event::envelope::Timestamp;
+use dispatchd::event::{Code, Place};
 use dispatchd::limits::DEDUPE_BYTES_PER_ID;
 use dispatchd::protocol::reply::Ack;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ struct Id {
 /// An answer, as far as a copy has to be given the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
-    Acked { shard_id: String, sequence_number: String },
+    Acked(Place),
     Refused { code: Code, message: String, maybe_stored: Option<bool> },
 }
 
@@ -147,8 +147,7 @@ impl<'p> Copies<'p> {
         let said = match body {
             Body::Durable(ack) => {
                 self.acked_where_it_is(event, ack, stream)?;
-                let Ack { shard_id, sequence_number, .. } = ack.clone();
-                Said::Acked { shard_id, sequence_number }
+                Said::Acked(ack.place.clone())
             }
             Body::Refused(refusal) => {
                 let (code, message, maybe_stored) = (refusal.code, refusal.message.to_string(), refusal.maybe_stored);
@@ -169,7 +168,7 @@ impl<'p> Copies<'p> {
             id.open = id.open.filter(|open| *open != event);
             if let Body::Durable(ack) = body {
                 id.acked = Some((event, self.acked.len()));
-                let bytes = ack.key.as_str().len() + ack.shard_id.len() + ack.sequence_number.len();
+                let bytes = ack.key.as_str().len() + ack.place.shard_id.len() + ack.place.sequence_number.len();
                 self.acked.push((now, bytes));
             }
         }
@@ -179,12 +178,11 @@ impl<'p> Copies<'p> {
     /// An ack names the place of a record of this very id, and says whether it is this very line's.
     fn acked_where_it_is(&self, event: usize, ack: &Ack, stream: &Stream) -> Result<(), Broken> {
         let events = &self.plan.events;
-        let (shard_id, sequence_number) = (&ack.shard_id, &ack.sequence_number);
         let is_it =
             |held: &usize| *held == event || (events[event].id.is_some() && events[event].id == events[*held].id);
-        let held = stream.event_at(shard_id, sequence_number).filter(is_it);
+        let held = stream.event_at(&ack.place).filter(is_it);
         let Some(held) = held else {
-            check!("acked is stored", false, "event {event} is not at {shard_id}/{sequence_number}");
+            check!("acked is stored", false, "event {event} is not at {:?}", ack.place);
             return Ok(());
         };
         let (key, timestamp) = (&events[held].record.key, timestamp(held));

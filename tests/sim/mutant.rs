@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use dispatchd::config::KeyOrder;
+use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::Class;
 use dispatchd::kinesis::shards::Shard;
 use dispatchd::kinesis::{ShardMap, Verdict};
@@ -93,6 +93,14 @@ pub enum Mutant {
     WindowTooLarge,
     /// The window is not dropped with the lane.
     WindowOutlivesLane,
+    /// An aggregate that went to another shard than all of its members belong to is acked.
+    MisplacementUnseen,
+    /// The ack of an aggregate's member does not say which one it is.
+    MembersUnnumbered,
+    /// More events share a record than may.
+    AggregatesTooLarge,
+    /// Events share a record though nobody asked for it.
+    AggregatesUnasked,
 }
 
 impl Mutant {
@@ -137,6 +145,10 @@ impl Mutant {
         (Mutant::WindowRemembersLong, "the window is bounded"),
         (Mutant::WindowTooLarge, "the window is bounded"),
         (Mutant::WindowOutlivesLane, "answered once"),
+        (Mutant::MisplacementUnseen, "acked is stored"),
+        (Mutant::MembersUnnumbered, "acked is stored"),
+        (Mutant::AggregatesTooLarge, "aggregates"),
+        (Mutant::AggregatesUnasked, "aggregates"),
     ];
 
     /// The rules as the lane gets them; the checks go by the plan's.
@@ -149,6 +161,8 @@ impl Mutant {
             Mutant::FlightTooMany => rules.max_in_flight += 1,
             Mutant::RecordTooMany => rules.max_records += 1,
             Mutant::BytesTooMany => rules.max_bytes += rules.max_bytes / 4,
+            Mutant::AggregatesTooLarge => rules.aggregate_max_bytes *= 2,
+            Mutant::AggregatesUnasked => rules.aggregation = Aggregation::Shard,
             Mutant::LingersLong => rules.linger += ms(5),
             Mutant::KeyCoolsHalf => {
                 (rules.backoff.min, rules.backoff.max) = (rules.backoff.min / 2, rules.backoff.max / 2)
@@ -205,7 +219,7 @@ impl Mutant {
             }
             (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
                 let (class, code, message) = (error.class, error.code, error.message);
-                let verdicts = vec![Verdict::Failed { class, code, message }; batch.records().len()];
+                let verdicts = vec![Verdict::Failed { class, code, message }; batch.entries().len()];
                 (batch, Ok(verdicts))
             }
             (Mutant::PoisonMisread, Err(mut error)) => {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dispatchd::ack::EventId;
 use dispatchd::backoff::Backoff;
-use dispatchd::config::KeyOrder;
+use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::{Outcome, PartitionKey, Record};
-use dispatchd::kinesis::Verdict;
+use dispatchd::kinesis::{StreamFacts, Verdict};
 use dispatchd::lane::Rules;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
+use dispatchd::limits::RECORD_BYTES_DEFAULT;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
@@ -37,6 +38,8 @@ const RULES: Rules = Rules {
     max_bytes: 1 << 20,
     max_in_flight: 16,
     ordering: KeyOrder::Strict,
+    aggregation: Aggregation::Off,
+    aggregate_max_bytes: 50 << 10,
     timeout: Duration::from_secs(120),
     backoff: Backoff { min: ms(50), max: ms(5000) },
 };
@@ -126,7 +129,8 @@ pub fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
     let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(RULES)).collect();
-    lanes.iter_mut().for_each(|lane| lane.set_shards(Some(stream.map()), base));
+    let facts = StreamFacts { shards: Some(stream.map()), record_bytes_max: RECORD_BYTES_DEFAULT };
+    lanes.iter_mut().for_each(|lane| lane.learn(facts.clone(), base));
     let mut overload = Overload {
         load,
         base,
@@ -164,8 +168,8 @@ impl Overload {
             match todo {
                 Todo::Arrives(number) => {
                     let flight = self.flights.get_mut(&number).expect("it arrives before it lands");
-                    let records = flight.batch.records().iter();
-                    flight.verdicts = records.map(|record| self.stream.take(record, at)).collect();
+                    let entries = flight.batch.entries().iter();
+                    flight.verdicts = entries.map(|events| self.stream.take(events, at)).collect();
                 }
                 Todo::Lands(number) => self.land(number),
                 Todo::Timer(lane) => self.decide(lane),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dispatchd::backoff::Backoff;
-use dispatchd::config::KeyOrder;
+use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::{HashKey, PartitionKey, Reason, Record};
 use dispatchd::lane::Rules;
 use dispatchd::lane::dedupe::Window;
@@ -180,6 +180,8 @@ fn rules(rng: &mut SmallRng) -> Rules {
         max_bytes: pick(rng, &[300, 2000, 20_000]),
         max_in_flight: pick(rng, &[1, 2, 4, 16]),
         ordering: pick(rng, &[KeyOrder::Strict, KeyOrder::Strict, KeyOrder::Relaxed]),
+        aggregation: pick(rng, &[Aggregation::Off, Aggregation::Off, Aggregation::Key, Aggregation::Shard]),
+        aggregate_max_bytes: pick(rng, &[200, 1000]),
         timeout: ms(pick(rng, &[400, 2000, 10_000, 120_000])),
         backoff: backoff(pick(rng, &[(1, 10), (20, 200), (50, 5000), (100, 600)])),
     }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dispatchd::ack::{Body, EventId, Ticket};
-use dispatchd::event::{Class, Code, Outcome, Refusal};
-use dispatchd::kinesis::Verdict;
+use dispatchd::event::{Class, Code, Outcome, Place, Record, Refusal};
+use dispatchd::kinesis::{ShardMap, StreamFacts, Verdict};
 use dispatchd::lane::Item;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd::lane::dedupe::{Dedupe, Met};
 use dispatchd::lane::settle::Answered;
+use dispatchd::limits::RECORD_BYTES_MAX;
 use dispatchd::protocol::reply::Ack;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -63,6 +64,8 @@ struct Run<'p> {
     todo: BTreeMap<(At, Todo), ()>,
     pushes_left: usize,
     flights: BTreeMap<u64, Flight>,
+    /// The map that the lane has.
+    known: Option<Arc<ShardMap>>,
     /// The world's chance and the lane's: neither depends on how often the other draws.
     world: SmallRng,
     lane: SmallRng,
@@ -126,6 +129,7 @@ impl<'p> Run<'p> {
             todo,
             pushes_left: plan.events.len(),
             flights: BTreeMap::new(),
+            known: None,
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
             lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
             door: Door::new(plan.events.len()),
@@ -180,7 +184,7 @@ impl<'p> Run<'p> {
 
     fn launch(&mut self, batch: Batch, smuggled: bool) -> Result<(), Broken> {
         let probe = self.buffer.blocked().is_some();
-        self.watch.sent(batch.records(), self.now)?;
+        self.watch.sent(batch.entries(), self.now)?;
         for record in batch.records() {
             self.kept.failed.remove(&record.key_hash);
         }
@@ -193,11 +197,12 @@ impl<'p> Run<'p> {
         self.todo.insert((self.now + takes, Todo::Lands(number)), ());
         if self.mutant == Some(Mutant::AckBeforeReply) {
             // It guesses what the reply will be, and well: a stream alone with it would prove it right.
-            let first = self.stream.len();
+            let (first, map) = (self.stream.len(), self.stream.map());
             for (index, item) in batch.into_items().enumerate() {
-                let shard_id = self.stream.map().id(self.stream.map().index_of(item.record.ring_position())).to_owned();
-                let outcome = Outcome::Durable { shard_id, sequence_number: (first + index).to_string() };
-                item.ticket.answer(item.record, outcome);
+                let shard_id = map.id(map.index_of(item.record.ring_position())).into();
+                let sequence_number = (first + index).to_string().into();
+                let place = Place { shard_id, sequence_number, sub_sequence_number: None };
+                item.ticket.answer(item.record, Outcome::Durable(place));
             }
             return self.read_outbox();
         }
@@ -244,8 +249,9 @@ impl<'p> Run<'p> {
                     let map = self.stream.map();
                     self.watch.map_set(Arc::clone(&map), self.now);
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
-                    let now = self.instant();
-                    self.buffer.set_shards(Some(known), now);
+                    self.known = Some(Arc::clone(&known));
+                    let facts = StreamFacts { shards: Some(known), record_bytes_max: RECORD_BYTES_MAX };
+                    self.buffer.learn(facts, self.instant());
                     return Ok(false);
                 }
                 Todo::Drain => {
@@ -322,18 +328,26 @@ impl<'p> Run<'p> {
     fn guess(&self, event: usize) -> Option<Ack> {
         let id = self.plan.events[event].id?;
         let (record, verdict) = self.flights.values().find_map(|flight| {
-            let mut verdicts = flight.batch.records().iter().zip(flight.reply.as_ref()?.as_ref().ok()?);
-            verdicts.find(|(record, _)| self.plan.events[event_of(record)].id == Some(id))
+            let mut verdicts = flight.batch.entries().iter().zip(flight.reply.as_ref()?.as_ref().ok()?);
+            let is_it = |event: &Record| self.plan.events[event_of(event)].id == Some(id);
+            verdicts.find_map(|(events, verdict)| match events {
+                [event] if is_it(event) => Some((event, verdict)),
+                _ => None,
+            })
         })?;
         let Verdict::Stored { shard_id, sequence_number } = verdict.clone() else { return None };
         let (key, timestamp) = (record.key.clone(), copies::timestamp(event_of(record)));
         let id = copies::uuid(self.plan, event);
-        Some(Ack { id, timestamp, key, shard_id, sequence_number, deduplicated: true, event: None })
+        let place = Place { shard_id, sequence_number, sub_sequence_number: None };
+        Some(Ack { id, timestamp, key, place, deduplicated: true, event: None })
     }
 
     /// The task's `answer`.
     fn answer(&mut self, answered: Answered) {
-        let Answered { item, outcome } = answered;
+        let Answered { item, mut outcome } = answered;
+        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(place)) = (self.mutant, &mut outcome) {
+            place.sub_sequence_number = None;
+        }
         let now = self.instant();
         if let Some((copies, same)) = self.dedupe.settle(&item, &outcome, now) {
             for ticket in copies {
@@ -354,11 +368,10 @@ impl<'p> Run<'p> {
     /// A request arrives at the stream.
     fn arrive(&mut self, number: u64) -> Result<(), Broken> {
         let Some(flight) = self.flights.get_mut(&number) else { return Ok(()) };
-        let records = flight.batch.records();
         let before = self.stream.len();
-        flight.reply = Some(self.stream.put(records, self.plan, self.now, &mut self.world));
+        flight.reply = Some(self.stream.put(flight.batch.entries(), self.plan, self.now, &mut self.world));
         let copies: Vec<_> = self.stream.events(before..self.stream.len()).collect();
-        self.watch.stored(records, &copies)
+        self.watch.stored(flight.batch.records(), &copies)
     }
 
     fn land(&mut self, number: u64) -> Result<(), Broken> {
@@ -367,22 +380,25 @@ impl<'p> Run<'p> {
         }
         let Some(Flight { batch, reply, probe, smuggled }) = self.flights.remove(&number) else { return Ok(()) };
         let reply = reply.expect("a request arrives before its reply");
-        let events: Vec<_> = batch.records().iter().map(event_of).collect();
-        self.watch.landed(&events, &reply, probe, self.now);
+        self.watch.landed(batch.entries(), &reply, probe, self.now);
         if self.mutant == Some(Mutant::BatchLost) || smuggled {
             drop(batch);
             return self.read_outbox();
         }
-        for (index, record) in batch.records().iter().enumerate() {
+        for (index, events) in batch.entries().iter().enumerate() {
             let stored = reply.as_ref().is_ok_and(|verdicts| matches!(verdicts[index], Verdict::Stored { .. }));
             if !stored {
-                self.kept.failed.insert(record.key_hash);
+                self.kept.failed.extend(events.iter().map(|event| event.key_hash));
             }
         }
         let (batch, reply) = match self.mutant {
             Some(Mutant::PoisonMatesForgotten) if reply.as_ref().is_err_and(|error| error.class == Class::Poison) => {
                 let is_poison = |item: &Item| self.plan.events[event_of(&item.record)].poison;
                 (batch.into_items().filter(is_poison).collect(), reply)
+            }
+            Some(Mutant::MisplacementUnseen) => {
+                let reply = reply.map(|verdicts| self.as_predicted(&batch, verdicts));
+                (batch, reply)
             }
             Some(mutant) => mutant.landed(batch, reply),
             None => (batch, reply),
@@ -398,6 +414,16 @@ impl<'p> Run<'p> {
         }
         settled.answers.into_iter().for_each(|answered| self.answer(answered));
         self.read_outbox()
+    }
+
+    /// Each aggregate as if it were where the lane expects it.
+    fn as_predicted(&self, batch: &Batch, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+        for (events, verdict) in batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1) {
+            if let (Verdict::Stored { shard_id, .. }, Some(known)) = (verdict, &self.known) {
+                *shard_id = known.id(known.index_of(events[0].ring_position())).into();
+            }
+        }
+        verdicts
     }
 
     fn read_outbox(&mut self) -> Result<(), Broken> {

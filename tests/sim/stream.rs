@@ -4,9 +4,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use dispatchd::event::{Class, Record};
+use dispatchd::event::{Class, Place, Record};
 use dispatchd::kinesis::shards::Shard;
-use dispatchd::kinesis::{PutError, ShardMap, Verdict};
+use dispatchd::kinesis::{Entries, PutError, ShardMap, Verdict};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -14,7 +14,7 @@ use crate::plan::{At, Limit, Plan, PoisonIs};
 
 pub type Reply = Result<Vec<Verdict>, PutError>;
 
-/// Records of a stream, in the order in which they were stored.
+/// Events of a stream, in the order in which they were stored.
 #[derive(Debug)]
 pub struct Stream {
     open: Vec<Open>,
@@ -36,7 +36,9 @@ struct Open {
 #[derive(Debug)]
 struct Stored {
     event: usize,
-    shard_id: String,
+    shard_id: Arc<str>,
+    /// The first event of its record; its place is the record's sequence number.
+    record: usize,
 }
 
 impl Stream {
@@ -68,23 +70,30 @@ impl Stream {
     }
 
     /// The event that the stream holds in the very place that was acked.
-    pub fn event_at(&self, shard_id: &str, sequence_number: &str) -> Option<usize> {
-        let stored = self.stored.get(sequence_number.parse::<usize>().ok()?)?;
-        (stored.shard_id == shard_id).then_some(stored.event)
+    pub fn event_at(&self, place: &Place) -> Option<usize> {
+        let record = place.sequence_number.parse::<usize>().ok()?;
+        let is_of_record = |index: &usize| self.stored.get(*index).is_some_and(|stored| stored.record == record);
+        let is_alone = !is_of_record(&(record + 1));
+        let index = match place.sub_sequence_number {
+            Some(sub) => Some(record + sub).filter(|_| !is_alone),
+            None => Some(record).filter(|_| is_alone),
+        };
+        let stored = &self.stored[index.filter(is_of_record)?];
+        (stored.shard_id == place.shard_id).then_some(stored.event)
     }
 
-    /// Records stored so far.
+    /// Events stored so far.
     pub fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// The events of these records, in the order in which they were stored.
-    pub fn events(&self, records: Range<usize>) -> impl Iterator<Item = usize> {
-        self.stored[records].iter().map(|stored| stored.event)
+    /// These events, in the order in which they were stored.
+    pub fn events(&self, stored: Range<usize>) -> impl Iterator<Item = usize> {
+        self.stored[stored].iter().map(|stored| stored.event)
     }
 
     /// A request arrives: stores what it stores, and says what it says.
-    pub fn put(&mut self, records: &[Record], plan: &Plan, now: At, rng: &mut SmallRng) -> Reply {
+    pub fn put(&mut self, entries: Entries<'_>, plan: &Plan, now: At, rng: &mut SmallRng) -> Reply {
         let (faults, calm) = (&plan.faults, now >= plan.calm);
         let mut happens = |ratio: f64| !calm && rng.random_bool(ratio);
         if let Some((from, to, reason)) = faults.blocked
@@ -99,7 +108,8 @@ impl Stream {
             // Nobody can know that nothing was stored; a refused connection is the exception.
             return Err(PutError { maybe_stored: happens(0.5), ..error(Class::Transient, "Timeout", "no reply") });
         }
-        let poison = records.iter().position(|record| plan.events[event_of(record)].poison);
+        let is_poison = |events: &[Record]| events.iter().any(|event| plan.events[event_of(event)].poison);
+        let poison = entries.iter().position(is_poison);
         if let Some(index) = poison.filter(|_| faults.poison_is != PoisonIs::Record) {
             let message = match faults.poison_is {
                 PoisonIs::Named => format!("Value at 'records.{}.member.data' is not taken", index + 1),
@@ -110,38 +120,44 @@ impl Stream {
         }
         if happens(faults.reply_lost) {
             let whole = happens(0.6);
-            for record in records {
-                if !plan.events[event_of(record)].poison && (whole || happens(0.5)) {
-                    self.take(record, now);
+            for events in entries.iter() {
+                if !is_poison(events) && (whole || happens(0.5)) {
+                    self.take(events, now);
                 }
             }
             return Err(PutError { maybe_stored: true, ..error(Class::Transient, "Timeout", "reply lost") });
         }
         let shard_throttled =
             faults.shard_throttled.filter(|(from, to, _)| (*from..*to).contains(&now)).map(|(_, _, at)| self.index(at));
-        let verdicts = records.iter().map(|record| {
-            if plan.events[event_of(record)].poison {
+        let verdicts = entries.iter().map(|events| {
+            if is_poison(events) {
                 failed(Class::Poison, "InvalidArgumentException")
-            } else if shard_throttled == Some(self.index(record.ring_position())) || happens(faults.record_throttled) {
+            } else if shard_throttled == Some(self.index(events[0].ring_position())) || happens(faults.record_throttled)
+            {
                 failed(Class::Throttled, "ProvisionedThroughputExceededException")
             } else if happens(faults.record_failed) {
                 failed(Class::Transient, "InternalFailure")
             } else {
-                self.take(record, now)
+                self.take(events, now)
             }
         });
         Ok(verdicts.collect())
     }
 
-    /// Stores a record, if its shard has room.
-    pub fn take(&mut self, record: &Record, now: At) -> Verdict {
-        let open = self.index(record.ring_position());
+    /// Stores a record, if its shard has room. If not all of its events belong to that shard it holds none: a consumer
+    /// that checks hash ranges drops it.
+    pub fn take(&mut self, events: &[Record], now: At) -> Verdict {
+        let open = self.index(events[0].ring_position());
         if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
             return failed(Class::Throttled, "ProvisionedThroughputExceededException");
         }
-        let shard_id = self.open[open].shard.id.clone();
-        self.stored.push(Stored { event: event_of(record), shard_id: shard_id.clone() });
-        Verdict::Stored { shard_id, sequence_number: (self.stored.len() - 1).to_string() }
+        let shard_id: Arc<str> = self.open[open].shard.id.as_str().into();
+        let record = self.stored.len();
+        if events.iter().all(|event| self.index(event.ring_position()) == open) {
+            let stored = |event| Stored { event: event_of(event), shard_id: Arc::clone(&shard_id), record };
+            self.stored.extend(events.iter().map(stored));
+        }
+        Verdict::Stored { shard_id, sequence_number: record.to_string().into() }
     }
 
     fn index(&self, position: u128) -> usize {

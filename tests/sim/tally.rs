@@ -36,11 +36,15 @@ pub struct Tally {
     pub tried_again: usize,
     /// Copies of one that was acked and is forgotten.
     pub forgotten: usize,
+    /// Records of several events.
+    pub aggregates: usize,
+    /// Events in one that the stream took and the lane could not ack.
+    pub misplaced: usize,
 }
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 19] {
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 21] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
@@ -61,6 +65,8 @@ impl Tally {
             ("copies acked again", &mut self.acked_again),
             ("copies tried again", &mut self.tried_again),
             ("copies of what was forgotten", &mut self.forgotten),
+            ("aggregates", &mut self.aggregates),
+            ("events in a misplaced aggregate", &mut self.misplaced),
         ]
     }
 

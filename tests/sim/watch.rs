@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use dispatchd::ack::Body;
 use dispatchd::backoff::Backoff;
-use dispatchd::config::KeyOrder;
+use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::{Class, Code, Record, Refusal};
-use dispatchd::kinesis::{ShardMap, Verdict};
+use dispatchd::kinesis::{Entries, ShardMap, Verdict, aggregate};
 use dispatchd::lane::buffer::Buffer;
 
 use crate::copies::{Copies, Way};
@@ -144,10 +144,10 @@ impl<'p> Watch<'p> {
     }
 
     /// The lane sends these.
-    pub fn sent(&mut self, records: &[Record], now: At) -> Result<(), Broken> {
+    pub fn sent(&mut self, entries: Entries<'_>, now: At) -> Result<(), Broken> {
         let rules = &self.plan.rules;
-        let bytes: usize = records.iter().map(Record::size).sum();
-        let count = records.len();
+        let bytes: usize = entries.iter().map(record_bytes).sum();
+        let count = entries.len();
         check!("flights", self.flights < rules.max_in_flight, "{} are out already", self.flights);
         check!("request limits", (1..=rules.max_records.min(500)).contains(&count), "{count} records");
         check!("request limits", bytes <= rules.max_bytes || count == 1, "{bytes} bytes in {count} records");
@@ -158,7 +158,10 @@ impl<'p> Watch<'p> {
             self.tally.probes += 1;
         }
         let mut previous = None;
-        for record in records {
+        for events in entries.iter() {
+            self.shares_a_record(events)?;
+        }
+        for (record, is_joined) in entries.iter().flat_map(|events| events.iter().zip((0..).map(|index| index > 0))) {
             let event = event_of(record);
             self.goes_on(event, now)?;
             let (seen, number) = (&self.events[event], self.plan.events[event].key);
@@ -177,7 +180,7 @@ impl<'p> Watch<'p> {
                 }
             } else {
                 let strict = rules.ordering == KeyOrder::Strict;
-                check!("strict: one record per key", !strict, "event {event}, key {number}");
+                check!("strict: one record per key", !strict || is_joined, "event {event}, key {number}");
             }
             previous = Some(number);
             let seen = &mut self.events[event];
@@ -190,6 +193,38 @@ impl<'p> Watch<'p> {
         self.flights += 1;
         self.tally.flights += 1;
         Ok(())
+    }
+
+    /// Whether these events may be one record of the stream.
+    fn shares_a_record(&mut self, events: &[Record]) -> Result<(), Broken> {
+        let [first, others @ ..] = events else { return Ok(()) };
+        if others.is_empty() {
+            return Ok(());
+        }
+        self.tally.aggregates += 1;
+        let (rules, bytes) = (&self.plan.rules, record_bytes(events));
+        let shard = self.rests.shard(first).map(str::to_owned);
+        for event in others {
+            let hashed = event.explicit_hash.is_some() == first.explicit_hash.is_some();
+            let own = event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
+            let together = match rules.aggregation {
+                Aggregation::Off => false,
+                Aggregation::Key => own,
+                Aggregation::Shard => own || (shard.is_some() && self.rests.shard(event) == shard.as_deref()),
+            };
+            check!("aggregates", together && hashed, "{first:?} and {event:?}");
+        }
+        let most = if rules.aggregation == Aggregation::Shard { rules.aggregate_max_bytes } else { rules.max_bytes };
+        check!("aggregates", bytes <= most, "{bytes} bytes in {} events", events.len());
+        Ok(())
+    }
+
+    /// Whether the lane has to send these events again though the stream took them: for all it knows, one of them is in
+    /// another shard than where it belongs.
+    fn is_misplaced(&self, events: &[Record], shard_id: &str) -> bool {
+        let is_elsewhere = |event| self.rests.shard(event).is_some_and(|known| known != shard_id);
+        let at = |event: &Record| event.ring_position();
+        events.iter().any(|event| at(event) != at(&events[0])) && events.iter().any(is_elsewhere)
     }
 
     /// The stream has taken these events of a request, at last.
@@ -214,14 +249,25 @@ impl<'p> Watch<'p> {
     }
 
     /// A flight is home; the lane has not heard of it yet.
-    pub fn landed(&mut self, records: &[usize], reply: &Reply, probe: bool, now: At) {
+    pub fn landed(&mut self, entries: Entries<'_>, reply: &Reply, probe: bool, now: At) {
         self.flights -= 1;
-        self.wakes_due += 2 + 3 * records.len();
+        let records: usize = entries.iter().map(<[_]>::len).sum();
+        self.wakes_due += 2 + 3 * records;
         let Backoff { min, max } = self.plan.rules.backoff;
         let mut tired = BTreeSet::new();
         let mut stored = 0;
-        for (index, &event) in records.iter().enumerate() {
-            let known = self.rests.shard(&self.plan.events[event].record).map(str::to_owned);
+        let is_aggregated = entries.len() < records;
+        let members = entries
+            .iter()
+            .enumerate()
+            .flat_map(|(index, events)| events.iter().map(move |event| (index, events, event)));
+        for (index, events, record) in members {
+            let (event, is_shared) = (event_of(record), events.len() > 1);
+            let known = self.rests.shard(&events[0]).map(str::to_owned); // which places them all
+            let is_misplaced = match reply.as_ref().map(|verdicts| &verdicts[index]) {
+                Ok(Verdict::Stored { shard_id, .. }) => self.is_misplaced(events, shard_id),
+                _ => false,
+            };
             let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             key.in_air -= 1;
             key.changed = now;
@@ -233,8 +279,9 @@ impl<'p> Watch<'p> {
                 },
                 Err(error) => Some(error.class),
             };
-            seen.maybe |= reply.as_ref().is_err_and(|error| error.maybe_stored);
-            if class.is_none() {
+            seen.maybe |= is_misplaced || reply.as_ref().is_err_and(|error| error.maybe_stored);
+            self.tally.misplaced += usize::from(is_misplaced);
+            if class.is_none() && !is_misplaced {
                 stored += 1;
                 self.copies.durable(event);
             }
@@ -242,11 +289,13 @@ impl<'p> Watch<'p> {
             match (class, known) {
                 (Some(Class::Throttled), Some(shard)) => _ = tired.insert(shard),
                 (Some(Class::Throttled | Class::Transient), _) => (key.floor, key.floor_maybe) = (now + min, now + max),
+                // In other company it goes again, and speaks for itself then.
+                (Some(Class::Poison), _) if is_shared || is_aggregated => {}
                 (Some(Class::Poison), _) if reply.is_err() => {
                     seen.in_part = true;
                     seen.rounds += 1;
                     if seen.rounds == 1 {
-                        seen.rounds_records = records.len();
+                        seen.rounds_records = records;
                     }
                     continue;
                 }
@@ -254,7 +303,7 @@ impl<'p> Watch<'p> {
             }
             seen.rounds = 0;
         }
-        self.tally.partial += usize::from(reply.is_ok() && stored < records.len());
+        self.tally.partial += usize::from(reply.is_ok() && stored < records);
         tired.into_iter().for_each(|shard: String| self.rest(&shard, now));
         self.hear(reply, probe, now);
     }
@@ -351,7 +400,9 @@ impl<'p> Watch<'p> {
     fn bytes_may_be_short(&self) -> bool {
         let size = |event: &usize| self.plan.events[*event].record.size();
         let (out, waits): (Vec<&usize>, Vec<&usize>) = self.open.iter().partition(|event| self.events[**event].in_air);
-        let flying: usize = out.into_iter().map(size).sum();
+        // What an aggregate takes is reckoned generously before it is made.
+        let frame = if self.plan.rules.aggregation == Aggregation::Off { 0 } else { 100 };
+        let flying: usize = out.into_iter().map(|event| size(event) + frame).sum();
         let largest = waits.into_iter().map(size).max().unwrap_or(0);
         flying > 0 && flying + largest > self.plan.rules.max_in_flight * self.plan.rules.max_bytes
     }
@@ -490,6 +541,14 @@ impl<'p> Watch<'p> {
             }
         }
         self.rests.throttled(shard, now);
+    }
+}
+
+/// Data and partition key of a record that holds these events.
+fn record_bytes(events: &[Record]) -> usize {
+    match events {
+        [event] => event.size(),
+        _ => aggregate::encode(events).len() + events[0].key.as_str().len(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::config::KeyOrder;
 use crate::event::Class;
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
-use crate::lane::kit::{Kit, failed, ms, names, relaxed, rules, shards};
+use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
 
 #[test]
 fn an_event_waits_for_company_as_long_as_linger_and_no_longer() {
@@ -192,7 +192,7 @@ fn a_stream_that_begins_to_ignore_keys_has_one_line_for_all() {
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");
     let now = kit.at(1);
-    kit.buffer.set_shards(None, now);
+    kit.buffer.learn(facts(None), now);
     let batch = kit.send(10);
     assert_eq!(batch.records().len(), 2);
     let settled = kit.land_stored(20, batch);
@@ -268,7 +268,7 @@ fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
     kit.land_error(20, batch, Class::Throttled, "");
     assert!(kit.poll(20).is_none());
     let now = kit.at(0);
-    kit.buffer.set_shards(Some(shards(&[0, 1 << 126, 1 << 127])), now);
+    kit.buffer.learn(facts(Some(shards(&[0, 1 << 126, 1 << 127]))), now);
     assert_eq!(names(&kit.send(20)), ["a"]);
 }
 

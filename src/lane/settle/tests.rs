@@ -31,7 +31,7 @@ fn a_verdict_counts_for_its_own_record() {
 }
 
 #[test]
-#[should_panic(expected = "one verdict per record")]
+#[should_panic(expected = "one verdict per entry")]
 fn a_reply_of_another_length_is_a_bug_of_the_adapter() {
     let mut kit = Kit::new(rules());
     kit.push(0, "a", &["a"]);
