@@ -5,8 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-use support::daemon::{Caller, Daemon, Start};
+use support::daemon::{Daemon, Start};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
 use support::kinesis::Ferro;
@@ -14,40 +13,14 @@ use support::stream::{create_stream, merge, read_all, shards, split};
 use support::tasks::Tasks;
 use support::truth::{assert_acks_are_true, assert_key_order, numbered_lines, refs};
 use support::{client, eventually};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 /// More than can be sent before the test has seen enough and ends the sending.
 const EVENTS_MAX: usize = 200_000;
 const KEYS: usize = 300;
 const SHARDS: &str = "dispatchd_shards";
 const REFRESHES: &str = "dispatchd_shard_map_refreshes_total{outcome=\"ok\"}";
-
-/// A caller that sends numbered events until it is told to end, and then gives how many they were and the answers.
-fn send_until_told(caller: Caller) -> (CancellationToken, JoinHandle<(usize, Vec<Value>)>) {
-    let told = CancellationToken::new();
-    let end = told.clone();
-    let sending = tokio::spawn(async move {
-        let Caller { read, mut write } = caller;
-        let writing = tokio::spawn(async move {
-            let (lines, mut sent) = (numbered_lines(EVENTS_MAX, KEYS), 0);
-            for line in lines.split_inclusive('\n').take_while(|_| !end.is_cancelled()) {
-                write.write_all(line.as_bytes()).await.expect("the daemon reads");
-                sent += 1;
-            }
-            sent // dropped, the write half ends
-        });
-        let (mut answers, mut lines) = (Vec::new(), read.lines());
-        while let Some(line) = lines.next_line().await.expect("the connection holds") {
-            answers.push(serde_json::from_str(&line).expect("answers are JSON"));
-        }
-        (writing.await.expect("writing does not panic"), answers)
-    });
-    (told, sending)
-}
 
 async fn wait_for_shards(daemon: &Daemon, count: f64) {
     eventually("the map follows", async || (daemon.metric(SHARDS).await == count).then_some(())).await;
@@ -68,7 +41,7 @@ async fn a_split_and_a_merge_in_mid_traffic_lose_nothing_and_keep_every_key_in_o
             sleep(Duration::from_millis(50)).await;
         }
     });
-    let (seen_enough, caller) = send_until_told(daemon.connect().await);
+    let (seen_enough, caller) = daemon.connect().await.send_until_told(numbered_lines(EVENTS_MAX, KEYS));
     let acked = async || daemon.metric("dispatchd_events_acked_total").await;
     eventually("events flow", async || (acked().await > 1_000.0).then_some(())).await;
     assert_eq!(daemon.metric(REFRESHES).await, 1.0, "once at the start");

@@ -13,8 +13,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{DEADLINE, eventually};
 
@@ -336,6 +337,29 @@ impl Caller {
         }
         writing.await.expect("writing does not panic");
         answers
+    }
+
+    /// Sends lines until it is told to end, then gives how many they were and the answers.
+    pub fn send_until_told(self, lines: String) -> (CancellationToken, JoinHandle<(usize, Vec<Value>)>) {
+        let told = CancellationToken::new();
+        let end = told.clone();
+        let sending = tokio::spawn(async move {
+            let Caller { read, mut write } = self;
+            let writing = tokio::spawn(async move {
+                let mut sent = 0;
+                for line in lines.split_inclusive('\n').take_while(|_| !end.is_cancelled()) {
+                    write.write_all(line.as_bytes()).await.expect("the daemon reads");
+                    sent += 1;
+                }
+                sent // dropped, the write half ends
+            });
+            let (mut answers, mut lines) = (Vec::new(), read.lines());
+            while let Some(line) = lines.next_line().await.expect("the connection holds") {
+                answers.push(serde_json::from_str(&line).expect("answers are JSON"));
+            }
+            (writing.await.expect("writing does not panic"), answers)
+        });
+        (told, sending)
     }
 
     /// Ends our half, and gives every answer that still comes.
