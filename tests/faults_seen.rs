@@ -120,7 +120,7 @@ fn records(count: usize) -> Vec<Record> {
 async fn seen(bench: &Bench, kinesis: &Kinesis, fault: Fault) -> Result<Vec<Verdict>, PutError> {
     let before = bench.server.ledger().calls("PutRecords");
     bench.server.next(fault);
-    let reply = timeout(DEADLINE, put(&kinesis, records(3))).await.expect("it ends by itself");
+    let reply = timeout(DEADLINE, put(kinesis, records(3))).await.expect("it ends by itself");
     assert_eq!(bench.server.ledger().calls("PutRecords"), before + 1, "the SDK retried: {reply:?}");
     reply
 }
