@@ -58,8 +58,16 @@ pub struct Attempt {
 #[derive(Debug)]
 pub enum Fate {
     Unanswered,
-    Acked { shard: String, sequence: String },
-    Refused { code: String, outcome: String },
+    /// `copy`: with the record of an earlier line of the same id.
+    Acked {
+        shard: String,
+        sequence: String,
+        copy: bool,
+    },
+    Refused {
+        code: String,
+        outcome: String,
+    },
 }
 
 /// How a connection ended.
@@ -275,7 +283,8 @@ impl Caller {
         let is_acked = answer["ok"] == true;
         let fate = if is_acked {
             self.scene.hear_ack(talk.life);
-            Fate::Acked { shard: text(&answer["shardId"]), sequence: text(&answer["sequenceNumber"]) }
+            let (shard, sequence) = (text(&answer["shardId"]), text(&answer["sequenceNumber"]));
+            Fate::Acked { shard, sequence, copy: answer["deduplicated"] == true }
         } else {
             Fate::Refused { code: code.clone(), outcome: text(&answer["error"]["outcome"]) }
         };

@@ -119,7 +119,7 @@ impl<'a> Court<'a> {
             match &attempt.fate {
                 Fate::Unanswered => {}
                 Fate::Refused { code, .. } => *counts.refused.entry(code.clone()).or_default() += 1,
-                Fate::Acked { shard, sequence } => {
+                Fate::Acked { shard, sequence, .. } => {
                     acks += 1;
                     let place = self.by_sequence.get(sequence.as_str());
                     let place = *place.unwrap_or_else(|| panic!("{} is acked and not in the stream", event.id));
@@ -148,11 +148,13 @@ impl<'a> Court<'a> {
         }
     }
 
+    /// Of lines that brought their own records. A line that was acked with an earlier one's record says nothing: where
+    /// that one stood was decided on another connection, and what was before it there may have expired since.
     fn acks_of_a_connection_are_in_order(&self, journal: &Journal) {
         let mut acked: BTreeMap<(usize, &str, u64), (usize, u64)> = BTreeMap::new();
         for event in &journal.events {
             for attempt in &event.attempts {
-                if let Fate::Acked { sequence, .. } = &attempt.fate {
+                if let Fate::Acked { sequence, copy: false, .. } = &attempt.fate {
                     let line = (attempt.connection, event.key.as_str(), attempt.place);
                     acked.insert(line, (self.by_sequence[sequence.as_str()], event.number));
                 }
