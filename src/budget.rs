@@ -4,9 +4,8 @@
 //! daemon stops reading its sockets instead of growing or dropping. First come, first served; one
 //! connection can hold at most half. Nothing here knows what the bytes are for.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -15,8 +14,26 @@ use tokio::sync::Semaphore;
 pub struct Budget {
     free: Semaphore,
     limit_bytes: usize,
-    /// Time that readers spent waiting for bytes, for `dispatchd_backpressure_seconds_total`.
-    waited_us: AtomicU64,
+    /// Taken by a reader that must wait and by a scrape, for a few additions; never on the way of an event that finds
+    /// room. Two atomics would not do: a scrape between the two would see a wait twice or not at all.
+    waits: Mutex<Waits>,
+}
+
+/// How long readers have waited for bytes, for `dispatchd_backpressure_seconds_total`: those that wait still count, or
+/// a daemon that takes nothing at all would seem to hold nobody back.
+#[derive(Debug)]
+struct Waits {
+    epoch: Instant,
+    ended: Duration,
+    now: u32,
+    /// When those that wait now began, since the epoch, added up.
+    began: Duration,
+}
+
+/// A reader waits as long as this lives.
+struct Waiting<'a> {
+    budget: &'a Budget,
+    began: Duration,
 }
 
 /// One connection's part of the budget.
@@ -35,7 +52,8 @@ pub struct Charge {
 
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes, waited_us: AtomicU64::new(0) })
+        let waits = Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
+        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes, waits: Mutex::new(waits) })
     }
 
     pub fn limit_bytes(&self) -> usize {
@@ -46,13 +64,37 @@ impl Budget {
         self.limit_bytes - self.free.available_permits()
     }
 
-    pub fn waited_seconds(&self) -> f64 {
-        self.waited_us.load(Ordering::Relaxed) as f64 / 1e6
+    /// How long readers have waited up to now, added up over all of them.
+    pub fn waited(&self) -> Duration {
+        let waits = self.waits();
+        waits.ended + waits.epoch.elapsed() * waits.now - waits.began
     }
 
     /// The part of one connection: at most half, so that a flood leaves room for the others.
     pub fn share(self: &Arc<Self>) -> Arc<Share> {
         Arc::new(Share { budget: Arc::clone(self), free: Semaphore::new(self.limit_bytes / 2) })
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        let mut waits = self.waits();
+        let began = waits.epoch.elapsed();
+        waits.now += 1;
+        waits.began += began;
+        Waiting { budget: self, began }
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().expect("nobody panics between two additions")
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waits = self.budget.waits();
+        let ended = waits.epoch.elapsed();
+        waits.now -= 1;
+        waits.began -= self.began;
+        waits.ended += ended - self.began;
     }
 }
 
@@ -69,14 +111,12 @@ impl Share {
 
     /// Waits until the bytes are free. Cancelled, it holds nothing.
     pub async fn take(self: &Arc<Self>, bytes: usize) -> Charge {
-        let began = Instant::now();
+        let _waiting = self.budget.wait();
         let bytes = self.clamp(bytes);
         let own = self.free.acquire_many(bytes).await.expect("the semaphore is never closed");
         let all = self.budget.free.acquire_many(bytes).await.expect("the semaphore is never closed");
         own.forget();
         all.forget();
-        let waited_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.budget.waited_us.fetch_add(waited_us, Ordering::Relaxed);
         Charge { share: Arc::clone(self), bytes }
     }
 
@@ -140,5 +180,27 @@ mod tests {
         let charge = waiting.await.expect("the task does not panic");
         assert_eq!(budget.used_bytes(), 50, "more than a share is held as a whole share");
         drop(charge);
+    }
+
+    #[tokio::test]
+    async fn time_counts_while_a_reader_waits_and_stops_when_it_is_cancelled() {
+        let budget = Budget::new(100);
+        let _held = budget.share().try_take(50).expect("half");
+        let _rest = budget.share().try_take(50).expect("the other half");
+        assert_eq!(budget.waited(), Duration::ZERO);
+        let share = budget.share();
+        let waiting = tokio::spawn(async move { share.take(10).await });
+        let grows = async |from: Duration| {
+            while budget.waited() <= from {
+                tokio::task::yield_now().await;
+            }
+            budget.waited()
+        };
+        let counted = async { grows(grows(Duration::ZERO).await).await };
+        tokio::time::timeout(Duration::from_secs(10), counted).await.expect("it counts before the wait is over");
+        waiting.abort();
+        assert!(waiting.await.expect_err("it was cancelled").is_cancelled());
+        let waited = budget.waited();
+        assert_eq!(budget.waited(), waited, "nobody waits any more");
     }
 }

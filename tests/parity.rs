@@ -1,4 +1,5 @@
-//! The envelope is byte-equal to what `lk-dispatch` 1.1.0 writes, held against the real package on kinesalite.
+//! The envelope is byte-equal to what `lk-dispatch` 1.1.0 writes, held against the real package on kinesalite; and the
+//! module that takes its place resolves and rejects as `docs/operations.md` says.
 
 mod support;
 
@@ -63,4 +64,47 @@ async fn the_envelope_is_byte_equal_to_lk_dispatch() {
             assert_eq!(ours.partition_key, theirs.partition_key);
         }
     }
+}
+
+/// Calls as an application of lk-dispatch makes them, and what came of each, a line of JSON.
+const APPLICATION: &str = r#"
+const dispatch = require("./dispatch.js");
+const calls = [
+    ["order.placed", { total: 12.5 }, { partitionKey: "customer-9", sourceUserId: "u-3" }],
+    ["order.placed", { emoji: "\u{1f600}" }],
+    ["order.placed", 3],
+    ["order.placed", {}, { partitionKey: "k".repeat(257) }],
+];
+Promise.allSettled(calls.map((call) => dispatch(...call))).then((all) => {
+    all.forEach(({ value, reason }) => console.log(JSON.stringify(value || { code: reason.code, retryable: reason.retryable })));
+    process.exit(0);
+});
+"#;
+
+#[tokio::test]
+async fn the_module_of_the_operations_page_stands_in_for_lk_dispatch() {
+    if tokio::task::spawn_blocking(node).await.expect("npm ci ends").is_none() {
+        return;
+    }
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("it is there");
+    let (_, module) = page.split_once("```js\n").expect("the page has one module");
+    let (module, _) = module.split_once("```").expect("it ends");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, text) in [("dispatch.js", module), ("application.js", APPLICATION)] {
+        std::fs::write(dir.path().join(name), text).expect("the directory is ours");
+    }
+    let daemon = Start::local().start().await;
+    let mut application = Command::new("node");
+    let application = application.arg("application.js").current_dir(&dir).env("DISPATCHD_SOCKET", daemon.socket());
+    let output = application.output().await.expect("node runs");
+    let printed = String::from_utf8(output.stdout).expect("node prints UTF-8");
+    let said: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect("and JSON")).collect();
+    assert_eq!(said.len(), 4, "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said[0]["data"]["total"], 12.5);
+    assert_eq!(said[0]["source"]["kinesisPartitionKey"], "customer-9");
+    assert_eq!(said[1]["data"]["emoji"], "\u{1f600}");
+    assert!(said[1]["source"]["userId"].is_null() && said[1]["id"].is_string());
+    let refused = serde_json::json!({ "code": "InvalidRequest", "retryable": false });
+    assert_eq!(said[2..], [refused.clone(), refused]);
 }

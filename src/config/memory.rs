@@ -73,5 +73,7 @@ mod tests {
             sum.to_string(),
             "64.0 MiB of events + 22.3 MiB of requests in flight + 25.5 MiB of long lines + 36.6 MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers = 724.5 MiB"
         );
+        let page = include_str!("../../docs/operations.md");
+        assert!(page.contains(&format!("memory: at most {sum}\n")), "the page shows another sum");
     }
 }

@@ -53,6 +53,9 @@ pub enum Retry {
     Regrouped,
 }
 
+/// Codes that an event is answered with. `Overloaded` turns a connection away, and `connections_refused_total` has it.
+const EVENT_CODES: [Code; 5] =
+    [Code::InvalidRequest, Code::EventTooLarge, Code::Rejected, Code::DeliveryTimeout, Code::ShuttingDown];
 const STATES: [(State, &str); 3] =
     [(State::Starting, "starting"), (State::Running, "running"), (State::Draining, "draining")];
 const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
@@ -138,7 +141,7 @@ pub struct Exposition {
 struct AtScrape {
     accepted: Counter,
     acked: Counter,
-    refused: [Counter; Code::ALL.len()],
+    refused: [Counter; EVENT_CODES.len()],
     in_flight: Gauge,
     buffer_bytes: Gauge,
     backpressure_seconds: Counter,
@@ -170,23 +173,23 @@ pub fn build(sources: Sources) -> (Arc<Metrics>, Exposition) {
 impl Metrics {
     fn register() -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        describe_gauge!("dispatchd_build_info", "Always 1; the version is a label");
+        describe_gauge!("dispatchd_build_info", "Always 1; the label has the version");
         gauge!("dispatchd_build_info", "version" => version).set(1.0);
         let [connections_refused] = counters(
             "dispatchd_connections_refused_total",
-            "Connections turned away at the door",
+            "Connections turned away at the door, by what was full",
             "reason",
             ["max_connections"],
         );
         let [records_stored, records_throttled, records_failed, records_rejected] = counters(
             "dispatchd_records_total",
-            "Records sent, by what Kinesis said of each",
+            "Records sent, by what became of each: throttled and failed ones are sent again",
             "outcome",
             ["stored", "throttled", "failed", "rejected"],
         );
         let [shard_map_refreshes_ok, shard_map_refreshes_failed] = counters(
             "dispatchd_shard_map_refreshes_total",
-            "Times the open shards were listed",
+            "Times the open shards were asked for, by whether Kinesis told them",
             "outcome",
             ["ok", "error"],
         );
@@ -196,7 +199,7 @@ impl Metrics {
             connections_refused,
             event_bytes_accepted: one_counter(
                 "dispatchd_event_bytes_accepted_total",
-                "Bytes of the records accepted: envelope and partition key",
+                "Bytes of the events accepted: envelope and partition key",
             ),
             events_deduplicated: one_counter(
                 "dispatchd_events_deduplicated_total",
@@ -204,7 +207,7 @@ impl Metrics {
             ),
             ack_duration: one_histogram(
                 "dispatchd_ack_duration_seconds",
-                "From accepting an event to knowing that it is durable",
+                "From accepting an event to knowing that it is durable; only of events acked",
             ),
             put_records_duration: one_histogram(
                 "dispatchd_put_records_duration_seconds",
@@ -243,7 +246,7 @@ impl Metrics {
             ),
             stream_blocked: gauges(
                 "dispatchd_stream_blocked",
-                "1 while the stream takes nothing until an operator acts",
+                "1 while the stream takes nothing until an operator acts, by what is wrong",
                 "reason",
                 Reason::ALL.map(Reason::as_str),
             ),
@@ -279,7 +282,8 @@ impl Metrics {
 
 impl AtScrape {
     fn register(sources: &Sources) -> Self {
-        one_gauge("dispatchd_buffer_limit_bytes", "The byte budget").set(sources.budget.limit_bytes() as f64);
+        one_gauge("dispatchd_buffer_limit_bytes", "Bytes of events that may be held at once: memory.budget")
+            .set(sources.budget.limit_bytes() as f64);
         Self {
             accepted: one_counter(
                 "dispatchd_events_accepted_total",
@@ -288,15 +292,18 @@ impl AtScrape {
             acked: one_counter("dispatchd_events_acked_total", "Events answered as durable in Kinesis"),
             refused: counters(
                 "dispatchd_events_refused_total",
-                "Events answered with an error",
+                "Events answered with an error, by its code",
                 "code",
-                Code::ALL.map(Code::as_str),
+                EVENT_CODES.map(Code::as_str),
             ),
-            in_flight: one_gauge("dispatchd_events_in_flight", "Events accepted and not answered yet"),
-            buffer_bytes: one_gauge("dispatchd_buffer_bytes", "Bytes of the budget that are taken"),
+            in_flight: one_gauge("dispatchd_events_in_flight", "Events accepted and not yet answered"),
+            buffer_bytes: one_gauge(
+                "dispatchd_buffer_bytes",
+                "Bytes of the budget that are taken, some 512 for each event besides its own",
+            ),
             backpressure_seconds: one_counter(
                 "dispatchd_backpressure_seconds_total",
-                "Whole seconds that connections waited for room in the budget, added up",
+                "Seconds that connections waited for room in the budget, added up over all of them; whole seconds",
             ),
             oldest_age: one_gauge(
                 "dispatchd_oldest_event_age_seconds",
@@ -318,12 +325,12 @@ impl Exposition {
         let set = &self.at_scrape;
         set.accepted.absolute(balance.accepted);
         set.acked.absolute(balance.acked);
-        for (code, refused) in Code::ALL.iter().zip(&set.refused) {
+        for (code, refused) in EVENT_CODES.iter().zip(&set.refused) {
             refused.absolute(balance.refused(*code));
         }
         set.in_flight.set(balance.in_flight() as f64);
         set.buffer_bytes.set(budget.used_bytes() as f64);
-        set.backpressure_seconds.absolute(budget.waited_seconds() as u64); // cut to whole seconds
+        set.backpressure_seconds.absolute(budget.waited().as_secs()); // the library counts whole numbers
         let age = oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max);
         set.oldest_age.set(age);
         set.credentials_expiry.set(credentials.unix_seconds() as f64);

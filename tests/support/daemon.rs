@@ -196,6 +196,11 @@ impl Daemon {
         &self.socket
     }
 
+    /// Where its metrics are, `host:port`.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }

@@ -7,7 +7,8 @@
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
-//! - [`packages`]: the packages from npm and PyPI that tests run, installed once.
+//! - [`packages`]: the packages from npm, PyPI and Debian that tests run, installed once.
+//! - [`prometheus`]: a real Prometheus, and its tool for rules.
 //!
 //! Nothing here asserts a promise of dispatchd: helpers fail only when the surroundings do, and then say which.
 //! Nothing here sleeps and hopes: [`eventually`] waits for a condition and has a deadline.
@@ -21,6 +22,7 @@ pub mod fault;
 pub mod http;
 pub mod kinesis;
 pub mod packages;
+pub mod prometheus;
 pub mod stream;
 pub mod tasks;
 pub mod tcp;

@@ -1,6 +1,7 @@
-//! The packages from npm and PyPI that tests run: installed by the tests themselves, pinned by a committed file, once.
+//! The packages that tests run: installed by the tests themselves, once. Those from npm and PyPI are pinned by a committed
+//! file; Prometheus is the one of the system's own Debian release, unpacked beside the build: nothing is installed.
 //!
-//! Where node, python or a registry is missing there is no such folder: the test says so and passes, so that a laptop
+//! Where node, python, apt or a registry is missing there is no such folder: the test says so and passes, so that a laptop
 //! without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
 
 use std::fs::{self, File};
@@ -37,6 +38,23 @@ pub fn python() -> Option<PathBuf> {
         Ok(folder.join("bin"))
     };
     FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
+}
+
+/// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it downloads.
+pub fn prometheus() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus");
+        install(Path::new("/etc/os-release"), &folder, |folder| {
+            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            // A fresh machine may have no lists of packages yet.
+            let unpack = "apt-get download prometheus || { apt-get update && apt-get download prometheus; } \
+                          && dpkg -x prometheus_*.deb . && rm prometheus_*.deb";
+            run(Command::new("sh").args(["-c", unpack]).current_dir(folder))
+        })?;
+        Ok(folder.join("usr/bin"))
+    };
+    FOLDER.get_or_init(|| unless_on_ci("prometheus from Debian", install())).clone()
 }
 
 fn unless_on_ci(what: &str, installed: Result<PathBuf, String>) -> Option<PathBuf> {
