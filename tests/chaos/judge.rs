@@ -206,7 +206,9 @@ impl<'a> Court<'a> {
 
     fn why_again(&self, first: &RequestFact, second: &RequestFact) -> Option<&'static str> {
         let ended = first.ended.unwrap_or(Duration::MAX);
-        let in_trouble = self.trouble.iter().any(|(from, to)| first.at <= *to + AFTERMATH && ended >= *from);
+        // A slow network still carries the reply when the service is done with it.
+        let arrived = ended.saturating_add(AFTERMATH);
+        let in_trouble = self.trouble.iter().any(|(from, to)| first.at <= *to + AFTERMATH && arrived >= *from);
         match first.done {
             Done::Cut => Some("reply cut"),
             Done::Short => Some("reply short of a record"),
