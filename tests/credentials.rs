@@ -2,44 +2,14 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
-
-use axum::routing::get;
-use axum::{Json, Router};
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::json;
+use chrono::{DateTime, TimeDelta, Utc};
+use support::aws::Agent;
 use support::daemon::{Start, event};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::{client, eventually};
-use tokio::net::TcpListener;
-use tokio_util::task::AbortOnDropHandle;
 
 const EXPIRY: &str = "dispatchd_credentials_expiry_timestamp_seconds";
-
-/// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it is told.
-struct Agent {
-    uri: String,
-    expires: Arc<Mutex<DateTime<Utc>>>,
-    _server: AbortOnDropHandle<()>,
-}
-
-impl Agent {
-    async fn start(expires: DateTime<Utc>) -> Self {
-        let expires = Arc::new(Mutex::new(expires));
-        let told = Arc::clone(&expires);
-        let credentials = async move || {
-            let expires =
-                told.lock().expect("nobody panics with it in hand").to_rfc3339_opts(SecondsFormat::Secs, true);
-            Json(json!({"AccessKeyId": "a", "SecretAccessKey": "s", "Token": "t", "Expiration": expires}))
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let uri = format!("http://{}/credentials", listener.local_addr().expect("it is bound"));
-        let app = Router::new().route("/credentials", get(credentials));
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
-        Self { uri, expires, _server: AbortOnDropHandle::new(server) }
-    }
-}
 
 #[tokio::test]
 async fn the_metrics_show_when_the_credentials_expire_and_follow_when_new_ones_come() {
@@ -59,7 +29,7 @@ async fn the_metrics_show_when_the_credentials_expire_and_follow_when_new_ones_c
     };
     shows(soon).await;
     let later = soon + TimeDelta::hours(6);
-    *agent.expires.lock().expect("nobody panics with it in hand") = later;
+    agent.set_expiry(later);
     // The SDK asks again when a request needs credentials and those it has are spent.
     let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
     assert_eq!(answer["ok"], true, "{answer}");

@@ -3,16 +3,39 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::Args;
 
-use crate::config::{Flag, Inputs, Machine, Problems, Resolved, env_vars, resolve};
+use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, resolve};
+
+/// Which stream service, and how it is reached: for every command that speaks to it.
+#[derive(Debug, Args)]
+pub struct ConnectionFlags {
+    /// Read this configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The stream's region (stream.region)
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Where the API is (stream.endpoint_url)
+    #[arg(long, value_name = "URL")]
+    endpoint_url: Option<String>,
+    /// Use an embedded stream instead of AWS
+    #[arg(long)]
+    local: bool,
+    /// Its port on loopback; 0: any (local.port)
+    #[arg(long, value_name = "N")]
+    local_port: Option<String>,
+    /// Set any configuration key
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Flag>,
+}
 
 /// Flags for what a person types; `--set` for any other key.
 #[derive(Debug, Args)]
 pub struct ConfigFlags {
-    /// Read this configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    connection: ConnectionFlags,
     /// The Kinesis stream (stream.name)
     #[arg(long, value_name = "NAME")]
     stream: Option<String>,
@@ -28,48 +51,70 @@ pub struct ConfigFlags {
     /// error, warn, info, debug or trace (log.level)
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// Use an embedded stream instead of AWS
-    #[arg(long)]
-    local: bool,
-    /// Its port on loopback; 0: any (local.port)
-    #[arg(long, value_name = "N")]
-    local_port: Option<String>,
-    /// Its shards (local.shards)
+    /// The embedded stream's shards (local.shards)
     #[arg(long, value_name = "N")]
     local_shards: Option<String>,
-    /// Set any configuration key
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<Flag>,
+}
+
+impl ConnectionFlags {
+    /// The configuration from file, environment, these flags, and what a command's own arguments set; those win.
+    pub fn resolve(&self, own: impl IntoIterator<Item = Flag>) -> Result<Resolved, Problems> {
+        let named = [
+            ("stream.region", "--region", &self.region),
+            ("stream.endpoint_url", "--endpoint-url", &self.endpoint_url),
+            ("local.port", "--local-port", &self.local_port),
+        ];
+        let inputs = Inputs {
+            file: self.config.clone(),
+            env: env_vars(),
+            flags: self.set.iter().cloned().chain(typed(named)).chain(own).collect(),
+            local: self.local,
+            machine: Machine::read(),
+        };
+        resolve(&inputs)
+    }
 }
 
 impl ConfigFlags {
     /// As if `--local` were among them.
     #[cfg(feature = "local")]
-    pub fn with_local(self) -> Self {
-        Self { local: true, ..self }
+    pub fn with_local(mut self) -> Self {
+        self.connection.local = true;
+        self
     }
 
     /// The configuration from file, environment and these flags.
     pub fn resolve(&self) -> Result<Resolved, Problems> {
-        let named = [
+        self.connection.resolve(typed([
             ("stream.name", "--stream", &self.stream),
             ("socket.path", "--socket", &self.socket),
             ("socket.mode", "--socket-mode", &self.socket_mode),
             ("admin.listen", "--admin-listen", &self.admin_listen),
             ("log.level", "--log-level", &self.log_level),
-            ("local.port", "--local-port", &self.local_port),
             ("local.shards", "--local-shards", &self.local_shards),
-        ];
-        let named = named.into_iter().filter_map(|(key, flag, value)| {
-            value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
-        });
-        let inputs = Inputs {
-            file: self.config.clone(),
-            env: env_vars(),
-            flags: self.set.iter().cloned().chain(named).collect(),
-            local: self.local,
-            machine: Machine::read(),
-        };
-        resolve(&inputs)
+        ]))
+    }
+}
+
+/// The flags that were typed, of those that there are: key, flag, value.
+fn typed<'a>(
+    flags: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
+) -> impl Iterator<Item = Flag> {
+    flags
+        .into_iter()
+        .filter_map(|(key, flag, value)| value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() }))
+}
+
+/// Where the embedded stream listens that another process runs; nothing without `--local`.
+///
+/// # Errors
+/// Its port was not said.
+pub fn running_local(config: &Config) -> anyhow::Result<Option<String>> {
+    match &config.local {
+        Some(local) if local.port == 0 => {
+            bail!("which embedded stream? Say --local-port, as `dispatchd run --local` printed it")
+        }
+        Some(local) => Ok(Some(format!("http://127.0.0.1:{}", local.port))),
+        None => Ok(None),
     }
 }

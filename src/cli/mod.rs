@@ -2,10 +2,12 @@
 
 mod check;
 mod flags;
+mod iam;
 #[cfg(feature = "local")]
 mod local;
 mod run;
 mod send;
+mod stream;
 mod tail;
 
 use std::io::Write;
@@ -15,7 +17,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-pub use flags::ConfigFlags;
+pub use flags::{ConfigFlags, ConnectionFlags};
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
 pub mod exit {
@@ -23,6 +25,8 @@ pub mod exit {
     pub const FAILED: u8 = 1;
     /// Bad usage or configuration (EX_USAGE of sysexits.h).
     pub const USAGE: u8 = 64;
+    /// `check --online` found that something would not work (EX_UNAVAILABLE).
+    pub const UNAVAILABLE: u8 = 69;
     /// A task died: a defect (EX_SOFTWARE).
     pub const DEFECT: u8 = 70;
     /// The deadline passed with events unconfirmed (EX_TEMPFAIL).
@@ -46,8 +50,12 @@ enum Command {
     Send(send::Send),
     /// Print what is in the stream as it arrives
     Tail(tail::Tail),
-    /// Validate the configuration and print it, each value with its origin
+    /// Validate the configuration and print it, each value with its origin; with --online, ask the service too
     Check(check::Check),
+    /// Print what IAM must allow
+    Iam(iam::Iam),
+    /// Create, describe or delete a stream, for laptops and tests
+    Stream(stream::Stream),
     /// Run the embedded stream alone, for laptops and tests
     #[cfg(feature = "local")]
     Local(local::Local),
@@ -69,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Send(command) => command.main(),
         Command::Tail(command) => command.main(),
         Command::Check(command) => command.main(),
+        Command::Iam(command) => command.main(),
+        Command::Stream(command) => command.main(),
         #[cfg(feature = "local")]
         Command::Local(command) => command.main(),
     }

@@ -3,9 +3,10 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::flags::running_local;
 use super::{ConfigFlags, exit, fail, runtime, stop_signal};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
@@ -55,13 +56,7 @@ impl Tail {
 
     async fn run(self, config: Config) -> anyhow::Result<()> {
         let stop = stop_signal()?;
-        let local_url = match &config.local {
-            Some(local) if local.port == 0 => {
-                bail!("which embedded stream? Say --local-port, as `dispatchd run --local` printed it")
-            }
-            Some(local) => Some(format!("http://127.0.0.1:{}", local.port)),
-            None => None,
-        };
+        let local_url = running_local(&config)?;
         let options = Options {
             from: match self.from {
                 From::Latest => tail::From::Latest,

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
-use super::rule::{is_plain_off_host, show_size, stream_arn};
+use super::rule::{is_plain_off_host, show_size};
 use super::used::Values;
-use super::{Machine, Origin, Resolved, Setting};
+use super::{Machine, Origin, Resolved, Setting, StreamArn};
 use crate::limits::budget_bytes_min;
 
 /// One value that cannot be used.
@@ -82,8 +82,8 @@ fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
     if is_streamless && local {
         fill("stream.name", "", ("local".into(), "the embedded stream".into()));
     }
-    if let Some(arn) = stream_arn(&arn) {
-        fill("stream.region", "", (arn.region.into(), "the region of stream.arn".into()));
+    if let Ok(arn) = arn.parse::<StreamArn>() {
+        fill("stream.region", "", (arn.region().into(), "the region of stream.arn".into()));
     }
 }
 
@@ -122,10 +122,10 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     }
 
     let region = values.text_if_set("stream.region");
-    if let (Some(region), Some(arn)) = (region, stream_arn(arn))
-        && region != arn.region
+    if let (Some(region), Ok(arn)) = (region, arn.parse::<StreamArn>())
+        && region != arn.region()
     {
-        let expected = format!("the region of stream.arn, {:?}", arn.region);
+        let expected = format!("the region of stream.arn, {:?}", arn.region());
         refuse("stream.region", "stream.arn", &expected);
     }
 

@@ -5,6 +5,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::rule::show_size;
@@ -45,7 +46,7 @@ impl Machine {
             runtime_dir: env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()),
             temp_dir: env::temp_dir(),
             uid: rustix::process::getuid().as_raw(),
-            run_dir_writable: can_make_files(Path::new(RUN_DIR)),
+            run_dir_writable: try_making_files(Path::new(RUN_DIR)).is_ok(),
         }
     }
 
@@ -88,19 +89,22 @@ fn program() -> String {
     path.file_name().unwrap_or(OsStr::new("dispatchd")).to_string_lossy().into_owned()
 }
 
-/// Tries it, and leaves nothing behind: permission bits know nothing of read-only mounts,
-/// capabilities and ACLs.
-fn can_make_files(dir: &Path) -> bool {
+/// Makes a file in a directory, and the directory if it is missing, and leaves nothing behind: permission bits know
+/// nothing of read-only mounts, capabilities and ACLs.
+///
+/// # Errors
+/// No file can be made there.
+pub fn try_making_files(dir: &Path) -> io::Result<()> {
     let is_new = fs::create_dir(dir).is_ok();
     let probe = dir.join(format!(".probe-{}", std::process::id()));
-    let is_writable = fs::File::create_new(&probe).is_ok();
-    if is_writable {
+    let made = fs::File::create_new(&probe).map(drop);
+    if made.is_ok() {
         let _ = fs::remove_file(&probe); // a file left behind is harmless, and there is nobody to tell
     }
     if is_new {
         let _ = fs::remove_dir(dir); // fails if somebody moved in meanwhile, as it should
     }
-    is_writable
+    made
 }
 
 /// The smallest limit of the groups that `/proc/self/cgroup` names and of all above them. In a
@@ -167,9 +171,9 @@ mod tests {
     #[test]
     fn a_probe_leaves_nothing_behind() {
         let root = cgroup(&[("file", "")]);
-        assert!(can_make_files(root.path()));
-        assert!(can_make_files(&root.path().join("new")));
-        assert!(!can_make_files(&root.path().join("file")));
+        assert!(try_making_files(root.path()).is_ok());
+        assert!(try_making_files(&root.path().join("new")).is_ok());
+        assert!(try_making_files(&root.path().join("file")).is_err());
         assert_eq!(fs::read_dir(root.path()).expect("it is a directory").count(), 1);
     }
 

@@ -10,6 +10,7 @@
 //!   (`check.rs`). What it lets through needs no second look.
 //! - `check` prints the very [`Resolved`] that `run` is built from.
 
+mod arn;
 mod check;
 mod file;
 mod keys;
@@ -26,11 +27,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use file::env_vars;
 pub use keys::{KEYS, Key};
-pub use machine::Machine;
+pub use machine::{Machine, try_making_files};
 pub use memory::{MemorySum, memory_sum};
+pub use rule::show_size;
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{Aggregation, KeyOrder, LogFormat};
+use super::{Aggregation, KeyOrder, LogFormat, StreamArn};
 use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 
 /// What a key takes.
@@ -50,12 +50,6 @@ pub(super) enum Value {
     Unset,
 }
 
-/// The parts of a stream's ARN that we use.
-pub(super) struct StreamArn<'a> {
-    pub region: &'a str,
-    pub name: &'a str,
-}
-
 impl Rule {
     /// `None` if the text is not one that this rule takes.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
@@ -75,7 +69,7 @@ impl Rule {
             Self::Listen => text.parse().ok().map(Value::Address),
             Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => Some(Value::Unset),
             Self::StreamName => text_if(is_stream_name(text), text),
-            Self::StreamArn => text_if(stream_arn(text).is_some(), text),
+            Self::StreamArn => text_if(text.parse::<StreamArn>().is_ok(), text),
             Self::Region => text_if(is_region(text), text),
             Self::Url => text_if(is_http_url(text), text),
         }
@@ -180,7 +174,7 @@ fn show_duration(duration: Duration) -> String {
 }
 
 /// Exact, in the largest unit that divides it; [`Rule::Size`] reads it back.
-pub(super) fn show_size(bytes: usize) -> String {
+pub fn show_size(bytes: usize) -> String {
     match bytes {
         bytes if bytes % GIB == 0 => format!("{}GiB", bytes / GIB),
         bytes if bytes % MIB == 0 => format!("{}MiB", bytes / MIB),
@@ -234,32 +228,15 @@ fn is_socket_path(text: &str) -> bool {
     (1..=SOCKET_PATH_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
-fn is_stream_name(text: &str) -> bool {
+pub(super) fn is_stream_name(text: &str) -> bool {
     (1..=STREAM_NAME_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 /// Enough to catch a swapped value, loose enough for regions not yet built.
-fn is_region(text: &str) -> bool {
+pub(super) fn is_region(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-/// The parts of `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`, if it is one.
-pub(super) fn stream_arn(text: &str) -> Option<StreamArn<'_>> {
-    let parts: Vec<&str> = text.split(':').collect();
-    let &["arn", partition, "kinesis", region, account, resource] = parts.as_slice() else {
-        return None;
-    };
-    let name = resource.strip_prefix("stream/")?;
-    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    (is_partition(partition) && is_region(region) && is_account && is_stream_name(name))
-        .then_some(StreamArn { region, name })
-}
-
-/// `aws` or one beside it: `aws-cn`, `aws-us-gov`, the isolated ones.
-fn is_partition(text: &str) -> bool {
-    text == "aws" || (text.starts_with("aws-") && is_region(text))
 }
 
 /// Without credentials: `check` would print them.
@@ -333,26 +310,6 @@ mod tests {
         assert_eq!(mode("0777"), Some(0o777));
         for text in ["", "660", "00660", "0o660", "0460", "0260", "0668", "0+60", "06600", "rw-rw----"] {
             assert_eq!(mode(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_arn_names_a_stream_in_any_partition() {
-        for (partition, region) in [("aws", "eu-west-1"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")] {
-            let text = format!("arn:{partition}:kinesis:{region}:123456789012:stream/orders");
-            let arn = stream_arn(&text).expect("it is well formed");
-            assert_eq!((arn.region, arn.name), (region, "orders"));
-        }
-        for text in [
-            "orders",
-            "arn:other:kinesis:eu-west-1:123456789012:stream/orders",
-            "arn:aws:firehose:eu-west-1:123456789012:stream/orders",
-            "arn:aws:kinesis::123456789012:stream/orders",
-            "arn:aws:kinesis:eu-west-1:12345678901:stream/orders",
-            "arn:aws:kinesis:eu-west-1:123456789012:stream/",
-            "arn:aws:kinesis:eu-west-1:123456789012:stream/orders/consumer/c:1",
-        ] {
-            assert!(stream_arn(text).is_none(), "{text}");
         }
     }
 

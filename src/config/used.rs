@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::rule::{Value, stream_arn};
-use super::{Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Shutdown, Socket, Stream, StreamId};
+use super::rule::Value;
+use super::{
+    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Shutdown, Socket, Stream, StreamArn, StreamId,
+};
 use super::{Aggregation, KeyOrder, LogFormat};
 
 /// A value for every key of the table.
@@ -62,9 +64,9 @@ impl Values {
         let Some(arn) = self.text_if_set("stream.arn") else {
             return StreamId::Name(self.text("stream.name"));
         };
-        match stream_arn(&arn).filter(|_| local) {
-            Some(parts) => StreamId::Name(parts.name.to_owned()),
-            None => StreamId::Arn(arn),
+        match arn.parse::<StreamArn>() {
+            Ok(parts) if local => StreamId::Name(parts.name().to_owned()),
+            _ => StreamId::Arn(arn),
         }
     }
 

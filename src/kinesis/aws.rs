@@ -1,4 +1,5 @@
-//! The only file that names the SDK: our words ↔ aws-sdk-kinesis.
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its three neighbours, `credentials` (whose
+//! requests they are), `stream` (the stream itself: made, described, deleted) and `probe` (asked without writing).
 //!
 //! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
@@ -7,12 +8,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
@@ -24,6 +25,7 @@ use aws_sdk_kinesis::types::{
 };
 
 use super::aggregate::{self, Member};
+use super::credentials::Timely;
 use super::fault;
 use super::shards::Shard;
 use super::{Entries, PutError, PutRecords, Verdict};
@@ -38,8 +40,10 @@ pub const PAGE_RECORDS_MAX: usize = 1000;
 /// One stream of Kinesis Data Streams, or of a server that speaks its API.
 #[derive(Debug, Clone)]
 pub struct Kinesis {
-    client: Client,
-    stream: StreamId,
+    pub(super) client: Client,
+    pub(super) stream: StreamId,
+    /// What the client was made from, without an endpoint of its own: for the calls to STS.
+    pub(super) sdk: SdkConfig,
     expiry: Arc<Expiry>,
 }
 
@@ -66,15 +70,6 @@ pub struct CallError {
     pub class: Class,
     pub code: String,
     pub message: String,
-}
-
-/// What DescribeStreamSummary says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    pub status: String,
-    pub record_bytes_max: Option<usize>,
-    /// The service spreads the records itself and ignores keys: no shard can be predicted.
-    pub ignores_keys: bool,
 }
 
 /// A shard as a consumer sees it, open or closed.
@@ -141,6 +136,16 @@ impl Connection {
 }
 
 impl CallError {
+    /// The answer to a call for a stream that is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.code == "ResourceNotFoundException"
+    }
+
+    /// The answer to a call that makes a stream which is there already, or changes one that is being changed.
+    pub fn is_in_use(&self) -> bool {
+        self.code == "ResourceInUseException"
+    }
+
     /// The iterator was not used for five minutes: the place in the shard is right, the token for it is not.
     pub fn is_expired_iterator(&self) -> bool {
         self.code == "ExpiredIteratorException"
@@ -166,20 +171,21 @@ impl Kinesis {
         if connection.emulator {
             loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
         }
-        if let Some(url) = connection.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        let mut config = loader.load().await;
-        if config.region().is_none() {
+        let mut sdk = loader.load().await;
+        if sdk.region().is_none() {
             return Err(NoRegion);
         }
         let expiry = Arc::<Expiry>::default();
-        if let Some(chain) = config.credentials_provider() {
+        if let Some(chain) = sdk.credentials_provider() {
             // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
             let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
-            config = config.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
+            sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
-        Ok(Self { client: Client::new(&config), stream: connection.stream, expiry })
+        let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
+        if let Some(url) = connection.endpoint_url {
+            config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
+        }
+        Ok(Self { client: Client::from_conf(config.build()), stream: connection.stream, sdk, expiry })
     }
 
     /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
@@ -220,28 +226,6 @@ impl Kinesis {
                 parents: shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id).collect(),
             })
             .collect())
-    }
-
-    pub async fn summary(&self) -> Result<Summary, CallError> {
-        const OP: &str = "DescribeStreamSummary";
-        let (name, arn) = named(&self.stream);
-        let reply = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn).send().await;
-        let reply = reply.map_err(|error| call_error(OP, &error))?;
-        let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(OP, "it has no summary"))?;
-        Ok(Summary {
-            status: summary.stream_status().as_str().to_owned(),
-            record_bytes_max: summary
-                .max_record_size_in_kib()
-                .and_then(|kib| usize::try_from(kib).ok())
-                .map(|kib| kib * 1024),
-            ignores_keys: summary.record_distribution_strategy().is_some_and(|strategy| strategy.as_str() == "AUTO"),
-        })
-    }
-
-    pub async fn create(&self, shards: u16) -> Result<(), CallError> {
-        let (name, _) = named(&self.stream);
-        let reply = self.client.create_stream().set_stream_name(name).shard_count(shards.into()).send().await;
-        reply.map(drop).map_err(|error| call_error("CreateStream", &error))
     }
 
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
@@ -297,36 +281,6 @@ impl Kinesis {
     }
 }
 
-/// The SDK's chain of credentials, given up when it takes too long: a metadata service or an STS that hangs. The SDK's
-/// own limit ends in an error without a type, at the very time when the attempt ends. Notes when they expire.
-#[derive(Debug)]
-struct Timely {
-    chain: SharedCredentialsProvider,
-    within: Duration,
-    expiry: Arc<Expiry>,
-}
-
-impl ProvideCredentials for Timely {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async {
-            let provided = tokio::time::timeout(self.within, self.chain.provide_credentials()).await;
-            let credentials = provided.unwrap_or_else(|_| {
-                // As the SDK does: old credentials of the instance outlive an outage of its metadata service.
-                self.chain.fallback_on_interrupt().ok_or(CredentialsError::provider_timed_out(self.within))
-            })?;
-            self.expiry.set(credentials.expiry());
-            Ok(credentials)
-        })
-    }
-
-    fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.chain.fallback_on_interrupt()
-    }
-}
-
 impl PutRecords for Kinesis {
     async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
         let (name, arn) = named(&self.stream);
@@ -366,7 +320,7 @@ fn read(record: SdkRecord) -> Vec<Read> {
 }
 
 /// For the two setters that every call has: name and ARN.
-fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
+pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
     match stream {
         StreamId::Name(name) => (Some(name.clone()), None),
         StreamId::Arn(arn) => (None, Some(arn.clone())),
@@ -379,7 +333,7 @@ fn is_open(shard: &SdkShard) -> bool {
 }
 
 /// Events that travel together belong to one shard: the first one's keys place them all.
-fn entry(events: &[Record]) -> PutRecordsRequestEntry {
+pub(super) fn entry(events: &[Record]) -> PutRecordsRequestEntry {
     let data = match events {
         [event] => Blob::from_maybe_shared(event.data.clone()),
         _ => Blob::new(aggregate::encode(events)),
@@ -422,7 +376,7 @@ fn put_error(error: &SdkError<PutRecordsError>) -> PutError {
     PutError { class, code, message, maybe_stored }
 }
 
-fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
+pub(super) fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -430,7 +384,7 @@ where
     CallError { operation, class, code, message }
 }
 
-fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
+pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
     CallError { operation, class: Class::Transient, code: "BadReply".into(), message: what.to_string() }
 }
 
@@ -477,12 +431,12 @@ fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<C>())
 }
 
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
 /// The SDK's own texts ("dispatch failure") hide the cause, so the whole chain is told.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
     texts.dedup();
     texts.join(": ")

@@ -5,9 +5,13 @@
 
 pub mod aggregate;
 pub mod aws;
+pub mod credentials;
 pub mod fault;
+pub mod policy;
+pub mod probe;
 pub mod refresher;
 pub mod shards;
+pub mod stream;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -24,11 +24,11 @@ use ferrokinesis::store::StoreOptions;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::StreamId;
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
+use crate::kinesis::stream::{Capacity, Until, WaitError};
 use crate::limits::{MIB, REQUEST_BYTES_MAX};
 
 /// Shards of the stream at its start.
@@ -78,8 +78,8 @@ pub enum LocalError {
     Bind { address: SocketAddr, error: io::Error },
     #[error("the embedded stream does not answer: {0}")]
     Call(#[from] CallError),
-    #[error("the embedded stream is not ACTIVE after {ACTIVE_WITHIN:?}")]
-    NotActive,
+    #[error("the embedded stream does not come up: {0}")]
+    NotActive(#[from] WaitError),
 }
 
 /// The running server. Dropped, it stops listening, answers what it is just answering and forgets everything.
@@ -202,13 +202,6 @@ async fn create_stream(endpoint: &str, stream: &str, shards_count: u16) -> Resul
         attempt_timeout: CALL_TIMEOUT,
     };
     let kinesis = Kinesis::connect(connection).await.expect("the region is named");
-    kinesis.create(shards_count).await?;
-    let deadline = Instant::now() + ACTIVE_WITHIN;
-    while kinesis.summary().await?.status != "ACTIVE" {
-        if Instant::now() > deadline {
-            return Err(LocalError::NotActive);
-        }
-        sleep(ASK_AGAIN).await;
-    }
-    Ok(())
+    kinesis.create(Capacity::Shards(shards_count)).await?;
+    Ok(kinesis.wait(Until::Active, ACTIVE_WITHIN, ASK_AGAIN).await?)
 }

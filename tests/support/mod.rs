@@ -7,6 +7,7 @@
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
+//! - [`aws`]: what else there is of AWS: credentials, STS.
 //! - [`packages`]: the packages from npm, PyPI and Debian that tests run, installed once.
 //! - [`prometheus`]: a real Prometheus, and its tool for rules.
 //!
@@ -16,6 +17,7 @@
 // Every test binary compiles all of this and uses a part of it.
 #![allow(dead_code)]
 
+pub mod aws;
 pub mod bench;
 pub mod daemon;
 pub mod fault;

@@ -1,0 +1,47 @@
+//! `iam`: what the identity must be allowed, as a policy to paste.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{exit, fail};
+use crate::config::StreamArn;
+use crate::kinesis::policy::{KeyArn, producer};
+
+#[derive(Debug, Args)]
+pub struct Iam {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// The least policy for `run`, as JSON
+    Producer(Producer),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "For example: dispatchd iam producer --stream arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
+)]
+struct Producer {
+    /// The stream, as `dispatchd stream describe` prints it
+    #[arg(long, value_name = "ARN")]
+    stream: StreamArn,
+    /// The KMS key that it is encrypted with, if that is a key of your own
+    #[arg(long, value_name = "ARN")]
+    kms_key: Option<String>,
+}
+
+impl Iam {
+    pub fn main(self) -> ExitCode {
+        let Role::Producer(Producer { stream, kms_key }) = self.role;
+        let kms_key = match kms_key.map(|key| KeyArn::new(&key, &stream)).transpose() {
+            Ok(key) => key,
+            Err(error) => return fail(format_args!("--kms-key: {error}"), exit::USAGE),
+        };
+        let policy = producer(&stream, kms_key.as_ref());
+        println!("{}", serde_json::to_string_pretty(&policy).expect("texts can be written as JSON"));
+        ExitCode::SUCCESS
+    }
+}

@@ -1,0 +1,199 @@
+//! `stream`: creates, describes and deletes a stream, for laptops and tests.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand};
+
+use super::flags::running_local;
+use super::{ConnectionFlags, exit, fail, runtime};
+use crate::config::{Config, Flag, StreamId, show_size};
+use crate::kinesis::aws::{CallError, Connection, Kinesis};
+use crate::kinesis::stream::{Capacity, Summary, Until};
+
+/// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Between two looks. An account may look 20 times a second.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+pub struct Stream {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Create a stream; without --on-demand one of provisioned shards
+    Create(Create),
+    /// Print its status, mode, shards, record limit and encryption
+    Describe(Describe),
+    /// Delete a stream and all that is in it
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    #[command(flatten)]
+    named: Named,
+    /// Its shards
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    shards: u16,
+    /// Let the service choose its shards, by what is written
+    #[arg(long, conflicts_with = "shards")]
+    on_demand: bool,
+    /// Return when it is ACTIVE, after five minutes at most
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct Describe {
+    #[command(flatten)]
+    named: Named,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Delete {
+    #[command(flatten)]
+    named: Named,
+    /// Return when it is gone, after five minutes at most
+    #[arg(long)]
+    wait: bool,
+}
+
+/// The stream, and how it is reached.
+#[derive(Debug, Args)]
+struct Named {
+    /// The stream's name, or its ARN
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    flags: ConnectionFlags,
+}
+
+impl Stream {
+    pub fn main(self) -> ExitCode {
+        let named = match &self.verb {
+            Verb::Create(Create { named, .. })
+            | Verb::Describe(Describe { named, .. })
+            | Verb::Delete(Delete { named, .. }) => named,
+        };
+        let config = match named.flags.resolve(named.keys()) {
+            Ok(resolved) => resolved.config,
+            Err(problems) => return fail(problems, exit::USAGE),
+        };
+        let runtime = match runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(error, exit::FAILED),
+        };
+        let done = runtime.block_on(self.verb.run(&config));
+        runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
+        }
+    }
+}
+
+impl Named {
+    /// The argument is the stream, whatever file and environment say.
+    fn keys(&self) -> [Flag; 2] {
+        let (name, arn) = if self.name.starts_with("arn:") { ("", &*self.name) } else { (&*self.name, "") };
+        [("stream.name", name), ("stream.arn", arn)].map(|(key, value)| Flag {
+            key: key.into(),
+            value: value.into(),
+            flag: "the command line".into(),
+        })
+    }
+}
+
+impl Verb {
+    async fn run(self, config: &Config) -> anyhow::Result<()> {
+        let local_url = running_local(config)?;
+        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
+        let (StreamId::Name(name) | StreamId::Arn(name)) = &config.stream.id;
+        let told = |error| in_words(error, name, &kinesis);
+        match self {
+            Self::Create(_) if matches!(config.stream.id, StreamId::Arn(_)) => {
+                bail!("a new stream takes a name; the ARN follows from it")
+            }
+            Self::Create(create) => {
+                let capacity = if create.on_demand { Capacity::OnDemand } else { Capacity::Shards(create.shards) };
+                kinesis.create(capacity).await.map_err(told)?;
+                if create.wait {
+                    wait(&kinesis, name, Until::Active).await?;
+                    println!("stream {name:?} is ACTIVE");
+                } else {
+                    println!("stream {name:?} is being created");
+                }
+            }
+            Self::Describe(describe) => {
+                let summary = kinesis.summary().await.map_err(told)?;
+                if describe.json {
+                    println!("{}", serde_json::to_string(&summary)?);
+                } else {
+                    print(&summary);
+                }
+            }
+            Self::Delete(delete) => {
+                kinesis.delete().await.map_err(told)?;
+                if delete.wait {
+                    wait(&kinesis, name, Until::Gone).await?;
+                    println!("stream {name:?} is gone");
+                } else {
+                    println!("stream {name:?} is being deleted");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn wait(kinesis: &Kinesis, name: &str, until: Until) -> anyhow::Result<()> {
+    kinesis.wait(until, WAIT_MAX, LOOK_EVERY).await.with_context(|| format!("stream {name:?}"))
+}
+
+fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
+    let region = kinesis.region();
+    let said = error.message.trim_end_matches('.');
+    match error.code.as_str() {
+        _ if error.is_not_found() => {
+            anyhow!("there is no stream {name:?} in region {region}: correct the name, --region or --endpoint-url")
+        }
+        _ if error.is_in_use() && error.operation == "CreateStream" => {
+            anyhow!("stream {name:?} exists already in region {region}: `dispatchd stream describe {name}` shows it")
+        }
+        _ if error.is_in_use() => {
+            anyhow!("stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no consumers")
+        }
+        "LimitExceededException" => {
+            anyhow!(
+                "a limit of the account is reached: {said}. Ask again later or for fewer shards, or have the quota raised"
+            )
+        }
+        _ => error.into(),
+    }
+}
+
+fn print(summary: &Summary) {
+    let limit = summary.record_bytes_max.map_or("not told".to_owned(), show_size);
+    let rows = [
+        ("name", summary.name.clone()),
+        ("arn", summary.arn.clone()),
+        ("status", summary.status.clone()),
+        ("mode", summary.mode.clone()),
+        ("open shards", summary.open_shards.to_string()),
+        ("record limit", limit),
+        ("encryption", summary.kms_key.clone().unwrap_or("none".to_owned())),
+        ("retention", format!("{} h", summary.retention_hours)),
+        ("keys", if summary.ignores_keys { "ignored (AUTO)" } else { "decide the shard" }.to_owned()),
+    ];
+    for (name, value) in rows {
+        println!("{name:14}{value}");
+    }
+}
