@@ -13,7 +13,7 @@
 //! | floor | modules | |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`daemon`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 5 | [`daemon`] [`preflight`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
 //! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
@@ -55,6 +55,7 @@ pub mod lane;
 pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod preflight;
 pub mod protocol;
 pub mod socket;
 pub mod tail;

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["kinesis"],
     &["consume", "lane"],
     &["admin", "local", "socket"],
-    &["daemon", "tail"],
+    &["daemon", "preflight", "tail"],
     &["cli"],
 ];
 

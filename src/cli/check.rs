@@ -1,16 +1,44 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes.
+//! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes; with
+//! `--online` also what the service and this host say to it.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{ConfigFlags, exit, fail};
-use crate::config::memory_sum;
+use super::{ConfigFlags, exit, fail, runtime};
+use crate::config::{Machine, Resolved, memory_sum};
+use crate::preflight::{self, Finding, Level};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: with --online, a check failed."
+)]
 pub struct Check {
     #[command(flatten)]
     flags: ConfigFlags,
+    /// Ask the service too: credentials, stream, permissions; and look at this host. Writes nothing
+    #[arg(long)]
+    online: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    configuration: Vec<Value<'a>>,
+    memory_bytes_max: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<&'a [Finding]>,
+}
+
+#[derive(Serialize)]
+struct Value<'a> {
+    key: &'a str,
+    value: &'a str,
+    origin: String,
 }
 
 impl Check {
@@ -19,12 +47,59 @@ impl Check {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
-        let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
-        for setting in &resolved.values {
-            println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
+        let findings = match self.online.then(|| ask(&resolved)).transpose() {
+            Ok(findings) => findings,
+            Err(error) => return fail(error, exit::FAILED),
+        };
+        if self.json {
+            println!("{}", json(&resolved, findings.as_deref()));
+        } else {
+            print_configuration(&resolved);
+            print_findings(findings.as_deref().unwrap_or_default());
         }
-        println!("\nmemory: at most {}", memory_sum(&resolved.config));
-        ExitCode::SUCCESS
+        let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
+        if failed { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS }
     }
+}
+
+fn ask(resolved: &Resolved) -> std::io::Result<Vec<Finding>> {
+    let runtime = runtime()?;
+    let findings = runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
+    runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
+    Ok(findings)
+}
+
+fn print_configuration(resolved: &Resolved) {
+    let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
+    let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
+    for setting in &resolved.values {
+        println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
+    }
+    println!("\nmemory: at most {}", memory_sum(&resolved.config));
+}
+
+fn print_findings(findings: &[Finding]) {
+    if !findings.is_empty() {
+        println!();
+    }
+    let names = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+    for Finding { name, level, what, fix } in findings {
+        println!("{:4}  {name:names$}  {what}", level.as_str());
+        if let Some(fix) = fix {
+            println!("{:4}  {:names$}  to fix: {fix}", "", "");
+        }
+    }
+}
+
+fn json(resolved: &Resolved, checks: Option<&[Finding]>) -> String {
+    let value = |setting: &'_ crate::config::Setting| setting.origin.to_string();
+    let configuration = resolved.values.iter();
+    let report = Report {
+        configuration: configuration
+            .map(|setting| Value { key: &setting.key, value: &setting.value, origin: value(setting) })
+            .collect(),
+        memory_bytes_max: memory_sum(&resolved.config).total_bytes(),
+        checks,
+    };
+    serde_json::to_string(&report).expect("texts and numbers can be written as JSON")
 }

@@ -173,7 +173,7 @@ fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Exact, in the largest unit that divides it; [`Rule::Size`] reads it back.
+/// Exact, in the largest unit that divides it; `Rule::Size` reads it back.
 pub fn show_size(bytes: usize) -> String {
     match bytes {
         bytes if bytes % GIB == 0 => format!("{}GiB", bytes / GIB),

@@ -348,7 +348,7 @@ pub(super) fn entry(events: &[Record]) -> PutRecordsRequestEntry {
 
 /// FailedRecordCount is not looked at: each entry speaks for itself, and one that names neither a sequence
 /// number nor an error is taken as failed.
-fn verdict(entry: PutRecordsResultEntry) -> Verdict {
+pub(super) fn verdict(entry: PutRecordsResultEntry) -> Verdict {
     match (entry.error_code, entry.sequence_number, entry.shard_id) {
         (None, Some(sequence_number), Some(shard_id)) => {
             Verdict::Stored { shard_id: shard_id.into(), sequence_number: sequence_number.into() }

@@ -10,7 +10,8 @@ use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::config::http::HttpRequest;
 use hyper::Uri;
 
-use super::aws::{CallError, Kinesis, call_error, causes, entry, named};
+use super::Verdict;
+use super::aws::{CallError, Kinesis, call_error, causes, entry, named, verdict};
 use crate::event::Record;
 
 /// What hosts of AWS end in, in every partition (the SDK's partitions, 2026-09).
@@ -72,7 +73,12 @@ impl Kinesis {
             .set_stream_arn(arn)
             .records(entry(std::slice::from_ref(record)));
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
-            Ok(_) => Ok(Write::Stored),
+            Ok(reply) => match reply.records.into_iter().next().map(verdict) {
+                Some(Verdict::Failed { class, code, message }) => {
+                    Err(CallError { operation: "PutRecords", class, code, message })
+                }
+                _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
+            },
             Err(error) if Stopped::find(&error).is_some() => Ok(Write::NotProbed),
             Err(error) => match call_error("PutRecords", &error) {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),

@@ -9,12 +9,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::{UnixListener, UnixSocket};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use crate::config::try_making_files;
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: u32 = 1024;
+
+/// Of the directory, where it has to be made.
+const OWN_DIRECTORY_MODE: u32 = 0o700;
 
 /// A socket that listens at its path. Dropped, it takes its file along, if it is still its own.
 #[derive(Debug)]
@@ -24,6 +28,19 @@ pub struct Bound {
     inode: (u64, u64),
     /// Held as long as the socket is: the lock ends with the file's last handle.
     _lock: File,
+}
+
+/// The place of a socket as it is before anybody takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// Whom a socket made here belongs to.
+    pub uid: u32,
+    pub gid: u32,
+    /// Permission bits of its directory, and whose group it has.
+    pub directory_mode: u32,
+    pub directory_gid: u32,
+    /// Somebody listens there now.
+    pub is_served: bool,
 }
 
 /// Why there is no socket. Says what to do.
@@ -44,9 +61,7 @@ pub enum BindError {
 impl Bound {
     /// Binds, sets the permissions, listens, and only then puts the socket in its place.
     pub fn new(path: &Path, mode: u32) -> Result<Self, BindError> {
-        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
-            return Err(BindError::TooLong(path.into()));
-        }
+        refuse_long(path)?;
         let failed = |what, path: &Path| {
             let path = path.to_owned();
             move |source| BindError::Io { what, path, source }
@@ -90,18 +105,57 @@ impl Drop for Bound {
     }
 }
 
+/// Looks at a place as [`Bound::new`] would and takes nothing: a daemon that serves it is not disturbed.
+///
+/// # Errors
+/// What [`Bound::new`] would refuse, but for a daemon that serves the path already.
+pub async fn survey(path: &Path) -> Result<Site, BindError> {
+    const SET_GROUP: u32 = 0o2000;
+    refuse_long(path)?;
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |source| BindError::Io { what: "make files in", path: directory.to_owned(), source };
+    try_making_files(directory).map_err(failed)?;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let Ok(found) = directory.metadata() else {
+        // As `make_directory` will make it.
+        return Ok(Site { uid, gid, directory_mode: OWN_DIRECTORY_MODE, directory_gid: gid, is_served: false });
+    };
+    refuse_foreign(directory)?;
+    refuse_other_files(path)?;
+    let is_served = match UnixStream::connect(path).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock, // more wait than its queue holds
+    };
+    Ok(Site {
+        uid,
+        gid: if found.mode() & SET_GROUP == 0 { gid } else { found.gid() },
+        directory_mode: found.mode() & 0o777,
+        directory_gid: found.gid(),
+        is_served,
+    })
+}
+
+fn refuse_long(path: &Path) -> Result<(), BindError> {
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX { Err(BindError::TooLong(path.into())) } else { Ok(()) }
+}
+
 /// Makes the directory for us alone if it is missing. One that somebody else made in a shared place such as
 /// `/tmp` is refused: the socket in it could be exchanged.
 fn make_directory(path: &Path) -> Result<(), BindError> {
     let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) else { return Ok(()) };
     let failed = |source| BindError::Io { what: "make the directory", path: directory.to_owned(), source };
-    match DirBuilder::new().mode(0o700).create(directory) {
+    match DirBuilder::new().mode(OWN_DIRECTORY_MODE).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
+    refuse_foreign(directory)
+}
+
+fn refuse_foreign(directory: &Path) -> Result<(), BindError> {
     const STICKY: u32 = 0o1000;
     let in_shared_place =
         directory.parent().and_then(|parent| parent.metadata().ok()).is_some_and(|parent| parent.mode() & STICKY != 0);
+    let failed = |source| BindError::Io { what: "look at", path: directory.to_owned(), source };
     let owner = directory.metadata().map_err(failed)?.uid();
     if in_shared_place && owner != rustix::process::geteuid().as_raw() && owner != 0 {
         return Err(BindError::ForeignDirectory { path: directory.to_owned(), owner });
@@ -163,7 +217,6 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixStream;
 
     fn bind(path: &Path) -> Result<Bound, String> {
         Bound::new(path, 0o660).map_err(|error| error.to_string())
@@ -184,7 +237,7 @@ mod tests {
         std::fs::remove_file(temporary_name(&path)).expect("it is there");
         let bound = bind(&path).expect("the stale socket is replaced");
         assert_eq!(mode(&path), 0o660);
-        UnixStream::connect(&path).expect("it listens");
+        UnixStream::connect(&path).await.expect("it listens");
         drop(bound);
         assert!(!path.exists());
     }
@@ -196,9 +249,26 @@ mod tests {
         let first = bind(&path).expect("it is free");
         let refused = bind(&path).expect_err("it is taken");
         assert!(refused.contains(&format!("another dispatchd (process {})", std::process::id())), "{refused}");
-        UnixStream::connect(&path).expect("the first one still listens");
+        UnixStream::connect(&path).await.expect("the first one still listens");
         drop(first);
         bind(&path).expect("it is free again");
+    }
+
+    #[tokio::test]
+    async fn a_survey_sees_what_a_start_would_meet_and_changes_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("made/d.sock");
+        let unmade = survey(&path).await.expect("the directory can be made");
+        assert_eq!((unmade.directory_mode, unmade.is_served), (0o700, false));
+        assert!(!dir.path().join("made").exists());
+        let bound = bind(&path).expect("it is free");
+        let served = survey(&path).await.expect("a daemon that serves it is no obstacle");
+        assert_eq!(served, Site { is_served: true, ..unmade });
+        assert_eq!(std::fs::read_dir(dir.path().join("made")).expect("a directory").count(), 2, "socket and lock");
+        drop(bound);
+        std::fs::File::create(&path).expect("a file");
+        assert!(matches!(survey(&path).await, Err(BindError::NotASocket(_))));
+        assert!(matches!(survey(&path.join("below/d.sock")).await, Err(BindError::Io { what: "make files in", .. })));
     }
 
     #[tokio::test]

@@ -1,0 +1,237 @@
+//! What the service says: credentials, caller, endpoint, stream, permissions. Nothing is stored by asking.
+
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use uuid::Uuid;
+
+use super::Finding;
+#[cfg(feature = "local")]
+use crate::config::StreamId;
+use crate::config::{Config, show_size};
+use crate::event::envelope::{Draft, Timestamp};
+use crate::event::{Class, PartitionKey, Reason, Record};
+use crate::kinesis::aws::{CallError, Connection, Kinesis};
+use crate::kinesis::credentials::Provided;
+use crate::kinesis::probe::{Write, is_on_aws};
+use crate::kinesis::stream::Summary;
+#[cfg(feature = "local")]
+use crate::local::{Limits, Local, LocalError};
+
+/// For a check that could not be made.
+const NO_CREDENTIALS: &str = "not asked: there are no credentials";
+const CREDENTIALS_FIRST: &str = "see to the credentials first";
+
+/// Every check that needs the network. With `local` it is the embedded stream that is asked: the one that listens on
+/// `local.port`, or one as `run` would start it.
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    if config.local.is_some() {
+        return check_local(config).await;
+    }
+    let kinesis = match Kinesis::connect(Connection::new(config, None)).await {
+        Ok(kinesis) => kinesis,
+        Err(error) => {
+            return vec![Finding::fail("endpoint", error.to_string(), "name a region, or let AWS_REGION name it")];
+        }
+    };
+    let endpoint = kinesis.endpoint().await;
+    let provided = kinesis.credentials().await;
+    let mut findings = vec![credentials(&provided)];
+    if provided.is_ok() {
+        let (caller, stream, shards, write) = tokio::join!(
+            caller(&kinesis, endpoint.as_deref()),
+            stream(&kinesis, config),
+            shards(&kinesis),
+            write(&kinesis, config, endpoint.as_deref())
+        );
+        findings.push(caller);
+        findings.push(where_to(&kinesis, endpoint.as_deref()));
+        findings.extend(stream);
+        findings.extend([shards, write]);
+    } else {
+        findings.push(Finding::warn("caller", NO_CREDENTIALS, CREDENTIALS_FIRST));
+        findings.push(where_to(&kinesis, endpoint.as_deref()));
+        findings
+            .extend(["stream", "shards", "write"].map(|name| Finding::warn(name, NO_CREDENTIALS, CREDENTIALS_FIRST)));
+    }
+    findings
+}
+
+/// It has no identities and no permissions, so there is less to ask.
+#[cfg(feature = "local")]
+async fn check_local(config: &Config) -> Vec<Finding> {
+    let (Some(wanted), StreamId::Name(name)) = (&config.local, &config.stream.id) else {
+        unreachable!("with `local` the configuration has both")
+    };
+    let mut started = None;
+    let url = match Local::start(wanted.port, wanted.shards, name, Limits::default()).await {
+        Ok(local) => started.insert(local).endpoint().to_owned(),
+        Err(LocalError::PortInUse(port)) => format!("http://127.0.0.1:{port}"), // one that runs
+        Err(error) => return vec![Finding::fail("stream", error.to_string(), "choose another local.port")],
+    };
+    let endpoint = match &started {
+        Some(_) => Finding::ok("endpoint", "an embedded stream, as `run --local` starts it"),
+        None => Finding::ok("endpoint", format!("the embedded stream that listens at {url}")),
+    };
+    let kinesis = Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
+    let (stream, shards) = tokio::join!(stream(&kinesis, config), shards(&kinesis));
+    std::iter::once(endpoint).chain(stream).chain([shards]).collect()
+}
+
+#[cfg(not(feature = "local"))]
+async fn check_local(_: &Config) -> Vec<Finding> {
+    let error = crate::daemon::StartError::WithoutLocal;
+    vec![Finding::fail("endpoint", error.to_string(), "leave out --local and name a stream with --stream")]
+}
+
+fn credentials(provided: &Result<Provided, CallError>) -> Finding {
+    const NAME: &str = "credentials";
+    let Provided { provider, expiry } = match provided {
+        Ok(provided) => provided,
+        Err(error) => return Finding::fail(NAME, error.message.clone(), Reason::Credentials.advice()),
+    };
+    let Some(expiry) = *expiry else { return Finding::ok(NAME, format!("{provider}; they do not expire")) };
+    let at = DateTime::<Utc>::from(expiry).to_rfc3339_opts(SecondsFormat::Secs, true);
+    if expiry <= SystemTime::now() {
+        let fix = "see why no new ones come (an old session token, a file that is not renewed), and check the clock";
+        return Finding::fail(NAME, format!("{provider}; they expired at {at}"), fix);
+    }
+    Finding::ok(NAME, format!("{provider}; they expire at {at}"))
+}
+
+/// Asks STS, unless only the stream's endpoint was moved away from AWS: what opens an emulator is no secret to send there.
+async fn caller(kinesis: &Kinesis, endpoint: Option<&str>) -> Finding {
+    const NAME: &str = "caller";
+    const FIX: &str = "for the caller's name alone: let the host reach STS, or set AWS_ENDPOINT_URL_STS";
+    let sts = kinesis.sts_endpoint().await.unwrap_or_default();
+    if is_on_aws(&sts) && !endpoint.is_some_and(is_on_aws) {
+        let what = "not asked: the stream's endpoint is not AWS's, and STS's is";
+        return Finding::warn(NAME, what, "set AWS_ENDPOINT_URL_STS if the server has an STS");
+    }
+    match kinesis.caller_arn().await {
+        Ok(arn) => Finding::ok(NAME, arn),
+        Err(error) => match error.class {
+            Class::Blocked(reason) => Finding::warn(NAME, error.to_string(), reason.advice()),
+            _ => Finding::warn(NAME, format!("not known, STS at {sts} does not say: {error}"), FIX),
+        },
+    }
+}
+
+fn where_to(kinesis: &Kinesis, endpoint: Option<&str>) -> Finding {
+    const NAME: &str = "endpoint";
+    let region = kinesis.region();
+    match endpoint {
+        Some(endpoint) => Finding::ok(NAME, format!("{endpoint}, region {region}")),
+        None => {
+            let fix = "correct the region, stream.arn or stream.endpoint_url";
+            Finding::fail(NAME, format!("there is none for region {region:?}"), fix)
+        }
+    }
+}
+
+/// What the stream is, and what that means here.
+async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
+    const NAME: &str = "stream";
+    let summary = match kinesis.summary().await {
+        Ok(summary) => summary,
+        Err(error) => {
+            let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
+            return vec![level(NAME, error.to_string(), fix(&error, "kinesis:DescribeStreamSummary"))];
+        }
+    };
+    let what = describe(&summary);
+    let mut findings = vec![match summary.status.as_str() {
+        "ACTIVE" | "UPDATING" => Finding::ok(NAME, what),
+        "CREATING" => Finding::fail(NAME, what, "wait until the stream is ACTIVE"),
+        _ => Finding::fail(NAME, what, "create the stream again, or name another one"),
+    }];
+    if let (Some(wanted), Some(limit)) = (config.stream.max_record_bytes, summary.record_bytes_max)
+        && wanted > limit
+    {
+        let what = format!("stream.max_record_bytes is {}, the stream takes {}", show_size(wanted), show_size(limit));
+        let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger events are accepted and then refused";
+        findings.push(Finding::warn("record", what, fix));
+    }
+    if summary.ignores_keys {
+        let what = "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no events share a record by shard";
+        let fix = "where the order of a key matters, set the strategy to USER_PARTITION_KEY";
+        findings.push(Finding::warn("order", what, fix));
+    }
+    findings
+}
+
+fn describe(summary: &Summary) -> String {
+    let Summary { name, status, mode, open_shards, .. } = summary;
+    let shards = if *open_shards == 1 { "open shard" } else { "open shards" };
+    let limit = summary
+        .record_bytes_max
+        .map_or("of a size it does not tell".to_owned(), |bytes| format!("of up to {}", show_size(bytes)));
+    let encryption = summary.kms_key.as_ref().map_or("not encrypted".to_owned(), |key| format!("encrypted with {key}"));
+    format!("{name} is {status}, {mode}, {open_shards} {shards}, records {limit}, {encryption}")
+}
+
+async fn shards(kinesis: &Kinesis) -> Finding {
+    const NAME: &str = "shards";
+    match kinesis.open_shards().await {
+        Ok(shards) if shards.is_empty() => {
+            Finding::warn(NAME, "ListShards: none is open", "see what becomes of the stream")
+        }
+        Ok(shards) => Finding::ok(NAME, format!("ListShards is permitted, {} open", shards.len())),
+        Err(error) => {
+            let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
+            level(NAME, error.to_string(), fix(&error, "kinesis:ListShards"))
+        }
+    }
+}
+
+async fn write(kinesis: &Kinesis, config: &Config, endpoint: Option<&str>) -> Finding {
+    const NAME: &str = "write";
+    match kinesis.probe_write(&probe(config)).await {
+        Ok(Write::Permitted) => Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written"),
+        Ok(Write::NotProbed) => {
+            let endpoint = endpoint.unwrap_or("the endpoint");
+            let what =
+                format!("not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write");
+            Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
+        }
+        Ok(Write::Stored) => {
+            let what = "PutRecords is permitted, but the service knew no dry run: one event of type dispatchd.check was written";
+            Finding::warn(NAME, what, "let consumers pass over it")
+        }
+        Err(error) => Finding::fail(NAME, error.to_string(), fix(&error, "kinesis:PutRecords")),
+    }
+}
+
+/// An event like any other, for a service that would store it after all.
+fn probe(config: &Config) -> Record {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let draft = Draft {
+        id: Uuid::new_v4(),
+        event_type: "dispatchd.check",
+        data: "{}",
+        timestamp: Timestamp::from_unix_ms(since_epoch.as_millis().try_into().unwrap_or(u64::MAX)),
+        user_id: None,
+        producer_id: &config.producer_id,
+        key: PartitionKey::random(),
+        explicit_hash: None,
+    };
+    draft.seal()
+}
+
+fn is_denied(error: &CallError) -> bool {
+    error.class == Class::Blocked(Reason::AccessDenied)
+}
+
+fn fix(error: &CallError, action: &str) -> String {
+    match error.class {
+        Class::Blocked(Reason::AccessDenied) => {
+            format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
+        }
+        Class::Blocked(reason) => reason.advice().to_owned(),
+        Class::Throttled => "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned(),
+        Class::Transient => {
+            "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
+        }
+        Class::Poison => "correct stream.name or stream.arn".to_owned(),
+    }
+}

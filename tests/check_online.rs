@@ -1,0 +1,254 @@
+//! `check --online`: what it finds, what it says to do, its exit codes; that it writes nothing and never waits for long.
+
+mod support;
+
+use std::process::Output;
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+use support::aws::{Agent, StreamThatSays, Sts};
+use support::client;
+use support::daemon::command;
+use support::fault::FaultServer;
+use support::fault::plan::{Plan, Refusal};
+use support::kinesis::Ferro;
+use support::stream::{create_stream, read_all};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+/// A check in JSON of stream `s` at `endpoint`, not run yet.
+fn check(endpoint: &str) -> Command {
+    let mut check = command();
+    check.args(["check", "--online", "--json", "--stream", "s", "--endpoint-url", endpoint]);
+    check
+}
+
+/// Its exit code and its findings.
+struct Found {
+    code: Option<i32>,
+    checks: Vec<Value>,
+}
+
+async fn found(check: &mut Command) -> Found {
+    let Output { status, stdout, stderr } = check.output().await.expect("it runs");
+    let report: Value =
+        serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stderr)));
+    assert!(report["configuration"].as_array().is_some_and(|keys| keys.len() > 10), "{report}");
+    Found { code: status.code(), checks: report["checks"].as_array().expect("the findings").clone() }
+}
+
+impl Found {
+    /// Level, finding and fix of one check.
+    fn of(&self, name: &str) -> (&str, &str, &str) {
+        let check = self.checks.iter().find(|check| check["name"] == name);
+        let check = check.unwrap_or_else(|| panic!("no check {name} in {:?}", self.checks));
+        let [level, what, fix] = ["level", "what", "fix"].map(|key| check[key].as_str().unwrap_or_default());
+        (level, what, fix)
+    }
+
+    #[track_caller]
+    fn assert(&self, name: &str, level: &str, says: &str) {
+        let (found, what, fix) = self.of(name);
+        assert_eq!(found, level, "{name}: {what}");
+        assert!(what.contains(says), "{name}: {what}");
+        assert_eq!(level == "ok", fix.is_empty(), "what is not ok says what to do: {name}: {fix}");
+    }
+}
+
+/// A server that lets connections in and never answers.
+async fn mute() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    (listener, url)
+}
+
+#[tokio::test]
+async fn a_stream_that_works_passes_and_nothing_is_written_to_it() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 2).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let sts = Sts::of_a_role().await;
+    let agent = Agent::start(Utc::now() + TimeDelta::hours(1)).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("d.sock");
+    let mut check = check(&server.endpoint());
+    check
+        .args(["--socket".as_ref(), socket.as_os_str()])
+        .env("AWS_ENDPOINT_URL_STS", &sts.url)
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.uri)
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    let found = found(&mut check).await;
+    assert_eq!(found.code, Some(0), "{:?}", found.checks);
+    found.assert("credentials", "ok", "the container's endpoint (ECS or EKS Pod Identity); they expire at 20");
+    found.assert("caller", "ok", "arn:aws:sts::123456789012:assumed-role/orders/pod");
+    found.assert("endpoint", "ok", &format!("{}, region us-east-1", server.endpoint()));
+    found.assert(
+        "stream",
+        "ok",
+        "s is ACTIVE, PROVISIONED, 2 open shards, records of a size it does not tell, not encrypted",
+    );
+    found.assert("shards", "ok", "ListShards is permitted, 2 open");
+    found.assert("write", "warn", "is not AWS's own, and a server that knows no dry run would write");
+    found.assert("socket", "ok", &format!("{}, mode 0660, uid ", socket.display()));
+    found.assert("shutdown", "ok", "shutdown.timeout 25s");
+    assert_eq!(server.ledger().requests().len(), 0, "no PutRecords was sent, dry or not");
+    assert_eq!(read_all(&client(&ferro.endpoint()), "s").await, []);
+    assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn what_run_can_do_without_is_a_warning() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let denied = ["DescribeStreamSummary", "ListShards"].map(|name| (name.to_owned(), Refusal::access_denied()));
+    server.set(Plan { denied: denied.into(), ..Plan::default() });
+    let sts = Sts::that_refuses().await;
+    let found = found(check(&server.endpoint()).env("AWS_ENDPOINT_URL_STS", &sts.url)).await;
+    assert_eq!(found.code, Some(0), "{:?}", found.checks);
+    found.assert(
+        "stream",
+        "warn",
+        "DescribeStreamSummary: AccessDeniedException: User: arn:aws:iam::000000000000:user/test",
+    );
+    assert!(found.of("stream").2.starts_with("allow kinesis:DescribeStreamSummary on the stream to this identity"));
+    found.assert("shards", "warn", "ListShards: AccessDeniedException");
+    found.assert("caller", "warn", "InvalidClientTokenId");
+    assert!(found.of("caller").2.starts_with("give the daemon valid credentials"));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_there_fails_and_the_other_checks_are_made() {
+    let ferro = Ferro::start(false).await;
+    let found = found(&mut check(&ferro.endpoint())).await;
+    assert_eq!(found.code, Some(69));
+    found.assert("stream", "fail", "ResourceNotFoundException");
+    assert!(found.of("stream").2.starts_with("create the stream, or correct stream.name"));
+    found.assert("shards", "fail", "ResourceNotFoundException");
+    found.assert("credentials", "ok", "environment variables; they do not expire");
+    found.assert("caller", "warn", "not asked: the stream's endpoint is not AWS's, and STS's is");
+    for name in ["socket", "memory", "shutdown"] {
+        found.of(name);
+    }
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_asked_and_the_rest_is_checked() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let mut check = check(&server.endpoint());
+    let found = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    assert_eq!(found.code, Some(69));
+    found.assert("credentials", "fail", "Ec2InstanceMetadata: ");
+    assert!(!found.of("credentials").1.contains('\n'), "one line");
+    for name in ["caller", "stream", "shards", "write"] {
+        found.assert(name, "warn", "not asked: there are no credentials");
+    }
+    found.assert("endpoint", "ok", &server.endpoint());
+    found.of("socket");
+    assert_eq!(server.ledger().calls("DescribeStreamSummary"), 0);
+}
+
+#[tokio::test]
+async fn credentials_that_have_expired_fail() {
+    let ferro = Ferro::start(false).await;
+    let agent = Agent::start(Utc::now() - TimeDelta::hours(1)).await;
+    let mut check = check(&ferro.endpoint());
+    check.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.uri);
+    let found = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    assert_eq!(found.code, Some(69));
+    found.assert("credentials", "fail", "they expired at ");
+}
+
+#[tokio::test]
+async fn servers_that_never_answer_are_not_waited_for() {
+    let (_kinesis, kinesis) = mute().await;
+    let (_sts, sts) = mute().await;
+    let began = Instant::now();
+    let mut check = check(&kinesis);
+    check.env("AWS_ENDPOINT_URL_STS", &sts).args(["--set", "kinesis.attempt_timeout=1s"]);
+    let asked = found(&mut check).await;
+    // One attempt, all of them at once; the rest is for a loaded machine.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(asked.code, Some(69));
+    asked.assert("caller", "warn", &format!("not known, STS at {sts} does not say: GetCallerIdentity: Timeout"));
+    asked.assert("stream", "fail", "DescribeStreamSummary: Timeout");
+    assert!(asked.of("stream").2.starts_with("see whether this host reaches the endpoint"));
+
+    let began = Instant::now();
+    check.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &sts);
+    let asked = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    asked.assert("credentials", "fail", "timed out");
+}
+
+#[tokio::test]
+async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configuration() {
+    let says = json!({
+        "StreamModeDetails": {"StreamMode": "ON_DEMAND"}, "RecordDistributionStrategy": "AUTO",
+        "MaxRecordSizeInKiB": 2048, "EncryptionType": "KMS", "KeyId": "alias/aws/kinesis",
+    });
+    let stream = StreamThatSays::start(says).await;
+    let mut check = check(&stream.url);
+    let asked = found(check.args(["--set", "stream.max_record_bytes=4MiB"])).await;
+    assert_eq!(asked.code, Some(0), "{:?}", asked.checks);
+    asked.assert(
+        "stream",
+        "ok",
+        "s is ACTIVE, ON_DEMAND, 1 open shard, records of up to 2MiB, encrypted with alias/aws/kinesis",
+    );
+    asked.assert("order", "warn", "AUTO: per-key order is the service's to keep, not ours");
+    asked.assert("record", "warn", "stream.max_record_bytes is 4MiB, the stream takes 2MiB");
+
+    for (status, fix) in [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")] {
+        let stream = StreamThatSays::start(json!({"StreamStatus": status})).await;
+        let asked = found(&mut self::check(&stream.url)).await;
+        assert_eq!(asked.code, Some(69));
+        asked.assert("stream", "fail", &format!("s is {status}"));
+        assert!(asked.of("stream").2.starts_with(fix));
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_cannot_be_made_and_a_missing_region_fail() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let asked = found(check(&ferro.endpoint()).args(["--socket", "/proc/d.sock"])).await;
+    assert_eq!(asked.code, Some(69));
+    asked.assert("socket", "fail", "cannot make files in /proc: ");
+    asked.assert("stream", "ok", "s is ACTIVE");
+    let asked = found(check(&ferro.endpoint()).env_remove("AWS_REGION")).await;
+    assert_eq!(asked.code, Some(69));
+    asked.assert("endpoint", "fail", "no region: set AWS_REGION, stream.region or stream.arn");
+    asked.of("socket");
+}
+
+#[tokio::test]
+async fn with_local_it_is_the_embedded_stream_that_is_asked() {
+    let checked = command().args(["check", "--online", "--local", "--set", "memory.budget=64MiB"]).output().await.expect("it runs");
+    let text = String::from_utf8(checked.stdout).expect("UTF-8");
+    assert_eq!(checked.status.code(), Some(0), "{text}");
+    let (_, checks) = text.split_once("= 724.5 MiB\n\n").expect("after the configuration");
+    assert!(
+        checks.starts_with(
+            "ok    endpoint  an embedded stream, as `run --local` starts it\n\
+             ok    stream    local is ACTIVE, PROVISIONED, 4 open shards, records of a size it does not tell, not encrypted\n\
+             ok    shards    ListShards is permitted, 4 open\n\
+             ok    socket    /"
+        ),
+        "{checks}"
+    );
+}
+
+#[tokio::test]
+async fn a_configuration_that_does_not_hold_exits_64_before_anything_is_asked() {
+    let refused = check("http://127.0.0.1:1").args(["--set", "batch.linger=5min"]).output().await.expect("it runs");
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(64), 0));
+    let offline = command().args(["check", "--stream", "s", "--json"]).output().await.expect("it runs");
+    let report: Value = serde_json::from_slice(&offline.stdout).expect("JSON");
+    assert_eq!((report.get("checks"), offline.status.code()), (None, Some(0)));
+    assert!(report["memoryBytesMax"].as_u64().is_some_and(|bytes| bytes > 64 << 20), "{report}");
+}
