@@ -5,9 +5,10 @@ mod support;
 use std::process::Output;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::aws::{Agent, StreamThatSays, Sts};
+use support::aws::{Agent, Aws, StreamThatSays, Sts};
 use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
@@ -97,6 +98,42 @@ async fn a_stream_that_works_passes_and_nothing_is_written_to_it() {
     assert_eq!(server.ledger().requests().len(), 0, "no PutRecords was sent, dry or not");
     assert_eq!(read_all(&client(&ferro.endpoint()), "s").await, []);
     assert!(!socket.exists());
+}
+
+/// The level and the text of `write`, where PutRecords of AWS's own endpoint answers so.
+async fn write_at_aws(status: StatusCode, body: Value) -> (String, String) {
+    let aws = Aws::start((status, body)).await;
+    let mut check = command();
+    check.args(["check", "--online", "--json", "--stream", "s"]);
+    for name in ["https_proxy", "NO_PROXY", "no_proxy"] {
+        check.env_remove(name);
+    }
+    let asked = found(check.env("HTTPS_PROXY", &aws.proxy).env("SSL_CERT_FILE", aws.certificate.path())).await;
+    asked.assert("endpoint", "ok", "https://kinesis.us-east-1.amazonaws.com, region us-east-1");
+    asked.assert("caller", "ok", "arn:aws:sts::123456789012:assumed-role/orders/pod");
+    asked.assert("stream", "ok", "s is ACTIVE");
+    let puts = aws.puts();
+    assert_eq!(puts.len(), 1);
+    assert_eq!((&puts[0]["DryRun"], &puts[0]["StreamName"]), (&true.into(), &"s".into()), "never without it");
+    let (level, what, _) = asked.of("write");
+    assert_eq!(asked.code, Some(if level == "fail" { 69 } else { 0 }), "{:?}", asked.checks);
+    (level.to_owned(), what.to_owned())
+}
+
+#[tokio::test]
+async fn the_permission_to_write_is_asked_of_aws_by_a_dry_run() {
+    let refusal = |code: &str, message: &str| json!({"__type": code, "message": message});
+    let (level, what) =
+        write_at_aws(StatusCode::BAD_REQUEST, refusal("DryRunOperationException", "it would have succeeded")).await;
+    assert_eq!((&*level, &*what), ("ok", "PutRecords is permitted, by a dry run: nothing was written"));
+    for (code, message) in [("AccessDeniedException", "not authorized"), ("KMSAccessDeniedException", "no key")] {
+        let (level, what) = write_at_aws(StatusCode::BAD_REQUEST, refusal(code, message)).await;
+        assert_eq!((level, what), ("fail".to_owned(), format!("PutRecords: {code}: {message}")));
+    }
+    let record = json!({"SequenceNumber": "1", "ShardId": "shardId-000000000000"});
+    let (level, what) = write_at_aws(StatusCode::OK, json!({"FailedRecordCount": 0, "Records": [record]})).await;
+    assert_eq!(level, "warn");
+    assert!(what.ends_with("one event of type dispatchd.check was written"), "{what}");
 }
 
 #[tokio::test]
@@ -228,7 +265,11 @@ async fn a_socket_that_cannot_be_made_and_a_missing_region_fail() {
 
 #[tokio::test]
 async fn with_local_it_is_the_embedded_stream_that_is_asked() {
-    let checked = command().args(["check", "--online", "--local", "--set", "memory.budget=64MiB"]).output().await.expect("it runs");
+    let checked = command()
+        .args(["check", "--online", "--local", "--set", "memory.budget=64MiB"])
+        .output()
+        .await
+        .expect("it runs");
     let text = String::from_utf8(checked.stdout).expect("UTF-8");
     assert_eq!(checked.status.code(), Some(0), "{text}");
     let (_, checks) = text.split_once("= 724.5 MiB\n\n").expect("after the configuration");

@@ -1,15 +1,24 @@
-//! The parts of AWS around Kinesis, as far as a test needs them: an agent that gives credentials, an STS, and a stream that
-//! says of itself what no emulator says.
+//! The parts of AWS around Kinesis, as far as a test needs them: an agent that gives credentials, an STS, a stream that
+//! says of itself what no emulator says, and AWS's own endpoints by name, behind a proxy.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it is told.
@@ -45,7 +54,12 @@ pub struct Sts {
 }
 
 impl Sts {
-    pub async fn start(status: StatusCode, body: &'static str) -> Self {
+    const ROLE: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+        <GetCallerIdentityResult><Arn>arn:aws:sts::123456789012:assumed-role/orders/pod</Arn>\
+        <UserId>AROA:pod</UserId><Account>123456789012</Account></GetCallerIdentityResult>\
+        <ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetCallerIdentityResponse>";
+
+    async fn start(status: StatusCode, body: &'static str) -> Self {
         let answer = async move || (status, [("content-type", "text/xml")], body);
         let (url, _server) = serve(Router::new().route("/", post(answer))).await;
         Self { url, _server }
@@ -53,11 +67,7 @@ impl Sts {
 
     /// Knows everybody as this role.
     pub async fn of_a_role() -> Self {
-        const BODY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-            <GetCallerIdentityResult><Arn>arn:aws:sts::123456789012:assumed-role/orders/pod</Arn>\
-            <UserId>AROA:pod</UserId><Account>123456789012</Account></GetCallerIdentityResult>\
-            <ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetCallerIdentityResponse>";
-        Self::start(StatusCode::OK, BODY).await
+        Self::start(StatusCode::OK, Self::ROLE).await
     }
 
     pub async fn that_refuses() -> Self {
@@ -77,28 +87,119 @@ pub struct StreamThatSays {
 impl StreamThatSays {
     /// `says` goes over what a plain ACTIVE stream of one shard says.
     pub async fn start(says: Value) -> Self {
-        let mut summary = json!({
-            "StreamName": "s", "StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "StreamStatus": "ACTIVE",
-            "RetentionPeriodHours": 24, "StreamCreationTimestamp": 0, "EnhancedMonitoring": [], "OpenShardCount": 1,
-        });
-        for (name, value) in says.as_object().expect("an object") {
-            summary[name] = value.clone();
-        }
         let answer = async move |headers: HeaderMap| {
             let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-            match target.rsplit('.').next() {
-                Some("DescribeStreamSummary") => Json(json!({"StreamDescriptionSummary": summary})).into_response(),
-                Some("ListShards") => Json(json!({"Shards": [{
-                    "ShardId": "shardId-000000000000",
-                    "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
-                    "SequenceNumberRange": {"StartingSequenceNumber": "1"},
-                }]}))
-                .into_response(),
-                _ => StatusCode::NOT_IMPLEMENTED.into_response(),
-            }
+            kinesis_says(target, &says).unwrap_or_else(|| StatusCode::NOT_IMPLEMENTED.into_response())
         };
         let (url, _server) = serve(Router::new().route("/", post(answer))).await;
         Self { url, _server }
+    }
+}
+
+fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
+    let mut summary = json!({
+        "StreamName": "s", "StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "StreamStatus": "ACTIVE",
+        "RetentionPeriodHours": 24, "StreamCreationTimestamp": 0, "EnhancedMonitoring": [], "OpenShardCount": 1,
+    });
+    for (name, value) in says.as_object().expect("an object") {
+        summary[name] = value.clone();
+    }
+    let shard = json!({
+        "ShardId": "shardId-000000000000",
+        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
+        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+    });
+    let body = match target.rsplit('.').next()? {
+        "DescribeStreamSummary" => json!({"StreamDescriptionSummary": summary}),
+        "ListShards" => json!({"Shards": [shard]}),
+        _ => return None,
+    };
+    Some(Json(body).into_response())
+}
+
+/// AWS's endpoints in us-east-1, by their names and with a certificate for them: a proxy that goes no further. Answers every
+/// PutRecords as it is told and keeps them, and knows the caller.
+pub struct Aws {
+    /// For `HTTPS_PROXY`.
+    pub proxy: String,
+    /// For `SSL_CERT_FILE`.
+    pub certificate: tempfile::NamedTempFile,
+    puts: Arc<Mutex<Vec<Value>>>,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Aws {
+    /// `put_records`: status and body of each PutRecords.
+    pub async fn start(put_records: (StatusCode, Value)) -> Self {
+        let names = ["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).expect("the names can be certified");
+        let certificate = tempfile::NamedTempFile::new().expect("a temporary file");
+        let pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            BASE64_STANDARD.encode(made.cert.der())
+        );
+        std::fs::write(certificate.path(), pem).expect("it is writable");
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|tls| tls.with_no_client_auth().with_single_cert(vec![made.cert.into()], key))
+            .expect("the certificate is whole");
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let proxy = format!("http://{}", tcp.local_addr().expect("it is bound"));
+        let puts = Arc::<Mutex<Vec<Value>>>::default();
+        let kept = Arc::clone(&puts);
+        let answer = async move |headers: HeaderMap, body: Bytes| {
+            let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+            match target.rsplit('.').next() {
+                Some("PutRecords") => {
+                    let put = serde_json::from_slice(&body).expect("JSON");
+                    kept.lock().expect("nobody panics with it in hand").push(put);
+                    (put_records.0, Json(put_records.1)).into_response()
+                }
+                _ => kinesis_says(target, &json!({})).unwrap_or_else(|| Sts::ROLE.into_response()),
+            }
+        };
+        let listener = Tunnels { tcp, tls: TlsAcceptor::from(Arc::new(tls)) };
+        let app = Router::new().route("/", post(answer));
+        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+        Self { proxy, certificate, puts, _server: AbortOnDropHandle::new(server) }
+    }
+
+    /// Every PutRecords that came.
+    pub fn puts(&self) -> Vec<Value> {
+        self.puts.lock().expect("nobody panics with it in hand").clone()
+    }
+}
+
+/// Takes what a client tells a proxy (CONNECT) and is the far end itself.
+struct Tunnels {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tunnels {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (mut stream, address) = self.tcp.accept().await.expect("a loopback listener accepts");
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.expect("the client asks for a tunnel"));
+            }
+            assert!(asked.starts_with(b"CONNECT "), "{}", String::from_utf8_lossy(&asked));
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("the client listens");
+            // A client that takes offence at the certificate goes away; its test will tell.
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.tcp.local_addr()
     }
 }
 
