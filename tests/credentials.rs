@@ -34,6 +34,9 @@ async fn the_metrics_show_when_the_credentials_expire_and_follow_when_new_ones_c
     let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
     assert_eq!(answer["ok"], true, "{answer}");
     shows(later).await;
+    let told = daemon.status().await["credentials"].clone();
+    assert_eq!(told["expire"], later.format("%Y-%m-%dT%H:%M:%S.000Z").to_string());
+    assert!(told["in_seconds"].as_u64().is_some_and(|left| left > 5 * 3600), "{told}");
 }
 
 #[tokio::test]
@@ -44,4 +47,5 @@ async fn credentials_that_never_expire_show_as_zero() {
     let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
     assert_eq!(answer["ok"], true, "{answer}");
     assert_eq!(daemon.metric(EXPIRY).await, 0.0);
+    assert!(daemon.status().await["credentials"].is_null());
 }

@@ -77,25 +77,28 @@ fn house(does: Does, window: usize) -> House {
     let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });
     let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
+    let rules = Rules {
+        linger: LINGER,
+        max_records: 500,
+        max_bytes: 1 << 20,
+        max_in_flight: 16,
+        ordering: KeyOrder::Strict,
+        aggregation: Aggregation::Off,
+        aggregate_max_bytes: 50 << 10,
+        timeout: Duration::from_secs(120),
+        backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
+    };
     let lane = Lane {
-        rules: Rules {
-            linger: LINGER,
-            max_records: 500,
-            max_bytes: 1 << 20,
-            max_in_flight: 16,
-            ordering: KeyOrder::Strict,
-            aggregation: Aggregation::Off,
-            aggregate_max_bytes: 50 << 10,
-            timeout: Duration::from_secs(120),
-            backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
-        },
+        rules: watch::channel(rules).1,
         window: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
         service: Arc::clone(&service),
         inbox,
         facts: facts.clone(),
+        questions: mpsc::channel(1).1,
         bell: Arc::<Notify>::default(),
         metrics: Arc::clone(&metrics),
         oldest,
+        recent: Arc::default(),
         drain: drain.clone(),
         abandon,
     };
@@ -113,7 +116,8 @@ fn house(does: Does, window: usize) -> House {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let bound = Bound::new(&dir.path().join("d.sock"), 0o600).expect("it is free");
     let mut tasks = JoinSet::new();
-    tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, drain }.run());
+    let presence = watch::Sender::default();
+    tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
     tasks.spawn(lane.run());
     House { service, books, tasks, dir }
 }

@@ -48,6 +48,9 @@ pub struct ConfigFlags {
     /// Where metrics and probes are served, or "off" (admin.listen)
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
+    /// Where `dispatchd admin` asks, or "off" (admin.socket)
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<String>,
     /// error, warn, info, debug or trace (log.level)
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -57,21 +60,27 @@ pub struct ConfigFlags {
 }
 
 impl ConnectionFlags {
-    /// The configuration from file, environment, these flags, and what a command's own arguments set; those win.
-    pub fn resolve(&self, own: impl IntoIterator<Item = Flag>) -> Result<Resolved, Problems> {
+    /// What the configuration is made from: file, environment, these flags, and what a command's own arguments set; those
+    /// win.
+    pub fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let named = [
             ("stream.region", "--region", &self.region),
             ("stream.endpoint_url", "--endpoint-url", &self.endpoint_url),
             ("local.port", "--local-port", &self.local_port),
         ];
-        let inputs = Inputs {
+        Inputs {
+            preset: Vec::new(),
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(typed(named)).chain(own).collect(),
             local: self.local,
             machine: Machine::read(),
-        };
-        resolve(&inputs)
+        }
+    }
+
+    /// The configuration from them.
+    pub fn resolve(&self, own: impl IntoIterator<Item = Flag>) -> Result<Resolved, Problems> {
+        resolve(&self.inputs(own))
     }
 }
 
@@ -83,16 +92,22 @@ impl ConfigFlags {
         self
     }
 
-    /// The configuration from file, environment and these flags.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
-        self.connection.resolve(typed([
+    /// What the configuration is made from: file, environment and these flags.
+    pub fn inputs(&self) -> Inputs {
+        self.connection.inputs(typed([
             ("stream.name", "--stream", &self.stream),
             ("socket.path", "--socket", &self.socket),
             ("socket.mode", "--socket-mode", &self.socket_mode),
             ("admin.listen", "--admin-listen", &self.admin_listen),
+            ("admin.socket", "--admin-socket", &self.admin_socket),
             ("log.level", "--log-level", &self.log_level),
             ("local.shards", "--local-shards", &self.local_shards),
         ]))
+    }
+
+    /// The configuration from them.
+    pub fn resolve(&self) -> Result<Resolved, Problems> {
+        resolve(&self.inputs())
     }
 }
 

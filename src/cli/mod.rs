@@ -1,5 +1,6 @@
 //! The command line: arguments and printing only, one small file a command.
 
+mod admin;
 mod check;
 mod flags;
 mod iam;
@@ -7,6 +8,7 @@ mod iam;
 mod local;
 mod run;
 mod send;
+mod status;
 mod stream;
 mod tail;
 
@@ -46,6 +48,8 @@ struct Cli {
 enum Command {
     /// Serve the socket and deliver to Kinesis
     Run(run::Run),
+    /// Ask a running daemon how it stands, or tell it something
+    Admin(admin::Admin),
     /// Send events to a running daemon and print its answers
     Send(send::Send),
     /// Print what is in the stream as it arrives
@@ -74,6 +78,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(command) => command.main(),
+        Command::Admin(command) => command.main(),
         Command::Send(command) => command.main(),
         Command::Tail(command) => command.main(),
         Command::Check(command) => command.main(),

@@ -7,54 +7,82 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{ConfigFlags, exit, fail, runtime};
-use crate::config::Config;
-use crate::daemon::{Daemon, Ended, StartError};
+use crate::config::{Flag, Inputs, resolve};
+use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 use crate::telemetry::log;
 
 #[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     flags: ConfigFlags,
+    /// Stop once a client was connected and none has been for so long, e.g. 10s (shutdown.after_last_client)
+    #[arg(long, value_name = "DURATION")]
+    exit_after_last_client: Option<String>,
 }
 
 impl Run {
     pub fn main(self) -> ExitCode {
-        let config = match self.flags.resolve() {
-            Ok(resolved) => resolved.config,
-            Err(problems) => return fail(problems, exit::USAGE),
+        let mut inputs = self.flags.inputs();
+        inputs.flags.extend(self.exit_after_last_client.map(|value| Flag {
+            key: "shutdown.after_last_client".into(),
+            value,
+            flag: "--exit-after-last-client".into(),
+        }));
+        let plan = match plan(inputs) {
+            Ok(plan) => plan,
+            Err(code) => return code,
         };
-        if let Err(error) = log::start(config.log.format, &config.log.level) {
-            return fail(format_args!("log.level = {:?}: {error}", config.log.level), exit::USAGE);
-        }
         let runtime = match runtime() {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
-        let served = runtime.block_on(serve(&config));
+        let served = runtime.block_on(serve(plan));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         match served {
-            Ok(Ended { task_died: true, .. }) => exit::DEFECT.into(),
-            Ok(Ended { unconfirmed: 1.., .. }) => exit::UNCONFIRMED.into(),
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error @ StartError::NoRegion(_)) => fail(error, exit::USAGE),
-            Err(error) => fail(error, exit::FAILED),
+            Ok(ended) => code_of(ended).into(),
+            Err(error) => start_failed(&error),
         }
     }
 }
 
-async fn serve(config: &Config) -> Result<Ended, StartError> {
+/// The configuration, with the log running as it says; or the exit code of what was told already.
+pub fn plan(inputs: Inputs) -> Result<Plan, ExitCode> {
+    let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
+    let (format, level) = (resolved.config.log.format, &resolved.config.log.level);
+    let log =
+        log::start(format, level).map_err(|error| fail(format_args!("log.level = {level:?}: {error}"), exit::USAGE))?;
+    Ok(Plan { inputs, resolved, log })
+}
+
+/// How a daemon ended, for whoever started it.
+pub fn code_of(ended: Ended) -> u8 {
+    match ended {
+        Ended { task_died: true, .. } => exit::DEFECT,
+        Ended { unconfirmed: 1.., .. } => exit::UNCONFIRMED,
+        _ => 0,
+    }
+}
+
+pub fn start_failed(error: &StartError) -> ExitCode {
+    let code = if matches!(error, StartError::NoRegion(_)) { exit::USAGE } else { exit::FAILED };
+    fail(error, code)
+}
+
+async fn serve(plan: Plan) -> Result<Ended, StartError> {
     // Before anything else, so that a signal during the start ends it in order.
-    let signals = signals()?;
-    let daemon = Daemon::build(config).await?;
+    let signals = Signals { stop: stops()?, reload: reloads()? };
+    #[cfg(feature = "local")]
+    let config = plan.resolved.config.clone();
+    let daemon = Daemon::build(plan).await?;
     #[cfg(feature = "local")]
     if let Some(endpoint) = daemon.local_endpoint() {
-        super::local::welcome(config, endpoint);
+        super::local::welcome(&config, endpoint);
     }
     daemon.run(signals).await
 }
 
 /// SIGTERM and SIGINT, as they come. One begins the drain, a second one ends it; more change nothing.
-fn signals() -> std::io::Result<mpsc::Receiver<()>> {
+fn stops() -> std::io::Result<mpsc::Receiver<()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (tell, told) = mpsc::channel(2);
     tokio::spawn(async move {
@@ -64,6 +92,20 @@ fn signals() -> std::io::Result<mpsc::Receiver<()>> {
                 _ = interrupt.recv() => {}
             }
             if tell.send(()).await.is_err() {
+                return; // the daemon has ended
+            }
+        }
+    });
+    Ok(told)
+}
+
+/// SIGHUP, as it comes. One that comes before the last one was answered is answered with it.
+fn reloads() -> std::io::Result<mpsc::Receiver<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (tell, told) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Err(mpsc::error::TrySendError::Closed(())) = tell.try_send(()) {
                 return; // the daemon has ended
             }
         }

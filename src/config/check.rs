@@ -9,7 +9,7 @@ use super::keys::{KEYS, Key, nearest};
 use super::rule::{is_plain_off_host, show_size};
 use super::used::Values;
 use super::{Machine, Origin, Resolved, Setting, StreamArn};
-use crate::limits::budget_bytes_min;
+use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -70,20 +70,33 @@ fn default(key: &Key) -> Setting {
 fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
     let arn = of(settings, "stream.arn").value.clone();
     let is_streamless = arn.is_empty() && of(settings, "stream.name").value.is_empty();
-    let mut fill = |key: &str, open: &str, (value, why): (String, String)| {
-        let is_open = |setting: &&mut Setting| setting.key == key && setting.value == open;
-        if let Some(setting) = settings.iter_mut().find(is_open) {
-            (setting.value, setting.origin) = (value, Origin::Detected(why));
-        }
-    };
-    fill("producer_id", "auto", machine.producer_id());
-    fill("socket.path", "auto", machine.socket_path());
-    fill("memory.budget", "auto", machine.memory_budget());
+    fill(settings, "producer_id", "auto", machine.producer_id());
+    fill(settings, "socket.path", "auto", machine.socket_path());
+    fill(settings, "memory.budget", "auto", machine.memory_budget());
+    let beside = admin_socket(&of(settings, "socket.path").value);
+    fill(settings, "admin.socket", "auto", beside);
     if is_streamless && local {
-        fill("stream.name", "", ("local".into(), "the embedded stream".into()));
+        fill(settings, "stream.name", "", ("local".into(), "the embedded stream".into()));
     }
     if let Ok(arn) = arn.parse::<StreamArn>() {
-        fill("stream.region", "", (arn.region().into(), "the region of stream.arn".into()));
+        fill(settings, "stream.region", "", (arn.region().into(), "the region of stream.arn".into()));
+    }
+}
+
+fn fill(settings: &mut [Setting], key: &str, open: &str, (value, why): (String, String)) {
+    let is_open = |setting: &&mut Setting| setting.key == key && setting.value == open;
+    if let Some(setting) = settings.iter_mut().find(is_open) {
+        (setting.value, setting.origin) = (value, Origin::Detected(why));
+    }
+}
+
+/// Beside the socket, if the name has room there: whoever runs the daemon may make a file in that directory.
+fn admin_socket(socket: &str) -> (String, String) {
+    let beside = format!("{socket}.admin");
+    if beside.len() <= SOCKET_PATH_BYTES_MAX {
+        (beside, "beside socket.path".to_owned())
+    } else {
+        ("off".to_owned(), "socket.path leaves no room for .admin".to_owned())
     }
 }
 
@@ -138,6 +151,11 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     if values.duration("delivery.backoff_min") > values.duration("delivery.backoff_max") {
         let expected = format!("at most {}", shown("delivery.backoff_max"));
         refuse("delivery.backoff_min", "delivery.backoff_max", &expected);
+    }
+
+    if set("admin.socket").value == set("socket.path").value {
+        let expected = format!("another path than {}", shown("socket.path"));
+        refuse("admin.socket", "socket.path", &expected);
     }
 
     let budget = values.number_if_set("memory.budget");

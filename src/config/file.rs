@@ -1,4 +1,4 @@
-//! The layers above the defaults, flattened to dotted keys: file < environment < flags, later ones
+//! The layers above the defaults, flattened to dotted keys: presets < file < environment < flags, later ones
 //! last. Reads no meaning into any of them: an unknown key passes through with its origin.
 
 use std::env;
@@ -16,10 +16,10 @@ const ENV_SEPARATOR: &str = "__";
 
 /// All that was typed, in the order in which it applies.
 pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
-    let mut settings = match &inputs.file {
-        Some(path) => file_layer(path)?,
-        None => Vec::new(),
-    };
+    let mut settings: Vec<Setting> = inputs.preset.iter().map(flag_layer).collect();
+    if let Some(path) = &inputs.file {
+        settings.extend(file_layer(path)?);
+    }
     settings.extend(inputs.env.iter().flat_map(env_layer));
     settings.extend(inputs.flags.iter().map(flag_layer));
     Ok(settings)

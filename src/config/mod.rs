@@ -4,7 +4,7 @@
 //!
 //! - One table, `keys.rs`, says for each key: name, default, what it takes, meaning. Nothing else
 //!   knows a range.
-//! - Layers, each over the one before: defaults < file < environment < flags (`file.rs`).
+//! - Layers, each over the one before: defaults < what the command presets < file < environment < flags (`file.rs`).
 //! - What is then still `auto` or empty and the machine knows is filled in from [`Machine`].
 //! - Only the step from text to [`Config`] can fail, and it reports every problem at once
 //!   (`check.rs`). What it lets through needs no second look.
@@ -16,6 +16,7 @@ mod file;
 mod keys;
 mod machine;
 mod memory;
+mod reload;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -33,7 +34,8 @@ pub use file::env_vars;
 pub use keys::{KEYS, Key};
 pub use machine::{Machine, try_making_files};
 pub use memory::{MemorySum, memory_sum};
-pub use rule::show_size;
+pub use reload::{Changes, after as after_reload, changes};
+pub use rule::{duration, show_size};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,11 +156,13 @@ pub struct Kinesis {
     pub attempt_timeout: Duration,
 }
 
-/// Metrics and probes.
+/// Metrics and probes, and what an operator asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
     /// `None`: off.
     pub listen: Option<SocketAddr>,
+    /// At most 107 bytes; `None`: off.
+    pub socket: Option<PathBuf>,
 }
 
 /// What the process says, on stderr.
@@ -182,6 +186,8 @@ pub enum LogFormat {
 pub struct Shutdown {
     /// From the signal to the last answer, 1 s to 1 h.
     pub timeout: Duration,
+    /// How long no client may be connected after one was, 1 s to 24 h; `None`: for ever.
+    pub after_last_client: Option<Duration>,
 }
 
 /// The embedded stream.
@@ -196,6 +202,8 @@ pub struct Local {
 /// All that a configuration is made from.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {
+    /// Below the file: what a command would rather have than the defaults.
+    pub preset: Vec<Flag>,
     pub file: Option<PathBuf>,
     /// All of the environment; variables that do not begin with `DISPATCHD__` are passed over.
     pub env: Vec<(String, String)>,

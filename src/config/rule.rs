@@ -14,6 +14,8 @@ use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX}
 /// What a key takes.
 pub(super) enum Rule {
     Duration(RangeInclusive<Duration>),
+    /// A duration, or `off`.
+    DurationOrOff(RangeInclusive<Duration>),
     Size(RangeInclusive<usize>),
     /// A size, or `auto`.
     AutoSize(RangeInclusive<usize>),
@@ -26,6 +28,8 @@ pub(super) enum Rule {
     LogFormat,
     Mode,
     Path,
+    /// A path, or `off`; `auto` is replaced before it is read.
+    PathOrOff,
     Listen,
     StreamName,
     StreamArn,
@@ -54,7 +58,8 @@ impl Rule {
     /// `None` if the text is not one that this rule takes.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self {
-            Self::Duration(range) => within(range, duration(text)?).map(Value::Duration),
+            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen if text == "off" => Some(Value::Unset),
+            Self::Duration(range) | Self::DurationOrOff(range) => within(range, duration(text)?).map(Value::Duration),
             Self::AutoSize(_) if text == "auto" => Some(Value::Unset),
             Self::Size(range) | Self::AutoSize(range) => within(range, size(text)?).map(Value::Number),
             Self::Count(range) => within(range, count(text)?).map(Value::Number),
@@ -64,8 +69,7 @@ impl Rule {
             Self::Aggregation => aggregation(text).map(Value::Aggregation),
             Self::LogFormat => log_format(text).map(Value::LogFormat),
             Self::Mode => mode(text).map(Value::Mode),
-            Self::Path => text_if(is_socket_path(text), text),
-            Self::Listen if text == "off" => Some(Value::Unset),
+            Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
             Self::Listen => text.parse().ok().map(Value::Address),
             Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => Some(Value::Unset),
             Self::StreamName => text_if(is_stream_name(text), text),
@@ -78,7 +82,9 @@ impl Rule {
     /// What may have gone wrong with a text that was not taken, where the rule alone does not tell.
     pub(super) fn hint(&self, text: &str) -> Option<String> {
         match self {
-            Self::Path if text.len() > SOCKET_PATH_BYTES_MAX => Some(format!("this one has {}", text.len())),
+            Self::Path | Self::PathOrOff if text.len() > SOCKET_PATH_BYTES_MAX => {
+                Some(format!("this one has {}", text.len()))
+            }
             Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => Some("units are KiB, MiB and GiB".to_owned()),
             _ => None,
         }
@@ -93,9 +99,10 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duration(range) => {
+            Self::Duration(range) | Self::DurationOrOff(range) => {
+                let or = if matches!(self, Self::DurationOrOff(_)) { "off or " } else { "" };
                 let (min, max) = (show_duration(*range.start()), show_duration(*range.end()));
-                write!(f, "a duration from {min} to {max}")
+                write!(f, "{or}a duration from {min} to {max}")
             }
             Self::Size(range) | Self::AutoSize(range) => {
                 let or = if matches!(self, Self::AutoSize(_)) { "auto or " } else { "" };
@@ -110,6 +117,7 @@ impl fmt::Display for Rule {
             Self::LogFormat => f.write_str("auto, json or text"),
             Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
             Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
+            Self::PathOrOff => write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
             Self::Listen => f.write_str("an address with a port, or off"),
             Self::StreamName => write!(f, "1 to {STREAM_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ . -"),
             Self::StreamArn => f.write_str("arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME"),
@@ -131,7 +139,7 @@ fn count(text: &str) -> Option<usize> {
     unit.is_empty().then_some(number)
 }
 
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let unit_ms = match unit {
         "ms" => 1,
@@ -288,7 +296,7 @@ mod tests {
     fn bounds_are_shown_as_they_are_read() {
         for key in KEYS {
             match &key.rule {
-                Rule::Duration(range) => {
+                Rule::Duration(range) | Rule::DurationOrOff(range) => {
                     for bound in [*range.start(), *range.end()] {
                         assert_eq!(duration(&show_duration(bound)), Some(bound), "{}", key.name);
                     }

@@ -35,9 +35,11 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
     ("admin.listen", "9464"),
+    ("admin.socket", ""),
     ("log.format", "xml"),
     ("log.level", ""),
     ("shutdown.timeout", "999ms"),
+    ("shutdown.after_last_client", "0s"),
     ("local.port", "65536"),
     ("local.shards", "65"),
 ];
@@ -238,6 +240,36 @@ fn a_socket_path_too_long_for_the_kernel_names_its_length() {
     let path = format!("/{}", "s".repeat(129));
     let problems = problems(&from_env(&[("stream.name", "s"), ("socket.path", &path)]));
     assert_eq!(problems[0].expected, "a path of at most 107 bytes, this one has 130");
+}
+
+#[test]
+fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
+    let resolved = |path: &str| {
+        let inputs = from_env(&[("stream.name", "s"), ("socket.path", path)]);
+        let Resolved { config, values } = resolve(&inputs).expect("the values hold");
+        (config.admin.socket, of(&values, "admin.socket").origin.to_string())
+    };
+    assert_eq!(resolved("/run/d.sock"), (Some("/run/d.sock.admin".into()), "beside socket.path".into()));
+    let long = format!("/{}", "s".repeat(101));
+    assert_eq!(resolved(&long), (None, "socket.path leaves no room for .admin".into()));
+    assert_eq!(config(&[("stream.name", "s"), ("admin.socket", "off")]).admin.socket, None);
+    assert_eq!(
+        messages(&[("stream.name", "s"), ("socket.path", "/d"), ("admin.socket", "/d")]),
+        [
+            r#"admin.socket = "/d" (from DISPATCHD__ADMIN__SOCKET): expected another path than socket.path = "/d" (from DISPATCHD__SOCKET__PATH)"#
+        ]
+    );
+}
+
+#[test]
+fn what_a_command_presets_gives_way_to_everything_that_was_typed() {
+    let preset = Flag { key: "log.level".to_owned(), value: "warn".to_owned(), flag: "exec".to_owned() };
+    let level = |pairs| {
+        let inputs = Inputs { preset: vec![preset.clone()], local: true, ..from_env(pairs) };
+        resolve(&inputs).expect("the values hold").config.log.level
+    };
+    assert_eq!(level(&[]), "warn");
+    assert_eq!(level(&[("log.level", "info")]), "info");
 }
 
 #[test]

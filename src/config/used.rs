@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::rule::Value;
@@ -52,9 +53,15 @@ impl Values {
                 connect_timeout: self.duration("kinesis.connect_timeout"),
                 attempt_timeout: self.duration("kinesis.attempt_timeout"),
             },
-            admin: Admin { listen: self.address_if_set("admin.listen") },
+            admin: Admin {
+                listen: self.address_if_set("admin.listen"),
+                socket: self.text_if_set("admin.socket").map(PathBuf::from),
+            },
             log: Log { format: self.log_format("log.format"), level: self.text("log.level") },
-            shutdown: Shutdown { timeout: self.duration("shutdown.timeout") },
+            shutdown: Shutdown {
+                timeout: self.duration("shutdown.timeout"),
+                after_last_client: self.duration_if_set("shutdown.after_last_client"),
+            },
             local: local.then(|| Local { port: self.port("local.port"), shards: self.number("local.shards") }),
         }
     }
@@ -111,8 +118,13 @@ impl Values {
     }
 
     pub(super) fn duration(&self, key: &str) -> Duration {
+        self.duration_if_set(key).unwrap_or_else(|| other_kind(key, &Value::Unset))
+    }
+
+    fn duration_if_set(&self, key: &str) -> Option<Duration> {
         match self.0[key] {
-            Value::Duration(duration) => duration,
+            Value::Unset => None,
+            Value::Duration(duration) => Some(duration),
             ref other => other_kind(key, other),
         }
     }

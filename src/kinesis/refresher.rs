@@ -4,7 +4,7 @@
 //! never clears what it has: the old map serves until the new one is there. Lanes work without it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use super::{ShardMap, StreamFacts};
 use crate::backoff::Backoff;
 use crate::event::Class;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::recent::Recent;
 
 /// Without a reason to ask sooner: a reshard that no record of ours has met.
 const EVERY: Duration = Duration::from_secs(300);
@@ -35,6 +36,7 @@ pub struct Refresher {
     /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
     pub record_bytes_max: Option<usize>,
     pub metrics: Arc<Metrics>,
+    pub recent: Arc<Recent>,
 }
 
 impl Refresher {
@@ -51,6 +53,7 @@ impl Refresher {
                     EVERY
                 }
                 Err(error) => {
+                    self.recent.note(error.operation, &error.code, &error.message, SystemTime::now());
                     failures = failures.saturating_add(1);
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(

@@ -107,6 +107,7 @@ pub(super) struct Cut {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Blocked {
     pub reason: Reason,
+    pub since: Instant,
     pub next_probe: Instant,
     /// Probes that failed in a row.
     pub probes: u32,
@@ -240,9 +241,7 @@ impl Buffer {
     /// what is refused costs less than what is not tried in time.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
-        self.rules.linger = Duration::ZERO;
-        let Backoff { min, max } = self.rules.backoff;
-        self.rules.backoff = Backoff { min: min.min(DRAIN_BACKOFF_MAX), max: max.min(DRAIN_BACKOFF_MAX) };
+        self.rules = drained(self.rules);
         for line in &mut self.lines {
             line.cooling_until = None;
             line.pace = None;
@@ -250,6 +249,22 @@ impl Buffer {
         for Reverse((until, key)) in std::mem::take(&mut self.cooling) {
             self.end_cooling(key, until);
         }
+        self.probe(now);
+    }
+
+    /// Other rules hold from `now` on, but for order and aggregation. A blocked stream is tried at once: who changes the
+    /// rules may have mended more.
+    ///
+    /// # Panics
+    /// If order or aggregation are others: what the lines count of their keys depends on them.
+    pub fn set_rules(&mut self, rules: Rules, now: Instant) {
+        let lasting = |rules: &Rules| (rules.ordering, rules.aggregation, rules.aggregate_max_bytes);
+        assert_eq!(lasting(&rules), lasting(&self.rules), "order and aggregation hold for the life of a lane");
+        self.rules = if self.draining { drained(rules) } else { rules };
+        self.probe(now);
+    }
+
+    fn probe(&mut self, now: Instant) {
         if let Some(blocked) = &mut self.blocked {
             *blocked = Blocked { next_probe: now, probes: 0, ..*blocked };
         }
@@ -281,6 +296,11 @@ impl Buffer {
     /// Whether nothing is held and nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Keys that hold something or have something in flight.
+    pub(super) fn keys(&self) -> usize {
+        self.keys.len()
     }
 
     pub fn gauges(&self) -> Gauges {
@@ -521,6 +541,13 @@ impl Queue {
             (Aggregation::Shard, _) => (1, self.bytes.min(rules.aggregate_max_bytes)),
         }
     }
+}
+
+/// The rules of a drain.
+fn drained(rules: Rules) -> Rules {
+    let Backoff { min, max } = rules.backoff;
+    let backoff = Backoff { min: min.min(DRAIN_BACKOFF_MAX), max: max.min(DRAIN_BACKOFF_MAX) };
+    Rules { linger: Duration::ZERO, backoff, ..rules }
 }
 
 /// Expiry is as exact as a 64th of the timeout, and never worse than a second.

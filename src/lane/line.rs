@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
 use super::pace::Pace;
+use super::tally::Tally;
 use crate::event::Record;
 use crate::kinesis::ShardMap;
 use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
@@ -30,6 +31,8 @@ pub struct Line {
     pub throttles: u32,
     /// How fast it may be sent to, since it was throttled.
     pub pace: Option<Pace>,
+    /// What it took and refused of late.
+    pub tally: Tally,
 }
 
 impl Line {
@@ -41,8 +44,14 @@ impl Line {
             cooling_until: line.cooling_until,
             throttles: line.throttles,
             pace: line.pace.clone(),
+            tally: line.tally,
             ..Self::default()
         }
+    }
+
+    /// Records that a request could take of it, but for rest and pace.
+    pub fn ready(&self) -> usize {
+        self.records
     }
 
     /// Records and bytes of it that may be sent now.

@@ -10,7 +10,8 @@
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
 //! `buffer` holds and chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
-//! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries; all are pure. `task` is the shell with the clock and the service.
+//! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries, `report` is
+//! what an operator who asks is told; all are pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;
@@ -20,7 +21,9 @@ pub mod dedupe;
 mod kit;
 mod line;
 mod pace;
+pub mod report;
 pub mod settle;
+mod tally;
 pub mod task;
 
 use std::sync::Arc;
@@ -35,7 +38,7 @@ use crate::config::{Aggregation, KeyOrder};
 use crate::event::Record;
 
 /// How a lane decides; the part of the configuration that concerns it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How long the oldest ready event waits for company.
     pub linger: Duration,

@@ -59,6 +59,11 @@ impl Pace {
         Self { rate: RATE_FIRST, tokens: 0.0, at: now, began: now, last_refused: now }
     }
 
+    /// Shard-seconds a second, as of the last record that was sent or refused.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
     /// Shard-seconds that may be sent now; 0 while a handful has not come together.
     pub fn allowance(&self, now: Instant) -> f64 {
         let tokens = self.tokens_at(now);

@@ -120,6 +120,11 @@ impl Buffer {
         let mut words = Vec::with_capacity(batch.records().len());
         for (events, verdict) in batch.entries().iter().zip(verdicts) {
             let line = line_of(self.shards.as_deref(), &events[0]);
+            match &verdict {
+                Verdict::Stored { .. } => self.lines[line].tally.stored(now),
+                Verdict::Failed { class: Class::Throttled, .. } => self.lines[line].tally.throttled(now),
+                Verdict::Failed { .. } => {}
+            }
             let word = self.word(events, line, verdict, sent, settled);
             if matches!(word, Word::Again(Class::Throttled)) && self.shards.is_some() {
                 self.slow_down(line, events, sent, now);
@@ -219,6 +224,9 @@ impl Buffer {
         }
         if error.class == Class::Throttled {
             self.blocked = None; // it was let in as far as to be counted
+            for events in batch.entries().iter() {
+                self.lines[line_of(self.shards.as_deref(), &events[0])].tally.throttled(now);
+            }
         }
         settled.retry(error.class, batch.entries().len());
         // One wait for the whole batch, so that its keys fill a request together again.
@@ -282,14 +290,14 @@ impl Buffer {
     }
 
     fn block(&mut self, reason: Reason, now: Instant, rng: &mut impl Rng) {
-        let probes = match self.blocked {
+        let (since, probes) = match self.blocked {
             // Flights that were out when it began come back blocked too.
             Some(blocked) if now < blocked.next_probe => return,
-            Some(blocked) => blocked.probes.saturating_add(1),
-            None => 0,
+            Some(blocked) => (blocked.since, blocked.probes.saturating_add(1)),
+            None => (now, 0),
         };
         let probe = if self.draining { DRAIN_PROBE } else { PROBE };
-        self.blocked = Some(Blocked { reason, next_probe: now + probe.delay(probes, rng), probes });
+        self.blocked = Some(Blocked { reason, since, next_probe: now + probe.delay(probes, rng), probes });
         // Parts would wait outside their queues, where no timeout finds them.
         for part in std::mem::take(&mut self.parts) {
             self.give_back_all(part, None, |_| {});

@@ -5,16 +5,17 @@
 //! every ticket it held answers for itself.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use rand::rngs::SmallRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::buffer::{Buffer, Gauges, Poll};
 use super::dedupe::{Dedupe, Met, Window};
+use super::report::Report;
 use super::settle::{Answered, Settled};
 use super::{Item, Rules};
 use crate::ack::Body;
@@ -22,23 +23,34 @@ use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::kinesis::refresher::Bell;
 use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
+use crate::telemetry::recent::Recent;
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought, and its bytes
 /// are in the budget.
 pub const INBOX_GROUPS: usize = 256;
 
+/// Questions waiting for a lane. They are an operator's: a few a second at most.
+pub const QUESTIONS_MAX: usize = 4;
+
+/// The way back for what a lane tells of itself.
+pub type Question = oneshot::Sender<Report>;
+
 /// Everything a lane needs; built before it is spawned.
 #[derive(Debug)]
 pub struct Lane<S> {
-    pub rules: Rules,
+    /// As configured; changed by a reload.
+    pub rules: watch::Receiver<Rules>,
     pub window: Window,
     pub service: Arc<S>,
     pub inbox: mpsc::Receiver<Vec<Item>>,
     pub facts: watch::Receiver<StreamFacts>,
+    /// From the admin thread.
+    pub questions: mpsc::Receiver<Question>,
     /// Rung when the shard map is old.
     pub bell: Bell,
     pub metrics: Arc<Metrics>,
     pub oldest: Arc<Oldest>,
+    pub recent: Arc<Recent>,
     /// The stop began: nothing lingers any more.
     pub drain: CancellationToken,
     /// The deadline has come: whatever is left is answered now.
@@ -50,7 +62,7 @@ type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
 
 impl<S: PutRecords> Lane<S> {
     pub async fn run(mut self) {
-        let mut buffer = Buffer::new(self.rules);
+        let mut buffer = Buffer::new(*self.rules.borrow_and_update());
         let mut dedupe = Dedupe::new(self.window);
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
@@ -104,6 +116,14 @@ impl<S: PutRecords> Lane<S> {
                     draining = true;
                     buffer.drain(self::now());
                 }
+                Ok(()) = self.rules.changed() => {
+                    let rules = *self.rules.borrow_and_update();
+                    buffer.set_rules(rules, self::now());
+                }
+                // Before the inbox: in a flood, which fills it again and again, an operator asks.
+                Some(question) = self.questions.recv() => {
+                    let _ = question.send(buffer.report(self::now())); // who asked may have given up
+                }
                 received = self.inbox.recv_many(&mut groups, INBOX_GROUPS), if inbox_open => {
                     inbox_open = received > 0;
                     let now = self::now();
@@ -145,6 +165,7 @@ impl<S: PutRecords> Lane<S> {
                 "PutRecords failed"
             );
         }
+        self.note_errors(&reply);
         let blocked_before = buffer.blocked();
         let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
         if blocked_before != buffer.blocked() {
@@ -154,6 +175,22 @@ impl<S: PutRecords> Lane<S> {
             self.bell.notify_one();
         }
         settled
+    }
+
+    /// Keeps what an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
+    fn note_errors(&self, reply: &Result<Vec<Verdict>, PutError>) {
+        let is_error =
+            |verdict: &&Verdict| matches!(verdict, Verdict::Failed { class, .. } if *class != Class::Throttled);
+        let (class, code, message) = match reply {
+            Err(error) => (error.class, &error.code, &error.message),
+            Ok(verdicts) => match verdicts.iter().find(is_error) {
+                Some(Verdict::Failed { class, code, message }) => (*class, code, message),
+                _ => return,
+            },
+        };
+        // What Kinesis says of a record that it will never take may repeat the record.
+        let message = if class == Class::Poison { "the caller was told why" } else { message };
+        self.recent.note("PutRecords", code, message, SystemTime::now());
     }
 
     fn count(&self, settled: &Settled) {

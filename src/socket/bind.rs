@@ -20,10 +20,16 @@ const BACKLOG: u32 = 1024;
 /// Of the directory, where it has to be made.
 const OWN_DIRECTORY_MODE: u32 = 0o700;
 
-/// A socket that listens at its path. Dropped, it takes its file along, if it is still its own.
+/// A socket that listens at its path.
 #[derive(Debug)]
 pub struct Bound {
     listener: UnixListener,
+    place: Place,
+}
+
+/// The socket's file. Dropped, it takes the file along, if it is still its own.
+#[derive(Debug)]
+pub struct Place {
     path: PathBuf,
     inode: (u64, u64),
     /// Held as long as the socket is: the lock ends with the file's last handle.
@@ -46,13 +52,13 @@ pub struct Site {
 /// Why there is no socket. Says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    #[error("the socket path {} is {} bytes, a Unix socket takes at most {SOCKET_PATH_BYTES_MAX}: choose a shorter one with --socket", .0.display(), .0.as_os_str().len())]
+    #[error("the socket path {} is {} bytes, a Unix socket takes at most {SOCKET_PATH_BYTES_MAX}: choose a shorter one", .0.display(), .0.as_os_str().len())]
     TooLong(PathBuf),
-    #[error("{} exists and is no socket: it is not replaced. Remove it or choose another path with --socket", .0.display())]
+    #[error("{} exists and is no socket: it is not replaced. Remove it or choose another path", .0.display())]
     NotASocket(PathBuf),
-    #[error("another dispatchd{owner} serves {}: stop it or choose another path with --socket", path.display())]
+    #[error("another dispatchd{owner} serves {}: stop it or choose another path", path.display())]
     InUse { path: PathBuf, owner: String },
-    #[error("the directory {} belongs to user {owner}, who could replace the socket in it: choose another path with --socket", path.display())]
+    #[error("the directory {} belongs to user {owner}, who could replace the socket in it: choose another path", path.display())]
     ForeignDirectory { path: PathBuf, owner: u32 },
     #[error("cannot {what} {}: {source}. The directory must be writable to user {}", path.display(), rustix::process::geteuid().as_raw())]
     Io { what: &'static str, path: PathBuf, source: io::Error },
@@ -84,19 +90,24 @@ impl Bound {
         let listener = socket.listen(BACKLOG).map_err(failed("listen at", &temporary))?;
         let inode = inode(&temporary).map_err(failed("look at", &temporary))?;
         std::fs::rename(&temporary, path).map_err(failed("move the socket to", path))?;
-        Ok(Self { listener, path: path.to_owned(), inode, _lock: lock })
+        Ok(Self { listener, place: Place { path: path.to_owned(), inode, _lock: lock } })
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.place.path
     }
 
     pub fn listener(&self) -> &UnixListener {
         &self.listener
     }
+
+    /// The socket and its file, for one who listens on another thread.
+    pub fn into_parts(self) -> (UnixListener, Place) {
+        (self.listener, self.place)
+    }
 }
 
-impl Drop for Bound {
+impl Drop for Place {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             // A file that cannot be removed is stale, and stale files block nobody.

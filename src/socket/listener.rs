@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,12 +27,22 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// A caller that connected before the drain began may not have been seen yet: one turn of the event loop shows it.
 const LAST_KNOCK: Duration = Duration::from_millis(1);
 
+/// Who is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Connections that are open.
+    pub connected: usize,
+    /// Whether there ever was one.
+    pub ever: bool,
+}
+
 /// The task's parts.
 #[derive(Debug)]
 pub struct Listener {
     pub bound: Bound,
     pub door: Arc<Door>,
     pub max_connections: usize,
+    pub presence: watch::Sender<Presence>,
     /// The stop began.
     pub drain: CancellationToken,
 }
@@ -39,14 +50,14 @@ pub struct Listener {
 impl Listener {
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { bound, door, max_connections, drain } = self;
+        let Self { bound, door, max_connections, presence, drain } = self;
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
         let mut told = None;
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
-                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, max_connections),
+                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, max_connections, &presence),
                     _ => break,
                 }
             }
@@ -54,11 +65,11 @@ impl Listener {
                 biased;
                 () = door.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
-                Some(ended) = connections.join_next() => close(&door, ended),
+                Some(ended) = connections.join_next() => close(&door, ended, &presence),
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
-                        admit(stream, &door, &mut connections, max_connections);
+                        admit(stream, &door, &mut connections, max_connections, &presence);
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
@@ -71,12 +82,18 @@ impl Listener {
         }
         drop(bound); // nobody new from here on
         while let Some(ended) = connections.join_next().await {
-            close(&door, ended);
+            close(&door, ended, &presence);
         }
     }
 }
 
-fn admit(stream: UnixStream, door: &Arc<Door>, connections: &mut JoinSet<()>, max_connections: usize) {
+fn admit(
+    stream: UnixStream,
+    door: &Arc<Door>,
+    connections: &mut JoinSet<()>,
+    max_connections: usize,
+    presence: &watch::Sender<Presence>,
+) {
     if connections.len() >= max_connections {
         door.metrics.connections_refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
@@ -87,10 +104,12 @@ fn admit(stream: UnixStream, door: &Arc<Door>, connections: &mut JoinSet<()>, ma
     door.metrics.connections_accepted.increment(1);
     door.metrics.connections.increment(1.0);
     connections.spawn(connection::serve(stream, Arc::clone(door)));
+    presence.send_modify(|presence| *presence = Presence { connected: presence.connected + 1, ever: true });
 }
 
-fn close(door: &Door, ended: Result<(), tokio::task::JoinError>) {
+fn close(door: &Door, ended: Result<(), tokio::task::JoinError>, presence: &watch::Sender<Presence>) {
     door.metrics.connections.decrement(1.0);
+    presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.
         tracing::error!(%error, "a connection's task died: this is a defect of dispatchd, please report it");

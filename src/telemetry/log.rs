@@ -2,20 +2,30 @@
 //!
 //! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is.
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
+
+/// The log of this process. Its level can be changed while it runs.
+pub struct Log {
+    set: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+/// A text that is no level and no filter directive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug")]
+pub struct NotALevel(String);
 
 /// Starts logging for the whole process; at most once.
 ///
 /// # Errors
 /// If `level` is no level and no filter directive.
-pub fn start(format: LogFormat, level: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
-    // The libraries' own chatter begins at warn; a directive of the operator's can ask for more.
-    let filter =
-        EnvFilter::builder().parse(format!("warn,dispatchd={level}")).or_else(|_| EnvFilter::builder().parse(level))?;
+pub fn start(format: LogFormat, level: &str) -> Result<Log, NotALevel> {
+    let filter = filter(level)?;
     let text = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Json => false,
@@ -24,10 +34,73 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), tracing_subscriber::f
     // A log that cannot be written, for a full disk or a reader that is gone, is no reason to stop: the subscriber's own
     // complaint about it goes to the same place, and its panic would take a lane along.
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    // It fails when the subscriber is gone, and that one lives as long as the process.
+    const LIVES: &str = "the subscriber lives as long as the process";
     if text {
-        log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+        let log = log.with_ansi(std::io::stderr().is_terminal()).with_target(false).with_filter_reloading();
+        let handle = log.reload_handle();
+        log.init();
+        Ok(Log { set: Box::new(move |filter| handle.reload(filter).expect(LIVES)) })
     } else {
-        log.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false).init();
+        let log = log.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false);
+        let log = log.with_filter_reloading();
+        let handle = log.reload_handle();
+        log.init();
+        Ok(Log { set: Box::new(move |filter| handle.reload(filter).expect(LIVES)) })
     }
-    Ok(())
+}
+
+/// Whether `level` is a level or a filter directive.
+///
+/// # Errors
+/// If it is neither.
+pub fn check(level: &str) -> Result<(), NotALevel> {
+    filter(level).map(drop)
+}
+
+/// The libraries' own chatter begins at warn; a directive of the operator's can ask for more.
+fn filter(level: &str) -> Result<EnvFilter, NotALevel> {
+    // The parser takes any word for the name of a module: `verbose` would turn everything else off.
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
+    let ends_in_level = |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));
+    let directives = if is_level(level) { format!("warn,dispatchd={level}") } else { level.to_owned() };
+    let refused = || NotALevel(level.to_owned());
+    if !directives.split(',').all(ends_in_level) {
+        return Err(refused());
+    }
+    EnvFilter::builder().parse(directives).map_err(|_| refused())
+}
+
+impl Log {
+    /// From now on this level holds.
+    ///
+    /// # Errors
+    /// If it is no level and no filter directive: then the old one holds.
+    pub fn set(&self, level: &str) -> Result<(), NotALevel> {
+        (self.set)(filter(level)?);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_directives_that_name_one_are_taken_and_nothing_else() {
+        for level in
+            ["error", "info", "TRACE", "off", "warn,dispatchd=debug", "dispatchd::lane=trace", "hyper=debug,info"]
+        {
+            assert_eq!(check(level), Ok(()), "{level}");
+        }
+        for level in ["verbose", "dispatchd", "dispatchd=", "debug=", "info,verbose", "=", ",", ""] {
+            assert_eq!(check(level), Err(NotALevel(level.to_owned())), "{level}");
+        }
+    }
 }

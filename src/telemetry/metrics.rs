@@ -30,6 +30,18 @@ pub enum State {
     Draining,
 }
 
+impl State {
+    pub const ALL: [State; 3] = [State::Starting, State::Running, State::Draining];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Draining => "draining",
+        }
+    }
+}
+
 /// How a PutRecords request ended, for the label `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
@@ -56,8 +68,6 @@ pub enum Retry {
 /// Codes that an event is answered with. `Overloaded` turns a connection away, and `connections_refused_total` has it.
 const EVENT_CODES: [Code; 5] =
     [Code::InvalidRequest, Code::EventTooLarge, Code::Rejected, Code::DeliveryTimeout, Code::ShuttingDown];
-const STATES: [(State, &str); 3] =
-    [(State::Starting, "starting"), (State::Running, "running"), (State::Draining, "draining")];
 const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
     (PutOutcome::Stored, "stored"),
     (PutOutcome::Partial, "partial"),
@@ -96,14 +106,15 @@ pub struct Metrics {
     pub keys_held_by_order: Gauge,
     pub shard_map_refreshes_ok: Counter,
     pub shard_map_refreshes_failed: Counter,
+    pub config_last_reload_successful: Gauge,
     put_records: [Counter; PUT_OUTCOMES.len()],
     retries: [Counter; RETRIES.len()],
     stream_blocked: [Gauge; Reason::ALL.len()],
-    state: [Gauge; STATES.len()],
+    state: [Gauge; State::ALL.len()],
 }
 
 /// What a scrape reads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sources {
     pub books: Arc<Books>,
     pub budget: Arc<Budget>,
@@ -193,6 +204,11 @@ impl Metrics {
             "outcome",
             ["ok", "error"],
         );
+        let config_last_reload_successful = one_gauge(
+            "dispatchd_config_last_reload_successful",
+            "Whether the configuration was taken over when it was last read",
+        );
+        config_last_reload_successful.set(1.0); // it was, at the start
         Self {
             connections: one_gauge("dispatchd_connections", "Connections that are open"),
             connections_accepted: one_counter("dispatchd_connections_total", "Connections let in"),
@@ -232,6 +248,7 @@ impl Metrics {
             ),
             shard_map_refreshes_ok,
             shard_map_refreshes_failed,
+            config_last_reload_successful,
             put_records: counters(
                 "dispatchd_put_records_total",
                 "PutRecords requests, by how they ended",
@@ -254,7 +271,7 @@ impl Metrics {
                 "dispatchd_state",
                 "1 for the state the daemon is in",
                 "state",
-                STATES.map(|(_, label)| label),
+                State::ALL.map(State::as_str),
             ),
         }
     }
@@ -268,7 +285,7 @@ impl Metrics {
     }
 
     pub fn set_state(&self, now: State) {
-        for ((state, _), gauge) in STATES.iter().zip(&self.state) {
+        for (state, gauge) in State::ALL.iter().zip(&self.state) {
             gauge.set(f64::from(u8::from(*state == now)));
         }
     }
@@ -354,7 +371,8 @@ impl Oldest {
         self.accepted_ms.store(ms, Ordering::Relaxed);
     }
 
-    fn age_seconds(&self) -> f64 {
+    /// Its age now; 0 while the lane is empty.
+    pub fn age_seconds(&self) -> f64 {
         match self.accepted_ms.load(Ordering::Relaxed) {
             0 => 0.0,
             ms => self.epoch.elapsed().saturating_sub(Duration::from_millis(ms - 1)).as_secs_f64(),
@@ -438,6 +456,7 @@ mod tests {
             "dispatchd_stream_blocked{reason=\"kms\"} 0",
             "dispatchd_state{state=\"draining\"} 0",
             "dispatchd_buffer_limit_bytes 1000",
+            "dispatchd_config_last_reload_successful 1",
             "dispatchd_connections 0",
             "dispatchd_credentials_expiry_timestamp_seconds 0",
             "process_open_fds",

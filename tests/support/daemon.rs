@@ -56,7 +56,8 @@ pub fn command() -> Command {
     sheltered(Command::new(binary()))
 }
 
-fn sheltered(mut command: Command) -> Command {
+/// This command, seeing what [`command`] does.
+pub fn sheltered(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") || name.to_string_lossy().starts_with("DISPATCHD_") {
             command.env_remove(name);
@@ -105,6 +106,12 @@ impl Start {
 
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.args.extend(["--set".into(), format!("{key}={value}")]);
+        self
+    }
+
+    /// Flags of `run`.
+    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.map(String::from));
         self
     }
 
@@ -219,6 +226,21 @@ impl Daemon {
         let ended = timeout(DEADLINE, self.child.wait()).await.expect("it ends in time");
         while self.tasks.join_next().await.is_some() {} // the log to its last line
         ended.expect("it can be waited for").code()
+    }
+
+    /// What `dispatchd admin` says that is told of this daemon's socket.
+    pub async fn run_admin(&self, args: &[&str]) -> std::process::Output {
+        let mut command = command();
+        command.args(["admin".as_ref(), "--socket".as_ref(), self.socket.as_os_str()]).args(args);
+        command.output().await.expect("it runs")
+    }
+
+    /// What `admin status --json` says.
+    pub async fn status(&self) -> Value {
+        let output = self.run_admin(&["status", "--json"]).await;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        serde_json::from_slice(&output.stdout).expect("it prints JSON")
     }
 
     /// Log lines with this message.

@@ -2,7 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::config::KeyOrder;
-use crate::event::Class;
+use crate::event::{Class, Reason};
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
 use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
@@ -282,4 +282,41 @@ fn the_oldest_event_is_known_until_it_is_settled() {
     kit.land_stored(110, batch);
     let oldest = kit.buffer.oldest().expect("b is there");
     assert!(oldest <= kit.at(100) && oldest > kit.at(80), "to a tick, a 64th of the timeout");
+}
+
+#[test]
+fn other_rules_hold_for_what_waits_already() {
+    let mut kit = Kit::new(Rules { linger: ms(60_000), max_in_flight: 1, ..rules() });
+    kit.push(0, "a", &["a1"]);
+    assert!(kit.poll(5).is_none());
+    let now = kit.at(6);
+    kit.buffer.set_rules(Rules { timeout: ms(5_000), ..rules() }, now);
+    let flight = kit.send(10);
+    kit.push(20, "b", &["b1"]);
+    assert_eq!(names(&kit.send(30)), ["b1"], "more than one request may be out now");
+    kit.land_error(30, flight, Class::Transient, "");
+    assert!(kit.expire(1500).is_empty(), "it may wait longer than when it came");
+    assert_eq!(kit.expire(5000), ["a1"]);
+}
+
+#[test]
+fn a_drain_outlives_other_rules() {
+    let mut kit = Kit::new(rules());
+    let now = kit.at(0);
+    kit.buffer.drain(now);
+    kit.buffer.set_rules(Rules { linger: ms(60_000), ..rules() }, now);
+    kit.push(1, "a", &["a1"]);
+    assert_eq!(names(&kit.send(1)), ["a1"], "nothing lingers any more");
+}
+
+#[test]
+fn other_rules_try_a_blocked_stream_at_once() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1"]);
+    let batch = kit.send(10);
+    kit.land_error(20, batch, Class::Blocked(Reason::Kms), "");
+    assert!(kit.poll(21).is_none());
+    let now = kit.at(22);
+    kit.buffer.set_rules(rules(), now);
+    assert_eq!(names(&kit.send(22)), ["a1"]);
 }

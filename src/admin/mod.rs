@@ -1,11 +1,17 @@
-//! Probes and metrics over HTTP: `/livez`, `/readyz`, `/startupz`, `/metrics`.
+//! Two surfaces on a thread and a runtime of their own, so that both answer while the data path is busy.
 //!
-//! On a thread and a runtime of its own, so that a probe is answered while the data path is busy. Read-only: it
-//! changes nothing, and no answer depends on Kinesis (a probe that does takes every pod down with a brown-out).
+//! Over TCP, for everybody and read-only: `/livez`, `/readyz`, `/startupz`, `/metrics`. No answer depends on Kinesis (a
+//! probe that does takes every pod down with a brown-out). Over a Unix socket, for the daemon's own user: `desk`, what an
+//! operator asks and tells. `status` is what it says, `client` asks it.
+
+pub mod client;
+pub mod desk;
+pub mod status;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -16,6 +22,8 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Semaphore;
+
+use desk::Desk;
 
 use crate::telemetry::metrics::{Exposition, State};
 
@@ -30,12 +38,13 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Probe(Arc<AtomicU8>);
 
-/// The HTTP server, bound and not yet running.
+/// The HTTP servers, bound and not yet running.
 #[derive(Debug)]
 pub struct Admin {
     listener: Option<TcpListener>,
     exposition: Exposition,
     probe: Probe,
+    desk: Option<(UnixListener, Desk)>,
 }
 
 /// The port is taken or not ours.
@@ -49,12 +58,17 @@ pub struct AdminError {
 }
 
 impl Probe {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU8::new(State::Starting as u8)))
+    }
+
     pub fn set(&self, state: State) {
         self.0.store(state as u8, Ordering::Release);
     }
 
-    fn is(&self, state: State) -> bool {
-        self.0.load(Ordering::Acquire) == state as u8
+    pub fn state(&self) -> State {
+        let now = self.0.load(Ordering::Acquire);
+        State::ALL.into_iter().find(|state| *state as u8 == now).expect("only states are stored")
     }
 }
 
@@ -68,7 +82,12 @@ impl Admin {
         };
         let listener =
             address.map(|address| bind(address).map_err(|source| AdminError { address, source })).transpose()?;
-        Ok(Self { listener, exposition, probe: Probe(Arc::new(AtomicU8::new(State::Starting as u8))) })
+        Ok(Self { listener, exposition, probe: Probe::new(), desk: None })
+    }
+
+    /// Serves the admin socket too.
+    pub fn with_desk(self, listener: UnixListener, desk: Desk) -> Self {
+        Self { desk: Some((listener, desk)), ..self }
     }
 
     pub fn probe(&self) -> Probe {
@@ -91,25 +110,34 @@ impl Admin {
     }
 
     async fn run(self) {
-        let Self { listener, exposition, probe } = self;
+        let Self { listener, exposition, probe, desk } = self;
         let state = Arc::new((exposition, probe));
-        let upkeep = async {
-            let mut every = tokio::time::interval(UPKEEP_EVERY);
-            loop {
-                every.tick().await;
-                state.0.run_upkeep();
+        let pages = async {
+            if let Some(listener) = listener {
+                pages(listener, &state).await;
             }
         };
-        let Some(listener) = listener.map(|listener| tokio::net::TcpListener::from_std(listener)) else {
-            return upkeep.await;
-        };
-        match listener {
-            Ok(listener) => tokio::join!(upkeep, accept(listener, &state)).0,
-            Err(error) => {
-                tracing::error!(%error, "metrics and probes are not served");
-                upkeep.await;
+        let desk = async {
+            if let Some((listener, desk)) = desk {
+                desk::serve(listener, desk).await;
             }
-        }
+        };
+        tokio::join!(upkeep(&state.0), pages, desk);
+    }
+}
+
+async fn upkeep(exposition: &Exposition) {
+    let mut every = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        every.tick().await;
+        exposition.run_upkeep();
+    }
+}
+
+async fn pages(listener: TcpListener, state: &Arc<(Exposition, Probe)>) {
+    match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => accept(listener, state).await,
+        Err(error) => tracing::error!(%error, "metrics and probes are not served"),
     }
 }
 
@@ -150,9 +178,9 @@ fn answer(request: &Request<Incoming>, exposition: &Exposition, probe: &Probe) -
             response
         }
         "/livez" => text(StatusCode::OK, "ok\n"),
-        "/startupz" if !probe.is(State::Starting) => text(StatusCode::OK, "ok\n"),
-        "/readyz" if probe.is(State::Running) => text(StatusCode::OK, "ok\n"),
-        "/readyz" if probe.is(State::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/startupz" if probe.state() != State::Starting => text(StatusCode::OK, "ok\n"),
+        "/readyz" if probe.state() == State::Running => text(StatusCode::OK, "ok\n"),
+        "/readyz" if probe.state() == State::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         "/startupz" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         _ => text(StatusCode::NOT_FOUND, "served are /metrics /livez /readyz /startupz\n"),
     }

@@ -5,39 +5,47 @@
 //!
 //! The drain, by what ends what: the signal → readiness falls, nothing lingers, what cools wakes → no caller is
 //! connected, or the reserve is reached: the listener closes and readers stop → inboxes close → lanes empty →
-//! outboxes close → writers flush and half-close. At the deadline what is left is answered `ShuttingDown`.
+//! outboxes close → writers flush and half-close. At the deadline what is left is answered `ShuttingDown`. An operator may
+//! ask for the beginning alone (`admin drain`): readiness falls and nothing lingers, and the daemon serves on.
 
+mod control;
+
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::Books;
+use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::backoff::Backoff;
 use crate::budget::Budget;
-use crate::config::Config;
-#[cfg(feature = "local")]
-use crate::config::StreamId;
+use crate::config::{Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
 use crate::kinesis::refresher::Refresher;
 use crate::lane::dedupe::Window;
-use crate::lane::task::{INBOX_GROUPS, Lane};
+use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
 use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::Door;
-use crate::socket::bind::{BindError, Bound};
-use crate::socket::listener::Listener;
+use crate::socket::bind::{BindError, Bound, Place};
+use crate::socket::listener::{Listener, Presence};
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
+use crate::telemetry::recent::Recent;
+use control::{Asked, Control};
 
 /// Lanes of a daemon. One keeps up with two cores; more would split batches.
 const LANES: usize = 1;
+/// For the daemon's own user alone: who may ask may also stop it.
+const ADMIN_SOCKET_MODE: u32 = 0o600;
 /// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third, at most this.
 const RESERVE_MAX: Duration = Duration::from_secs(5);
 /// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
@@ -50,10 +58,31 @@ pub struct Daemon {
     lanes: Vec<Lane<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
+    /// The admin socket's file goes with the daemon, though its thread ends with the process.
+    _admin_place: Option<Place>,
+    control: Control,
+    presence: watch::Receiver<Presence>,
     stop: Stop,
-    shutdown_timeout: Duration,
     #[cfg(feature = "local")]
     local: Option<Local>,
+}
+
+/// What a daemon is made from.
+#[derive(Debug)]
+pub struct Plan {
+    /// Read again by a reload.
+    pub inputs: Inputs,
+    pub resolved: Resolved,
+    pub log: Log,
+}
+
+/// What tells a running daemon what to do, besides its admin socket.
+#[derive(Debug)]
+pub struct Signals {
+    /// The first begins the stop, a second one gives up what is left.
+    pub stop: mpsc::Receiver<()>,
+    /// Read the configuration again.
+    pub reload: mpsc::Receiver<()>,
 }
 
 /// The stages of the stop, each a token that its tasks wait for.
@@ -67,8 +96,10 @@ struct Stop {
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("socket.path (--socket): {0}")]
+    Bind(BindError),
+    #[error("admin.socket: {0}. Or turn it off: --set admin.socket=off")]
+    AdminSocket(BindError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -98,7 +129,9 @@ impl Daemon {
     ///
     /// # Errors
     /// A path, a port or a region that cannot be had, in words for the operator.
-    pub async fn build(config: &Config) -> Result<Self, StartError> {
+    pub async fn build(plan: Plan) -> Result<Self, StartError> {
+        let Plan { inputs, resolved, log } = plan;
+        let config = &resolved.config;
         #[cfg(feature = "local")]
         let local = start_local(config).await?;
         #[cfg(feature = "local")]
@@ -116,28 +149,34 @@ impl Daemon {
             oldest: oldest.clone(),
             credentials: Arc::clone(kinesis.credentials_expiry()),
         };
-        let (metrics, exposition) = metrics::build(sources);
+        let (metrics, exposition) = metrics::build(sources.clone());
+        let recent = Arc::<Recent>::default();
         let record_bytes_max = config.stream.max_record_bytes;
         let unknown = StreamFacts { shards: None, record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT) };
         let (facts_in, facts) = watch::channel(unknown);
         let bell = Arc::<Notify>::default();
 
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
+        let (questions_in, questions): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
+        let (rules_in, rules) = watch::channel(rules(config));
         let service = Arc::new(kinesis.clone());
-        let lanes = outlets.into_iter().zip(oldest).map(|(inbox, oldest)| Lane {
-            rules: rules(config),
+        let lanes = outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| Lane {
+            rules: rules.clone(),
             window: Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for },
             service: Arc::clone(&service),
             inbox,
             facts: facts.clone(),
+            questions,
             bell: Arc::clone(&bell),
             metrics: Arc::clone(&metrics),
             oldest,
+            recent: Arc::clone(&recent),
             drain: stop.drain.clone(),
             abandon: stop.abandon.clone(),
         });
         let lanes = lanes.collect();
         let admin = Admin::bind(config.admin.listen, exposition)?;
+        let (presence_in, presence) = watch::channel(Presence::default());
         let door = Arc::new(Door {
             producer_id: config.producer_id.clone(),
             window: config.socket.window,
@@ -145,19 +184,57 @@ impl Daemon {
             budget,
             books,
             metrics: Arc::clone(&metrics),
-            facts,
+            facts: facts.clone(),
             long_lines: Semaphore::new(LONG_LINES_MAX),
             stop_reading: stop.stop_reading.clone(),
         });
-        let bound = Bound::new(&config.socket.path, config.socket.mode)?;
+        let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
         let max_connections = config.socket.max_connections;
+        let log_level = config.log.level.clone();
+        let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
+        let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+        let desk = Desk {
+            started: SystemTime::now(),
+            began: Instant::now(),
+            stream: match &config.stream.id {
+                StreamId::Name(stream) | StreamId::Arn(stream) => stream.clone(),
+            },
+            socket: config.socket.path.clone(),
+            sources,
+            probe: admin.probe(),
+            presence: presence.clone(),
+            facts,
+            lanes: questions_in,
+            recent: Arc::clone(&recent),
+            settings,
+            commands: commands_in,
+        };
+        let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
         Ok(Self {
-            listener: Listener { bound, door, max_connections, drain: stop.drain.clone() },
+            listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
             lanes,
-            refresher: Refresher { kinesis, facts: facts_in, bell, record_bytes_max, metrics },
+            refresher: Refresher {
+                kinesis,
+                facts: facts_in,
+                bell,
+                record_bytes_max,
+                metrics: Arc::clone(&metrics),
+                recent,
+            },
             admin,
+            _admin_place: admin_place,
+            control: Control {
+                inputs,
+                running: resolved,
+                log,
+                commands,
+                rules: rules_in,
+                settings: settings_in,
+                lingers: true,
+                metrics,
+            },
+            presence,
             stop,
-            shutdown_timeout: config.shutdown.timeout,
             #[cfg(feature = "local")]
             local,
         })
@@ -169,15 +246,21 @@ impl Daemon {
         self.local.as_ref().map(|local| local.endpoint())
     }
 
-    /// Serves until a signal comes, then drains; a second signal gives up what is left at once.
+    /// Where callers connect.
+    pub fn socket(&self) -> &Path {
+        self.listener.bound.path()
+    }
+
+    /// Serves until it is told to stop, then drains; a second signal gives up what is left at once.
     ///
     /// # Errors
     /// If the admin thread cannot be started.
-    pub async fn run(self, mut signals: mpsc::Receiver<()>) -> Result<Ended, StartError> {
-        let Self { listener, lanes, refresher, admin, stop, shutdown_timeout, .. } = self;
+    pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
+        let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
+        let shutdown = control.running.config.shutdown.clone();
         metrics.set_state(State::Starting);
         admin.spawn()?;
 
@@ -193,19 +276,38 @@ impl Daemon {
         tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
 
         let mut task_died = false;
-        tokio::select! {
-            _ = signals.recv() => {}
-            // No task ends before the drain, so one that ends has died.
-            Some(ended) = tasks.join_next() => {
-                task_died = true;
-                tell_died(ended);
+        let mut left_alone = std::pin::pin!(left_alone(presence, shutdown.after_last_client));
+        let why = loop {
+            tokio::select! {
+                biased;
+                _ = signals.stop.recv() => break "a signal",
+                // No task ends before the drain, so one that ends has died.
+                Some(ended) = tasks.join_next() => {
+                    task_died = true;
+                    tell_died(ended);
+                    break "a task died";
+                }
+                () = &mut left_alone => break "no client is connected any more (shutdown.after_last_client)",
+                asked = control.next(&mut signals.reload) => match asked {
+                    Asked::Quit => break "an operator",
+                    Asked::Drain => {
+                        metrics.set_state(State::Draining);
+                        probe.set(State::Draining);
+                        control.stop_lingering();
+                        tracing::info!("an operator asked to drain: not ready any more, nothing lingers. It serves on until it is stopped");
+                    }
+                },
             }
-        }
+        };
         metrics.set_state(State::Draining);
         probe.set(State::Draining);
         let began = Instant::now();
-        tracing::info!(in_flight = books.balance().in_flight(), "draining");
-        task_died |= stop.drain(&mut tasks, &mut signals, shutdown_timeout, task_died).await;
+        tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
+        task_died |= tokio::select! {
+            died = stop.drain(&mut tasks, &mut signals.stop, shutdown.timeout, task_died) => died,
+            never = control.until_the_end(&mut signals.reload) => match never {},
+        };
+        background.shutdown().await; // before the runtime goes, or its last call fails aloud
         let balance = books.balance();
         let ended = Ended { unconfirmed: balance.refused(Code::ShuttingDown) + balance.in_flight(), task_died };
         tell_ended(ended, balance.acked, began.elapsed());
@@ -245,6 +347,27 @@ impl Stop {
         }
         // Answers are being written; a peer that takes none is left to itself.
         tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+/// Binds the admin socket, unless it is off. Its thread ends with the process, so the file is given back.
+fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<Place>), StartError> {
+    let Some(path) = path else { return Ok((admin, None)) };
+    let (listener, place) = Bound::new(path, ADMIN_SOCKET_MODE).map_err(StartError::AdminSocket)?.into_parts();
+    Ok((admin.with_desk(listener.into_std()?, desk), Some(place)))
+}
+
+/// Ends once a client was connected and none has been for `after`; never, without such a time.
+async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Duration>) {
+    let Some(after) = after else { return std::future::pending().await };
+    loop {
+        let alone = presence.wait_for(|presence| presence.ever && presence.connected == 0).await.is_ok();
+        if !alone {
+            return std::future::pending().await; // the listener died: the daemon hears of it
+        }
+        if tokio::time::timeout(after, presence.changed()).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -293,4 +416,39 @@ async fn start_local(config: &Config) -> Result<Option<Local>, StartError> {
 #[cfg(not(feature = "local"))]
 fn without_local(config: &Config) -> Result<Option<String>, StartError> {
     if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    const AFTER: Duration = Duration::from_secs(10);
+
+    fn present(connected: usize) -> Presence {
+        Presence { connected, ever: true }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_is_left_alone_when_nobody_was_there_for_the_whole_time_after_somebody_was() {
+        let (presence, seen) = watch::channel(Presence::default());
+        let began = Instant::now();
+        let left = tokio::spawn(left_alone(seen, Some(AFTER)));
+        tokio::time::sleep(10 * AFTER).await; // nobody ever came
+        presence.send_replace(present(1));
+        tokio::time::sleep(10 * AFTER).await; // somebody is there
+        presence.send_replace(present(0));
+        tokio::time::sleep(AFTER / 2).await;
+        presence.send_replace(present(1));
+        presence.send_replace(present(0)); // and again, for a moment
+        left.await.expect("it does not panic");
+        assert_eq!(began.elapsed().as_secs(), (20 * AFTER + AFTER / 2 + AFTER).as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_such_a_time_a_daemon_is_never_left_alone() {
+        let (presence, seen) = watch::channel(Presence::default());
+        presence.send_replace(present(0));
+        assert!(tokio::time::timeout(1000 * AFTER, left_alone(seen, None)).await.is_err());
+    }
 }

@@ -1,0 +1,222 @@
+//! `admin`: asks a running daemon, or tells it something, over its admin socket.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use hyper::Method;
+use hyper::body::Bytes;
+use tokio::time::{interval, sleep};
+
+use super::{exit, fail, status, stop_signal};
+use crate::admin::client::{AskError, ask};
+use crate::admin::status::{LogLevel, Reload, Status};
+use crate::config::{self, Flag, Inputs, Machine, env_vars};
+
+/// How often `status --watch` looks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often `quit` looks whether the daemon is gone.
+const QUIT_EVERY: Duration = Duration::from_millis(100);
+/// The longest time that a level of the log may be set for.
+const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It finds the daemon by the file and the environment that `run` reads too; what `run` was told by flags, tell it again."
+)]
+pub struct Admin {
+    /// Read this configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The daemon's socket for events, which the admin socket lies beside (socket.path)
+    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET")]
+    socket: Option<String>,
+    /// The admin socket itself (admin.socket)
+    #[arg(long, value_name = "PATH")]
+    admin_socket: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show how the daemon stands: buffer, shards, what is blocked and why, the last errors
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Every second, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Log at this level until a restart, or for a time
+    LogLevel {
+        /// error, warn, info, debug, trace or a filter directive
+        level: String,
+        /// Until the configured level holds again, e.g. 10m; at most 24h
+        #[arg(long = "for", value_name = "DURATION", value_parser = level_time)]
+        lasts: Option<Duration>,
+    },
+    /// Read the configuration again, as SIGHUP does, and try a blocked stream at once
+    Reload,
+    /// Make ready to stop: not ready any more, nothing lingers. Returns at once; the daemon serves on
+    Drain,
+    /// Stop as SIGTERM does, and wait until the daemon is gone
+    Quit,
+}
+
+fn level_time(text: &str) -> Result<Duration, String> {
+    let time = config::duration(text).filter(|time| (Duration::from_millis(1)..=LEVEL_TIME_MAX).contains(time));
+    time.ok_or_else(|| "expected a duration from 1ms to 24h, e.g. \"10m\"".to_owned())
+}
+
+impl Admin {
+    pub fn main(self) -> ExitCode {
+        let socket = match self.socket() {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return fail("admin.socket is off: say where it is with --admin-socket", exit::USAGE),
+            Err(problems) => return fail(problems, exit::USAGE),
+        };
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(error, exit::FAILED),
+        };
+        match runtime.block_on(self.verb.run(&socket)) {
+            Ok(code) => code,
+            Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
+        }
+    }
+
+    /// Where the daemon of this configuration is asked. Which stream it serves does not matter.
+    fn socket(&self) -> Result<Option<PathBuf>, config::Problems> {
+        let machine = Machine::read();
+        let beside = machine.client_socket_path().display().to_string();
+        let preset = vec![Flag { key: "socket.path".into(), value: beside, flag: "admin".into() }];
+        let flag = |key: &str, flag: &str, value: &Option<String>| {
+            value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
+        };
+        let flags =
+            [flag("socket.path", "--socket", &self.socket), flag("admin.socket", "--admin-socket", &self.admin_socket)];
+        let flags = flags.into_iter().flatten().collect();
+        let inputs = Inputs { preset, file: self.config.clone(), env: env_vars(), flags, local: true, machine };
+        config::resolve(&inputs).map(|resolved| resolved.config.admin.socket)
+    }
+}
+
+impl Verb {
+    async fn run(self, socket: &Path) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Status { json, watch: false } => print(&shown(&ask_status(socket).await?, json, false)?)?,
+            Self::Status { json, watch: true } => watch(socket, json).await?,
+            Self::LogLevel { level, lasts } => {
+                let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+                ask(socket, Method::PUT, "/log-level", Some(&LogLevel { level, for_ms })).await?;
+            }
+            Self::Reload => return reload(socket).await,
+            Self::Drain => drop(ask(socket, Method::POST, "/drain", NOTHING).await?),
+            Self::Quit => quit(socket).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+const NOTHING: Option<&()> = None;
+
+async fn ask_status(socket: &Path) -> Result<Bytes, AskError> {
+    ask(socket, Method::GET, "/status", NOTHING).await
+}
+
+/// The answer as it is printed, with the last line's end.
+fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
+    if json && live {
+        return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
+    }
+    let status: Status =
+        serde_json::from_slice(answer).context("the daemon is of another version: its answer is not understood")?;
+    if json {
+        return Ok(serde_json::to_string_pretty(&status)? + "\n");
+    }
+    Ok(status::render(&status))
+}
+
+/// Draws the status again and again on a terminal; elsewhere it prints one below the other.
+async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let live = io::stdout().is_terminal() && !json;
+    let mut every = interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = every.tick() => {}
+        }
+        let text = tokio::select! {
+            () = stop.cancelled() => break,
+            answer = ask_status(socket) => shown(&answer?, json, true)?,
+        };
+        print(&if live { over(&text) } else { text + if json { "" } else { "\n" } })?;
+    }
+    Ok(())
+}
+
+/// From the top left corner, each line over the old one: clearing the screen first would flicker.
+fn over(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
+    let answer = ask(socket, Method::POST, "/reload", NOTHING).await?;
+    let Reload { error, applied, needs_restart, .. } = serde_json::from_slice(&answer)?;
+    if let Some(problems) = error {
+        return Ok(fail(format_args!("the old configuration holds:\n{problems}"), exit::FAILED));
+    }
+    let applied = if applied.is_empty() { "nothing".to_owned() } else { applied.join(", ") };
+    print(&format!("changed: {applied}\n"))?;
+    if !needs_restart.is_empty() {
+        print(&format!("needs a restart: {}\n", needs_restart.join(", ")))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the daemon is gone, or another one is there. It has a deadline of its own: shutdown.timeout.
+async fn quit(socket: &Path) -> anyhow::Result<()> {
+    let pid =
+        async || ask_status(socket).await.map(|answer| serde_json::from_slice(&answer).map(|s: Status| s.pid).ok());
+    let told = pid().await?;
+    ask(socket, Method::POST, "/quit", NOTHING).await?;
+    loop {
+        sleep(QUIT_EVERY).await;
+        match pid().await {
+            Err(AskError::Nobody(_)) => return Ok(()),
+            Ok(now) if now != told => return Ok(()),
+            _ => {} // it may be cut short by the end
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_holds_for_a_day_at_most() {
+        assert_eq!(level_time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(level_time("24h"), Ok(LEVEL_TIME_MAX));
+        for text in ["25h", "0s", "10", "", "-1s"] {
+            assert!(level_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_live_view_draws_over_the_old_one_and_leaves_nothing_of_it() {
+        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

@@ -1,0 +1,255 @@
+//! A status as text, for a person at 3 a.m. Pure.
+
+use std::fmt::Write;
+
+use crate::admin::status::{Blocked, Credentials, Error, Lane, Shard, Status, Told};
+
+/// Shards that are shown; the others are counted. Those with something to tell come first.
+const SHARDS_SHOWN_MAX: usize = 20;
+
+/// What is printed, many lines.
+pub fn render(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = head(&mut text, status);
+    for lane in &status.lanes {
+        let _ = match lane {
+            Lane::Silent(why) => writeln!(text, "\n!! {why}"),
+            Lane::Told(told) => lane_told(&mut text, told),
+        };
+    }
+    let _ = errors(&mut text, &status.errors);
+    text
+}
+
+fn head(text: &mut String, status: &Status) -> std::fmt::Result {
+    let Status { state, version, pid, started, uptime_seconds, socket, connections, .. } = status;
+    let Status { stream, buffer, events, credentials, log, last_reload, .. } = status;
+    writeln!(text, "dispatchd {version}  {state}  up {}  since {started}  pid {pid}", time(*uptime_seconds as f64))?;
+    let shards = stream.shards.map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
+    writeln!(text, "stream    {}  {shards}  records up to {}", stream.name, size(stream.record_bytes_max))?;
+    writeln!(text, "socket    {}  {connections} connected", socket.display())?;
+    let full = 100.0 * buffer.used_bytes as f64 / buffer.limit_bytes.max(1) as f64;
+    writeln!(
+        text,
+        "buffer    {} of {} ({full:.0} %)  callers waited {}",
+        size(buffer.used_bytes),
+        size(buffer.limit_bytes),
+        time(buffer.backpressure_seconds)
+    )?;
+    let refused: u64 = events.refused.values().sum();
+    writeln!(
+        text,
+        "events    {} in flight, the oldest {} old  {} accepted  {} acked  {refused} refused",
+        events.in_flight,
+        time(events.oldest_age_seconds),
+        events.accepted,
+        events.acked
+    )?;
+    for (code, count) in events.refused.iter().filter(|(_, count)| **count > 0) {
+        writeln!(text, "          {count} {code}")?;
+    }
+    if let Some(Credentials { expire, in_seconds }) = credentials {
+        writeln!(text, "login     the credentials expire {expire}, in {}", time(*in_seconds as f64))?;
+    }
+    let reverts = log.reverts_seconds.map(|left| format!(" for another {}", time(left as f64))).unwrap_or_default();
+    writeln!(text, "log       {}{reverts}", log.level)?;
+    if let Some(reload) = last_reload {
+        match &reload.error {
+            None => writeln!(text, "reloaded  {}", reload.at)?,
+            Some(problems) => {
+                writeln!(text, "reload    refused {}, the old configuration holds: {problems}", reload.at)?
+            }
+        }
+        if !reload.needs_restart.is_empty() {
+            writeln!(text, "          needs a restart: {}", reload.needs_restart.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+fn lane_told(text: &mut String, told: &Told) -> std::fmt::Result {
+    let Told { requests, request_bytes, keys, keys_cooling, keys_held_by_order, blocked, shards } = told;
+    writeln!(
+        text,
+        "requests  {requests} in flight, {}  {keys} keys  {keys_cooling} cooling  {keys_held_by_order} held by order",
+        size(*request_bytes)
+    )?;
+    if let Some(Blocked { reason, advice, since_seconds, probes_failed, next_probe_seconds }) = blocked {
+        writeln!(
+            text,
+            "\n!! the stream takes nothing: {reason}, for {}. Tried {probes_failed} times since, again in {}\n!! to do: {advice}; then `dispatchd admin reload` tries at once",
+            time(*since_seconds),
+            time(*next_probe_seconds)
+        )?;
+    }
+    let mut shards: Vec<&Shard> = shards.iter().collect();
+    shards.sort_by_key(|shard| !is_slowed(shard)); // stable: in the order of the ring otherwise
+    writeln!(text, "\n{:<24} {:>8}  {:<14} {:>6}  {:>9}", "SHARD", "WAITING", "STATE", "PACE", "THROTTLED")?;
+    for shard in shards.iter().take(SHARDS_SHOWN_MAX) {
+        let Shard { id, ready, rests_seconds, pace, throttled_share } = shard;
+        let state = match (rests_seconds, pace) {
+            (Some(left), _) => format!("cooling {}", time(*left)),
+            (None, Some(_)) => "paced".to_owned(),
+            (None, None) => "free".to_owned(),
+        };
+        let percent = |part: &Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.1} %", 100.0 * part));
+        let id = id.as_deref().unwrap_or("(not known)");
+        writeln!(text, "{id:<24} {ready:>8}  {state:<14} {:>6}  {:>9}", pace_of(pace), percent(throttled_share))?;
+    }
+    let more = shards.len().saturating_sub(SHARDS_SHOWN_MAX);
+    if more > 0 {
+        writeln!(text, "and {more} more: --json shows all")?;
+    }
+    Ok(())
+}
+
+/// In parts of what one shard takes.
+fn pace_of(pace: &Option<f64>) -> String {
+    pace.map_or("-".to_owned(), |pace| format!("{:.0} %", 100.0 * pace))
+}
+
+fn is_slowed(shard: &Shard) -> bool {
+    shard.pace.is_some() || shard.rests_seconds.is_some() || shard.throttled_share.is_some_and(|share| share > 0.0)
+}
+
+fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
+    if errors.is_empty() {
+        return writeln!(text, "\nno errors");
+    }
+    writeln!(text, "\nerrors, the last one first")?;
+    for Error { call, code, message, last, count, .. } in errors.iter().rev() {
+        // What a server said may hold anything, and this is a terminal.
+        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        writeln!(text, "{last}  {count} x  {call} {code}: {message}")?;
+    }
+    Ok(())
+}
+
+/// Two digits that tell.
+fn time(seconds: f64) -> String {
+    match seconds {
+        0.0 => "0 s".to_owned(),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        bytes if bytes < 10 * 1024 => format!("{bytes} B"),
+        bytes if bytes < 10 * 1024 * 1024 => format!("{:.0} KiB", bytes as f64 / 1024.0),
+        bytes => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::status::{Buffer, Events, Log, Reload, Stream};
+
+    fn shard(id: usize, pace: Option<f64>) -> Shard {
+        let id = Some(format!("shardId-{id:012}"));
+        Shard { id, ready: 3, rests_seconds: None, pace, throttled_share: pace.map(|_| 0.025) }
+    }
+
+    fn status(shards: Vec<Shard>) -> Status {
+        Status {
+            state: "running".into(),
+            version: "1.2.3".into(),
+            pid: 7,
+            started: "2026-11-21T03:00:00.000Z".into(),
+            uptime_seconds: 3_600,
+            socket: "/run/d.sock".into(),
+            connections: 2,
+            stream: Stream { name: "orders".into(), shards: Some(shards.len()), record_bytes_max: 1 << 20 },
+            buffer: Buffer { used_bytes: 1 << 20, limit_bytes: 64 << 20, backpressure_seconds: 0.0 },
+            events: Events {
+                accepted: 10,
+                acked: 7,
+                refused: [("DeliveryTimeout".to_owned(), 1), ("Rejected".to_owned(), 0)].into(),
+                in_flight: 2,
+                oldest_age_seconds: 1.5,
+            },
+            lanes: vec![Lane::Told(Told {
+                requests: 1,
+                request_bytes: 2048,
+                keys: 2,
+                keys_cooling: 0,
+                keys_held_by_order: 1,
+                blocked: Some(Blocked {
+                    reason: "kms".into(),
+                    advice: "enable the key".into(),
+                    since_seconds: 61.0,
+                    probes_failed: 4,
+                    next_probe_seconds: 2.0,
+                }),
+                shards,
+            })],
+            errors: vec![Error {
+                call: "PutRecords".into(),
+                code: "KMSDisabledException".into(),
+                message: "off\u{1b}[2J".into(),
+                first: "2026-11-21T03:59:00.000Z".into(),
+                last: "2026-11-21T04:00:00.000Z".into(),
+                count: 5,
+            }],
+            credentials: Some(Credentials { expire: "2026-11-21T06:00:00.000Z".into(), in_seconds: 7_200 }),
+            log: Log { level: "debug".into(), reverts_seconds: Some(90) },
+            last_reload: Some(Reload {
+                at: "2026-11-21T03:30:00.000Z".into(),
+                error: None,
+                applied: Vec::new(),
+                needs_restart: vec!["socket.window".into()],
+            }),
+        }
+    }
+
+    #[test]
+    fn a_status_reads_from_the_whole_to_the_parts() {
+        let text = render(&status(vec![shard(0, None), shard(1, Some(0.42))]));
+        let expected = "\
+dispatchd 1.2.3  running  up 60 min  since 2026-11-21T03:00:00.000Z  pid 7
+stream    orders  2 open shards  records up to 1024 KiB
+socket    /run/d.sock  2 connected
+buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
+events    2 in flight, the oldest 1.5 s old  10 accepted  7 acked  1 refused
+          1 DeliveryTimeout
+login     the credentials expire 2026-11-21T06:00:00.000Z, in 2 h
+log       debug for another 90 s
+reloaded  2026-11-21T03:30:00.000Z
+          needs a restart: socket.window
+requests  1 in flight, 2048 B  2 keys  0 cooling  1 held by order
+
+!! the stream takes nothing: kms, for 61 s. Tried 4 times since, again in 2.0 s
+!! to do: enable the key; then `dispatchd admin reload` tries at once
+
+SHARD                     WAITING  STATE            PACE  THROTTLED
+shardId-000000000001            3  paced            42 %      2.5 %
+shardId-000000000000            3  free                -          -
+
+errors, the last one first
+2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off [2J
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn of_many_shards_those_that_are_slowed_are_shown() {
+        let mut shards: Vec<Shard> = (0..1_000).map(|id| shard(id, None)).collect();
+        shards[999].rests_seconds = Some(0.2);
+        let text = render(&status(shards));
+        assert!(text.contains("shardId-000000000999") && text.contains("cooling 0.2 s"), "{text}");
+        assert!(text.contains("and 980 more: --json shows all"), "{text}");
+    }
+
+    #[test]
+    fn a_lane_that_says_nothing_is_news() {
+        let mut status = status(Vec::new());
+        status.lanes = vec![Lane::Silent("the lane did not answer within 1 s".into())];
+        assert!(render(&status).contains("!! the lane did not answer within 1 s"));
+    }
+}
