@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod exec;
 mod flags;
 mod iam;
 #[cfg(feature = "local")]
@@ -48,6 +49,8 @@ struct Cli {
 enum Command {
     /// Serve the socket and deliver to Kinesis
     Run(run::Run),
+    /// Run a command with a daemon of its own, deliver what it sent, and end as it ended
+    Exec(exec::Exec),
     /// Ask a running daemon how it stands, or tell it something
     Admin(admin::Admin),
     /// Send events to a running daemon and print its answers
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run(command) => command.main(),
+        Command::Exec(command) => command.main(),
         Command::Admin(command) => command.main(),
         Command::Send(command) => command.main(),
         Command::Tail(command) => command.main(),
