@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 use support::daemon::{Start, binary, command};
 use support::packages::python;
+use support::prometheus::promtool;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Where the sidecar's probes and metrics are.
@@ -279,6 +280,7 @@ async fn the_sidecars_configuration_is_valid_and_its_memory_adds_up_below_its_li
     let sum_bytes = (sum.parse::<f64>().expect("a number") * f64::from(1 << 20)) as u64;
     let limit_bytes = bytes(&sidecar["resources"]["limits"]["memory"]);
     assert!(sum_bytes + IDLE_BYTES < limit_bytes, "{sum} MiB and what it takes idle, of {}", limit_bytes >> 20);
+    assert_eq!(parse(&python, block(&text("docs/operations.md")))[0]["env"], sidecar["env"], "the page explains them");
     assert!(sidecar["resources"]["limits"].get("cpu").is_none());
     assert!(sidecar["lifecycle"].is_null(), "a preStop hook runs while the application still sends");
 }
@@ -360,6 +362,13 @@ fn the_compose_file_and_the_image_are_written_as_their_tools_want_them() {
     output(Command::new(python.join("hadolint")).arg("Dockerfile").current_dir(root()));
     let scripts = ["deploy/build-binary.sh", "deploy/build-image.sh", ".ci/run", "fuzz/run"];
     output(Command::new(python.join("shellcheck")).args(scripts).current_dir(root()));
+}
+
+#[tokio::test]
+async fn prometheus_takes_the_configuration_and_the_alerts_of_the_compose_file() {
+    let config = root().join("deploy/prometheus.yml");
+    let Some(said) = promtool(&["check", "config", config.to_str().expect("UTF-8")], "").await else { return };
+    assert!(said.status.success(), "{said:?}");
 }
 
 #[test]
