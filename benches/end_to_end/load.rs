@@ -153,7 +153,7 @@ impl Caller {
         let mut written = Vec::<u32>::new();
         let mut wanted = in_flight;
         while Instant::now() < self.window.to {
-            let now = micros(self.window.began.elapsed()) as u32;
+            let now = self.window.began.elapsed().as_micros() as u32;
             let sent = self.lines.write(&self.socket, self.first + written.len(), wanted);
             written.extend(std::iter::repeat_n(now, wanted));
             numbers.clear();

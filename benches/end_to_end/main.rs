@@ -11,7 +11,8 @@ mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::Result;
+use std::io::{Error, Result};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{Callers, Load, Pace, Window};
 use crate::plain::Plain;
-use crate::process::{Process, Usage, aws_environment, peak_mib, usage};
+use crate::process::{Process, Server, Usage, peak_mib, usage};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Events unanswered on all connections together, where the daemon is to be busy.
@@ -53,9 +54,9 @@ struct Args {
 #[derive(Subcommand)]
 enum Role {
     #[command(name = "as-server", hide = true)]
-    Server { shards: usize, delay_ms: u64 },
+    Server { shards: usize, delay_ms: u64, certificate: PathBuf },
     #[command(name = "as-plain", hide = true)]
-    Plain { batcher: u8, data_bytes: usize, keys: usize, measured_s: u64 },
+    Plain { plain: Plain, data_bytes: usize, keys: usize, measured_s: u64 },
 }
 
 /// One line of the table.
@@ -65,6 +66,8 @@ struct Case {
     load: Load,
     shards: usize,
     delay_ms: u64,
+    /// The stream is behind TLS, as AWS is.
+    tls: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,9 +94,10 @@ struct Reading {
 fn main() -> Result<()> {
     let args = Args::parse();
     match args.role {
-        Some(Role::Server { shards, delay_ms }) => server::serve(shards, Duration::from_millis(delay_ms)),
-        Some(Role::Plain { batcher, data_bytes, keys, measured_s }) => {
-            let plain = if batcher == 1 { Plain::Batcher } else { Plain::One };
+        Some(Role::Server { shards, delay_ms, certificate }) => {
+            server::serve(shards, Duration::from_millis(delay_ms), &certificate)
+        }
+        Some(Role::Plain { plain, data_bytes, keys, measured_s }) => {
             plain::run(plain, data_bytes, keys, WARM_UP, Duration::from_secs(measured_s))
         }
         None => table(&args),
@@ -110,6 +114,9 @@ fn table(args: &Args) -> Result<()> {
         cases.iter().for_each(|case| println!("{}", case.name()));
         return Ok(());
     }
+    if cases.is_empty() {
+        return Err(Error::other("no case has all of these words: --list names the cases"));
+    }
     let mut done: Vec<(Case, Reading)> = Vec::new();
     println!("{}", Reading::HEADER);
     for case in cases {
@@ -119,8 +126,7 @@ fn table(args: &Args) -> Result<()> {
         done.push((case, reading));
     }
     let fastest = done.iter().map(|(_, reading)| reading.rate()).fold(0.0, f64::max);
-    let (_server, port) = start_server(Case::SHARDS, 0)?;
-    let ceiling = server::ceiling(port, 460)?;
+    let ceiling = server::ceiling(Server::start(Case::SHARDS, 0)?.port, 460)?;
     println!(
         "\nThe server alone takes {ceiling:.0} records/s of 460 B: {:.1} times the fastest case.",
         ceiling / fastest
@@ -150,6 +156,11 @@ fn cases() -> Vec<Case> {
         paced.load.pace = Pace::PerSecond(2_000);
         cases.push(paced);
     }
+    for who in [Who::Plain(Plain::Batcher), Who::Daemon("off")] {
+        let mut tls = Case::new(who, 200, 10_000, 64, 0);
+        tls.tls = true;
+        cases.push(tls);
+    }
     let mut scale = Case::new(Who::Daemon("off"), 200, 100_000, 500, 0);
     scale.shards = 64;
     cases.push(scale);
@@ -167,7 +178,7 @@ impl Case {
             _ => BUSY,
         });
         let load = Load { data_bytes, keys, connections, pace };
-        Self { who, load, shards: Self::SHARDS, delay_ms }
+        Self { who, load, shards: Self::SHARDS, delay_ms, tls: false }
     }
 
     fn name(&self) -> String {
@@ -184,6 +195,9 @@ impl Case {
         if let Pace::PerSecond(rate) = pace {
             name += &format!(" {rate}/s");
         }
+        if self.tls {
+            name += " tls";
+        }
         if self.shards != Self::SHARDS {
             name += &format!(" {}shards", self.shards);
         }
@@ -195,38 +209,45 @@ impl Case {
         self.who == Who::Plain(Plain::Batcher)
             && self.load.data_bytes == other.load.data_bytes
             && self.delay_ms == other.delay_ms
+            && self.tls == other.tls
     }
 
     fn run(&self, measured: Duration, syscalls: bool) -> Result<Reading> {
-        let (_server, port) = start_server(self.shards, self.delay_ms)?;
-        let endpoint = format!("http://127.0.0.1:{port}");
+        let server = Server::start(self.shards, self.delay_ms)?;
+        let environment = server.environment(self.tls);
         let mut reading = match self.who {
-            Who::Plain(plain) => self.run_plain(plain, &endpoint, measured)?,
-            Who::Daemon(aggregation) => self.run_daemon(aggregation, &endpoint, measured, syscalls)?,
+            Who::Plain(plain) => self.run_plain(plain, &environment, measured)?,
+            Who::Daemon(aggregation) => self.run_daemon(aggregation, &environment, measured, syscalls)?,
         };
-        let counts = server::counts(port)?;
+        let counts = server::counts(server.port)?;
         reading.records_a_request = counts.records as f64 / counts.requests.max(1) as f64;
         Ok(reading)
     }
 
-    fn run_plain(&self, plain: Plain, endpoint: &str, measured: Duration) -> Result<Reading> {
-        let batcher = u8::from(plain == Plain::Batcher).to_string();
+    fn run_plain(&self, plain: Plain, environment: &[(&str, String)], measured: Duration) -> Result<Reading> {
+        let plain = if plain == Plain::Batcher { "batcher" } else { "one" };
         let (data_bytes, keys) = (self.load.data_bytes.to_string(), self.load.keys.to_string());
         let seconds = measured.as_secs().to_string();
-        let args = ["as-plain", &batcher, &data_bytes, &keys, &seconds];
-        let (_process, reading) = Process::role(&args, &aws_environment(endpoint))?;
+        let args = ["as-plain", plain, &data_bytes, &keys, &seconds];
+        let (_process, reading) = Process::role(&args, environment)?;
         Ok(serde_json::from_str(&reading)?)
     }
 
-    fn run_daemon(&self, aggregation: &str, endpoint: &str, measured: Duration, syscalls: bool) -> Result<Reading> {
+    fn run_daemon(
+        &self,
+        aggregation: &str,
+        environment: &[(&str, String)],
+        measured: Duration,
+        syscalls: bool,
+    ) -> Result<Reading> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("d.sock");
-        let daemon = Process::daemon(endpoint, &socket, &[format!("delivery.aggregation={aggregation}")])?;
+        let daemon = Process::daemon(environment, &socket, &[format!("delivery.aggregation={aggregation}")])?;
         let window = Window::new(WARM_UP, measured);
         let callers = Callers::start(&socket, self.load, window)?;
         let look = |at: Instant| {
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
-            Ok::<_, std::io::Error>((Instant::now(), callers.acked(), usage(daemon.id())?))
+            Ok::<_, Error>((Instant::now(), callers.acked(), usage(daemon.id())?))
         };
         let before = look(window.from)?;
         let counted_s = measured.as_secs_f64() * 0.8; // perf takes a moment to begin
@@ -292,11 +313,6 @@ impl Reading {
             ratio(Self::cpu),
         )
     }
-}
-
-fn start_server(shards: usize, delay_ms: u64) -> Result<(Process, u16)> {
-    let (server, port) = Process::role(&["as-server", &shards.to_string(), &delay_ms.to_string()], &[])?;
-    Ok((server, port.parse().expect("the server prints its port")))
 }
 
 /// Counts the system calls that a process enters within so many seconds.

@@ -10,6 +10,7 @@ use aws_config::BehaviorVersion;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -24,7 +25,7 @@ use crate::{Reading, support};
 const IN_FLIGHT: usize = 32;
 
 /// What an application would call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Plain {
     /// PutRecord, one an event.
     One,

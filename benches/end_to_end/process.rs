@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
+
 /// A child of this run.
 pub struct Process(Child);
 
@@ -28,14 +30,14 @@ impl Process {
         Ok((process, line.trim_end().to_owned()))
     }
 
-    /// The daemon as it would run against AWS, its stream at `endpoint`; returns when it listens.
-    pub fn daemon(endpoint: &str, socket: &Path, settings: &[String]) -> Result<Self> {
+    /// The daemon as it would run against AWS, with these variables alone; returns when it listens.
+    pub fn daemon(environment: &[(&str, String)], socket: &Path, settings: &[String]) -> Result<Self> {
         let mut daemon = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
         daemon
             .args(["run", "--stream", "bench", "--admin-listen", "off", "--log-level", "error", "--socket"])
             .arg(socket);
         daemon.args(settings.iter().flat_map(|setting| ["--set", setting]));
-        daemon.env_clear().envs(aws_environment(endpoint));
+        daemon.env_clear().envs(environment.iter().cloned());
         let daemon = Self(daemon.spawn()?);
         let began = Instant::now();
         while UnixStream::connect(socket).is_err() {
@@ -58,14 +60,41 @@ impl Drop for Process {
     }
 }
 
-/// What the SDK's chain needs to reach the counting server and nothing else.
-pub fn aws_environment(endpoint: &str) -> [(&'static str, String); 4] {
-    [
-        ("AWS_REGION", "us-east-1".into()),
-        ("AWS_ACCESS_KEY_ID", "bench".into()),
-        ("AWS_SECRET_ACCESS_KEY", "bench".into()),
-        ("AWS_ENDPOINT_URL_KINESIS", endpoint.into()),
-    ]
+/// The counting server.
+pub struct Server {
+    _process: Process,
+    /// Where it speaks plain HTTP, and where TLS.
+    pub port: u16,
+    tls_port: u16,
+    /// Of the TLS port, for those who are to trust it.
+    certificate: NamedTempFile,
+}
+
+impl Server {
+    pub fn start(shards: usize, delay_ms: u64) -> Result<Self> {
+        let certificate = NamedTempFile::new()?;
+        let path = certificate.path().to_str().ok_or_else(|| Error::other("the temporary directory is not UTF-8"))?;
+        let args = ["as-server", &shards.to_string(), &delay_ms.to_string(), path];
+        let (process, ports) = Process::role(&args, &[])?;
+        let port = |text: &str| text.parse().map_err(Error::other);
+        let (plain, tls) = ports.split_once(' ').ok_or_else(|| Error::other("the server did not start"))?;
+        Ok(Self { _process: process, port: port(plain)?, tls_port: port(tls)?, certificate })
+    }
+
+    /// What the SDK's chain needs to reach it and nothing else.
+    pub fn environment(&self, tls: bool) -> [(&'static str, String); 5] {
+        let endpoint = match tls {
+            false => format!("http://127.0.0.1:{}", self.port),
+            true => format!("https://127.0.0.1:{}", self.tls_port),
+        };
+        [
+            ("AWS_REGION", "us-east-1".into()),
+            ("AWS_ACCESS_KEY_ID", "bench".into()),
+            ("AWS_SECRET_ACCESS_KEY", "bench".into()),
+            ("AWS_ENDPOINT_URL_KINESIS", endpoint),
+            ("SSL_CERT_FILE", self.certificate.path().display().to_string()),
+        ]
+    }
 }
 
 /// Fields 14 and 15 of /proc/PID/stat, in hundredths of a second (proc(5)).

@@ -3,16 +3,22 @@
 //!
 //! A thread a connection and blocking sockets: nothing is faster for a few connections, and a delay is a sleep.
 
-use std::io::{Read, Result, Write};
+use std::io::{Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use dispatchd::event::{HashKey, PartitionKey};
 use dispatchd::kinesis::ShardMap;
 use dispatchd::kinesis::shards::Shard;
 use serde_json::json;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// The longest head of a request that is understood.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -38,17 +44,34 @@ pub struct Counts {
     pub records: u64,
 }
 
-/// Prints its port and serves until it is killed.
-pub fn serve(shards_count: usize, delay: Duration) -> Result<()> {
+/// Writes the certificate of its TLS port, prints its plain and its TLS port, and serves until it is killed.
+pub fn serve(shards_count: usize, delay: Duration, certificate: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(Error::other)?;
+    let der = BASE64_STANDARD.encode(made.cert.der());
+    std::fs::write(certificate, format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n"))?;
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|tls| tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+        .map_err(Error::other)?;
     let stream = Arc::new(Stream::new(shards_count, delay));
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?.port());
-    for socket in listener.incoming() {
-        let (socket, stream) = (socket?, Arc::clone(&stream));
-        socket.set_nodelay(true)?;
-        std::thread::spawn(move || stream.answer_all(socket)); // an error is a peer that left
+    println!("{} {}", listen(&stream, None)?, listen(&stream, Some(Arc::new(tls)))?);
+    loop {
+        std::thread::park();
     }
-    Ok(())
+}
+
+/// Serves on a port of its own, which it says.
+fn listen(stream: &Arc<Stream>, tls: Option<Arc<ServerConfig>>) -> Result<u16> {
+    let (stream, listener) = (Arc::clone(stream), TcpListener::bind("127.0.0.1:0")?);
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let (stream, tls) = (Arc::clone(&stream), tls.clone());
+            std::thread::spawn(move || stream.answer_all(socket, tls)); // an error is a peer that left
+        }
+    });
+    Ok(port)
 }
 
 impl Stream {
@@ -61,7 +84,18 @@ impl Stream {
         Self { shards, entries, delay, requests: AtomicU64::new(0), records: AtomicU64::new(0) }
     }
 
-    fn answer_all(&self, mut socket: impl Read + Write) -> Result<()> {
+    fn answer_all(&self, socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<()> {
+        socket.set_nodelay(true)?;
+        match tls {
+            None => self.answer_each(socket),
+            Some(tls) => {
+                let connection = ServerConnection::new(tls).map_err(Error::other)?;
+                self.answer_each(StreamOwned::new(connection, socket))
+            }
+        }
+    }
+
+    fn answer_each(&self, mut socket: impl Read + Write) -> Result<()> {
         let (mut buf, mut reply) = (Vec::new(), Vec::new());
         while let Some(head_bytes) = read_request(&mut socket, &mut buf)? {
             let (head, body) = buf.split_at(head_bytes);
