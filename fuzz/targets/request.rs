@@ -5,7 +5,7 @@
 #![no_main]
 
 use dispatchd_fuzz::event::envelope::{Draft, Timestamp};
-use dispatchd_fuzz::event::{Code, PartitionKey, Record, Refusal};
+use dispatchd_fuzz::event::{Code, PartitionKey, Place, Record, Refusal};
 use dispatchd_fuzz::json;
 use dispatchd_fuzz::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
 use dispatchd_fuzz::protocol::reply::{self, Ack};
@@ -237,8 +237,11 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
             id,
             timestamp,
             key,
-            shard_id: "shardId-000000000001".into(),
-            sequence_number: "4968".into(),
+            place: Place {
+                shard_id: "shardId-000000000001".into(),
+                sequence_number: "4968".into(),
+                sub_sequence_number: (id.as_u128() % 3 == 1).then_some(7),
+            },
             deduplicated: id.as_u128() % 2 == 1,
             event: event.echo.then(|| record.data.clone()),
         },
@@ -251,6 +254,7 @@ fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
     let fields = json::members(one_line(&out)).expect("an ack is an object");
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     let mut expected = vec!["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber"];
+    expected.extend(ack.place.sub_sequence_number.map(|_| "subSequenceNumber"));
     expected.extend(ack.deduplicated.then_some("deduplicated"));
     expected.extend(ack.event.as_ref().map(|_| "event"));
     assert_eq!(names, expected);

@@ -1,0 +1,204 @@
+//! Single steps of an event's trip, each by itself: time and allocations.
+//!
+//! `cargo bench --bench hot_path [FILTER]`; see docs/performance.md. An argument is the bytes of `data`; a step that
+//! works on a whole request of 500 events says so by its counter, in items a second.
+
+#[path = "support/path.rs"]
+mod path;
+#[path = "support/mod.rs"]
+mod support;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_types::body::SdkBody;
+use bytes::{Bytes, BytesMut};
+use dispatchd::event::PartitionKey;
+use dispatchd::event::envelope::Timestamp;
+use dispatchd::lane::Item;
+use dispatchd::lane::batch::Batch;
+use dispatchd::protocol::lines::Splitter;
+use dispatchd::protocol::request::{self, Event, Request};
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher};
+
+use crate::path::{GROUP, Path, draft, verdicts};
+
+const SIZES: [usize; 3] = [200, 1024, 10 * 1024];
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = SIZES)]
+fn split_line(bencher: Bencher, data_bytes: usize) {
+    let line = support::line(&support::data(data_bytes), 7);
+    bencher
+        .with_inputs(|| (Splitter::new(1 << 20), BytesMut::from(&*line)))
+        .bench_local_refs(|(splitter, bytes)| splitter.next(bytes));
+}
+
+#[divan::bench(args = SIZES)]
+fn parse_line(bencher: Bencher, data_bytes: usize) {
+    let line = support::line(&support::data(data_bytes), 7);
+    bencher.bench_local(|| request::parse(line.as_bytes(), 1).request.expect("it is an event"));
+}
+
+/// The envelope, one copy and one MD5; the id is part of it.
+#[divan::bench(args = SIZES)]
+fn seal_envelope(bencher: Bencher, data_bytes: usize) {
+    let line = support::line(&support::data(data_bytes), 7);
+    bencher
+        .with_inputs(|| event(&line))
+        .bench_local_values(|event| draft(event, Timestamp::from_unix_ms(1_795_210_449_335)).seal());
+}
+
+#[divan::bench]
+fn hash_key(bencher: Bencher) {
+    let key = PartitionKey::new("customer-000007").expect("it is short");
+    bencher.bench_local(|| divan::black_box(&key).hash());
+}
+
+#[divan::bench(args = SIZES)]
+fn push_500(bencher: Bencher, data_bytes: usize) {
+    bencher.counter(ItemsCount::new(GROUP)).with_inputs(|| accepted(data_bytes)).bench_local_values(
+        |(mut path, items)| {
+            path.push(items);
+            path // dropped outside of what is timed
+        },
+    );
+}
+
+#[divan::bench(args = SIZES)]
+fn poll_500(bencher: Bencher, data_bytes: usize) {
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(|| {
+            let (mut path, items) = accepted(data_bytes);
+            path.push(items);
+            path
+        })
+        .bench_local_refs(Path::poll);
+}
+
+#[divan::bench(args = SIZES)]
+fn settle_500(bencher: Bencher, data_bytes: usize) {
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(|| {
+            let (path, batch) = sent(data_bytes);
+            (path, batch, verdicts(GROUP))
+        })
+        .bench_local_values(|(mut path, batch, verdicts)| {
+            let settled = path.settle(batch, verdicts);
+            (path, settled)
+        });
+}
+
+/// One PutRecords through the SDK, to a connection that answers at once: the request is made and signed, the reply read.
+#[divan::bench(args = SIZES)]
+fn put_500(bencher: Bencher, data_bytes: usize) {
+    let client = client();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (_path, batch) = sent(data_bytes);
+    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| {
+        let entry = |record: &dispatchd::event::Record| {
+            let entry = PutRecordsRequestEntry::builder().partition_key(record.key.as_str());
+            entry.data(Blob::from_maybe_shared(record.data.clone())).build().expect("it has data")
+        };
+        let entries = batch.records().iter().map(entry).collect();
+        let call = client.put_records().stream_name("bench").set_records(Some(entries)).send();
+        runtime.block_on(call).expect("the connection answers").records.len()
+    });
+}
+
+/// Outcomes → tickets → outbox.
+#[divan::bench(args = SIZES)]
+fn answer_500(bencher: Bencher, data_bytes: usize) {
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(|| {
+            let (mut path, batch) = sent(data_bytes);
+            let settled = path.settle(batch, verdicts(GROUP));
+            (path, settled)
+        })
+        .bench_local_values(|(mut path, settled)| {
+            path.answer(settled);
+            path
+        });
+}
+
+/// Outbox → bytes.
+#[divan::bench]
+fn print_500(bencher: Bencher) {
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(|| {
+            let (mut path, batch) = sent(SIZES[0]);
+            let settled = path.settle(batch, verdicts(GROUP));
+            path.answer(settled);
+            path
+        })
+        .bench_local_refs(Path::print);
+}
+
+fn event(line: &str) -> Event<'_> {
+    match request::parse(line.as_bytes(), 1).request {
+        Ok(Request::Event(event)) => event,
+        other => panic!("{other:?} is no event"),
+    }
+}
+
+/// A group of events of as many keys that stands before the lane.
+fn accepted(data_bytes: usize) -> (Path, Vec<Item>) {
+    let data = support::data(data_bytes);
+    let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
+    let mut path = Path::new();
+    let items = path.accept(&mut BytesMut::from(&*lines));
+    (path, items)
+}
+
+/// The same on its way to the stream.
+fn sent(data_bytes: usize) -> (Path, Batch) {
+    let (mut path, items) = accepted(data_bytes);
+    path.push(items);
+    let batch = path.poll();
+    (path, batch)
+}
+
+/// A connection that answers every request as a PutRecords of 500 that was stored.
+#[derive(Debug, Clone)]
+struct Answers(Bytes);
+
+impl HttpConnector for Answers {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let ok = 200.try_into().expect("it is a status");
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(ok, SdkBody::from(self.0.clone()))))
+    }
+}
+
+impl HttpClient for Answers {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+fn client() -> Client {
+    let entry = r#"{"SequenceNumber":"49681234567890123456789012345678901234567890123456789012","ShardId":"shardId-000000000000"}"#;
+    let reply = format!(r#"{{"FailedRecordCount":0,"Records":[{}]}}"#, [entry; GROUP].join(","));
+    let config = aws_sdk_kinesis::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("bench", "bench", None, None, "bench"))
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .http_client(Answers(reply.into()));
+    Client::from_conf(config.build())
+}

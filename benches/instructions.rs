@@ -1,0 +1,68 @@
+//! Instructions of an event's trip, for callgrind: what wall time cannot say on a shared machine.
+//!
+//! `benches/check-instructions` runs it and compares with the committed counts. Each step is a function that is never
+//! inlined, so that callgrind can name it; what they do is deterministic but for the seeds of hash maps.
+
+#[path = "support/path.rs"]
+mod path;
+#[path = "support/mod.rs"]
+mod support;
+
+use bytes::BytesMut;
+use dispatchd::kinesis::Verdict;
+use dispatchd::lane::Item;
+use dispatchd::lane::batch::Batch;
+use dispatchd::lane::settle::Settled;
+
+use crate::path::{GROUP, Path, verdicts};
+
+const KEYS: usize = 10_000;
+
+/// `instructions DATA_BYTES GROUPS`: so many groups of 500 events.
+fn main() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let [data_bytes, groups] = numbers[..] else { return }; // not run by benches/check-instructions
+    let data = support::data(data_bytes);
+    let lines =
+        |group: usize| -> String { (0..GROUP).map(|n| support::line(&data, (group * GROUP + n) % KEYS)).collect() };
+    let mut path = Path::new();
+    for group in 0..groups {
+        let (mut bytes, verdicts) = (BytesMut::from(&*lines(group)), verdicts(GROUP));
+        let items = accept(&mut path, &mut bytes);
+        push(&mut path, items);
+        let batch = poll(&mut path);
+        let settled = settle(&mut path, batch, verdicts);
+        answer(&mut path, settled);
+        assert_eq!(print(&mut path), GROUP, "every event is acked");
+    }
+}
+
+#[inline(never)]
+fn accept(path: &mut Path, bytes: &mut BytesMut) -> Vec<Item> {
+    path.accept(bytes)
+}
+
+#[inline(never)]
+fn push(path: &mut Path, items: Vec<Item>) {
+    path.push(items);
+}
+
+#[inline(never)]
+fn poll(path: &mut Path) -> Batch {
+    path.poll()
+}
+
+#[inline(never)]
+fn settle(path: &mut Path, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
+    path.settle(batch, verdicts)
+}
+
+#[inline(never)]
+fn answer(path: &mut Path, settled: Settled) {
+    path.answer(settled);
+}
+
+#[inline(never)]
+fn print(path: &mut Path) -> usize {
+    path.print()
+}

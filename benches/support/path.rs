@@ -1,0 +1,144 @@
+//! The trip of an event through the pure parts, step by step, with the stream's word made up: as the reader, the lane and
+//! the writer do it, without sockets, tasks and the SDK.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Slot};
+use dispatchd::backoff::Backoff;
+use dispatchd::budget::{Budget, Share};
+use dispatchd::config::{Aggregation, KeyOrder};
+use dispatchd::event::PartitionKey;
+use dispatchd::event::envelope::{Draft, Timestamp};
+use dispatchd::kinesis::Verdict;
+use dispatchd::lane::batch::Batch;
+use dispatchd::lane::buffer::{Buffer, Poll};
+use dispatchd::lane::settle::Settled;
+use dispatchd::lane::{Item, Rules};
+use dispatchd::protocol::lines::{Line, Splitter};
+use dispatchd::protocol::reply;
+use dispatchd::protocol::request::{self, Event, Request};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+/// Events on the way at once: what a request holds.
+pub const GROUP: usize = 500;
+
+/// A connection and its lane, in the hands of one caller.
+pub struct Path {
+    splitter: Splitter,
+    slots: mpsc::Sender<Answer>,
+    outbox: mpsc::Receiver<Answer>,
+    books: Arc<Books>,
+    share: Arc<Share>,
+    buffer: Buffer,
+    rng: SmallRng,
+    now: Instant,
+    timestamp: Timestamp,
+    printed: Vec<u8>,
+}
+
+impl Path {
+    pub fn new() -> Self {
+        let rules = Rules {
+            linger: Duration::ZERO,
+            max_records: GROUP,
+            max_bytes: 10 << 20,
+            max_in_flight: 1,
+            ordering: KeyOrder::Strict,
+            aggregation: Aggregation::Off,
+            aggregate_max_bytes: 50 << 10,
+            timeout: Duration::from_secs(120),
+            backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
+        };
+        let (slots, outbox) = mpsc::channel(GROUP);
+        Self {
+            splitter: Splitter::new(1 << 20),
+            slots,
+            outbox,
+            books: Arc::default(),
+            share: Budget::new(64 << 20).share(),
+            buffer: Buffer::new(rules),
+            rng: SmallRng::seed_from_u64(7),
+            now: Instant::now(),
+            timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
+            printed: Vec::new(),
+        }
+    }
+
+    /// Lines → items.
+    pub fn accept(&mut self, bytes: &mut BytesMut) -> Vec<Item> {
+        let mut items = Vec::new();
+        while let Some(line) = self.splitter.next(bytes) {
+            let Line::Complete { number, text } = line else { panic!("a line is too long") };
+            let parsed = request::parse(&text, number);
+            let Ok(Request::Event(event)) = parsed.request else { panic!("a line is no event") };
+            let permit = self.slots.clone().try_reserve_owned().expect("a group fits the outbox");
+            let draft = draft(event, self.timestamp);
+            let charge = self.share.try_take(draft.sealed_len()).expect("a group fits the budget");
+            let id = EventId::Made(draft.id);
+            let duty = Duty::new(Slot { permit, room: 0 }, Arc::clone(&self.books), parsed.reference, 0);
+            items.push(Item::new(draft.seal(), duty.ticket(id, self.timestamp, false, charge), self.now));
+        }
+        items
+    }
+
+    pub fn push(&mut self, items: Vec<Item>) {
+        items.into_iter().for_each(|item| self.buffer.push(item));
+    }
+
+    pub fn poll(&mut self) -> Batch {
+        match self.buffer.poll(self.now) {
+            Poll::Send(batch) => batch,
+            Poll::Wait(_) => panic!("nothing is due"),
+        }
+    }
+
+    /// As if every record were stored.
+    pub fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
+        self.buffer.settle(batch, Ok(verdicts), self.now, &mut self.rng)
+    }
+
+    pub fn answer(&mut self, settled: Settled) {
+        settled.answers.into_iter().for_each(|done| done.item.ticket.answer(done.item.record, done.outcome));
+    }
+
+    /// Answers → bytes. Says how many acks were printed.
+    pub fn print(&mut self) -> usize {
+        self.printed.clear();
+        let mut acks = 0;
+        while let Ok(Answer::Event { reference, body: Body::Durable(ack), .. }) = self.outbox.try_recv() {
+            reply::ack(&mut self.printed, &reference, &ack);
+            acks += 1;
+        }
+        acks
+    }
+}
+
+/// What the reader makes of an event before it is sealed.
+pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
+    // The id of a draft outlives its event, its type does not: a benched event has a plain type.
+    let std::borrow::Cow::Borrowed(event_type) = event.event_type else { panic!("the type has escapes") };
+    Draft {
+        id: Uuid::new_v4(),
+        event_type,
+        data: event.data,
+        timestamp,
+        user_id: None,
+        producer_id: "orders@pod-7f9c",
+        key: event.key.unwrap_or_else(PartitionKey::random),
+        explicit_hash: event.explicit_hash,
+    }
+}
+
+/// The stream's word on a whole request.
+pub fn verdicts(count: usize) -> Vec<Verdict> {
+    let stored = || Verdict::Stored {
+        shard_id: "shardId-000000000000".into(),
+        sequence_number: "49681234567890123456789012345678901234567890123456789012".into(),
+    };
+    (0..count).map(|_| stored()).collect()
+}
