@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dispatchd::ack::Books;
-use dispatchd::backoff::Backoff;
 use dispatchd::budget::Budget;
-use dispatchd::config::{Aggregation, KeyOrder};
+use dispatchd::config::{Inputs, resolve};
 use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::Window;
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
@@ -77,19 +76,10 @@ fn house(does: Does, window: usize) -> House {
     let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });
     let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let rules = Rules {
-        linger: LINGER,
-        max_records: 500,
-        max_bytes: 1 << 20,
-        max_in_flight: 16,
-        ordering: KeyOrder::Strict,
-        aggregation: Aggregation::Off,
-        aggregate_max_bytes: 50 << 10,
-        timeout: Duration::from_secs(120),
-        backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
-    };
+    let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
+    assert_eq!(defaults.batch.linger, LINGER);
     let lane = Lane {
-        rules: watch::channel(rules).1,
+        rules: watch::channel(Rules::of(&defaults)).1,
         window: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
         service: Arc::clone(&service),
         inbox,

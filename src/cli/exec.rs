@@ -21,8 +21,8 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
-use super::run::{code_of, plan, start_failed};
-use super::{ConfigFlags, exit, fail, runtime};
+use super::run::{code_of, prepare, start_failed};
+use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 
@@ -64,13 +64,9 @@ impl Exec {
         let mut inputs = self.flags.inputs();
         let directory = PrivateDirectory::new();
         inputs.preset = presets(&directory);
-        let plan = match plan(inputs) {
-            Ok(plan) => plan,
+        let (plan, runtime) = match prepare(inputs) {
+            Ok(prepared) => prepared,
             Err(code) => return code,
-        };
-        let runtime = match runtime() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(error, exit::FAILED),
         };
         let code = runtime.block_on(serve(plan, &self.command));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end

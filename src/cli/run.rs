@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -28,13 +29,9 @@ impl Run {
             value,
             flag: "--exit-after-last-client".into(),
         }));
-        let plan = match plan(inputs) {
-            Ok(plan) => plan,
+        let (plan, runtime) = match prepare(inputs) {
+            Ok(prepared) => prepared,
             Err(code) => return code,
-        };
-        let runtime = match runtime() {
-            Ok(runtime) => runtime,
-            Err(error) => return fail(error, exit::FAILED),
         };
         let served = runtime.block_on(serve(plan));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
@@ -45,13 +42,14 @@ impl Run {
     }
 }
 
-/// The configuration, with the log running as it says; or the exit code of what was told already.
-pub fn plan(inputs: Inputs) -> Result<Plan, ExitCode> {
+/// The configuration, with the log running as it says, and the runtime; or the exit code of what was told already.
+pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let (format, level) = (resolved.config.log.format, &resolved.config.log.level);
     let log =
         log::start(format, level).map_err(|error| fail(format_args!("log.level = {level:?}: {error}"), exit::USAGE))?;
-    Ok(Plan { inputs, resolved, log })
+    let runtime = runtime().map_err(|error| fail(error, exit::FAILED))?;
+    Ok((Plan { inputs, resolved, log }, runtime))
 }
 
 /// How a daemon ended, for whoever started it.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
-use super::rules;
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
 use crate::lane::Rules;
@@ -87,7 +86,7 @@ impl Control {
     }
 
     fn rules(&self) -> Rules {
-        let rules = rules(&self.running.config);
+        let rules = Rules::of(&self.running.config);
         Rules { linger: if self.lingers { rules.linger } else { Duration::ZERO }, ..rules }
     }
 

@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
-use crate::backoff::Backoff;
 use crate::budget::Budget;
 use crate::config::{Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
@@ -158,7 +157,7 @@ impl Daemon {
 
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
         let (questions_in, questions): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
-        let (rules_in, rules) = watch::channel(rules(config));
+        let (rules_in, rules) = watch::channel(Rules::of(config));
         let service = Arc::new(kinesis.clone());
         let lanes = outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| Lane {
             rules: rules.clone(),
@@ -368,20 +367,6 @@ async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Durat
         if tokio::time::timeout(after, presence.changed()).await.is_err() {
             return;
         }
-    }
-}
-
-fn rules(config: &Config) -> Rules {
-    Rules {
-        linger: config.batch.linger,
-        max_records: config.batch.max_records,
-        max_bytes: config.batch.max_bytes,
-        max_in_flight: config.batch.max_in_flight,
-        ordering: config.delivery.ordering,
-        aggregation: config.delivery.aggregation,
-        aggregate_max_bytes: config.delivery.aggregate_max_bytes,
-        timeout: config.delivery.timeout,
-        backoff: Backoff { min: config.delivery.backoff_min, max: config.delivery.backoff_max },
     }
 }
 

@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ages::Ages;
-use super::batch::{Batch, Fit, Limits};
+use super::batch::Batch;
 use super::line::{Key, Line, line_of};
-use super::pace;
 use super::{Item, Rules};
 use crate::backoff::Backoff;
 use crate::config::{Aggregation, KeyOrder};
@@ -53,10 +52,10 @@ pub struct Buffer {
     pub(super) rules: Rules,
     pub(super) shards: Option<Arc<ShardMap>>,
     /// The largest record that the stream takes.
-    record_bytes_max: usize,
+    pub(super) record_bytes_max: usize,
     /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
-    keys: HashMap<Key, Queue>,
+    pub(super) keys: HashMap<Key, Queue>,
     /// By index of `shards`; a single one without a map.
     pub(super) lines: Vec<Line>,
     /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind, as in a line.
@@ -80,14 +79,14 @@ pub struct Buffer {
 
 /// A key's items that are not in flight, oldest first.
 #[derive(Debug)]
-struct Queue {
-    items: VecDeque<Item>,
-    bytes: usize,
-    state: State,
+pub(super) struct Queue {
+    pub items: VecDeque<Item>,
+    pub bytes: usize,
+    pub state: State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// In this line.
     Ready(usize),
     InFlight,
@@ -405,96 +404,6 @@ impl Buffer {
         oldest.map(|oldest| if full { now } else { oldest + self.rules.linger })
     }
 
-    /// Takes the oldest events that may be sent, up to the limits of a request.
-    fn fill(&mut self, max_entries: usize, now: Instant) -> Batch {
-        let mut batch = Batch::default();
-        let limits = self.limits(max_entries);
-        let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
-        let mut oldest_first: BinaryHeap<_> =
-            sendable.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
-        // The line whose next event shares the last entry's record: it goes before older ones of other lines.
-        let mut open = None;
-        while let Some(line) = open.take().or_else(|| oldest_first.pop().map(|Reverse((_, line))| line)) {
-            let Some(key) = self.lines[line].first() else { continue };
-            if !self.take(key, line, &mut batch, &limits, now) {
-                break;
-            }
-            self.lines[line].pop_first();
-            let next = self.lines[line].oldest().filter(|_| !self.lines[line].is_spent(now));
-            open = next.and(Some(line)).filter(|line| self.next_joins(*line, &batch, &limits));
-            if open.is_none() {
-                oldest_first.extend(next.map(|oldest| Reverse((oldest, line))));
-            }
-        }
-        batch
-    }
-
-    fn limits(&self, max_entries: usize) -> Limits {
-        let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
-        let room = (max_in_flight * max_bytes).saturating_sub(self.flying_bytes);
-        Limits {
-            entries: max_entries,
-            bytes: max_bytes.min(room),
-            // A record that is larger than the aim goes alone, when the others leave room for its request.
-            first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
-            // Without shards to predict, only events of one key are known to belong together.
-            aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
-            aggregate_bytes: match aggregation {
-                Aggregation::Shard => aggregate_max_bytes.min(self.record_bytes_max),
-                _ => self.record_bytes_max,
-            },
-        }
-    }
-
-    /// Whether the event at the front of a line shares the last entry's record.
-    fn next_joins(&self, line: usize, batch: &Batch, limits: &Limits) -> bool {
-        if limits.aggregation != Aggregation::Shard {
-            return false;
-        }
-        let queue = self.lines[line].first().and_then(|key| self.keys.get(&key));
-        let head = queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.items.front());
-        head.is_some_and(|head| batch.fit(head, line, limits) == Fit::Joins)
-    }
-
-    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
-    fn take(&mut self, key: Key, index: usize, batch: &mut Batch, limits: &Limits, now: Instant) -> bool {
-        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
-            return true; // a place left behind
-        };
-        let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
-        let before = queue.sendable(&self.rules);
-        let mut is_first = true;
-        while let Some(head) = queue.items.front() {
-            // A key stands in the line of its head; explicit hash keys can part the events behind it.
-            let shard = if limits.aggregation == Aggregation::Shard { line_of(shards, &head.record) } else { index };
-            let fit = batch.fit(head, shard, limits);
-            // Under strict order a request holds one record of a key.
-            let goes = match fit {
-                Fit::Joins => true,
-                Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
-                Fit::Not => false,
-            };
-            let Some(item) = queue.items.pop_front_if(|_| goes) else { break };
-            queue.bytes -= item.record.size();
-            if let Some(pace) = &mut line.pace {
-                let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };
-                pace.spend(cost(item.record.size()), now);
-            }
-            batch.push(item, shard, fit);
-            is_first = false;
-            if line.is_spent(now) {
-                break;
-            }
-        }
-        if is_first {
-            return false;
-        }
-        line.discount(before);
-        queue.state = State::InFlight;
-        self.gauges.keys_held += usize::from(!queue.items.is_empty());
-        true
-    }
-
     fn wake(&mut self, now: Instant) {
         self.gauges.shards_cooling = 0;
         for line in &mut self.lines {
@@ -532,7 +441,7 @@ impl Buffer {
 
 impl Queue {
     /// What a request could take: records and bytes.
-    fn sendable(&self, rules: &Rules) -> (usize, usize) {
+    pub fn sendable(&self, rules: &Rules) -> (usize, usize) {
         match (rules.aggregation, self.items.front()) {
             (_, None) => (0, 0),
             (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => (1, head.record.size()),

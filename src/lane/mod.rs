@@ -9,7 +9,7 @@
 //! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds and chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
+//! `buffer` holds, `fill` chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
 //! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries, `report` is
 //! what an operator who asks is told; all are pure. `task` is the shell with the clock and the service.
 
@@ -17,6 +17,7 @@ pub mod ages;
 pub mod batch;
 pub mod buffer;
 pub mod dedupe;
+mod fill;
 #[cfg(test)]
 mod kit;
 mod line;
@@ -34,7 +35,7 @@ use tokio::sync::mpsc;
 use self::batch::Company;
 use crate::ack::Ticket;
 use crate::backoff::Backoff;
-use crate::config::{Aggregation, KeyOrder};
+use crate::config::{Aggregation, Config, KeyOrder};
 use crate::event::Record;
 
 /// How a lane decides; the part of the configuration that concerns it.
@@ -73,6 +74,21 @@ pub struct Item {
 }
 
 impl Rules {
+    pub fn of(config: &Config) -> Self {
+        let Config { batch, delivery, .. } = config;
+        Self {
+            linger: batch.linger,
+            max_records: batch.max_records,
+            max_bytes: batch.max_bytes,
+            max_in_flight: batch.max_in_flight,
+            ordering: delivery.ordering,
+            aggregation: delivery.aggregation,
+            aggregate_max_bytes: delivery.aggregate_max_bytes,
+            timeout: delivery.timeout,
+            backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
+        }
+    }
+
     /// Whether a request holds no more than one event of a key.
     fn sends_one_of_a_key(&self) -> bool {
         self.ordering == KeyOrder::Strict && self.aggregation == Aggregation::Off

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dispatchd::ack::EventId;
-use dispatchd::backoff::Backoff;
-use dispatchd::config::{Aggregation, KeyOrder};
+use dispatchd::config::{Inputs, resolve};
 use dispatchd::event::{Outcome, PartitionKey, Record};
 use dispatchd::kinesis::{StreamFacts, Verdict};
 use dispatchd::lane::Rules;
@@ -30,19 +29,6 @@ const KEYS_COUNT: u128 = 4000;
 const COLD_EVERY_MS: u128 = 3;
 const LINGER: Duration = ms(10);
 const FLIGHT_LONGEST: Duration = ms(20);
-
-/// As configured by default.
-const RULES: Rules = Rules {
-    linger: LINGER,
-    max_records: 500,
-    max_bytes: 1 << 20,
-    max_in_flight: 16,
-    ordering: KeyOrder::Strict,
-    aggregation: Aggregation::Off,
-    aggregate_max_bytes: 50 << 10,
-    timeout: Duration::from_secs(120),
-    backoff: Backoff { min: ms(50), max: ms(5000) },
-};
 
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +114,9 @@ struct Overload {
 pub fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
-    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(RULES)).collect();
+    let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
+    let rules = Rules::of(&defaults.config);
+    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(rules)).collect();
     let facts = StreamFacts { shards: Some(stream.map()), record_bytes_max: RECORD_BYTES_DEFAULT };
     lanes.iter_mut().for_each(|lane| lane.learn(facts.clone(), base));
     let mut overload = Overload {
