@@ -9,6 +9,8 @@
 # (tests/image.rs). Random numbers come from the system call: by default the getrandom crate looks for it in a shared
 # libc, which a static binary has not, and then opens /dev/urandom.
 #
+# Where the binary's own addresses stand is written the compact way (RELR): 0.7 MB less.
+#
 # Needs Rust, gcc and root; installs the cross compiler for the other architecture.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,7 +41,7 @@ if [[ $cpu != "$(uname -m)" ]]; then
     export "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER=$cpu-linux-gnu-gcc"
 fi
 
-RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
+RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom" -C link-arg=-Wl,-z,pack-relative-relocs' \
     cargo build --locked --release --no-default-features --features "$features" --target "$target"
 
 rm -rf "$out"

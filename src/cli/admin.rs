@@ -29,13 +29,13 @@ const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 )]
 pub struct Admin {
     /// Read this configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The daemon's socket for events, which the admin socket lies beside (socket.path)
-    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET")]
+    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET", global = true)]
     socket: Option<String>,
     /// The admin socket itself (admin.socket)
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     admin_socket: Option<String>,
     #[command(subcommand)]
     verb: Verb,

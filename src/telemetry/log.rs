@@ -2,18 +2,18 @@
 //!
 //! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is.
 
-use std::fmt;
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
 
 /// The log of this process. Its level can be changed while it runs.
-pub struct Log {
-    set: Box<dyn Fn(EnvFilter) + Send + Sync>,
-}
+#[derive(Debug)]
+pub struct Log(reload::Handle<Targets, Registry>);
 
 /// A text that is no level and no filter directive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +25,7 @@ pub struct NotALevel(String);
 /// # Errors
 /// If `level` is no level and no filter directive.
 pub fn start(format: LogFormat, level: &str) -> Result<Log, NotALevel> {
-    let filter = filter(level)?;
+    let (filter, handle) = reload::Layer::new(filter(level)?);
     let text = match format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Json => false,
@@ -33,21 +33,14 @@ pub fn start(format: LogFormat, level: &str) -> Result<Log, NotALevel> {
     };
     // A log that cannot be written, for a full disk or a reader that is gone, is no reason to stop: the subscriber's own
     // complaint about it goes to the same place, and its panic would take a lane along.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
-    // It fails when the subscriber is gone, and that one lives as long as the process.
-    const LIVES: &str = "the subscriber lives as long as the process";
-    if text {
-        let log = log.with_ansi(std::io::stderr().is_terminal()).with_target(false).with_filter_reloading();
-        let handle = log.reload_handle();
-        log.init();
-        Ok(Log { set: Box::new(move |filter| handle.reload(filter).expect(LIVES)) })
+    let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false).with_target(false);
+    let log = if text {
+        log.with_ansi(std::io::stderr().is_terminal()).boxed()
     } else {
-        let log = log.json().flatten_event(true).with_target(false).with_current_span(false).with_span_list(false);
-        let log = log.with_filter_reloading();
-        let handle = log.reload_handle();
-        log.init();
-        Ok(Log { set: Box::new(move |filter| handle.reload(filter).expect(LIVES)) })
-    }
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    };
+    tracing_subscriber::registry().with(filter).with(log).init();
+    Ok(Log(handle))
 }
 
 /// Whether `level` is a level or a filter directive.
@@ -59,7 +52,7 @@ pub fn check(level: &str) -> Result<(), NotALevel> {
 }
 
 /// The libraries' own chatter begins at warn; a directive of the operator's can ask for more.
-fn filter(level: &str) -> Result<EnvFilter, NotALevel> {
+fn filter(level: &str) -> Result<Targets, NotALevel> {
     // The parser takes any word for the name of a module: `verbose` would turn everything else off.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
     let ends_in_level = |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));
@@ -68,7 +61,7 @@ fn filter(level: &str) -> Result<EnvFilter, NotALevel> {
     if !directives.split(',').all(ends_in_level) {
         return Err(refused());
     }
-    EnvFilter::builder().parse(directives).map_err(|_| refused())
+    directives.parse().map_err(|_| refused())
 }
 
 impl Log {
@@ -77,14 +70,8 @@ impl Log {
     /// # Errors
     /// If it is no level and no filter directive: then the old one holds.
     pub fn set(&self, level: &str) -> Result<(), NotALevel> {
-        (self.set)(filter(level)?);
+        self.0.reload(filter(level)?).expect("the subscriber lives as long as the process");
         Ok(())
-    }
-}
-
-impl fmt::Debug for Log {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Log")
     }
 }
 

@@ -231,7 +231,7 @@ impl Daemon {
     /// What `dispatchd admin` says that is told of this daemon's socket.
     pub async fn run_admin(&self, args: &[&str]) -> std::process::Output {
         let mut command = command();
-        command.args(["admin".as_ref(), "--socket".as_ref(), self.socket.as_os_str()]).args(args);
+        command.arg("admin").args(args).arg("--socket").arg(&self.socket);
         command.output().await.expect("it runs")
     }
 
