@@ -234,7 +234,7 @@ impl Buffer {
         let cool_until = match error.class {
             Class::Throttled if self.shards.is_some() => {
                 let shards = self.shards.as_deref();
-                let lines = batch.records().iter().map(|record| line_of(shards, record)).collect();
+                let lines = batch.entries().iter().map(|events| line_of(shards, &events[0])).collect();
                 self.cool(lines, now, rng);
                 None
             }
