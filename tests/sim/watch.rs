@@ -400,9 +400,13 @@ impl<'p> Watch<'p> {
     fn bytes_may_be_short(&self) -> bool {
         let size = |event: &usize| self.plan.events[*event].record.size();
         let (out, waits): (Vec<&usize>, Vec<&usize>) = self.open.iter().partition(|event| self.events[**event].in_air);
-        // What an aggregate takes is reckoned generously before it is made.
-        let frame = if self.plan.rules.aggregation == Aggregation::Off { 0 } else { 100 };
-        let flying: usize = out.into_iter().map(|event| size(event) + frame).sum();
+        // What an aggregate takes is reckoned generously before it is made: as if each began one.
+        let is_plain = self.plan.rules.aggregation == Aggregation::Off;
+        let reckoned = |event: &usize| match &self.plan.events[*event].record {
+            record if is_plain => record.size(),
+            record => aggregate::FRAME_BYTES + record.key.as_str().len() + aggregate::member_bytes_max(record),
+        };
+        let flying: usize = out.into_iter().map(reckoned).sum();
         let largest = waits.into_iter().map(size).max().unwrap_or(0);
         flying > 0 && flying + largest > self.plan.rules.max_in_flight * self.plan.rules.max_bytes
     }
