@@ -20,7 +20,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::Timestamp;
-use dispatchd::lane::Item;
+use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
 use dispatchd::protocol::lines::Splitter;
 use dispatchd::protocol::request::{self, Event, Request};
@@ -114,7 +114,7 @@ fn put_500(bencher: Bencher, data_bytes: usize) {
             let entry = PutRecordsRequestEntry::builder().partition_key(record.key.as_str());
             entry.data(Blob::from_maybe_shared(record.data.clone())).build().expect("it has data")
         };
-        let entries = batch.records().iter().map(entry).collect();
+        let entries = batch.entries().iter().map(|events| entry(events[0])).collect();
         let call = client.put_records().stream_name("bench").set_records(Some(entries)).send();
         runtime.block_on(call).expect("the connection answers").records.len()
     });
@@ -158,7 +158,7 @@ fn event(line: &str) -> Event<'_> {
 }
 
 /// A group of events of as many keys that stands before the lane.
-fn accepted(data_bytes: usize) -> (Path, Vec<Item>) {
+fn accepted(data_bytes: usize) -> (Path, Group) {
     let data = support::data(data_bytes);
     let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
     let mut path = Path::new();

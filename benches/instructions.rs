@@ -10,7 +10,7 @@ mod support;
 
 use bytes::BytesMut;
 use dispatchd::kinesis::Verdict;
-use dispatchd::lane::Item;
+use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::settle::Settled;
 
@@ -38,12 +38,12 @@ fn main() {
 }
 
 #[inline(never)]
-fn accept(path: &mut Path, bytes: &mut BytesMut) -> Vec<Item> {
+fn accept(path: &mut Path, bytes: &mut BytesMut) -> Group {
     path.accept(bytes)
 }
 
 #[inline(never)]
-fn push(path: &mut Path, items: Vec<Item>) {
+fn push(path: &mut Path, items: Group) {
     path.push(items);
 }
 

@@ -105,7 +105,7 @@ async fn kinesis(endpoint: &str) -> Kinesis {
 /// Each record an entry of its own.
 async fn put(kinesis: &Kinesis, records: Vec<Record>) -> Result<Vec<Verdict>, PutError> {
     let ends: Vec<_> = (1..=records.len()).collect();
-    kinesis.put(Entries::new(&records, &ends)).await
+    kinesis.put(Entries::new(records.iter().collect(), &ends)).await
 }
 
 fn records(count: usize) -> Vec<Record> {

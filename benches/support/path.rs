@@ -15,7 +15,7 @@ use dispatchd::kinesis::Verdict;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
 use dispatchd::lane::settle::Settled;
-use dispatchd::lane::{Item, Rules};
+use dispatchd::lane::{Group, Item, Rules};
 use dispatchd::protocol::lines::{Line, Splitter};
 use dispatchd::protocol::reply;
 use dispatchd::protocol::request::{self, Event, Request};
@@ -70,7 +70,7 @@ impl Path {
     }
 
     /// Lines → items.
-    pub fn accept(&mut self, bytes: &mut BytesMut) -> Vec<Item> {
+    pub fn accept(&mut self, bytes: &mut BytesMut) -> Group {
         let mut items = Vec::new();
         while let Some(line) = self.splitter.next(bytes) {
             let Line::Complete { number, text } = line else { panic!("a line is too long") };
@@ -86,7 +86,7 @@ impl Path {
         items
     }
 
-    pub fn push(&mut self, items: Vec<Item>) {
+    pub fn push(&mut self, items: Group) {
         items.into_iter().for_each(|item| self.buffer.push(item));
     }
 

@@ -56,9 +56,10 @@ pub fn member_bytes_max(record: &Record) -> usize {
 ///
 /// Either every one of them has an explicit hash key or none has: two public readers give a member without one the
 /// first of the table.
-pub fn encode(records: &[Record]) -> Vec<u8> {
+pub fn encode(records: &[&Record]) -> Vec<u8> {
     debug_assert!(records.iter().all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some()));
-    let mut aggregate = Vec::with_capacity(FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+    let mut aggregate =
+        Vec::with_capacity(FRAME_BYTES + records.iter().map(|record| member_bytes_max(record)).sum::<usize>());
     let out = &mut aggregate;
     out.extend_from_slice(&MAGIC);
     let mut last_key = None;
@@ -229,12 +230,12 @@ mod tests {
     fn the_bytes_are_those_of_the_format() {
         let records = [record("a", Some(7), b"x"), record("a", Some(7), b"y"), record("b", Some(8), b"")];
         let message = b"\x0a\x01a\x0a\x01b\x12\x017\x12\x018\x1a\x07\x08\x00\x10\x00\x1a\x01x\x1a\x07\x08\x00\x10\x00\x1a\x01y\x1a\x06\x08\x01\x10\x01\x1a\x00";
-        assert_eq!(encode(&records), sealed(message));
+        assert_eq!(encode(&records.each_ref()), sealed(message));
     }
 
     #[test]
     fn what_is_not_right_in_every_byte_is_no_aggregate() {
-        let whole = encode(&[record("a", None, b"x"), record("b", None, b"y")]);
+        let whole = encode(&[&record("a", None, b"x"), &record("b", None, b"y")]);
         assert_eq!(decode(&whole).map(|members| members.len()), Some(2));
         for at in 0..whole.len() {
             let mut bent = whole.clone();
@@ -283,7 +284,7 @@ mod tests {
                     record(&format!("k{key}"), hashed.then_some(hash << 126), data)
                 })
                 .collect();
-            let data = encode(&records);
+            let data = encode(&records.iter().collect::<Vec<_>>());
             prop_assert!(data.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
             let read = decode(&data).expect("it was written so");
             prop_assert_eq!(read.len(), records.len());

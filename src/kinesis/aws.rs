@@ -333,7 +333,7 @@ fn is_open(shard: &SdkShard) -> bool {
 }
 
 /// Events that travel together belong to one shard: the first one's keys place them all.
-pub(super) fn entry(events: &[Record]) -> PutRecordsRequestEntry {
+pub(super) fn entry(events: &[&Record]) -> PutRecordsRequestEntry {
     let data = match events {
         [event] => Blob::from_maybe_shared(event.data.clone()),
         _ => Blob::new(aggregate::encode(events)),

@@ -22,9 +22,9 @@ use crate::event::{Class, Record};
 
 /// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one event, or several as
 /// an aggregate.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Entries<'a> {
-    records: &'a [Record],
+    records: Vec<&'a Record>,
     /// Where in `records` each entry ends.
     ends: &'a [usize],
 }
@@ -50,7 +50,7 @@ pub struct PutError {
 impl<'a> Entries<'a> {
     /// # Panics
     /// If an entry is empty, or they are not all of `records`.
-    pub fn new(records: &'a [Record], ends: &'a [usize]) -> Self {
+    pub fn new(records: Vec<&'a Record>, ends: &'a [usize]) -> Self {
         assert!(ends.is_sorted_by(|a, b| a < b) && ends.first() != Some(&0), "every entry holds an event");
         assert_eq!(ends.last().copied().unwrap_or(0), records.len(), "every event is in an entry");
         Self { records, ends }
@@ -65,11 +65,10 @@ impl<'a> Entries<'a> {
     }
 
     /// The events of each entry; never none.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [Record]> + use<'a> {
-        let Self { records, ends } = *self;
-        ends.iter().enumerate().map(move |(index, &end)| {
-            let begin = index.checked_sub(1).map_or(0, |before| ends[before]);
-            &records[begin..end]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[&'a Record]> {
+        self.ends.iter().enumerate().map(|(index, &end)| {
+            let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.records[begin..end]
         })
     }
 }

@@ -66,12 +66,7 @@ impl Kinesis {
     /// What PutRecords would answer, or any failure on the way.
     pub async fn probe_write(&self, record: &Record) -> Result<Write, CallError> {
         let (name, arn) = named(&self.stream);
-        let call = self
-            .client
-            .put_records()
-            .set_stream_name(name)
-            .set_stream_arn(arn)
-            .records(entry(std::slice::from_ref(record)));
+        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry(&[record]));
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
             Ok(reply) => match reply.records.into_iter().next().map(verdict) {
                 Some(Verdict::Failed { class, code, message }) => {

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 pub struct Ages {
     /// Arrivals are counted from here; fixed at the first one.
     epoch: Option<Instant>,
-    tick: Duration,
-    live: BTreeMap<u128, usize>,
+    tick_ns: u64,
+    live: BTreeMap<u64, usize>,
 }
 
 impl Ages {
     /// `tick`: how exactly an age is known.
     pub fn new(tick: Duration) -> Self {
-        Self { epoch: None, tick, live: BTreeMap::new() }
+        Self { epoch: None, tick_ns: nanos(tick).max(1), live: BTreeMap::new() }
     }
 
     pub fn add(&mut self, accepted: Instant) {
@@ -39,15 +39,19 @@ impl Ages {
     /// When the oldest live event came, at most one tick too early.
     pub fn oldest(&self) -> Option<Instant> {
         let (&ticks, _) = self.live.first_key_value()?;
-        let since_epoch = self.tick.as_nanos() * ticks;
-        Some(self.epoch? + Duration::from_nanos(u64::try_from(since_epoch).unwrap_or(u64::MAX)))
+        Some(self.epoch? + Duration::from_nanos(self.tick_ns * ticks))
     }
 
-    fn tick_of(&mut self, accepted: Instant) -> u128 {
+    fn tick_of(&mut self, accepted: Instant) -> u64 {
         let epoch = *self.epoch.get_or_insert(accepted);
         // Groups of other connections may bring an event that is older than the first one by a moment.
-        accepted.saturating_duration_since(epoch).as_nanos() / self.tick.as_nanos()
+        nanos(accepted.saturating_duration_since(epoch)) / self.tick_ns
     }
+}
+
+/// 64 bits hold the nanoseconds of 584 years.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

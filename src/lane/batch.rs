@@ -4,19 +4,17 @@
 
 use std::time::Instant;
 
-use super::Item;
-use crate::ack::Ticket;
+use super::{BoxedItem, Item};
 use crate::config::Aggregation;
 use crate::event::Record;
 use crate::kinesis::{Entries, aggregate};
 
-/// One request's events and, at the same index, who waits for them. A batch is made by the buffer and comes
-/// back to `settle`; events of one key are always neighbours in it.
+/// One request's events. A batch is made by the buffer and comes back to `settle`; events of one key are always
+/// neighbours in it.
 #[derive(Debug, Default)]
 pub struct Batch {
-    records: Vec<Record>,
-    waiting: Vec<Waiting>,
-    /// Where in `records` each entry ends.
+    items: Vec<BoxedItem>,
+    /// Where in `items` each entry ends.
     ends: Vec<usize>,
     bytes: usize,
     /// Of the last entry, if it were an aggregate.
@@ -24,16 +22,6 @@ pub struct Batch {
     /// The shard that the last entry is for, by its index in the map.
     shard: usize,
     sent: Option<Instant>,
-}
-
-/// An item without its record.
-#[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    accepted: Instant,
-    failures: u32,
-    maybe_stored: bool,
-    company: Company,
 }
 
 /// Whom an event may share a record with.
@@ -76,7 +64,7 @@ impl Batch {
     /// How this item, predicted for this shard, would travel.
     pub fn fit(&self, item: &Item, shard: usize, limits: &Limits) -> Fit {
         let size = item.record.size();
-        if self.records.is_empty() {
+        if self.items.is_empty() {
             return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
         }
         let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
@@ -90,8 +78,8 @@ impl Batch {
     }
 
     fn may_join(&self, item: &Item, shard: usize, limits: &Limits) -> bool {
-        let first = self.last_entry();
-        let (head, company) = (&self.records[first], self.waiting[first].company.max(item.company));
+        let first = &self.items[self.last_entry()];
+        let (head, company) = (&first.record, first.company.max(item.company));
         let belongs = match (limits.aggregation, company) {
             (Aggregation::Off, _) | (_, Company::Nobody) => false,
             // Two public readers give a member without an explicit hash key that of another.
@@ -105,22 +93,20 @@ impl Batch {
     }
 
     /// Takes an item in as `fit` said it would travel.
-    pub fn push(&mut self, item: Item, shard: usize, fit: Fit) {
-        let Item { record, ticket, accepted, failures, maybe_stored, company } = item;
-        let member_bytes = aggregate::member_bytes_max(&record);
+    pub fn push(&mut self, item: BoxedItem, shard: usize, fit: Fit) {
+        let member_bytes = aggregate::member_bytes_max(&item.record);
         if fit == Fit::Joins {
             let before = self.last_bytes();
             self.aggregate_bytes += member_bytes;
             self.bytes += self.aggregate_bytes - before;
             self.ends.pop();
         } else {
-            self.bytes += record.size();
-            self.aggregate_bytes = aggregate::FRAME_BYTES + record.key.as_str().len() + member_bytes;
+            self.bytes += item.record.size();
+            self.aggregate_bytes = aggregate::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
             self.shard = shard;
         }
-        self.records.push(record);
-        self.waiting.push(Waiting { ticket, accepted, failures, maybe_stored, company });
-        self.ends.push(self.records.len());
+        self.items.push(item);
+        self.ends.push(self.items.len());
     }
 
     /// Where the last entry begins.
@@ -130,25 +116,34 @@ impl Batch {
 
     /// What the last entry takes as it is.
     fn last_bytes(&self) -> usize {
-        match &self.records[self.last_entry()..] {
-            [one] => one.size(),
+        match &self.items[self.last_entry()..] {
+            [one] => one.record.size(),
             _ => self.aggregate_bytes,
         }
     }
 
     /// What is sent.
     pub fn entries(&self) -> Entries<'_> {
-        Entries::new(&self.records, &self.ends)
+        Entries::new(self.records().collect(), &self.ends)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// The events of all entries.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> + DoubleEndedIterator {
+        self.items.iter().map(|item| &item.record)
     }
 
     /// Whether several events share a record.
     pub fn is_aggregated(&self) -> bool {
-        self.ends.len() < self.records.len()
+        self.ends.len() < self.items.len()
     }
 
     /// Data and partition keys, as the service counts them; of an aggregate, at most.
@@ -172,20 +167,17 @@ impl Batch {
 
     /// The most attempts that failed for one of the events.
     pub fn failures_max(&self) -> u32 {
-        self.waiting.iter().map(|waiting| waiting.failures).max().unwrap_or(0)
+        self.items.iter().map(|item| item.failures).max().unwrap_or(0)
     }
 
-    pub fn into_items(self) -> impl DoubleEndedIterator<Item = Item> + ExactSizeIterator {
-        self.records.into_iter().zip(self.waiting).map(|(record, waiting)| {
-            let Waiting { ticket, accepted, failures, maybe_stored, company } = waiting;
-            Item { record, ticket, accepted, failures, maybe_stored, company }
-        })
+    pub fn into_items(self) -> impl DoubleEndedIterator<Item = BoxedItem> + ExactSizeIterator {
+        self.items.into_iter()
     }
 }
 
 /// Each item a record of its own.
-impl FromIterator<Item> for Batch {
-    fn from_iter<I: IntoIterator<Item = Item>>(items: I) -> Self {
+impl FromIterator<BoxedItem> for Batch {
+    fn from_iter<I: IntoIterator<Item = BoxedItem>>(items: I) -> Self {
         let mut batch = Self::default();
         items.into_iter().for_each(|item| batch.push(item, 0, Fit::Begins));
         batch

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use super::ages::Ages;
 use super::batch::Batch;
 use super::line::{Key, Line, line_of};
-use super::{Item, Rules};
+use super::queue::{Queue, State};
+use super::{BoxedItem, Item, Rules};
 use crate::backoff::Backoff;
-use crate::config::{Aggregation, KeyOrder};
+use crate::config::Aggregation;
 use crate::event::Reason;
 use crate::kinesis::{ShardMap, StreamFacts};
 use crate::limits::RECORD_BYTES_DEFAULT;
@@ -27,6 +28,13 @@ const HELD_HINT: usize = 500;
 
 /// The longest wait after a failure while the daemon drains: its deadline is seconds away.
 const DRAIN_BACKOFF_MAX: Duration = Duration::from_millis(250);
+
+/// Where this is not so, the lane's books are wrong.
+const KEEPS_ITS_QUEUE: &str = "a key in flight keeps its queue";
+
+/// By key. A key is an MD5 sum, but callers choose what it is the sum of: so it is hashed once more, with a seed, and
+/// quickly.
+type Keys<V> = HashMap<Key, V, foldhash::fast::RandomState>;
 
 /// What to do now.
 #[derive(Debug)]
@@ -55,7 +63,7 @@ pub struct Buffer {
     pub(super) record_bytes_max: usize,
     /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
-    pub(super) keys: HashMap<Key, Queue>,
+    pub(super) keys: Keys<Queue>,
     /// By index of `shards`; a single one without a map.
     pub(super) lines: Vec<Line>,
     /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind, as in a line.
@@ -63,7 +71,7 @@ pub struct Buffer {
     /// Batches made by taking one apart that was refused as a whole; their keys are in flight.
     pub(super) parts: VecDeque<Batch>,
     /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by itself.
-    cuts: HashMap<Key, VecDeque<Cut>>,
+    cuts: Keys<VecDeque<Cut>>,
     pub(super) blocked: Option<Blocked>,
     pub(super) ages: Ages,
     /// Bytes of the flights that are out.
@@ -75,23 +83,6 @@ pub struct Buffer {
     /// Whether strict order has held so many events of one key back that its owner should hear of it.
     holds_many: bool,
     pub(super) gauges: Gauges,
-}
-
-/// A key's items that are not in flight, oldest first.
-#[derive(Debug)]
-pub(super) struct Queue {
-    pub items: VecDeque<Item>,
-    pub bytes: usize,
-    pub state: State,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// In this line.
-    Ready(usize),
-    InFlight,
-    /// Until then.
-    Cooling(Instant),
 }
 
 /// A piece that was cut off of a key: so many items at the front of its queue.
@@ -119,11 +110,11 @@ impl Buffer {
             shards: None,
             record_bytes_max: RECORD_BYTES_DEFAULT,
             mapped: None,
-            keys: HashMap::new(),
+            keys: Keys::default(),
             lines: vec![Line::default()],
             cooling: BinaryHeap::new(),
             parts: VecDeque::new(),
-            cuts: HashMap::new(),
+            cuts: Keys::default(),
             blocked: None,
             ages: Ages::new(expiry_tick(rules.timeout)),
             flying_bytes: 0,
@@ -135,31 +126,27 @@ impl Buffer {
     }
 
     /// Takes an item in, behind every earlier one of its key.
-    pub fn push(&mut self, item: Item) {
+    pub fn push(&mut self, item: BoxedItem) {
         let key = item.record.key_hash;
-        let bytes = item.record.size();
         self.ages.add(item.accepted);
         match self.keys.entry(key) {
             hash_map::Entry::Vacant(vacant) => {
                 let line = line_of(self.shards.as_deref(), &item.record);
                 self.lines[line].join(item.accepted, key);
-                let mut items = VecDeque::with_capacity(1); // most keys hold one item at a time
-                items.push_back(item);
-                let queue = vacant.insert(Queue { items, bytes, state: State::Ready(line) });
+                let queue = vacant.insert(Queue::new(item, State::Ready(line)));
                 self.lines[line].count(queue.sendable(&self.rules));
             }
             hash_map::Entry::Occupied(mut occupied) => {
                 let queue = occupied.get_mut();
                 let before = queue.sendable(&self.rules);
-                queue.items.push_back(item);
-                queue.bytes += bytes;
-                self.holds_many |= self.rules.sends_one_of_a_key() && queue.items.len() >= HELD_HINT;
+                queue.push_back(item);
+                self.holds_many |= self.rules.sends_one_of_a_key() && queue.len() >= HELD_HINT;
                 match queue.state {
                     State::Ready(line) => {
                         self.lines[line].discount(before);
                         self.lines[line].count(queue.sendable(&self.rules));
                     }
-                    State::InFlight if queue.items.len() == 1 => self.gauges.keys_held += 1,
+                    State::InFlight if queue.len() == 1 => self.gauges.keys_held += 1,
                     _ => {}
                 }
             }
@@ -184,7 +171,7 @@ impl Buffer {
                 (None, None) => return Poll::Wait(sleep),
             },
         };
-        if batch.records().is_empty() {
+        if batch.is_empty() {
             return Poll::Wait(sleep);
         }
         self.gauges.flights += 1;
@@ -193,7 +180,7 @@ impl Buffer {
     }
 
     /// Takes out what has waited for `delivery.timeout` and is not in flight.
-    pub fn expire(&mut self, now: Instant) -> Vec<Item> {
+    pub fn expire(&mut self, now: Instant) -> Vec<BoxedItem> {
         let mut expired = Vec::new();
         if self.next_expiry().is_none_or(|at| at > now) {
             return expired;
@@ -201,37 +188,36 @@ impl Buffer {
         // What is overdue but in flight is met again when it lands; until then one look a tick is enough.
         self.next_sweep = Some(now + expiry_tick(self.rules.timeout));
         let Self { rules, keys, lines, cuts, ages, gauges, .. } = self;
-        let is_expired = |item: &mut Item| now.saturating_duration_since(item.accepted) >= rules.timeout;
+        let is_expired = |item: &Item| now.saturating_duration_since(item.accepted) >= rules.timeout;
         keys.retain(|key, queue| {
-            if !queue.items.front_mut().is_some_and(is_expired) {
+            if !queue.front().is_some_and(is_expired) {
                 return true;
             }
             cuts.remove(key); // what is left of them goes as it comes
             if let State::Ready(line) = queue.state {
                 lines[line].discount(queue.sendable(rules));
             }
-            while let Some(item) = queue.items.pop_front_if(is_expired) {
-                queue.bytes -= item.record.size();
+            while let Some(item) = queue.pop_front_if(is_expired) {
                 ages.remove(item.accepted);
                 expired.push(item);
             }
-            match (queue.state, queue.items.is_empty()) {
+            match (queue.state, queue.is_empty()) {
                 (State::Ready(line), false) => lines[line].count(queue.sendable(rules)),
                 (State::Cooling(_), true) => gauges.keys_cooling -= 1,
                 (State::InFlight, true) => gauges.keys_held -= 1,
                 _ => {}
             }
-            !queue.items.is_empty() || queue.state == State::InFlight
+            !queue.is_empty() || queue.state == State::InFlight
         });
         expired
     }
 
     /// Takes everything out that is not in flight: the deadline has come.
-    pub fn abandon(&mut self) -> Vec<Item> {
+    pub fn abandon(&mut self) -> Vec<BoxedItem> {
         self.ages = Ages::new(expiry_tick(self.rules.timeout));
         self.gauges = Gauges::default();
         self.cuts.clear();
-        let queued = self.keys.drain().flat_map(|(_, queue)| queue.items);
+        let queued = self.keys.drain().flat_map(|(_, queue)| queue.into_items());
         let parts = self.parts.drain(..).flat_map(Batch::into_items);
         queued.chain(parts).collect()
     }
@@ -282,7 +268,7 @@ impl Buffer {
         };
         let Self { rules, keys, lines, .. } = self;
         for (&key, queue) in keys {
-            if let (State::Ready(_), Some(head)) = (queue.state, queue.items.front()) {
+            if let (State::Ready(_), Some(head)) = (queue.state, queue.front()) {
                 let line = line_of(shards.as_deref(), &head.record);
                 lines[line].rejoin(head.accepted, key);
                 lines[line].count(queue.sendable(rules));
@@ -322,15 +308,19 @@ impl Buffer {
     }
 
     /// Ends a key's flight: what is left of it goes back to the front. The key cools, or is ready at once.
-    pub(super) fn give_back(&mut self, key: Key, items: Vec<Item>, cool_until: Option<Instant>) {
-        self.cuts.remove(&key);
-        self.put_front(key, items);
-        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
-        let Some(head) = queue.items.front() else {
-            self.keys.remove(&key);
+    pub(super) fn give_back(&mut self, key: Key, items: Vec<BoxedItem>, cool_until: Option<Instant>) {
+        if !self.cuts.is_empty() {
+            self.cuts.remove(&key);
+        }
+        let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else { panic!("{KEEPS_ITS_QUEUE}") };
+        let queue = entry.get_mut();
+        assert_eq!(queue.state, State::InFlight, "only what was in flight can come back");
+        self.gauges.keys_held -= usize::from(!queue.is_empty());
+        queue.put_front(items);
+        let Some(head) = queue.front() else {
+            entry.remove();
             return;
         };
-        self.gauges.keys_held -= 1;
         if let Some(until) = cool_until {
             queue.state = State::Cooling(until);
             self.gauges.keys_cooling += 1;
@@ -343,21 +333,8 @@ impl Buffer {
         }
     }
 
-    /// Puts items before the others of a key whose flight goes on.
-    pub(super) fn put_front(&mut self, key: Key, items: Vec<Item>) {
-        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
-        assert_eq!(queue.state, State::InFlight, "only what was in flight can come back");
-        if queue.items.is_empty() && !items.is_empty() {
-            self.gauges.keys_held += 1;
-        }
-        for item in items.into_iter().rev() {
-            queue.bytes += item.record.size();
-            queue.items.push_front(item);
-        }
-    }
-
     /// Cuts a key whose flight goes on: these pieces, in order, stand before the others of its queue.
-    pub(super) fn cut(&mut self, key: Key, pieces: Vec<Vec<Item>>, are_halves: bool) {
+    pub(super) fn cut(&mut self, key: Key, pieces: Vec<Vec<BoxedItem>>, are_halves: bool) {
         let cuts = self.cuts.entry(key).or_default();
         if let Some(before) = cuts.front_mut() {
             before.is_other_half = false; // what was in flight was refused: it says nothing of the rest
@@ -365,7 +342,9 @@ impl Buffer {
         for piece in pieces.iter().rev() {
             cuts.push_front(Cut { items: piece.len(), is_other_half: are_halves });
         }
-        self.put_front(key, pieces.into_iter().flatten().collect());
+        let queue = self.keys.get_mut(&key).expect(KEEPS_ITS_QUEUE);
+        self.gauges.keys_held += usize::from(queue.is_empty());
+        queue.put_front(pieces.into_iter().flatten().collect());
     }
 
     /// Sends the next piece of a key that was cut, if it was; `taken` says that what was in flight is stored.
@@ -379,10 +358,9 @@ impl Buffer {
         if cuts.is_empty() {
             self.cuts.remove(&key);
         }
-        let queue = self.keys.get_mut(&key).expect("a key in flight keeps its queue");
-        let part: Batch = queue.items.drain(..sends).collect();
-        queue.bytes -= part.bytes();
-        self.gauges.keys_held -= usize::from(queue.items.is_empty());
+        let queue = self.keys.get_mut(&key).expect(KEEPS_ITS_QUEUE);
+        let part: Batch = std::iter::from_fn(|| queue.pop_front()).take(sends).collect();
+        self.gauges.keys_held -= usize::from(queue.is_empty());
         self.parts.push_back(part);
         true
     }
@@ -420,7 +398,7 @@ impl Buffer {
 
     fn end_cooling(&mut self, key: Key, until: Instant) {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Cooling(until)) else { return };
-        let Some(head) = queue.items.front() else { return };
+        let Some(head) = queue.front() else { return };
         let line = line_of(self.shards.as_deref(), &head.record);
         self.lines[line].rejoin(head.accepted, key);
         self.lines[line].count(queue.sendable(&self.rules));
@@ -436,19 +414,6 @@ impl Buffer {
     fn next_expiry(&self) -> Option<Instant> {
         let expiry = self.ages.oldest()?.checked_add(self.rules.timeout)?;
         Some(self.next_sweep.map_or(expiry, |sweep| sweep.max(expiry)))
-    }
-}
-
-impl Queue {
-    /// What a request could take: records and bytes.
-    pub fn sendable(&self, rules: &Rules) -> (usize, usize) {
-        match (rules.aggregation, self.items.front()) {
-            (_, None) => (0, 0),
-            (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => (1, head.record.size()),
-            (Aggregation::Off, _) => (self.items.len(), self.bytes),
-            (Aggregation::Key, _) => (1, self.bytes),
-            (Aggregation::Shard, _) => (1, self.bytes.min(rules.aggregate_max_bytes)),
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::Item;
+use super::{BoxedItem, Item};
 use crate::ack::{Body, Ticket};
 use crate::event::envelope::Timestamp;
 use crate::event::{Outcome, PartitionKey, Place};
@@ -54,11 +54,11 @@ struct Stored {
 #[derive(Debug)]
 pub enum Met {
     /// It is new, or was refused: it goes on its way.
-    New(Item),
+    New(BoxedItem),
     /// It waits for the outcome of the one that is on its way.
     Joined,
     /// It is in the stream already.
-    Again(Ticket, Ack),
+    Again(Ticket, Box<Ack>),
 }
 
 impl Dedupe {
@@ -67,7 +67,7 @@ impl Dedupe {
     }
 
     /// Looks an event up that has come in.
-    pub fn meet(&mut self, item: Item, now: Instant) -> Met {
+    pub fn meet(&mut self, item: BoxedItem, now: Instant) -> Met {
         let Some(id) = item.ticket.chosen_id().filter(|_| self.window.ids_max > 0) else { return Met::New(item) };
         self.forget(now);
         match self.ids.get_mut(&id) {
@@ -80,7 +80,7 @@ impl Dedupe {
                 Met::Joined
             }
             Some(Known::Acked(stored)) => {
-                let ack = stored.ack(id);
+                let ack = Box::new(stored.ack(id));
                 Met::Again(item.ticket, ack)
             }
         }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     /// Meets an event that has to be new.
-    fn new(dedupe: &mut Dedupe, item: Item, now: Instant) -> Item {
+    fn new(dedupe: &mut Dedupe, item: BoxedItem, now: Instant) -> BoxedItem {
         match dedupe.meet(item, now) {
             Met::New(item) => item,
             other => panic!("{other:?}"),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     /// The sequence number that an event is acked with again.
-    fn again(dedupe: &mut Dedupe, item: Item, now: Instant) -> String {
+    fn again(dedupe: &mut Dedupe, item: BoxedItem, now: Instant) -> String {
         match dedupe.meet(item, now) {
             Met::Again(_, ack) => {
                 assert!(ack.deduplicated);

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use super::Rules;
 use super::batch::{Batch, Fit, Limits};
-use super::buffer::{Buffer, State};
+use super::buffer::Buffer;
 use super::line::{Key, line_of};
 use super::pace;
+use super::queue::State;
 use crate::config::{Aggregation, KeyOrder};
 
 impl Buffer {
@@ -61,7 +62,7 @@ impl Buffer {
             return false;
         }
         let queue = self.lines[line].first().and_then(|key| self.keys.get(&key));
-        let head = queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.items.front());
+        let head = queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.front());
         head.is_some_and(|head| batch.fit(head, line, limits) == Fit::Joins)
     }
 
@@ -73,7 +74,7 @@ impl Buffer {
         let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
         let before = queue.sendable(&self.rules);
         let mut is_first = true;
-        while let Some(head) = queue.items.front() {
+        while let Some(head) = queue.front() {
             // A key stands in the line of its head; explicit hash keys can part the events behind it.
             let shard = if limits.aggregation == Aggregation::Shard { line_of(shards, &head.record) } else { index };
             let fit = batch.fit(head, shard, limits);
@@ -83,8 +84,7 @@ impl Buffer {
                 Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
                 Fit::Not => false,
             };
-            let Some(item) = queue.items.pop_front_if(|_| goes) else { break };
-            queue.bytes -= item.record.size();
+            let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
                 let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };
                 pace.spend(cost(item.record.size()), now);
@@ -100,7 +100,7 @@ impl Buffer {
         }
         line.discount(before);
         queue.state = State::InFlight;
-        self.gauges.keys_held += usize::from(!queue.items.is_empty());
+        self.gauges.keys_held += usize::from(!queue.is_empty());
         true
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
 use super::settle::Settled;
-use super::{Item, Rules};
+use super::{BoxedItem, Item, Rules};
 use crate::ack::{Answer, Books, Duty, EventId, Slot};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
@@ -102,11 +102,11 @@ impl Kit {
     }
 
     /// An event that is not pushed, with an id that its caller chose.
-    pub fn item_with_id(&self, id: u128) -> Item {
+    pub fn item_with_id(&self, id: u128) -> BoxedItem {
         self.item(self.start, "key", b"{}", None, EventId::Chosen(Uuid::from_u128(id)))
     }
 
-    pub fn item_without_id(&self) -> Item {
+    pub fn item_without_id(&self) -> BoxedItem {
         self.item(self.start, "key", b"{}", None, EventId::Made(Uuid::nil()))
     }
 
@@ -115,7 +115,14 @@ impl Kit {
         self.buffer.push(item);
     }
 
-    fn item(&self, accepted: Instant, key: &str, data: &[u8], explicit_hash: Option<HashKey>, id: EventId) -> Item {
+    fn item(
+        &self,
+        accepted: Instant,
+        key: &str,
+        data: &[u8],
+        explicit_hash: Option<HashKey>,
+        id: EventId,
+    ) -> BoxedItem {
         let key = PartitionKey::new(key).expect("a test's key is short");
         let record = Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(data) };
         let permit = self.slots.clone().try_reserve_owned().expect("a test has few events");
@@ -153,7 +160,7 @@ impl Kit {
     }
 
     pub fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
-        let verdicts = vec![stored(); batch.entries().len()];
+        let verdicts = vec![stored(); batch.len()];
         self.land(at_ms, batch, verdicts)
     }
 
@@ -197,7 +204,7 @@ pub(super) fn failed(class: Class) -> Verdict {
 }
 
 pub(super) fn names(batch: &Batch) -> Vec<String> {
-    batch.records().iter().map(name).collect()
+    batch.records().map(name).collect()
 }
 
 /// The names of what was answered, each with whether it was acked.

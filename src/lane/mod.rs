@@ -9,7 +9,7 @@
 //! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds, `fill` chooses, `line` is a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
+//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
 //! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries, `report` is
 //! what an operator who asks is told; all are pure. `task` is the shell with the clock and the service.
 
@@ -22,6 +22,7 @@ mod fill;
 mod kit;
 mod line;
 mod pace;
+mod queue;
 pub mod report;
 pub mod settle;
 mod tally;
@@ -96,27 +97,33 @@ impl Rules {
 }
 
 impl Item {
-    pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> Self {
-        Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any }
+    pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> BoxedItem {
+        Box::new(Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any })
     }
 }
 
+/// An item by its address: it passes through many hands, and only the address moves.
+pub type BoxedItem = Box<Item>;
+
+/// What a reader hands over at once: the events of one read, in their order.
+pub type Group = Vec<BoxedItem>;
+
 /// The inboxes of all lanes.
 #[derive(Debug, Clone)]
-pub struct Lanes(Arc<[mpsc::Sender<Vec<Item>>]>);
+pub struct Lanes(Arc<[mpsc::Sender<Group>]>);
 
 /// One reader's way into the lanes. Items travel in groups: one wake-up for many.
 #[derive(Debug)]
 pub struct Inlet {
     lanes: Lanes,
     /// What the next `flush` hands over, by lane.
-    groups: Vec<Vec<Item>>,
+    groups: Vec<Group>,
 }
 
 impl Lanes {
     /// # Panics
     /// Without a lane.
-    pub fn new(inboxes: Vec<mpsc::Sender<Vec<Item>>>) -> Self {
+    pub fn new(inboxes: Vec<mpsc::Sender<Group>>) -> Self {
         assert!(!inboxes.is_empty(), "a daemon has at least one lane");
         Self(inboxes.into())
     }
@@ -128,7 +135,7 @@ impl Lanes {
 
 impl Inlet {
     /// Puts an item into the group of the lane that owns its key.
-    pub fn add(&mut self, item: Item) {
+    pub fn add(&mut self, item: BoxedItem) {
         let lane = lane_of(item.record.key_hash, self.groups.len());
         self.groups[lane].push(item);
     }

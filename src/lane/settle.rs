@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::Item;
 use super::batch::{Batch, Company};
 use super::buffer::{Blocked, Buffer};
 use super::line::{Key, line_of};
 use super::pace::{self, Pace};
+use super::{BoxedItem, Item};
 use crate::backoff::Backoff;
 use crate::event::{Class, Code, Outcome, Place, Reason, Record, Refusal};
 use crate::kinesis::{PutError, ShardMap, Verdict};
@@ -74,7 +74,7 @@ impl Word {
 /// An item that is done.
 #[derive(Debug)]
 pub struct Answered {
-    pub item: Item,
+    pub item: BoxedItem,
     pub outcome: Outcome,
 }
 
@@ -114,12 +114,13 @@ impl Buffer {
         rng: &mut impl Rng,
         settled: &mut Settled,
     ) {
-        assert_eq!(batch.entries().len(), verdicts.len(), "one verdict per entry");
+        assert_eq!(batch.len(), verdicts.len(), "one verdict per entry");
         let sent = batch.sent();
+        settled.answers.reserve_exact(batch.records().len());
         let mut throttled = Vec::new();
         let mut words = Vec::with_capacity(batch.records().len());
         for (events, verdict) in batch.entries().iter().zip(verdicts) {
-            let line = line_of(self.shards.as_deref(), &events[0]);
+            let line = line_of(self.shards.as_deref(), events[0]);
             match &verdict {
                 Verdict::Stored { .. } => self.lines[line].tally.stored(now),
                 Verdict::Failed { class: Class::Throttled, .. } => self.lines[line].tally.throttled(now),
@@ -169,14 +170,21 @@ impl Buffer {
     }
 
     /// What a verdict comes to for the events of its entry.
-    fn word(&mut self, events: &[Record], line: usize, verdict: Verdict, sent: Instant, settled: &mut Settled) -> Word {
+    fn word(
+        &mut self,
+        events: &[&Record],
+        line: usize,
+        verdict: Verdict,
+        sent: Instant,
+        settled: &mut Settled,
+    ) -> Word {
         match verdict {
             Verdict::Stored { shard_id, sequence_number } => {
                 settled.stored += 1;
                 self.lines[line].throttles = 0;
                 let is_elsewhere = |shards: &ShardMap, event| shards.id(line_of(Some(shards), event)) != &*shard_id;
                 let shards = self.shards.as_deref();
-                let is_misplaced = shards.is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, event)));
+                let is_misplaced = shards.is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, *event)));
                 settled.map_is_old |= is_misplaced && self.mapped.is_some_and(|since| sent >= since);
                 // A consumer that checks hash ranges drops a record with such a member whole. Events of one key and
                 // place are where they belong, whatever we think of it.
@@ -202,7 +210,7 @@ impl Buffer {
     }
 
     /// A shard refused an entry: its pace falls. While the daemon drains nothing is paced.
-    fn slow_down(&mut self, line: usize, events: &[Record], sent: Instant, now: Instant) {
+    fn slow_down(&mut self, line: usize, events: &[&Record], sent: Instant, now: Instant) {
         if !self.draining {
             let more: f64 = events[1..].iter().map(|event| pace::cost_of_more(event.size())).sum();
             let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
@@ -225,16 +233,16 @@ impl Buffer {
         if error.class == Class::Throttled {
             self.blocked = None; // it was let in as far as to be counted
             for events in batch.entries().iter() {
-                self.lines[line_of(self.shards.as_deref(), &events[0])].tally.throttled(now);
+                self.lines[line_of(self.shards.as_deref(), events[0])].tally.throttled(now);
             }
         }
-        settled.retry(error.class, batch.entries().len());
+        settled.retry(error.class, batch.len());
         // One wait for the whole batch, so that its keys fill a request together again.
         let wait = now + self.rules.backoff.delay(batch.failures_max() + 1, rng);
         let cool_until = match error.class {
             Class::Throttled if self.shards.is_some() => {
                 let shards = self.shards.as_deref();
-                let lines = batch.entries().iter().map(|events| line_of(shards, &events[0])).collect();
+                let lines = batch.entries().iter().map(|events| line_of(shards, events[0])).collect();
                 self.cool(lines, now, rng);
                 None
             }
@@ -256,7 +264,7 @@ impl Buffer {
 
     /// Gives back all that a batch holds, key by key, each item marked.
     fn give_back_all(&mut self, batch: Batch, cool_until: Option<Instant>, mark: impl Fn(&mut Item)) {
-        let marked = |mut item| {
+        let marked = |mut item: BoxedItem| {
             mark(&mut item);
             item
         };
@@ -306,7 +314,7 @@ impl Buffer {
 
     /// The same request without aggregates: if it is refused again, it can be taken apart.
     fn regroup(&mut self, batch: Batch, settled: &mut Settled) {
-        settled.regrouped += batch.entries().len();
+        settled.regrouped += batch.len();
         self.give_back_all(batch, None, |item| item.company = Company::Nobody);
     }
 
@@ -338,11 +346,11 @@ impl Buffer {
             return;
         }
         // A key that is cut sends its first piece now and the others one after the other: its order holds.
-        let mut cut_off: Vec<(Key, Vec<Vec<Item>>)> = Vec::new();
+        let mut cut_off: Vec<(Key, Vec<Vec<BoxedItem>>)> = Vec::new();
         let (mut last_key, mut sent) = (None, 0);
         for part in parts {
             let mut part = part.into_iter().peekable();
-            let piece: Vec<Item> =
+            let piece: Vec<BoxedItem> =
                 std::iter::from_fn(|| part.next_if(|item| Some(item.record.key_hash) == last_key)).collect();
             if let (Some(key), false) = (last_key, piece.is_empty()) {
                 match cut_off.last_mut().filter(|(cut, _)| *cut == key) {
@@ -351,8 +359,8 @@ impl Buffer {
                 }
             }
             let part: Batch = part.collect();
-            if let Some(last) = part.records().last() {
-                last_key = Some(last.key_hash);
+            if !part.is_empty() {
+                last_key = part.records().next_back().map(|last| last.key_hash);
                 sent += 1;
                 self.parts.push_back(part);
             }
@@ -365,11 +373,11 @@ impl Buffer {
 }
 
 impl Settled {
-    fn answer(&mut self, item: Item, outcome: Outcome) {
+    fn answer(&mut self, item: BoxedItem, outcome: Outcome) {
         self.answers.push(Answered { item, outcome });
     }
 
-    fn reject(&mut self, item: Item, code: &str, message: &str) {
+    fn reject(&mut self, item: BoxedItem, code: &str, message: &str) {
         let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
         self.answer(
             item,

@@ -17,7 +17,7 @@ use super::buffer::{Buffer, Gauges, Poll};
 use super::dedupe::{Dedupe, Met, Window};
 use super::report::Report;
 use super::settle::{Answered, Settled};
-use super::{Item, Rules};
+use super::{BoxedItem, Group, Item, Rules};
 use crate::ack::Body;
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::kinesis::refresher::Bell;
@@ -42,7 +42,7 @@ pub struct Lane<S> {
     pub rules: watch::Receiver<Rules>,
     pub window: Window,
     pub service: Arc<S>,
-    pub inbox: mpsc::Receiver<Vec<Item>>,
+    pub inbox: mpsc::Receiver<Group>,
     pub facts: watch::Receiver<StreamFacts>,
     /// From the admin thread.
     pub questions: mpsc::Receiver<Question>,
@@ -136,7 +136,7 @@ impl<S: PutRecords> Lane<S> {
     }
 
     fn launch(&self, flights: &mut JoinSet<Landed>, batch: Batch) {
-        self.metrics.batch_records.record(batch.entries().len() as f64);
+        self.metrics.batch_records.record(batch.len() as f64);
         self.metrics.batch_bytes.record(batch.bytes() as f64);
         let service = Arc::clone(&self.service);
         flights.spawn(async move {
@@ -158,12 +158,7 @@ impl<S: PutRecords> Lane<S> {
         self.metrics.put_records_duration.record(took);
         self.metrics.put_records(outcome_of(&reply)).increment(1);
         if let Err(error) = &reply {
-            tracing::debug!(
-                code = error.code,
-                reason = error.message,
-                records = batch.entries().len(),
-                "PutRecords failed"
-            );
+            tracing::debug!(code = error.code, reason = error.message, records = batch.len(), "PutRecords failed");
         }
         self.note_errors(&reply);
         let blocked_before = buffer.blocked();
@@ -207,13 +202,13 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// An event that came in: on its way, or to the one of the same id that is there already.
-    fn take_in(&self, buffer: &mut Buffer, dedupe: &mut Dedupe, item: Item, now: Instant) {
+    fn take_in(&self, buffer: &mut Buffer, dedupe: &mut Dedupe, item: BoxedItem, now: Instant) {
         match dedupe.meet(item, now) {
             Met::New(item) => buffer.push(item),
             Met::Joined => self.metrics.events_deduplicated.increment(1),
             Met::Again(ticket, ack) => {
                 self.metrics.events_deduplicated.increment(1);
-                ticket.answer_as(Body::Durable(ack));
+                ticket.answer_as(Body::Durable(*ack));
             }
         }
     }

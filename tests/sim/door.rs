@@ -7,7 +7,7 @@ use dispatchd::ack::{Answer, Balance, Body, Books, Duty, EventId, Slot};
 use dispatchd::budget::{Budget, Share};
 use dispatchd::event::Record;
 use dispatchd::event::envelope::Timestamp;
-use dispatchd::lane::Item;
+use dispatchd::lane::{BoxedItem, Item};
 use dispatchd::limits::MIB;
 use dispatchd::protocol::request::Ref;
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ impl Door {
     }
 
     /// A line that was accepted.
-    pub fn item(&self, line: usize, record: Record, id: EventId, timestamp: Timestamp, accepted: Instant) -> Item {
+    pub fn item(&self, line: usize, record: Record, id: EventId, timestamp: Timestamp, accepted: Instant) -> BoxedItem {
         let permit = self.slots.clone().try_reserve_owned().expect("there is a slot for each line");
         let duty = Duty::new(Slot { permit, room: 0 }, Arc::clone(&self.books), Ref::Line(line as u64 + 1), 0);
         let charge = self.share.try_take(record.size()).expect("a run fits into the budget");

@@ -219,7 +219,7 @@ impl Mutant {
             }
             (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
                 let (class, code, message) = (error.class, error.code, error.message);
-                let verdicts = vec![Verdict::Failed { class, code, message }; batch.entries().len()];
+                let verdicts = vec![Verdict::Failed { class, code, message }; batch.len()];
                 (batch, Ok(verdicts))
             }
             (Mutant::PoisonMisread, Err(mut error)) => {

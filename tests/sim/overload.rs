@@ -156,8 +156,8 @@ impl Overload {
             match todo {
                 Todo::Arrives(number) => {
                     let flight = self.flights.get_mut(&number).expect("it arrives before it lands");
-                    let entries = flight.batch.entries().iter();
-                    flight.verdicts = entries.map(|events| self.stream.take(events, at)).collect();
+                    let entries = flight.batch.entries();
+                    flight.verdicts = entries.iter().map(|events| self.stream.take(events, at)).collect();
                 }
                 Todo::Lands(number) => self.land(number),
                 Todo::Timer(lane) => self.decide(lane),
@@ -216,7 +216,7 @@ impl Overload {
     }
 
     fn launch(&mut self, lane: usize, batch: Batch) {
-        self.hot_sent += batch.records().iter().filter(|record| self.is_hot(record)).count();
+        self.hot_sent += batch.records().filter(|record| self.is_hot(record)).count();
         let number = self.flights_count;
         self.flights_count += 1;
         let takes = self.rng.random_range(ms(5)..=FLIGHT_LONGEST);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use dispatchd::ack::{Body, EventId, Ticket};
 use dispatchd::event::{Class, Code, Outcome, Place, Record, Refusal};
 use dispatchd::kinesis::{ShardMap, StreamFacts, Verdict};
-use dispatchd::lane::Item;
+use dispatchd::lane::BoxedItem;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd::lane::dedupe::{Dedupe, Met};
@@ -296,7 +296,7 @@ impl<'p> Run<'p> {
         match self.dedupe.meet(item, now) {
             Met::New(item) => {
                 self.watch.pushed(event, Way::Own, self.now)?;
-                let in_air = |flight: &Flight| flight.batch.records().iter().any(|record| record.key_hash == key);
+                let in_air = |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
                 let smuggled = match self.mutant {
                     Some(Mutant::KeyInFlightIgnored) => self.flights.values().any(in_air),
                     Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
@@ -312,13 +312,13 @@ impl<'p> Run<'p> {
             Met::Again(ticket, mut ack) => {
                 self.watch.pushed(event, Way::Again, self.now)?;
                 ack.deduplicated = self.mutant != Some(Mutant::DeduplicatedUntold);
-                ticket.answer_as(Body::Durable(ack));
+                ticket.answer_as(Body::Durable(*ack));
                 self.read_outbox()
             }
         }
     }
 
-    fn accepted(&self, event: usize) -> Item {
+    fn accepted(&self, event: usize) -> BoxedItem {
         let (known, id) = (&self.plan.events[event], copies::uuid(self.plan, event));
         let id = if known.id.is_some() { EventId::Chosen(id) } else { EventId::Made(id) };
         self.door.item(event, known.record.clone(), id, copies::timestamp(event), self.base + known.accepted)
@@ -328,9 +328,10 @@ impl<'p> Run<'p> {
     fn guess(&self, event: usize) -> Option<Ack> {
         let id = self.plan.events[event].id?;
         let (record, verdict) = self.flights.values().find_map(|flight| {
-            let mut verdicts = flight.batch.entries().iter().zip(flight.reply.as_ref()?.as_ref().ok()?);
+            let entries = flight.batch.entries();
+            let mut verdicts = entries.iter().zip(flight.reply.as_ref()?.as_ref().ok()?);
             let is_it = |event: &Record| self.plan.events[event_of(event)].id == Some(id);
-            verdicts.find_map(|(events, verdict)| match events {
+            verdicts.find_map(|(events, verdict)| match *events {
                 [event] if is_it(event) => Some((event, verdict)),
                 _ => None,
             })
@@ -371,7 +372,7 @@ impl<'p> Run<'p> {
         let before = self.stream.len();
         flight.reply = Some(self.stream.put(flight.batch.entries(), self.plan, self.now, &mut self.world));
         let copies: Vec<_> = self.stream.events(before..self.stream.len()).collect();
-        self.watch.stored(flight.batch.records(), &copies)
+        self.watch.stored(&flight.batch.records().collect::<Vec<_>>(), &copies)
     }
 
     fn land(&mut self, number: u64) -> Result<(), Broken> {
@@ -393,7 +394,7 @@ impl<'p> Run<'p> {
         }
         let (batch, reply) = match self.mutant {
             Some(Mutant::PoisonMatesForgotten) if reply.as_ref().is_err_and(|error| error.class == Class::Poison) => {
-                let is_poison = |item: &Item| self.plan.events[event_of(&item.record)].poison;
+                let is_poison = |item: &BoxedItem| self.plan.events[event_of(&item.record)].poison;
                 (batch.into_items().filter(is_poison).collect(), reply)
             }
             Some(Mutant::MisplacementUnseen) => {

@@ -108,7 +108,7 @@ impl Stream {
             // Nobody can know that nothing was stored; a refused connection is the exception.
             return Err(PutError { maybe_stored: happens(0.5), ..error(Class::Transient, "Timeout", "no reply") });
         }
-        let is_poison = |events: &[Record]| events.iter().any(|event| plan.events[event_of(event)].poison);
+        let is_poison = |events: &[&Record]| events.iter().any(|event| plan.events[event_of(event)].poison);
         let poison = entries.iter().position(is_poison);
         if let Some(index) = poison.filter(|_| faults.poison_is != PoisonIs::Record) {
             let message = match faults.poison_is {
@@ -146,7 +146,7 @@ impl Stream {
 
     /// Stores a record, if its shard has room. If not all of its events belong to that shard it holds none: a consumer
     /// that checks hash ranges drops it.
-    pub fn take(&mut self, events: &[Record], now: At) -> Verdict {
+    pub fn take(&mut self, events: &[&Record], now: At) -> Verdict {
         let open = self.index(events[0].ring_position());
         if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
             return failed(Class::Throttled, "ProvisionedThroughputExceededException");
@@ -154,7 +154,7 @@ impl Stream {
         let shard_id: Arc<str> = self.open[open].shard.id.as_str().into();
         let record = self.stored.len();
         if events.iter().all(|event| self.index(event.ring_position()) == open) {
-            let stored = |event| Stored { event: event_of(event), shard_id: Arc::clone(&shard_id), record };
+            let stored = |event: &&Record| Stored { event: event_of(event), shard_id: Arc::clone(&shard_id), record };
             self.stored.extend(events.iter().map(stored));
         }
         Verdict::Stored { shard_id, sequence_number: record.to_string().into() }

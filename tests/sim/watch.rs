@@ -196,7 +196,7 @@ impl<'p> Watch<'p> {
     }
 
     /// Whether these events may be one record of the stream.
-    fn shares_a_record(&mut self, events: &[Record]) -> Result<(), Broken> {
+    fn shares_a_record(&mut self, events: &[&Record]) -> Result<(), Broken> {
         let [first, others @ ..] = events else { return Ok(()) };
         if others.is_empty() {
             return Ok(());
@@ -221,18 +221,18 @@ impl<'p> Watch<'p> {
 
     /// Whether the lane has to send these events again though the stream took them: for all it knows, one of them is in
     /// another shard than where it belongs.
-    fn is_misplaced(&self, events: &[Record], shard_id: &str) -> bool {
-        let is_elsewhere = |event| self.rests.shard(event).is_some_and(|known| known != shard_id);
+    fn is_misplaced(&self, events: &[&Record], shard_id: &str) -> bool {
+        let is_elsewhere = |event: &&Record| self.rests.shard(event).is_some_and(|known| known != shard_id);
         let at = |event: &Record| event.ring_position();
-        events.iter().any(|event| at(event) != at(&events[0])) && events.iter().any(is_elsewhere)
+        events.iter().any(|event| at(event) != at(events[0])) && events.iter().any(is_elsewhere)
     }
 
     /// The stream has taken these events of a request, at last.
-    pub fn stored(&mut self, records: &[Record], stored: &[usize]) -> Result<(), Broken> {
+    pub fn stored(&mut self, records: &[&Record], stored: &[usize]) -> Result<(), Broken> {
         self.tally.records += stored.len();
         for record in records.iter().filter(|_| stored.len() < records.len()) {
             let key = self.plan.events[event_of(record)].key;
-            let is_this = |other: &&Record| other.key_hash == record.key_hash;
+            let is_this = |other: &&&Record| other.key_hash == record.key_hash;
             self.keys[key].loose |= records.iter().filter(is_this).nth(1).is_some();
         }
         for &event in stored {
@@ -263,7 +263,7 @@ impl<'p> Watch<'p> {
             .flat_map(|(index, events)| events.iter().map(move |event| (index, events, event)));
         for (index, events, record) in members {
             let (event, is_shared) = (event_of(record), events.len() > 1);
-            let known = self.rests.shard(&events[0]).map(str::to_owned); // which places them all
+            let known = self.rests.shard(events[0]).map(str::to_owned); // which places them all
             let is_misplaced = match reply.as_ref().map(|verdicts| &verdicts[index]) {
                 Ok(Verdict::Stored { shard_id, .. }) => self.is_misplaced(events, shard_id),
                 _ => false,
@@ -549,7 +549,7 @@ impl<'p> Watch<'p> {
 }
 
 /// Data and partition key of a record that holds these events.
-fn record_bytes(events: &[Record]) -> usize {
+fn record_bytes(events: &[&Record]) -> usize {
     match events {
         [event] => event.size(),
         _ => aggregate::encode(events).len() + events[0].key.as_str().len(),
