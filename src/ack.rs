@@ -1,13 +1,13 @@
 //! Tickets: the duty to answer, once, whatever happens.
 //!
-//! A ticket holds the answer's slot on its connection, reserved before the event was accepted, so that
-//! answering never waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe word.
+//! The answer's slot on its connection was reserved before the event was accepted, so that answering never waits. A
+//! ticket that is dropped answers for itself: *unconfirmed*, the safe word.
 //! Nothing here prints or writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::budget::Charge;
@@ -62,15 +62,22 @@ impl Balance {
     }
 }
 
-/// What comes out of a connection's outbox. `room`: bytes of the outbox to give back once it is written.
+/// The way back to one connection. It takes what slots were reserved for, so it needs no bound of its own.
+#[derive(Debug)]
+pub struct Outbox {
+    answers: mpsc::UnboundedSender<Answer>,
+    books: Arc<Books>,
+}
+
+/// What comes out of a connection's outbox. `room`: bytes to give back once it is written.
 #[derive(Debug)]
 pub enum Answer {
     /// What became of an event line (or of a line that was none). `epoch`: the flushes before it.
-    Event { reference: Ref, epoch: u32, body: Body, room: usize },
+    Event { reference: Ref, epoch: u32, body: Body, room: u32 },
     /// `hello` and `ping`: printed already.
-    Control { line: Vec<u8>, room: usize },
+    Control { line: Vec<u8>, room: u32 },
     /// `flush`: to be answered when the `events` of `epoch`, and those before it, are.
-    Flush { reference: Ref, epoch: u32, events: u64, room: usize },
+    Flush { reference: Ref, epoch: u32, events: u64, room: u32 },
 }
 
 /// What an answer to an event says.
@@ -80,20 +87,14 @@ pub enum Body {
     Refused(Refusal),
 }
 
-/// A place in a connection's outbox, reserved: filling it never waits.
-#[derive(Debug)]
-pub struct Slot {
-    pub permit: OwnedPermit<Answer>,
-    pub room: usize,
-}
-
 /// The duty to answer a line, from the moment its slot is reserved.
 #[derive(Debug)]
 pub struct Duty {
-    slot: Option<Slot>,
-    books: Arc<Books>,
+    outbox: Arc<Outbox>,
     reference: Ref,
     epoch: u32,
+    room: u32,
+    is_done: bool,
 }
 
 /// An event's id, and whose choice it was.
@@ -114,14 +115,27 @@ pub struct Ticket {
     timestamp: Timestamp,
     echo: bool,
     /// Held until the event is settled.
-    _charge: Charge,
+    charge: Charge,
+}
+
+impl Outbox {
+    /// The outbox, and what comes out of it until it and every duty are gone.
+    pub fn new(books: Arc<Books>) -> (Arc<Self>, mpsc::UnboundedReceiver<Answer>) {
+        let (answers, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { answers, books }), receiver)
+    }
+
+    /// Sends what is no answer to an event. A slot was reserved for it.
+    pub fn send(&self, answer: Answer) {
+        let _ = self.answers.send(answer); // a peer that is gone reads nothing
+    }
 }
 
 impl Duty {
-    /// From here on the line counts as accepted.
-    pub fn new(slot: Slot, books: Arc<Books>, reference: Ref, epoch: u32) -> Self {
-        books.accepted.fetch_add(1, Ordering::Release);
-        Self { slot: Some(slot), books, reference, epoch }
+    /// From here on the line counts as accepted. `room`: bytes of the slot that was reserved for the answer.
+    pub fn new(outbox: Arc<Outbox>, reference: Ref, epoch: u32, room: u32) -> Self {
+        outbox.books.accepted.fetch_add(1, Ordering::Release);
+        Self { outbox, reference, epoch, room, is_done: false }
     }
 
     /// Turns the line round at the door.
@@ -135,14 +149,16 @@ impl Duty {
             EventId::Chosen(id) => (id, true),
             EventId::Made(id) => (id, false),
         };
-        Ticket { duty: self, id, id_is_chosen, timestamp, echo, _charge: charge }
+        Ticket { duty: self, id, id_is_chosen, timestamp, echo, charge }
     }
 
     fn send(&mut self, body: Body) {
-        let Some(Slot { permit, room }) = self.slot.take() else { return };
-        self.books.settle(&body);
+        if std::mem::replace(&mut self.is_done, true) {
+            return;
+        }
+        self.outbox.books.settle(&body);
         let reference = std::mem::replace(&mut self.reference, Ref::Line(0));
-        permit.send(Answer::Event { reference, epoch: self.epoch, body, room });
+        self.outbox.send(Answer::Event { reference, epoch: self.epoch, body, room: self.room });
     }
 }
 
@@ -161,19 +177,21 @@ impl Ticket {
         self.duty.send(body);
     }
 
-    /// Says what became of the event. Never waits.
-    pub fn answer(mut self, record: Record, outcome: Outcome) {
-        self.duty.send(match outcome {
+    /// Says what became of the event. Never waits. The charge is settled: its bytes are to be given back.
+    pub fn answer(self, record: Record, outcome: Outcome) -> Charge {
+        let Self { mut duty, id, timestamp, echo, charge, .. } = self;
+        duty.send(match outcome {
             Outcome::Refused(refusal) => Body::Refused(refusal),
             Outcome::Durable(place) => Body::Durable(Ack {
-                id: self.id,
-                timestamp: self.timestamp,
+                id,
+                timestamp,
                 key: record.key,
                 place,
                 deduplicated: false,
-                event: self.echo.then_some(record.data),
+                event: echo.then_some(record.data),
             }),
         });
+        charge
     }
 }
 

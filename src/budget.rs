@@ -50,6 +50,11 @@ pub struct Charge {
     bytes: u32,
 }
 
+/// Charges on their way back. Neighbours are mostly of one connection: they are returned as one, since every return
+/// takes a lock. What is left goes back when it is dropped.
+#[derive(Debug, Default)]
+pub struct Returning(Option<Charge>);
+
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         let waits = Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
@@ -127,10 +132,34 @@ impl Share {
     }
 }
 
+impl Charge {
+    /// Takes a part out of it, if it is as large.
+    pub fn split(&mut self, bytes: usize) -> Option<Self> {
+        let bytes = self.share.clamp(bytes);
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        Some(Self { share: Arc::clone(&self.share), bytes })
+    }
+}
+
+impl Returning {
+    pub fn add(&mut self, mut charge: Charge) {
+        if let Some(sum) = self.0.as_mut().filter(|sum| Arc::ptr_eq(&sum.share, &charge.share))
+            && let Some(bytes) = sum.bytes.checked_add(charge.bytes)
+        {
+            sum.bytes = bytes;
+            charge.bytes = 0;
+        } else {
+            self.0 = Some(charge);
+        }
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.share.free.add_permits(self.bytes as usize);
-        self.share.budget.free.add_permits(self.bytes as usize);
+        if self.bytes > 0 {
+            self.share.free.add_permits(self.bytes as usize);
+            self.share.budget.free.add_permits(self.bytes as usize);
+        }
     }
 }
 

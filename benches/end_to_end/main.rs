@@ -76,6 +76,7 @@ struct Case {
     delay_ms: u64,
     /// The stream is behind TLS, as AWS is.
     tls: bool,
+    ordering: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,11 +155,14 @@ fn cases() -> Vec<Case> {
             }
             for keys in [10_000, 1] {
                 for aggregation in ["off", "key", "shard"] {
-                    for connections in [64, 1] {
+                    for connections in [64, 4, 1] {
                         cases.push(Case::new(Who::Daemon(aggregation), data_bytes, keys, connections, delay_ms));
                     }
                 }
             }
+            let mut relaxed = Case::new(Who::Daemon("off"), data_bytes, 1, 4, delay_ms);
+            (relaxed.ordering, relaxed.load.pace) = ("relaxed", Pace::InFlight(BUSY));
+            cases.push(relaxed);
         }
     }
     for delay_ms in [0, 15] {
@@ -166,10 +170,12 @@ fn cases() -> Vec<Case> {
         paced.load.pace = Pace::PerSecond(2_000);
         cases.push(paced);
     }
-    for who in [Who::Plain(Plain::Batcher), Who::Daemon("off")] {
-        let mut tls = Case::new(who, 200, 10_000, 64, 0);
-        tls.tls = true;
-        cases.push(tls);
+    for data_bytes in [200, 1024] {
+        for who in [Who::Plain(Plain::Batcher), Who::Daemon("off")] {
+            let mut tls = Case::new(who, data_bytes, 10_000, 4, 0);
+            tls.tls = true;
+            cases.push(tls);
+        }
     }
     let mut scale = Case::new(Who::Daemon("off"), 200, 100_000, 500, 0);
     scale.shards = 64;
@@ -188,7 +194,7 @@ impl Case {
             _ => BUSY,
         });
         let load = Load { data_bytes, keys, connections, pace };
-        Self { who, load, shards: Self::SHARDS, delay_ms, tls: false }
+        Self { who, load, shards: Self::SHARDS, delay_ms, tls: false, ordering: "strict" }
     }
 
     fn name(&self) -> String {
@@ -204,6 +210,9 @@ impl Case {
         }
         if let Pace::PerSecond(rate) = pace {
             name += &format!(" {rate}/s");
+        }
+        if self.ordering != "strict" {
+            name += &format!(" {}", self.ordering);
         }
         if self.tls {
             name += " tls";
@@ -252,7 +261,8 @@ impl Case {
     ) -> Result<Reading> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("d.sock");
-        let daemon = Process::daemon(environment, &socket, &[format!("delivery.aggregation={aggregation}")])?;
+        let settings = [format!("delivery.aggregation={aggregation}"), format!("delivery.ordering={}", self.ordering)];
+        let daemon = Process::daemon(environment, &socket, &settings)?;
         let window = Window::new(WARM_UP, measured);
         let callers = Callers::start(&socket, self.load, window)?;
         let look = |at: Instant| {

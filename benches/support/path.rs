@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Slot};
+use bytes::{Buf, BytesMut};
+use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox};
 use dispatchd::backoff::Backoff;
-use dispatchd::budget::{Budget, Share};
+use dispatchd::budget::{Budget, Charge, Returning, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::{Draft, Timestamp};
@@ -30,10 +30,10 @@ pub const GROUP: usize = 500;
 /// A connection and its lane, in the hands of one caller.
 pub struct Path {
     splitter: Splitter,
-    slots: mpsc::Sender<Answer>,
-    outbox: mpsc::Receiver<Answer>,
-    books: Arc<Books>,
+    outbox: Arc<Outbox>,
+    answers: mpsc::UnboundedReceiver<Answer>,
     share: Arc<Share>,
+    ahead: Option<Charge>,
     buffer: Buffer,
     rng: SmallRng,
     now: Instant,
@@ -54,13 +54,13 @@ impl Path {
             timeout: Duration::from_secs(120),
             backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         };
-        let (slots, outbox) = mpsc::channel(GROUP);
+        let (outbox, answers) = Outbox::new(Arc::<Books>::default());
         Self {
             splitter: Splitter::new(1 << 20),
-            slots,
             outbox,
-            books: Arc::default(),
+            answers,
             share: Budget::new(64 << 20).share(),
+            ahead: None,
             buffer: Buffer::new(rules),
             rng: SmallRng::seed_from_u64(7),
             now: Instant::now(),
@@ -74,16 +74,26 @@ impl Path {
         let mut items = Vec::new();
         while let Some(line) = self.splitter.next(bytes) {
             let Line::Complete { number, text } = line else { panic!("a line is too long") };
-            let parsed = request::parse(&text, number);
+            let parsed = request::parse(text, number);
             let Ok(Request::Event(event)) = parsed.request else { panic!("a line is no event") };
-            let permit = self.slots.clone().try_reserve_owned().expect("a group fits the outbox");
             let draft = draft(event, self.timestamp);
-            let charge = self.share.try_take(draft.sealed_len()).expect("a group fits the budget");
+            let sealed_len = draft.sealed_len();
+            let charge = self.take(sealed_len);
             let id = EventId::Made(draft.id);
-            let duty = Duty::new(Slot { permit, room: 0 }, Arc::clone(&self.books), parsed.reference, 0);
-            items.push(Item::new(draft.seal(), duty.ticket(id, self.timestamp, false, charge), self.now));
+            let duty = Duty::new(Arc::clone(&self.outbox), parsed.reference, 0, 0);
+            items.push(Item::new(draft.seal(sealed_len), duty.ticket(id, self.timestamp, false, charge), self.now));
         }
+        bytes.advance(self.splitter.take_split());
         items
+    }
+
+    /// As the reader does: many at once.
+    fn take(&mut self, bytes: usize) -> Charge {
+        if let Some(charge) = self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)) {
+            return charge;
+        }
+        self.ahead = self.share.try_take(32 << 10);
+        self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)).expect("an event fits")
     }
 
     pub fn push(&mut self, items: Group) {
@@ -103,14 +113,17 @@ impl Path {
     }
 
     pub fn answer(&mut self, settled: Settled) {
-        settled.answers.into_iter().for_each(|done| done.item.ticket.answer(done.item.record, done.outcome));
+        let mut returning = Returning::default();
+        for done in settled.answers {
+            returning.add(done.item.ticket.answer(done.item.record, done.outcome));
+        }
     }
 
     /// Answers → bytes. Says how many acks were printed.
     pub fn print(&mut self) -> usize {
         self.printed.clear();
         let mut acks = 0;
-        while let Ok(Answer::Event { reference, body: Body::Durable(ack), .. }) = self.outbox.try_recv() {
+        while let Ok(Answer::Event { reference, body: Body::Durable(ack), .. }) = self.answers.try_recv() {
             reply::ack(&mut self.printed, &reference, &ack);
             acks += 1;
         }

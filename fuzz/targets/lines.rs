@@ -5,7 +5,7 @@
 //! splitter it is a byte like any other.
 #![no_main]
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use dispatchd_fuzz::protocol::lines::{Line, Splitter};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,8 +22,8 @@ fuzz_target!(|input: &[u8]| {
     split_with_moving_limit(rest.split(|b| *b == CUT), line_bytes_max, &stream);
 });
 
-/// Every line, and the number of a torn one.
-type Lines = (Vec<Line>, Option<u64>);
+/// Every line by its number, without a text if it is too long; and the number of a torn one.
+type Lines = (Vec<(u64, Option<Vec<u8>>)>, Option<u64>);
 
 fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, line_bytes_max: usize) -> Lines {
     let mut splitter = Splitter::new(line_bytes_max);
@@ -32,9 +32,13 @@ fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, line_bytes_max: usize) -
     let mut mid_line = false;
     for read in reads {
         buf.extend_from_slice(read);
-        while let Some(line) = splitter.next(&mut buf) {
-            lines.push(line);
+        while let Some(line) = splitter.next(&buf) {
+            lines.push(match line {
+                Line::Complete { number, text } => (number, Some(text.to_vec())),
+                Line::TooLong { number } => (number, None),
+            });
         }
+        buf.advance(splitter.take_split());
         mid_line = read.last().map_or(mid_line, |last| *last != b'\n');
         assert_eq!(splitter.is_mid_line(&buf), mid_line);
         assert!(buf.len() <= line_bytes_max + 1, "holds {} bytes, the limit is {line_bytes_max}", buf.len());
@@ -52,14 +56,14 @@ fn plainly(stream: &[u8], line_bytes_max: usize) -> Lines {
         number += 1;
         let text = line.strip_suffix(b"\r").unwrap_or(line);
         if text.len() > line_bytes_max {
-            lines.push(Line::TooLong { number });
+            lines.push((number, None));
         } else if text.iter().any(|b| !b.is_ascii_whitespace()) {
-            lines.push(Line::Complete { number, text: text.to_vec().into() });
+            lines.push((number, Some(text.to_vec())));
         }
     }
     number += 1;
     if last.len() > line_bytes_max + 1 {
-        lines.push(Line::TooLong { number });
+        lines.push((number, None));
         return (lines, None);
     }
     (lines, last.iter().any(|b| !b.is_ascii_whitespace()).then_some(number))
@@ -75,7 +79,7 @@ fn split_with_moving_limit<'a>(reads: impl Iterator<Item = &'a [u8]>, line_bytes
     for (read, line_bytes_max) in reads.zip([line_bytes_max, 2 * line_bytes_max + 3].into_iter().cycle()) {
         splitter.set_line_bytes_max(line_bytes_max);
         buf.extend_from_slice(read);
-        while let Some(line) = splitter.next(&mut buf) {
+        while let Some(line) = splitter.next(&buf) {
             let number = match line {
                 Line::TooLong { number } => number,
                 Line::Complete { number, text } => {
@@ -88,6 +92,7 @@ fn split_with_moving_limit<'a>(reads: impl Iterator<Item = &'a [u8]>, line_bytes
             assert!(number > number_last, "line {number} after line {number_last}");
             number_last = number;
         }
+        buf.advance(splitter.take_split());
         assert!(buf.len() <= line_bytes_max + 1);
     }
 }

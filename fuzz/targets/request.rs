@@ -204,7 +204,7 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
         explicit_hash: event.explicit_hash,
     };
     let len_claimed = draft.sealed_len();
-    let record = draft.seal();
+    let record = draft.seal(len_claimed);
 
     assert_eq!(record.size(), record.data.len() + key.as_str().len());
     assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));

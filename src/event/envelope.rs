@@ -45,9 +45,9 @@ impl Timestamp {
 }
 
 impl Draft<'_> {
-    /// Writes the envelope and hashes the key.
-    pub fn seal(self) -> Record {
-        let mut data = Vec::with_capacity(self.sealed_len());
+    /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives, and hashes the key.
+    pub fn seal(self, sealed_len: usize) -> Record {
+        let mut data = Vec::with_capacity(sealed_len);
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         data.extend_from_slice(b"{\"id\":\"");
         data.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
@@ -67,6 +67,7 @@ impl Draft<'_> {
         data.extend_from_slice(b",\"kinesisPartitionKey\":");
         push_json_str(&mut data, self.key.as_str());
         data.extend_from_slice(b"}}");
+        debug_assert_eq!(data.len(), sealed_len, "one exact allocation");
         Record { key_hash: self.key.hash(), key: self.key, explicit_hash: self.explicit_hash, data: Bytes::from(data) }
     }
 
@@ -86,15 +87,25 @@ impl Draft<'_> {
 /// Appends `text` as a JSON string with the escapes of `JSON.stringify`: quotes, backslashes and
 /// control characters only.
 pub fn push_json_str(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a str always prints, and a Vec takes every write");
+    if has_escapes(text) {
+        serde_json::to_writer(out, text).expect("a str always prints, and a Vec takes every write");
+    } else {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    }
 }
 
-/// The length of what [`push_json_str`] appends. Most strings need no escape, and the fold that sees it has no branch,
-/// so it runs on vector registers: 7 ns for 36 bytes against 35 ns byte by byte (measured 2026-11).
+/// The length of what [`push_json_str`] appends.
 fn json_str_len(text: &str) -> usize {
-    let escapes = text.bytes().fold(false, |any, b| any | (b < 0x20) | (b == b'"') | (b == b'\\'));
-    let inner = if escapes { text.bytes().map(escaped_len).sum() } else { text.len() };
+    let inner = if has_escapes(text) { text.bytes().map(escaped_len).sum() } else { text.len() };
     inner + "\"\"".len()
+}
+
+/// Whether a byte of the text is written as an escape. Most strings have none, and the fold that sees it has no branch,
+/// so it runs on vector registers: 7 ns for 36 bytes against 35 ns byte by byte (measured 2026-11).
+fn has_escapes(text: &str) -> bool {
+    text.bytes().fold(false, |any, b| any | (b < 0x20) | (b == b'"') | (b == b'\\'))
 }
 
 fn escaped_len(byte: u8) -> usize {
@@ -122,9 +133,14 @@ mod tests {
         }
     }
 
+    fn seal(draft: Draft<'_>) -> Record {
+        let sealed_len = draft.sealed_len();
+        draft.seal(sealed_len)
+    }
+
     #[test]
     fn the_envelope_has_exactly_the_published_keys_in_order() {
-        let record = draft("eventType", r#"{"key":"value"}"#, Some("userId")).seal();
+        let record = seal(draft("eventType", r#"{"key":"value"}"#, Some("userId")));
         let expected = concat!(
             r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","data":{"key":"value"},"#,
             r#""timestamp":"2026-11-20T21:34:09.335Z","source":{"userId":"userId","producerId":"server@hostname","#,
@@ -135,7 +151,7 @@ mod tests {
 
     #[test]
     fn without_a_user_the_user_id_is_null() {
-        let record = draft("t", "{}", None).seal();
+        let record = seal(draft("t", "{}", None));
         let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
         assert!(text.contains(r#""source":{"userId":null,"producerId""#), "{text}");
     }
@@ -143,7 +159,7 @@ mod tests {
     #[test]
     fn data_is_copied_byte_for_byte_and_strings_are_escaped_as_json_stringify_does() {
         let data = "{ \"a\" : 1.50, \"b\":9007199254740993,\"\\u0041\":\"\\/\" }";
-        let record = draft("tab\tquote\"\u{1f}\u{2028}", data, None).seal();
+        let record = seal(draft("tab\tquote\"\u{1f}\u{2028}", data, None));
         let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
         assert!(text.contains(data), "{text}");
         assert!(text.contains("\"tab\\tquote\\\"\\u001f\u{2028}\""), "{text}");
@@ -160,7 +176,7 @@ mod tests {
         ] {
             let sealing = draft(event_type, "{}", user_id);
             let claimed = sealing.sealed_len();
-            assert_eq!(sealing.seal().data.len(), claimed, "{event_type:?} {user_id:?}");
+            assert_eq!(sealing.seal(claimed).data.len(), claimed, "{event_type:?} {user_id:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
 use super::settle::Settled;
 use super::{BoxedItem, Item, Rules};
-use crate::ack::{Answer, Books, Duty, EventId, Slot};
+use crate::ack::{Answer, Books, Duty, EventId, Outbox};
 use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
 use crate::config::{Aggregation, KeyOrder};
@@ -29,9 +29,8 @@ pub(super) struct Kit {
     pub buffer: Buffer,
     start: Instant,
     rng: SmallRng,
-    slots: mpsc::Sender<Answer>,
-    _outbox: mpsc::Receiver<Answer>,
-    books: Arc<Books>,
+    outbox: Arc<Outbox>,
+    _answers: mpsc::UnboundedReceiver<Answer>,
     share: Arc<Share>,
 }
 
@@ -60,14 +59,13 @@ pub(super) fn ms(ms: u64) -> Duration {
 
 impl Kit {
     pub fn new(rules: Rules) -> Self {
-        let (slots, outbox) = mpsc::channel(1000);
+        let (outbox, _answers) = Outbox::new(Arc::<Books>::default());
         Self {
             buffer: Buffer::new(rules),
             start: Instant::now(),
             rng: SmallRng::seed_from_u64(7),
-            slots,
-            _outbox: outbox,
-            books: Arc::default(),
+            outbox,
+            _answers,
             share: Budget::new(1 << 20).share(),
         }
     }
@@ -125,9 +123,7 @@ impl Kit {
     ) -> BoxedItem {
         let key = PartitionKey::new(key).expect("a test's key is short");
         let record = Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(data) };
-        let permit = self.slots.clone().try_reserve_owned().expect("a test has few events");
-        let slot = Slot { permit, room: 0 };
-        let duty = Duty::new(slot, Arc::clone(&self.books), Ref::Line(1), 0);
+        let duty = Duty::new(Arc::clone(&self.outbox), Ref::Line(1), 0, 0);
         let charge = self.share.try_take(record.size()).expect("a test has small events");
         let ticket = duty.ticket(id, Timestamp::from_unix_ms(0), false, charge);
         Item::new(record, ticket, accepted)

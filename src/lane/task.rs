@@ -19,6 +19,7 @@ use super::report::Report;
 use super::settle::{Answered, Settled};
 use super::{BoxedItem, Group, Item, Rules};
 use crate::ack::Body;
+use crate::budget::{Charge, Returning};
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::kinesis::refresher::Bell;
 use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
@@ -98,12 +99,13 @@ impl<S: PutRecords> Lane<S> {
                 Some(landed) = flights.join_next() => {
                     let now = self::now();
                     let mut next = Some(landed);
+                    let mut returning = Returning::default();
                     while let Some(landed) = next {
                         let (batch, reply, took) = landed.expect("a flight that panics takes its lane along");
                         let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
                         self.count(&settled);
                         for answered in settled.answers {
-                            self.answer(&mut dedupe, answered, now);
+                            returning.add(self.answer(&mut dedupe, answered, now));
                         }
                         next = flights.try_join_next();
                     }
@@ -213,7 +215,7 @@ impl<S: PutRecords> Lane<S> {
         }
     }
 
-    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant) {
+    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant) -> Charge {
         let Answered { item, outcome } = answered;
         if let Outcome::Durable { .. } = outcome {
             self.metrics.ack_duration.record(now.saturating_duration_since(item.accepted));
@@ -223,7 +225,7 @@ impl<S: PutRecords> Lane<S> {
                 ticket.answer_as(same.clone());
             }
         }
-        item.ticket.answer(item.record, outcome);
+        item.ticket.answer(item.record, outcome)
     }
 
     fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {

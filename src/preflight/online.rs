@@ -215,7 +215,8 @@ fn probe(config: &Config) -> Record {
         key: PartitionKey::random(),
         explicit_hash: None,
     };
-    draft.seal()
+    let sealed_len = draft.sealed_len();
+    draft.seal(sealed_len)
 }
 
 fn is_denied(error: &CallError) -> bool {

@@ -3,13 +3,11 @@
 //! Lines longer than the limit are reported once and skipped up to their end; the stream lives on. The
 //! splitter never decides what a line means.
 
-use bytes::{Buf, Bytes, BytesMut};
-
 /// What the splitter found at the front of the buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum Line<'a> {
     /// A line without its `\n` or `\r\n`. Never blank.
-    Complete { number: u64, text: Bytes },
+    Complete { number: u64, text: &'a [u8] },
     /// A line over the limit; its bytes are being skipped.
     TooLong { number: u64 },
 }
@@ -17,7 +15,9 @@ pub enum Line {
 /// The state between reads: how far the buffer was searched, and whether a long line is being skipped.
 #[derive(Debug)]
 pub struct Splitter {
-    /// Bytes of `buf` known to hold no `\n`, so that none is searched twice.
+    /// Bytes at the front of the buffer that were split off already.
+    split: usize,
+    /// Bytes of the buffer known to hold no other `\n`, so that none is searched twice.
     searched: usize,
     skipping: bool,
     /// Lines begun so far; blank ones count, so that numbers match an editor's.
@@ -28,7 +28,7 @@ pub struct Splitter {
 impl Splitter {
     /// `line_bytes_max`: the longest line, without its line end, that is passed on.
     pub fn new(line_bytes_max: usize) -> Self {
-        Self { searched: 0, skipping: false, number: 0, line_bytes_max }
+        Self { split: 0, searched: 0, skipping: false, number: 0, line_bytes_max }
     }
 
     /// The stream may have told its record limit after this connection began.
@@ -36,56 +36,60 @@ impl Splitter {
         self.line_bytes_max = line_bytes_max;
     }
 
-    /// Takes the next line off the front of `buf`, or nothing when more bytes are needed.
-    pub fn next(&mut self, buf: &mut BytesMut) -> Option<Line> {
+    /// The next line of the buffer, or nothing when more bytes are needed. Between two calls the buffer only grows; what
+    /// was split off goes away when [`take_split`](Self::take_split) says so.
+    pub fn next<'a>(&mut self, buf: &'a [u8]) -> Option<Line<'a>> {
         loop {
             match memchr::memchr(b'\n', &buf[self.searched..]) {
                 Some(found) => {
-                    let mut text = buf.split_to(self.searched + found);
-                    buf.advance(1);
-                    self.searched = 0;
+                    let end = self.searched + found;
+                    let text = &buf[self.split..end];
+                    (self.split, self.searched) = (end + 1, end + 1);
                     if std::mem::take(&mut self.skipping) {
                         continue; // the end of a line that was reported when its limit was passed
                     }
                     self.number += 1;
-                    if text.last() == Some(&b'\r') {
-                        text.truncate(text.len() - 1);
-                    }
+                    let text = text.strip_suffix(b"\r").unwrap_or(text);
                     if text.len() > self.line_bytes_max {
                         return Some(Line::TooLong { number: self.number });
                     }
                     if !text.trim_ascii().is_empty() {
-                        return Some(Line::Complete { number: self.number, text: text.freeze() });
+                        return Some(Line::Complete { number: self.number, text });
                     }
-                }
-                None if self.skipping => {
-                    buf.clear();
-                    return None;
-                }
-                // One more for a `\r` that would not count.
-                None if buf.len() > self.line_bytes_max + 1 => {
-                    buf.clear();
-                    self.searched = 0;
-                    self.skipping = true;
-                    self.number += 1;
-                    return Some(Line::TooLong { number: self.number });
                 }
                 None => {
                     self.searched = buf.len();
-                    return None;
+                    if self.skipping {
+                        self.split = buf.len();
+                        return None;
+                    }
+                    // One more for a `\r` that would not count.
+                    if buf.len() - self.split <= self.line_bytes_max + 1 {
+                        return None;
+                    }
+                    self.split = buf.len();
+                    self.skipping = true;
+                    self.number += 1;
+                    return Some(Line::TooLong { number: self.number });
                 }
             }
         }
     }
 
-    /// Whether bytes of an unfinished line are held (or being skipped).
-    pub fn is_mid_line(&self, buf: &BytesMut) -> bool {
+    /// Bytes at the front of the buffer that are of no use any more, to be removed from it now.
+    pub fn take_split(&mut self) -> usize {
+        self.searched -= self.split;
+        std::mem::take(&mut self.split)
+    }
+
+    /// Whether bytes of an unfinished line are held (or being skipped). Asked when nothing is split off.
+    pub fn is_mid_line(&self, buf: &[u8]) -> bool {
         self.skipping || !buf.is_empty()
     }
 
     /// At the end of the stream: the number of a last line that was never ended, a torn write.
     /// One that was too long has been reported already; trailing blanks are no line.
-    pub fn torn(&self, buf: &BytesMut) -> Option<u64> {
+    pub fn torn(&self, buf: &[u8]) -> Option<u64> {
         (!self.skipping && !buf.trim_ascii().is_empty()).then_some(self.number + 1)
     }
 }
@@ -97,10 +101,13 @@ mod tests {
 
     const MAX: usize = 8;
 
+    /// Lines by their numbers, a too long one without its text.
+    type Lines = Vec<(u64, Option<Vec<u8>>)>;
+
     /// Feeds `input` cut at the given places and returns every line with what is torn at the end.
-    fn split(input: &[u8], cuts: &[usize]) -> (Vec<Line>, Option<u64>) {
+    fn split(input: &[u8], cuts: &[usize]) -> (Lines, Option<u64>) {
         let mut splitter = Splitter::new(MAX);
-        let mut buf = BytesMut::new();
+        let mut buf = Vec::new();
         let mut lines = Vec::new();
         let mut bounds: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
         bounds.push(input.len());
@@ -109,16 +116,24 @@ mod tests {
         for to in bounds {
             buf.extend_from_slice(&input[from..to]);
             from = to;
-            while let Some(line) = splitter.next(&mut buf) {
-                lines.push(line);
+            while let Some(line) = splitter.next(&buf) {
+                lines.push(match line {
+                    Line::Complete { number, text } => (number, Some(text.to_vec())),
+                    Line::TooLong { number } => (number, None),
+                });
             }
+            buf.drain(..splitter.take_split());
             assert!(buf.len() <= MAX + 1, "a long line must not be kept");
         }
         (lines, splitter.torn(&buf))
     }
 
-    fn complete(number: u64, text: &'static str) -> Line {
-        Line::Complete { number, text: Bytes::from_static(text.as_bytes()) }
+    fn complete(number: u64, text: &str) -> (u64, Option<Vec<u8>>) {
+        (number, Some(text.into()))
+    }
+
+    fn too_long(number: u64) -> (u64, Option<Vec<u8>>) {
+        (number, None)
     }
 
     #[test]
@@ -131,16 +146,16 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_reported_once_and_the_next_one_is_read() {
         let (lines, _) = split(b"123456789\nok\n", &[]);
-        assert_eq!(lines, vec![Line::TooLong { number: 1 }, complete(2, "ok")]);
+        assert_eq!(lines, vec![too_long(1), complete(2, "ok")]);
         let (lines, _) = split(b"12345678901234567890\nok\n", &[3, 11, 15]);
-        assert_eq!(lines, vec![Line::TooLong { number: 1 }, complete(2, "ok")]);
+        assert_eq!(lines, vec![too_long(1), complete(2, "ok")]);
     }
 
     #[test]
     fn a_last_line_without_its_end_is_torn() {
         assert_eq!(split(b"a\nb", &[]).1, Some(2));
         assert_eq!(split(b"a\n  ", &[]).1, None);
-        assert_eq!(split(b"1234567890123", &[]), (vec![Line::TooLong { number: 1 }], None));
+        assert_eq!(split(b"1234567890123", &[]), (vec![too_long(1)], None));
     }
 
     proptest! {

@@ -1,8 +1,6 @@
 //! One connection: its two halves in one task, and what binds them.
 //!
-//! The outbox between the lanes and the writer holds the answers that are owed. It is bounded twice: by the
-//! window, a slot an answer, and in bytes, so that a peer that reads nothing holds a known amount of memory.
-//! Both are taken before an event is accepted: answering never waits.
+//! The outbox between the lanes and the writer holds the answers that are owed: no more than `slots` allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +8,13 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
 use super::reader::Reader;
+use super::slots::slots;
 use super::writer::Writer;
+use crate::ack::Outbox;
 use crate::limits::ANSWER_ROOM_BYTES;
 
 /// A socket that is closed with unread input resets the connection, and the peer may lose the answers it has not
@@ -25,11 +24,11 @@ const CLOSE_GRACE: Duration = Duration::from_millis(200);
 /// Serves a connection until its last answer is written.
 pub async fn serve(stream: UnixStream, door: Arc<Door>) {
     let (read, write) = stream.into_split();
-    let (outbox, answers) = mpsc::channel(door.window);
-    let room = Arc::new(Semaphore::new(ANSWER_ROOM_BYTES));
+    let (outbox, answers) = Outbox::new(Arc::clone(&door.books));
+    let (slots, returns) = slots(door.window, ANSWER_ROOM_BYTES);
     let gone = CancellationToken::new();
-    let reader = Reader::new(read, outbox, Arc::clone(&room), gone.clone(), door);
-    let writer = Writer::new(write, answers, room, gone);
+    let reader = Reader::new(read, outbox, slots, gone.clone(), door);
+    let writer = Writer::new(write, answers, returns, gone);
     let (rest, ()) = tokio::join!(reader.run(), writer.run());
     if let Some(rest) = rest {
         // Past the grace the peer is on its own.

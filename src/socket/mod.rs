@@ -1,7 +1,7 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
 //! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
-//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot, then
+//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot (`slots`), then
 //! for bytes of the budget, then for a lane's inbox, in this order; a writer waits for the peer alone. So a
 //! slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
@@ -9,6 +9,7 @@ pub mod bind;
 mod connection;
 pub mod listener;
 mod reader;
+mod slots;
 mod writer;
 
 use std::sync::Arc;

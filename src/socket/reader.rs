@@ -8,26 +8,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Door;
-use crate::ack::{Answer, Duty, EventId, Slot};
+use super::slots::Slots;
+use crate::ack::{Answer, Duty, EventId, Outbox};
 use crate::budget::{Charge, Share};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
-use crate::limits::{
-    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max,
-};
+use crate::limits::{ANSWER_BYTES, ITEM_BYTES, KIB, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
 use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
+
+/// Bytes of the budget that a reader takes at once while it has lines at hand: some 30 events of 500 bytes.
+const AHEAD_BYTES: usize = 32 * KIB;
 
 /// What a connection gets that speaks HTTP.
 const NO_HTTP: &[u8] =
@@ -48,12 +49,16 @@ pub struct Reader {
     facts: watch::Receiver<StreamFacts>,
     record_bytes_max: usize,
     context: Arc<Context>,
-    outbox: mpsc::Sender<Answer>,
-    room: Arc<Semaphore>,
+    outbox: Arc<Outbox>,
+    slots: Slots,
     /// The events since the last flush, and the number of that flush.
     epoch: u32,
     epoch_events: u64,
     share: Arc<Share>,
+    /// Bytes of the budget that are taken already for the lines that come next.
+    ahead: Option<Charge>,
+    /// Bytes of the records that the metrics have not heard of.
+    accepted_bytes: u64,
     inlet: Inlet,
     door: Arc<Door>,
 }
@@ -78,8 +83,8 @@ enum Input {
 impl Reader {
     pub fn new(
         read: OwnedReadHalf,
-        outbox: mpsc::Sender<Answer>,
-        room: Arc<Semaphore>,
+        outbox: Arc<Outbox>,
+        slots: Slots,
         gone: CancellationToken,
         door: Arc<Door>,
     ) -> Self {
@@ -96,10 +101,12 @@ impl Reader {
             record_bytes_max,
             context: Arc::default(),
             outbox,
-            room,
+            slots,
             epoch: 0,
             epoch_events: 0,
             share: door.budget.share(),
+            ahead: None,
+            accepted_bytes: 0,
             inlet: door.lanes.inlet(),
             door,
         }
@@ -108,7 +115,7 @@ impl Reader {
     /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
     pub async fn run(mut self) -> Option<OwnedReadHalf> {
         let left = self.read_lines().await;
-        self.inlet.flush().await;
+        self.hand_over().await;
         left.then_some(self.read)
     }
 
@@ -137,12 +144,15 @@ impl Reader {
             }
             self.clock.refresh();
             self.learn_limits();
-            while let Some(line) = self.splitter.next(&mut self.buf) {
+            let mut buf = std::mem::take(&mut self.buf);
+            while let Some(line) = self.splitter.next(&buf) {
                 if self.take(line).await.is_none() {
                     return false;
                 }
             }
-            self.inlet.flush().await;
+            buf.advance(self.splitter.take_split());
+            self.buf = buf;
+            self.hand_over().await;
         }
     }
 
@@ -204,7 +214,7 @@ impl Reader {
     }
 
     /// Deals with one line. Nothing when the peer is gone and no line matters any more.
-    async fn take(&mut self, line: Line) -> Option<()> {
+    async fn take(&mut self, line: Line<'_>) -> Option<()> {
         let (number, text) = match line {
             Line::Complete { number, text } => (number, text),
             Line::TooLong { number } => {
@@ -212,7 +222,7 @@ impl Reader {
                 return self.refuse(Ref::Line(number), too_long).await;
             }
         };
-        let Parsed { reference, request } = request::parse(&text, number);
+        let Parsed { reference, request } = request::parse(text, number);
         match request {
             Ok(Request::Event(event)) => self.accept(reference, event).await,
             Err(refusal) => self.refuse(reference, refusal).await,
@@ -228,8 +238,8 @@ impl Reader {
                 self.control(line).await
             }
             Ok(Request::Flush) => {
-                let Slot { permit, room } = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
-                permit.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
+                let room = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
+                self.outbox.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
                 self.epoch = self.epoch.wrapping_add(1);
                 self.epoch_events = 0;
                 Some(())
@@ -261,77 +271,82 @@ impl Reader {
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
         let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
         let echo_bytes = if event.echo { sealed_bytes } else { 0 };
-        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes).await?;
+        let room = self.reserve(ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes).await?;
         if record_bytes > record_bytes_max {
-            self.duty(slot, reference).refuse(too_large(record_bytes, record_bytes_max));
+            self.duty(room, reference).refuse(too_large(record_bytes, record_bytes_max));
             return Some(());
         }
         let charge = self.take_bytes(record_bytes + ITEM_BYTES).await?;
         draft.timestamp = self.clock.timestamp; // accepted now, after the waits
-        let record = draft.seal();
-        door.metrics.event_bytes_accepted.increment(record_bytes as u64);
-        let ticket = self.duty(slot, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
+        let record = draft.seal(sealed_bytes);
+        self.accepted_bytes += record_bytes as u64;
+        let ticket = self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
         self.inlet.add(Item::new(record, ticket, self.clock.now));
         Some(())
     }
 
     async fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Option<()> {
-        let slot = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
-        self.duty(slot, reference).refuse(refusal);
+        let room = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
+        self.duty(room, reference).refuse(refusal);
         Some(())
     }
 
     async fn control(&mut self, line: Vec<u8>) -> Option<()> {
-        let Slot { permit, room } = self.reserve(line.len()).await?;
-        permit.send(Answer::Control { line, room });
+        let room = self.reserve(line.len()).await?;
+        self.outbox.send(Answer::Control { line, room });
         Some(())
     }
 
-    fn duty(&mut self, slot: Slot, reference: Ref) -> Duty {
+    fn duty(&mut self, room: u32, reference: Ref) -> Duty {
         self.epoch_events += 1;
-        Duty::new(slot, Arc::clone(&self.door.books), reference, self.epoch)
+        Duty::new(Arc::clone(&self.outbox), reference, self.epoch, room)
     }
 
-    /// The first wait: for a place in the outbox.
-    async fn reserve(&mut self, room: usize) -> Option<Slot> {
-        let room = room.min(ANSWER_ROOM_BYTES); // a longer echo has the whole room to itself
-        let wanted = u32::try_from(room).expect("the room is far below 4 GiB");
-        let permit = match self.outbox.clone().try_reserve_owned() {
-            Ok(permit) => permit,
-            Err(TrySendError::Closed(_)) => return None,
-            // Before every wait the group goes out: what we wait for may be in it.
-            Err(TrySendError::Full(outbox)) => {
-                self.inlet.flush().await;
-                tokio::select! {
-                    () = self.gone.cancelled() => return None,
-                    permit = outbox.reserve_owned() => permit.ok()?,
-                }
-            }
-        };
-        if let Ok(taken) = self.room.try_acquire_many(wanted) {
-            taken.forget();
-        } else {
-            self.inlet.flush().await;
-            tokio::select! {
-                () = self.gone.cancelled() => return None,
-                taken = self.room.acquire_many(wanted) => taken.ok()?.forget(),
-            }
+    /// The first wait: for the answer's slot, of so many bytes.
+    async fn reserve(&mut self, bytes: usize) -> Option<u32> {
+        if let Some(room) = self.slots.try_take(bytes) {
+            return Some(room);
         }
-        Some(Slot { permit, room })
+        self.hand_over().await;
+        tokio::select! {
+            () = self.gone.cancelled() => None,
+            room = self.slots.take(bytes) => Some(room),
+        }
     }
 
     /// The second wait: for bytes of the budget.
     async fn take_bytes(&mut self, bytes: usize) -> Option<Charge> {
-        if let Some(charge) = self.share.try_take(bytes) {
+        if let Some(charge) = self.take_ahead(bytes).or_else(|| self.share.try_take(bytes)) {
             return Some(charge);
         }
-        self.inlet.flush().await;
+        self.hand_over().await;
         let charge = tokio::select! {
             () = self.gone.cancelled() => return None,
             charge = self.share.take(bytes) => charge,
         };
         self.clock.refresh();
         Some(charge)
+    }
+
+    /// Out of what is taken already, or of what can be taken now for the lines to come: once for many.
+    fn take_ahead(&mut self, bytes: usize) -> Option<Charge> {
+        if let Some(charge) = self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)) {
+            return Some(charge);
+        }
+        self.ahead = None;
+        self.ahead = self.share.try_take(bytes.max(AHEAD_BYTES));
+        self.ahead.as_mut()?.split(bytes)
+    }
+
+    /// Before every wait, and after every read: the lanes get their groups, since what we wait for may be in them, and
+    /// what was taken ahead goes back.
+    async fn hand_over(&mut self) {
+        self.ahead = None;
+        let bytes = std::mem::take(&mut self.accepted_bytes);
+        if bytes > 0 {
+            self.door.metrics.event_bytes_accepted.increment(bytes);
+        }
+        self.inlet.flush().await;
     }
 }
 

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::slots::{Owed, Returns};
 use crate::ack::{Answer, Body};
 use crate::limits::WRITE_STALL_TIMEOUT;
 use crate::protocol::reply;
@@ -27,15 +27,14 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Writer {
     write: OwnedWriteHalf,
-    answers: mpsc::Receiver<Answer>,
-    /// Bytes that unwritten answers may take; given back as they are written.
-    room: Arc<Semaphore>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    slots: Returns,
     /// Told when the peer is gone, so that the reader stops too.
     gone: CancellationToken,
     epochs: Epochs,
     out: Vec<u8>,
-    /// Room taken by what is in `out`.
-    out_room: usize,
+    /// What is in `out`.
+    printed: Owed,
 }
 
 /// Which flushes wait for which answers. An epoch is the events between two flushes.
@@ -49,18 +48,26 @@ struct Epochs {
 #[derive(Debug, Default)]
 struct Epoch {
     answered: u64,
-    /// The flush that ended it, and how many events it has in all.
-    flush: Option<(Ref, u64)>,
+    flush: Option<Flush>,
+}
+
+/// A flush that ends an epoch. Its slot is held until its answer is printed, so what waits is bounded by the window.
+#[derive(Debug)]
+struct Flush {
+    reference: Ref,
+    /// Of the epoch, in all.
+    events: u64,
+    room: u32,
 }
 
 impl Writer {
     pub fn new(
         write: OwnedWriteHalf,
-        answers: mpsc::Receiver<Answer>,
-        room: Arc<Semaphore>,
+        answers: mpsc::UnboundedReceiver<Answer>,
+        slots: Returns,
         gone: CancellationToken,
     ) -> Self {
-        Self { write, answers, room, gone, epochs: Epochs::default(), out: Vec::new(), out_room: 0 }
+        Self { write, answers, slots, gone, epochs: Epochs::default(), out: Vec::new(), printed: Owed::default() }
     }
 
     /// Runs until the reader has ended and every answer it owes is written, or the peer is gone.
@@ -85,21 +92,20 @@ impl Writer {
         match answer {
             Answer::Control { line, room } => {
                 self.out.extend_from_slice(&line);
-                self.out_room += room;
+                self.printed.add(room);
             }
             Answer::Flush { reference, epoch, events, room } => {
-                self.out_room += room;
-                self.epochs.get(epoch).flush = Some((reference, events));
-                self.epochs.print_flushed(&mut self.out);
+                self.epochs.get(epoch).flush = Some(Flush { reference, events, room });
+                self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
             Answer::Event { reference, epoch, body, room } => {
-                self.out_room += room;
+                self.printed.add(room);
                 match body {
                     Body::Refused(refusal) => reply::refusal(&mut self.out, &reference, &refusal),
                     Body::Durable(durable) => reply::ack(&mut self.out, &reference, &durable),
                 }
                 self.epochs.get(epoch).answered += 1;
-                self.epochs.print_flushed(&mut self.out);
+                self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
         }
     }
@@ -112,7 +118,7 @@ impl Writer {
         }
         self.out.clear();
         self.out.shrink_to(BYTES_PER_WRITE);
-        self.room.add_permits(std::mem::take(&mut self.out_room));
+        self.slots.give_back(std::mem::take(&mut self.printed));
         Ok(())
     }
 
@@ -133,12 +139,13 @@ impl Epochs {
     }
 
     /// A flush is answered when its epoch and all before it are: they leave at the front.
-    fn print_flushed(&mut self, out: &mut Vec<u8>) {
-        while let Some(Epoch { answered, flush: Some((reference, events)) }) = self.open.front() {
-            if answered < events {
+    fn print_flushed(&mut self, out: &mut Vec<u8>, printed: &mut Owed) {
+        while let Some(Epoch { answered, flush: Some(flush) }) = self.open.front() {
+            if *answered < flush.events {
                 return;
             }
-            reply::done(out, "flush", reference);
+            reply::done(out, "flush", &flush.reference);
+            printed.add(flush.room);
             self.open.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -151,16 +158,18 @@ mod tests {
 
     #[test]
     fn a_flush_waits_for_every_event_before_it_and_for_none_after() {
-        let mut epochs = Epochs::default();
-        let mut out = Vec::new();
-        epochs.get(0).flush = Some((Ref::Given("1".into()), 2));
+        let (mut epochs, mut out, mut printed) = (Epochs::default(), Vec::new(), Owed::default());
+        let flush = |reference: &str, events| Some(Flush { reference: Ref::Given(reference.into()), events, room: 7 });
+        epochs.get(0).flush = flush("1", 2);
         epochs.get(0).answered += 1;
         epochs.get(1).answered += 5;
-        epochs.get(1).flush = Some((Ref::Given("2".into()), 5));
-        epochs.print_flushed(&mut out);
+        epochs.get(1).flush = flush("2", 5);
+        epochs.print_flushed(&mut out, &mut printed);
         assert!(out.is_empty(), "one event of the first epoch is not answered");
+        assert_eq!((printed.answers, printed.bytes), (0, 0), "flushes that wait keep their slots");
         epochs.get(0).answered += 1;
-        epochs.print_flushed(&mut out);
+        epochs.print_flushed(&mut out, &mut printed);
+        assert_eq!((printed.answers, printed.bytes), (2, 14));
         assert_eq!(out, b"{\"op\":\"flush\",\"ref\":1,\"ok\":true}\n{\"op\":\"flush\",\"ref\":2,\"ok\":true}\n");
         assert!(epochs.open.is_empty());
         assert_eq!(epochs.first, 2);

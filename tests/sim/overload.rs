@@ -125,7 +125,7 @@ pub fn run(load: Load) -> Shares {
         now: At::ZERO,
         lanes,
         stream,
-        door: Door::new(1 << 18),
+        door: Door::new(),
         todo: BTreeMap::from([((At::ZERO, Todo::Events), ())]),
         timers: vec![None; load.lanes],
         flights: BTreeMap::new(),

@@ -132,7 +132,7 @@ impl<'p> Run<'p> {
             known: None,
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
             lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
-            door: Door::new(plan.events.len()),
+            door: Door::new(),
             kept: Kept::default(),
         }
     }
