@@ -103,7 +103,7 @@ impl<S: PutRecords> Lane<S> {
                     while let Some(landed) = next {
                         let (batch, reply, took) = landed.expect("a flight that panics takes its lane along");
                         let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
-                        self.count(&settled);
+                        self.count(&settled, now);
                         for answered in settled.answers {
                             returning.add(self.answer(&mut dedupe, answered, now));
                         }
@@ -190,7 +190,7 @@ impl<S: PutRecords> Lane<S> {
         self.recent.note("PutRecords", code, message, SystemTime::now());
     }
 
-    fn count(&self, settled: &Settled) {
+    fn count(&self, settled: &Settled, now: Instant) {
         let Settled { stored, throttled, transient, blocked, regrouped, rejected, .. } = settled;
         let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
         count(&self.metrics.records_stored, *stored);
@@ -201,6 +201,11 @@ impl<S: PutRecords> Lane<S> {
         count(self.metrics.retries(Retry::Transient), *transient);
         count(self.metrics.retries(Retry::Blocked), *blocked);
         count(self.metrics.retries(Retry::Regrouped), *regrouped);
+        // Events of one read were accepted at one time.
+        for run in settled.answers.chunk_by(|one, next| one.item.accepted == next.item.accepted) {
+            let acked = run.iter().filter(|answered| matches!(answered.outcome, Outcome::Durable(_))).count();
+            self.metrics.ack_duration.record(now.saturating_duration_since(run[0].item.accepted), acked as u64);
+        }
     }
 
     /// An event that came in: on its way, or to the one of the same id that is there already.
@@ -217,9 +222,6 @@ impl<S: PutRecords> Lane<S> {
 
     fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant) -> Charge {
         let Answered { item, outcome } = answered;
-        if let Outcome::Durable { .. } = outcome {
-            self.metrics.ack_duration.record(now.saturating_duration_since(item.accepted));
-        }
         if let Some((copies, same)) = dedupe.settle(&item, &outcome, now) {
             for ticket in copies {
                 ticket.answer_as(same.clone());

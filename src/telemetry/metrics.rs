@@ -12,6 +12,7 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::histogram::EventHistogram;
 use crate::ack::Books;
 use crate::budget::Budget;
 use crate::event::{Code, Reason};
@@ -91,7 +92,7 @@ pub struct Metrics {
     pub connections_refused: Counter,
     pub event_bytes_accepted: Counter,
     pub events_deduplicated: Counter,
-    pub ack_duration: Histogram,
+    pub ack_duration: Arc<EventHistogram>,
     pub put_records_duration: Histogram,
     pub batch_records: Histogram,
     pub batch_bytes: Histogram,
@@ -142,6 +143,7 @@ pub struct Expiry {
 pub struct Exposition {
     recorder: PrometheusRecorder,
     prometheus: PrometheusHandle,
+    ack_duration: Arc<EventHistogram>,
     process: metrics_process::Collector,
     sources: Sources,
     at_scrape: AtScrape,
@@ -163,7 +165,6 @@ struct AtScrape {
 /// Makes every series, at 0.
 pub fn build(sources: Sources) -> (Arc<Metrics>, Exposition) {
     let buckets = [
-        ("dispatchd_ack_duration_seconds", SECONDS),
         ("dispatchd_put_records_duration_seconds", SECONDS),
         ("dispatchd_put_records_batch_records", RECORDS),
         ("dispatchd_put_records_batch_bytes", BYTES),
@@ -178,7 +179,8 @@ pub fn build(sources: Sources) -> (Arc<Metrics>, Exposition) {
         process.describe();
         (Metrics::register(), AtScrape::register(&sources))
     });
-    (Arc::new(metrics), Exposition { recorder, prometheus, process, sources, at_scrape })
+    let ack_duration = Arc::clone(&metrics.ack_duration);
+    (Arc::new(metrics), Exposition { recorder, prometheus, ack_duration, process, sources, at_scrape })
 }
 
 impl Metrics {
@@ -221,10 +223,7 @@ impl Metrics {
                 "dispatchd_events_deduplicated_total",
                 "Events that were answered as an earlier one with the same id",
             ),
-            ack_duration: one_histogram(
-                "dispatchd_ack_duration_seconds",
-                "From accepting an event to knowing that it is durable; only of events acked",
-            ),
+            ack_duration: Arc::new(EventHistogram::new(SECONDS)),
             put_records_duration: one_histogram(
                 "dispatchd_put_records_duration_seconds",
                 "From sending a PutRecords request to its reply or its failure",
@@ -352,7 +351,13 @@ impl Exposition {
         set.oldest_age.set(age);
         set.credentials_expiry.set(credentials.unix_seconds() as f64);
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
-        self.prometheus.render()
+        let mut text = self.prometheus.render();
+        self.ack_duration.render(
+            "dispatchd_ack_duration_seconds",
+            "From accepting an event to knowing that it is durable; only of events acked",
+            &mut text,
+        );
+        text
     }
 
     /// Folds new samples into the histograms, so that they do not pile up between scrapes.
