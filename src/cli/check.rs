@@ -63,7 +63,7 @@ impl Check {
 }
 
 fn ask(resolved: &Resolved) -> std::io::Result<Vec<Finding>> {
-    let runtime = runtime()?;
+    let runtime = runtime(1)?;
     let findings = runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
     runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
     Ok(findings)

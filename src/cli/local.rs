@@ -24,7 +24,7 @@ impl Local {
         if let Err(error) = log::start(config.log.format, &config.log.level) {
             return fail(error, exit::USAGE);
         }
-        let served = runtime().map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve(&config)));
+        let served = runtime(1).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve(&config)));
         match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),

@@ -48,7 +48,7 @@ pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let (format, level) = (resolved.config.log.format, &resolved.config.log.level);
     let log =
         log::start(format, level).map_err(|error| fail(format_args!("log.level = {level:?}: {error}"), exit::USAGE))?;
-    let runtime = runtime().map_err(|error| fail(error, exit::FAILED))?;
+    let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
     Ok((Plan { inputs, resolved, log }, runtime))
 }
 

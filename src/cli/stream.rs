@@ -87,7 +87,7 @@ impl Stream {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        let runtime = match runtime() {
+        let runtime = match runtime(1) {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };

@@ -42,7 +42,7 @@ impl Tail {
         if let Err(error) = log::start(config.log.format, &config.log.level) {
             return fail(error, exit::USAGE);
         }
-        let runtime = match runtime() {
+        let runtime = match runtime(1) {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };

@@ -79,6 +79,8 @@ pub const KEYS: &[Key] = &[
         "for how long they are remembered"),
     key("memory.budget", "auto", Rule::AutoSize(BUDGET_BYTES_MIN..=BUDGET_BYTES_MAX),
         "bytes of events held at once; auto: 64MiB, at most half of the cgroup's memory limit"),
+    key("runtime.threads", "1", Rule::Count(1..=64),
+        "threads that carry events; one takes the least CPU and memory an event"),
     key("kinesis.connect_timeout", "3s", Rule::Duration(TENTH..=MINUTE),
         "how long connecting may take"),
     key("kinesis.attempt_timeout", "10s", Rule::Duration(TENTH..=FIVE_MINUTES),

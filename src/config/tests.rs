@@ -32,6 +32,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("delivery.dedupe_ids", "10000001"),
     ("delivery.dedupe_for", "500ms"),
     ("memory.budget", "1MiB"),
+    ("runtime.threads", "0"),
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
     ("admin.listen", "9464"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Shutdown, Socket, Stream, StreamArn, StreamId,
+    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, Shutdown, Socket, Stream, StreamArn, StreamId,
 };
 use super::{Aggregation, KeyOrder, LogFormat};
 
@@ -49,6 +49,7 @@ impl Values {
                 dedupe_for: self.duration("delivery.dedupe_for"),
             },
             memory: Memory { budget_bytes: self.number("memory.budget") },
+            runtime: Runtime { threads: self.number("runtime.threads") },
             kinesis: Kinesis {
                 connect_timeout: self.duration("kinesis.connect_timeout"),
                 attempt_timeout: self.duration("kinesis.attempt_timeout"),
