@@ -8,24 +8,30 @@ mod path;
 #[path = "support/mod.rs"]
 mod support;
 
-use aws_sdk_kinesis::Client;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_kinesis::config::RuntimeComponents;
 use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
-use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region, RuntimeComponents, StalledStreamProtectionConfig};
-use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
+use dispatchd::config::{StreamId, Wire};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::Timestamp;
+use dispatchd::kinesis::aws::Kinesis;
+use dispatchd::kinesis::{PutRecords, wire};
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
 use dispatchd::protocol::lines::Splitter;
 use dispatchd::protocol::request::{self, Event, Request};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
+use minicbor::Encoder;
 
 use crate::path::{GROUP, Path, draft, verdicts};
 
@@ -105,21 +111,39 @@ fn settle_500(bencher: Bencher, data_bytes: usize) {
         });
 }
 
-/// One PutRecords through the SDK, to a connection that answers at once: the request is made and signed, the reply read.
+/// Records → the body of a request.
+#[divan::bench(args = SIZES)]
+fn write_500(bencher: Bencher, data_bytes: usize) {
+    let (_path, batch) = sent(data_bytes);
+    let stream = StreamId::Name("bench".into());
+    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
+}
+
+/// The body of a reply → verdicts.
+#[divan::bench]
+fn read_500(bencher: Bencher) {
+    let reply = reply(Wire::Json);
+    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
+}
+
+/// One PutRecords, to a connection that answers at once: the request is written and signed, the reply read.
 #[divan::bench(args = SIZES)]
 fn put_500(bencher: Bencher, data_bytes: usize) {
-    let client = client();
+    put(bencher, data_bytes, Wire::Json);
+}
+
+#[divan::bench(args = SIZES)]
+fn put_500_cbor(bencher: Bencher, data_bytes: usize) {
+    put(bencher, data_bytes, Wire::Cbor);
+}
+
+fn put(bencher: Bencher, data_bytes: usize, wire: Wire) {
+    let kinesis = kinesis(wire);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (_path, batch) = sent(data_bytes);
-    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| {
-        let entry = |record: &dispatchd::event::Record| {
-            let entry = PutRecordsRequestEntry::builder().partition_key(record.key.as_str());
-            entry.data(Blob::from_maybe_shared(record.data.clone())).build().expect("it has data")
-        };
-        let entries = batch.entries().iter().map(|events| entry(events[0])).collect();
-        let call = client.put_records().stream_name("bench").set_records(Some(entries)).send();
-        runtime.block_on(call).expect("the connection answers").records.len()
-    });
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .bench_local(|| runtime.block_on(kinesis.put(batch.entries())).expect("the connection answers").len());
 }
 
 /// Outcomes → tickets → outbox.
@@ -178,12 +202,13 @@ fn sent(data_bytes: usize) -> (Path, Batch) {
 
 /// A connection that answers every request as a PutRecords of 500 that was stored.
 #[derive(Debug, Clone)]
-struct Answers(Bytes);
+struct Answers(Wire, Bytes);
 
 impl HttpConnector for Answers {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let ok = 200.try_into().expect("it is a status");
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(ok, SdkBody::from(self.0.clone()))))
+        let mut reply = HttpResponse::new(200.try_into().expect("it is a status"), SdkBody::from(self.1.clone()));
+        reply.headers_mut().insert("content-type", wire::content_type(self.0));
+        HttpConnectorFuture::ready(Ok(reply))
     }
 }
 
@@ -193,14 +218,38 @@ impl HttpClient for Answers {
     }
 }
 
-fn client() -> Client {
-    let entry = r#"{"SequenceNumber":"49681234567890123456789012345678901234567890123456789012","ShardId":"shardId-000000000000"}"#;
-    let reply = format!(r#"{{"FailedRecordCount":0,"Records":[{}]}}"#, [entry; GROUP].join(","));
-    let config = aws_sdk_kinesis::Config::builder()
+fn kinesis(wire: Wire) -> Kinesis {
+    let credentials = Credentials::new("bench", "bench", None, None, "bench");
+    let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("bench", "bench", None, None, "bench"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .http_client(Answers(reply.into()));
-    Client::from_conf(config.build())
+        .http_client(Answers(wire, reply(wire)));
+    Kinesis::with(sdk.build(), None, StreamId::Name("bench".into()), wire)
+}
+
+fn reply(wire: Wire) -> Bytes {
+    const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
+    let shard_id = |n: usize| format!("shardId-{:012}", n % 4);
+    match wire {
+        Wire::Json => {
+            let entry = |n| format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}}"#, shard_id(n));
+            let entries: Vec<_> = (0..GROUP).map(entry).collect();
+            format!(r#"{{"FailedRecordCount":0,"Records":[{}]}}"#, entries.join(",")).into()
+        }
+        Wire::Cbor => {
+            let mut reply = Encoder::new(Vec::new());
+            let mut write = || {
+                reply.map(2)?.str("FailedRecordCount")?.u8(0)?.str("Records")?.array(GROUP as u64)?;
+                for n in 0..GROUP {
+                    reply.map(2)?.str("SequenceNumber")?.str(SEQUENCE_NUMBER)?.str("ShardId")?.str(&shard_id(n))?;
+                }
+                Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+            };
+            write().expect("a Vec takes every write");
+            reply.into_writer().into()
+        }
+    }
 }

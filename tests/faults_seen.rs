@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::StreamId;
+use dispatchd::config::{StreamId, Wire};
 use dispatchd::event::{Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -98,6 +98,7 @@ async fn kinesis(endpoint: &str) -> Kinesis {
         emulator: true,
         connect_timeout: Duration::from_millis(300),
         attempt_timeout: Duration::from_millis(600),
+        wire: Wire::Json,
     };
     Kinesis::connect(connection).await.expect("a region is named")
 }

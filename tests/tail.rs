@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use dispatchd::config::StreamId;
+use dispatchd::config::{StreamId, Wire};
 use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::tail::{self, From, Options, TailError};
@@ -87,6 +87,7 @@ async fn kinesis(endpoint: &str) -> Kinesis {
         emulator: true,
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),
+        wire: Wire::Json,
     };
     Kinesis::connect(connection).await.expect("the region is named")
 }

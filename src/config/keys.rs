@@ -85,6 +85,8 @@ pub const KEYS: &[Key] = &[
         "how long connecting may take"),
     key("kinesis.attempt_timeout", "10s", Rule::Duration(TENTH..=FIVE_MINUTES),
         "how long one request may take"),
+    key("kinesis.wire", "json", Rule::Wire,
+        "how PutRecords are written; cbor: a quarter fewer bytes, never tried with AWS itself"),
     key("admin.listen", "[::]:9464", Rule::Listen,
         "where metrics and probes are served"),
     key("admin.socket", "auto", Rule::PathOrOff,

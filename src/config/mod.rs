@@ -163,6 +163,16 @@ pub struct Kinesis {
     pub connect_timeout: Duration,
     /// One request, connecting included, 100 ms to 5 min.
     pub attempt_timeout: Duration,
+    pub wire: Wire,
+}
+
+/// How PutRecords are written, and their replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// What Kinesis documents.
+    Json,
+    /// What AWS's SDK for Java speaks: a quarter fewer bytes, and no base64.
+    Cbor,
 }
 
 /// Metrics and probes, and what an operator asks.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{Aggregation, KeyOrder, LogFormat, StreamArn};
+use super::{Aggregation, KeyOrder, LogFormat, StreamArn, Wire};
 use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 
 /// What a key takes.
@@ -25,6 +25,7 @@ pub(super) enum Rule {
     Switch,
     KeyOrder,
     Aggregation,
+    Wire,
     LogFormat,
     Mode,
     Path,
@@ -47,6 +48,7 @@ pub(super) enum Value {
     Switch(bool),
     KeyOrder(KeyOrder),
     Aggregation(Aggregation),
+    Wire(Wire),
     LogFormat(LogFormat),
     Mode(u32),
     Address(SocketAddr),
@@ -67,6 +69,7 @@ impl Rule {
             Self::Switch => text.parse().ok().map(Value::Switch),
             Self::KeyOrder => key_order(text).map(Value::KeyOrder),
             Self::Aggregation => aggregation(text).map(Value::Aggregation),
+            Self::Wire => wire(text).map(Value::Wire),
             Self::LogFormat => log_format(text).map(Value::LogFormat),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
@@ -114,6 +117,7 @@ impl fmt::Display for Rule {
             Self::Switch => f.write_str("true or false"),
             Self::KeyOrder => f.write_str("strict or relaxed"),
             Self::Aggregation => f.write_str("off, key or shard"),
+            Self::Wire => f.write_str("json or cbor"),
             Self::LogFormat => f.write_str("auto, json or text"),
             Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
             Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
@@ -210,6 +214,14 @@ fn aggregation(text: &str) -> Option<Aggregation> {
         "off" => Some(Aggregation::Off),
         "key" => Some(Aggregation::Key),
         "shard" => Some(Aggregation::Shard),
+        _ => None,
+    }
+}
+
+fn wire(text: &str) -> Option<Wire> {
+    match text {
+        "json" => Some(Wire::Json),
+        "cbor" => Some(Wire::Cbor),
         _ => None,
     }
 }

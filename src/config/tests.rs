@@ -35,6 +35,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("runtime.threads", "0"),
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
+    ("kinesis.wire", "xml"),
     ("admin.listen", "9464"),
     ("admin.socket", ""),
     ("log.format", "xml"),

@@ -11,7 +11,7 @@ use super::rule::Value;
 use super::{
     Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, Shutdown, Socket, Stream, StreamArn, StreamId,
 };
-use super::{Aggregation, KeyOrder, LogFormat};
+use super::{Aggregation, KeyOrder, LogFormat, Wire};
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);
@@ -53,6 +53,7 @@ impl Values {
             kinesis: Kinesis {
                 connect_timeout: self.duration("kinesis.connect_timeout"),
                 attempt_timeout: self.duration("kinesis.attempt_timeout"),
+                wire: self.wire("kinesis.wire"),
             },
             admin: Admin {
                 listen: self.address_if_set("admin.listen"),
@@ -154,6 +155,13 @@ impl Values {
     fn aggregation(&self, key: &str) -> Aggregation {
         match self.0[key] {
             Value::Aggregation(aggregation) => aggregation,
+            ref other => other_kind(key, other),
+        }
+    }
+
+    fn wire(&self, key: &str) -> Wire {
+        match self.0[key] {
+            Value::Wire(wire) => wire,
             ref other => other_kind(key, other),
         }
     }

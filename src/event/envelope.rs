@@ -97,7 +97,7 @@ pub fn push_json_str(out: &mut Vec<u8>, text: &str) {
 }
 
 /// The length of what [`push_json_str`] appends.
-fn json_str_len(text: &str) -> usize {
+pub fn json_str_len(text: &str) -> usize {
     let inner = if has_escapes(text) { text.bytes().map(escaped_len).sum() } else { text.len() };
     inner + "\"\"".len()
 }

@@ -1,5 +1,6 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its three neighbours, `credentials` (whose
-//! requests they are), `stream` (the stream itself: made, described, deleted) and `probe` (asked without writing).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its four neighbours, `credentials` (whose
+//! requests they are), `put` (PutRecords), `stream` (the stream itself: made, described, deleted) and `probe` (asked
+//! without writing).
 //!
 //! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
@@ -17,20 +18,15 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_kinesis::operation::put_records::PutRecordsError;
-use aws_sdk_kinesis::primitives::{Blob, DateTime};
-use aws_sdk_kinesis::types::{
-    PutRecordsRequestEntry, PutRecordsResultEntry, Record as SdkRecord, Shard as SdkShard, ShardFilter,
-    ShardFilterType, ShardIteratorType,
-};
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType};
 
 use super::aggregate::{self, Member};
 use super::credentials::Timely;
 use super::fault;
 use super::shards::Shard;
-use super::{Entries, PutError, PutRecords, Verdict};
-use crate::config::{Config, StreamId};
-use crate::event::{Class, Reason, Record};
+use crate::config::{Config, StreamId, Wire};
+use crate::event::{Class, Reason};
 use crate::telemetry::metrics::Expiry;
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
@@ -42,6 +38,7 @@ pub const PAGE_RECORDS_MAX: usize = 1000;
 pub struct Kinesis {
     pub(super) client: Client,
     pub(super) stream: StreamId,
+    pub(super) wire: Wire,
     /// What the client was made from, without an endpoint of its own: for the calls to STS.
     pub(super) sdk: SdkConfig,
     expiry: Arc<Expiry>,
@@ -60,6 +57,8 @@ pub struct Connection {
     pub connect_timeout: Duration,
     /// From the start of a request to the last byte of its reply.
     pub attempt_timeout: Duration,
+    /// How PutRecords are written.
+    pub wire: Wire,
 }
 
 /// A call besides PutRecords that failed.
@@ -131,6 +130,7 @@ impl Connection {
             emulator,
             connect_timeout: config.kinesis.connect_timeout,
             attempt_timeout: config.kinesis.attempt_timeout,
+            wire: config.kinesis.wire,
         }
     }
 }
@@ -181,11 +181,16 @@ impl Kinesis {
             let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
             sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
+        Ok(Self { expiry, ..Self::with(sdk, connection.endpoint_url, connection.stream, connection.wire) })
+    }
+
+    /// The client that a configuration of the SDK's makes.
+    pub fn with(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire) -> Self {
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
-        if let Some(url) = connection.endpoint_url {
+        if let Some(url) = endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
-        Ok(Self { client: Client::from_conf(config.build()), stream: connection.stream, sdk, expiry })
+        Self { client: Client::from_conf(config.build()), stream, wire, sdk, expiry: Arc::default() }
     }
 
     /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
@@ -281,24 +286,6 @@ impl Kinesis {
     }
 }
 
-impl PutRecords for Kinesis {
-    async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
-        let (name, arn) = named(&self.stream);
-        let records = entries.iter().map(entry).collect();
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(records));
-        let reply = call.send().await.map_err(|error| put_error(&error))?;
-        if reply.records.len() != entries.len() {
-            return Err(PutError {
-                class: Class::Transient,
-                code: "BadReply".into(),
-                message: format!("{} records were sent, the reply speaks of {}", entries.len(), reply.records.len()),
-                maybe_stored: true,
-            });
-        }
-        Ok(reply.records.into_iter().map(verdict).collect())
-    }
-}
-
 /// The events of a record: one, or the members of an aggregate.
 fn read(record: SdkRecord) -> Vec<Read> {
     let whole = Read {
@@ -332,50 +319,6 @@ fn is_open(shard: &SdkShard) -> bool {
     shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
 }
 
-/// Events that travel together belong to one shard: the first one's keys place them all.
-pub(super) fn entry(events: &[&Record]) -> PutRecordsRequestEntry {
-    let data = match events {
-        [event] => Blob::from_maybe_shared(event.data.clone()),
-        _ => Blob::new(aggregate::encode(events)),
-    };
-    PutRecordsRequestEntry::builder()
-        .data(data)
-        .partition_key(events[0].key.as_str())
-        .set_explicit_hash_key(events[0].explicit_hash.map(|hash| hash.0.to_string()))
-        .build()
-        .expect("data, the one required field, is set")
-}
-
-/// FailedRecordCount is not looked at: each entry speaks for itself, and one that names neither a sequence
-/// number nor an error is taken as failed.
-pub(super) fn verdict(entry: PutRecordsResultEntry) -> Verdict {
-    match (entry.error_code, entry.sequence_number, entry.shard_id) {
-        (None, Some(sequence_number), Some(shard_id)) => {
-            Verdict::Stored { shard_id: shard_id.into(), sequence_number: sequence_number.into() }
-        }
-        (code, ..) => {
-            let code = code.unwrap_or_else(|| "BadReply".into());
-            Verdict::Failed { class: fault::record(&code), message: entry.error_message.unwrap_or_default(), code }
-        }
-    }
-}
-
-fn put_error(error: &SdkError<PutRecordsError>) -> PutError {
-    let (class, code, message) = describe(error);
-    let maybe_stored = match error {
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(_) => !(matches!(class, Class::Blocked(_)) || never_connected(error)),
-        _ => match status(error) {
-            // A gateway gave up waiting, for us or for what is behind it: nobody knows.
-            Some(408) => true,
-            Some(400..=499) => false,
-            // 5xx, a success that could not be read, or no reply at all.
-            _ => true,
-        },
-    };
-    PutError { class, code, message, maybe_stored }
-}
-
 pub(super) fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -388,7 +331,7 @@ pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -
     CallError { operation, class: Class::Transient, code: "BadReply".into(), message: what.to_string() }
 }
 
-fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
+pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -417,12 +360,12 @@ where
 }
 
 /// The HTTP status of the reply, if there was one.
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
+pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|reply| reply.status().as_u16())
 }
 
 /// Whether the connection was never made, so that the request cannot have arrived.
-fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
+pub(super) fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
     causes(error)
         .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()))
 }

@@ -9,9 +9,11 @@ pub mod credentials;
 pub mod fault;
 pub mod policy;
 pub mod probe;
+mod put;
 pub mod refresher;
 pub mod shards;
 pub mod stream;
+pub mod wire;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -4,14 +4,18 @@
 //! a server: so it is sent to AWS's own endpoints alone. The request itself is looked at, after the endpoint was
 //! resolved and before anything is signed or sent: no setting can slip between the look and the request.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::config::http::HttpRequest;
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use hyper::Uri;
 
 use super::Verdict;
-use super::aws::{CallError, Kinesis, call_error, causes, entry, named, verdict};
+use super::aws::{CallError, Kinesis, call_error, causes, named};
+use super::wire::{Said, ShardIds};
 use crate::event::Record;
 
 /// What hosts of AWS end in, in every partition (the SDK's partitions, 2026-09).
@@ -66,14 +70,22 @@ impl Kinesis {
     /// What PutRecords would answer, or any failure on the way.
     pub async fn probe_write(&self, record: &Record) -> Result<Write, CallError> {
         let (name, arn) = named(&self.stream);
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry(&[record]));
+        let entry = PutRecordsRequestEntry::builder()
+            .data(Blob::from_maybe_shared(record.data.clone()))
+            .partition_key(record.key.as_str())
+            .set_explicit_hash_key(record.explicit_hash.map(|hash| hash.0.to_string()))
+            .build()
+            .expect("data, the one required field, is set");
+        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
-            Ok(reply) => match reply.records.into_iter().next().map(verdict) {
-                Some(Verdict::Failed { class, code, message }) => {
-                    Err(CallError { operation: "PutRecords", class, code, message })
+            Ok(reply) => {
+                match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
+                    Some(Verdict::Failed { class, code, message }) => {
+                        Err(CallError { operation: "PutRecords", class, code, message })
+                    }
+                    _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
                 }
-                _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
-            },
+            }
             Err(error) if Stopped::find(&error).is_some() => Ok(Write::NotProbed),
             Err(error) => match call_error("PutRecords", &error) {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),
@@ -95,6 +107,15 @@ impl Stopped {
         let endpoint =
             parts.map_or_else(|| request.uri().to_owned(), |(scheme, authority)| format!("{scheme}://{authority}"));
         Self { endpoint }
+    }
+}
+
+fn said(entry: PutRecordsResultEntry) -> Said<'static> {
+    Said {
+        shard_id: entry.shard_id.map(Cow::Owned),
+        sequence_number: entry.sequence_number.map(Cow::Owned),
+        error_code: entry.error_code.map(Cow::Owned),
+        error_message: entry.error_message.map(Cow::Owned),
     }
 }
 

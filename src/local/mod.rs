@@ -26,7 +26,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::StreamId;
+use crate::config::{StreamId, Wire};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Until, WaitError};
 use crate::limits::{MIB, REQUEST_BYTES_MAX};
@@ -200,6 +200,7 @@ async fn create_stream(endpoint: &str, stream: &str, shards_count: u16) -> Resul
         emulator: true,
         connect_timeout: CALL_TIMEOUT,
         attempt_timeout: CALL_TIMEOUT,
+        wire: Wire::Json,
     };
     let kinesis = Kinesis::connect(connection).await.expect("the region is named");
     kinesis.create(Capacity::Shards(shards_count)).await?;
