@@ -76,7 +76,8 @@ struct Case {
     delay_ms: u64,
     /// The stream is behind TLS, as AWS is.
     tls: bool,
-    ordering: &'static str,
+    /// One that is not the default, as `--set` takes it; its value is a word of the name.
+    setting: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +162,7 @@ fn cases() -> Vec<Case> {
                 }
             }
             let mut relaxed = Case::new(Who::Daemon("off"), data_bytes, 1, 4, delay_ms);
-            (relaxed.ordering, relaxed.load.pace) = ("relaxed", Pace::InFlight(BUSY));
+            (relaxed.setting, relaxed.load.pace) = (Some("delivery.ordering=relaxed"), Pace::InFlight(BUSY));
             cases.push(relaxed);
         }
     }
@@ -171,6 +172,11 @@ fn cases() -> Vec<Case> {
         cases.push(paced);
     }
     for data_bytes in [200, 1024] {
+        for setting in ["kinesis.wire=cbor", "runtime.threads=2"] {
+            let mut other = Case::new(Who::Daemon("off"), data_bytes, 10_000, 4, 0);
+            other.setting = Some(setting);
+            cases.push(other);
+        }
         for who in [Who::Plain(Plain::Batcher), Who::Daemon("off")] {
             let mut tls = Case::new(who, data_bytes, 10_000, 4, 0);
             tls.tls = true;
@@ -194,7 +200,7 @@ impl Case {
             _ => BUSY,
         });
         let load = Load { data_bytes, keys, connections, pace };
-        Self { who, load, shards: Self::SHARDS, delay_ms, tls: false, ordering: "strict" }
+        Self { who, load, shards: Self::SHARDS, delay_ms, tls: false, setting: None }
     }
 
     fn name(&self) -> String {
@@ -211,8 +217,10 @@ impl Case {
         if let Pace::PerSecond(rate) = pace {
             name += &format!(" {rate}/s");
         }
-        if self.ordering != "strict" {
-            name += &format!(" {}", self.ordering);
+        match self.setting.and_then(|setting| setting.split_once('=')) {
+            Some(("runtime.threads", threads)) => name += &format!(" {threads}threads"),
+            Some((_, value)) => name += &format!(" {value}"),
+            None => {}
         }
         if self.tls {
             name += " tls";
@@ -261,7 +269,8 @@ impl Case {
     ) -> Result<Reading> {
         let dir = tempfile::tempdir()?;
         let socket = dir.path().join("d.sock");
-        let settings = [format!("delivery.aggregation={aggregation}"), format!("delivery.ordering={}", self.ordering)];
+        let aggregation = format!("delivery.aggregation={aggregation}");
+        let settings: Vec<&str> = [aggregation.as_str()].into_iter().chain(self.setting).collect();
         let daemon = Process::daemon(environment, &socket, &settings)?;
         let window = Window::new(WARM_UP, measured);
         let callers = Callers::start(&socket, self.load, window)?;

@@ -31,12 +31,12 @@ impl Process {
     }
 
     /// The daemon as it would run against AWS, with these variables alone; returns when it listens.
-    pub fn daemon(environment: &[(&str, String)], socket: &Path, settings: &[String]) -> Result<Self> {
+    pub fn daemon(environment: &[(&str, String)], socket: &Path, settings: &[&str]) -> Result<Self> {
         let mut daemon = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
         daemon
             .args(["run", "--stream", "bench", "--admin-listen", "off", "--log-level", "error", "--socket"])
             .arg(socket);
-        daemon.args(settings.iter().flat_map(|setting| ["--set", setting]));
+        daemon.args(settings.iter().flat_map(|setting| ["--set", *setting]));
         daemon.env_clear().envs(environment.iter().cloned());
         let daemon = Self(daemon.spawn()?);
         let began = Instant::now();
