@@ -12,10 +12,10 @@ use support::truth::{assert_acks_are_true, assert_key_order, numbered_lines};
 
 const EVENTS: usize = 10_000;
 
-async fn ten_thousand_events_arrive(endpoint: &str) {
+async fn ten_thousand_events_arrive(endpoint: &str, threads: usize) {
     let client = client(endpoint);
     create_stream(&client, "s", 4).await;
-    let daemon = Start::new(endpoint, "s").start().await;
+    let daemon = Start::new(endpoint, "s").set("runtime.threads", threads).start().await;
     let answers = daemon.connect().await.pipeline(numbered_lines(EVENTS, 500)).await;
     assert_eq!(answers.len(), EVENTS);
     let stored = read_all(&client, "s").await;
@@ -26,13 +26,19 @@ async fn ten_thousand_events_arrive(endpoint: &str) {
 #[tokio::test]
 async fn ten_thousand_events_arrive_once_and_in_order_under_shard_limits() {
     let ferro = Ferro::start(true).await;
-    ten_thousand_events_arrive(&ferro.endpoint()).await;
+    ten_thousand_events_arrive(&ferro.endpoint(), 1).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_events_arrive_once_and_in_order_on_several_threads() {
+    let ferro = Ferro::start(false).await;
+    ten_thousand_events_arrive(&ferro.endpoint(), 3).await;
 }
 
 #[tokio::test]
 async fn ten_thousand_events_arrive_once_and_in_order_on_kinesalite() {
     let Some(kinesalite) = Kinesalite::start().await else { return };
-    ten_thousand_events_arrive(&kinesalite.endpoint()).await;
+    ten_thousand_events_arrive(&kinesalite.endpoint(), 1).await;
 }
 
 /// A reply that is cut after the commit makes a second copy; nothing else may.
