@@ -56,6 +56,8 @@ struct Args {
 enum Role {
     /// CPU and memory by the rate of events, at default settings
     Resources,
+    /// Memory when the budget is full, and after that
+    Memory,
     /// 5,000 events a second for so many minutes: fails if memory grows
     Soak {
         #[arg(default_value_t = 10)]
@@ -111,6 +113,7 @@ fn main() -> Result<()> {
             plain::run(plain, data_bytes, keys, WARM_UP, Duration::from_secs(measured_s))
         }
         Some(Role::Resources) => resources::table(Duration::from_secs(args.seconds.max(10))),
+        Some(Role::Memory) => resources::memory(),
         Some(Role::Soak { minutes }) => resources::soak(minutes),
         None => table(&args),
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal};
 use tempfile::NamedTempFile;
 
 /// A child of this run.
@@ -62,7 +63,7 @@ impl Drop for Process {
 
 /// The counting server.
 pub struct Server {
-    _process: Process,
+    process: Process,
     /// Where it speaks plain HTTP, and where TLS.
     pub port: u16,
     tls_port: u16,
@@ -71,6 +72,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Stops it, so that it answers nothing, or lets it go on.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        Ok(rustix::process::kill_process(id.ok_or_else(|| Error::other("it has no id"))?, signal)?)
+    }
+
     pub fn start(shards: usize, delay_ms: u64) -> Result<Self> {
         let certificate = NamedTempFile::new()?;
         let path = certificate.path().to_str().ok_or_else(|| Error::other("the temporary directory is not UTF-8"))?;
@@ -78,7 +85,7 @@ impl Server {
         let (process, ports) = Process::role(&args, &[])?;
         let port = |text: &str| text.parse().map_err(Error::other);
         let (plain, tls) = ports.split_once(' ').ok_or_else(|| Error::other("the server did not start"))?;
-        Ok(Self { _process: process, port: port(plain)?, tls_port: port(tls)?, certificate })
+        Ok(Self { process, port: port(plain)?, tls_port: port(tls)?, certificate })
     }
 
     /// What the SDK's chain needs to reach it and nothing else.

@@ -1,11 +1,14 @@
-//! What a daemon takes beside its application: CPU and memory by the rate of events, and whether memory grows with time.
+//! What a daemon takes beside its application: CPU and memory by the rate of events, memory when its budget is full and
+//! after that, and whether memory grows with time.
 //!
-//! Default settings, four shards, a stream that answers in 15 ms, one connection.
+//! Default settings, four shards, a stream that answers in 15 ms, one connection unless said otherwise.
 
 use std::io::{Error, Result};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::load::{Callers, Load, Pace, Window};
@@ -21,7 +24,7 @@ const SLACK_MIB: f64 = 3.0;
 
 /// The parts of a run; they end together.
 struct House {
-    _server: Server,
+    server: Server,
     daemon: Process,
     dir: TempDir,
 }
@@ -31,12 +34,20 @@ impl House {
         let server = Server::start(SHARDS, DELAY_MS)?;
         let dir = tempfile::tempdir()?;
         let daemon = Process::daemon(&server.environment(false), &dir.path().join("d.sock"), &[])?;
-        Ok(Self { _server: server, daemon, dir })
+        Ok(Self { server, daemon, dir })
     }
 
-    fn load(&self, data_bytes: usize, rate: u32, window: Window) -> Result<Callers> {
-        let load = Load { data_bytes, keys: KEYS, connections: 1, pace: Pace::PerSecond(rate) };
-        Callers::start(&self.dir.path().join("d.sock"), load, window)
+    fn load(&self, data_bytes: usize, connections: usize, pace: Pace, window: Window) -> Result<Callers> {
+        Callers::start(&self.dir.path().join("d.sock"), Load { data_bytes, keys: KEYS, connections, pace }, window)
+    }
+
+    /// Events that the daemon holds, as it tells an operator.
+    fn in_flight(&self) -> Result<u64> {
+        let mut admin = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
+        let told =
+            admin.args(["admin", "status", "--json", "--socket"]).arg(self.dir.path().join("d.sock")).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&told.stdout)?;
+        status["events"]["in_flight"].as_u64().ok_or_else(|| Error::other(format!("it is not in {status}")))
     }
 
     fn resident_mib(&self) -> Result<f64> {
@@ -64,7 +75,7 @@ pub fn table(measured: Duration) -> Result<()> {
 fn one(data_bytes: usize, rate: u32, measured: Duration) -> Result<(String, f64)> {
     let house = House::build()?;
     let window = Window::new(Duration::from_secs(2), measured);
-    let _callers = house.load(data_bytes, rate, window)?;
+    let _callers = house.load(data_bytes, 1, Pace::PerSecond(rate), window)?;
     sleep(window.from.saturating_duration_since(Instant::now()));
     let before = usage(house.daemon.id())?;
     sleep(window.to.saturating_duration_since(Instant::now()));
@@ -76,6 +87,41 @@ fn share(used: Duration, of: Duration) -> String {
     format!("{:.1} %", 100.0 * used.as_secs_f64() / of.as_secs_f64())
 }
 
+/// Prints what is held while the stream takes nothing and the budget is full, what stays of it when all is delivered, and
+/// what of that when a little traffic goes on: the allocator gives back as it is used.
+pub fn memory() -> Result<()> {
+    const FULL: Duration = Duration::from_secs(4);
+    println!("data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later");
+    println!("---|---|---|---|---|---|---");
+    for data_bytes in [200, 1024] {
+        let house = House::build()?;
+        sleep(Duration::from_secs(2));
+        let idle = house.resident_mib()?;
+        house.server.signal(Signal::STOP)?;
+        let window = Window::new(Duration::ZERO, FULL);
+        // Of windows of 4,096 events, 32 are more than the budget.
+        let callers = house.load(data_bytes, 32, Pace::InFlight(32 * 4096), window)?;
+        sleep(FULL);
+        let (full, events) = (house.resident_mib()?, house.in_flight()?);
+        house.server.signal(Signal::CONT)?;
+        callers.latencies(); // they end with their first ack after the window
+        while house.in_flight()? > 0 {
+            sleep(Duration::from_millis(100));
+        }
+        sleep(Duration::from_secs(1));
+        let soon = house.resident_mib()?;
+        let trickle = Window::new(Duration::ZERO, Duration::from_secs(10));
+        let _callers = house.load(data_bytes, 1, Pace::PerSecond(100), trickle)?;
+        sleep(Duration::from_secs(9));
+        let each = (full - idle) * 1024.0 * 1024.0 / events as f64;
+        let late = house.resident_mib()?;
+        println!(
+            "{data_bytes} B | {idle:.1} MiB | {full:.1} MiB | {events} | {each:.0} | {soon:.1} MiB | {late:.1} MiB"
+        );
+    }
+    Ok(())
+}
+
 /// Sends 5,000 events a second for so long and prints the memory each minute.
 ///
 /// # Errors
@@ -85,7 +131,7 @@ pub fn soak(minutes: u32) -> Result<()> {
     let house = House::build()?;
     println!("idle: {:.1} MiB", house.resident_mib()?);
     let window = Window::new(Duration::ZERO, MINUTE * minutes);
-    let callers = house.load(200, SOAK_RATE, window)?;
+    let callers = house.load(200, 1, Pace::PerSecond(SOAK_RATE), window)?;
     let mut after = Vec::new();
     for minute in 1..=minutes {
         sleep((window.began + MINUTE * minute).saturating_duration_since(Instant::now()));
