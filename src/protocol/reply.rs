@@ -40,7 +40,7 @@ pub fn ack(out: &mut Vec<u8>, reference: &Ref, ack: &Ack) {
     push_json_str(out, &ack.place.sequence_number);
     if let Some(index) = ack.place.sub_sequence_number {
         out.extend_from_slice(b",\"subSequenceNumber\":");
-        out.extend_from_slice(index.to_string().as_bytes());
+        out.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
     }
     if ack.deduplicated {
         out.extend_from_slice(b",\"deduplicated\":true");
@@ -105,7 +105,7 @@ fn push_error(out: &mut Vec<u8>, refusal: &Refusal) {
 
 fn push_ref(out: &mut Vec<u8>, reference: &Ref) {
     match reference {
-        Ref::Line(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Ref::Line(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         Ref::Given(json) => out.extend_from_slice(json.as_bytes()),
     }
 }

@@ -4,13 +4,16 @@
 //! budget. While it waits it reads nothing, and the kernel makes the caller wait. It never waits with a group
 //! of items in its hands.
 
-use std::io;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -179,12 +182,16 @@ impl Reader {
                 // Only the peer's own delay counts: not the time in which we had no room for its bytes.
                 self.patience = self.patience.saturating_sub(now() - began);
             }
+            if readable.is_err() {
+                return Input::End;
+            }
             self.buf.reserve(LINE_BUFFER_BYTES);
-            match readable.and_then(|()| self.read.try_read_buf(&mut self.buf)) {
-                Ok(0) => return Input::End,
-                Ok(_) => return Input::Bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Input::End, // reset by the peer
+            // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
+            let read = poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf)));
+            match read.await {
+                Poll::Ready(Ok(1..)) => return Input::Bytes,
+                Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
+                Poll::Pending => {}
             }
         }
     }
