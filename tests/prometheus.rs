@@ -22,6 +22,8 @@ const SERIES_MAX: usize = 200;
 
 /// The counters that no test can see at another value than 0: a daemon that gives events up ends.
 const SEEN_BY_NOBODY: &str = "dispatchd_events_refused_total{code=\"ShuttingDown\"}";
+/// The one that moves where nobody reads the log: `tests/log.rs` has it.
+const LOG_IS_READ: &str = "dispatchd_log_lines_dropped_total";
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -114,7 +116,11 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     let after = scrape(&daemon).await;
     assert_no_series_came_or_went(&before, &after, "after faults");
     let still: Vec<_> = after.iter().filter(|(name, value)| is_counter(name) && **value == 0.0).collect();
-    assert_eq!(still, [(&SEEN_BY_NOBODY.to_owned(), &0.0)], "a counter did not move in its case");
+    assert_eq!(
+        still,
+        [(&SEEN_BY_NOBODY.to_owned(), &0.0), (&LOG_IS_READ.to_owned(), &0.0)],
+        "a counter did not move in its case"
+    );
 
     prometheus.eventually("dispatchd_events_refused_total{code=\"DeliveryTimeout\"} > 0").await;
     // Over all of the time, not only now: what came and went would be here.

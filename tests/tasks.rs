@@ -71,6 +71,7 @@ fn house(does: Does, window: usize) -> House {
         budget: Arc::clone(&budget),
         oldest: vec![Arc::clone(&oldest)],
         credentials: Arc::default(),
+        log: Arc::default(),
     };
     let (metrics, _exposition) = metrics::build(sources);
     let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });

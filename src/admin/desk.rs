@@ -208,7 +208,7 @@ impl Desk {
                 Err(_) => status::Lane::Silent("the lane did not answer within 1 s".into()),
             });
         }
-        let Sources { books, budget, oldest, credentials } = &self.sources;
+        let Sources { books, budget, oldest, credentials, .. } = &self.sources;
         let balance = books.balance();
         let facts = self.facts.borrow().clone();
         status::Status {
@@ -356,6 +356,7 @@ mod tests {
                 budget: Budget::new(1000),
                 oldest: Vec::new(),
                 credentials: Arc::default(),
+                log: Arc::default(),
             },
             probe,
             presence: watch::channel(Presence::default()).1,

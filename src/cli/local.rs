@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigFlags, exit, fail, runtime, stop_signal};
+use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
 use crate::local::{Limits, Local as EmbeddedStream};
-use crate::telemetry::log;
 
 #[derive(Debug, Args)]
 pub struct Local {
@@ -21,9 +20,10 @@ impl Local {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        if let Err(error) = log::start(config.log.format, &config.log.level) {
-            return fail(error, exit::USAGE);
-        }
+        let _log = match start_log(&config.log) {
+            Ok(log) => log,
+            Err(code) => return code,
+        };
         let served = runtime(1).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve(&config)));
         match served {
             Ok(()) => ExitCode::SUCCESS,

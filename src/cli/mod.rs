@@ -21,6 +21,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::config;
+use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags};
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
@@ -99,6 +101,14 @@ fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
     // Where nobody can be told, the exit code still tells: eprintln would panic.
     let _ = writeln!(std::io::stderr(), "dispatchd: {error}");
     code.into()
+}
+
+/// The log, as configured; or the exit code of what was told already.
+fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
+    log::start(config.format, &config.level).map_err(|error| match error {
+        StartError::Level(_) => fail(error, exit::USAGE),
+        StartError::Thread(_) => fail(error, exit::FAILED),
+    })
 }
 
 /// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.

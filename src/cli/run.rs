@@ -7,10 +7,9 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{ConfigFlags, exit, fail, runtime};
+use super::{ConfigFlags, exit, fail, runtime, start_log};
 use crate::config::{Flag, Inputs, resolve};
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
-use crate::telemetry::log;
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -45,9 +44,7 @@ impl Run {
 /// The configuration, with the log running as it says, and the runtime; or the exit code of what was told already.
 pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
-    let (format, level) = (resolved.config.log.format, &resolved.config.log.level);
-    let log =
-        log::start(format, level).map_err(|error| fail(format_args!("log.level = {level:?}: {error}"), exit::USAGE))?;
+    let log = start_log(&resolved.config.log)?;
     let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
     Ok((Plan { inputs, resolved, log }, runtime))
 }

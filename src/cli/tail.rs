@@ -7,11 +7,10 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{ConfigFlags, exit, fail, runtime, stop_signal};
+use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
 use crate::tail::{self, Options};
-use crate::telemetry::log;
 
 #[derive(Debug, Args)]
 pub struct Tail {
@@ -39,9 +38,10 @@ impl Tail {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        if let Err(error) = log::start(config.log.format, &config.log.level) {
-            return fail(error, exit::USAGE);
-        }
+        let _log = match start_log(&config.log) {
+            Ok(log) => log,
+            Err(code) => return code,
+        };
         let runtime = match runtime(1) {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),

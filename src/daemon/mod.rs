@@ -147,6 +147,7 @@ impl Daemon {
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
             credentials: Arc::clone(kinesis.credentials_expiry()),
+            log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
         let recent = Arc::<Recent>::default();

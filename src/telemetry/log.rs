@@ -1,46 +1,85 @@
 //! Logging: JSON where nobody watches, text on a terminal; always on stderr.
 //!
-//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is.
+//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is: nobody waits
+//! for it, but the end of the process, for a moment.
 
-use std::io::IsTerminal;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::thread;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use super::stderr::Stderr;
 use crate::config::LogFormat;
 
-/// The log of this process. Its level can be changed while it runs.
+/// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment until all is written.
 #[derive(Debug)]
-pub struct Log(reload::Handle<Targets, Registry>);
+pub struct Log {
+    filter: reload::Handle<Targets, Registry>,
+    stderr: Arc<Stderr>,
+}
+
+/// A line's way to standard error.
+struct Line(Arc<Stderr>);
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Level(#[from] NotALevel),
+    #[error("cannot start the log's thread: {0}")]
+    Thread(#[from] io::Error),
+}
 
 /// A text that is no level and no filter directive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug")]
 pub struct NotALevel(String);
 
-/// Starts logging for the whole process; at most once.
+/// Starts logging for the whole process, panics included; at most once.
 ///
 /// # Errors
-/// If `level` is no level and no filter directive.
-pub fn start(format: LogFormat, level: &str) -> Result<Log, NotALevel> {
+/// If `level` is no level and no filter directive, or there is no thread to be had.
+pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
+    let stderr = Stderr::start(tell_lost)?;
     let text = match format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Text => true,
     };
-    // A log that cannot be written, for a full disk or a reader that is gone, is no reason to stop: the subscriber's own
-    // complaint about it goes to the same place, and its panic would take a lane along.
-    let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false).with_target(false);
+    let lines = Arc::clone(&stderr);
+    let log = fmt::layer().with_writer(move || Line(Arc::clone(&lines))).log_internal_errors(false).with_target(false);
     let log = if text {
-        log.with_ansi(std::io::stderr().is_terminal()).boxed()
+        log.with_ansi(io::stderr().is_terminal()).boxed()
     } else {
         log.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
     tracing_subscriber::registry().with(filter).with(log).init();
-    Ok(Log(handle))
+    let panics = Arc::clone(&stderr);
+    panic::set_hook(Box::new(move |panic| tell_panic(&panics, panic)));
+    Ok(Log { filter: handle, stderr })
+}
+
+fn tell_lost(lines: u64) {
+    tracing::warn!(lines, "lines of this log were lost: whoever reads it was too slow, or it could not be written");
+}
+
+/// As the standard library tells it, which would write to standard error itself, and wait there. It may be the last there
+/// is to say, so it is waited for.
+fn tell_panic(stderr: &Stderr, panic: &PanicHookInfo<'_>) {
+    let mut text = format!("\nthread '{}' {panic}\n", thread::current().name().unwrap_or("<unnamed>"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text.push_str(&format!("stack backtrace:\n{backtrace}\n"));
+    }
+    stderr.push(text.as_bytes());
+    stderr.wait_until_written();
 }
 
 /// Whether `level` is a level or a filter directive.
@@ -70,14 +109,59 @@ impl Log {
     /// # Errors
     /// If it is no level and no filter directive: then the old one holds.
     pub fn set(&self, level: &str) -> Result<(), NotALevel> {
-        self.0.reload(filter(level)?).expect("the subscriber lives as long as the process");
+        self.filter.reload(filter(level)?).expect("the subscriber lives as long as the process");
+        Ok(())
+    }
+
+    /// Where it goes, for the count of lines that were lost.
+    pub fn stderr(&self) -> &Arc<Stderr> {
+        &self.stderr
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.stderr.wait_until_written();
+    }
+}
+
+impl Write for Line {
+    /// Takes all of it: the subscriber writes a line at once.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::{Read, pipe};
+    use std::os::fd::OwnedFd;
+
     use super::*;
+
+    #[test]
+    fn a_panic_is_told_where_the_log_goes() {
+        let (mut reader, writer) = pipe().expect("a pipe");
+        let stderr = Stderr::write_to(File::from(OwnedFd::from(writer)), |_| ()).expect("a thread");
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| tell_panic(&stderr, panic)));
+        let died =
+            thread::Builder::new().name("lane".into()).spawn(|| panic!("out of words")).expect("a thread").join();
+        panic::set_hook(usual);
+        assert!(died.is_err());
+        // The hook has waited until it was written, so it is there at once.
+        let mut told = [0; 64 * 1024];
+        let told_bytes = reader.read(&mut told).expect("it can be read");
+        let told = String::from_utf8_lossy(&told[..told_bytes]);
+        assert!(told.contains("thread 'lane' panicked at src/telemetry/log.rs:"), "{told}");
+        assert!(told.contains("\nout of words\n"), "{told}");
+    }
 
     #[test]
     fn a_level_or_directives_that_name_one_are_taken_and_nothing_else() {

@@ -13,6 +13,7 @@ use metrics::{
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use super::histogram::EventHistogram;
+use super::stderr::Stderr;
 use crate::ack::Books;
 use crate::budget::Budget;
 use crate::event::{Code, Reason};
@@ -121,6 +122,7 @@ pub struct Sources {
     pub budget: Arc<Budget>,
     pub oldest: Vec<Arc<Oldest>>,
     pub credentials: Arc<Expiry>,
+    pub log: Arc<Stderr>,
 }
 
 /// When the oldest event of a lane was accepted: written by the lane, read by a scrape.
@@ -160,6 +162,7 @@ struct AtScrape {
     backpressure_seconds: Counter,
     oldest_age: Gauge,
     credentials_expiry: Gauge,
+    log_lines_dropped: Counter,
 }
 
 /// Makes every series, at 0.
@@ -329,6 +332,10 @@ impl AtScrape {
                 "dispatchd_credentials_expiry_timestamp_seconds",
                 "When the AWS credentials in use expire, in seconds since 1970; 0: never, or not known yet",
             ),
+            log_lines_dropped: one_counter(
+                "dispatchd_log_lines_dropped_total",
+                "Lines of the log that were lost: whoever reads it was too slow, or it could not be written",
+            ),
         }
     }
 }
@@ -336,7 +343,7 @@ impl AtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub fn render(&self) -> String {
-        let Sources { books, budget, oldest, credentials } = &self.sources;
+        let Sources { books, budget, oldest, credentials, log } = &self.sources;
         let balance = books.balance();
         let set = &self.at_scrape;
         set.accepted.absolute(balance.accepted);
@@ -350,6 +357,7 @@ impl Exposition {
         let age = oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max);
         set.oldest_age.set(age);
         set.credentials_expiry.set(credentials.unix_seconds() as f64);
+        set.log_lines_dropped.absolute(log.lines_lost());
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         let mut text = self.prometheus.render();
         self.ack_duration.render(
@@ -449,6 +457,7 @@ mod tests {
             budget: Budget::new(1000),
             oldest: vec![Oldest::new(Instant::now())],
             credentials: Arc::default(),
+            log: Arc::default(),
         };
         let (_metrics, exposition) = build(sources);
         let text = exposition.render();
@@ -464,6 +473,7 @@ mod tests {
             "dispatchd_config_last_reload_successful 1",
             "dispatchd_connections 0",
             "dispatchd_credentials_expiry_timestamp_seconds 0",
+            "dispatchd_log_lines_dropped_total 0",
             "process_open_fds",
         ] {
             assert!(text.contains(series), "{series} is missing in\n{text}");

@@ -6,3 +6,4 @@ pub mod histogram;
 pub mod log;
 pub mod metrics;
 pub mod recent;
+pub mod stderr;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -154,6 +154,22 @@ impl Start {
         daemon
     }
 
+    /// Starts it and reads its log until it says that it is ready, and no further: the rest is the test's to read, or not.
+    pub async fn start_unread(self) -> (Daemon, Lines<BufReader<ChildStderr>>) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut daemon = self.spawn(dir.path(), Stdio::piped());
+        daemon._dir = Some(dir);
+        let mut log = BufReader::new(daemon.child.stderr.take().expect("it is piped")).lines();
+        daemon.admin = loop {
+            let line = timeout(DEADLINE, log.next_line()).await.expect("it is ready in time").expect("it can be read");
+            let line: Value = serde_json::from_str(&line.expect("it logs before it ends")).expect("a line of JSON");
+            if line["message"] == "ready" {
+                break line["admin"].as_str().expect("it says where metrics are").into();
+            }
+        };
+        (daemon, log)
+    }
+
     /// Starts it with a standard error that takes no log, and waits until the socket is there. Its pages are out of
     /// reach: the log would have told where they are.
     pub async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
@@ -190,7 +206,7 @@ impl Start {
     }
 }
 
-async fn keep_log(stderr: tokio::process::ChildStderr, log: Arc<Mutex<Vec<Value>>>) {
+async fn keep_log(stderr: ChildStderr, log: Arc<Mutex<Vec<Value>>>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
