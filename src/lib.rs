@@ -17,7 +17,7 @@
 //! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
-//! | 1 | [`ack`] [`budget`] [`config`] [`telemetry`] | house services |
+//! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
 //! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] | vocabulary: pure |
 //!
 //! # The trip of one event
@@ -50,6 +50,7 @@ pub mod config;
 pub mod consume;
 pub mod daemon;
 pub mod event;
+pub mod heap;
 pub mod kinesis;
 pub mod lane;
 pub mod limits;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
     &["backoff", "event", "limits", "protocol"],
-    &["ack", "budget", "config", "telemetry"],
+    &["ack", "budget", "config", "heap", "telemetry"],
     &["kinesis"],
     &["consume", "lane"],
     &["admin", "local", "socket"],

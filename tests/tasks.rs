@@ -88,6 +88,7 @@ fn house(does: Does, window: usize) -> House {
         questions: mpsc::channel(1).1,
         bell: Arc::<Notify>::default(),
         metrics: Arc::clone(&metrics),
+        budget: Arc::clone(&budget),
         oldest,
         recent: Arc::default(),
         drain: drain.clone(),

@@ -88,7 +88,7 @@ fn share(used: Duration, of: Duration) -> String {
 }
 
 /// Prints what is held while the stream takes nothing and the budget is full, what stays of it when all is delivered, and
-/// what of that when a little traffic goes on: the allocator gives back as it is used.
+/// what of that when a little traffic goes on.
 pub fn memory() -> Result<()> {
     const FULL: Duration = Duration::from_secs(4);
     println!("data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later");

@@ -169,6 +169,7 @@ impl Daemon {
             questions,
             bell: Arc::clone(&bell),
             metrics: Arc::clone(&metrics),
+            budget: Arc::clone(&budget),
             oldest,
             recent: Arc::clone(&recent),
             drain: stop.drain.clone(),

@@ -17,10 +17,12 @@ use super::buffer::{Buffer, Gauges, Poll};
 use super::dedupe::{Dedupe, Met, Window};
 use super::report::Report;
 use super::settle::{Answered, Settled};
+use super::slack::Slack;
 use super::{BoxedItem, Group, Item, Rules};
 use crate::ack::Body;
-use crate::budget::{Charge, Returning};
+use crate::budget::{Budget, Charge, Returning};
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
+use crate::heap;
 use crate::kinesis::refresher::Bell;
 use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
@@ -50,6 +52,8 @@ pub struct Lane<S> {
     /// Rung when the shard map is old.
     pub bell: Bell,
     pub metrics: Arc<Metrics>,
+    /// Looked at for the end of a burst.
+    pub budget: Arc<Budget>,
     pub oldest: Arc<Oldest>,
     pub recent: Arc<Recent>,
     /// The stop began: nothing lingers any more.
@@ -68,7 +72,7 @@ impl<S: PutRecords> Lane<S> {
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let mut groups = Vec::new();
-        let mut shown = Shown::default();
+        let (mut shown, mut slack) = (Shown::default(), Slack::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
@@ -84,6 +88,12 @@ impl<S: PutRecords> Lane<S> {
                 }
             };
             shown.update(&buffer, &self.metrics, &self.oldest);
+            let give_back_at = slack.poll(self.budget.used_bytes(), now);
+            if give_back_at.is_some_and(|at| at <= now) {
+                heap::give_back();
+                slack.given_back();
+                continue;
+            }
             if buffer.holds_many() && !std::mem::replace(&mut hinted, true) {
                 tracing::warn!(
                     "hundreds of events of one partition key wait behind each other: strict order sends one of them a request. Use more keys, or delivery.ordering = \"relaxed\" where a partial failure may reorder"
@@ -131,7 +141,7 @@ impl<S: PutRecords> Lane<S> {
                     let now = self::now();
                     groups.drain(..).flatten().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now));
                 }
-                () = sleep_until(wait) => {}
+                () = sleep_until(wait.into_iter().chain(give_back_at).min()) => {}
             }
         }
         shown.update(&buffer, &self.metrics, &self.oldest);
