@@ -13,7 +13,7 @@ use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
-use support::kinesis::Ferro;
+use support::kinesis::{Ferro, Kinesalite};
 use support::stream::{create_stream, read_all};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -134,6 +134,29 @@ async fn the_permission_to_write_is_asked_of_aws_by_a_dry_run() {
     let (level, what) = write_at_aws(StatusCode::OK, json!({"FailedRecordCount": 0, "Records": [record]})).await;
     assert_eq!(level, "warn");
     assert!(what.ends_with("one event of type dispatchd.check was written"), "{what}");
+}
+
+#[tokio::test]
+async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() {
+    let (ferro, kinesalite) = (Ferro::start(false).await, Kinesalite::start().await);
+    let endpoints = [Some(ferro.endpoint()), kinesalite.as_ref().map(Kinesalite::endpoint)];
+    for endpoint in endpoints.into_iter().flatten() {
+        create_stream(&client(&endpoint), "s", 1).await;
+        let said = found(check(&endpoint).args(["--set", "kinesis.wire=cbor"])).await;
+        said.assert("wire", "ok", "the server reads CBOR");
+        assert_eq!(read_all(&client(&endpoint), "s").await, [], "nothing is written by asking");
+        let said = found(&mut check(&endpoint)).await;
+        assert!(said.checks.iter().all(|check| check["name"] != "wire"), "JSON is not asked after: {:?}", said.checks);
+    }
+    // It refuses what is not JSON.
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let said = found(check(&server.endpoint()).args(["--set", "kinesis.wire=cbor"])).await;
+    said.assert("wire", "fail", "the server does not read CBOR, it would refuse every event: PutRecords: FaultServer");
+    assert!(said.of("wire").2.contains("kinesis.wire = \"json\""), "{:?}", said.of("wire"));
+    assert_eq!(said.code, Some(69));
+    let (_mute, mute) = mute().await;
+    let said = found(check(&mute).args(["--set", "kinesis.wire=cbor", "--set", "kinesis.attempt_timeout=1s"])).await;
+    said.assert("wire", "warn", "not known, a PutRecords in CBOR failed for something else: PutRecords: Timeout");
 }
 
 #[tokio::test]

@@ -13,10 +13,10 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use hyper::Uri;
 
-use super::Verdict;
-use super::aws::{CallError, Kinesis, call_error, causes, named};
-use super::wire::{Said, ShardIds};
-use crate::event::Record;
+use super::aws::{CallError, Kinesis, call_error, causes, named, status};
+use super::wire::{Said, ShardIds, wire};
+use super::{Entries, Verdict};
+use crate::event::{Class, Record};
 
 /// What hosts of AWS end in, in every partition (the SDK's partitions, 2026-09).
 const AWS_SUFFIXES: [&str; 10] = [
@@ -40,6 +40,16 @@ pub enum Write {
     NotProbed,
     /// The service did not know `DryRun` and stored the record.
     Stored,
+}
+
+/// Whether the wire that is configured is one that the service reads.
+#[derive(Debug, Clone)]
+pub enum Reads {
+    Yes,
+    /// It answered in another one, that it could not read the request.
+    No(CallError),
+    /// It was not told: the request failed for something else.
+    NotTold(CallError),
 }
 
 /// A request that was stopped before it was signed, by where it would have gone.
@@ -91,6 +101,22 @@ impl Kinesis {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),
                 error => Err(error),
             },
+        }
+    }
+
+    /// Whether the service reads PutRecords in the wire that is configured: by one without records. It stores nothing,
+    /// whoever reads it, and Kinesis refuses it once it was read.
+    pub async fn probe_wire(&self) -> Reads {
+        let Err(error) = self.send(&Entries::new(Vec::new(), &[])).await else { return Reads::Yes };
+        let reply = error.raw_response();
+        if reply.is_some_and(|reply| wire(reply.headers().get("content-type")) == self.wire) {
+            return Reads::Yes;
+        }
+        // Servers have many codes for what they cannot read, so those that mean nothing else are told by their status.
+        let is_refusal = matches!(status(&error), Some(400..=407 | 409..=499 | 501));
+        match call_error("PutRecords", &error) {
+            error if is_refusal && matches!(error.class, Class::Poison | Class::Transient) => Reads::No(error),
+            error => Reads::NotTold(error),
         }
     }
 }

@@ -26,17 +26,7 @@ use crate::event::Class;
 
 impl PutRecords for Kinesis {
     async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
-        let swap = Swap {
-            wire: self.wire,
-            body: wire::request(self.wire, &self.stream, &entries).into(),
-            verdicts: Arc::default(),
-        };
-        let verdicts = Arc::clone(&swap.verdicts);
-        // The endpoint may depend on the stream; the rest of what the SDK writes is swapped.
-        let (name, arn) = named(&self.stream);
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
-        call.customize().interceptor(swap).send().await.map_err(|error| put_error(&error))?;
-        let verdicts = std::mem::take(&mut *verdicts.lock().expect("nobody panics with it in hand"));
+        let verdicts = self.send(&entries).await.map_err(|error| put_error(&error))?;
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
@@ -46,6 +36,23 @@ impl PutRecords for Kinesis {
             });
         }
         Ok(verdicts)
+    }
+}
+
+impl Kinesis {
+    /// The verdicts of the reply, as many as it has.
+    pub(super) async fn send(&self, entries: &Entries<'_>) -> Result<Vec<Verdict>, SdkError<PutRecordsError>> {
+        let swap = Swap {
+            wire: self.wire,
+            body: wire::request(self.wire, &self.stream, entries).into(),
+            verdicts: Arc::default(),
+        };
+        let verdicts = Arc::clone(&swap.verdicts);
+        // The endpoint may depend on the stream; the rest of what the SDK writes is swapped.
+        let (name, arn) = named(&self.stream);
+        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
+        call.customize().interceptor(swap).send().await?;
+        Ok(std::mem::take(&mut *verdicts.lock().expect("nobody panics with it in hand")))
     }
 }
 

@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::Finding;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
-use crate::config::{Config, show_size};
+use crate::config::{Config, Wire, show_size};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::credentials::Provided;
-use crate::kinesis::probe::{Write, is_on_aws};
+use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
@@ -38,16 +38,18 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let provided = kinesis.credentials().await;
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
-        let (caller, stream, shards, write) = tokio::join!(
+        let (caller, stream, shards, write, wire) = tokio::join!(
             caller(&kinesis, endpoint.as_deref()),
             stream(&kinesis, config),
             shards(&kinesis),
-            write(&kinesis, config, endpoint.as_deref())
+            write(&kinesis, config, endpoint.as_deref()),
+            wire(&kinesis, config)
         );
         findings.push(caller);
         findings.push(where_to(&kinesis, endpoint.as_deref()));
         findings.extend(stream);
         findings.extend([shards, write]);
+        findings.extend(wire);
     } else {
         findings.push(Finding::warn("caller", NO_CREDENTIALS, CREDENTIALS_FIRST));
         findings.push(where_to(&kinesis, endpoint.as_deref()));
@@ -74,8 +76,8 @@ async fn check_local(config: &Config) -> Vec<Finding> {
         None => Finding::ok("endpoint", format!("the embedded stream that listens at {url}")),
     };
     let kinesis = Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
-    let (stream, shards) = tokio::join!(stream(&kinesis, config), shards(&kinesis));
-    std::iter::once(endpoint).chain(stream).chain([shards]).collect()
+    let (stream, shards, wire) = tokio::join!(stream(&kinesis, config), shards(&kinesis), wire(&kinesis, config));
+    std::iter::once(endpoint).chain(stream).chain([shards]).chain(wire).collect()
 }
 
 #[cfg(not(feature = "local"))]
@@ -200,6 +202,27 @@ async fn write(kinesis: &Kinesis, config: &Config, endpoint: Option<&str>) -> Fi
         }
         Err(error) => Finding::fail(NAME, error.to_string(), fix(&error, "kinesis:PutRecords")),
     }
+}
+
+/// Whether the server reads CBOR, where PutRecords are written so. Every server reads JSON.
+async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
+    const NAME: &str = "wire";
+    if config.kinesis.wire != Wire::Cbor {
+        return None;
+    }
+    Some(match kinesis.probe_wire().await {
+        Reads::Yes => Finding::ok(NAME, "the server reads CBOR, by a PutRecords without records: nothing was written"),
+        Reads::No(error) => Finding::fail(
+            NAME,
+            format!("the server does not read CBOR, it would refuse every event: {error}"),
+            "set kinesis.wire = \"json\"",
+        ),
+        Reads::NotTold(error) => Finding::warn(
+            NAME,
+            format!("not known, a PutRecords in CBOR failed for something else: {error}"),
+            "see to that first, or set kinesis.wire = \"json\"",
+        ),
+    })
 }
 
 /// An event like any other, for a service that would store it after all.
