@@ -23,9 +23,19 @@ const STACK_BYTES: usize = 256 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub data_bytes: usize,
+    pub shape: Shape,
     pub keys: usize,
     pub connections: usize,
     pub pace: Pace,
+}
+
+/// What is in an event's `data`. JSON is checked token by token, so it makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Many small members, like an order.
+    Members,
+    /// One long string, like a line of a log.
+    Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +135,19 @@ impl Callers {
     }
 }
 
+/// A JSON object of exactly so many bytes with one member.
+fn message(bytes: usize) -> String {
+    const FRAME: &str = r#"{"message":""}"#;
+    let words = "the order was placed and is paid for ".chars().cycle();
+    format!(r#"{{"message":"{}"}}"#, words.take(bytes - FRAME.len()).collect::<String>())
+}
+
 impl Lines {
     fn new(load: &Load) -> Self {
-        let data = support::data(load.data_bytes);
+        let data = match load.shape {
+            Shape::Members => support::data(load.data_bytes),
+            Shape::Text => message(load.data_bytes),
+        };
         let text: String = (0..load.keys).map(|key| support::line(&data, key)).collect();
         Self { line_bytes: text.len() / load.keys, text: text.into_bytes() }
     }

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Callers, Load, Pace, Window};
+use crate::load::{Callers, Load, Pace, Shape, Window};
 use crate::plain::Plain;
 use crate::process::{Process, Server, Usage, memory_mib, usage};
 
@@ -180,6 +180,9 @@ fn cases() -> Vec<Case> {
             other.setting = Some(setting);
             cases.push(other);
         }
+        let mut text = Case::new(Who::Daemon("off"), data_bytes, 10_000, 4, 0);
+        text.load.shape = Shape::Text;
+        cases.push(text);
         for who in [Who::Plain(Plain::Batcher), Who::Daemon("off")] {
             let mut tls = Case::new(who, data_bytes, 10_000, 4, 0);
             tls.tls = true;
@@ -202,12 +205,12 @@ impl Case {
             _ if connections == 1 => 4096, // what a connection may have by default
             _ => BUSY,
         });
-        let load = Load { data_bytes, keys, connections, pace };
+        let load = Load { data_bytes, shape: Shape::Members, keys, connections, pace };
         Self { who, load, shards: Self::SHARDS, delay_ms, tls: false, setting: None }
     }
 
     fn name(&self) -> String {
-        let Load { data_bytes, keys, connections, pace } = self.load;
+        let Load { data_bytes, shape, keys, connections, pace } = self.load;
         let who = match self.who {
             Who::Plain(Plain::One) => "PutRecord",
             Who::Plain(Plain::Batcher) => "batcher",
@@ -216,6 +219,9 @@ impl Case {
         let mut name = format!("{data_bytes}B {keys}keys {}ms {who}", self.delay_ms);
         if matches!(self.who, Who::Daemon(_)) {
             name += &format!(" {connections}conn");
+        }
+        if shape == Shape::Text {
+            name += " text";
         }
         if let Pace::PerSecond(rate) = pace {
             name += &format!(" {rate}/s");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::load::{Callers, Load, Pace, Window};
+use crate::load::{Callers, Load, Pace, Shape, Window};
 use crate::process::{Process, Server, memory_mib, usage};
 
 const SHARDS: usize = 4;
@@ -38,7 +38,8 @@ impl House {
     }
 
     fn load(&self, data_bytes: usize, connections: usize, pace: Pace, window: Window) -> Result<Callers> {
-        Callers::start(&self.dir.path().join("d.sock"), Load { data_bytes, keys: KEYS, connections, pace }, window)
+        let load = Load { data_bytes, shape: Shape::Members, keys: KEYS, connections, pace };
+        Callers::start(&self.dir.path().join("d.sock"), load, window)
     }
 
     /// Events that the daemon holds, as it tells an operator.
