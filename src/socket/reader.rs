@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Buf, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
+use tokio::task::yield_now;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -153,9 +154,13 @@ impl Reader {
                     return false;
                 }
             }
+            let read_to_the_brim = buf.len() == buf.capacity();
             buf.advance(self.splitter.take_split());
             self.buf = buf;
             self.hand_over().await;
+            if read_to_the_brim {
+                yield_now().await; // there is more, and others have their turn first
+            }
         }
     }
 
