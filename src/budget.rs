@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::limits::KIB;
+
+/// Bytes that are taken ahead: some 30 events of 500 bytes.
+const AHEAD_BYTES: usize = 32 * KIB;
+
 /// The daemon's budget. Shared by every connection; only atomics on the way of an event.
 #[derive(Debug)]
 pub struct Budget {
@@ -49,6 +54,10 @@ pub struct Charge {
     share: Arc<Share>,
     bytes: u32,
 }
+
+/// Bytes that are taken already, for events that come one after the other: once for many, as every taking costs.
+#[derive(Debug, Default)]
+pub struct Ahead(Option<Charge>);
 
 /// Charges on their way back. Neighbours are mostly of one connection: they are returned as one, since every return
 /// takes a lock. What is left goes back when it is dropped.
@@ -134,10 +143,27 @@ impl Share {
 
 impl Charge {
     /// Takes a part out of it, if it is as large.
-    pub fn split(&mut self, bytes: usize) -> Option<Self> {
+    fn split(&mut self, bytes: usize) -> Option<Self> {
         let bytes = self.share.clamp(bytes);
         self.bytes = self.bytes.checked_sub(bytes)?;
         Some(Self { share: Arc::clone(&self.share), bytes })
+    }
+}
+
+impl Ahead {
+    /// Out of what is taken already, or of what can be taken now.
+    pub fn try_take(&mut self, share: &Arc<Share>, bytes: usize) -> Option<Charge> {
+        if let Some(charge) = self.0.as_mut().and_then(|ahead| ahead.split(bytes)) {
+            return Some(charge);
+        }
+        self.give_back();
+        self.0 = share.try_take(bytes.max(AHEAD_BYTES));
+        self.0.as_mut()?.split(bytes)
+    }
+
+    /// What is left goes back: to be called before its owner waits, since others may wait for it.
+    pub fn give_back(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -194,6 +220,18 @@ mod tests {
         let _b = b.try_take(40).expect("less than half");
         assert!(c.try_take(20).is_none());
         assert!(c.try_take(10).is_some(), "the share of c was not kept by the take that failed");
+    }
+
+    #[test]
+    fn what_was_taken_ahead_and_not_used_goes_back_when_it_is_told_to() {
+        let budget = Budget::new(4 * AHEAD_BYTES);
+        let (share, mut ahead) = (budget.share(), Ahead::default());
+        let charges = [10, 20].map(|bytes| ahead.try_take(&share, bytes).expect("there is room"));
+        assert_eq!(budget.used_bytes(), AHEAD_BYTES, "taken once for both");
+        ahead.give_back();
+        assert_eq!(budget.used_bytes(), 30);
+        drop(charges);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@
 
 use std::hint::black_box;
 
-/// All that Linux lets a process address unless it asks for more (47 bits on x86-64, 48 on arm64), of which the program itself has
-/// a part; and less than the 2^48 bytes from which on mimalloc refuses without looking.
+/// All that Linux lets a process address unless it asks for more (47 bits on x86-64, 48 on arm64), of which the program
+/// itself has a part; and less than the 2^48 bytes from which on mimalloc refuses without looking.
 const MORE_THAN_THERE_IS: usize = (1 << 48) - (1 << 20);
 
 /// Gives back what is free of this thread's heap; some milliseconds for 100 MiB.

@@ -13,7 +13,7 @@ use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
-use support::kinesis::{Ferro, Kinesalite};
+use support::kinesis::{Emulators, Ferro};
 use support::stream::{create_stream, read_all};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -138,9 +138,8 @@ async fn the_permission_to_write_is_asked_of_aws_by_a_dry_run() {
 
 #[tokio::test]
 async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() {
-    let (ferro, kinesalite) = (Ferro::start(false).await, Kinesalite::start().await);
-    let endpoints = [Some(ferro.endpoint()), kinesalite.as_ref().map(Kinesalite::endpoint)];
-    for endpoint in endpoints.into_iter().flatten() {
+    let emulators = Emulators::start().await;
+    for endpoint in emulators.endpoints() {
         create_stream(&client(&endpoint), "s", 1).await;
         let said = found(check(&endpoint).args(["--set", "kinesis.wire=cbor"])).await;
         said.assert("wire", "ok", "the server reads CBOR");
@@ -149,7 +148,7 @@ async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() 
         assert!(said.checks.iter().all(|check| check["name"] != "wire"), "JSON is not asked after: {:?}", said.checks);
     }
     // It refuses what is not JSON.
-    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let server = FaultServer::start(&emulators.ferro.endpoint(), 7).await;
     let said = found(check(&server.endpoint()).args(["--set", "kinesis.wire=cbor"])).await;
     said.assert("wire", "fail", "the server does not read CBOR, it would refuse every event: PutRecords: FaultServer");
     assert!(said.of("wire").2.contains("kinesis.wire = \"json\""), "{:?}", said.of("wire"));

@@ -112,7 +112,7 @@ async fn put(kinesis: &Kinesis, records: Vec<Record>) -> Result<Vec<Verdict>, Pu
 fn records(count: usize) -> Vec<Record> {
     let record = |n: usize| {
         let key = PartitionKey::new(format!("key-{n}")).expect("it is short");
-        Record { key_hash: key.hash(), key, explicit_hash: None, data: Bytes::from(format!("data-{n}")) }
+        Record::new(key, None, Bytes::from(format!("data-{n}")))
     };
     (0..count).map(record).collect()
 }

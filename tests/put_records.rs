@@ -23,7 +23,7 @@ use dispatchd::kinesis::fault::CODES;
 use dispatchd::kinesis::{Entries, PutError, PutRecords, Verdict, aggregate, wire};
 use serde_json::{Value, json};
 use support::daemon::Start;
-use support::kinesis::{Ferro, Kinesalite};
+use support::kinesis::{Emulators, Ferro};
 use support::stream::{create_stream, entry, put, read_all};
 use support::truth::{assert_acks_are_true, assert_key_order, numbered_lines};
 use support::{client, http};
@@ -87,7 +87,7 @@ async fn kinesis(endpoint: &str, stream: StreamId, wire: Wire) -> Kinesis {
 
 fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
     let key = PartitionKey::new(key).expect("it is short");
-    Record { key_hash: key.hash(), key, explicit_hash: hash.map(HashKey), data: Bytes::copy_from_slice(data) }
+    Record::new(key, hash.map(HashKey), Bytes::copy_from_slice(data))
 }
 
 /// What a lane may send: bytes that are no text, odd keys, a place of its own, two events in one record. And where each
@@ -208,11 +208,10 @@ fn sign_again<'a>(
 
 #[tokio::test]
 async fn both_emulators_store_what_was_meant_in_either_wire() {
-    let (ferro, kinesalite) = (Ferro::start(false).await, Kinesalite::start().await);
-    let endpoints = [Some(ferro.endpoint()), kinesalite.as_ref().map(Kinesalite::endpoint)];
+    let emulators = Emulators::start().await;
     let (records, ends) = records();
     let entries = Entries::new(records.iter().collect(), &ends);
-    for endpoint in endpoints.into_iter().flatten() {
+    for endpoint in emulators.endpoints() {
         for (name, wire) in [("json", Wire::Json), ("cbor", Wire::Cbor)] {
             create_stream(&client(&endpoint), name, 3).await;
             let kinesis = kinesis(&endpoint, StreamId::Name(name.into()), wire).await;
@@ -250,9 +249,8 @@ fn data_of(record: &Value) -> Vec<u8> {
 
 #[tokio::test]
 async fn both_emulators_refuse_in_either_wire_alike() {
-    let (ferro, kinesalite) = (Ferro::start(false).await, Kinesalite::start().await);
-    let endpoints = [Some(ferro.endpoint()), kinesalite.as_ref().map(Kinesalite::endpoint)];
-    for endpoint in endpoints.into_iter().flatten() {
+    let emulators = Emulators::start().await;
+    for endpoint in emulators.endpoints() {
         create_stream(&client(&endpoint), "s", 1).await;
         let large = record("k", None, &vec![b'x'; 2 << 20]);
         for (stream, record, expected) in

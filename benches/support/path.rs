@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox};
 use dispatchd::backoff::Backoff;
-use dispatchd::budget::{Budget, Charge, Returning, Share};
+use dispatchd::budget::{Ahead, Budget, Returning, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::{Draft, Timestamp};
@@ -33,7 +33,7 @@ pub struct Path {
     outbox: Arc<Outbox>,
     answers: mpsc::UnboundedReceiver<Answer>,
     share: Arc<Share>,
-    ahead: Option<Charge>,
+    ahead: Ahead,
     buffer: Buffer,
     rng: SmallRng,
     now: Instant,
@@ -60,7 +60,7 @@ impl Path {
             outbox,
             answers,
             share: Budget::new(64 << 20).share(),
-            ahead: None,
+            ahead: Ahead::default(),
             buffer: Buffer::new(rules),
             rng: SmallRng::seed_from_u64(7),
             now: Instant::now(),
@@ -78,22 +78,13 @@ impl Path {
             let Ok(Request::Event(event)) = parsed.request else { panic!("a line is no event") };
             let draft = draft(event, self.timestamp);
             let sealed_len = draft.sealed_len();
-            let charge = self.take(sealed_len);
+            let charge = self.ahead.try_take(&self.share, sealed_len).expect("an event fits");
             let id = EventId::Made(draft.id);
             let duty = Duty::new(Arc::clone(&self.outbox), parsed.reference, 0, 0);
             items.push(Item::new(draft.seal(sealed_len), duty.ticket(id, self.timestamp, false, charge), self.now));
         }
         bytes.advance(self.splitter.take_split());
         items
-    }
-
-    /// As the reader does: many at once.
-    fn take(&mut self, bytes: usize) -> Charge {
-        if let Some(charge) = self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)) {
-            return charge;
-        }
-        self.ahead = self.share.try_take(32 << 10);
-        self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)).expect("an event fits")
     }
 
     pub fn push(&mut self, items: Group) {

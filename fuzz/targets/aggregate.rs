@@ -42,5 +42,5 @@ fuzz_target!(|message: &[u8]| {
 fn record(member: &Member) -> Option<Record> {
     let key = PartitionKey::new(member.partition_key).ok()?;
     let explicit_hash = member.explicit_hash_key.map(HashKey::parse).transpose().ok()?;
-    Some(Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(member.data) })
+    Some(Record::new(key, explicit_hash, Bytes::copy_from_slice(member.data)))
 }

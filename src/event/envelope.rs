@@ -68,7 +68,7 @@ impl Draft<'_> {
         push_json_str(&mut data, self.key.as_str());
         data.extend_from_slice(b"}}");
         debug_assert_eq!(data.len(), sealed_len, "one exact allocation");
-        Record { key_hash: self.key.hash(), key: self.key, explicit_hash: self.explicit_hash, data: Bytes::from(data) }
+        Record::new(self.key, self.explicit_hash, Bytes::from(data))
     }
 
     /// The envelope's length before it is written: exact, since the budget is charged by it. An escape makes up to

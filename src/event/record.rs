@@ -17,6 +17,10 @@ pub struct Record {
 }
 
 impl Record {
+    pub fn new(key: PartitionKey, explicit_hash: Option<HashKey>, data: Bytes) -> Self {
+        Self { key_hash: key.hash(), key, explicit_hash, data }
+    }
+
     /// Bytes that count against every limit of the service: data and partition key.
     pub fn size(&self) -> usize {
         self.data.len() + self.key.as_str().len()

@@ -214,12 +214,7 @@ mod tests {
 
     fn record(key: &str, explicit_hash: Option<u128>, data: &[u8]) -> Record {
         let key = PartitionKey::new(key).expect("a test's key is short");
-        Record {
-            key_hash: key.hash(),
-            key,
-            explicit_hash: explicit_hash.map(HashKey),
-            data: Bytes::copy_from_slice(data),
-        }
+        Record::new(key, explicit_hash.map(HashKey), Bytes::copy_from_slice(data))
     }
 
     fn sealed(message: &[u8]) -> Vec<u8> {

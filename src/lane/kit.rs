@@ -122,7 +122,7 @@ impl Kit {
         id: EventId,
     ) -> BoxedItem {
         let key = PartitionKey::new(key).expect("a test's key is short");
-        let record = Record { key_hash: key.hash(), key, explicit_hash, data: Bytes::copy_from_slice(data) };
+        let record = Record::new(key, explicit_hash, Bytes::copy_from_slice(data));
         let duty = Duty::new(Arc::clone(&self.outbox), Ref::Line(1), 0, 0);
         let charge = self.share.try_take(record.size()).expect("a test has small events");
         let ticket = duty.ticket(id, Timestamp::from_unix_ms(0), false, charge);

@@ -9,9 +9,10 @@
 //! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
 //!
-//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled shard is sent to, `batch`
-//! is what goes into one request and what shares a record there, `settle` turns verdicts into outcomes and retries, `report` is
-//! what an operator who asks is told, `slack` says when memory is given back; all are pure. `task` is the shell with the clock and the service.
+//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
+//! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
+//! outcomes and retries, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
+//! pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;

@@ -4,10 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::MIB;
+
 /// Bytes of the budget from which on it is a burst. A stream that keeps up holds less: 50 MB/s, 20 ms away, are 1 MB.
-const BURST_BYTES_MIN: usize = 8 << 20;
+const BURST_BYTES_MIN: usize = 8 * MIB;
 /// Bytes of the budget up to which a burst is over.
-const REST_BYTES_MAX: usize = 1 << 20;
+const REST_BYTES_MAX: usize = MIB;
 /// From the end of a burst until its memory is given back: answers are still being written, and the next burst may come.
 const PAUSE: Duration = Duration::from_millis(300);
 

@@ -21,18 +21,15 @@ use uuid::Uuid;
 use super::Door;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::budget::{Charge, Share};
+use crate::budget::{Ahead, Charge, Share};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
-use crate::limits::{ANSWER_BYTES, ITEM_BYTES, KIB, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
+use crate::limits::{ANSWER_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
 use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
-
-/// Bytes of the budget that a reader takes at once while it has lines at hand: some 30 events of 500 bytes.
-const AHEAD_BYTES: usize = 32 * KIB;
 
 /// What a connection gets that speaks HTTP.
 const NO_HTTP: &[u8] =
@@ -59,8 +56,8 @@ pub struct Reader {
     epoch: u32,
     epoch_events: u64,
     share: Arc<Share>,
-    /// Bytes of the budget that are taken already for the lines that come next.
-    ahead: Option<Charge>,
+    /// For the lines that come next.
+    ahead: Ahead,
     /// Bytes of the records that the metrics have not heard of.
     accepted_bytes: u64,
     inlet: Inlet,
@@ -109,7 +106,7 @@ impl Reader {
             epoch: 0,
             epoch_events: 0,
             share: door.budget.share(),
-            ahead: None,
+            ahead: Ahead::default(),
             accepted_bytes: 0,
             inlet: door.lanes.inlet(),
             door,
@@ -328,7 +325,7 @@ impl Reader {
 
     /// The second wait: for bytes of the budget.
     async fn take_bytes(&mut self, bytes: usize) -> Option<Charge> {
-        if let Some(charge) = self.take_ahead(bytes).or_else(|| self.share.try_take(bytes)) {
+        if let Some(charge) = self.ahead.try_take(&self.share, bytes).or_else(|| self.share.try_take(bytes)) {
             return Some(charge);
         }
         self.hand_over().await;
@@ -340,20 +337,10 @@ impl Reader {
         Some(charge)
     }
 
-    /// Out of what is taken already, or of what can be taken now for the lines to come: once for many.
-    fn take_ahead(&mut self, bytes: usize) -> Option<Charge> {
-        if let Some(charge) = self.ahead.as_mut().and_then(|ahead| ahead.split(bytes)) {
-            return Some(charge);
-        }
-        self.ahead = None;
-        self.ahead = self.share.try_take(bytes.max(AHEAD_BYTES));
-        self.ahead.as_mut()?.split(bytes)
-    }
-
     /// Before every wait, and after every read: the lanes get their groups, since what we wait for may be in them, and
     /// what was taken ahead goes back.
     async fn hand_over(&mut self) {
-        self.ahead = None;
+        self.ahead.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
         if bytes > 0 {
             self.door.metrics.event_bytes_accepted.increment(bytes);

@@ -12,17 +12,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use crate::limits::KIB;
+
 /// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes: more than any start, stop
 /// or outage says, and little beside the memory of an idle daemon.
-pub const WAITING_BYTES_MAX: usize = 256 * 1024;
+pub const WAITING_BYTES_MAX: usize = 256 * KIB;
 /// How long the end of the process waits until what was said is written.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The way to standard error.
 #[derive(Debug, Default)]
 pub struct Stderr {
-    /// Held for a push or a pop, never while something is written: a channel has no bound in bytes, and nobody can wait until it
-    /// is empty for no longer than he will.
+    /// Held for a push or a pop, never while something is written: a channel has no bound in bytes, and nobody can wait
+    /// until it is empty for no longer than he will.
     waiting: Mutex<Waiting>,
     changed: Condvar,
     lines_lost: AtomicU64,

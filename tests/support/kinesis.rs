@@ -66,6 +66,22 @@ impl Kinesalite {
     }
 }
 
+/// The emulators that read every wire; kinesalite only where node is.
+pub struct Emulators {
+    pub ferro: Ferro,
+    kinesalite: Option<Kinesalite>,
+}
+
+impl Emulators {
+    pub async fn start() -> Emulators {
+        Emulators { ferro: Ferro::start(false).await, kinesalite: Kinesalite::start().await }
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = String> {
+        std::iter::once(self.ferro.endpoint()).chain(self.kinesalite.as_ref().map(Kinesalite::endpoint))
+    }
+}
+
 /// kinesis-local in a process of its own, killed on drop. It knows what the two others lack: records over 1 MiB, and a
 /// stream by its ARN in every call. Slow: a start takes 2 s, a PutRecords of 2 MiB one more.
 pub struct KinesisLocal(NodeServer);

@@ -85,7 +85,7 @@ fn from_cbor(value: Cbor) -> BTreeMap<String, Field> {
 
 fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
     let key = PartitionKey::new(key).expect("a test's key is short");
-    Record { key_hash: key.hash(), key, explicit_hash: hash.map(HashKey), data: Bytes::copy_from_slice(data) }
+    Record::new(key, hash.map(HashKey), Bytes::copy_from_slice(data))
 }
 
 /// What Kinesis should read of these entries.
