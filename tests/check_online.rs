@@ -6,9 +6,10 @@ use std::process::Output;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::{Json, Router};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::aws::{Agent, Aws, StreamThatSays, Sts};
+use support::aws::{Agent, Aws, StreamThatSays, Sts, serve};
 use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
@@ -153,6 +154,15 @@ async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() 
     said.assert("wire", "fail", "the server does not read CBOR, it would refuse every event: PutRecords: FaultServer");
     assert!(said.of("wire").2.contains("kinesis.wire = \"json\""), "{:?}", said.of("wire"));
     assert_eq!(said.code, Some(69));
+    // So does this one, in the words of the JSON protocol.
+    let refusal = Json(json!({"__type": "SerializationException", "message": "it is no JSON"}));
+    let (url, _server) = serve(Router::new().fallback(async || (StatusCode::BAD_REQUEST, refusal))).await;
+    let said = found(check(&url).args(["--set", "kinesis.wire=cbor"])).await;
+    said.assert(
+        "wire",
+        "fail",
+        "the server does not read CBOR, it would refuse every event: PutRecords: Serialization",
+    );
     let (_mute, mute) = mute().await;
     let said = found(check(&mute).args(["--set", "kinesis.wire=cbor", "--set", "kinesis.attempt_timeout=1s"])).await;
     said.assert("wire", "warn", "not known, a PutRecords in CBOR failed for something else: PutRecords: Timeout");

@@ -203,7 +203,8 @@ impl axum::serve::Listener for Tunnels {
     }
 }
 
-async fn serve(app: Router) -> (String, AbortOnDropHandle<()>) {
+/// An application of the test's own, at this address until the handle is dropped.
+pub async fn serve(app: Router) -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
