@@ -45,9 +45,17 @@ impl Books {
 
     fn settle(&self, body: &Body) {
         match body {
-            Body::Durable(_) => self.acked.fetch_add(1, Ordering::Release),
-            Body::Refused(refusal) => self.refused[refusal.code as usize].fetch_add(1, Ordering::Release),
-        };
+            Body::Durable(_) => self.ack(1),
+            Body::Refused(refusal) => self.refuse(refusal.code),
+        }
+    }
+
+    fn ack(&self, events: u64) {
+        self.acked.fetch_add(events, Ordering::Release);
+    }
+
+    fn refuse(&self, code: Code) {
+        self.refused[code as usize].fetch_add(1, Ordering::Release);
     }
 }
 
@@ -65,8 +73,20 @@ impl Balance {
 /// The way back to one connection. It takes what slots were reserved for, so it needs no bound of its own.
 #[derive(Debug)]
 pub struct Outbox {
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<Vec<Answer>>,
     books: Arc<Books>,
+}
+
+/// Answers on their way back, those of one connection together: to wake its writer, to count them and to give back their
+/// bytes costs as much for one as for hundreds. What is left is handed over when it is dropped.
+#[derive(Debug, Default)]
+pub struct Returning {
+    to: Option<Arc<Outbox>>,
+    answers: Vec<Answer>,
+    acked: u64,
+    charge: Option<Charge>,
+    /// How many went to the connection before: a guess at how many will go to the next.
+    usual: usize,
 }
 
 /// What comes out of a connection's outbox. `room`: bytes to give back once it is written.
@@ -120,14 +140,18 @@ pub struct Ticket {
 
 impl Outbox {
     /// The outbox, and what comes out of it until it and every duty are gone.
-    pub fn new(books: Arc<Books>) -> (Arc<Self>, mpsc::UnboundedReceiver<Answer>) {
+    pub fn new(books: Arc<Books>) -> (Arc<Self>, mpsc::UnboundedReceiver<Vec<Answer>>) {
         let (answers, receiver) = mpsc::unbounded_channel();
         (Arc::new(Self { answers, books }), receiver)
     }
 
     /// Sends what is no answer to an event. A slot was reserved for it.
     pub fn send(&self, answer: Answer) {
-        let _ = self.answers.send(answer); // a peer that is gone reads nothing
+        self.send_all(vec![answer]);
+    }
+
+    fn send_all(&self, answers: Vec<Answer>) {
+        let _ = self.answers.send(answers); // a peer that is gone reads nothing
     }
 }
 
@@ -153,12 +177,19 @@ impl Duty {
     }
 
     fn send(&mut self, body: Body) {
-        if std::mem::replace(&mut self.is_done, true) {
-            return;
+        if !self.is_done {
+            self.outbox.books.settle(&body);
+            let answer = self.answer(body);
+            self.outbox.send(answer);
         }
-        self.outbox.books.settle(&body);
+    }
+
+    /// The duty is done with this.
+    #[inline]
+    fn answer(&mut self, body: Body) -> Answer {
+        self.is_done = true;
         let reference = std::mem::replace(&mut self.reference, Ref::Line(0));
-        self.outbox.send(Answer::Event { reference, epoch: self.epoch, body, room: self.room });
+        Answer::Event { reference, epoch: self.epoch, body, room: self.room }
     }
 }
 
@@ -176,22 +207,54 @@ impl Ticket {
     pub fn answer_as(mut self, body: Body) {
         self.duty.send(body);
     }
+}
 
-    /// Says what became of the event. Never waits. The charge is settled: its bytes are to be given back.
-    pub fn answer(self, record: Record, outcome: Outcome) -> Charge {
-        let Self { mut duty, id, timestamp, echo, charge, .. } = self;
-        duty.send(match outcome {
-            Outcome::Refused(refusal) => Body::Refused(refusal),
-            Outcome::Durable(place) => Body::Durable(Ack {
-                id,
-                timestamp,
-                key: record.key,
-                place,
-                deduplicated: false,
-                event: echo.then_some(record.data),
-            }),
-        });
-        charge
+impl Returning {
+    /// Says what became of an event. Never waits. Its bytes are to be given back.
+    #[inline] // or ticket and record are copied on the way, and again into the answer
+    pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
+        let Ticket { mut duty, id, timestamp, echo, charge, .. } = ticket;
+        if self.to.as_ref().is_none_or(|to| !Arc::ptr_eq(to, &duty.outbox)) {
+            self.turn_to(&duty.outbox);
+        }
+        match &mut self.charge {
+            Some(sum) => sum.merge(charge),
+            none => *none = Some(charge),
+        }
+        match outcome {
+            Outcome::Durable(place) => {
+                self.acked += 1;
+                let event = echo.then_some(record.data);
+                let ack = Ack { id, timestamp, key: record.key, place, deduplicated: false, event };
+                self.answers.push(duty.answer(Body::Durable(ack)));
+            }
+            Outcome::Refused(refusal) => {
+                duty.outbox.books.refuse(refusal.code);
+                self.answers.push(duty.answer(Body::Refused(refusal)));
+            }
+        }
+    }
+
+    #[cold]
+    fn turn_to(&mut self, outbox: &Arc<Outbox>) {
+        self.hand_over();
+        self.to = Some(Arc::clone(outbox));
+        self.answers.reserve(self.usual);
+    }
+
+    /// To be called before its owner waits.
+    pub fn hand_over(&mut self) {
+        let Some(to) = self.to.take() else { return };
+        to.books.ack(std::mem::take(&mut self.acked));
+        self.charge = None;
+        self.usual = self.answers.len();
+        to.send_all(std::mem::take(&mut self.answers));
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 

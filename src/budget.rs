@@ -59,11 +59,6 @@ pub struct Charge {
 #[derive(Debug, Default)]
 pub struct Ahead(Option<Charge>);
 
-/// Charges on their way back. Neighbours are mostly of one connection: they are returned as one, since every return
-/// takes a lock. What is left goes back when it is dropped.
-#[derive(Debug, Default)]
-pub struct Returning(Option<Charge>);
-
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         let waits = Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
@@ -148,6 +143,16 @@ impl Charge {
         self.bytes = self.bytes.checked_sub(bytes)?;
         Some(Self { share: Arc::clone(&self.share), bytes })
     }
+
+    /// Takes another of the same connection along, to go back as one: every return takes a lock.
+    pub fn merge(&mut self, mut other: Self) {
+        if Arc::ptr_eq(&self.share, &other.share)
+            && let Some(sum) = self.bytes.checked_add(other.bytes)
+        {
+            self.bytes = sum;
+            other.bytes = 0;
+        }
+    }
 }
 
 impl Ahead {
@@ -164,19 +169,6 @@ impl Ahead {
     /// What is left goes back: to be called before its owner waits, since others may wait for it.
     pub fn give_back(&mut self) {
         self.0 = None;
-    }
-}
-
-impl Returning {
-    pub fn add(&mut self, mut charge: Charge) {
-        if let Some(sum) = self.0.as_mut().filter(|sum| Arc::ptr_eq(&sum.share, &charge.share))
-            && let Some(bytes) = sum.bytes.checked_add(charge.bytes)
-        {
-            sum.bytes = bytes;
-            charge.bytes = 0;
-        } else {
-            self.0 = Some(charge);
-        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox};
+use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox, Returning};
 use dispatchd::backoff::Backoff;
-use dispatchd::budget::{Ahead, Budget, Returning, Share};
+use dispatchd::budget::{Ahead, Budget, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::{Draft, Timestamp};
@@ -31,7 +31,7 @@ pub const GROUP: usize = 500;
 pub struct Path {
     splitter: Splitter,
     outbox: Arc<Outbox>,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     share: Arc<Share>,
     ahead: Ahead,
     buffer: Buffer,
@@ -106,7 +106,7 @@ impl Path {
     pub fn answer(&mut self, settled: Settled) {
         let mut returning = Returning::default();
         for done in settled.answers {
-            returning.add(done.item.ticket.answer(done.item.record, done.outcome));
+            returning.answer(done.item.ticket, done.item.record, done.outcome);
         }
     }
 
@@ -114,9 +114,14 @@ impl Path {
     pub fn print(&mut self) -> usize {
         self.printed.clear();
         let mut acks = 0;
-        while let Ok(Answer::Event { reference, body: Body::Durable(ack), .. }) = self.answers.try_recv() {
-            reply::ack(&mut self.printed, &reference, &ack);
-            acks += 1;
+        while let Ok(answers) = self.answers.try_recv() {
+            for answer in answers {
+                let Answer::Event { reference, body: Body::Durable(ack), .. } = answer else {
+                    panic!("no ack: {answer:?}")
+                };
+                reply::ack(&mut self.printed, &reference, &ack);
+                acks += 1;
+            }
         }
         acks
     }

@@ -42,6 +42,11 @@ impl Timestamp {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("made from a str")
     }
+
+    /// The text, for those who print many and need not see that it is one.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
 }
 
 impl Draft<'_> {
@@ -56,7 +61,7 @@ impl Draft<'_> {
         data.extend_from_slice(b",\"data\":");
         data.extend_from_slice(self.data.as_bytes());
         data.extend_from_slice(b",\"timestamp\":\"");
-        data.extend_from_slice(self.timestamp.as_str().as_bytes());
+        data.extend_from_slice(self.timestamp.as_bytes());
         data.extend_from_slice(b"\",\"source\":{\"userId\":");
         match self.user_id {
             Some(user) => push_json_str(&mut data, user),
@@ -102,10 +107,23 @@ pub fn json_str_len(text: &str) -> usize {
     inner + "\"\"".len()
 }
 
-/// Whether a byte of the text is written as an escape. Most strings have none, and the fold that sees it has no branch,
-/// so it runs on vector registers: 7 ns for 36 bytes against 35 ns byte by byte (measured 2026-11).
+/// Whether a byte of the text is written as an escape. Most strings are short and have none: they are looked at eight
+/// bytes at a time, the last of which may have been looked at before.
 fn has_escapes(text: &str) -> bool {
-    text.bytes().fold(false, |any, b| any | (b < 0x20) | (b == b'"') | (b == b'\\'))
+    let bytes = text.as_bytes();
+    let Some(last) = bytes.last_chunk() else { return bytes.iter().any(|b| escaped_len(*b) > 1) };
+    let (words, _) = bytes.as_chunks();
+    words.iter().chain([last]).fold(0, |any, word| any | escaped(u64::from_le_bytes(*word))) != 0
+}
+
+/// Not zero if one of eight bytes is written as an escape.
+fn escaped(word: u64) -> u64 {
+    const EACH: u64 = u64::from_le_bytes([0x01; 8]);
+    const TOP: u64 = u64::from_le_bytes([0x80; 8]);
+    // A byte below the bound borrows from its top bit, unless that was set.
+    let below = |word: u64, bound: u8| word.wrapping_sub(EACH * u64::from(bound)) & !word;
+    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & TOP
 }
 
 fn escaped_len(byte: u8) -> usize {
@@ -181,8 +199,23 @@ mod tests {
     }
 
     #[test]
+    fn an_escape_is_seen_wherever_it_stands_and_nothing_else_is_taken_for_one() {
+        for length in 0..20 {
+            for (at, byte) in (0..length).flat_map(|at| (0..0x80).map(move |byte| (at, byte))) {
+                for other in ["a", "\u{7f}", " ", "!", "#", "[", "]"] {
+                    let mut text = other.repeat(length).into_bytes();
+                    text[at] = byte;
+                    let text = String::from_utf8(text).expect("it is ASCII");
+                    assert_eq!(has_escapes(&text), escaped_len(byte) > 1, "{text:?}");
+                }
+            }
+        }
+        assert!(!has_escapes("caf\u{e9} \u{2028}\u{10ffff}\u{80}"));
+    }
+
+    #[test]
     fn a_timestamp_always_has_three_decimals_and_a_z() {
-        assert_eq!(Timestamp::from_unix_ms(0).as_str(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(Timestamp::from_unix_ms(u64::MAX).as_str(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_unix_ms(0).as_bytes(), b"1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_unix_ms(u64::MAX).as_bytes(), b"9999-12-31T23:59:59.999Z");
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Kit {
     start: Instant,
     rng: SmallRng,
     outbox: Arc<Outbox>,
-    _answers: mpsc::UnboundedReceiver<Answer>,
+    _answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     share: Arc<Share>,
 }
 

@@ -19,8 +19,8 @@ use super::report::Report;
 use super::settle::{Answered, Settled};
 use super::slack::Slack;
 use super::{BoxedItem, Group, Item, Rules};
-use crate::ack::Body;
-use crate::budget::{Budget, Charge, Returning};
+use crate::ack::{Body, Returning};
+use crate::budget::Budget;
 use crate::event::{Class, Code, Outcome, Reason, Refusal};
 use crate::heap;
 use crate::kinesis::refresher::Bell;
@@ -71,7 +71,7 @@ impl<S: PutRecords> Lane<S> {
         let mut dedupe = Dedupe::new(self.window);
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
-        let mut groups = Vec::new();
+        let (mut groups, mut returning) = (Vec::new(), Returning::default());
         let (mut shown, mut slack) = (Shown::default(), Slack::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
@@ -79,8 +79,9 @@ impl<S: PutRecords> Lane<S> {
             let now = now();
             for item in buffer.expire(now) {
                 let outcome = late(&item, buffer.blocked(), now);
-                self.answer(&mut dedupe, Answered { item, outcome }, now);
+                self.answer(&mut dedupe, Answered { item, outcome }, now, &mut returning);
             }
+            returning.hand_over();
             let wait = loop {
                 match buffer.poll(now) {
                     Poll::Send(batch) => self.launch(&mut flights, batch),
@@ -109,16 +110,16 @@ impl<S: PutRecords> Lane<S> {
                 Some(landed) = flights.join_next() => {
                     let now = self::now();
                     let mut next = Some(landed);
-                    let mut returning = Returning::default();
                     while let Some(landed) = next {
                         let (batch, reply, took) = landed.expect("a flight that panics takes its lane along");
                         let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
                         self.count(&settled, now);
                         for answered in settled.answers {
-                            returning.add(self.answer(&mut dedupe, answered, now));
+                            self.answer(&mut dedupe, answered, now, &mut returning);
                         }
                         next = flights.try_join_next();
                     }
+                    returning.hand_over();
                 }
                 Ok(()) = self.facts.changed() => {
                     let facts = self.facts.borrow_and_update().clone();
@@ -230,14 +231,14 @@ impl<S: PutRecords> Lane<S> {
         }
     }
 
-    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant) -> Charge {
+    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant, returning: &mut Returning) {
         let Answered { item, outcome } = answered;
         if let Some((copies, same)) = dedupe.settle(&item, &outcome, now) {
             for ticket in copies {
                 ticket.answer_as(same.clone());
             }
         }
-        item.ticket.answer(item.record, outcome)
+        returning.answer(item.ticket, item.record, outcome);
     }
 
     fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {
@@ -260,11 +261,14 @@ impl<S: PutRecords> Lane<S> {
         while let Some(group) = self.inbox.recv().await {
             group.into_iter().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now()));
         }
+        let mut returning = Returning::default();
         for item in buffer.abandon() {
             const LATE: &str = "the daemon stopped before Kinesis confirmed this event";
             let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, LATE);
-            self.answer(&mut dedupe, Answered { item, outcome: Outcome::Refused(refusal) }, now());
+            let answered = Answered { item, outcome: Outcome::Refused(refusal) };
+            self.answer(&mut dedupe, answered, now(), &mut returning);
         }
+        returning.hand_over();
         flights.shutdown().await;
         shown.update(&buffer, &self.metrics, &self.oldest);
     }

@@ -4,7 +4,7 @@
 //! splitter never decides what a line means.
 
 /// What the splitter found at the front of the buffer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line without its `\n` or `\r\n`. Never blank.
     Complete { number: u64, text: &'a [u8] },

@@ -31,7 +31,7 @@ pub fn ack(out: &mut Vec<u8>, reference: &Ref, ack: &Ack) {
     out.extend_from_slice(b",\"ok\":true,\"id\":\"");
     out.extend_from_slice(ack.id.hyphenated().encode_lower(&mut id).as_bytes());
     out.extend_from_slice(b"\",\"timestamp\":\"");
-    out.extend_from_slice(ack.timestamp.as_str().as_bytes());
+    out.extend_from_slice(ack.timestamp.as_bytes());
     out.extend_from_slice(b"\",\"partitionKey\":");
     push_json_str(out, ack.key.as_str());
     out.extend_from_slice(b",\"shardId\":");

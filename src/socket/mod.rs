@@ -2,9 +2,10 @@
 //!
 //! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
 //! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot (`slots`), then
-//! for bytes of the budget, then for a lane's inbox, in this order; a writer waits for the peer alone. So a
-//! slow or hostile peer costs nobody else anything, and nothing waits in a circle.
+//! for bytes of the budget (`allowance` has both), then for a lane's inbox, in this order; a writer waits for the peer
+//! alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
+mod allowance;
 pub mod bind;
 mod connection;
 pub mod listener;

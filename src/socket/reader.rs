@@ -1,8 +1,8 @@
 //! Bytes → items: reads one connection, turns lines into events on their way, or turns them round.
 //!
 //! The two waits of an event's whole trip are here: for an answer's slot (with its room) and for bytes of the
-//! budget. While it waits it reads nothing, and the kernel makes the caller wait. It never waits with a group
-//! of items in its hands.
+//! budget. A line is offered without waiting; where it says what it lacks, the reader waits for that and offers it again.
+//! While it waits it reads nothing, and the kernel makes the caller wait. It never waits with a group of items in its hands.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Door;
+use super::allowance::{Allowance, Lack};
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::budget::{Ahead, Charge, Share};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
@@ -49,15 +49,12 @@ pub struct Reader {
     clock: Clock,
     facts: watch::Receiver<StreamFacts>,
     record_bytes_max: usize,
-    context: Arc<Context>,
+    context: Context,
     outbox: Arc<Outbox>,
-    slots: Slots,
+    allowance: Allowance,
     /// The events since the last flush, and the number of that flush.
     epoch: u32,
     epoch_events: u64,
-    share: Arc<Share>,
-    /// For the lines that come next.
-    ahead: Ahead,
     /// Bytes of the records that the metrics have not heard of.
     accepted_bytes: u64,
     inlet: Inlet,
@@ -100,13 +97,11 @@ impl Reader {
             clock: Clock::read(),
             facts,
             record_bytes_max,
-            context: Arc::default(),
+            context: Context::default(),
             outbox,
-            slots,
+            allowance: Allowance::new(slots, door.budget.share()),
             epoch: 0,
             epoch_events: 0,
-            share: door.budget.share(),
-            ahead: Ahead::default(),
             accepted_bytes: 0,
             inlet: door.lanes.inlet(),
             door,
@@ -140,14 +135,14 @@ impl Reader {
                 Input::Stop => return true,
             }
             if std::mem::take(&mut first) && self.buf[0].is_ascii_uppercase() {
-                self.control(NO_HTTP.to_vec()).await;
+                self.insist(|reader| reader.control(NO_HTTP.to_vec())).await;
                 return true;
             }
             self.clock.refresh();
             self.learn_limits();
             let mut buf = std::mem::take(&mut self.buf);
             while let Some(line) = self.splitter.next(&buf) {
-                if self.take(line).await.is_none() {
+                if self.insist(|reader| reader.take(line)).await.is_none() {
                     return false;
                 }
             }
@@ -200,18 +195,19 @@ impl Reader {
 
     /// The peer let a line wait for too long. One that was too long has its answer already.
     async fn close_unfinished(&mut self) {
-        if let Some(number) = self.splitter.torn(&self.buf) {
-            let seconds = PARTIAL_LINE_TIMEOUT.as_secs();
-            let late = format!("the line was not ended within {seconds} s: the connection is closed");
-            self.refuse(Ref::Line(number), Refusal::new(Code::InvalidRequest, late)).await;
-        }
+        let seconds = PARTIAL_LINE_TIMEOUT.as_secs();
+        let late = format!("the line was not ended within {seconds} s: the connection is closed");
+        self.refuse_unfinished(&Refusal::new(Code::InvalidRequest, late)).await;
     }
 
     async fn end(&mut self) -> bool {
-        if let Some(number) = self.splitter.torn(&self.buf) {
-            self.refuse(Ref::Line(number), request::torn()).await;
-        }
+        self.refuse_unfinished(&request::torn()).await;
         false
+    }
+
+    async fn refuse_unfinished(&mut self, refusal: &Refusal) {
+        let Some(number) = self.splitter.torn(&self.buf) else { return };
+        self.insist(|reader| reader.refuse(Ref::Line(number), refusal.clone())).await;
     }
 
     /// The stream's record limit may have been learnt since the last read.
@@ -222,41 +218,42 @@ impl Reader {
         }
     }
 
-    /// Deals with one line. Nothing when the peer is gone and no line matters any more.
-    async fn take(&mut self, line: Line<'_>) -> Option<()> {
+    /// Deals with one line, unless something lacks: then it is to be offered again.
+    fn take(&mut self, line: Line<'_>) -> Result<(), Lack> {
         let (number, text) = match line {
             Line::Complete { number, text } => (number, text),
             Line::TooLong { number } => {
                 let too_long = request::line_too_long(line_bytes_max(self.record_bytes_max));
-                return self.refuse(Ref::Line(number), too_long).await;
+                return self.refuse(Ref::Line(number), too_long);
             }
         };
         let Parsed { reference, request } = request::parse(text, number);
         match request {
-            Ok(Request::Event(event)) => self.accept(reference, event).await,
-            Err(refusal) => self.refuse(reference, refusal).await,
+            Ok(Request::Event(event)) => self.accept(reference, event),
+            Err(refusal) => self.refuse(reference, refusal),
             Ok(Request::Hello(context)) => {
-                self.context = Arc::new(context);
                 let mut line = Vec::new();
                 reply::hello(&mut line, &reference, self.record_bytes_max);
-                self.control(line).await
+                self.control(line)?;
+                self.context = context;
+                Ok(())
             }
             Ok(Request::Ping) => {
                 let mut line = Vec::new();
                 reply::done(&mut line, "ping", &reference);
-                self.control(line).await
+                self.control(line)
             }
             Ok(Request::Flush) => {
-                let room = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
+                let room = self.allowance.slot(ANSWER_BYTES + reference.heap_bytes())?;
                 self.outbox.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
                 self.epoch = self.epoch.wrapping_add(1);
                 self.epoch_events = 0;
-                Some(())
+                Ok(())
             }
         }
     }
 
-    async fn accept(&mut self, reference: Ref, event: Event<'_>) -> Option<()> {
+    fn accept(&mut self, reference: Ref, event: Event<'_>) -> Result<(), Lack> {
         let (id, event_id) = match event.id {
             Some(id) => (id, EventId::Chosen(id)),
             None => {
@@ -264,46 +261,41 @@ impl Reader {
                 (id, EventId::Made(id))
             }
         };
-        let key = event.key.unwrap_or_else(PartitionKey::random);
-        let door = Arc::clone(&self.door);
-        let context = Arc::clone(&self.context);
-        let mut draft = Draft {
+        let draft = Draft {
             id,
             event_type: &event.event_type,
             data: event.data,
             timestamp: self.clock.timestamp,
-            user_id: event.user_id.as_deref().or(context.user_id.as_deref()),
-            producer_id: context.producer_id.as_deref().unwrap_or(&door.producer_id),
-            key,
+            user_id: event.user_id.as_deref().or(self.context.user_id.as_deref()),
+            producer_id: self.context.producer_id.as_deref().unwrap_or(&self.door.producer_id),
+            key: event.key.unwrap_or_else(PartitionKey::random),
             explicit_hash: event.explicit_hash,
         };
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
         let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
-        let echo_bytes = if event.echo { sealed_bytes } else { 0 };
-        let room = self.reserve(ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes).await?;
         if record_bytes > record_bytes_max {
-            self.duty(room, reference).refuse(too_large(record_bytes, record_bytes_max));
-            return Some(());
+            return self.refuse(reference, too_large(record_bytes, record_bytes_max));
         }
-        let charge = self.take_bytes(record_bytes + ITEM_BYTES).await?;
-        draft.timestamp = self.clock.timestamp; // accepted now, after the waits
+        let echo_bytes = if event.echo { sealed_bytes } else { 0 };
+        let answer_bytes = ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes;
+        let (room, charge) = self.allowance.slot_and_bytes(answer_bytes, record_bytes + ITEM_BYTES)?;
         let record = draft.seal(sealed_bytes);
         self.accepted_bytes += record_bytes as u64;
         let ticket = self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
         self.inlet.add(Item::new(record, ticket, self.clock.now));
-        Some(())
+        Ok(())
     }
 
-    async fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Option<()> {
-        let room = self.reserve(ANSWER_BYTES + reference.heap_bytes()).await?;
+    fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Result<(), Lack> {
+        let room = self.allowance.slot(ANSWER_BYTES + reference.heap_bytes())?;
         self.duty(room, reference).refuse(refusal);
-        Some(())
+        Ok(())
     }
 
-    async fn control(&mut self, line: Vec<u8>) -> Option<()> {
-        let room = self.reserve(line.len()).await?;
+    fn control(&mut self, line: Vec<u8>) -> Result<(), Lack> {
+        let room = self.allowance.slot(line.len())?;
         self.outbox.send(Answer::Control { line, room });
-        Some(())
+        Ok(())
     }
 
     fn duty(&mut self, room: u32, reference: Ref) -> Duty {
@@ -311,36 +303,23 @@ impl Reader {
         Duty::new(Arc::clone(&self.outbox), reference, self.epoch, room)
     }
 
-    /// The first wait: for the answer's slot, of so many bytes.
-    async fn reserve(&mut self, bytes: usize) -> Option<u32> {
-        if let Some(room) = self.slots.try_take(bytes) {
-            return Some(room);
+    /// Offers a line until nothing lacks. Nothing when the peer is gone and no line matters any more.
+    async fn insist(&mut self, mut offer: impl FnMut(&mut Self) -> Result<(), Lack>) -> Option<()> {
+        while let Err(lack) = offer(self) {
+            self.hand_over().await;
+            tokio::select! {
+                () = self.gone.cancelled() => return None,
+                () = self.allowance.wait(lack) => {}
+            }
+            self.clock.refresh(); // accepted now, after the wait
         }
-        self.hand_over().await;
-        tokio::select! {
-            () = self.gone.cancelled() => None,
-            room = self.slots.take(bytes) => Some(room),
-        }
-    }
-
-    /// The second wait: for bytes of the budget.
-    async fn take_bytes(&mut self, bytes: usize) -> Option<Charge> {
-        if let Some(charge) = self.ahead.try_take(&self.share, bytes).or_else(|| self.share.try_take(bytes)) {
-            return Some(charge);
-        }
-        self.hand_over().await;
-        let charge = tokio::select! {
-            () = self.gone.cancelled() => return None,
-            charge = self.share.take(bytes) => charge,
-        };
-        self.clock.refresh();
-        Some(charge)
+        Some(())
     }
 
     /// Before every wait, and after every read: the lanes get their groups, since what we wait for may be in them, and
     /// what was taken ahead goes back.
     async fn hand_over(&mut self) {
-        self.ahead.give_back();
+        self.allowance.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
         if bytes > 0 {
             self.door.metrics.event_bytes_accepted.increment(bytes);

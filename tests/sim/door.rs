@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Instant;
+use std::vec;
 
 use dispatchd::ack::{Answer, Balance, Body, Books, Duty, EventId, Outbox};
 use dispatchd::budget::{Budget, Share};
@@ -16,7 +17,9 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub struct Door {
     outbox: Arc<Outbox>,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    answers: mpsc::UnboundedReceiver<Vec<Answer>>,
+    /// Taken out of it and not looked at yet.
+    group: vec::IntoIter<Answer>,
     books: Arc<Books>,
     budget: Arc<Budget>,
     share: Arc<Share>,
@@ -26,7 +29,7 @@ impl Door {
     pub fn new() -> Self {
         let (books, budget) = (Arc::<Books>::default(), Budget::new(64 * MIB));
         let (outbox, answers) = Outbox::new(Arc::clone(&books));
-        Self { outbox, answers, books, share: budget.share(), budget }
+        Self { outbox, answers, group: Vec::new().into_iter(), books, share: budget.share(), budget }
     }
 
     /// A line that was accepted.
@@ -38,7 +41,10 @@ impl Door {
 
     /// The next line that is answered, and how.
     pub fn answer(&mut self) -> Option<(usize, Body)> {
-        let Ok(Answer::Event { reference: Ref::Line(line), body, .. }) = self.answers.try_recv() else { return None };
+        if self.group.len() == 0 {
+            self.group = self.answers.try_recv().ok()?.into_iter();
+        }
+        let Some(Answer::Event { reference: Ref::Line(line), body, .. }) = self.group.next() else { return None };
         Some((usize::try_from(line - 1).expect("a run is small"), body))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dispatchd::ack::EventId;
+use dispatchd::ack::{EventId, Returning};
 use dispatchd::config::{Inputs, resolve};
 use dispatchd::event::{Outcome, PartitionKey, Record};
 use dispatchd::kinesis::{StreamFacts, Verdict};
@@ -240,7 +240,7 @@ impl Overload {
                 self.shares.cold_open -= 1;
                 self.shares.cold_longest = self.shares.cold_longest.max(now - item.accepted);
             }
-            item.ticket.answer(item.record, answered.outcome);
+            Returning::default().answer(item.ticket, item.record, answered.outcome);
         }
         while self.door.answer().is_some() {}
         if self.load.without_pace {

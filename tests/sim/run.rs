@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dispatchd::ack::{Body, EventId, Ticket};
+use dispatchd::ack::{Body, EventId, Returning, Ticket};
 use dispatchd::event::{Class, Code, Outcome, Place, Record, Refusal};
 use dispatchd::kinesis::{ShardMap, StreamFacts, Verdict};
 use dispatchd::lane::BoxedItem;
@@ -202,7 +202,7 @@ impl<'p> Run<'p> {
                 let shard_id = map.id(map.index_of(item.record.ring_position())).into();
                 let sequence_number = (first + index).to_string().into();
                 let place = Place { shard_id, sequence_number, sub_sequence_number: None };
-                item.ticket.answer(item.record, Outcome::Durable(place));
+                Returning::default().answer(item.ticket, item.record, Outcome::Durable(place));
             }
             return self.read_outbox();
         }
@@ -363,7 +363,7 @@ impl<'p> Run<'p> {
                 }
             }
         }
-        item.ticket.answer(item.record, outcome);
+        Returning::default().answer(item.ticket, item.record, outcome);
     }
 
     /// A request arrives at the stream.
@@ -464,7 +464,7 @@ impl<'p> Run<'p> {
         }
         for item in self.buffer.abandon() {
             let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
-            item.ticket.answer(item.record, Outcome::Refused(refusal));
+            Returning::default().answer(item.ticket, item.record, Outcome::Refused(refusal));
         }
         self.flights.clear();
         let window = std::mem::replace(&mut self.dedupe, Dedupe::new(self.plan.window));
