@@ -17,6 +17,9 @@ use crate::event::outcome::{Code, Outcome, Refusal};
 use crate::protocol::reply::Ack;
 use crate::protocol::request::Ref;
 
+/// Answers handed over at once. A longer run goes in several groups: one that grew to thousands would be copied on its way.
+const GROUP_ANSWERS_MAX: usize = 256;
+
 /// The books: accepted = acked + refused + in flight, at every moment.
 #[derive(Debug, Default)]
 pub struct Books {
@@ -85,7 +88,7 @@ pub struct Returning {
     answers: Vec<Answer>,
     acked: u64,
     charge: Option<Charge>,
-    /// How many went to the connection before: a guess at how many will go to the next.
+    /// How many the last group had: a guess at what the next will have.
     usual: usize,
 }
 
@@ -210,11 +213,12 @@ impl Ticket {
 }
 
 impl Returning {
-    /// Says what became of an event. Never waits. Its bytes are to be given back.
+    /// Says what became of an event. Never waits; its bytes are given back with those of the others.
     #[inline] // or ticket and record are copied on the way, and again into the answer
     pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
         let Ticket { mut duty, id, timestamp, echo, charge, .. } = ticket;
-        if self.to.as_ref().is_none_or(|to| !Arc::ptr_eq(to, &duty.outbox)) {
+        let goes_along = |to: &Arc<Outbox>| Arc::ptr_eq(to, &duty.outbox) && self.answers.len() < GROUP_ANSWERS_MAX;
+        if !self.to.as_ref().is_some_and(goes_along) {
             self.turn_to(&duty.outbox);
         }
         match &mut self.charge {
@@ -263,5 +267,39 @@ impl Drop for Duty {
     fn drop(&mut self) {
         const LOST: &str = "the daemon stopped before this event was confirmed: it may or may not be in the stream";
         self.send(Body::Refused(Refusal::unconfirmed(Code::ShuttingDown, true, LOST)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use crate::event::{PartitionKey, Place};
+
+    fn durable() -> Outcome {
+        let (shard_id, sequence_number) = ("shardId-000000000000".into(), "1".into());
+        Outcome::Durable(Place { shard_id, sequence_number, sub_sequence_number: None })
+    }
+
+    #[test]
+    fn answers_go_home_in_groups_of_one_connection_and_what_is_left_goes_when_it_is_dropped() {
+        let (books, budget) = (Arc::<Books>::default(), Budget::new(1 << 20));
+        let mut homes = [(); 2].map(|()| (Outbox::new(Arc::clone(&books)), budget.share()));
+        let mut returning = Returning::default();
+        for home in [0, 0, 1].into_iter().chain([0; GROUP_ANSWERS_MAX + 1]) {
+            let ((outbox, _), share) = &homes[home];
+            let duty = Duty::new(Arc::clone(outbox), Ref::Line(1), 0, 0);
+            let charge = share.try_take(100).expect("there is room");
+            let ticket = duty.ticket(EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0), false, charge);
+            let record = Record::new(PartitionKey::new("k").expect("one character"), None, "{}".into());
+            returning.answer(ticket, record, durable());
+        }
+        assert_eq!((books.balance().in_flight(), budget.used_bytes()), (1, 100), "one waits for company");
+        drop(returning);
+        assert_eq!((books.balance().in_flight(), budget.used_bytes()), (0, 0));
+        let groups = homes.each_mut().map(|((_, answers), _)| {
+            std::iter::from_fn(|| answers.try_recv().ok()).map(|group| group.len()).collect::<Vec<_>>()
+        });
+        assert_eq!(groups, [vec![2, GROUP_ANSWERS_MAX, 1], vec![1]]);
     }
 }

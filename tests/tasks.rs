@@ -10,7 +10,7 @@ use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::Window;
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
-use dispatchd::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
+use dispatchd::limits::{LINE_BUFFER_BYTES, LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
 use dispatchd::socket::Door;
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::Listener;
@@ -150,6 +150,28 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
     assert_eq!(calls[0].1, 2);
     let waited = calls[0].0 - began;
     assert!(waited >= LINGER && waited < LINGER + Duration::from_millis(3), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
+    let house = house(Does::Hang, 1000);
+    let caller = house.connect().await.into_inner();
+    let line = format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
+    let mut bytes = 0;
+    while let Ok(written) = caller.try_write(&line.repeat(16)) {
+        bytes += written; // as many as the kernel holds
+    }
+    let lines = bytes / line.len();
+    // A buffer may be twice as large: it grows to keep what is left of a line.
+    let turn_max = 2 * LINE_BUFFER_BYTES / line.len();
+    assert!(lines > turn_max, "the kernel holds {lines} lines, no more than the largest buffer");
+    let mut accepted = 0;
+    while accepted < lines as u64 {
+        tokio::task::yield_now().await; // one of the others
+        let now = house.books.balance().accepted;
+        assert!(now - accepted <= turn_max as u64, "{} lines without a turn for us", now - accepted);
+        accepted = now;
+    }
 }
 
 #[tokio::test(start_paused = true)]

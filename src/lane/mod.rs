@@ -100,9 +100,7 @@ impl Rules {
 
 impl Item {
     pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> BoxedItem {
-        // Written where it stays: to make it here and copy it there costs two stalls.
-        let item = Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any };
-        Box::write(Box::new_uninit(), item)
+        Box::new(Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any })
     }
 }
 

@@ -74,12 +74,13 @@ impl Writer {
     pub async fn run(mut self) {
         let mut groups = Vec::new();
         while self.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
-            for answer in groups.drain(..).flatten() {
+            for answer in groups.iter().flatten() {
                 self.print(answer);
                 if self.out.len() >= BYTES_PER_WRITE && self.write_out().await.is_err() {
                     return self.peer_is_gone().await;
                 }
             }
+            groups.clear();
             if self.write_out().await.is_err() {
                 return self.peer_is_gone().await;
             }
@@ -88,21 +89,22 @@ impl Writer {
         let _ = self.write.shutdown().await;
     }
 
-    fn print(&mut self, answer: Answer) {
-        match answer {
-            Answer::Control { line, room } => {
-                self.out.extend_from_slice(&line);
+    fn print(&mut self, answer: &Answer) {
+        match *answer {
+            Answer::Control { ref line, room } => {
+                self.out.extend_from_slice(line);
                 self.printed.add(room);
             }
-            Answer::Flush { reference, epoch, events, room } => {
+            Answer::Flush { ref reference, epoch, events, room } => {
+                let reference = reference.clone();
                 self.epochs.get(epoch).flush = Some(Flush { reference, events, room });
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
-            Answer::Event { reference, epoch, body, room } => {
+            Answer::Event { ref reference, epoch, ref body, room } => {
                 self.printed.add(room);
                 match body {
-                    Body::Refused(refusal) => reply::refusal(&mut self.out, &reference, &refusal),
-                    Body::Durable(durable) => reply::ack(&mut self.out, &reference, &durable),
+                    Body::Refused(refusal) => reply::refusal(&mut self.out, reference, refusal),
+                    Body::Durable(durable) => reply::ack(&mut self.out, reference, durable),
                 }
                 self.epochs.get(epoch).answered += 1;
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
