@@ -17,7 +17,7 @@ use crate::event::outcome::{Code, Outcome, Refusal};
 use crate::protocol::reply::Ack;
 use crate::protocol::request::Ref;
 
-/// Answers handed over at once. A longer run goes in several groups: one that grew to thousands would be copied on its way.
+/// Answers handed over at once; a longer run goes in several groups.
 const GROUP_ANSWERS_MAX: usize = 256;
 
 /// The books: accepted = acked + refused + in flight, at every moment.
@@ -88,8 +88,6 @@ pub struct Returning {
     answers: Vec<Answer>,
     acked: u64,
     charge: Option<Charge>,
-    /// How many the last group had: a guess at what the next will have.
-    usual: usize,
 }
 
 /// What comes out of a connection's outbox. `room`: bytes to give back once it is written.
@@ -243,7 +241,6 @@ impl Returning {
     fn turn_to(&mut self, outbox: &Arc<Outbox>) {
         self.hand_over();
         self.to = Some(Arc::clone(outbox));
-        self.answers.reserve(self.usual);
     }
 
     /// To be called before its owner waits.
@@ -251,8 +248,7 @@ impl Returning {
         let Some(to) = self.to.take() else { return };
         to.books.ack(std::mem::take(&mut self.acked));
         self.charge = None;
-        self.usual = self.answers.len();
-        to.send_all(std::mem::take(&mut self.answers));
+        to.send_all(self.answers.drain(..).collect()); // just as large as it must be: a peer may be slow to take it
     }
 }
 

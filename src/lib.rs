@@ -25,13 +25,13 @@
 //! |---|---|---|---|
 //! | 1 | `protocol::lines` | bytes → one line, no copy | the connection's |
 //! | 2 | `protocol::request` | line → request; `data` stays raw | " |
-//! | 3 | `socket::reader` | reserves a slot for the answer, then bytes of the budget: the two waits of the whole trip | " |
+//! | 3 | `socket::reader`, `allowance` | reserves a slot for the answer, then bytes of the budget: the two waits of the whole trip | " |
 //! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
 //! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
 //! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
 //! | 7 | `kinesis::put` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
 //! | 8 | `lane::settle` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
-//! | 9 | `ack` | ticket + outcome → the connection's outbox; cannot wait: the slot was reserved in 3 | " |
+//! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
 //! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
 //!
 //! Down once, back once: nothing is looked up on the way back, the ticket holds the way home. A refusal turns round at 2–4
