@@ -25,7 +25,7 @@ use crate::budget::Budget;
 use crate::config::{Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
-use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
+use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
 use crate::kinesis::refresher::Refresher;
 use crate::lane::dedupe::Window;
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
@@ -102,7 +102,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
-    NoRegion(#[from] NoRegion),
+    Connect(#[from] ConnectError),
     #[cfg(feature = "local")]
     #[error(transparent)]
     Local(#[from] LocalError),

@@ -1,8 +1,8 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its four neighbours, `credentials` (whose
-//! requests they are), `put` (PutRecords), `stream` (the stream itself: made, described, deleted) and `probe` (asked
-//! without writing).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours `credentials` (whose requests they
+//! are), `put` (PutRecords), `stream` (the stream itself: made, described, deleted), `probe` (asked without writing) and
+//! `transport::sdk` (its HTTP client).
 //!
-//! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
+//! The SDK resolves credentials and endpoints, and signs every call but PutRecords. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
 
 use std::error::Error;
@@ -23,8 +23,11 @@ use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter
 
 use super::aggregate::{self, Member};
 use super::credentials::Timely;
-use super::fault;
+use super::put::{Endpoint, Way};
 use super::shards::Shard;
+use super::sign::ServiceClock;
+use super::transport::{BadVariable, NotConnected, Transport};
+use super::{fault, probe};
 use crate::config::{Config, StreamId, Wire};
 use crate::event::{Class, Reason};
 use crate::telemetry::metrics::Expiry;
@@ -41,6 +44,8 @@ pub struct Kinesis {
     pub(super) wire: Wire,
     /// What the client was made from, without an endpoint of its own: for the calls to STS.
     pub(super) sdk: SdkConfig,
+    /// Of PutRecords.
+    pub(super) way: Arc<Way>,
     expiry: Arc<Expiry>,
 }
 
@@ -113,10 +118,14 @@ pub struct Page {
     pub millis_behind_latest: i64,
 }
 
-/// No region was named anywhere.
+/// What the client cannot be made from.
 #[derive(Debug, thiserror::Error)]
-#[error("no region: set AWS_REGION, stream.region or stream.arn")]
-pub struct NoRegion;
+pub enum ConnectError {
+    #[error("no region: set AWS_REGION, stream.region or stream.arn")]
+    NoRegion,
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+}
 
 impl Connection {
     /// As configured; to the embedded stream where `local_url` says it is.
@@ -154,7 +163,8 @@ impl CallError {
 
 impl Kinesis {
     /// Makes the client. Nothing is sent: a stream that is not there shows on the first call.
-    pub async fn connect(connection: Connection) -> Result<Self, NoRegion> {
+    pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
+        let transport = Transport::new(|name| std::env::var(name).ok())?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(connection.connect_timeout)
             .operation_attempt_timeout(connection.attempt_timeout)
@@ -163,6 +173,7 @@ impl Kinesis {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
+            .http_client(transport.clone())
             // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(region) = connection.region {
@@ -173,7 +184,7 @@ impl Kinesis {
         }
         let mut sdk = loader.load().await;
         if sdk.region().is_none() {
-            return Err(NoRegion);
+            return Err(ConnectError::NoRegion);
         }
         let expiry = Arc::<Expiry>::default();
         if let Some(chain) = sdk.credentials_provider() {
@@ -181,16 +192,22 @@ impl Kinesis {
             let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
             sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
-        Ok(Self { expiry, ..Self::with(sdk, connection.endpoint_url, connection.stream, connection.wire) })
-    }
-
-    /// The client that a configuration of the SDK's makes.
-    pub fn with(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire) -> Self {
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
-        if let Some(url) = endpoint_url {
+        if let Some(url) = connection.endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
-        Self { client: Client::from_conf(config.build()), stream, wire, sdk, expiry: Arc::default() }
+        let client = Client::from_conf(config.build());
+        let endpoint = probe::endpoint(&client, &connection.stream).await;
+        let way = Way {
+            transport,
+            endpoint: endpoint.as_deref().and_then(Endpoint::at),
+            region: sdk.region().map_or_else(String::new, ToString::to_string),
+            credentials: sdk.credentials_provider().expect("a loaded configuration has a chain of providers"),
+            clock: ServiceClock::default(),
+            connect_timeout: connection.connect_timeout,
+            attempt_timeout: connection.attempt_timeout,
+        };
+        Ok(Self { client, stream: connection.stream, wire: connection.wire, sdk, way: Arc::new(way), expiry })
     }
 
     /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
@@ -352,7 +369,7 @@ where
     let code = match error {
         SdkError::ConstructionFailure(_) => "NotSent",
         SdkError::TimeoutError(_) => "Timeout",
-        SdkError::DispatchFailure(_) if never_connected(error) => "NotConnected",
+        SdkError::DispatchFailure(_) if has_cause::<NotConnected>(error) => "NotConnected",
         SdkError::DispatchFailure(_) => "ConnectionLost",
         _ => "BadReply",
     };
@@ -362,12 +379,6 @@ where
 /// The HTTP status of the reply, if there was one.
 pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|reply| reply.status().as_u16())
-}
-
-/// Whether the connection was never made, so that the request cannot have arrived.
-pub(super) fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
-    causes(error)
-        .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()))
 }
 
 fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

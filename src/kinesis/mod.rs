@@ -12,7 +12,9 @@ pub mod probe;
 mod put;
 pub mod refresher;
 pub mod shards;
+mod sign;
 pub mod stream;
+pub mod transport;
 pub mod wire;
 
 use std::future::Future;

@@ -34,7 +34,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail("endpoint", error.to_string(), "name a region, or let AWS_REGION name it")];
         }
     };
-    let endpoint = kinesis.endpoint().await;
+    let endpoint = kinesis.endpoint();
     let provided = kinesis.credentials().await;
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
