@@ -100,7 +100,7 @@ impl Transport {
         Ok(Self(Arc::new(Inner { connector, pool, _sweeper: AbortOnDropHandle::new(sweeper) })))
     }
 
-    /// Sends one request, whose `Host` is set, and reads all of its reply. Dropped before, the request has failed.
+    /// Sends one request, whose URL is whole and whose `Host` is set, and reads all of its reply. Dropped before, the request has failed.
     ///
     /// # Errors
     /// There is no reply.
@@ -113,16 +113,15 @@ impl Transport {
         let Inner { connector, pool, .. } = &*self.0;
         let deadline = Deadline::of(timeouts);
         let proxy = connector.proxy_of(origin);
-        *request.uri_mut() = match &proxy {
-            // A proxy is told whose request it is; whoever is reached through a tunnel need not be.
+        match &proxy {
+            // It needs the whole URL, as it stands: where that and `Host` differ, the signature does not hold.
             Some(proxy) if !origin.is_secure => {
                 if let Some(authorization) = &proxy.authorization {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
                 }
-                origin.uri(request.uri())
             }
-            _ => Uri::from(path(request.uri())),
-        };
+            _ => *request.uri_mut() = only_path(request.uri()),
+        }
         loop {
             let connection = match pool.take(origin) {
                 Some(idle) => idle,
@@ -201,11 +200,11 @@ impl Origin {
         (!host.is_empty()).then(|| Self { is_secure, host: host.into(), port })
     }
 
-    /// The request's URL as a proxy wants it.
-    fn uri(&self, of: &Uri) -> Uri {
+    /// The URL of its root.
+    fn uri(&self) -> Uri {
         let scheme = if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let builder = Uri::builder().scheme(scheme).authority(self.authority()).path_and_query(path(of));
-        builder.build().expect("a scheme, an authority and a path make a URL")
+        let root = Uri::builder().scheme(scheme).authority(self.authority()).path_and_query("/").build();
+        root.expect("a scheme, an authority and a path make a URL")
     }
 
     fn authority(&self) -> Authority {
@@ -221,8 +220,8 @@ impl fmt::Display for Origin {
     }
 }
 
-fn path(uri: &Uri) -> PathAndQuery {
-    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))
+fn only_path(uri: &Uri) -> Uri {
+    uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
 }
 
 /// A proxy that is to be used.

@@ -49,7 +49,7 @@ impl Proxies {
         if is_near(&origin.host) {
             return None;
         }
-        let proxy = self.0.intercept(&origin.uri(&Uri::from_static("/")))?;
+        let proxy = self.0.intercept(&origin.uri())?;
         let at = Origin::of(proxy.uri()).expect("every proxy was looked at");
         Some(Proxy { at, authorization: proxy.basic_auth().cloned() })
     }
