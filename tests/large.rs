@@ -5,7 +5,7 @@
 mod support;
 
 use aws_sdk_kinesis::Client;
-use support::daemon::{Caller, Daemon, Start, event};
+use support::daemon::{Caller, Start, event};
 use support::fault::FaultServer;
 use support::kinesis::KinesisLocal;
 use support::stream::{read_all, wait_active};
@@ -19,16 +19,6 @@ async fn create(client: &Client, stream: &str, record_kib: i32) -> String {
     wait_active(client, stream).await;
     let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is there");
     summary.stream_description_summary.expect("a summary").stream_arn
-}
-
-/// A caller that was told this limit of an event.
-async fn caller_with_limit(daemon: &Daemon, bytes: usize) -> Caller {
-    eventually("the daemon knows the stream's limit", async || {
-        let mut caller = daemon.connect().await;
-        let hello = caller.ask(r#"{"op":"hello"}"#).await;
-        (hello["maxEventBytes"] == bytes).then_some(caller)
-    })
-    .await
 }
 
 /// Data of at least so many bytes, with no two places alike.
@@ -57,13 +47,14 @@ async fn large_records_and_streams_by_arn_work_and_a_streams_limit_is_held_at_th
 
     // The limit of the stream is the limit at the door.
     let daemon = Start::new(&server.endpoint(), "small").start().await;
-    let mut caller = caller_with_limit(&daemon, 2 * MIB).await;
+    let mut caller = daemon.connect_with_limit(2 * MIB).await;
     assert_too_large(&mut caller, 2 * MIB).await;
 
     let start = Start::by_arn(&server.endpoint(), &large_arn).set("stream.region", "us-east-1");
     let daemon = start.set("batch.linger", "300ms").set("kinesis.attempt_timeout", "60s").start().await;
-    let mut caller = caller_with_limit(&daemon, 10 * MIB).await;
-    assert_eq!(daemon.metric("dispatchd_shards").await, 2.0, "they are listed by ARN");
+    let mut caller = daemon.connect_with_limit(10 * MIB).await;
+    let shards = async || daemon.metric("dispatchd_shards").await;
+    eventually("they are listed by ARN", async || (shards().await == 2.0).then_some(())).await;
     assert_too_large(&mut caller, 10 * MIB).await;
     for n in 0..10 {
         caller.send(&event(n, &format!("k{n}"), "{}")).await;

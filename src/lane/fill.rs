@@ -13,6 +13,7 @@ use super::line::{Key, line_of};
 use super::pace;
 use super::queue::State;
 use crate::config::{Aggregation, KeyOrder};
+use crate::limits::RECORD_BYTES_DEFAULT;
 
 impl Buffer {
     /// Takes the oldest events that may be sent, up to the limits of a request.
@@ -41,17 +42,21 @@ impl Buffer {
 
     fn limits(&self, max_entries: usize) -> Limits {
         let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
+        // What any stream takes.
+        let record_bytes_max = self.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
         let room = (max_in_flight * max_bytes).saturating_sub(self.flying_bytes);
         Limits {
             entries: max_entries,
             bytes: max_bytes.min(room),
             // A record that is larger than the aim goes alone, when the others leave room for its request.
             first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
+            // So that the stream's word on it is on nothing else, where nobody knows what it takes.
+            shared_bytes: if self.record_limit.is_none() { record_bytes_max } else { usize::MAX },
             // Without shards to predict, only events of one key are known to belong together.
             aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
             aggregate_bytes: match aggregation {
-                Aggregation::Shard => aggregate_max_bytes.min(self.record_bytes_max),
-                _ => self.record_bytes_max,
+                Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
+                _ => record_bytes_max,
             },
         }
     }
