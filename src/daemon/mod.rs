@@ -154,6 +154,7 @@ impl Daemon {
         let record_bytes_max = config.stream.max_record_bytes;
         let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
         let (calls_in, calls) = watch::channel(Calls::default());
+        let (reloads_in, reloads) = watch::channel(());
         let bell = Arc::<Notify>::default();
 
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
@@ -220,6 +221,7 @@ impl Daemon {
                 facts: facts_in,
                 calls: calls_in,
                 bell,
+                reloads,
                 record_bytes_max,
                 metrics: Arc::clone(&metrics),
                 recent,
@@ -232,6 +234,7 @@ impl Daemon {
                 log,
                 commands,
                 rules: rules_in,
+                reloads: reloads_in,
                 settings: settings_in,
                 lingers: true,
                 metrics,

@@ -2,7 +2,7 @@
 //! (DescribeStreamSummary).
 //!
 //! One task, and in it one loop for each of the two calls: one may be forbidden, slow or failing without the other. It asks
-//! at the start, when a lane finds the map old, and now and then; it publishes by `watch` and never clears what it has: the
+//! at the start, when a lane finds the map old, when an operator reloads, and now and then; it publishes by `watch` and never clears what it has: the
 //! old map serves until the new one is there. Lanes work without it.
 
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Refresher {
     pub facts: watch::Sender<StreamFacts>,
     pub calls: watch::Sender<Calls>,
     pub bell: Bell,
+    /// Changes when an operator reloads: both calls are made at once, also one that failed just now.
+    pub reloads: watch::Receiver<()>,
     /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
     pub record_bytes_max: Option<usize>,
     pub metrics: Arc<Metrics>,
@@ -69,7 +71,7 @@ impl Refresher {
 
     /// Rings it is told of are handed on: a record that is elsewhere may mean that the service distributes them now.
     async fn keep_listed(&self, hand_on: &Notify) {
-        let (mut rung, mut in_vain) = (false, 0u32);
+        let (mut reloads, mut rung, mut in_vain) = (self.reloads.clone(), false, 0u32);
         loop {
             let asked = Instant::now();
             let listed = self.open_shards().await;
@@ -91,6 +93,7 @@ impl Refresher {
             rung = tokio::select! {
                 () = sleep_until(asked + wait) => false,
                 () = self.bell.notified(), if !fails => true,
+                Ok(()) = reloads.changed() => false,
             };
             if rung {
                 hand_on.notify_one();
@@ -99,7 +102,7 @@ impl Refresher {
     }
 
     async fn keep_described(&self, rung: &Notify) {
-        let mut impossible_kib = None;
+        let (mut reloads, mut impossible_kib) = (self.reloads.clone(), None);
         loop {
             let asked = Instant::now();
             let described = self.kinesis.summary().await;
@@ -126,6 +129,7 @@ impl Refresher {
             tokio::select! {
                 () = sleep_until(asked + wait) => {}
                 () = rung.notified(), if !fails => {}
+                Ok(()) = reloads.changed() => {}
             }
         }
     }

@@ -66,7 +66,7 @@ impl Kit {
             rng: SmallRng::seed_from_u64(7),
             outbox,
             _answers,
-            share: Budget::new(1 << 20).share(),
+            share: Budget::new(16 << 20).share(),
         }
     }
 
