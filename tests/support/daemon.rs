@@ -19,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DEADLINE, eventually};
 
+/// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and then, more of them where
+/// others make its caches cold; what spins takes all of the time.
+pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
+
 /// A running `dispatchd run`. Killed when dropped.
 pub struct Daemon {
     child: Child,
