@@ -190,6 +190,55 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
 }
 
+/// C's stdio and Go's bufio write whole buffers: no write of theirs ends with a line.
+#[tokio::test(start_paused = true)]
+async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended_in_time() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    caller.write_all(head).await.expect("it reads");
+    for line in 1..=10 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        caller.write_all(&[tail, head].concat()).await.expect("it reads");
+        let ack = answer(&mut caller).await.expect("the connection lives");
+        assert_eq!((&ack["ref"], &ack["ok"]), (&line.into(), &true.into()), "{ack}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let began = Instant::now();
+    let (mut read, mut write) = tokio::io::split(caller.get_mut());
+    let trickle = async {
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    let mut answers = String::new();
+    let (_, refused) = tokio::join!(trickle, read.read_to_string(&mut answers));
+    refused.expect("the connection is closed in order");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(33), "{waited:?}");
+}
+
+/// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could not.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_daemons_own_is_not_the_callers() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    for pause in [60, 3600] {
+        caller.write_all(head).await.expect("it reads");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(pause)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await; // the caller's own
+        caller.write_all(tail).await.expect("it reads");
+        assert_eq!(answer(&mut caller).await.expect("the connection lives")["ok"], true);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
     let house = house(Does::Store, 100);

@@ -9,6 +9,7 @@ mod allowance;
 pub mod bind;
 mod connection;
 pub mod listener;
+mod patience;
 mod reader;
 mod slots;
 mod writer;

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::Door;
 use super::allowance::{Allowance, Lack};
+use super::patience::Patience;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
 use crate::event::envelope::{Draft, Timestamp};
@@ -46,8 +47,7 @@ pub struct Reader {
     gone: CancellationToken,
     buf: BytesMut,
     splitter: Splitter,
-    /// How long the peer may still let an unfinished line wait.
-    patience: Duration,
+    patience: Patience,
     clock: Clock,
     facts: watch::Receiver<StreamFacts>,
     record_bytes_max: usize,
@@ -95,7 +95,7 @@ impl Reader {
             gone,
             buf: BytesMut::new(),
             splitter: Splitter::new(line_bytes_max(record_bytes_max)),
-            patience: PARTIAL_LINE_TIMEOUT,
+            patience: Patience::new(),
             clock: Clock::read(),
             facts,
             record_bytes_max,
@@ -161,28 +161,30 @@ impl Reader {
     /// Waits for bytes and reads them.
     async fn fill(&mut self) -> Input {
         loop {
-            let mid_line = self.splitter.is_mid_line(&self.buf);
-            if !mid_line {
-                self.buf = BytesMut::new(); // an idle connection holds no buffer
-                self.patience = PARTIAL_LINE_TIMEOUT;
+            let unfinished = self.splitter.unfinished(&self.buf);
+            match unfinished {
+                Some(number) => self.patience.with_line(number),
+                None => self.buf = BytesMut::new(), // an idle connection holds no buffer
             }
             let began = now();
             let readable = tokio::select! {
-                biased;
+                biased; // bytes before the timer: after a pause of ours there are both
                 () = self.door.stop_reading.cancelled() => return Input::Stop,
                 () = self.gone.cancelled() => return Input::End,
-                readable = self.read.readable() => readable,
-                () = tokio::time::sleep(self.patience), if mid_line => {
+                readable = self.read.readable() => Some(readable),
+                () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
+            };
+            if unfinished.is_some() {
+                self.patience.waited(now() - began);
+            }
+            match readable {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Input::End,
+                None if self.patience.is_over() => {
                     self.close_unfinished().await;
                     return Input::Stop;
                 }
-            };
-            if mid_line {
-                // Only the peer's own delay counts: not the time in which we had no room for its bytes.
-                self.patience = self.patience.saturating_sub(now() - began);
-            }
-            if readable.is_err() {
-                return Input::End;
+                None => continue,
             }
             self.buf.reserve(LINE_BUFFER_BYTES);
             // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
