@@ -91,6 +91,8 @@ pub struct Desk {
     pub facts: watch::Receiver<StreamFacts>,
     /// How these are come by.
     pub calls: watch::Receiver<Calls>,
+    /// By our memory.
+    pub record_bytes_carried: usize,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
     pub settings: watch::Receiver<Settings>,
@@ -229,6 +231,7 @@ impl Desk {
                 ignores_keys: facts.distribution == Distribution::Auto,
                 list_shards: call(self.calls.borrow().list_shards),
                 describe_stream: call(self.calls.borrow().describe_stream),
+                record_bytes_carried: self.record_bytes_carried,
             },
             buffer: status::Buffer {
                 used_bytes: budget.used_bytes(),
@@ -372,6 +375,7 @@ mod tests {
             presence: watch::channel(Presence::default()).1,
             facts: watch::channel(StreamFacts::unknown(None)).1,
             calls: watch::channel(Calls::default()).1,
+            record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,

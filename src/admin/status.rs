@@ -40,6 +40,8 @@ pub struct Stream {
     pub shards: Option<usize>,
     /// The largest record that the stream takes; nothing while that is not known.
     pub record_bytes_max: Option<usize>,
+    /// What this daemon's memory carries: larger ones are refused, and what the stream takes decides below that.
+    pub record_bytes_carried: usize,
     /// It distributes records itself, whatever their keys: their order is not kept, and nothing is aggregated.
     pub ignores_keys: bool,
     pub list_shards: Call,

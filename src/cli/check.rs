@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigFlags, exit, fail, runtime};
-use crate::config::{Machine, Resolved, memory_sum};
+use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, show_size};
+use crate::limits::{MIB, RECORD_BYTES_MAX};
 use crate::preflight::{self, Finding, Level};
 
 #[derive(Debug, Args)]
@@ -30,6 +31,8 @@ pub struct Check {
 struct Report<'a> {
     configuration: Vec<Value<'a>>,
     memory_bytes_max: usize,
+    /// The largest record that memory carries, if the stream takes it.
+    record_bytes_carried: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<&'a [Finding]>,
 }
@@ -75,7 +78,26 @@ fn print_configuration(resolved: &Resolved) {
     for setting in &resolved.values {
         println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
-    println!("\nmemory: at most {}", memory_sum(&resolved.config));
+    println!("\n{}memory: at most {}", records(&resolved.config), memory_sum(&resolved.config));
+}
+
+/// What the sum holds for, where the stream is asked for its limit: it may be raised while we run.
+fn records(config: &Config) -> String {
+    if config.stream.max_record_bytes.is_some() {
+        return String::new();
+    }
+    let carried = Carried::of(config).record_bytes;
+    if carried == RECORD_BYTES_MAX {
+        return format!("records: up to {}, if the stream takes them\n", show_size(carried));
+    }
+    let (budget, sum) = memory_sum_for(config, RECORD_BYTES_MAX);
+    format!(
+        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most {:.1} MiB in all\n",
+        show_size(carried),
+        show_size(RECORD_BYTES_MAX),
+        show_size(budget),
+        sum.total_bytes() as f64 / MIB as f64
+    )
 }
 
 fn print_findings(findings: &[Finding]) {
@@ -99,6 +121,7 @@ fn json(resolved: &Resolved, checks: Option<&[Finding]>) -> String {
             .map(|setting| Value { key: &setting.key, value: &setting.value, origin: value(setting) })
             .collect(),
         memory_bytes_max: memory_sum(&resolved.config).total_bytes(),
+        record_bytes_carried: Carried::of(&resolved.config).record_bytes,
         checks,
     };
     serde_json::to_string(&report).expect("texts and numbers can be written as JSON")

@@ -27,10 +27,14 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { stream, buffer, events, credentials, log, last_reload, .. } = status;
     writeln!(text, "dispatchd {version}  {state}  up {}  since {started}  pid {pid}", time(*uptime_seconds as f64))?;
     let shards = stream.shards.map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
+    let carried = stream.record_bytes_carried;
     let records = stream
         .record_bytes_max
-        .map_or("record limit not known".to_owned(), |max| format!("records up to {}", size(max)));
+        .map_or("record limit not known".to_owned(), |takes| format!("records up to {}", size(takes.min(carried))));
     writeln!(text, "stream    {}  {shards}  {records}", stream.name)?;
+    if let Some(takes) = stream.record_bytes_max.filter(|takes| carried < *takes) {
+        writeln!(text, "!!        it takes {}, which our memory does not carry: raise memory.budget", size(takes))?;
+    }
     if stream.ignores_keys {
         writeln!(text, "          ignores keys (strategy AUTO): their order is not kept, nothing is aggregated")?;
     }
@@ -188,6 +192,7 @@ mod tests {
                     last_failed: Some("2026-11-21T03:59:00.000Z".into()),
                     failures: 3,
                 },
+                record_bytes_carried: 1 << 23,
             },
             buffer: Buffer { used_bytes: 1 << 20, limit_bytes: 64 << 20, backpressure_seconds: 0.0 },
             events: Events {

@@ -39,7 +39,7 @@ pub(super) fn check(typed: Vec<Setting>, local: bool, machine: &Machine) -> Resu
     let values = read(&settings, &mut problems);
     relate(&settings, &values, &mut problems);
     if problems.is_empty() {
-        Ok(Resolved { config: values.config(local), values: settings })
+        Ok(Resolved { config: values.config(local, machine.memory_limit), values: settings })
     } else {
         Err(Problems::Values(problems))
     }

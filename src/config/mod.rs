@@ -33,7 +33,7 @@ pub use check::{Problem, Problems};
 pub use file::env_vars;
 pub use keys::{KEYS, Key};
 pub use machine::{Machine, try_making_files};
-pub use memory::{MemorySum, memory_sum};
+pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
 pub use rule::{duration, show_size};
 
@@ -146,6 +146,8 @@ pub enum Aggregation {
 pub struct Memory {
     /// Bytes of events held at once, 4 MiB to 64 GiB.
     pub budget_bytes: usize,
+    /// What the machine's cgroup gives the process, where it can be read.
+    pub cgroup_bytes: Option<usize>,
 }
 
 /// What the process may use.

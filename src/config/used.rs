@@ -17,7 +17,8 @@ use super::{Aggregation, KeyOrder, LogFormat, Wire};
 pub(super) struct Values(pub HashMap<&'static str, Value>);
 
 impl Values {
-    pub(super) fn config(&self, local: bool) -> Config {
+    /// `cgroup_bytes`: the memory limit that the machine sets.
+    pub(super) fn config(&self, local: bool, cgroup_bytes: Option<usize>) -> Config {
         Config {
             producer_id: self.text("producer_id"),
             stream: Stream {
@@ -48,7 +49,7 @@ impl Values {
                 dedupe_ids: self.number("delivery.dedupe_ids"),
                 dedupe_for: self.duration("delivery.dedupe_for"),
             },
-            memory: Memory { budget_bytes: self.number("memory.budget") },
+            memory: Memory { budget_bytes: self.number("memory.budget"), cgroup_bytes },
             runtime: Runtime { threads: self.number("runtime.threads") },
             kinesis: Kinesis {
                 connect_timeout: self.duration("kinesis.connect_timeout"),

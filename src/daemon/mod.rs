@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{Config, Inputs, Resolved, StreamId};
+use crate::config::{Carried, Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
@@ -30,12 +30,12 @@ use crate::kinesis::refresher::{Calls, Refresher};
 use crate::lane::dedupe::Window;
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
-use crate::limits::LONG_LINES_MAX;
+use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
-use crate::socket::Door;
 use crate::socket::bind::{BindError, Bound, Place};
 use crate::socket::listener::{Listener, Presence};
+use crate::socket::{Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::recent::Recent;
@@ -151,7 +151,7 @@ impl Daemon {
         };
         let (metrics, exposition) = metrics::build(sources.clone());
         let recent = Arc::<Recent>::default();
-        let record_bytes_max = config.stream.max_record_bytes;
+        let (record_bytes_max, carried) = (config.stream.max_record_bytes, Carried::of(config));
         let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
         let (calls_in, calls) = watch::channel(Calls::default());
         let (reloads_in, reloads) = watch::channel(());
@@ -187,7 +187,8 @@ impl Daemon {
             books,
             metrics: Arc::clone(&metrics),
             facts: facts.clone(),
-            long_lines: Semaphore::new(LONG_LINES_MAX),
+            record_bytes_carried: carried.record_bytes,
+            long_lines: LongLines::new(long_lines_bytes(config.memory.budget_bytes)),
             stop_reading: stop.stop_reading.clone(),
         });
         let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
@@ -207,6 +208,7 @@ impl Daemon {
             presence: presence.clone(),
             facts,
             calls,
+            record_bytes_carried: carried.record_bytes,
             lanes: questions_in,
             recent: Arc::clone(&recent),
             settings,
@@ -223,6 +225,7 @@ impl Daemon {
                 bell,
                 reloads,
                 record_bytes_max,
+                carried,
                 metrics: Arc::clone(&metrics),
                 recent,
             },

@@ -114,9 +114,4 @@ impl StreamFacts {
     pub fn unknown(record_limit: Option<usize>) -> Self {
         Self { shards: None, record_limit, distribution: Distribution::NotAsked }
     }
-
-    /// The largest record that is taken where memory carries so much.
-    pub fn record_bytes_max(&self, carried_bytes: usize) -> usize {
-        self.record_limit.unwrap_or(carried_bytes)
-    }
 }

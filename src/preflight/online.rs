@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Finding;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
-use crate::config::{Aggregation, Config, Wire, show_size};
+use crate::config::{Aggregation, Carried, Config, Wire, show_size};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
@@ -173,6 +173,14 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         let fix =
             "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
         findings.push(Finding::warn("record", what, fix));
+    }
+    let carried = Carried::of(config);
+    if let Some(limit) = summary.record_bytes_max.filter(|limit| carried.record_bytes < *limit)
+        && config.stream.max_record_bytes.is_none()
+    {
+        let (limit_shown, carried_shown) = (show_size(limit), show_size(carried.record_bytes));
+        let what = format!("the stream takes {limit_shown}, memory carries {carried_shown}: larger events are refused");
+        findings.push(Finding::warn("record", what, format!("to take them, {}", carried.to_carry(limit))));
     }
     if summary.ignores_keys {
         let off = match config.delivery.aggregation {

@@ -339,8 +339,17 @@ impl Daemon {
 
     /// The same of a daemon that may end meanwhile.
     pub fn try_resident_bytes(&self) -> Option<usize> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub fn resident_bytes_max(&self) -> usize {
+        self.status_bytes("VmHWM:").expect("it runs, and Linux says VmHWM in kB")
+    }
+
+    fn status_bytes(&self, field: &str) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?;
         kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }
