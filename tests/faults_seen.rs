@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -95,6 +95,8 @@ async fn kinesis(endpoint: &str) -> Kinesis {
         stream: StreamId::Name("s".into()),
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint.into()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: Duration::from_millis(300),
         attempt_timeout: Duration::from_millis(600),

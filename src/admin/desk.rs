@@ -25,6 +25,7 @@ use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
 use crate::kinesis::StreamFacts;
+use crate::kinesis::identity::{Identity, Known};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
 use crate::socket::listener::Presence;
@@ -83,6 +84,10 @@ pub struct Desk {
     pub began: Instant,
     /// Name or ARN.
     pub stream: String,
+    /// Where requests go, and the region they are signed for.
+    pub endpoint: String,
+    pub region: String,
+    pub identity: Identity,
     pub socket: PathBuf,
     pub sources: Sources,
     pub probe: Probe,
@@ -221,6 +226,8 @@ impl Desk {
             connections: self.presence.borrow().connected,
             stream: status::Stream {
                 name: self.stream.clone(),
+                endpoint: self.endpoint.clone(),
+                region: self.region.clone(),
                 shards: facts.shards.map(|shards| shards.len()),
                 record_bytes_max: facts.record_bytes_max,
             },
@@ -238,6 +245,7 @@ impl Desk {
             },
             lanes,
             errors: self.recent.errors().into_iter().map(error).collect(),
+            identity: self.identity.known().map(identity),
             credentials: credentials.get().map(credentials_told),
             log: self.log(),
             last_reload: self.settings.borrow().last_reload.as_ref().map(reload),
@@ -249,6 +257,11 @@ impl Desk {
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
         status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
     }
+}
+
+fn identity(known: Known) -> status::Identity {
+    let Known { provider, key_id_end, account, expiry: _ } = known;
+    status::Identity { provider, key_id_end, account }
 }
 
 async fn ask(lane: &mpsc::Sender<Question>) -> Option<Report> {

@@ -25,7 +25,7 @@ use crate::budget::Budget;
 use crate::config::{Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
-use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
+use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
 use crate::kinesis::refresher::Refresher;
 use crate::lane::dedupe::Window;
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
@@ -49,6 +49,9 @@ const ADMIN_SOCKET_MODE: u32 = 0o600;
 const RESERVE_MAX: Duration = Duration::from_secs(5);
 /// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon serves meanwhile.
+const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
 /// The daemon, built and not yet running.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
-    NoRegion(#[from] NoRegion),
+    Connect(#[from] ConnectError),
     #[cfg(feature = "local")]
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -146,7 +149,7 @@ impl Daemon {
             books: Arc::clone(&books),
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
-            credentials: Arc::clone(kinesis.credentials_expiry()),
+            credentials: Arc::clone(kinesis.identity().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
@@ -200,6 +203,9 @@ impl Daemon {
             stream: match &config.stream.id {
                 StreamId::Name(stream) | StreamId::Arn(stream) => stream.clone(),
             },
+            endpoint: kinesis.endpoint().to_owned(),
+            region: kinesis.region().to_owned(),
+            identity: kinesis.identity().clone(),
             socket: config.socket.path.clone(),
             sources,
             probe: admin.probe(),
@@ -210,6 +216,7 @@ impl Daemon {
             settings,
             commands: commands_in,
         };
+        let identity = kinesis.identity().clone();
         let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
         Ok(Self {
             listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
@@ -226,6 +233,7 @@ impl Daemon {
             _admin_place: admin_place,
             control: Control {
                 inputs,
+                identity,
                 running: resolved,
                 log,
                 commands,
@@ -258,6 +266,7 @@ impl Daemon {
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let kinesis = refresher.kinesis.clone();
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
@@ -274,7 +283,16 @@ impl Daemon {
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
         metrics.set_state(State::Running);
         probe.set(State::Running);
-        tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
+        let identity = who(&kinesis).await;
+        tracing::info!(
+            socket = %path.display(),
+            admin = admin_address,
+            version = env!("CARGO_PKG_VERSION"),
+            endpoint = kinesis.endpoint(),
+            region = kinesis.region(),
+            identity,
+            "ready"
+        );
 
         let mut task_died = false;
         let mut left_alone = std::pin::pin!(left_alone(presence, shutdown.after_last_client));
@@ -348,6 +366,15 @@ impl Stop {
         }
         // Answers are being written; a peer that takes none is left to itself.
         tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it must.
+async fn who(kinesis: &Kinesis) -> String {
+    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
+        Ok(Ok(known)) => known.to_string(),
+        Ok(Err(error)) => format!("none: {}", error.message),
+        Err(_) => "not known yet: the source of credentials has not answered".to_owned(),
     }
 }
 

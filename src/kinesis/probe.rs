@@ -13,7 +13,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use hyper::Uri;
 
-use super::aws::{CallError, Kinesis, call_error, causes, named, status};
+use super::aws::{CallError, Kinesis, causes, chain, named, no_credentials, status};
 use super::wire::{Said, ShardIds, wire};
 use super::{Entries, Verdict};
 use crate::event::{Class, Record};
@@ -31,6 +31,9 @@ const AWS_SUFFIXES: [&str; 10] = [
     ".csp.hci.ic.gov",
     ".cloud.adc-e.uk",
 ];
+
+/// The call whose permission is asked for.
+const OP: &str = "PutRecords";
 
 /// Whether a write would be let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +68,17 @@ impl Kinesis {
         self.sdk.region().map_or("", |region| region.as_ref())
     }
 
-    /// Where PutRecords go: scheme and host. Sends nothing and needs no credentials.
-    pub async fn endpoint(&self) -> Option<String> {
+    /// Where PutRecords go, by the SDK's rules: scheme and host. Sends nothing and needs no credentials.
+    ///
+    /// # Errors
+    /// Why there is no such place, in the SDK's words.
+    pub(super) async fn find_endpoint(&self) -> Result<String, String> {
         let (name, arn) = named(&self.stream);
         let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
         let unsigned = aws_sdk_kinesis::Config::builder().credentials_provider(nobody());
         let stopped = call.customize().config_override(unsigned).map_request(stop).send().await;
-        stopped.err().and_then(|error| Stopped::find(&error))
+        let error = stopped.expect_err("it is stopped before it is sent");
+        Stopped::find(&error).ok_or_else(|| chain(&error))
     }
 
     /// Whether PutRecords would take this record: by a dry run, and only where nothing can be written by it.
@@ -87,17 +94,18 @@ impl Kinesis {
             .build()
             .expect("data, the one required field, is set");
         let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
+        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(OP, &error))?;
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
             Ok(reply) => {
                 match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
                     Some(Verdict::Failed { class, code, message }) => {
-                        Err(CallError { operation: "PutRecords", class, code, message })
+                        Err(CallError { operation: OP, class, code, message })
                     }
                     _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
                 }
             }
             Err(error) if Stopped::find(&error).is_some() => Ok(Write::NotProbed),
-            Err(error) => match call_error("PutRecords", &error) {
+            Err(error) => match self.call_error(OP, &error, &credentials) {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),
                 error => Err(error),
             },
@@ -107,6 +115,10 @@ impl Kinesis {
     /// Whether the service reads PutRecords in the wire that is configured: by one without records. It stores nothing,
     /// whoever reads it, and Kinesis refuses it once it was read.
     pub async fn probe_wire(&self) -> Reads {
+        let credentials = match self.identity.credentials().await {
+            Ok(credentials) => credentials,
+            Err(error) => return Reads::NotTold(no_credentials(OP, &error)),
+        };
         let Err(error) = self.send(&Entries::new(Vec::new(), &[])).await else { return Reads::Yes };
         let reply = error.raw_response();
         if reply.is_some_and(|reply| wire(reply.headers().get("content-type")) == self.wire) {
@@ -114,7 +126,7 @@ impl Kinesis {
         }
         // Servers have many codes for what they cannot read, so those that mean nothing else are told by their status.
         let is_refusal = matches!(status(&error), Some(400..=407 | 409..=499 | 501));
-        match call_error("PutRecords", &error) {
+        match self.call_error(OP, &error, &credentials) {
             error if is_refusal && matches!(error.class, Class::Poison | Class::Transient) => Reads::No(error),
             error => Reads::NotTold(error),
         }

@@ -22,11 +22,19 @@ use bytes::Bytes;
 use super::aws::{Kinesis, describe, named, never_connected, status};
 use super::{Entries, PutError, PutRecords, Verdict, wire};
 use crate::config::Wire;
-use crate::event::Class;
+use crate::event::{Class, Reason};
 
 impl PutRecords for Kinesis {
     async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
-        let verdicts = self.send(&entries).await.map_err(|error| put_error(&error))?;
+        let credentials = self.identity.credentials().await;
+        let verdicts = self.send(&entries).await.map_err(|error| put_error(&error));
+        // A session that was revoked is denied, and a new one is not.
+        if let (Ok(credentials), Err(PutError { class: Class::Blocked(Reason::Credentials | Reason::AccessDenied), .. })) =
+            (credentials, &verdicts)
+        {
+            self.identity.refused(&credentials);
+        }
+        let verdicts = verdicts?;
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
