@@ -354,6 +354,8 @@ mod tests {
     use crate::budget::Budget;
     use crate::limits::RECORD_BYTES_DEFAULT;
     use crate::telemetry::metrics::State;
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
     use tokio::time::Instant as TokioInstant;
 
     fn desk(lanes: Vec<mpsc::Sender<Question>>, commands: mpsc::Sender<Command>) -> Desk {
@@ -363,6 +365,9 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
             began: Instant::now(),
             stream: "orders".into(),
+            endpoint: "https://kinesis.example".into(),
+            region: "us-east-1".into(),
+            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 books: Arc::<Books>::default(),

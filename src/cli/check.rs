@@ -31,8 +31,8 @@ struct Report<'a> {
     configuration: Vec<Value<'a>>,
     memory_bytes_max: usize,
     /// Nothing where only the start will tell.
-    endpoint: Option<&'a str>,
-    region: Option<&'a str>,
+    endpoint: Option<String>,
+    region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<&'a [Finding]>,
 }
@@ -55,16 +55,17 @@ impl Check {
             Err(error) => return fail(error, exit::FAILED),
         };
         let target = match runtime.block_on(preflight::target(&resolved.config)) {
-            Ok(target) => target,
-            Err(error) => return fail(error, exit::USAGE),
+            Err(error) if !self.online => return fail(error, exit::USAGE),
+            // Then it is one of the findings, and the others are made too.
+            target => target.ok(),
         };
         let ask = || runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
         let findings = self.online.then(ask);
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         if self.json {
-            println!("{}", json(&resolved, &target, findings.as_deref()));
+            println!("{}", json(&resolved, target, findings.as_deref()));
         } else {
-            print_configuration(&resolved, &target);
+            print_configuration(&resolved, target);
             print_findings(findings.as_deref().unwrap_or_default());
         }
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
@@ -72,12 +73,13 @@ impl Check {
     }
 }
 
-fn print_configuration(resolved: &Resolved, target: &Target) {
+fn print_configuration(resolved: &Resolved, target: Option<Target>) {
     let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
     for setting in &resolved.values {
         println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
+    let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
     println!("\nendpoint: {target}");
     println!("memory: at most {}", memory_sum(&resolved.config));
 }
@@ -95,12 +97,12 @@ fn print_findings(findings: &[Finding]) {
     }
 }
 
-fn json(resolved: &Resolved, target: &Target, checks: Option<&[Finding]>) -> String {
+fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>) -> String {
     let value = |setting: &'_ crate::config::Setting| setting.origin.to_string();
     let configuration = resolved.values.iter();
     let (endpoint, region) = match target {
-        Target::At { endpoint, region } => (Some(&**endpoint), Some(&**region)),
-        Target::Embedded | Target::AskedAtStart => (None, None),
+        Some(Target::At { endpoint, region }) => (Some(endpoint), Some(region)),
+        _ => (None, None),
     };
     let report = Report {
         configuration: configuration

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket, Stream, StreamArn, StreamId,
+    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket, Stream, StreamArn,
+    StreamId,
 };
 use super::{Aggregation, KeyOrder, LogFormat, Wire};
 

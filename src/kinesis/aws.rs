@@ -25,7 +25,7 @@ use aws_types::os_shim_internal::Env;
 
 use super::aggregate::{self, Member};
 use super::fault;
-use super::identity::{Identity, Source};
+use super::identity::Identity;
 use super::shards::Shard;
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
 use crate::event::{Class, Reason};
@@ -129,9 +129,13 @@ pub enum ConnectError {
         "{0:?} is no region; it comes from a profile file or the instance's metadata: correct it there, or set AWS_REGION"
     )]
     Region(String),
-    #[error("no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets the endpoint ({source_of_endpoint})")]
+    #[error(
+        "no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets the endpoint ({source_of_endpoint})"
+    )]
     NoEndpoint { region: String, reason: String, source_of_endpoint: &'static str },
-    #[error("the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, unless stream.allow_http is true")]
+    #[error(
+        "the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, unless stream.allow_http is true"
+    )]
     PlainHttp { url: String, source_of_endpoint: &'static str },
 }
 
@@ -184,10 +188,12 @@ impl Kinesis {
         }
         let Connection { stream, endpoint_url, allow_http, wire, .. } = connection.clone();
         let source_of_endpoint = source_of_endpoint(&connection);
-        // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
-        let within = connection.attempt_timeout / 2;
-        let source = Source::Chain(Box::new(Connection { region: Some(region.clone()), ..connection }));
-        let identity = Identity::new(source, sdk.credentials_provider(), within);
+        let first = sdk.credentials_provider().expect("the loader was not told to go without");
+        let identity = if connection.emulator {
+            Identity::fixed(first)
+        } else {
+            Identity::of_chain(first, Connection { region: Some(region.clone()), ..connection })
+        };
         let provider = SharedCredentialsProvider::new(identity.clone());
         sdk = sdk.to_builder().credentials_provider(provider).identity_cache(IdentityCache::no_cache()).build();
         let mut kinesis = Self::over(sdk, endpoint_url, stream, wire, identity);
@@ -206,8 +212,7 @@ impl Kinesis {
     /// If it has no provider of credentials.
     pub fn with(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire) -> Self {
         let provider = sdk.credentials_provider().expect("it has one");
-        let identity = Identity::new(Source::Fixed(provider), None, Duration::from_secs(1));
-        Self::over(sdk, endpoint_url, stream, wire, identity)
+        Self::over(sdk, endpoint_url, stream, wire, Identity::fixed(provider))
     }
 
     fn over(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire, identity: Identity) -> Self {

@@ -29,8 +29,10 @@ impl PutRecords for Kinesis {
         let credentials = self.identity.credentials().await;
         let verdicts = self.send(&entries).await.map_err(|error| put_error(&error));
         // A session that was revoked is denied, and a new one is not.
-        if let (Ok(credentials), Err(PutError { class: Class::Blocked(Reason::Credentials | Reason::AccessDenied), .. })) =
-            (credentials, &verdicts)
+        if let (
+            Ok(credentials),
+            Err(PutError { class: Class::Blocked(Reason::Credentials | Reason::AccessDenied), .. }),
+        ) = (credentials, &verdicts)
         {
             self.identity.refused(&credentials);
         }

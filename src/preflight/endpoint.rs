@@ -19,7 +19,10 @@ const ADDRESSES_SHOWN_MAX: usize = 8;
 pub enum Target {
     /// The stream that `run --local` starts.
     Embedded,
-    At { endpoint: String, region: String },
+    At {
+        endpoint: String,
+        region: String,
+    },
     /// No region is named, and the instance's metadata service may know one.
     AskedAtStart,
 }
@@ -35,9 +38,7 @@ pub async fn target(config: &Config) -> Result<Target, ConnectError> {
     let connection = Connection::new(config, None);
     let offline = Connection { sdk_env: connection.sdk_env.clone().offline(), ..connection };
     match Kinesis::connect(offline).await {
-        Ok(kinesis) => {
-            Ok(Target::At { endpoint: kinesis.endpoint().to_owned(), region: kinesis.region().to_owned() })
-        }
+        Ok(kinesis) => Ok(Target::At { endpoint: kinesis.endpoint().to_owned(), region: kinesis.region().to_owned() }),
         Err(ConnectError::NoRegion) if config.sdk_env.may_ask_metadata() => Ok(Target::AskedAtStart),
         Err(error) => Err(error),
     }
@@ -48,9 +49,9 @@ impl fmt::Display for Target {
         match self {
             Self::Embedded => f.write_str("the embedded stream"),
             Self::At { endpoint, region } => write!(f, "{endpoint}, region {region}"),
-            Self::AskedAtStart => {
-                f.write_str("not known, no region is named: the instance's metadata service is asked for one at the start")
-            }
+            Self::AskedAtStart => f.write_str(
+                "not known, no region is named: the instance's metadata service is asked for one at the start",
+            ),
         }
     }
 }
@@ -126,8 +127,10 @@ mod tests {
             ("100.128.3.2", "100.128.3.2 (public)"),
             ("10.0.1.5 3.5.7.9", "10.0.1.5, 3.5.7.9 (some private, some public)"),
             ("127.0.0.1 ::1", "127.0.0.1, ::1 (this host)"),
-            ("1.1.1.1 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8 1.1.1.9",
-             "1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8 and 1 more (public)"),
+            (
+                "1.1.1.1 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8 1.1.1.9",
+                "1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8 and 1 more (public)",
+            ),
         ] {
             let addresses: Vec<IpAddr> = addresses.split(' ').map(|text| text.parse().expect("an address")).collect();
             assert_eq!(told(&addresses), said);

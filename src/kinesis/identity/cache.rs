@@ -67,7 +67,9 @@ impl Cache {
     pub(super) fn ask(&self, now: Instant, wall: SystemTime) -> Ask {
         let waits = self.not_before.is_some_and(|at| now < at);
         match (&self.held, &self.failed) {
-            (Some(held), _) if waits || (held.fate == Fate::Good && !expires_by(&held.credentials, wall + BEFORE_EXPIRY)) => {
+            (Some(held), _)
+                if waits || (held.fate == Fate::Good && !expires_by(&held.credentials, wall + BEFORE_EXPIRY)) =>
+            {
                 Ask::Use(held.credentials.clone())
             }
             (None, Some(error)) if waits => Ask::Fail(Arc::clone(error)),

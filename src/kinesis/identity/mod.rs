@@ -29,6 +29,9 @@ use cache::{Ask, Cache};
 /// Characters of an access key's id that are shown: enough to tell two keys apart.
 const KEY_ID_CHARS_SHOWN: usize = 4;
 
+/// For a provider that looks nothing up.
+const FIXED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Credentials, kept and renewed. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Identity(Arc<Inner>);
@@ -48,7 +51,7 @@ struct Inner {
 
 /// Where credentials come from.
 #[derive(Debug)]
-pub(super) enum Source {
+enum Source {
     /// This provider, for ever.
     Fixed(SharedCredentialsProvider),
     /// The SDK's chain, as this connection makes it.
@@ -69,10 +72,21 @@ pub struct Known {
 }
 
 impl Identity {
-    /// `first` is the chain to ask first, if it is there already.
-    pub(super) fn new(source: Source, first: Option<SharedCredentialsProvider>, within: Duration) -> Self {
+    /// What the chain gives that this connection makes; `first` is the one that is there already.
+    pub(super) fn of_chain(first: SharedCredentialsProvider, connection: Connection) -> Self {
+        // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
+        let within = connection.attempt_timeout / 2;
+        Self::new(Source::Chain(Box::new(connection)), Some(first), within)
+    }
+
+    fn new(source: Source, first: Option<SharedCredentialsProvider>, within: Duration) -> Self {
         let (cache, chain) = (Mutex::default(), tokio::sync::Mutex::new(first));
         Self(Arc::new(Inner { source, within, cache, chain, expiry: Arc::default() }))
+    }
+
+    /// What this provider gives, which answers at once.
+    pub fn fixed(provider: SharedCredentialsProvider) -> Self {
+        Self::new(Source::Fixed(provider), None, FIXED_WITHIN)
     }
 
     /// The credentials to sign a request with now.
@@ -153,7 +167,7 @@ impl Identity {
         };
         if let Some(provided) = provided {
             self.0.expiry.set(provided.expiry);
-            if before.as_ref() != Some(&provided) {
+            if before.as_ref() != Some(&provided) && matches!(self.0.source, Source::Chain(_)) {
                 tracing::info!(identity = %provided, "credentials");
             }
         }
@@ -249,7 +263,7 @@ impl fmt::Display for Known {
 fn provider(credentials: &Credentials) -> String {
     let features = credentials.get_property::<Vec<AwsCredentialFeature>>().map_or(&[][..], Vec::as_slice);
     if features.is_empty() {
-        return "a provider without a name".to_owned();
+        return "fixed credentials".to_owned();
     }
     features.iter().map(in_words).collect::<Vec<_>>().join(", ")
 }
