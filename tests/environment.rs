@@ -5,10 +5,11 @@ mod support;
 
 use std::process::Output;
 
-use support::client;
 use support::daemon::{Start, command, event};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
+use support::{DEADLINE, client};
+use tokio::time::timeout;
 
 /// Exit code and what is said on stderr by `run` and by `check`, which must be the same.
 async fn refused(vars: &[(&str, &str)]) -> String {
@@ -18,7 +19,8 @@ async fn refused(vars: &[(&str, &str)]) -> String {
         let mut command = command();
         command.arg(program).args(["--stream", "s", "--admin-listen", "off"]);
         command.args(["--socket".as_ref(), dir.path().join("d.sock").as_os_str()]).envs(vars.iter().copied());
-        let Output { status, stderr, .. } = command.output().await.expect("it runs");
+        let ended = timeout(DEADLINE, command.output()).await.expect("it does not serve");
+        let Output { status, stderr, .. } = ended.expect("it runs");
         let stderr = String::from_utf8(stderr).expect("UTF-8");
         assert_eq!(status.code(), Some(64), "{program}: {stderr}");
         said.push(stderr);

@@ -176,7 +176,7 @@ async fn acked(caller: &mut Caller, id: u64) -> Duration {
 
 /// How long one refused session holds an event up: the request that finds out, and the first attempt of a blocked lane
 /// after 1 s. The rest is for a machine that is busy.
-const SOON: Duration = Duration::from_secs(6);
+const SOON: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_rotated_file_is_read_when_what_it_held_before_is_refused() {
@@ -249,12 +249,13 @@ async fn while_all_that_a_source_gives_is_refused_it_is_asked_ever_less_often() 
     let daemon = aws.with_agent().start().await;
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
-    eventually("it was asked four times", async || (aws.asked() >= 4).then_some(())).await;
+    eventually("it was asked three times", async || (aws.asked() >= 3).then_some(())).await;
     let asked = aws.world.side(|side| side.asked.clone());
     let gaps: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
-    let least = [1, 2, 4].map(Duration::from_secs);
+    let least = [1, 2].map(Duration::from_secs);
     assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least - Duration::from_millis(50)), "{gaps:?}");
     aws.rotate("UnrecognizedClientException");
+    assert!(daemon.run_admin(&["reload"]).await.status.success(), "an operator need not wait for that");
     assert_eq!(caller.answer().await["ok"], true);
 }
 
@@ -280,32 +281,6 @@ async fn sixteen_flights_that_are_refused_together_ask_once() {
     }
     assert_eq!(aws.asked() - before, 1);
     assert_eq!(aws.world.side(|side| side.puts.iter().filter(|token| *token == "old").count()), 1 + FLIGHTS);
-}
-
-#[tokio::test]
-async fn a_source_that_hangs_is_waited_for_by_all_at_once() {
-    // It lets connections in and never answers; every event's attempt would wait behind the one before it.
-    let agent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let uri = format!("http://{}/agent", agent.local_addr().expect("it is bound"));
-    let aws = Aws::start().await;
-    let start = aws.daemon().env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri).set("kinesis.attempt_timeout", "2s");
-    let daemon =
-        start.set("batch.max_records", 1).set("batch.linger", "0ms").set("delivery.timeout", "5s").start().await;
-    assert!(
-        daemon.logged("ready")[0]["identity"].as_str().is_some_and(|who| who.starts_with("no")),
-        "{}",
-        daemon.log()
-    );
-    let mut caller = daemon.connect().await;
-    let began = Instant::now();
-    for id in 0..16 {
-        caller.send(&event(id, &format!("key-{id}"), "{}")).await;
-    }
-    for _ in 0..16 {
-        assert_eq!(caller.answer().await["error"]["code"], "DeliveryTimeout");
-    }
-    assert!(began.elapsed() < Duration::from_secs(12), "16 waits of 1 s behind each other: {:?}", began.elapsed());
-    assert_eq!(daemon.logged("the stream takes nothing").len(), 1, "{}", daemon.log());
 }
 
 async fn named_as_unfit(daemon: &Daemon, said: &str) {
@@ -347,4 +322,18 @@ async fn a_process_gives_credentials_where_a_profile_says_so() {
     assert!(took.is_ok());
     assert_eq!(daemon.status().await["identity"]["key_id_end"], "PROC");
     assert_eq!(aws.world.side(|side| side.puts.clone()), ["process"]);
+}
+
+#[tokio::test]
+async fn a_login_that_is_not_built_in_says_what_to_use_instead() {
+    let (aws, home) = (Aws::start().await, Home::new());
+    let config = home.0.path().join("config");
+    let sso = "[default]\nsso_start_url = https://x.awsapps.com/start\nsso_region = us-east-1\n\
+               sso_account_id = 123456789012\nsso_role_name = r\n";
+    std::fs::write(&config, sso).expect("it is writable");
+    let daemon = aws.daemon().env("AWS_CONFIG_FILE", text(&config)).start().await;
+    let who = daemon.logged("ready")[0]["identity"].as_str().expect("a text").to_owned();
+    assert!(who.contains("IAM Identity Center (SSO), which dispatchd does not speak"), "{who}");
+    assert!(who.contains("credential_process = aws configure export-credentials --profile NAME"), "{who}");
+    assert!(!who.contains("cargo"), "{who}");
 }

@@ -11,17 +11,20 @@
 //! Never shows a secret.
 
 mod cache;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::config::Credentials;
+use tokio::time::Instant;
 
-use super::aws::{Connection, loader};
+use super::aws::{Connection, chain, loader};
 use crate::config::unfit;
 use crate::telemetry::metrics::Expiry;
 use cache::{Ask, Cache};
@@ -114,7 +117,7 @@ impl Identity {
     /// The service refused exactly these: the source is asked for others, unless it gave others already. Ever less often
     /// while they are refused too, and until then these are tried again.
     pub fn refused(&self, credentials: &Credentials) {
-        self.cache().refused(credentials, Instant::now());
+        self.cache().refused(credentials, now());
     }
 
     /// Has the source asked at the next request, whatever was refused before. If it has none then, those that were not
@@ -138,7 +141,7 @@ impl Identity {
     }
 
     fn ask(&self) -> Ask {
-        self.cache().ask(Instant::now(), SystemTime::now())
+        self.cache().ask(now(), SystemTime::now())
     }
 
     /// Asks the chain, which is made if it is not there.
@@ -155,7 +158,7 @@ impl Identity {
             let old = chain.as_ref().and_then(ProvideCredentials::fallback_on_interrupt);
             old.ok_or(CredentialsError::provider_timed_out(self.0.within))
         });
-        provided.and_then(fit)
+        provided.map_err(with_advice).and_then(fit)
     }
 
     fn loaded(&self, outcome: Result<Credentials, CredentialsError>) -> Ask {
@@ -163,7 +166,7 @@ impl Identity {
         let (before, ask) = {
             let mut cache = self.cache();
             let before = cache.held().map(Known::of);
-            (before, cache.loaded(outcome, Instant::now(), SystemTime::now()))
+            (before, cache.loaded(outcome, now(), SystemTime::now()))
         };
         if let Some(provided) = provided {
             self.0.expiry.set(provided.expiry);
@@ -173,6 +176,11 @@ impl Identity {
         }
         ask
     }
+}
+
+/// By the runtime's clock.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// What was decided, if it was.
@@ -220,6 +228,19 @@ impl std::error::Error for Shared {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
     }
+}
+
+/// Says what to use instead of a login that is not built in. The SDK's words for it are about a build, and they are all
+/// that is left of its error here.
+fn with_advice(error: CredentialsError) -> CredentialsError {
+    let text = chain(&error);
+    let Some((_, feature)) = text.split_once("cargo feature(s) enabled: ") else { return error };
+    let login = if feature.starts_with("sso") { "IAM Identity Center (SSO)" } else { "`aws login`" };
+    CredentialsError::invalid_configuration(format!(
+        "the profile is one of {login}, which dispatchd does not speak: let a profile have \
+         `credential_process = aws configure export-credentials --profile NAME --format process`, and name that one in \
+         AWS_PROFILE"
+    ))
 }
 
 /// Lets those pass that can be sent.
