@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -100,6 +100,8 @@ async fn with_patience(endpoint: &str, attempt_timeout: Duration) -> Kinesis {
         stream: StreamId::Name("s".into()),
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint.into()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: attempt_timeout / 2,
         attempt_timeout,

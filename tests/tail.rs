@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::tail::{self, From, Options, TailError};
@@ -84,6 +84,8 @@ async fn kinesis(endpoint: &str) -> Kinesis {
         stream: StreamId::Name("s".to_owned()),
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(endpoint.to_owned()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),

@@ -50,6 +50,9 @@ const RESERVE_MAX: Duration = Duration::from_secs(5);
 /// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
+/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon serves meanwhile.
+const IDENTITY_WAIT: Duration = Duration::from_secs(1);
+
 /// The daemon, built and not yet running.
 #[derive(Debug)]
 pub struct Daemon {
@@ -146,7 +149,7 @@ impl Daemon {
             books: Arc::clone(&books),
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
-            credentials: Arc::clone(kinesis.credentials_expiry()),
+            credentials: Arc::clone(kinesis.identity().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
@@ -202,6 +205,9 @@ impl Daemon {
             stream: match &config.stream.id {
                 StreamId::Name(stream) | StreamId::Arn(stream) => stream.clone(),
             },
+            endpoint: kinesis.endpoint().to_owned(),
+            region: kinesis.region().to_owned(),
+            identity: kinesis.identity().clone(),
             socket: config.socket.path.clone(),
             sources,
             probe: admin.probe(),
@@ -214,6 +220,7 @@ impl Daemon {
             settings,
             commands: commands_in,
         };
+        let identity = kinesis.identity().clone();
         let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
         Ok(Self {
             listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
@@ -233,6 +240,7 @@ impl Daemon {
             _admin_place: admin_place,
             control: Control {
                 inputs,
+                identity,
                 running: resolved,
                 log,
                 commands,
@@ -266,6 +274,7 @@ impl Daemon {
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let kinesis = refresher.kinesis.clone();
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
@@ -282,7 +291,16 @@ impl Daemon {
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
         metrics.set_state(State::Running);
         probe.set(State::Running);
-        tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
+        let identity = who(&kinesis).await;
+        tracing::info!(
+            socket = %path.display(),
+            admin = admin_address,
+            version = env!("CARGO_PKG_VERSION"),
+            endpoint = kinesis.endpoint(),
+            region = kinesis.region(),
+            identity,
+            "ready"
+        );
 
         let mut task_died = false;
         let mut left_alone = std::pin::pin!(left_alone(presence, shutdown.after_last_client));
@@ -356,6 +374,15 @@ impl Stop {
         }
         // Answers are being written; a peer that takes none is left to itself.
         tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it must.
+async fn who(kinesis: &Kinesis) -> String {
+    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
+        Ok(Ok(known)) => known.to_string(),
+        Ok(Err(error)) => format!("none: {}", error.message),
+        Err(_) => "not known yet: the source of credentials has not answered".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod aws;
 pub mod credentials;
 pub mod fault;
+pub mod identity;
 pub mod list;
 pub mod policy;
 pub mod probe;
