@@ -40,6 +40,7 @@
 //! | new shards: ready keys get no place | sent within linger |
 //! | new shards: ready keys keep their old line | panics |
 //! | no pause between looks for what is overdue | no busy loop |
+//! | what is overdue is left to the next look (was so); parts of a refused request are sent late | nothing late is sent |
 //! | the gauge of held keys is not lowered | gauges |
 //! | what is settled still counts as alive | oldest |
 //! | a paced shard wakes nobody when its tokens are there | what may go goes on |

@@ -94,7 +94,7 @@ impl Path {
     pub fn poll(&mut self) -> Batch {
         match self.buffer.poll(self.now) {
             Poll::Send(batch) => batch,
-            Poll::Wait(_) => panic!("nothing is due"),
+            Poll::Late(_) | Poll::Wait(_) => panic!("nothing is due"),
         }
     }
 

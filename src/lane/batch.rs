@@ -141,6 +141,10 @@ impl Batch {
         self.items.iter().map(|item| &item.record)
     }
 
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().map(|item| &**item)
+    }
+
     /// Whether several events share a record.
     pub fn is_aggregated(&self) -> bool {
         self.ends.len() < self.items.len()

@@ -134,6 +134,15 @@ impl Kit {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => Some(batch),
             Poll::Wait(_) => None,
+            Poll::Late(late) => panic!("{:?} are late", late.iter().map(|item| name(&item.record)).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The names of what is answered now, since it would be late if it were sent.
+    pub fn late(&mut self, at_ms: u64) -> Vec<String> {
+        match self.buffer.poll(self.at(at_ms)) {
+            Poll::Late(late) => late.iter().map(|item| name(&item.record)).collect(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -146,6 +155,7 @@ impl Kit {
     pub fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => panic!("{:?} is sent", names(&batch)),
+            Poll::Late(late) => panic!("{late:?} are late"),
             Poll::Wait(until) => until.map(|until| millis(until - self.start)),
         }
     }
@@ -167,12 +177,17 @@ impl Kit {
         self.buffer.settle(batch, Err(error), now, &mut self.rng)
     }
 
-    /// The names of what expires now.
+    /// The names of what a sweep finds overdue now.
     pub fn expire(&mut self, at_ms: u64) -> Vec<String> {
-        let now = self.at(at_ms);
-        let mut expired: Vec<_> = self.buffer.expire(now).iter().map(|item| name(&item.record)).collect();
+        let mut expired: Vec<_> = self.expired(at_ms).iter().map(|item| name(&item.record)).collect();
         expired.sort(); // keys expire in no order
         expired
+    }
+
+    pub fn expired(&mut self, at_ms: u64) -> Vec<BoxedItem> {
+        let now = self.at(at_ms);
+        self.buffer.sweep(now);
+        std::mem::take(&mut self.buffer.late)
     }
 }
 

@@ -7,7 +7,8 @@
 //! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`: many records of
 //!   a key in a request, still one request per key in flight.
 //! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
-//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
+//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped, and never sent once
+//!   it is overdue.
 //!
 //! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
 //! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
@@ -90,6 +91,11 @@ impl Rules {
             timeout: delivery.timeout,
             backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
         }
+    }
+
+    /// Whether an item has waited for `delivery.timeout`.
+    fn is_overdue(&self, item: &Item, now: Instant) -> bool {
+        now.saturating_duration_since(item.accepted) >= self.timeout
     }
 
     /// Whether a request holds no more than one event of a key.

@@ -52,7 +52,10 @@ enum Word {
         code: String,
         message: String,
     },
-    Again(Class),
+    Again {
+        class: Class,
+        maybe_stored: bool,
+    },
     /// To be sent again at once, in this company: nothing is wrong with the event.
     Regroup {
         company: Company,
@@ -124,10 +127,10 @@ impl Buffer {
             match &verdict {
                 Verdict::Stored { .. } => self.lines[line].tally.stored(now),
                 Verdict::Failed { class: Class::Throttled, .. } => self.lines[line].tally.throttled(now),
-                Verdict::Failed { .. } => {}
+                Verdict::Failed { .. } | Verdict::Unclear => {}
             }
             let word = self.word(events, line, verdict, sent, settled);
-            if matches!(word, Word::Again(Class::Throttled)) && self.shards.is_some() {
+            if matches!(word, Word::Again { class: Class::Throttled, .. }) && self.shards.is_some() {
                 self.slow_down(line, events, sent, now);
                 throttled.push(line);
             }
@@ -149,7 +152,8 @@ impl Buffer {
                         settled.reject(item, &code, &message);
                         continue;
                     }
-                    Word::Again(class) => {
+                    Word::Again { class, maybe_stored } => {
+                        item.maybe_stored |= maybe_stored;
                         item.failures = item.failures.saturating_add(1);
                         if class != Class::Throttled || self.shards.is_none() {
                             cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
@@ -204,7 +208,11 @@ impl Buffer {
             }
             Verdict::Failed { class, .. } => {
                 settled.retry(class, 1);
-                Word::Again(class)
+                Word::Again { class, maybe_stored: false }
+            }
+            Verdict::Unclear => {
+                settled.retry(Class::Transient, 1);
+                Word::Again { class: Class::Transient, maybe_stored: true }
             }
         }
     }

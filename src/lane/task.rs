@@ -77,17 +77,19 @@ impl<S: PutRecords> Lane<S> {
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
             let now = now();
-            for item in buffer.expire(now) {
-                let outcome = late(&item, buffer.blocked(), now);
-                self.answer(&mut dedupe, Answered { item, outcome }, now, &mut returning);
-            }
-            returning.hand_over();
             let wait = loop {
                 match buffer.poll(now) {
+                    Poll::Late(items) => {
+                        for item in items {
+                            let outcome = late(&item, buffer.blocked(), now);
+                            self.answer(&mut dedupe, Answered { item, outcome }, now, &mut returning);
+                        }
+                    }
                     Poll::Send(batch) => self.launch(&mut flights, batch),
                     Poll::Wait(until) => break until,
                 }
             };
+            returning.hand_over();
             shown.update(&buffer, &self.metrics, &self.oldest);
             let give_back_at = slack.poll(self.budget.used_bytes(), now);
             if give_back_at.is_some_and(|at| at <= now) {
@@ -187,15 +189,16 @@ impl<S: PutRecords> Lane<S> {
 
     /// Keeps what an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
     fn note_errors(&self, reply: &Result<Vec<Verdict>, PutError>) {
-        let is_error =
-            |verdict: &&Verdict| matches!(verdict, Verdict::Failed { class, .. } if *class != Class::Throttled);
-        let (class, code, message) = match reply {
-            Err(error) => (error.class, &error.code, &error.message),
-            Ok(verdicts) => match verdicts.iter().find(is_error) {
-                Some(Verdict::Failed { class, code, message }) => (*class, code, message),
-                _ => return,
-            },
+        let error_of = |verdict| match verdict {
+            &Verdict::Failed { class: Class::Throttled, .. } | Verdict::Stored { .. } => None,
+            Verdict::Failed { class, code, message } => Some((*class, &**code, &**message)),
+            Verdict::Unclear => Some((Class::Transient, "BadReply", "it has neither a place nor an error of a record")),
         };
+        let error = match reply {
+            Err(error) => Some((error.class, &*error.code, &*error.message)),
+            Ok(verdicts) => verdicts.iter().find_map(error_of),
+        };
+        let Some((class, code, message)) = error else { return };
         // What Kinesis says of a record that it will never take may repeat the record.
         let message = if class == Class::Poison { "the caller was told why" } else { message };
         self.recent.note("PutRecords", code, message, SystemTime::now());

@@ -39,6 +39,8 @@ pub enum Mutant {
     StrictForgotten,
     /// That a lost reply may mean stored is forgotten.
     MaybeStoredForgotten,
+    /// A record of which the reply says nothing is taken for one that failed.
+    UnclearAsFailed,
     /// A poison request takes its innocent records with it.
     PoisonTakesAll,
     /// A blocked stream is taken for one that fails in passing.
@@ -61,8 +63,8 @@ pub enum Mutant {
     DrainUnheard,
     /// Any refused request is thought to name its first record.
     PoisonMisread,
-    /// Nobody looks for what has expired.
-    ExpiryForgotten,
+    /// What is late is dropped, not answered.
+    LateForgotten,
     /// A flight that lands is not noticed.
     LandingUnnoticed,
     /// The timer goes off too late.
@@ -117,10 +119,12 @@ impl Mutant {
         (Mutant::KeyInFlightIgnored, "one flight per key"),
         (Mutant::StrictForgotten, "strict: one record per key"),
         (Mutant::MaybeStoredForgotten, "maybe stored is told"),
+        (Mutant::UnclearAsFailed, "maybe stored is told"),
         (Mutant::PoisonTakesAll, "rejected is poison"),
         (Mutant::BlockedAsTransient, "a blocked stream is known"),
         (Mutant::ThrottleSpreads, "sent within linger"),
         (Mutant::ExpiresLate, "no timeout is late"),
+        (Mutant::ExpiresLate, "nothing late is sent"),
         (Mutant::ExpiresEarly, "no timeout is early"),
         (Mutant::FlightTooMany, "flights"),
         (Mutant::RecordTooMany, "request limits"),
@@ -128,7 +132,7 @@ impl Mutant {
         (Mutant::LingersLong, "sent within linger"),
         (Mutant::DrainUnheard, "sent within linger"),
         (Mutant::PoisonMisread, "poison is found in log2(n)+1"),
-        (Mutant::ExpiryForgotten, "no busy loop"),
+        (Mutant::LateForgotten, "nothing is forgotten"),
         (Mutant::LandingUnnoticed, "everything is answered in time"),
         (Mutant::TimerSleepsIn, "sent within linger"),
         (Mutant::TimerSleepsIn, "what may go goes on"),
@@ -216,6 +220,12 @@ impl Mutant {
             (Mutant::MaybeStoredForgotten, Err(mut error)) => {
                 error.maybe_stored = false;
                 (batch, Err(error))
+            }
+            (Mutant::UnclearAsFailed, Ok(verdicts)) => {
+                let (class, code, message) = (Class::Transient, "BadReply".to_owned(), String::new());
+                let failed = Verdict::Failed { class, code, message };
+                let heard = |verdict| if verdict == Verdict::Unclear { failed.clone() } else { verdict };
+                (batch, Ok(verdicts.into_iter().map(heard).collect()))
             }
             (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
                 let (class, code, message) = (error.class, error.code, error.message);

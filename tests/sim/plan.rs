@@ -77,6 +77,8 @@ pub enum Limit {
 pub struct Faults {
     pub record_throttled: f64,
     pub record_failed: f64,
+    /// The reply has an entry for the record that says nothing of it, whether it is stored or not.
+    pub record_unclear: f64,
     pub request_throttled: f64,
     /// Transient, nothing stored; whether the error says that it may be is drawn.
     pub request_lost: f64,
@@ -305,7 +307,7 @@ fn send_some_again(
 
 fn faults(rng: &mut SmallRng, calm: At) -> Faults {
     let mut ratio = |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
-    let (record_throttled, record_failed) = (ratio(0.4), ratio(0.4));
+    let (record_throttled, record_failed, record_unclear) = (ratio(0.4), ratio(0.4), ratio(0.2));
     let (request_throttled, request_lost, reply_lost) = (ratio(0.25), ratio(0.3), ratio(0.4));
     let reason = pick(rng, &Reason::ALL);
     let mut period = |often: f64| {
@@ -316,6 +318,7 @@ fn faults(rng: &mut SmallRng, calm: At) -> Faults {
     Faults {
         record_throttled,
         record_failed,
+        record_unclear,
         request_throttled,
         request_lost,
         reply_lost,

@@ -157,20 +157,22 @@ impl<'p> Run<'p> {
         self.ends()
     }
 
-    /// Expires and sends, until the lane wants to wait.
+    /// Answers what is late and sends, until the lane wants to wait.
     fn decide(&mut self) -> Result<Option<At>, Broken> {
         let now = self.instant();
-        let expired = match self.mutant {
-            Some(Mutant::ExpiryForgotten) => Vec::new(),
-            _ => self.buffer.expire(now),
-        };
-        for item in expired {
-            let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
-            self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
-        }
-        self.read_outbox()?;
         loop {
             match self.buffer.poll(now) {
+                Poll::Late(items) if self.mutant == Some(Mutant::LateForgotten) => {
+                    drop(items);
+                    self.read_outbox()?;
+                }
+                Poll::Late(items) => {
+                    for item in items {
+                        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
+                        self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
+                    }
+                    self.read_outbox()?;
+                }
                 Poll::Send(batch) => self.launch(batch, false)?,
                 Poll::Wait(until) => {
                     let until = until.map(|until| until.duration_since(self.base));

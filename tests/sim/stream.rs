@@ -137,6 +137,11 @@ impl Stream {
                 failed(Class::Throttled, "ProvisionedThroughputExceededException")
             } else if happens(faults.record_failed) {
                 failed(Class::Transient, "InternalFailure")
+            } else if happens(faults.record_unclear) {
+                if happens(0.5) {
+                    self.take(events, now);
+                }
+                Verdict::Unclear
             } else {
                 self.take(events, now)
             }

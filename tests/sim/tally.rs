@@ -17,6 +17,8 @@ pub struct Tally {
     /// Replies with verdicts of both kinds.
     pub partial: usize,
     pub throttled: usize,
+    /// Records of which a reply says nothing.
+    pub unclear: usize,
     /// Probes of a blocked stream.
     pub probes: usize,
     /// Poison records that a whole request was refused for, and then found.
@@ -44,7 +46,7 @@ pub struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 21] {
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 22] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
@@ -55,6 +57,7 @@ impl Tally {
             ("flights", &mut self.flights),
             ("partial replies", &mut self.partial),
             ("records throttled", &mut self.throttled),
+            ("records of which a reply says nothing", &mut self.unclear),
             ("probes", &mut self.probes),
             ("poison found", &mut self.found),
             ("sent promptly", &mut self.prompt),

@@ -167,9 +167,12 @@ impl<'p> Watch<'p> {
             let (seen, number) = (&self.events[event], self.plan.events[event].key);
             let due = self.due(event);
             check!("sent within linger", !seen.prompt || now <= due, "event {event} should be out since {due:?}");
+            let is_late = |event: usize| now >= self.plan.events[event].accepted + rules.timeout;
+            check!("nothing late is sent", !is_late(event), "event {event} is overdue");
             let key = &self.keys[number];
             check!("an answered event is not sent", !seen.answered && !seen.in_air, "event {event}");
-            let oldest = key.open.iter().find(|event| !self.events[**event].in_air);
+            // What is late is answered in the same moment, before or after.
+            let oldest = key.open.iter().find(|event| !self.events[**event].in_air && !is_late(**event));
             check!("oldest of the key first", oldest == Some(&event), "event {event}, but {oldest:?} waits");
             if previous != Some(number) {
                 check!("one flight per key", key.in_air == 0, "event {event}, key {number}");
@@ -276,10 +279,14 @@ impl<'p> Watch<'p> {
                 Ok(verdicts) => match &verdicts[index] {
                     Verdict::Stored { .. } => None,
                     Verdict::Failed { class, .. } => Some(*class),
+                    Verdict::Unclear => Some(Class::Transient),
                 },
                 Err(error) => Some(error.class),
             };
-            seen.maybe |= is_misplaced || reply.as_ref().is_err_and(|error| error.maybe_stored);
+            let is_unclear =
+                reply.as_ref().map_or_else(|error| error.maybe_stored, |said| said[index] == Verdict::Unclear);
+            seen.maybe |= is_misplaced || is_unclear;
+            self.tally.unclear += usize::from(reply.is_ok() && is_unclear);
             self.tally.misplaced += usize::from(is_misplaced);
             if class.is_none() && !is_misplaced {
                 stored += 1;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{Class, Code, Outcome, Reason};
+use crate::kinesis::Verdict;
 use crate::lane::Rules;
 use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
 
@@ -149,8 +150,22 @@ fn once_a_reply_was_lost_the_record_may_be_stored_for_good() {
     kit.land(130, batch, vec![failed(Class::Transient)]);
     let batch = kit.send(230);
     kit.land_error(240, batch, Class::Throttled, "");
-    let expired = kit.buffer.expire(kit.at(1000));
+    let expired = kit.expired(1000);
     assert!(expired[0].maybe_stored, "a later failure does not take it back");
+}
+
+#[test]
+fn a_record_of_which_a_reply_says_nothing_may_be_stored() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let batch = kit.send(10);
+    let settled = kit.land(20, batch, vec![Verdict::Unclear, failed(Class::Transient)]);
+    assert_eq!((settled.transient, settled.stored, settled.answers.len()), (2, 0, 0), "it is sent again");
+    let expired = kit.expired(1000).into_iter().map(|item| (item.record.key.as_str().to_owned(), item.maybe_stored));
+    let mut expired: Vec<_> = expired.collect();
+    expired.sort();
+    assert_eq!(expired, [("a".into(), true), ("b".into(), false)]);
 }
 
 #[test]
