@@ -46,9 +46,10 @@
 //! | a paced shard wakes nobody when its tokens are there | what may go goes on |
 //! | a shard whose pace is spent goes on filling the request | what may go goes on; overload: few are refused |
 //! | a throttled shard gets no pace; a pace is not spent | overload: few are refused |
-//! | the dedupe window: no bound on its bytes, or on its age | the window is bounded |
+//! | the dedupe window: no bound on its age | the window is bounded |
 //! | bytes of what it forgot are never given back | one record an id |
 //! | an id that was refused stays on its way | a copy joins what is open |
+//! | a second attempt does not know that the first may have stored its event | maybe stored is told |
 //! | it remembers another timestamp | acked is stored |
 //!
 //! Four changes no seed sees: a flight home late counts as a failed probe; what expired, or what rests, still counts for a

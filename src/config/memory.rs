@@ -22,7 +22,7 @@ pub struct MemorySum {
     /// The encoded requests of all flights: the lanes keep their bytes together under `max_in_flight * max_bytes`, or
     /// send one larger record alone.
     pub requests_bytes: usize,
-    /// The ids that callers chose, once they are acked.
+    /// The ids that callers chose, once they are settled.
     pub dedupe_bytes: usize,
 }
 
@@ -71,7 +71,7 @@ mod tests {
         let sum = memory_sum(&resolve(&inputs).expect("the defaults hold").config);
         assert_eq!(
             sum.to_string(),
-            "64.0 MiB of events + 22.3 MiB of requests in flight + 25.5 MiB of long lines + 36.6 MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers = 724.5 MiB"
+            "64.0 MiB of events + 22.3 MiB of requests in flight + 25.5 MiB of long lines + 29.8 MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers = 717.6 MiB"
         );
         let page = include_str!("../../docs/operations.md");
         assert!(page.contains(&format!("memory: at most {sum}\n")), "the page shows another sum");

@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
 use crate::config::{Aggregation, KeyOrder};
 use crate::event::envelope::Timestamp;
-use crate::event::{Class, HashKey, Outcome, PartitionKey, Record};
+use crate::event::{Class, Fingerprints, HashKey, Outcome, PartitionKey, Record};
 use crate::kinesis::shards::Shard;
 use crate::kinesis::{PutError, ShardMap, StreamFacts, Verdict};
 use crate::protocol::request::Ref;
@@ -32,6 +32,7 @@ pub(super) struct Kit {
     outbox: Arc<Outbox>,
     _answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     share: Arc<Share>,
+    fingerprints: Fingerprints,
 }
 
 /// Linger 10 ms, 4 records, 1000 bytes, 8 flights, strict, 1 s, back-off of exactly 100 ms.
@@ -67,6 +68,7 @@ impl Kit {
             outbox,
             _answers,
             share: Budget::new(1 << 20).share(),
+            fingerprints: Fingerprints::default(),
         }
     }
 
@@ -101,7 +103,13 @@ impl Kit {
 
     /// An event that is not pushed, with an id that its caller chose.
     pub fn item_with_id(&self, id: u128) -> BoxedItem {
-        self.item(self.start, "key", b"{}", None, EventId::Chosen(Uuid::from_u128(id)))
+        self.item_that_says(id, "one event")
+    }
+
+    /// The same, and what its caller said of it.
+    pub fn item_that_says(&self, id: u128, said: &str) -> BoxedItem {
+        let id = EventId::Chosen { id: Uuid::from_u128(id), said: self.fingerprints.of(said) };
+        self.item(self.start, "key", b"{}", None, id)
     }
 
     pub fn item_without_id(&self) -> BoxedItem {

@@ -12,7 +12,7 @@
 //!
 //! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
 //! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
-//! outcomes and retries, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
+//! outcomes and retries, `dedupe` knows the ids that callers chose and `remembered` keeps them, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
 //! pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
@@ -25,6 +25,7 @@ mod kit;
 mod line;
 mod pace;
 mod queue;
+mod remembered;
 pub mod report;
 pub mod settle;
 mod slack;

@@ -113,7 +113,7 @@ mod tests {
         let config = config(&[("memory.budget", "64MiB")]);
         let over = memory(&config, Some(128 * MIB));
         assert_eq!(over.level, Level::Warn);
-        assert_eq!(over.what, "at most 724.5 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
+        assert_eq!(over.what, "at most 717.6 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
         let fix = over.fix.expect("a fix");
         assert!(fix.starts_with("the worst case is 596.5 MiB over the limit"), "{fix}");
         assert!(fix.contains("lower socket.max_connections, whose part is 576.0 MiB"), "{fix}");

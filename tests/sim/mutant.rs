@@ -87,6 +87,12 @@ pub enum Mutant {
     CopyOnItsOwn,
     /// A copy that is acked again is not told that it is one.
     DeduplicatedUntold,
+    /// Another event with a known id is taken for a new one.
+    ReusedTaken,
+    /// Another event with a known id is taken for a copy.
+    ReusedJoins,
+    /// An id is forgotten of which an attempt may have stored the event.
+    UnconfirmedForgotten,
     /// What was acked is forgotten too soon.
     WindowForgetsSoon,
     /// What was acked is remembered for too long.
@@ -145,6 +151,10 @@ impl Mutant {
         (Mutant::CopyTimesOut, "a copy is answered as its first"),
         (Mutant::CopyOnItsOwn, "one record an id"),
         (Mutant::DeduplicatedUntold, "deduplicated is told"),
+        (Mutant::ReusedTaken, "an id means one event"),
+        (Mutant::ReusedJoins, "an id means one event"),
+        (Mutant::UnconfirmedForgotten, "maybe stored is told"),
+        (Mutant::UnconfirmedForgotten, "an id means one event"),
         (Mutant::WindowForgetsSoon, "one record an id"),
         (Mutant::WindowRemembersLong, "the window is bounded"),
         (Mutant::WindowTooLarge, "the window is bounded"),

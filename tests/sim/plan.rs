@@ -52,6 +52,8 @@ pub struct Event {
     pub record: Record,
     /// The number of the id that its caller chose, if it did. Those of one id are the first and its copies.
     pub id: Option<usize>,
+    /// What its caller said of it. Those of one id that say another thing are no copies, but a caller's mistake.
+    pub said: u32,
     /// The key's number in this run.
     pub key: usize,
     pub accepted: At,
@@ -115,7 +117,7 @@ impl Plan {
         let key_has_one_shard = rng.random_bool(0.8);
         let keys = keys(rng);
         let mut events = events(rng, &rules, &keys, span, disorder, has_poison, key_has_one_shard);
-        let ids_count = send_some_again(rng, &mut events, &keys, span, disorder);
+        let ids_count = send_some_again(rng, &mut events, &keys, span, rules.timeout, disorder);
         let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
         let abandon = drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
         let reshards_count = pick(rng, &[0, 0, 1, 3]);
@@ -206,7 +208,7 @@ struct Keys {
 fn keys(rng: &mut SmallRng) -> Keys {
     let (hot_count, cold_count) = (rng.random_range(1..=3), rng.random_range(1..=60));
     let explicit_ratio = pick(rng, &[0.0, 0.0, 0.3]);
-    // As long as a key may be, and more than the dedupe window has for an id.
+    // As long as a key may be.
     let end = if rng.random_bool(0.1) { "\u{1F511}".repeat(240) } else { String::new() };
     let all = (0..hot_count + cold_count).map(|number| {
         let key = PartitionKey::new(format!("key-{number}{end}")).expect("at most 256 characters");
@@ -248,6 +250,7 @@ fn events(
                     data: Bytes::from(vec![0; len.max(4)]),
                 },
                 id: None,
+                said: 0,
                 key,
                 accepted: pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0))),
                 pushed,
@@ -268,6 +271,7 @@ fn send_some_again(
     events: &mut Vec<Event>,
     keys: &Keys,
     span: Duration,
+    timeout: Duration,
     disorder: Duration,
 ) -> usize {
     let chosen_ratio = pick(rng, &[0.0, 0.2, 0.7]);
@@ -280,13 +284,15 @@ fn send_some_again(
         events[first].id = Some(ids_count);
         ids_count += 1;
         let copies_count = if rng.random_bool(again_ratio) { rng.random_range(1..=3) } else { 0 };
-        for _ in 0..copies_count {
+        for number in 0..copies_count {
             let mut copy = events[first].clone();
-            // While the first is on its way; once it is answered; when it may be forgotten.
-            copy.pushed += pick(rng, &[ms(5), ms(100), span, 2 * span]).mul_f64(rng.random_range(0.0..1.0));
+            // While the first is on its way; once it is answered; when it may be given up, or forgotten.
+            copy.pushed +=
+                pick(rng, &[ms(5), ms(100), span, 2 * span, 2 * timeout.min(span)]).mul_f64(rng.random_range(0.0..1.0));
             copy.accepted = copy.pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0)));
             if rng.random_bool(0.2) {
-                // The caller broke its word, and the id alone counts.
+                // The caller broke its word: it is another event, mostly of another key.
+                copy.said = 1 + number;
                 copy.key = rng.random_range(0..keys.all.len());
                 let (key_hash, name, explicit) = &keys.all[copy.key];
                 (copy.record.key, copy.record.key_hash) = (name.clone(), *key_hash);

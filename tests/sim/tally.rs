@@ -11,6 +11,8 @@ pub struct Tally {
     pub rejected: usize,
     pub timed_out: usize,
     pub abandoned: usize,
+    /// Events with the id of another one.
+    pub reused: usize,
     /// In the stream.
     pub records: usize,
     pub flights: usize,
@@ -46,13 +48,14 @@ pub struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 22] {
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 23] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
             ("rejected", &mut self.rejected),
             ("timed out", &mut self.timed_out),
             ("abandoned", &mut self.abandoned),
+            ("ids reused", &mut self.reused),
             ("records in the stream", &mut self.records),
             ("flights", &mut self.flights),
             ("partial replies", &mut self.partial),
@@ -78,6 +81,7 @@ impl Tally {
             Body::Durable(_) => &mut self.acked,
             Body::Refused(refusal) => match refusal.code {
                 Code::Rejected => &mut self.rejected,
+                Code::IdReused => &mut self.reused,
                 Code::DeliveryTimeout => &mut self.timed_out,
                 _ => &mut self.abandoned,
             },
@@ -87,6 +91,6 @@ impl Tally {
 
     /// Lines that are not answered.
     pub fn open(&self) -> usize {
-        self.events - self.acked - self.rejected - self.timed_out - self.abandoned
+        self.events - self.acked - self.rejected - self.timed_out - self.abandoned - self.reused
     }
 }

@@ -128,6 +128,11 @@ impl<'p> Watch<'p> {
         let record = &self.plan.events[event].record;
         self.tally.events += 1;
         self.open_bytes += record.size();
+        if !self.abandoned {
+            self.copies.means_one_event(event, way, now)?;
+        }
+        // An attempt of an earlier copy may have stored it.
+        self.events[event].maybe = way == Way::Own && self.copies.is_unconfirmed(event, now);
         self.copies.taken_in(event, way, now, &mut self.tally)?;
         if way != Way::Own {
             return Ok(());
@@ -342,7 +347,7 @@ impl<'p> Watch<'p> {
         let plan = self.plan;
         let (seen, known) = (&mut self.events[event], &plan.events[event]);
         check!("answered once", !std::mem::replace(&mut seen.answered, true), "event {event} is answered again");
-        self.copies.answered(event, body, stream, now)?;
+        self.copies.answered(event, body, seen.maybe, stream, now)?;
         self.tally.answered(body);
         self.open_bytes -= known.record.size();
         if !self.copies.is_own(event) {
