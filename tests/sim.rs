@@ -7,7 +7,7 @@
 //! - [`door`]: the reader's part: real tickets, books and budget.
 //! - [`run`]: the lane's task in virtual time.
 //! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows what a shard may be made to
-//!   wait for, and [`copies`] what an id that comes again may do. [`tally`] counts, to see that the seeds get to everything.
+//!   wait for, [`copies`] what an id that comes again may do, and [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to everything.
 //! - [`mutant`]: lanes that are wrong on purpose, and the check that is there for each.
 //! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single events.
 //!
@@ -66,6 +66,8 @@ mod mutant;
 mod overload;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/refusals.rs"]
+mod refusals;
 #[path = "sim/rests.rs"]
 mod rests;
 #[path = "sim/run.rs"]

@@ -141,6 +141,14 @@ impl Batch {
         self.items.iter().map(|item| &item.record)
     }
 
+    /// The event of a request that holds but one.
+    pub fn sole(&self) -> Option<&Item> {
+        match &self.items[..] {
+            [item] => Some(item),
+            _ => None,
+        }
+    }
+
     pub fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().map(|item| &**item)
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::ages::Ages;
 use super::batch::Batch;
+use super::doubt::Doubt;
 use super::line::{Key, Line, line_of};
 use super::queue::{Queue, State};
 use super::{BoxedItem, Rules};
@@ -75,6 +76,7 @@ pub struct Buffer {
     /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by itself.
     cuts: Keys<VecDeque<Cut>>,
     pub(super) blocked: Option<Blocked>,
+    pub(super) doubt: Doubt,
     pub(super) ages: Ages,
     /// Bytes of the flights that are out.
     pub(super) flying_bytes: usize,
@@ -120,6 +122,7 @@ impl Buffer {
             parts: VecDeque::new(),
             cuts: Keys::default(),
             blocked: None,
+            doubt: Doubt::default(),
             ages: Ages::new(expiry_tick(rules.timeout)),
             flying_bytes: 0,
             draining: false,
@@ -384,6 +387,15 @@ impl Buffer {
             self.lines[line].rejoin(head.accepted, key);
             self.lines[line].count(queue.sendable(&self.rules));
             queue.state = State::Ready(line);
+        }
+    }
+
+    /// Lets the keys behind this one go first, if it is its line's next: the ones before it have been tried in vain.
+    pub(super) fn stand_last(&mut self, key: Key, now: Instant) {
+        let Some(State::Ready(line)) = self.keys.get(&key).map(|queue| queue.state) else { return };
+        if self.lines[line].first() == Some(key) {
+            self.lines[line].pop_first();
+            self.lines[line].rejoin(now, key);
         }
     }
 

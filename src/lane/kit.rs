@@ -32,6 +32,8 @@ pub(super) struct Kit {
     outbox: Arc<Outbox>,
     _answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     share: Arc<Share>,
+    /// Events pushed so far.
+    pushed: u128,
     fingerprints: Fingerprints,
 }
 
@@ -68,6 +70,7 @@ impl Kit {
             outbox,
             _answers,
             share: Budget::new(1 << 20).share(),
+            pushed: 0,
             fingerprints: Fingerprints::default(),
         }
     }
@@ -112,12 +115,19 @@ impl Kit {
         self.item(self.start, "key", b"{}", None, id)
     }
 
+    /// An event that is not pushed, of this key.
+    pub fn item_of(&self, id: u128, key: &str) -> BoxedItem {
+        self.item(self.start, key, b"{}", None, EventId::Made(Uuid::from_u128(id)))
+    }
+
     pub fn item_without_id(&self) -> BoxedItem {
         self.item(self.start, "key", b"{}", None, EventId::Made(Uuid::nil()))
     }
 
     fn push_record(&mut self, at_ms: u64, key: &str, data: &[u8], explicit_hash: Option<HashKey>) {
-        let item = self.item(self.at(at_ms), key, data, explicit_hash, EventId::Made(Uuid::nil()));
+        self.pushed += 1;
+        let id = EventId::Made(Uuid::from_u128(self.pushed));
+        let item = self.item(self.at(at_ms), key, data, explicit_hash, id);
         self.buffer.push(item);
     }
 

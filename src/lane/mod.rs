@@ -12,13 +12,14 @@
 //!
 //! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
 //! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
-//! outcomes and retries, `dedupe` knows the ids that callers chose and `remembered` keeps them, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
+//! outcomes and retries, `doubt` says whether a refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
 //! pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;
 pub mod buffer;
 pub mod dedupe;
+mod doubt;
 mod fill;
 #[cfg(test)]
 mod kit;

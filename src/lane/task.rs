@@ -177,9 +177,15 @@ impl<S: PutRecords> Lane<S> {
         if let Err(error) = &reply {
             tracing::debug!(code = error.code, reason = error.message, records = batch.len(), "PutRecords failed");
         }
-        self.note_errors(&reply);
+        let noteworthy = noteworthy(&reply);
         let blocked_before = buffer.blocked();
         let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
+        if let Some((class, code, message)) = noteworthy {
+            // What Kinesis says of a record that it will never take may repeat the record.
+            let is_secret = class == Class::Poison && !settled.refused_in_known_words;
+            let message = if is_secret { "the caller was told why" } else { &message };
+            self.recent.note("PutRecords", &code, message, SystemTime::now());
+        }
         if blocked_before != buffer.blocked() {
             self.tell_blocked(buffer.blocked(), error);
         }
@@ -187,23 +193,6 @@ impl<S: PutRecords> Lane<S> {
             self.bell.notify_one();
         }
         settled
-    }
-
-    /// Keeps what an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
-    fn note_errors(&self, reply: &Result<Vec<Verdict>, PutError>) {
-        let error_of = |verdict| match verdict {
-            &Verdict::Failed { class: Class::Throttled, .. } | Verdict::Stored { .. } => None,
-            Verdict::Failed { class, code, message } => Some((*class, &**code, &**message)),
-            Verdict::Unclear => Some((Class::Transient, "BadReply", "it has neither a place nor an error of a record")),
-        };
-        let error = match reply {
-            Err(error) => Some((error.class, &*error.code, &*error.message)),
-            Ok(verdicts) => verdicts.iter().find_map(error_of),
-        };
-        let Some((class, code, message)) = error else { return };
-        // What Kinesis says of a record that it will never take may repeat the record.
-        let message = if class == Class::Poison { "the caller was told why" } else { message };
-        self.recent.note("PutRecords", code, message, SystemTime::now());
     }
 
     fn count(&self, settled: &Settled, now: Instant) {
@@ -317,6 +306,20 @@ fn late(item: &Item, blocked: Option<Reason>, now: Instant) -> Outcome {
     let why = blocked.map(|reason| format!(", the stream is blocked ({})", reason.as_str())).unwrap_or_default();
     let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
     Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
+}
+
+/// What an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
+fn noteworthy(reply: &Result<Vec<Verdict>, PutError>) -> Option<(Class, String, String)> {
+    const UNCLEAR: &str = "an entry of the reply has neither the place of its record nor an error";
+    let error_of = |verdict: &Verdict| match verdict {
+        Verdict::Failed { class: Class::Throttled, .. } | Verdict::Stored { .. } => None,
+        Verdict::Failed { class, code, message } => Some((*class, code.clone(), message.clone())),
+        Verdict::Unclear => Some((Class::Transient, "BadReply".into(), UNCLEAR.into())),
+    };
+    match reply {
+        Err(error) => Some((error.class, error.code.clone(), error.message.clone())),
+        Ok(verdicts) => verdicts.iter().find_map(error_of),
+    }
 }
 
 fn outcome_of(reply: &Result<Vec<Verdict>, PutError>) -> PutOutcome {

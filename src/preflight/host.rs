@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(over.level, Level::Warn);
         assert_eq!(over.what, "at most 717.6 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
         let fix = over.fix.expect("a fix");
-        assert!(fix.starts_with("the worst case is 596.5 MiB over the limit"), "{fix}");
+        assert!(fix.starts_with("the worst case is 589.6 MiB over the limit"), "{fix}");
         assert!(fix.contains("lower socket.max_connections, whose part is 576.0 MiB"), "{fix}");
         assert_eq!(memory(&config, Some(1024 * MIB)).level, Level::Ok);
         assert_eq!(memory(&config, None).level, Level::Ok);

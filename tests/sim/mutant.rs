@@ -43,6 +43,8 @@ pub enum Mutant {
     UnclearAsFailed,
     /// A poison request takes its innocent records with it.
     PoisonTakesAll,
+    /// A stream that refuses all is never known for it: each record is thought to be at fault.
+    StreamBlamesRecords,
     /// A blocked stream is taken for one that fails in passing.
     BlockedAsTransient,
     /// One throttled shard makes all others rest.
@@ -127,6 +129,8 @@ impl Mutant {
         (Mutant::MaybeStoredForgotten, "maybe stored is told"),
         (Mutant::UnclearAsFailed, "maybe stored is told"),
         (Mutant::PoisonTakesAll, "rejected is poison"),
+        (Mutant::StreamBlamesRecords, "rejected is poison"),
+        (Mutant::StreamBlamesRecords, "a blocked stream is known"),
         (Mutant::BlockedAsTransient, "a blocked stream is known"),
         (Mutant::ThrottleSpreads, "sent within linger"),
         (Mutant::ExpiresLate, "no timeout is late"),
@@ -241,6 +245,12 @@ impl Mutant {
                 let (class, code, message) = (error.class, error.code, error.message);
                 let verdicts = vec![Verdict::Failed { class, code, message }; batch.len()];
                 (batch, Ok(verdicts))
+            }
+            (Mutant::StreamBlamesRecords, Err(mut error)) if error.class == Class::Poison => {
+                error
+                    .message
+                    .push_str(&format!(" {:?}", batch.records().map(|record| &record.data).collect::<Vec<_>>()));
+                (batch, Err(error))
             }
             (Mutant::PoisonMisread, Err(mut error)) => {
                 error.message = "records.1.member".to_owned();

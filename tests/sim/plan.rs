@@ -87,6 +87,8 @@ pub struct Faults {
     /// Transient, and all or a part is stored.
     pub reply_lost: f64,
     pub blocked: Option<(At, At, Reason)>,
+    /// Every request is refused, in words that name no record.
+    pub refuses_all: Option<(At, At)>,
     /// The shard at this position of the ring takes nothing for a time.
     pub shard_throttled: Option<(At, At, u128)>,
     pub poison_is: PoisonIs,
@@ -160,7 +162,11 @@ impl Plan {
         // A shard at its limit rests no longer than it has stored nothing, within a factor.
         let seconds_at_limit =
             self.limit.map_or(0, |limit| 1 + u32::try_from(self.events.len()).unwrap_or(u32::MAX) / limit.per_second());
+        // Two poison records that get the same words are taken for a stream that refuses all, and are tried until they are late.
+        let doubted = self.faults.poison_is == PoisonIs::Unnamed && poison_count > 0;
+        let late = if doubted { self.rules.timeout + probe_longest } else { Duration::ZERO };
         self.calm.max(last_push)
+            + late
             + probe_longest
             + 3 * self.rules.backoff.max
             + rounds * (flight_longest + self.rules.linger)
@@ -315,12 +321,12 @@ fn faults(rng: &mut SmallRng, calm: At) -> Faults {
     let mut ratio = |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
     let (record_throttled, record_failed, record_unclear) = (ratio(0.4), ratio(0.4), ratio(0.2));
     let (request_throttled, request_lost, reply_lost) = (ratio(0.25), ratio(0.3), ratio(0.4));
-    let reason = pick(rng, &Reason::ALL);
+    let reason = pick(rng, &[Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms]);
     let mut period = |often: f64| {
         let from = calm.mul_f64(rng.random_range(0.0..1.0));
         rng.random_bool(often).then(|| (from, from + (calm - from).mul_f64(rng.random_range(0.1..1.0))))
     };
-    let (blocked, shard) = (period(0.25), period(0.3));
+    let (blocked, shard, refuses_all) = (period(0.25), period(0.3), period(0.15));
     Faults {
         record_throttled,
         record_failed,
@@ -329,6 +335,7 @@ fn faults(rng: &mut SmallRng, calm: At) -> Faults {
         request_lost,
         reply_lost,
         blocked: blocked.map(|(from, to)| (from, to, reason)),
+        refuses_all,
         shard_throttled: shard.map(|(from, to)| (from, to, rng.random())),
         poison_is: pick(rng, &[PoisonIs::Named, PoisonIs::Unnamed, PoisonIs::Misnamed, PoisonIs::Record]),
     }

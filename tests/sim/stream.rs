@@ -12,6 +12,9 @@ use rand::rngs::SmallRng;
 
 use crate::plan::{At, Limit, Plan, PoisonIs};
 
+/// What it says of every request while it refuses all.
+pub const REFUSES_ALL: &str = "Value null at 'streamName' is not taken";
+
 pub type Reply = Result<Vec<Verdict>, PutError>;
 
 /// Events of a stream, in the order in which they were stored.
@@ -100,6 +103,9 @@ impl Stream {
             && (from..to).contains(&now)
         {
             return Err(error(Class::Blocked(reason), "AccessDeniedException", "not allowed"));
+        }
+        if faults.refuses_all.is_some_and(|(from, to)| (from..to).contains(&now)) {
+            return Err(error(Class::Poison, "ValidationException", REFUSES_ALL));
         }
         if happens(faults.request_throttled) {
             return Err(error(Class::Throttled, "ThrottlingException", "slow down"));

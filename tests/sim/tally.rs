@@ -21,6 +21,10 @@ pub struct Tally {
     pub throttled: usize,
     /// Records of which a reply says nothing.
     pub unclear: usize,
+    /// Events that were refused for good and are no poison: each the first that a stream refused alone which refuses all.
+    pub blamed: usize,
+    /// Times that a refusal was known for the stream's.
+    pub doubted: usize,
     /// Probes of a blocked stream.
     pub probes: usize,
     /// Poison records that a whole request was refused for, and then found.
@@ -48,7 +52,7 @@ pub struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 23] {
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 25] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
@@ -61,6 +65,8 @@ impl Tally {
             ("partial replies", &mut self.partial),
             ("records throttled", &mut self.throttled),
             ("records of which a reply says nothing", &mut self.unclear),
+            ("refused for the stream's fault", &mut self.blamed),
+            ("refusals known for the stream's", &mut self.doubted),
             ("probes", &mut self.probes),
             ("poison found", &mut self.found),
             ("sent promptly", &mut self.prompt),

@@ -16,8 +16,9 @@ use dispatchd::lane::buffer::Buffer;
 
 use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};
+use crate::refusals::{Blame, Refusals};
 use crate::rests::Rests;
-use crate::stream::{Reply, Stream, event_of};
+use crate::stream::{REFUSES_ALL, Reply, Stream, event_of};
 use crate::tally::Tally;
 
 /// Fails the check called `$check` unless `$holds`.
@@ -52,6 +53,7 @@ pub struct Watch<'p> {
     copies: Copies<'p>,
     /// What the last reply that tells says of the stream.
     blocked: bool,
+    refusals: Refusals,
     /// While it is blocked, no probe before this.
     probe_floor: At,
     drained: Option<At>,
@@ -81,6 +83,8 @@ struct Seen {
     ready: At,
     /// Nothing that the lane may wait for stands before its first flight.
     prompt: bool,
+    /// It was refused alone, in words that may have been about it.
+    blamed: bool,
     /// Refused requests in a row, and how large the first was.
     rounds: u32,
     rounds_records: usize,
@@ -114,6 +118,7 @@ impl<'p> Watch<'p> {
             rests: Rests::new(plan),
             copies: Copies::new(plan),
             blocked: false,
+            refusals: Refusals::default(),
             probe_floor: At::ZERO,
             drained: None,
             abandoned: false,
@@ -260,6 +265,11 @@ impl<'p> Watch<'p> {
     pub fn landed(&mut self, entries: Entries<'_>, reply: &Reply, probe: bool, now: At) {
         self.flights -= 1;
         let records: usize = entries.iter().map(<[_]>::len).sum();
+        let sole = entries.iter().next().filter(|_| records == 1).map(|events| event_of(events[0]));
+        let blame = self.refusals.heard(sole, reply, self.plan);
+        if let Some(event) = sole {
+            self.events[event].blamed = blame == Blame::Record;
+        }
         self.wakes_due += 2 + 3 * records;
         let Backoff { min, max } = self.plan.rules.backoff;
         let mut tired = BTreeSet::new();
@@ -303,8 +313,13 @@ impl<'p> Watch<'p> {
                 (Some(Class::Throttled | Class::Transient), _) => (key.floor, key.floor_maybe) = (now + min, now + max),
                 // In other company it goes again, and speaks for itself then.
                 (Some(Class::Poison), _) if is_shared || is_aggregated => {}
+                (Some(Class::Poison), _) if blame == Blame::Stream => {}
                 (Some(Class::Poison), _) if reply.is_err() => {
                     seen.in_part = true;
+                    if reply.as_ref().is_err_and(|error| error.message == REFUSES_ALL) {
+                        seen.rounds = 0; // it was not refused for any of them
+                        continue;
+                    }
                     seen.rounds += 1;
                     if seen.rounds == 1 {
                         seen.rounds_records = records;
@@ -317,14 +332,15 @@ impl<'p> Watch<'p> {
         }
         self.tally.partial += usize::from(reply.is_ok() && stored < records);
         tired.into_iter().for_each(|shard: String| self.rest(&shard, now));
-        self.hear(reply, probe, now);
+        self.hear(reply, blame, probe, now);
     }
 
     /// Whether the stream is blocked, by this reply.
-    fn hear(&mut self, reply: &Reply, probe: bool, now: At) {
+    fn hear(&mut self, reply: &Reply, blame: Blame, probe: bool, now: At) {
         let before = self.blocked;
         match reply.as_ref().err().map(|error| error.class) {
-            Some(Class::Blocked(_)) => {
+            Some(Class::Blocked(_) | Class::Poison) if !matches!(blame, Blame::Record) => {
+                self.tally.doubted += usize::from(!before && blame == Blame::Stream);
                 self.blocked = true;
                 // Parts went back into their queues: the next requests are new ones.
                 for seen in &mut self.events {
@@ -359,11 +375,13 @@ impl<'p> Watch<'p> {
             Body::Durable(_) => {}
             Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
                 (Code::Rejected, told) => {
-                    check!("rejected is poison", known.poison, "event {event}: {}", refusal.message);
+                    let may_be = known.poison || seen.blamed;
+                    check!("rejected is poison", may_be, "event {event}: {}", refusal.message);
+                    self.tally.blamed += usize::from(!known.poison);
                     check!("rejected is poison", told.is_none(), "event {event} is rejected, perhaps");
                     let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
                     let in_parts = plan.faults.poison_is != PoisonIs::Record;
-                    if in_parts && plan.rules.ordering == KeyOrder::Strict {
+                    if in_parts && known.poison && plan.rules.ordering == KeyOrder::Strict {
                         let named = plan.faults.poison_is == PoisonIs::Named;
                         // By name, each poison record of a request costs a round, and its own refusal one.
                         let poison_count = plan.events.iter().filter(|event| event.poison).count();
