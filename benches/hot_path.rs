@@ -8,18 +8,19 @@ mod path;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
 use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::Timestamp;
+use dispatchd::event::{Fingerprints, Outcome, PartitionKey, Place};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::{PutRecords, wire};
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
+use dispatchd::lane::dedupe::{Dedupe, Met, Window};
 use dispatchd::protocol::lines::Splitter;
 use dispatchd::protocol::request::{self, Event, Request};
 use divan::counter::ItemsCount;
@@ -27,7 +28,7 @@ use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
 use tokio::net::TcpListener;
 
-use crate::path::{GROUP, Path, draft, verdicts};
+use crate::path::{GROUP, Path, SEQUENCE_NUMBER, draft, verdicts};
 
 const SIZES: [usize; 3] = [200, 1024, 10 * 1024];
 
@@ -60,6 +61,40 @@ fn seal_envelope(bencher: Bencher, data_bytes: usize) {
         let draft = draft(event, Timestamp::from_unix_ms(1_795_210_449_335));
         let sealed_len = draft.sealed_len();
         draft.seal(sealed_len)
+    });
+}
+
+/// What an event costs more whose caller chose its id, where it enters.
+#[divan::bench(args = SIZES)]
+fn fingerprint(bencher: Bencher, data_bytes: usize) {
+    let (line, fingerprints) = (support::line(&support::data(data_bytes), 7), Fingerprints::default());
+    let event = event(&line);
+    bencher.bench_local(|| fingerprints.of(divan::black_box(&event).said()));
+}
+
+/// And in the lane: 500 ids are met, acked and remembered. The allocations are what the window grows by, over all samples.
+#[divan::bench]
+fn remember_500(bencher: Bencher) {
+    let (data, now) = (support::data(SIZES[0]), Instant::now());
+    let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
+    let mut path = Path::with_chosen_ids();
+    let mut dedupe = Dedupe::new(Window { ids_max: 300_000, keep_for: Duration::from_secs(300) });
+    let place = Place {
+        shard_id: "shardId-000000000001".into(),
+        sequence_number: SEQUENCE_NUMBER.into(),
+        sub_sequence_number: None,
+    };
+    let outcome = Outcome::Durable(place);
+    let inputs = || path.accept(&mut BytesMut::from(&*lines));
+    bencher.counter(ItemsCount::new(GROUP)).with_inputs(inputs).bench_local_values(|items| {
+        let met = items.into_iter().map(|item| match dedupe.meet(item, now) {
+            Met::New(item) => {
+                dedupe.settle(&item, &outcome, now);
+                item // dropped outside of what is timed
+            }
+            other => panic!("{other:?}"),
+        });
+        met.collect::<Vec<_>>()
     });
 }
 
@@ -227,7 +262,6 @@ async fn kinesis(wire: Wire) -> Kinesis {
 }
 
 fn reply(wire: Wire) -> Bytes {
-    const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
     let shard_id = |n: usize| format!("shardId-{:012}", n % 4);
     match wire {
         Wire::Json => {

@@ -100,6 +100,38 @@ async fn while_blocked_events_are_refused_at_delivery_timeout_and_told_why() {
     }
 }
 
+#[tokio::test]
+async fn a_stream_that_refuses_whatever_is_in_a_request_costs_one_event_and_the_others_wait() {
+    const REASON: &str = "dispatchd_stream_blocked{reason=\"request_refused\"}";
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 2).await;
+    let words =
+        "1 validation error detected: Value null at 'streamName' failed to satisfy constraint: Member must not be null";
+    server.set(denying(Refusal::new(400, "ValidationException", words)));
+    let daemon = Start::new(&server.endpoint(), "s").start().await;
+    let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(300, 300)));
+    eventually("it is known", async || (daemon.metric(REASON).await == 1.0).then_some(())).await;
+    let known = server.ledger().requests().len();
+    eventually("it was probed", async || (server.ledger().requests().len() > known).then_some(())).await;
+    assert_eq!(refused(&daemon).await, 1.0, "the first that was alone: nobody could know");
+    let said = daemon.logged("the stream takes nothing");
+    assert_eq!(
+        (said.len(), &said[0]["reason"], &said[0]["code"]),
+        (1, &"request_refused".into(), &"ValidationException".into())
+    );
+    assert!(said[0]["message_from_kinesis"].as_str().is_some_and(|told| told.contains("'streamName'")), "{}", said[0]);
+    let status = daemon.run_admin(&["status"]).await;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("request_refused") && status.contains("'streamName'"), "it tells the words: {status}");
+    server.set(Plan::default());
+    let answers = caller.await.expect("the caller does not panic");
+    let (acked, rejected): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer["ok"] == true);
+    assert_eq!((acked.len(), rejected.len()), (299, 1));
+    assert_eq!(rejected[0]["error"]["code"], "Rejected");
+    assert_eq!(daemon.metric(REASON).await, 0.0);
+}
+
 /// What a daemon without credentials of its own is told at the end of its time; what it logs, and how it is blocked.
 async fn assert_blocked_for_credentials(start: Start, server: &FaultServer) {
     let start = start.set("delivery.timeout", "2s").set("kinesis.attempt_timeout", "1s");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use dispatchd::ack::Books;
 use dispatchd::budget::Budget;
 use dispatchd::config::{Inputs, resolve};
+use dispatchd::event::Fingerprints;
 use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
-use dispatchd::lane::dedupe::Window;
+use dispatchd::lane::dedupe::{Dedupe, Window};
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
 use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
@@ -66,6 +67,10 @@ struct House {
 }
 
 fn house(does: Does, window: usize) -> House {
+    house_with_lanes(1, does, window)
+}
+
+fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
     let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
     let oldest = Oldest::new(std::time::Instant::now());
@@ -78,13 +83,15 @@ fn house(does: Does, window: usize) -> House {
     };
     let (metrics, _exposition) = metrics::build(sources);
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
-    let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
+    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
     assert_eq!(defaults.batch.linger, LINGER);
-    let lane = Lane {
+    let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
+    let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
+    let lanes = inboxes.into_iter().map(|inbox| Lane {
         rules: watch::channel(Rules::of(&defaults)).1,
-        window: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
+        dedupe: Arc::clone(&dedupe),
         service: Arc::clone(&service),
         inbox,
         facts: facts.clone(),
@@ -92,19 +99,21 @@ fn house(does: Does, window: usize) -> House {
         bell: Arc::<Notify>::default(),
         metrics: Arc::clone(&metrics),
         budget: Arc::clone(&budget),
-        oldest,
+        oldest: Arc::clone(&oldest),
         recent: Arc::default(),
         drain: drain.clone(),
-        abandon,
-    };
+        abandon: abandon.clone(),
+    });
+    let lanes: Vec<_> = lanes.collect();
     let door = Door {
         producer_id: "app@host".into(),
         window,
-        lanes: Lanes::new(vec![inbox_in]),
-        budget,
+        lanes: Lanes::new(inboxes_in),
+        fingerprints: Fingerprints::default(),
+        budget: Arc::clone(&budget),
         books: Arc::clone(&books),
-        metrics,
-        facts,
+        metrics: Arc::clone(&metrics),
+        facts: facts.clone(),
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
         long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
         stop_reading: CancellationToken::new(),
@@ -114,7 +123,7 @@ fn house(does: Does, window: usize) -> House {
     let mut tasks = JoinSet::new();
     let presence = watch::Sender::default();
     tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
-    tasks.spawn(lane.run());
+    lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
     House { service, books, facts: facts_in, tasks, dir }
 }
 
@@ -378,4 +387,41 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
     let mut rest = [0; 1];
     let end = tokio::time::timeout(Duration::from_secs(60), caller.read(&mut rest)).await;
     assert!(end.is_err(), "the connection stays until the event that is out is answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
+    let house = house_with_lanes(4, Does::Store, 1000);
+    let mut caller = house.connect().await;
+    let line = |n: u32, key: &str| {
+        let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");
+        format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"id\":\"{id}\"{key}}}}}\n")
+    };
+    // Keys of an id's own, and keys that are named: they are of all four lanes.
+    let first: String = (0..40).map(|n| line(n, "")).chain((40..80).map(|n| line(n, &key(n)))).collect();
+    let again = first.clone();
+    let others: String = (0..80).map(|n| line(n, &key(n + 100))).collect();
+    caller.write_all(first.as_bytes()).await.expect("it reads");
+    tokio::time::sleep(LINGER / 2).await; // each lane has its own by now, and none has sent any
+    caller.write_all(others.as_bytes()).await.expect("it reads");
+    let mut answers: Vec<Value> = Vec::new();
+    for _ in 0..160 {
+        answers.push(answer(&mut caller).await.expect("every line is answered"));
+    }
+    caller.write_all([again, others].concat().as_bytes()).await.expect("it reads");
+    for _ in 0..160 {
+        answers.push(answer(&mut caller).await.expect("every line is answered"));
+    }
+    let count = |is: &dyn Fn(&Value) -> bool| answers.iter().filter(|answer| is(answer)).count();
+    assert_eq!(count(&|answer| answer["error"]["code"] == "IdReused"), 160, "while the first is on its way, and later");
+    assert_eq!(count(&|answer| answer["deduplicated"] == true), 80);
+    let own = |answer: &Value| answer["ok"] == true && answer["partitionKey"] == answer["id"];
+    assert_eq!(count(&|answer| own(answer)), 80, "a key of an id's own is the id");
+    let calls = house.service.calls.lock().expect("no holder panics");
+    assert_eq!(calls.iter().map(|(_, records)| records).sum::<usize>(), 80);
+    assert!(calls.len() > 1, "more than one lane had some of them");
+}
+
+fn key(n: u32) -> String {
+    format!(",\"partitionKey\":\"key {n}\"")
 }

@@ -24,7 +24,14 @@ async fn server() -> (Ferro, FaultServer) {
 async fn an_event_that_one_attempt_may_have_stored_is_never_called_not_stored() {
     // The reply of the first attempt never comes; every later attempt surely stores nothing. The first one counts.
     let (ferro, server) = server().await;
-    for (fault, copies) in [(Fault::HangAfter, 1), (Fault::Cut, 2), (Fault::HangBefore, 2)] {
+    let say = |entry: &str| Fault::Say(format!(r#"{{"FailedRecordCount":0,"Records":[{entry}]}}"#));
+    for (fault, copies) in [
+        (Fault::HangAfter, 1),
+        (Fault::Cut, 2),
+        (Fault::HangBefore, 2),
+        (say("{}"), 3),
+        (say(r#"{"SequenceNumber":"","ShardId":"shardId-000000000000"}"#), 4),
+    ] {
         server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
         server.next(fault);
         let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s");

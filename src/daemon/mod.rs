@@ -11,7 +11,7 @@
 mod control;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -23,11 +23,11 @@ use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
 use crate::config::{Carried, Config, Inputs, Resolved, StreamId};
-use crate::event::Code;
+use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
 use crate::kinesis::refresher::{Calls, Refresher};
-use crate::lane::dedupe::Window;
+use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
 use crate::limits::long_lines_bytes;
@@ -164,9 +164,11 @@ impl Daemon {
         let (questions_in, questions): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
         let (rules_in, rules) = watch::channel(Rules::of(config));
         let service = Arc::new(kinesis.clone());
+        let window = Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for };
+        let dedupe = Arc::new(Mutex::new(Dedupe::new(window)));
         let lanes = outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| Lane {
             rules: rules.clone(),
-            window: Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for },
+            dedupe: Arc::clone(&dedupe),
             service: Arc::clone(&service),
             inbox,
             facts: facts.clone(),
@@ -186,6 +188,7 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             window: config.socket.window,
             lanes: Lanes::new(inboxes),
+            fingerprints: Fingerprints::default(),
             budget,
             books,
             metrics: Arc::clone(&metrics),

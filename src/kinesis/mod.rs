@@ -38,8 +38,17 @@ pub struct Entries<'a> {
 /// Kinesis' word on one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Stored { shard_id: Arc<str>, sequence_number: Arc<str> },
-    Failed { class: Class, code: String, message: String },
+    Stored {
+        shard_id: Arc<str>,
+        sequence_number: Arc<str>,
+    },
+    Failed {
+        class: Class,
+        code: String,
+        message: String,
+    },
+    /// Neither a place nor an error: the record may be stored all the same.
+    Unclear,
 }
 
 /// Kinesis' word, or silence, on a whole request: no record in it was confirmed.

@@ -146,6 +146,18 @@ impl Batch {
         self.items.iter().map(|item| &item.record)
     }
 
+    /// The event of a request that holds but one.
+    pub fn sole(&self) -> Option<&Item> {
+        match &self.items[..] {
+            [item] => Some(item),
+            _ => None,
+        }
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().map(|item| &**item)
+    }
+
     /// Whether several events share a record.
     pub fn is_aggregated(&self) -> bool {
         self.ends.len() < self.items.len()

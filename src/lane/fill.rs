@@ -76,6 +76,10 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
             return true; // a place left behind
         };
+        if queue.front().is_some_and(|head| self.rules.is_overdue(head, now)) {
+            self.expire_head(key, index, now);
+            return true; // its place is left behind
+        }
         let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
         let before = queue.sendable(&self.rules);
         let mut is_first = true;
@@ -89,6 +93,8 @@ impl Buffer {
                 Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
                 Fit::Not => false,
             };
+            // Groups of other connections may have brought one that is older than the head by a moment.
+            let goes = goes && (is_first || !self.rules.is_overdue(head, now));
             let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
                 let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };

@@ -112,9 +112,9 @@ mod tests {
         let config = config(&[("memory.budget", "64MiB")]);
         let over = memory(&config, Some(128 * MIB));
         assert_eq!(over.level, Level::Warn);
-        assert_eq!(over.what, "at most 741.0 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
+        assert_eq!(over.what, "at most 734.2 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
         let fix = over.fix.expect("a fix");
-        assert!(fix.starts_with("the worst case is 613.0 MiB over the limit"), "{fix}");
+        assert!(fix.starts_with("the worst case is 606.2 MiB over the limit"), "{fix}");
         assert!(fix.contains("lower socket.max_connections, whose part is 576.0 MiB"), "{fix}");
         assert_eq!(memory(&config, Some(1024 * MIB)).level, Level::Ok);
         assert_eq!(memory(&config, None).level, Level::Ok);

@@ -3,6 +3,7 @@
 //! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
 
 use std::borrow::Cow;
+use std::hash::Hash;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -57,6 +58,14 @@ pub struct Event<'a> {
     pub user_id: Option<Cow<'a, str>>,
     pub id: Option<Uuid>,
     pub echo: bool,
+}
+
+impl Event<'_> {
+    /// What its caller said of the event itself, byte for byte and option for option. Two lines that say the same are one
+    /// event, sent again: neither what their connection adds to them nor how they want to be answered is part of it.
+    pub fn said(&self) -> impl Hash {
+        (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
+    }
 }
 
 /// Defaults for the later events of a connection, set by `hello`.

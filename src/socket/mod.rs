@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ack::Books;
 use crate::budget::Budget;
+use crate::event::Fingerprints;
 use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
@@ -35,6 +36,8 @@ pub struct Door {
     /// Unanswered events a connection may have.
     pub window: usize,
     pub lanes: Lanes,
+    /// Of events whose callers chose their ids.
+    pub fingerprints: Fingerprints,
     pub budget: Arc<Budget>,
     pub books: Arc<Books>,
     pub metrics: Arc<Metrics>,

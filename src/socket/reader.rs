@@ -287,12 +287,13 @@ impl Reader {
 
     fn accept(&mut self, reference: Ref, event: Event<'_>) -> Result<(), Lack> {
         let (id, event_id) = match event.id {
-            Some(id) => (id, EventId::Chosen(id)),
+            Some(id) => (id, EventId::Chosen { id, said: self.door.fingerprints.of(event.said()) }),
             None => {
                 let id = Uuid::new_v4();
                 (id, EventId::Made(id))
             }
         };
+        let own_key = || event.id.map_or_else(PartitionKey::random, PartitionKey::of_id);
         let draft = Draft {
             id,
             event_type: &event.event_type,
@@ -300,7 +301,7 @@ impl Reader {
             timestamp: self.clock.timestamp,
             user_id: event.user_id.as_deref().or(self.context.user_id.as_deref()),
             producer_id: self.context.producer_id.as_deref().unwrap_or(&self.door.producer_id),
-            key: event.key.unwrap_or_else(PartitionKey::random),
+            key: event.key.unwrap_or_else(own_key),
             explicit_hash: event.explicit_hash,
         };
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());

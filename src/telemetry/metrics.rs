@@ -68,8 +68,8 @@ pub enum Retry {
 }
 
 /// Codes that an event is answered with. `Overloaded` turns a connection away, and `connections_refused_total` has it.
-const EVENT_CODES: [Code; 5] =
-    [Code::InvalidRequest, Code::EventTooLarge, Code::Rejected, Code::DeliveryTimeout, Code::ShuttingDown];
+const EVENT_CODES: [Code; Code::ALL.len() - 1] = *Code::ALL.first_chunk().expect("all but the last one");
+const _: () = assert!(matches!(Code::ALL[EVENT_CODES.len()], Code::Overloaded));
 const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
     (PutOutcome::Stored, "stored"),
     (PutOutcome::Partial, "partial"),

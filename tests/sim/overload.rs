@@ -203,6 +203,7 @@ impl Overload {
         loop {
             match self.lanes[lane].poll(now) {
                 Poll::Send(batch) => self.launch(lane, batch),
+                Poll::Late(items) => panic!("{} are late", items.len()),
                 Poll::Wait(until) => {
                     let until = until.map(|until| until - self.base);
                     let before = std::mem::replace(&mut self.timers[lane], until);

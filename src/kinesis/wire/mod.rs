@@ -85,18 +85,20 @@ pub struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// FailedRecordCount is not looked at: each entry speaks for itself, and one that names neither a sequence number
-    /// nor an error is taken as failed.
+    /// FailedRecordCount is not looked at: each entry speaks for itself. A text that is empty says nothing: an ack must
+    /// name a place.
     pub fn verdict(self, shards: &mut ShardIds) -> Verdict {
-        match (self.error_code, self.sequence_number, self.shard_id) {
-            (None, Some(sequence_number), Some(shard_id)) => {
+        let says = |text: &Cow<'_, str>| !text.is_empty();
+        let place = (self.sequence_number.filter(says), self.shard_id.filter(says));
+        match (self.error_code.filter(says), place) {
+            (Some(code), _) => {
+                let message = self.error_message.map_or_else(String::new, Cow::into_owned);
+                Verdict::Failed { class: fault::record(&code), code: code.into_owned(), message }
+            }
+            (None, (Some(sequence_number), Some(shard_id))) => {
                 Verdict::Stored { shard_id: shards.share(&shard_id), sequence_number: sequence_number.as_ref().into() }
             }
-            (code, ..) => {
-                let code = code.map_or_else(|| "BadReply".into(), Cow::into_owned);
-                let message = self.error_message.map_or_else(String::new, Cow::into_owned);
-                Verdict::Failed { class: fault::record(&code), code, message }
-            }
+            (None, _) => Verdict::Unclear,
         }
     }
 }
