@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::aws::{Agent, Aws, StreamThatSays, Sts, serve};
+use support::aws::{Agent, Aws, StreamThatSays, Sts, description, serve};
 use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
@@ -312,6 +312,19 @@ async fn a_list_that_does_not_end_fails_and_is_not_waited_for() {
     asked.assert("shards", "fail", "ListShards: BadReply: page 2 leads to one that was there before");
     assert!(asked.of("shards").2.starts_with("see what answers at the endpoint"), "{:?}", asked.of("shards"));
     assert_eq!(server.ledger().calls("ListShards"), 2);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_longer_than_any_is_not_read_to_its_end() {
+    let long = |reply: Value| " ".repeat(32 << 20) + &reply.to_string();
+    let answer = async move |headers: axum::http::HeaderMap| match headers["x-amz-target"].to_str() {
+        Ok("Kinesis_20131202.ListShards") => long(json!({"Shards": []})),
+        _ => long(description(&json!({}))),
+    };
+    let (url, _server) = serve(Router::new().fallback(answer)).await;
+    let asked = found(&mut check(&url)).await;
+    asked.assert("stream", "fail", "DescribeStreamSummary: BadReply: ");
+    asked.assert("shards", "fail", "larger than 33554432 bytes");
 }
 
 #[tokio::test]

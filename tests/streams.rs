@@ -14,7 +14,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// `dispatchd stream …` against the server at `endpoint`.
 async fn stream(endpoint: &str, args: &[&str]) -> Output {
-    command().arg("stream").args(args).args(["--endpoint-url", endpoint]).output().await.expect("it runs")
+    command()
+        .arg("stream")
+        .args(args)
+        .args(["--endpoint-url", endpoint, "--set", "kinesis.attempt_timeout=60s"])
+        .output()
+        .await
+        .expect("it runs")
 }
 
 fn stderr(output: &Output) -> String {

@@ -28,7 +28,7 @@ use super::aggregate::{self, Member};
 use super::identity::Identity;
 use super::put::{Endpoint, Way};
 use super::sign::ServiceClock;
-use super::transport::{BadVariable, NotConnected, Transport};
+use super::transport::{BadVariable, NoReply, Transport};
 use super::{fault, probe};
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
 use crate::event::{Class, Reason};
@@ -38,7 +38,7 @@ use crate::event::{Class, Reason};
 pub const PAGE_RECORDS_MAX: usize = 1000;
 
 /// A reply that is no reply to what was asked.
-const BAD_REPLY: &str = "BadReply";
+pub(super) const BAD_REPLY: &str = "BadReply";
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API.
 #[derive(Debug, Clone)]
@@ -403,11 +403,11 @@ where
     if has_cause::<CredentialsError>(error) {
         return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
     }
+    let no_reply = causes(error).find_map(|cause| cause.downcast_ref::<NoReply>());
     let code = match error {
+        _ if no_reply.is_some() => no_reply.map_or(BAD_REPLY, NoReply::code),
         SdkError::ConstructionFailure(_) => "NotSent",
         SdkError::TimeoutError(_) => "Timeout",
-        SdkError::DispatchFailure(_) if has_cause::<NotConnected>(error) => "NotConnected",
-        SdkError::DispatchFailure(_) => "ConnectionLost",
         _ => BAD_REPLY,
     };
     (Class::Transient, code.into(), chain(error))

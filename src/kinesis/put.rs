@@ -13,7 +13,7 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT}
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
-use super::aws::{Kinesis, chain};
+use super::aws::{BAD_REPLY, Kinesis, chain};
 use super::sign::{NotSigned, ServiceClock, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
 use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
@@ -71,7 +71,7 @@ impl PutRecords for Kinesis {
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
-                code: "BadReply".into(),
+                code: BAD_REPLY.into(),
                 message: format!("{} records were sent, the reply speaks of {}", entries.len(), verdicts.len()),
                 maybe_stored: true,
             });
@@ -172,10 +172,8 @@ impl Failure {
         match self {
             Self::NotSigned(_) => transient("NotSent", false),
             Self::NoCredentials(_) => (Class::Blocked(Reason::Credentials), "NoCredentials".to_owned(), false),
-            Self::NoReply(NoReply::NotConnected(_) | NoReply::Closed(_)) => transient("NotConnected", false),
-            Self::NoReply(NoReply::Lost(_)) => transient("ConnectionLost", true),
-            Self::NoReply(NoReply::Late(_)) => transient("Timeout", true),
-            Self::NoReply(NoReply::TooLarge) | Self::Unreadable(_) => transient("BadReply", true),
+            Self::NoReply(no_reply) => transient(no_reply.code(), no_reply.may_have_arrived()),
+            Self::Unreadable(_) => transient(BAD_REPLY, true),
             Self::Refused { status, code, .. } => {
                 let class = fault::request(code.as_deref(), status.as_u16());
                 let code = code.clone().unwrap_or_else(|| format!("HTTP {}", status.as_u16()));

@@ -88,6 +88,23 @@ pub enum NoReply {
     TooLarge,
 }
 
+impl NoReply {
+    /// What it is called where errors have names.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) | Self::Closed(_) => "NotConnected",
+            Self::Lost(_) => "ConnectionLost",
+            Self::Late(_) => "Timeout",
+            Self::TooLarge => "BadReply",
+        }
+    }
+
+    /// Whether the request may have arrived all the same.
+    pub fn may_have_arrived(&self) -> bool {
+        !matches!(self, Self::NotConnected(_) | Self::Closed(_))
+    }
+}
+
 impl Transport {
     /// Must be called within a runtime: idle connections are swept by a task, which ends with the last clone.
     ///
