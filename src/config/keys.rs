@@ -44,7 +44,7 @@ pub const KEYS: &[Key] = &[
     key("stream.allow_http", "false", Rule::Switch,
         "whether the endpoint may be http to another host, whoever names it"),
     key("stream.max_record_bytes", "auto", Rule::AutoSize(RECORD_BYTES_MIN..=RECORD_BYTES_MAX),
-        "the largest record, data and partition key; auto: ask the stream, else 1MiB"),
+        "the largest record, data and partition key; auto: ask the stream"),
     key("socket.path", "auto", Rule::Path,
         "where applications connect; auto: the first of three places that can be written"),
     key("socket.mode", "0660", Rule::Mode,
