@@ -93,8 +93,9 @@ async fn while_the_limit_is_not_known_larger_events_are_taken_and_the_streams_ow
     create(&direct, "s", 2 * 1024).await;
     server.set(denied("DescribeStreamSummary", Refusal::access_denied()));
     let start = Start::new(&server.endpoint(), "s").set("batch.max_bytes", "10MiB").set("batch.linger", "300ms");
-    let daemon = start.set("kinesis.attempt_timeout", "60s").start().await;
-    let mut caller = daemon.connect_with_limit(10 * MIB).await;
+    let start = start.set("kinesis.attempt_timeout", "60s").set("memory.budget", "64MiB");
+    let daemon = start.start().await;
+    let mut caller = daemon.connect_with_limit(10 * MIB).await; // what the budget carries
     for n in 0..10 {
         caller.send(&event(n, &format!("k{n}"), "{}")).await;
     }

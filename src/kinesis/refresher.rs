@@ -2,8 +2,8 @@
 //! (DescribeStreamSummary).
 //!
 //! One task, and in it one loop for each of the two calls: one may be forbidden, slow or failing without the other. It asks
-//! at the start, when a lane finds the map old, when an operator reloads, and now and then; it publishes by `watch` and never clears what it has: the
-//! old map serves until the new one is there. Lanes work without it.
+//! at the start, when a lane finds the map old, when an operator reloads, and now and then; it publishes by `watch` and
+//! never clears what it has: the old map serves until the new one is there. Lanes work without it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -91,11 +91,8 @@ impl Refresher {
                 }
                 Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
             }
-            sleep_until(asked + not_before.min(wait)).await;
-            silence(&self.bell).await;
             rung = tokio::select! {
-                () = sleep_until(asked + wait) => false,
-                () = self.bell.notified(), if !fails => true,
+                rung = rest(asked, not_before, wait, (!fails).then_some(&*self.bell)) => rung,
                 Ok(()) = reloads.changed() => false,
             };
             if rung {
@@ -128,10 +125,8 @@ impl Refresher {
                     }
                 })),
             }
-            sleep_until(asked + NOT_BEFORE).await;
             tokio::select! {
-                () = sleep_until(asked + wait) => {}
-                () = rung.notified(), if !fails => {}
+                _ = rest(asked, NOT_BEFORE, wait, (!fails).then_some(rung)) => {}
                 Ok(()) = reloads.changed() => {}
             }
         }
@@ -270,13 +265,65 @@ impl Fares {
     }
 }
 
-/// Forgets a ring that is older than the map: flights that were out together find it old together, and one call corrects
-/// it for all. Where it is still wrong, the next reply rings again.
-async fn silence(bell: &Notify) {
+/// The time between a call that was made at `asked` and the next one: `wait`, or until a ring that comes after
+/// `not_before`. Says whether it was a ring. A call that failed hears none: it has its back-off.
+///
+/// A ring that came earlier is older than what is known by then: flights that were out together find the map old together,
+/// and one call corrects it for all. Where it is still wrong, the next reply rings again.
+async fn rest(asked: Instant, not_before: Duration, wait: Duration, bell: Option<&Notify>) -> bool {
+    let Some(bell) = bell else {
+        sleep_until(asked + wait).await;
+        return false;
+    };
+    sleep_until(asked + not_before).await;
     tokio::select! {
         biased;
         () = bell.notified() => {}
         () = std::future::ready(()) => {}
+    }
+    tokio::select! {
+        () = sleep_until(asked + wait) => false,
+        () = bell.notified() => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(300);
+
+    /// How long it rests, and whether a ring ended that, with rings at these seconds.
+    async fn rests(rings: &[u64], hears: bool) -> (u64, bool) {
+        let (bell, began) = (Notify::new(), Instant::now());
+        let ring = async {
+            for second in rings {
+                sleep_until(began + Duration::from_secs(*second)).await;
+                bell.notify_one();
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            rung = rest(began, Duration::from_secs(8), WAIT, hears.then_some(&bell)) => (began.elapsed().as_secs(), rung),
+            () = ring => unreachable!("it never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ring_is_heard_once_the_map_can_be_wrong_again_and_not_after_a_call_that_failed() {
+        assert_eq!(rests(&[], true).await, (300, false));
+        assert_eq!(rests(&[20], true).await, (20, true));
+        assert_eq!(rests(&[1, 2, 3], true).await, (300, false), "they are older than what was learnt since");
+        assert_eq!(rests(&[1, 9], true).await, (9, true));
+        assert_eq!(rests(&[20], false).await, (300, false));
+    }
+
+    #[test]
+    fn a_call_counts_its_failures_in_a_row_and_remembers_both_ends() {
+        let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let fares = Fares::default().after(true, at(1)).after(false, at(2)).after(false, at(3));
+        assert_eq!(fares, Fares { last_ok: Some(at(1)), last_failed: Some(at(3)), failures: 2 });
+        assert_eq!(fares.after(true, at(4)), Fares { last_ok: Some(at(4)), last_failed: Some(at(3)), failures: 0 });
     }
 }
 
