@@ -138,7 +138,8 @@ async fn after_a_half_close_every_answer_comes_and_then_the_end() {
 async fn what_is_too_large_is_refused_with_its_size_and_the_limit() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;
-    let mut caller = daemon.connect_with_limit(1 << 20).await;
+    daemon.connect_with_limit(1 << 20).await;
+    let mut caller = daemon.connect().await;
     let text = "x".repeat(1 << 20);
     let large = caller.ask(&event(1, "k", &format!("{{\"a\":\"{text}\"}}"))).await;
     assert_eq!(large["error"]["code"], "EventTooLarge");
