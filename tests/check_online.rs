@@ -350,7 +350,7 @@ async fn with_local_it_is_the_embedded_stream_that_is_asked() {
         .expect("it runs");
     let text = String::from_utf8(checked.stdout).expect("UTF-8");
     assert_eq!(checked.status.code(), Some(0), "{text}");
-    let (_, checks) = text.split_once("= 717.6 MiB\n\n").expect("after the configuration");
+    let (_, checks) = text.split_once("= 734.2 MiB\n\n").expect("after the configuration");
     assert!(
         checks.starts_with(
             "ok    endpoint  an embedded stream, as `run --local` starts it\n\
