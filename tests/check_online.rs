@@ -290,6 +290,10 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
         asked.assert("record", "warn", &says);
         assert_eq!(asked.code, Some(0));
     }
+    let large = StreamThatSays::start(json!({"MaxRecordSizeInKiB": 10 * 1024})).await;
+    let asked = found(self::check(&large.url).args(["--set", "memory.budget=16MiB"])).await;
+    asked.assert("record", "warn", "the stream takes 10MiB, memory carries 8128KiB: larger events are refused");
+    assert!(asked.of("record").2.starts_with("to take them, set memory.budget to at least 20608KiB"));
 
     for (status, fix) in [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")] {
         let stream = StreamThatSays::start(json!({"StreamStatus": status})).await;

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use serde_json::Value;
 use support::daemon::{Caller, Daemon, Start, command, event};
@@ -216,5 +214,5 @@ async fn probes_do_not_ask_kinesis_and_the_socket_opens_without_it() {
     assert_eq!(answer["error"]["code"], "DeliveryTimeout");
     assert_eq!(answer["error"]["outcome"], "not_stored", "a connection that is refused stores nothing");
     assert_eq!(daemon.get("/nothing").await.0, 404);
-    tokio::time::timeout(Duration::from_secs(5), daemon.get("/metrics")).await.expect("metrics are served");
+    assert_eq!(daemon.get("/metrics").await.0, 200);
 }

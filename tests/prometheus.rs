@@ -91,7 +91,7 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
     // Until the shards are known; a failure that passes, so that they are asked for again at once.
     server.set(Plan { denied: [("ListShards".to_owned(), Refusal::internal())].into(), ..Plan::default() });
-    let start = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").set("delivery.timeout", "6s");
+    let start = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").set("delivery.timeout", "10s");
     // So that aggregates can be taken apart.
     let daemon = start.set("socket.max_connections", 3).set("delivery.aggregation", "key").start().await;
     let before = scrape(&daemon).await;

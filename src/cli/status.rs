@@ -283,6 +283,14 @@ errors, the last one first
     }
 
     #[test]
+    fn a_stream_that_takes_more_than_our_memory_carries_is_told() {
+        let mut status = status(Vec::new());
+        status.stream.record_bytes_max = 10 << 20;
+        let text = render(&status);
+        assert!(text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"), "{text}");
+    }
+
+    #[test]
     fn of_many_shards_those_that_are_slowed_are_shown() {
         let mut shards: Vec<Shard> = (0..1_000).map(|id| shard(id, None)).collect();
         shards[999].rests_seconds = Some(0.2);
