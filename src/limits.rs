@@ -101,8 +101,9 @@ pub const fn line_bytes_max(record_bytes_max: usize) -> usize {
 
 /// Bytes of the lines longer than a line buffer that are being read at once, on all connections together: as much as one
 /// connection may hold of the budget, which is the longest line that it carries. Each takes the room of the longest line
-/// that is permitted, so that one that is begun can always be ended. A caller that does not finish its own may hold up
-/// other long lines, for [`PARTIAL_LINE_TIMEOUT`], and nothing else.
+/// that is permitted, so that one that is begun can always be ended. A caller that does not finish its own, or
+/// takes none of its answers, may hold up other long lines, for [`PARTIAL_LINE_TIMEOUT`] or [`WRITE_STALL_TIMEOUT`], and
+/// nothing else.
 pub const fn long_lines_bytes(budget_bytes: usize) -> usize {
     budget_bytes / 2
 }

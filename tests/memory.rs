@@ -18,11 +18,15 @@ use support::stream::create_stream;
 use support::{client, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 const MIB: usize = 1 << 20;
+
+/// Each test measures one daemon and keeps the machine busy: one at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Callers with more than the budget takes, while the stream takes nothing; then it takes all. Gives what was resident
 /// when the budget was full.
@@ -51,6 +55,7 @@ async fn burst(daemon: &Daemon, server: &FaultServer) -> usize {
 
 #[tokio::test]
 async fn memory_goes_back_after_a_burst_though_nothing_more_comes() {
+    let _alone = ALONE.lock().await;
     let ferro = Ferro::start(false).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
@@ -141,6 +146,7 @@ async fn takes(daemon: &Daemon, bytes: usize) {
 #[tokio::test]
 async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_sidecars_limit() {
     const LIMIT: usize = 128 * MIB;
+    let _alone = ALONE.lock().await;
     let (endpoint, _server) = stream_of_10_mib().await;
     let said = sidecar(&endpoint, "16MiB").check().await;
     assert!(

@@ -287,7 +287,10 @@ errors, the last one first
         let mut status = status(Vec::new());
         status.stream.record_bytes_max = 10 << 20;
         let text = render(&status);
-        assert!(text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"), "{text}");
+        assert!(
+            text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod allowance;
 pub mod bind;
+mod clock;
 mod connection;
 pub mod listener;
 mod long_lines;

@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Instant, SystemTime};
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
@@ -20,11 +19,12 @@ use uuid::Uuid;
 
 use super::Door;
 use super::allowance::{Allowance, Lack};
+use super::clock::{Clock, now};
 use super::long_lines::buffer_of;
 use super::patience::Patience;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::event::envelope::{Draft, Timestamp};
+use crate::event::envelope::Draft;
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
@@ -64,14 +64,6 @@ pub struct Reader {
     accepted_bytes: u64,
     inlet: Inlet,
     door: Arc<Door>,
-}
-
-/// The time of the last look at the clock: one look a read, not one an event.
-#[derive(Debug)]
-struct Clock {
-    now: Instant,
-    unix_ms: u64,
-    timestamp: Timestamp,
 }
 
 /// What came of waiting for bytes.
@@ -374,36 +366,10 @@ impl Reader {
     }
 }
 
-impl Clock {
-    fn read() -> Self {
-        let unix_ms = unix_ms();
-        Self { now: now(), unix_ms, timestamp: Timestamp::from_unix_ms(unix_ms) }
-    }
-
-    fn refresh(&mut self) {
-        self.now = now();
-        let unix_ms = unix_ms();
-        if unix_ms != self.unix_ms {
-            self.unix_ms = unix_ms;
-            self.timestamp = Timestamp::from_unix_ms(unix_ms);
-        }
-    }
-}
-
 /// Answers have a room of their own, whatever the stream takes: an echo would hold as much again until it is read.
 fn echo_too_large(bytes: usize) -> Refusal {
     let message = format!(
         "options.echo of an envelope of {bytes} bytes: it takes at most {ANSWER_ROOM_BYTES}. Send it without echo"
     );
     Refusal::new(Code::InvalidRequest, message)
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-fn unix_ms() -> u64 {
-    // A clock before 1970 is a broken clock; the event is dated 1970 then.
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
