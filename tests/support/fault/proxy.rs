@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
+use super::Connection;
 use super::ledger::{Booked, Done, Flight, Ledger, RequestFact};
 use super::plan::{After, Before, Course, Fault, Plan, RecordError, Refusal, ShardLimits};
 use super::shards::{Buckets, ShardMap};
@@ -32,6 +33,7 @@ pub struct Proxy {
     seed: u64,
     steering: Mutex<Steering>,
     shards: Mutex<Shards>,
+    connections: Mutex<Vec<Connection>>,
     pub ledger: Ledger,
     pub tasks: Tasks,
     pub releases: watch::Sender<()>,
@@ -57,6 +59,7 @@ impl Proxy {
             seed,
             steering: Mutex::default(),
             shards: Mutex::default(),
+            connections: Mutex::default(),
             ledger: Ledger::new(),
             tasks: Tasks::default(),
             releases: watch::Sender::new(()),
@@ -261,6 +264,10 @@ impl Proxy {
 
     pub fn steering(&self) -> MutexGuard<'_, Steering> {
         self.steering.lock().expect("no holder of this lock panics")
+    }
+
+    pub fn connections(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.connections.lock().expect("no holder of this lock panics")
     }
 
     fn shards(&self) -> MutexGuard<'_, Shards> {
