@@ -272,8 +272,10 @@ impl Caller {
             let Sent { id, key, number, pad, .. } = &self.journal.events[event];
             let pad = "x".repeat(*pad);
             let place = talk.lines;
+            // The line's number: what an answer has that could not read the line.
+            let reference = place + 1;
             text.push_str(&format!(
-                r#"{{"ref":{place},"type":"chaos","data":{{"number":{number},"pad":"{pad}"}},"options":{{"partitionKey":"{key}","id":"{id}"}}}}"#
+                r#"{{"ref":{reference},"type":"chaos","data":{{"number":{number},"pad":"{pad}"}},"options":{{"partitionKey":"{key}","id":"{id}"}}}}"#
             ));
             text.push('\n');
             let (connection, life, at) = (self.journal.connections.len(), talk.life, self.scene.now());
@@ -297,7 +299,10 @@ impl Caller {
             (talk.turned_away, talk.speaking) = (true, false);
             return None;
         }
-        let asked = answer["ref"].as_u64().and_then(|place| Some((place, talk.asked.remove(&place)?)));
+        let asked = answer["ref"].as_u64().and_then(|reference| {
+            let place = reference.checked_sub(1)?;
+            Some((place, talk.asked.remove(&place)?))
+        });
         let (place, event) =
             asked.unwrap_or_else(|| panic!("caller {}: nobody asked, or it was answered before: {line}", self.name));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
