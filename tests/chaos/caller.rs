@@ -28,7 +28,7 @@ const OPEN_MAX: usize = 1500;
 /// A careful caller's large events, more than most streams take or all that the emulator takes. Their key is its last.
 const LARGE_BYTES: [usize; 2] = [400 << 10, 1500 << 10];
 const LARGE_KEY: usize = KEYS;
-const LARGE_RATIO: f64 = 0.005;
+const LARGE_RATIO: f64 = 0.02;
 /// A caller that is not answered for so long says so instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 

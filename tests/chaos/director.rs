@@ -197,6 +197,9 @@ impl Director {
         if cards.iter().any(|card| card.is_network()) {
             self.trouble.push((began, self.scene.now()));
         }
+        if cards.contains(&Card::Rotated) {
+            self.is_let_in_again().await;
+        }
     }
 
     /// No more faults; what hangs is let go.
@@ -224,6 +227,15 @@ impl Director {
         let refusal = if self.rng.random_bool(0.5) { Refusal::unknown_key() } else { Refusal::expired_token() };
         self.standing.caller = Some(issue_key(self.dir.path(), self.keys, refusal));
         self.keys += 1;
+    }
+
+    /// Waits for a record: a daemon that keeps its old credentials stores none until it is restarted.
+    async fn is_let_in_again(&mut self) {
+        let (stored, asked) = (self.server.ledger().records_count(), Instant::now());
+        while self.server.ledger().records_count() == stored {
+            assert!(asked.elapsed() < DEADLINE, "the new credentials are not used:\n{}", self.daemon.log());
+            self.pass(SCRAPE_EVERY).await;
+        }
     }
 
     fn move_limit(&mut self) {
