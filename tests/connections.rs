@@ -6,7 +6,8 @@
 //!
 //! Seen red (2026-11, with the SDK's own HTTP client): a silent peer, 16 dead connections after each other, until the
 //! event was refused, and over TLS one shared connection that is never replaced; dropped packets, the attempt timeout
-//! for each; addresses, only the first that answers; 16 MiB at once, HTTP/2 and its window.
+//! for each; addresses, only the first that answers; 16 MiB at once, HTTP/2 and its window; `AWS_CA_BUNDLE` not read;
+//! loopback proxied.
 
 mod support;
 
@@ -25,6 +26,7 @@ use support::tcp::{TcpProxy, Weather};
 use support::tls::Certificate;
 use support::truth::{assert_acks_are_true, numbered_lines_some_long};
 use support::{client, eventually};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// What a request may take. Short, and long enough for sixteen handshakes on a busy machine.
@@ -60,8 +62,8 @@ impl Service {
         ferro
     }
 
-    /// Sixteen events in sixteen requests at the same time: so many connections are there, and idle, in the end.
-    async fn fill_the_pool(&self, caller: &mut Caller) {
+    /// Sends sixteen events, and returns when sixteen requests hang at the same time.
+    async fn hold_sixteen(&self, caller: &mut Caller) {
         for _ in 0..FLIGHTS {
             self.server.next(Fault::HangBefore);
         }
@@ -70,11 +72,13 @@ impl Service {
         }
         let what = "sixteen requests are out at once";
         eventually(what, async || (self.server.ledger().in_flight() == FLIGHTS).then_some(())).await;
+    }
+
+    /// Sixteen requests at the same time: so many connections are there, and idle, in the end.
+    async fn fill_the_pool(&self, caller: &mut Caller) {
+        self.hold_sixteen(caller).await;
         self.server.release();
-        for _ in 0..FLIGHTS {
-            let answer = caller.answer().await;
-            assert_eq!(answer["ok"], true, "{answer}");
-        }
+        assert_sixteen_acked(caller).await;
     }
 }
 
@@ -89,6 +93,13 @@ fn start(endpoint: &str, certificate: Option<&Certificate>) -> Start {
 
 fn loopback() -> Certificate {
     Certificate::of(["localhost", "127.0.0.1"])
+}
+
+async fn assert_sixteen_acked(caller: &mut Caller) {
+    for _ in 0..FLIGHTS {
+        let answer = caller.answer().await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
 }
 
 /// Sends one event and holds its ack against the time that it may take.
@@ -135,6 +146,26 @@ async fn a_peer_that_acknowledges_and_stays_silent_costs_one_attempt_and_not_one
 #[tokio::test]
 async fn a_peer_that_acknowledges_and_stays_silent_costs_one_attempt_over_tls_too() {
     a_silent_peer_costs_one_attempt(Some(loopback())).await;
+}
+
+#[tokio::test]
+async fn sixteen_requests_that_meet_silence_at_once_cost_one_attempt_together() {
+    let certificate = loopback();
+    let service = Service::start(Some(&certificate)).await;
+    let network = TcpProxy::start(&service.server.endpoint(), 1);
+    let timeout = format!("{}s", ATTEMPT_TIMEOUT.as_secs());
+    let start = start(&network.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", timeout);
+    let daemon = start.start().await;
+    let mut caller = daemon.connect().await;
+    service.hold_sixteen(&mut caller).await;
+    network.silence();
+    service.server.release(); // stored, and nobody hears of it
+    let began = Instant::now();
+    assert_sixteen_acked(&mut caller).await;
+    let took = began.elapsed();
+    assert!(took < ATTEMPT_TIMEOUT + MARGIN, "sixteen events took {took:?}");
+    assert_eq!(daemon.metric(RETRIED).await, FLIGHTS as f64, "each was sent again once");
+    service.server.assert_http1();
 }
 
 #[tokio::test]
@@ -289,4 +320,37 @@ async fn sixteen_requests_of_a_mebibyte_do_not_share_a_window() {
     println!("sixteen requests of a mebibyte took {took:?}");
     assert!(took < Duration::from_secs(10), "sixteen requests took {took:?}");
     service.server.assert_http1();
+}
+
+#[tokio::test]
+async fn the_roots_of_aws_ca_bundle_are_trusted_and_no_others() {
+    let (ours, other) = (loopback(), loopback());
+    let service = Service::start(Some(&ours)).await;
+    let path = |certificate: &Certificate| certificate.path().display().to_string();
+    let start = || start(&service.server.endpoint(), None).set("delivery.timeout", "2s");
+    let daemon = start().env("AWS_CA_BUNDLE", &path(&ours)).start().await;
+    let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
+    assert_eq!(answer["ok"], true, "{answer}");
+    // What the system trusts does not count beside it.
+    let daemon = start().env("AWS_CA_BUNDLE", &path(&other)).env("SSL_CERT_FILE", &path(&ours)).start().await;
+    let error = daemon.connect().await.ask(&event(1, "k", "{}")).await["error"].clone();
+    assert_eq!((&error["code"], &error["outcome"]), (&"DeliveryTimeout".into(), &"not_stored".into()), "{error}");
+    assert_eq!(service.server.ledger().requests().len(), 1);
+}
+
+#[tokio::test]
+async fn loopback_is_never_proxied() {
+    let certificate = loopback();
+    for certificate in [None, Some(&certificate)] {
+        let service = Service::start(certificate).await;
+        // Takes connections and says nothing.
+        let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let url = format!("http://{}", proxy.local_addr().expect("it is bound"));
+        let start = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"]
+            .into_iter()
+            .fold(start(&service.server.endpoint(), certificate), |start, name| start.env(name, &url));
+        let daemon = start.set("delivery.timeout", "5s").start().await;
+        let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
 }
