@@ -8,22 +8,15 @@ mod path;
 #[path = "support/mod.rs"]
 mod support;
 
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_kinesis::config::RuntimeComponents;
-use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_types::body::SdkBody;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
 use dispatchd::config::{StreamId, Wire};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::Timestamp;
-use dispatchd::kinesis::aws::Kinesis;
+use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::{PutRecords, wire};
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
@@ -32,6 +25,7 @@ use dispatchd::protocol::request::{self, Event, Request};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
+use tokio::net::TcpListener;
 
 use crate::path::{GROUP, Path, draft, verdicts};
 
@@ -126,7 +120,8 @@ fn read_500(bencher: Bencher) {
     bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
-/// One PutRecords, to a connection that answers at once: the request is written and signed, the reply read.
+/// One PutRecords, to a server on loopback that does nothing but answer: the request is written, signed and sent, the reply
+/// read. Both ends are timed.
 #[divan::bench(args = SIZES)]
 fn put_500(bencher: Bencher, data_bytes: usize) {
     put(bencher, data_bytes, Wire::Json);
@@ -138,8 +133,8 @@ fn put_500_cbor(bencher: Bencher, data_bytes: usize) {
 }
 
 fn put(bencher: Bencher, data_bytes: usize, wire: Wire) {
-    let kinesis = kinesis(wire);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let kinesis = runtime.block_on(kinesis(wire));
     let (_path, batch) = sent(data_bytes);
     bencher
         .counter(ItemsCount::new(GROUP))
@@ -200,34 +195,33 @@ fn sent(data_bytes: usize) -> (Path, Batch) {
     (path, batch)
 }
 
-/// A connection that answers every request as a PutRecords of 500 that was stored.
-#[derive(Debug, Clone)]
-struct Answers(Wire, Bytes);
-
-impl HttpConnector for Answers {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let mut reply = HttpResponse::new(200.try_into().expect("it is a status"), SdkBody::from(self.1.clone()));
-        reply.headers_mut().insert("content-type", wire::content_type(self.0));
-        HttpConnectorFuture::ready(Ok(reply))
-    }
-}
-
-impl HttpClient for Answers {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-fn kinesis(wire: Wire) -> Kinesis {
-    let credentials = Credentials::new("bench", "bench", None, None, "bench");
-    let sdk = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .http_client(Answers(wire, reply(wire)));
-    Kinesis::with(sdk.build(), None, StreamId::Name("bench".into()), wire)
+/// A client of a server, in a thread of its own, that answers every request as a PutRecords of 500 that was stored.
+async fn kinesis(wire: Wire) -> Kinesis {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.set_nonblocking(true).expect("it can be");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let reply = reply(wire);
+            let app = Router::new().fallback(async move |body: Body| {
+                to_bytes(body, usize::MAX).await.expect("the client sends all of it");
+                ([("content-type", wire::content_type(wire))], reply)
+            });
+            let listener = TcpListener::from_std(listener).expect("it is of the kind");
+            axum::serve(listener, app).await.expect("axum::serve never returns");
+        });
+    });
+    let connection = Connection {
+        stream: StreamId::Name("bench".into()),
+        region: Some("us-east-1".into()),
+        endpoint_url: Some(endpoint),
+        emulator: true,
+        connect_timeout: Duration::from_secs(3),
+        attempt_timeout: Duration::from_secs(10),
+        wire,
+    };
+    Kinesis::connect(connection).await.expect("its region is named")
 }
 
 fn reply(wire: Wire) -> Bytes {

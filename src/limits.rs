@@ -108,6 +108,13 @@ pub const fn budget_bytes_min(record_bytes_max: usize) -> usize {
     2 * line_bytes_max(record_bytes_max)
 }
 
+/// The largest record that a budget of so many bytes carries, as [`budget_bytes_min`] has it. What a stream takes beyond
+/// it is not taken here.
+pub const fn record_bytes_carried(budget_bytes: usize) -> usize {
+    let carried = (budget_bytes / 2).saturating_sub(LINE_SLACK_BYTES);
+    if carried < RECORD_BYTES_MAX { carried } else { RECORD_BYTES_MAX }
+}
+
 // === How they relate ===
 
 /// JSON may write one code point as two `\uXXXX` escapes.
@@ -125,4 +132,10 @@ const _: () = {
     assert!(BUDGET_BYTES_MIN <= BUDGET_BYTES_DEFAULT && BUDGET_BYTES_DEFAULT <= BUDGET_BYTES_MAX);
     assert!(budget_bytes_min(RECORD_BYTES_DEFAULT) <= BUDGET_BYTES_MIN, "any budget works with the default record");
     assert!(budget_bytes_min(RECORD_BYTES_MAX) <= BUDGET_BYTES_DEFAULT, "the default budget works with any record");
+    assert!(record_bytes_carried(BUDGET_BYTES_MIN) >= RECORD_BYTES_DEFAULT, "any budget carries the default record");
+    assert!(
+        budget_bytes_min(record_bytes_carried(BUDGET_BYTES_MIN)) <= BUDGET_BYTES_MIN,
+        "what is carried works with its budget"
+    );
+    assert!(record_bytes_carried(BUDGET_BYTES_DEFAULT) == RECORD_BYTES_MAX, "and never more than any stream takes");
 };

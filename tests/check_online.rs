@@ -184,6 +184,8 @@ async fn what_run_can_do_without_is_a_warning() {
         "DescribeStreamSummary: AccessDeniedException: User: arn:aws:iam::000000000000:user/test",
     );
     assert!(found.of("stream").2.starts_with("allow kinesis:DescribeStreamSummary on the stream to this identity"));
+    found.assert("order", "warn", "not known whether the stream goes by partition keys");
+    assert_eq!(found.of("order").2, found.of("stream").2);
     found.assert("shards", "warn", "ListShards: AccessDeniedException");
     found.assert("caller", "warn", "InvalidClientTokenId");
     assert!(found.of("caller").2.starts_with("give the daemon valid credentials"));
@@ -270,7 +272,19 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
         "s is ACTIVE, ON_DEMAND, 1 open shard, records of up to 2MiB, encrypted with alias/aws/kinesis",
     );
     asked.assert("order", "warn", "AUTO: per-key order is the service's to keep, not ours");
+    assert!(!asked.of("order").1.contains("aggregation"), "{:?}", asked.of("order"));
     asked.assert("record", "warn", "stream.max_record_bytes is 4MiB, the stream takes 2MiB");
+
+    let asked = found(check.args(["--set", "delivery.aggregation=key"])).await;
+    asked.assert("order", "warn", "delivery.aggregation is off there, since readers drop such records silently");
+
+    for kib in [0, -1, 1_000_000_000] {
+        let stream = StreamThatSays::start(json!({"MaxRecordSizeInKiB": kib})).await;
+        let asked = found(&mut self::check(&stream.url)).await;
+        let says = format!("the stream tells a record limit of {kib} KiB, and streams have 1KiB to 10MiB");
+        asked.assert("record", "warn", &says);
+        assert_eq!(asked.code, Some(0));
+    }
 
     for (status, fix) in [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")] {
         let stream = StreamThatSays::start(json!({"StreamStatus": status})).await;
@@ -279,6 +293,20 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
         asked.assert("stream", "fail", &format!("s is {status}"));
         assert!(asked.of("stream").2.starts_with(fix));
     }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_fails_and_is_not_waited_for() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let endless = Refusal::answer(json!({"Shards": [], "NextToken": "again"}));
+    server.set(Plan { denied: [("ListShards".to_owned(), endless)].into(), ..Plan::default() });
+    let asked = found(&mut check(&server.endpoint())).await;
+    assert_eq!(asked.code, Some(69));
+    asked.assert("shards", "fail", "ListShards: BadReply: page 2 leads to one that was there before");
+    assert!(asked.of("shards").2.starts_with("see what answers at the endpoint"), "{:?}", asked.of("shards"));
+    assert_eq!(server.ledger().calls("ListShards"), 2);
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn garbage_is_answered_line_by_line_and_costs_nobody_else() {
 #[tokio::test]
 async fn a_line_of_100_mb_is_refused_and_never_held() {
     let (_ferro, daemon) = daemon(|start| start).await;
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     let before = daemon.resident_bytes();
     let chunk = vec![b'x'; 1_000_000];
     caller.send_bytes(b"{\"a\":\"").await;

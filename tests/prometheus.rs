@@ -145,7 +145,7 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     let id = "6f9d1b3e-0000-4000-8000-000000000001";
     let chosen = format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"partitionKey\":\"k\",\"id\":\"{id}\"}}}}");
     let long = |bytes: usize| event(1, "long", &format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     for fault in [
         Fault::FailAll(RecordError::Throttled),
         Fault::FailAll(RecordError::Internal),

@@ -437,3 +437,25 @@ async fn what_is_no_longer_permitted_is_waited_out() {
     assert_eq!(sorted(tail.lines(20).await), data(20, 40));
     assert_eq!(tail.end().await, [""; 0]);
 }
+
+#[tokio::test]
+async fn records_without_a_key_are_read() {
+    // A stream that distributes records itself takes them, and a reader must not end over one.
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let direct = client(&ferro.endpoint());
+    create_stream(&direct, "s", 1).await;
+    let page = r#"{"Records":[{"SequenceNumber":"49","Data":"e30="},{"SequenceNumber":"50","PartitionKey":"k","Data":"AA=="},
+        {"SequenceNumber":"51","Data":"AA=="}],"MillisBehindLatest":0,"NextShardIterator":""}"#;
+    server.set(Plan { denied: [("GetRecords".to_owned(), Refusal::answer(page))].into(), ..Plan::default() });
+    let mut tail = Tail::start(&server.endpoint(), From::TrimHorizon).await;
+    let wrapped = |number: u8, key: &str| {
+        let shard = "shardId-000000000000";
+        format!(r#"{{"shardId":"{shard}","sequenceNumber":"{number}","partitionKey":{key},"data":"AA=="}}"#)
+    };
+    for expected in ["{}".to_owned(), wrapped(50, "\"k\""), wrapped(51, "null")] {
+        assert_eq!(tail.line().await, Some(expected));
+    }
+    tail.end().await;
+    assert_eq!(server.ledger().calls("GetRecords"), 1, "an empty iterator is the shard's end");
+}

@@ -74,7 +74,7 @@ fn house(does: Does, window: usize) -> House {
         log: Arc::default(),
     };
     let (metrics, _exposition) = metrics::build(sources);
-    let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });
+    let (_, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
     let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;

@@ -91,7 +91,7 @@ async fn a_bad_line_is_answered_and_costs_the_others_nothing() {
 async fn control_lines_are_answered_exactly() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     transcript(
         &mut caller,
         "{\"op\":\"hello\",\"context\":{\"sourceUserId\":\"u-1\",\"producerId\":\"other@pod\"}}\n{\"op\":\"ping\",\"ref\":1}\n",
@@ -138,7 +138,7 @@ async fn after_a_half_close_every_answer_comes_and_then_the_end() {
 async fn what_is_too_large_is_refused_with_its_size_and_the_limit() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     let text = "x".repeat(1 << 20);
     let large = caller.ask(&event(1, "k", &format!("{{\"a\":\"{text}\"}}"))).await;
     assert_eq!(large["error"]["code"], "EventTooLarge");

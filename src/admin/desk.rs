@@ -24,7 +24,8 @@ use super::{Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
-use crate::kinesis::StreamFacts;
+use crate::kinesis::refresher::{Calls, Fares};
+use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
 use crate::socket::listener::Presence;
@@ -88,6 +89,8 @@ pub struct Desk {
     pub probe: Probe,
     pub presence: watch::Receiver<Presence>,
     pub facts: watch::Receiver<StreamFacts>,
+    /// How these are come by.
+    pub calls: watch::Receiver<Calls>,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
     pub settings: watch::Receiver<Settings>,
@@ -222,7 +225,10 @@ impl Desk {
             stream: status::Stream {
                 name: self.stream.clone(),
                 shards: facts.shards.map(|shards| shards.len()),
-                record_bytes_max: facts.record_bytes_max,
+                record_bytes_max: facts.record_limit,
+                ignores_keys: facts.distribution == Distribution::Auto,
+                list_shards: call(self.calls.borrow().list_shards),
+                describe_stream: call(self.calls.borrow().describe_stream),
             },
             buffer: status::Buffer {
                 used_bytes: budget.used_bytes(),
@@ -288,6 +294,11 @@ fn shard(report: ShardReport) -> status::Shard {
     }
 }
 
+fn call(fares: Fares) -> status::Call {
+    let Fares { last_ok, last_failed, failures } = fares;
+    status::Call { last_ok: last_ok.map(rfc3339), last_failed: last_failed.map(rfc3339), failures }
+}
+
 fn error(error: RecentError) -> status::Error {
     let RecentError { call, code, message, first, last, count } = error;
     status::Error { call: call.into(), code, message, first: rfc3339(first), last: rfc3339(last), count }
@@ -339,7 +350,6 @@ mod tests {
     use super::*;
     use crate::ack::Books;
     use crate::budget::Budget;
-    use crate::limits::RECORD_BYTES_DEFAULT;
     use crate::telemetry::metrics::State;
     use tokio::time::Instant as TokioInstant;
 
@@ -360,7 +370,8 @@ mod tests {
             },
             probe,
             presence: watch::channel(Presence::default()).1,
-            facts: watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT }).1,
+            facts: watch::channel(StreamFacts::unknown(None)).1,
+            calls: watch::channel(Calls::default()).1,
             lanes,
             recent: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,

@@ -38,7 +38,22 @@ pub struct Stream {
     pub name: String,
     /// Open shards; nothing while they are not known.
     pub shards: Option<usize>,
-    pub record_bytes_max: usize,
+    /// The largest record that the stream takes; nothing while that is not known.
+    pub record_bytes_max: Option<usize>,
+    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is aggregated.
+    pub ignores_keys: bool,
+    pub list_shards: Call,
+    pub describe_stream: Call,
+}
+
+/// A call that is made again and again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Nothing until the first one.
+    pub last_ok: Option<String>,
+    pub last_failed: Option<String>,
+    /// In a row, up to now.
+    pub failures: u32,
 }
 
 /// The byte budget.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Credentials, Error, Lane, Shard, Status, Told};
+use crate::admin::status::{Blocked, Call, Credentials, Error, Lane, Shard, Status, Told};
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
@@ -27,7 +27,19 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { stream, buffer, events, credentials, log, last_reload, .. } = status;
     writeln!(text, "dispatchd {version}  {state}  up {}  since {started}  pid {pid}", time(*uptime_seconds as f64))?;
     let shards = stream.shards.map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
-    writeln!(text, "stream    {}  {shards}  records up to {}", stream.name, size(stream.record_bytes_max))?;
+    let records = stream
+        .record_bytes_max
+        .map_or("record limit not known".to_owned(), |max| format!("records up to {}", size(max)));
+    writeln!(text, "stream    {}  {shards}  {records}", stream.name)?;
+    if stream.ignores_keys {
+        writeln!(text, "          ignores keys (strategy AUTO): their order is not kept, nothing is aggregated")?;
+    }
+    for (name, call) in [("ListShards", &stream.list_shards), ("DescribeStreamSummary", &stream.describe_stream)] {
+        if let Call { last_ok, last_failed: Some(last), failures: 1.. } = call {
+            let ok = last_ok.as_deref().unwrap_or("never");
+            writeln!(text, "          {name} failed {} times in a row, last {last}; succeeded {ok}", call.failures)?;
+        }
+    }
     writeln!(text, "socket    {}  {connections} connected", socket.display())?;
     let full = 100.0 * buffer.used_bytes as f64 / buffer.limit_bytes.max(1) as f64;
     writeln!(
@@ -165,7 +177,18 @@ mod tests {
             uptime_seconds: 3_600,
             socket: "/run/d.sock".into(),
             connections: 2,
-            stream: Stream { name: "orders".into(), shards: Some(shards.len()), record_bytes_max: 1 << 20 },
+            stream: Stream {
+                name: "orders".into(),
+                shards: Some(shards.len()),
+                record_bytes_max: Some(1 << 20),
+                ignores_keys: false,
+                list_shards: Call { last_ok: Some("2026-11-21T03:58:00.000Z".into()), last_failed: None, failures: 0 },
+                describe_stream: Call {
+                    last_ok: None,
+                    last_failed: Some("2026-11-21T03:59:00.000Z".into()),
+                    failures: 3,
+                },
+            },
             buffer: Buffer { used_bytes: 1 << 20, limit_bytes: 64 << 20, backpressure_seconds: 0.0 },
             events: Events {
                 accepted: 10,
@@ -214,6 +237,7 @@ mod tests {
         let expected = "\
 dispatchd 1.2.3  running  up 60 min  since 2026-11-21T03:00:00.000Z  pid 7
 stream    orders  2 open shards  records up to 1024 KiB
+          DescribeStreamSummary failed 3 times in a row, last 2026-11-21T03:59:00.000Z; succeeded never
 socket    /run/d.sock  2 connected
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
 events    2 in flight, the oldest 1.5 s old  10 accepted  7 acked  1 refused
@@ -244,6 +268,17 @@ errors, the last one first
         let text = render(&status(shards));
         assert!(text.contains("shardId-000000000999") && text.contains("cooling 0.2 s"), "{text}");
         assert!(text.contains("and 980 more: --json shows all"), "{text}");
+    }
+
+    #[test]
+    fn a_stream_that_ignores_keys_and_tells_no_limit_is_shown_as_such() {
+        let mut status = status(Vec::new());
+        (status.stream.record_bytes_max, status.stream.ignores_keys) = (None, true);
+        let text = render(&status);
+        assert!(
+            text.contains("0 open shards  record limit not known\n          ignores keys (strategy AUTO)"),
+            "{text}"
+        );
     }
 
     #[test]

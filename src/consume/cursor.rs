@@ -86,7 +86,7 @@ mod tests {
         let records = records.iter().map(|&(number, offset_s)| Read {
             sequence_number: number.to_owned(),
             sub_sequence_number: None,
-            partition_key: "k".to_owned(),
+            partition_key: Some("k".to_owned()),
             data: Vec::new(),
             arrived: Some(at(offset_s)),
         });

@@ -126,7 +126,11 @@ impl Reader {
 fn pause(page: &Page, poll: Duration) -> Duration {
     let is_behind = page.millis_behind_latest > 0 || page.records.len() >= PAGE_RECORDS_MAX;
     let calls_apart = if is_behind { CALLS_APART.min(poll) } else { poll };
-    let bytes: usize = page.records.iter().map(|record| record.data.len() + record.partition_key.len()).sum();
+    let bytes: usize = page
+        .records
+        .iter()
+        .map(|record| record.data.len() + record.partition_key.as_ref().map_or(0, String::len))
+        .sum();
     calls_apart.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES_PER_S))
 }
 
@@ -164,7 +168,7 @@ mod tests {
         let record = Read {
             sequence_number: "1".into(),
             sub_sequence_number: None,
-            partition_key: "k".into(),
+            partition_key: Some("k".into()),
             data: Vec::new(),
             arrived: None,
         };

@@ -25,6 +25,8 @@ pub struct Control {
     pub log: Log,
     pub commands: mpsc::Receiver<Command>,
     pub rules: watch::Sender<Rules>,
+    /// What is known of the stream is asked again.
+    pub reloads: watch::Sender<()>,
     pub settings: watch::Sender<Settings>,
     pub metrics: Arc<Metrics>,
     /// Events do not wait for company any more, whatever is configured.
@@ -142,6 +144,7 @@ impl Control {
         self.running = after_reload(&self.running, read);
         // Even the same rules are sent: lanes that are blocked try the stream then.
         self.rules.send_replace(self.rules());
+        self.reloads.send_replace(());
         if level_changed && self.settings.borrow().reverts_at.is_none() {
             self.log.set(&level).map_err(|error| error.to_string())?;
             self.settings.send_modify(|settings| settings.log_level = level);

@@ -25,12 +25,12 @@ use crate::budget::Budget;
 use crate::config::{Config, Inputs, Resolved, StreamId};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
-use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
-use crate::kinesis::refresher::Refresher;
+use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
+use crate::kinesis::refresher::{Calls, Refresher};
 use crate::lane::dedupe::Window;
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
-use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
+use crate::limits::LONG_LINES_MAX;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::Door;
@@ -102,7 +102,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
-    NoRegion(#[from] NoRegion),
+    Connect(#[from] ConnectError),
     #[cfg(feature = "local")]
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -152,8 +152,9 @@ impl Daemon {
         let (metrics, exposition) = metrics::build(sources.clone());
         let recent = Arc::<Recent>::default();
         let record_bytes_max = config.stream.max_record_bytes;
-        let unknown = StreamFacts { shards: None, record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT) };
-        let (facts_in, facts) = watch::channel(unknown);
+        let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
+        let (calls_in, calls) = watch::channel(Calls::default());
+        let (reloads_in, reloads) = watch::channel(());
         let bell = Arc::<Notify>::default();
 
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
@@ -205,6 +206,7 @@ impl Daemon {
             probe: admin.probe(),
             presence: presence.clone(),
             facts,
+            calls,
             lanes: questions_in,
             recent: Arc::clone(&recent),
             settings,
@@ -217,7 +219,9 @@ impl Daemon {
             refresher: Refresher {
                 kinesis,
                 facts: facts_in,
+                calls: calls_in,
                 bell,
+                reloads,
                 record_bytes_max,
                 metrics: Arc::clone(&metrics),
                 recent,
@@ -230,6 +234,7 @@ impl Daemon {
                 log,
                 commands,
                 rules: rules_in,
+                reloads: reloads_in,
                 settings: settings_in,
                 lingers: true,
                 metrics,

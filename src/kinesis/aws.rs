@@ -1,8 +1,8 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its four neighbours, `credentials` (whose
-//! requests they are), `put` (PutRecords), `stream` (the stream itself: made, described, deleted) and `probe` (asked
-//! without writing).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours `credentials` (whose requests they
+//! are), `put` (PutRecords), `list` (ListShards), `stream` (the stream itself: made, described, deleted), `probe` (asked without writing) and
+//! `transport::sdk` (its HTTP client).
 //!
-//! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
+//! The SDK resolves credentials and endpoints, and signs every call but PutRecords. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
 
 use std::error::Error;
@@ -19,12 +19,14 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType};
+use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
 
 use super::aggregate::{self, Member};
 use super::credentials::Timely;
-use super::fault;
-use super::shards::Shard;
+use super::put::{Endpoint, Way};
+use super::sign::ServiceClock;
+use super::transport::{BadVariable, NotConnected, Transport};
+use super::{fault, probe};
 use crate::config::{Config, StreamId, Wire};
 use crate::event::{Class, Reason};
 use crate::telemetry::metrics::Expiry;
@@ -32,6 +34,9 @@ use crate::telemetry::metrics::Expiry;
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
 pub const PAGE_RECORDS_MAX: usize = 1000;
+
+/// A reply that is no reply to what was asked.
+const BAD_REPLY: &str = "BadReply";
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub struct Kinesis {
     pub(super) wire: Wire,
     /// What the client was made from, without an endpoint of its own: for the calls to STS.
     pub(super) sdk: SdkConfig,
+    /// Of PutRecords.
+    pub(super) way: Arc<Way>,
     expiry: Arc<Expiry>,
 }
 
@@ -71,15 +78,6 @@ pub struct CallError {
     pub message: String,
 }
 
-/// A shard as a consumer sees it, open or closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardInfo {
-    pub id: String,
-    /// None, the shard it was split from, or the two it was merged from. They may be gone already.
-    pub parents: Vec<String>,
-    pub open: bool,
-}
-
 /// Where to begin in a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
@@ -97,7 +95,8 @@ pub struct Read {
     pub sequence_number: String,
     /// The member's index in the aggregate, as the KCL numbers it.
     pub sub_sequence_number: Option<usize>,
-    pub partition_key: String,
+    /// Nothing where it was written without one: a stream that distributes records itself takes such.
+    pub partition_key: Option<String>,
     pub data: Vec<u8>,
     /// By the service's clock.
     pub arrived: Option<SystemTime>,
@@ -113,10 +112,14 @@ pub struct Page {
     pub millis_behind_latest: i64,
 }
 
-/// No region was named anywhere.
+/// What the client cannot be made from.
 #[derive(Debug, thiserror::Error)]
-#[error("no region: set AWS_REGION, stream.region or stream.arn")]
-pub struct NoRegion;
+pub enum ConnectError {
+    #[error("no region: set AWS_REGION, stream.region or stream.arn")]
+    NoRegion,
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+}
 
 impl Connection {
     /// As configured; to the embedded stream where `local_url` says it is.
@@ -146,6 +149,26 @@ impl CallError {
         self.code == "ResourceInUseException"
     }
 
+    /// What to do about a call that needs this permission.
+    pub fn advice(&self, action: &str) -> String {
+        match self.class {
+            Class::Blocked(Reason::AccessDenied) => {
+                format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
+            }
+            Class::Blocked(reason) => reason.advice().to_owned(),
+            Class::Throttled => {
+                "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned()
+            }
+            Class::Transient if self.code == BAD_REPLY => {
+                "see what answers at the endpoint: it does not speak as Kinesis does".to_owned()
+            }
+            Class::Transient => {
+                "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
+            }
+            Class::Poison => "correct stream.name or stream.arn".to_owned(),
+        }
+    }
+
     /// The iterator was not used for five minutes: the place in the shard is right, the token for it is not.
     pub fn is_expired_iterator(&self) -> bool {
         self.code == "ExpiredIteratorException"
@@ -154,7 +177,8 @@ impl CallError {
 
 impl Kinesis {
     /// Makes the client. Nothing is sent: a stream that is not there shows on the first call.
-    pub async fn connect(connection: Connection) -> Result<Self, NoRegion> {
+    pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
+        let transport = Transport::new(|name| std::env::var(name).ok())?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(connection.connect_timeout)
             .operation_attempt_timeout(connection.attempt_timeout)
@@ -163,6 +187,7 @@ impl Kinesis {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
+            .http_client(transport.clone())
             // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(region) = connection.region {
@@ -173,7 +198,7 @@ impl Kinesis {
         }
         let mut sdk = loader.load().await;
         if sdk.region().is_none() {
-            return Err(NoRegion);
+            return Err(ConnectError::NoRegion);
         }
         let expiry = Arc::<Expiry>::default();
         if let Some(chain) = sdk.credentials_provider() {
@@ -181,56 +206,28 @@ impl Kinesis {
             let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
             sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
         }
-        Ok(Self { expiry, ..Self::with(sdk, connection.endpoint_url, connection.stream, connection.wire) })
-    }
-
-    /// The client that a configuration of the SDK's makes.
-    pub fn with(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire) -> Self {
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
-        if let Some(url) = endpoint_url {
+        if let Some(url) = connection.endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
-        Self { client: Client::from_conf(config.build()), stream, wire, sdk, expiry: Arc::default() }
+        let client = Client::from_conf(config.build());
+        let endpoint = probe::endpoint(&client, &connection.stream).await;
+        let way = Way {
+            transport,
+            endpoint: endpoint.as_deref().and_then(Endpoint::at),
+            region: sdk.region().map_or_else(String::new, ToString::to_string),
+            credentials: sdk.credentials_provider().expect("a loaded configuration has a chain of providers"),
+            clock: ServiceClock::default(),
+            connect_timeout: connection.connect_timeout,
+            attempt_timeout: connection.attempt_timeout,
+        };
+        Ok(Self { client, stream: connection.stream, wire: connection.wire, sdk, way: Arc::new(way), expiry })
     }
 
     /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
     /// next request; where it gets none the time passes.
     pub fn credentials_expiry(&self) -> &Arc<Expiry> {
         &self.expiry
-    }
-
-    /// The open shards with their hash ranges.
-    ///
-    /// # Errors
-    /// Any failed call; a range that is no number is reported as transient.
-    pub async fn open_shards(&self) -> Result<Vec<Shard>, CallError> {
-        const OP: &str = "ListShards";
-        let open =
-            ShardFilter::builder().r#type(ShardFilterType::AtLatest).build().map_err(|error| odd_reply(OP, error))?;
-        let mut shards = Vec::new();
-        for shard in self.list_shards(Some(open)).await? {
-            // Emulators that ignore the filter list closed shards too.
-            let is_open = is_open(&shard);
-            let range = shard.hash_key_range().ok_or_else(|| odd_reply(OP, "a shard has no hash key range"))?;
-            let first = range.starting_hash_key().parse().map_err(|error| odd_reply(OP, error))?;
-            if is_open {
-                shards.push(Shard { id: shard.shard_id, first });
-            }
-        }
-        Ok(shards)
-    }
-
-    /// Every shard that may still hold records, open and closed, in no order.
-    pub async fn all_shards(&self) -> Result<Vec<ShardInfo>, CallError> {
-        let shards = self.list_shards(None).await?;
-        Ok(shards
-            .into_iter()
-            .map(|shard| ShardInfo {
-                open: is_open(&shard),
-                id: shard.shard_id,
-                parents: shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id).collect(),
-            })
-            .collect())
     }
 
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
@@ -258,31 +255,9 @@ impl Kinesis {
         let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
         Ok(Page {
             records: reply.records.into_iter().flat_map(read).collect(),
-            next_iterator: reply.next_shard_iterator,
+            next_iterator: reply.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
             millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
         })
-    }
-
-    async fn list_shards(&self, filter: Option<ShardFilter>) -> Result<Vec<SdkShard>, CallError> {
-        let mut shards = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            // Only the first page names the stream and the filter: the token stands for both.
-            let call = self.client.list_shards();
-            let call = match token.take() {
-                Some(token) => call.next_token(token),
-                None => {
-                    let (name, arn) = named(&self.stream);
-                    call.set_stream_name(name).set_stream_arn(arn).set_shard_filter(filter.clone())
-                }
-            };
-            let reply = call.send().await.map_err(|error| call_error("ListShards", &error))?;
-            shards.extend(reply.shards.unwrap_or_default());
-            match reply.next_token {
-                Some(next) => token = Some(next),
-                None => return Ok(shards),
-            }
-        }
     }
 }
 
@@ -291,7 +266,7 @@ fn read(record: SdkRecord) -> Vec<Read> {
     let whole = Read {
         sequence_number: record.sequence_number,
         sub_sequence_number: None,
-        partition_key: record.partition_key.unwrap_or_default(),
+        partition_key: record.partition_key,
         data: record.data.into_inner(),
         arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
     };
@@ -299,7 +274,7 @@ fn read(record: SdkRecord) -> Vec<Read> {
     let member = |(index, member): (usize, Member)| Read {
         sequence_number: whole.sequence_number.clone(),
         sub_sequence_number: Some(index),
-        partition_key: member.partition_key.to_owned(),
+        partition_key: Some(member.partition_key.to_owned()),
         data: member.data.to_vec(),
         arrived: whole.arrived,
     };
@@ -314,11 +289,6 @@ pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
     }
 }
 
-/// A closed shard's sequence numbers have an end.
-fn is_open(shard: &SdkShard) -> bool {
-    shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
-}
-
 pub(super) fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -328,7 +298,7 @@ where
 }
 
 pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
-    CallError { operation, class: Class::Transient, code: "BadReply".into(), message: what.to_string() }
+    CallError { operation, class: Class::Transient, code: BAD_REPLY.into(), message: what.to_string() }
 }
 
 pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
@@ -352,9 +322,9 @@ where
     let code = match error {
         SdkError::ConstructionFailure(_) => "NotSent",
         SdkError::TimeoutError(_) => "Timeout",
-        SdkError::DispatchFailure(_) if never_connected(error) => "NotConnected",
+        SdkError::DispatchFailure(_) if has_cause::<NotConnected>(error) => "NotConnected",
         SdkError::DispatchFailure(_) => "ConnectionLost",
-        _ => "BadReply",
+        _ => BAD_REPLY,
     };
     (Class::Transient, code.into(), chain(error))
 }
@@ -362,12 +332,6 @@ where
 /// The HTTP status of the reply, if there was one.
 pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|reply| reply.status().as_u16())
-}
-
-/// Whether the connection was never made, so that the request cannot have arrived.
-pub(super) fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
-    causes(error)
-        .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()))
 }
 
 fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

@@ -88,7 +88,8 @@ impl Kinesis {
     pub async fn sts_endpoint(&self) -> Option<String> {
         let unsigned = aws_sdk_sts::Config::builder().credentials_provider(super::probe::nobody());
         let call = self.sts().get_caller_identity().customize().config_override(unsigned).map_request(stop);
-        call.send().await.err().and_then(|error| Stopped::find(&error))
+        let url = call.send().await.err().and_then(|error| Stopped::find(&error))?;
+        Some(url.trim_end_matches('/').to_owned())
     }
 
     fn sts(&self) -> aws_sdk_sts::Client {

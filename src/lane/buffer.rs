@@ -20,8 +20,7 @@ use super::{BoxedItem, Item, Rules};
 use crate::backoff::Backoff;
 use crate::config::Aggregation;
 use crate::event::Reason;
-use crate::kinesis::{ShardMap, StreamFacts};
-use crate::limits::RECORD_BYTES_DEFAULT;
+use crate::kinesis::{Distribution, ShardMap, StreamFacts};
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
@@ -57,10 +56,14 @@ pub struct Gauges {
 /// One lane's memory.
 #[derive(Debug)]
 pub struct Buffer {
+    /// As they hold now: nothing is aggregated where keys do not decide the shard, whatever is configured.
     pub(super) rules: Rules,
+    /// `delivery.aggregation`.
+    aggregation: Aggregation,
+    /// Nothing where there are none to predict.
     pub(super) shards: Option<Arc<ShardMap>>,
-    /// The largest record that the stream takes.
-    pub(super) record_bytes_max: usize,
+    /// The largest record that the stream takes, if that is known.
+    pub(super) record_limit: Option<usize>,
     /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
     pub(super) keys: Keys<Queue>,
@@ -107,8 +110,9 @@ impl Buffer {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
+            aggregation: rules.aggregation,
             shards: None,
-            record_bytes_max: RECORD_BYTES_DEFAULT,
+            record_limit: None,
             mapped: None,
             keys: Keys::default(),
             lines: vec![Line::default()],
@@ -244,7 +248,9 @@ impl Buffer {
     /// If order or aggregation are others: what the lines count of their keys depends on them.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) {
         let lasting = |rules: &Rules| (rules.ordering, rules.aggregation, rules.aggregate_max_bytes);
-        assert_eq!(lasting(&rules), lasting(&self.rules), "order and aggregation hold for the life of a lane");
+        let before = Rules { aggregation: self.aggregation, ..self.rules };
+        assert_eq!(lasting(&rules), lasting(&before), "order and aggregation hold for the life of a lane");
+        let rules = Rules { aggregation: self.rules.aggregation, ..rules };
         self.rules = if self.draining { drained(rules) } else { rules };
         self.probe(now);
     }
@@ -255,10 +261,14 @@ impl Buffer {
         }
     }
 
-    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line.
+    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line,
+    /// and is counted anew: what a request could take of it depends on aggregation. What is in flight is settled as it is.
     pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
-        let StreamFacts { shards, record_bytes_max } = facts;
-        self.record_bytes_max = record_bytes_max;
+        let StreamFacts { shards, record_limit, distribution } = facts;
+        let shards = shards.filter(|_| distribution != Distribution::Auto);
+        self.record_limit = record_limit;
+        // Readers drop an aggregate silently that lies in another shard than its keys say.
+        self.rules.aggregation = if distribution == Distribution::ByKey { self.aggregation } else { Aggregation::Off };
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
         let after = |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));

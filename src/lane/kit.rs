@@ -21,7 +21,7 @@ use crate::config::{Aggregation, KeyOrder};
 use crate::event::envelope::Timestamp;
 use crate::event::{Class, HashKey, Outcome, PartitionKey, Record};
 use crate::kinesis::shards::Shard;
-use crate::kinesis::{PutError, ShardMap, StreamFacts, Verdict};
+use crate::kinesis::{Distribution, PutError, ShardMap, StreamFacts, Verdict};
 use crate::protocol::request::Ref;
 
 /// A buffer in a test's hands.
@@ -66,7 +66,7 @@ impl Kit {
             rng: SmallRng::seed_from_u64(7),
             outbox,
             _answers,
-            share: Budget::new(1 << 20).share(),
+            share: Budget::new(16 << 20).share(),
         }
     }
 
@@ -178,7 +178,7 @@ impl Kit {
 
 /// A stream with these shards.
 pub(super) fn facts(shards: Option<Arc<ShardMap>>) -> StreamFacts {
-    StreamFacts { shards, record_bytes_max: 1000 }
+    StreamFacts { shards, record_limit: Some(1000), distribution: Distribution::ByKey }
 }
 
 /// Shards named by their place in the map, which begin at these positions.

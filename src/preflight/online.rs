@@ -8,19 +8,25 @@ use uuid::Uuid;
 use super::Finding;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
-use crate::config::{Config, Wire, show_size};
+use crate::config::{Aggregation, Config, Wire, show_size};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::credentials::Provided;
 use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
+use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";
 const CREDENTIALS_FIRST: &str = "see to the credentials first";
+
+const DESCRIBE_ACTION: &str = "kinesis:DescribeStreamSummary";
+
+/// Whether the order of a key is kept in the stream.
+const ORDER: &str = "order";
 
 /// Every check that needs the network. With `local` it is the embedded stream that is asked: the one that listens on
 /// `local.port`, or one as `run` would start it.
@@ -34,7 +40,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail("endpoint", error.to_string(), "name a region, or let AWS_REGION name it")];
         }
     };
-    let endpoint = kinesis.endpoint().await;
+    let endpoint = kinesis.endpoint();
     let provided = kinesis.credentials().await;
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
@@ -138,7 +144,13 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         Ok(summary) => summary,
         Err(error) => {
             let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
-            return vec![level(NAME, error.to_string(), fix(&error, "kinesis:DescribeStreamSummary"))];
+            let fix = error.advice(DESCRIBE_ACTION);
+            let unknown = Finding::warn(
+                ORDER,
+                "not known whether the stream goes by partition keys: it is taken to do so, in order and aggregation",
+                fix.clone(),
+            );
+            return vec![level(NAME, error.to_string(), fix), unknown];
         }
     };
     let what = describe(&summary);
@@ -154,10 +166,24 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger events are accepted and then refused";
         findings.push(Finding::warn("record", what, fix));
     }
+    if let Some(kib) = summary.impossible_record_kib {
+        let limits = format!("{} to {}", show_size(RECORD_BYTES_MIN), show_size(RECORD_BYTES_MAX));
+        let what =
+            format!("the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken as not told");
+        let fix =
+            "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
+        findings.push(Finding::warn("record", what, fix));
+    }
     if summary.ignores_keys {
-        let what = "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no events share a record by shard";
+        let off = match config.delivery.aggregation {
+            Aggregation::Off => "",
+            _ => "; delivery.aggregation is off there, since readers drop such records silently",
+        };
+        let what = format!(
+            "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no shard is predicted or paced{off}"
+        );
         let fix = "where the order of a key matters, set the strategy to USER_PARTITION_KEY";
-        findings.push(Finding::warn("order", what, fix));
+        findings.push(Finding::warn(ORDER, what, fix));
     }
     findings
 }
@@ -181,7 +207,7 @@ async fn shards(kinesis: &Kinesis) -> Finding {
         Ok(shards) => Finding::ok(NAME, format!("ListShards is permitted, {} open", shards.len())),
         Err(error) => {
             let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
-            level(NAME, error.to_string(), fix(&error, "kinesis:ListShards"))
+            level(NAME, error.to_string(), error.advice("kinesis:ListShards"))
         }
     }
 }
@@ -200,7 +226,7 @@ async fn write(kinesis: &Kinesis, config: &Config, endpoint: Option<&str>) -> Fi
             let what = "PutRecords is permitted, but the service knew no dry run: one event of type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
         }
-        Err(error) => Finding::fail(NAME, error.to_string(), fix(&error, "kinesis:PutRecords")),
+        Err(error) => Finding::fail(NAME, error.to_string(), error.advice("kinesis:PutRecords")),
     }
 }
 
@@ -244,18 +270,4 @@ fn probe(config: &Config) -> Record {
 
 fn is_denied(error: &CallError) -> bool {
     error.class == Class::Blocked(Reason::AccessDenied)
-}
-
-fn fix(error: &CallError, action: &str) -> String {
-    match error.class {
-        Class::Blocked(Reason::AccessDenied) => {
-            format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
-        }
-        Class::Blocked(reason) => reason.advice().to_owned(),
-        Class::Throttled => "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned(),
-        Class::Transient => {
-            "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
-        }
-        Class::Poison => "correct stream.name or stream.arn".to_owned(),
-    }
 }

@@ -26,7 +26,9 @@ use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
-use crate::limits::{ANSWER_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
+use crate::limits::{
+    ANSWER_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max, record_bytes_carried,
+};
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
 use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
@@ -87,7 +89,7 @@ impl Reader {
         door: Arc<Door>,
     ) -> Self {
         let facts = door.facts.clone();
-        let record_bytes_max = facts.borrow().record_bytes_max;
+        let record_bytes_max = facts.borrow().record_bytes_max(record_bytes_carried(door.budget.limit_bytes()));
         Self {
             read,
             gone,
@@ -213,7 +215,8 @@ impl Reader {
     /// The stream's record limit may have been learnt since the last read.
     fn learn_limits(&mut self) {
         if self.facts.has_changed().unwrap_or(false) {
-            self.record_bytes_max = self.facts.borrow_and_update().record_bytes_max;
+            let carried_bytes = record_bytes_carried(self.door.budget.limit_bytes());
+            self.record_bytes_max = self.facts.borrow_and_update().record_bytes_max(carried_bytes);
             self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
         }
     }

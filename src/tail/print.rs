@@ -21,7 +21,7 @@ struct Wrapped<'a> {
     sequence_number: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_sequence_number: Option<usize>,
-    partition_key: &'a str,
+    partition_key: Option<&'a str>,
     /// In base64.
     data: String,
 }
@@ -39,7 +39,7 @@ pub(super) fn line(shard: &str, record: &Read, out: &mut Vec<u8>) {
 pub(super) fn pretty(shard: &str, record: &Read, out: &mut Vec<u8>) {
     let member = record.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.extend_from_slice(format!("{shard} {}{member} ", record.sequence_number).as_bytes());
-    // Quoted: a partition key may hold spaces and line breaks.
+    // Quoted: a partition key may hold spaces and line breaks. `null` where the record has none.
     to_json(&record.partition_key, out);
     out.push(b'\n');
     match str::from_utf8(&record.data) {
@@ -64,7 +64,7 @@ fn wrapped<'a>(shard_id: &'a str, record: &'a Read) -> Wrapped<'a> {
         shard_id,
         sequence_number: &record.sequence_number,
         sub_sequence_number: record.sub_sequence_number,
-        partition_key: &record.partition_key,
+        partition_key: record.partition_key.as_deref(),
         data: STANDARD.encode(&record.data),
     }
 }
@@ -124,7 +124,7 @@ mod tests {
         Read {
             sequence_number: "49".into(),
             sub_sequence_number: None,
-            partition_key: "a \"b\"".into(),
+            partition_key: Some("a \"b\"".into()),
             data: data.to_vec(),
             arrived: None,
         }
@@ -198,6 +198,16 @@ mod tests {
             String::from_utf8(out).expect("text"),
             format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n")
         );
+    }
+
+    #[test]
+    fn a_record_without_a_key_says_null() {
+        let keyless = Read { partition_key: None, ..record(b"\0") };
+        let mut out = Vec::new();
+        line("shardId-0", &keyless, &mut out);
+        pretty("shardId-0", &Read { data: b"{}".to_vec(), ..keyless }, &mut out);
+        let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
+        assert_eq!(String::from_utf8(out).expect("text"), format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dispatchd::ack::{Body, EventId, Returning, Ticket};
 use dispatchd::event::{Class, Code, Outcome, Place, Record, Refusal};
-use dispatchd::kinesis::{ShardMap, StreamFacts, Verdict};
+use dispatchd::kinesis::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd::lane::BoxedItem;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
@@ -250,7 +250,8 @@ impl<'p> Run<'p> {
                     self.watch.map_set(Arc::clone(&map), self.now);
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
                     self.known = Some(Arc::clone(&known));
-                    let facts = StreamFacts { shards: Some(known), record_bytes_max: RECORD_BYTES_MAX };
+                    let (shards, record_limit) = (Some(known), Some(RECORD_BYTES_MAX));
+                    let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
                     self.buffer.learn(facts, self.instant());
                     return Ok(false);
                 }

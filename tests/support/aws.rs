@@ -94,7 +94,8 @@ impl StreamThatSays {
     }
 }
 
-fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
+/// What DescribeStreamSummary answers: `says` over what a plain ACTIVE stream of one shard says.
+pub fn description(says: &Value) -> Value {
     let mut summary = json!({
         "StreamName": "s", "StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "StreamStatus": "ACTIVE",
         "RetentionPeriodHours": 24, "StreamCreationTimestamp": 0, "EnhancedMonitoring": [], "OpenShardCount": 1,
@@ -102,13 +103,17 @@ fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
     for (name, value) in says.as_object().expect("an object") {
         summary[name] = value.clone();
     }
+    json!({"StreamDescriptionSummary": summary})
+}
+
+fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
     let shard = json!({
         "ShardId": "shardId-000000000000",
         "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
         "SequenceNumberRange": {"StartingSequenceNumber": "1"},
     });
     let body = match target.rsplit('.').next()? {
-        "DescribeStreamSummary" => json!({"StreamDescriptionSummary": summary}),
+        "DescribeStreamSummary" => description(says),
         "ListShards" => json!({"Shards": [shard]}),
         _ => return None,
     };

@@ -250,6 +250,16 @@ impl Daemon {
         Caller::connect(&self.socket).await
     }
 
+    /// A caller that was told this limit of an event: the stream's, once the daemon knows it.
+    pub async fn connect_with_limit(&self, bytes: usize) -> Caller {
+        eventually("the daemon knows the stream's limit", async || {
+            let mut caller = self.connect().await;
+            let hello = caller.ask(r#"{"op":"hello"}"#).await;
+            (hello["maxEventBytes"] == bytes).then_some(caller)
+        })
+        .await
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a pid is not zero");
         rustix::process::kill_process(pid, signal).expect("it runs");

@@ -1,14 +1,12 @@
 //! The bytes of PutRecords: entries → the body of a request, the body of a reply → verdicts.
 //!
 //! By hand, because the SDK makes an object and four strings of every record on the way, which was a third of what it
-//! costs. Pure: it never signs, sends, or decides what an error leads to. Errors that are JSON are read by the SDK.
+//! costs. Pure: it never signs, sends, or decides what an error leads to.
 
 mod cbor;
 mod json;
 #[cfg(test)]
 mod tests;
-
-pub use cbor::{Told, error};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -56,6 +54,24 @@ pub fn reply(wire: Wire, body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     match wire {
         Wire::Json => json::reply(body),
         Wire::Cbor => cbor::reply(body),
+    }
+}
+
+/// What a reply says that is an error.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// What a reply says that is an error: `__type` and `message`, which some spell `Message`.
+///
+/// # Errors
+/// If it is no object, or no map, of that kind.
+pub fn error(wire: Wire, body: &[u8]) -> Result<Told, BadReply> {
+    match wire {
+        Wire::Json => json::error(body),
+        Wire::Cbor => cbor::error(body),
     }
 }
 
