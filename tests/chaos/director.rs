@@ -176,8 +176,8 @@ impl Director {
         let began = self.scene.now();
         self.server.set(plan);
         self.network.set(weather);
-        if cards.contains(&Card::LimitMoved) {
-            self.daemon.signal(Signal::HUP); // it would ask in some minutes
+        if cards.contains(&Card::LimitMoved) && self.rng.random_bool(0.5) {
+            self.daemon.signal(Signal::HUP); // it asks at once, and not in some minutes
         }
         self.pass(length / 2).await;
         for card in cards {
@@ -239,7 +239,9 @@ impl Director {
     }
 
     fn move_limit(&mut self) {
-        let kib = LIMITS_KIB[self.rng.random_range(0..LIMITS_KIB.len())];
+        let others: Vec<_> =
+            LIMITS_KIB.into_iter().filter(|kib| self.standing.record_limit_kib != Some(*kib)).collect();
+        let kib = others[self.rng.random_range(0..others.len())];
         self.standing.record_limit_kib = Some(kib);
         self.least_limit_bytes = self.least_limit_bytes.min(kib * 1024);
     }
