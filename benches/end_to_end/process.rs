@@ -103,7 +103,7 @@ impl Server {
             ("AWS_ACCESS_KEY_ID", "bench".into()),
             ("AWS_SECRET_ACCESS_KEY", "bench".into()),
             ("AWS_ENDPOINT_URL_KINESIS", endpoint),
-            // The second is what the SDK reads; the first is for both.
+            // For the daemon, and for the SDK by itself.
             ("AWS_CA_BUNDLE", certificate.clone()),
             ("SSL_CERT_FILE", certificate),
         ]

@@ -145,8 +145,7 @@ impl Start {
     /// Trusts this certificate alone.
     pub fn trust(self, certificate: &Certificate) -> Self {
         let path = certificate.path().to_str().expect("the temporary directory is UTF-8");
-        // The second is what the SDK reads; the first is for both.
-        self.env("AWS_CA_BUNDLE", path).env("SSL_CERT_FILE", path)
+        self.env("AWS_CA_BUNDLE", path)
     }
 
     /// Starts it and waits until it says that it is ready.
