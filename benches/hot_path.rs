@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::Timestamp;
 use dispatchd::kinesis::aws::{Connection, Kinesis};
@@ -216,6 +216,8 @@ async fn kinesis(wire: Wire) -> Kinesis {
         stream: StreamId::Name("bench".into()),
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),

@@ -84,9 +84,14 @@ async fn a_stream_that_works_passes_and_nothing_is_written_to_it() {
         .env_remove("AWS_SECRET_ACCESS_KEY");
     let found = found(&mut check).await;
     assert_eq!(found.code, Some(0), "{:?}", found.checks);
-    found.assert("credentials", "ok", "the container's endpoint (ECS or EKS Pod Identity); they expire at 20");
+    found.assert(
+        "credentials",
+        "ok",
+        "the container's endpoint (ECS or EKS Pod Identity), access key …a; they expire at 20",
+    );
     found.assert("caller", "ok", "arn:aws:sts::123456789012:assumed-role/orders/pod");
     found.assert("endpoint", "ok", &format!("{}, region us-east-1", server.endpoint()));
+    found.assert("addresses", "ok", "127.0.0.1: 127.0.0.1 (this host)");
     found.assert(
         "stream",
         "ok",
@@ -199,7 +204,7 @@ async fn a_stream_that_is_not_there_fails_and_the_other_checks_are_made() {
     found.assert("stream", "fail", "ResourceNotFoundException");
     assert!(found.of("stream").2.starts_with("create the stream, or correct stream.name"));
     found.assert("shards", "fail", "ResourceNotFoundException");
-    found.assert("credentials", "ok", "environment variables; they do not expire");
+    found.assert("credentials", "ok", "environment variables, access key …test; they do not expire");
     found.assert("caller", "warn", "not asked: the stream's endpoint is not AWS's, and STS's is");
     for name in ["socket", "memory", "shutdown"] {
         found.of(name);

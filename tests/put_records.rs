@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, HashKey, PartitionKey, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -78,6 +78,8 @@ async fn kinesis(endpoint: &str, stream: StreamId, wire: Wire) -> Kinesis {
         stream,
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint.into()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(20),

@@ -10,19 +10,21 @@ use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::Window;
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
-use dispatchd::limits::{LINE_BUFFER_BYTES, LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
-use dispatchd::socket::Door;
+use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::Listener;
+use dispatchd::socket::{Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Carries records of 4 MiB less 64 KiB, and three long lines of 1 MiB at once.
+const BUDGET_BYTES: usize = 8 << 20;
 const LINGER: Duration = Duration::from_millis(10);
 
 /// What the service does with a request.
@@ -58,13 +60,14 @@ fn stored() -> Verdict {
 struct House {
     service: Arc<Scripted>,
     books: Arc<Books>,
+    facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
 }
 
 fn house(does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
-    let (books, budget) = (Arc::<Books>::default(), Budget::new(8 << 20));
+    let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
     let oldest = Oldest::new(std::time::Instant::now());
     let sources = Sources {
         books: Arc::clone(&books),
@@ -74,7 +77,7 @@ fn house(does: Does, window: usize) -> House {
         log: Arc::default(),
     };
     let (metrics, _exposition) = metrics::build(sources);
-    let (_, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
+    let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
     let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
@@ -102,7 +105,8 @@ fn house(does: Does, window: usize) -> House {
         books: Arc::clone(&books),
         metrics,
         facts,
-        long_lines: Semaphore::new(LONG_LINES_MAX),
+        record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
+        long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -111,7 +115,7 @@ fn house(does: Does, window: usize) -> House {
     let presence = watch::Sender::default();
     tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
     tasks.spawn(lane.run());
-    House { service, books, tasks, dir }
+    House { service, books, facts: facts_in, tasks, dir }
 }
 
 impl House {
@@ -188,6 +192,136 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
     assert_eq!(answer(&mut caller).await, None, "and then the end");
     let waited = began.elapsed() - Duration::from_secs(3600);
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
+}
+
+/// C's stdio and Go's bufio write whole buffers: no write of theirs ends with a line.
+#[tokio::test(start_paused = true)]
+async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended_in_time() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    caller.write_all(head).await.expect("it reads");
+    for line in 1..=10 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        caller.write_all(&[tail, head].concat()).await.expect("it reads");
+        let ack = answer(&mut caller).await.expect("the connection lives");
+        assert_eq!((&ack["ref"], &ack["ok"]), (&line.into(), &true.into()), "{ack}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let began = Instant::now();
+    let (mut read, mut write) = tokio::io::split(caller.get_mut());
+    let trickle = async {
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    let mut answers = String::new();
+    let (_, refused) = tokio::join!(trickle, read.read_to_string(&mut answers));
+    refused.expect("the connection is closed in order");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(33), "{waited:?}");
+}
+
+/// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could not.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_daemons_own_is_not_the_callers() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    for pause in [60, 3600] {
+        caller.write_all(head).await.expect("it reads");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(pause)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await; // the caller's own
+        caller.write_all(tail).await.expect("it reads");
+        assert_eq!(answer(&mut caller).await.expect("the connection lives")["ok"], true);
+    }
+}
+
+/// An event on a line of about so many bytes, in two halves.
+fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let line = format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}}}}\n", "x".repeat(bytes)).into_bytes();
+    (line[..bytes / 2].to_vec(), line[bytes / 2..].to_vec())
+}
+
+/// What could go wrong: each holds some of the room and waits for more, or the limit under which it has its room moves.
+#[tokio::test(start_paused = true)]
+async fn long_lines_that_are_half_read_never_wait_for_each_other() {
+    let house = house(Does::Store, 100);
+    let (head, tail) = long_event(1_000_000);
+    let mut callers = Vec::new();
+    for n in 0..8 {
+        let mut caller = house.connect().await;
+        let (head, tail) = (head.clone(), tail.clone());
+        callers.push(tokio::spawn(async move {
+            caller.write_all(&head).await.expect("it reads");
+            tokio::time::sleep(Duration::from_secs(8 - n)).await; // the last first
+            caller.write_all(&tail).await.expect("it reads");
+            answer(&mut caller).await.expect("an answer")["ok"].clone()
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    for caller in callers {
+        assert_eq!(caller.await.expect("the caller does not panic"), true);
+    }
+    // Now a line takes nearly all of the room.
+    let (head, tail) = long_event(3_900_000);
+    let mut caller = house.connect().await;
+    caller.write_all(&[head, tail].concat()).await.expect("it reads");
+    assert_eq!(answer(&mut caller).await.expect("an answer")["ok"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_not_at_all() {
+    let house = house(Does::Store, 100);
+    let (head, tail) = long_event(1_000_000);
+    let mut stuck = Vec::new();
+    for _ in 0..3 {
+        let mut caller = house.connect().await;
+        caller.write_all(&head).await.expect("it reads");
+        stuck.push(caller);
+    }
+    let began = Instant::now();
+    let mut short = house.connect().await;
+    short.write_all(EVENT).await.expect("it reads");
+    assert_eq!(answer(&mut short).await.expect("an ack")["ok"], true);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut caller = house.connect().await;
+    caller.write_all(&[head, tail].concat()).await.expect("it reads");
+    assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(29) && waited < Duration::from_secs(33), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_by_hello() {
+    let house = house(Does::Store, 100);
+    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    let mut caller = house.connect().await;
+    caller.write_all(b"{\"op\":\"hello\"}\n").await.expect("it reads");
+    let carried = record_bytes_carried(BUDGET_BYTES);
+    assert_eq!(answer(&mut caller).await.expect("an answer")["maxEventBytes"], carried);
+    for (bytes, says) in
+        [(carried, "this daemon's memory carries 4128768"), (10 << 20, "the line is over 4194304 bytes")]
+    {
+        let (head, tail) = long_event(bytes);
+        caller.write_all(&[head, tail].concat()).await.expect("it reads");
+        let refused = answer(&mut caller).await.expect("an answer");
+        assert_eq!(refused["error"]["code"], "EventTooLarge");
+        let message = refused["error"]["message"].as_str().expect("a text");
+        assert!(message.contains(says) && message.contains("raise memory.budget"), "{message}");
+    }
+    let echo =
+        format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}},\"options\":{{\"echo\":true}}}}\n", "x".repeat(1 << 20));
+    caller.write_all(echo.as_bytes()).await.expect("it reads");
+    let refused = answer(&mut caller).await.expect("an answer");
+    assert_eq!(refused["error"]["code"], "InvalidRequest", "an echo would be held beside the budget: {refused}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ use super::{Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
+use crate::kinesis::identity::{Identity, Known};
 use crate::kinesis::refresher::{Calls, Fares};
 use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
@@ -84,6 +85,10 @@ pub struct Desk {
     pub began: Instant,
     /// Name or ARN.
     pub stream: String,
+    /// Where requests go, and the region they are signed for.
+    pub endpoint: String,
+    pub region: String,
+    pub identity: Identity,
     pub socket: PathBuf,
     pub sources: Sources,
     pub probe: Probe,
@@ -91,6 +96,8 @@ pub struct Desk {
     pub facts: watch::Receiver<StreamFacts>,
     /// How these are come by.
     pub calls: watch::Receiver<Calls>,
+    /// By our memory.
+    pub record_bytes_carried: usize,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
     pub settings: watch::Receiver<Settings>,
@@ -224,11 +231,14 @@ impl Desk {
             connections: self.presence.borrow().connected,
             stream: status::Stream {
                 name: self.stream.clone(),
+                endpoint: self.endpoint.clone(),
+                region: self.region.clone(),
                 shards: facts.shards.map(|shards| shards.len()),
                 record_bytes_max: facts.record_limit,
                 ignores_keys: facts.distribution == Distribution::Auto,
                 list_shards: call(self.calls.borrow().list_shards),
                 describe_stream: call(self.calls.borrow().describe_stream),
+                record_bytes_carried: self.record_bytes_carried,
             },
             buffer: status::Buffer {
                 used_bytes: budget.used_bytes(),
@@ -244,6 +254,7 @@ impl Desk {
             },
             lanes,
             errors: self.recent.errors().into_iter().map(error).collect(),
+            identity: self.identity.known().map(identity),
             credentials: credentials.get().map(credentials_told),
             log: self.log(),
             last_reload: self.settings.borrow().last_reload.as_ref().map(reload),
@@ -255,6 +266,11 @@ impl Desk {
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
         status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
     }
+}
+
+fn identity(known: Known) -> status::Identity {
+    let Known { provider, key_id_end, account, expiry: _ } = known;
+    status::Identity { provider, key_id_end, account }
 }
 
 async fn ask(lane: &mpsc::Sender<Question>) -> Option<Report> {
@@ -351,6 +367,8 @@ mod tests {
     use crate::ack::Books;
     use crate::budget::Budget;
     use crate::telemetry::metrics::State;
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
     use tokio::time::Instant as TokioInstant;
 
     fn desk(lanes: Vec<mpsc::Sender<Question>>, commands: mpsc::Sender<Command>) -> Desk {
@@ -360,6 +378,9 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
             began: Instant::now(),
             stream: "orders".into(),
+            endpoint: "https://kinesis.example".into(),
+            region: "us-east-1".into(),
+            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 books: Arc::<Books>::default(),
@@ -372,6 +393,7 @@ mod tests {
             presence: watch::channel(Presence::default()).1,
             facts: watch::channel(StreamFacts::unknown(None)).1,
             calls: watch::channel(Calls::default()).1,
+            record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,

@@ -42,7 +42,7 @@ pub const KEYS: &[Key] = &[
     key("stream.endpoint_url", "", Rule::Url,
         "empty: `AWS_ENDPOINT_URL_KINESIS` and the SDK's chain; http only to loopback"),
     key("stream.allow_http", "false", Rule::Switch,
-        "whether `stream.endpoint_url` may be http to another host"),
+        "whether the endpoint may be http to another host, whoever names it"),
     key("stream.max_record_bytes", "auto", Rule::AutoSize(RECORD_BYTES_MIN..=RECORD_BYTES_MAX),
         "the largest record, data and partition key; auto: ask the stream, else 1MiB"),
     key("socket.path", "auto", Rule::Path,

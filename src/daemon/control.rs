@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
+use crate::kinesis::identity::Identity;
 use crate::lane::Rules;
 use crate::telemetry::log::{self, Log};
 use crate::telemetry::metrics::Metrics;
@@ -20,6 +21,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
+    /// Asked for anew by a reload.
+    pub identity: Identity,
     /// The configuration that runs.
     pub running: Resolved,
     pub log: Log,
@@ -109,6 +112,7 @@ impl Control {
     }
 
     async fn reload(&mut self) -> LastReload {
+        self.identity.forget(); // before the lanes hear of it and try the stream
         let outcome = self.take_over().await;
         match &outcome {
             Ok(Changes { applied, needs_restart }) => {

@@ -1,18 +1,20 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours `credentials` (whose requests they
-//! are), `put` (PutRecords), `list` (ListShards), `stream` (the stream itself: made, described, deleted), `probe` (asked without writing) and
-//! `transport::sdk` (its HTTP client).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours: `identity` and `credentials` (whose
+//! requests they are), `list` (ListShards), `stream` (the stream itself: made, described, deleted), `probe` (asked without
+//! writing) and `transport::sdk` (its HTTP client).
 //!
-//! The SDK resolves credentials and endpoints, and signs every call but PutRecords. Its retries are off: only the
+//! The SDK finds credentials and the endpoint, and signs every call but PutRecords. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
 
 use std::error::Error;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::Client;
@@ -20,16 +22,16 @@ use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
+use aws_types::os_shim_internal::Env;
 
 use super::aggregate::{self, Member};
-use super::credentials::Timely;
+use super::identity::Identity;
 use super::put::{Endpoint, Way};
 use super::sign::ServiceClock;
 use super::transport::{BadVariable, NotConnected, Transport};
 use super::{fault, probe};
-use crate::config::{Config, StreamId, Wire};
+use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
 use crate::event::{Class, Reason};
-use crate::telemetry::metrics::Expiry;
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
@@ -46,9 +48,9 @@ pub struct Kinesis {
     pub(super) wire: Wire,
     /// What the client was made from, without an endpoint of its own: for the calls to STS.
     pub(super) sdk: SdkConfig,
+    pub(super) identity: Identity,
     /// Of PutRecords.
     pub(super) way: Arc<Way>,
-    expiry: Arc<Expiry>,
 }
 
 /// Where and how to connect.
@@ -59,6 +61,10 @@ pub struct Connection {
     pub region: Option<String>,
     /// Overrides the SDK's chain (`AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, profile).
     pub endpoint_url: Option<String>,
+    /// Whether plain http may leave the host.
+    pub allow_http: bool,
+    /// All that the SDK sees of the environment.
+    pub sdk_env: SdkEnv,
     /// Fixed credentials that open nothing but an emulator, for the embedded stream.
     pub emulator: bool,
     pub connect_timeout: Duration,
@@ -112,13 +118,25 @@ pub struct Page {
     pub millis_behind_latest: i64,
 }
 
-/// What the client cannot be made from.
+/// Why there can be no client. What is wrong is outside of what the configuration's own keys say.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("no region: set AWS_REGION, stream.region or stream.arn")]
     NoRegion,
     #[error(transparent)]
     Variable(#[from] BadVariable),
+    #[error(
+        "{0:?} is no region; it comes from a profile file or the instance's metadata: correct it there, or set AWS_REGION"
+    )]
+    Region(String),
+    #[error(
+        "no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets the endpoint ({source_of_endpoint})"
+    )]
+    NoEndpoint { region: String, reason: String, source_of_endpoint: &'static str },
+    #[error(
+        "the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, unless stream.allow_http is true"
+    )]
+    PlainHttp { url: String, source_of_endpoint: &'static str },
 }
 
 impl Connection {
@@ -130,6 +148,8 @@ impl Connection {
             // The embedded stream does not look at it, but one must be named.
             region: if emulator { Some("us-east-1".into()) } else { config.stream.region.clone() },
             endpoint_url: local_url.or_else(|| config.stream.endpoint_url.clone()),
+            allow_http: config.stream.allow_http,
+            sdk_env: config.sdk_env.clone(),
             emulator,
             connect_timeout: config.kinesis.connect_timeout,
             attempt_timeout: config.kinesis.attempt_timeout,
@@ -177,57 +197,85 @@ impl CallError {
 
 impl Kinesis {
     /// Makes the client. Nothing is sent: a stream that is not there shows on the first call.
+    ///
+    /// # Errors
+    /// There is no region, or no endpoint that may be used.
     pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
-        let transport = Transport::new(|name| std::env::var(name).ok())?;
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(connection.connect_timeout)
-            .operation_attempt_timeout(connection.attempt_timeout)
-            .build();
-        // Pinned by name: a newer behaviour must be chosen, not met.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .http_client(transport.clone())
-            // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(region) = connection.region {
-            loader = loader.region(Region::new(region));
+        let transport = Transport::new(|name| connection.sdk_env.get(name).map(str::to_owned))?;
+        let mut sdk = loader(&connection, &transport).load().await;
+        let region = sdk.region().ok_or(ConnectError::NoRegion)?.to_string();
+        if !is_region(&region) {
+            return Err(ConnectError::Region(region));
         }
-        if connection.emulator {
-            loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
-        }
-        let mut sdk = loader.load().await;
-        if sdk.region().is_none() {
-            return Err(ConnectError::NoRegion);
-        }
-        let expiry = Arc::<Expiry>::default();
-        if let Some(chain) = sdk.credentials_provider() {
-            // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
-            let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
-            sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
-        }
+        let Connection { stream, endpoint_url, allow_http, wire, connect_timeout, attempt_timeout, .. } =
+            connection.clone();
+        let source_of_endpoint = source_of_endpoint(&connection);
+        let first = sdk.credentials_provider().expect("the loader was not told to go without");
+        let identity = if connection.emulator {
+            Identity::fixed(first)
+        } else {
+            let connection = Connection { region: Some(region.clone()), ..connection };
+            Identity::of_chain(first, connection, transport.clone())
+        };
+        let provider = SharedCredentialsProvider::new(identity.clone());
+        sdk = sdk.to_builder().credentials_provider(provider).identity_cache(IdentityCache::no_cache()).build();
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
-        if let Some(url) = connection.endpoint_url {
+        if let Some(url) = endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
         let client = Client::from_conf(config.build());
-        let endpoint = probe::endpoint(&client, &connection.stream).await;
-        let way = Way {
-            transport,
-            endpoint: endpoint.as_deref().and_then(Endpoint::at),
-            region: sdk.region().map_or_else(String::new, ToString::to_string),
-            credentials: sdk.credentials_provider().expect("a loaded configuration has a chain of providers"),
-            clock: ServiceClock::default(),
-            connect_timeout: connection.connect_timeout,
-            attempt_timeout: connection.attempt_timeout,
-        };
-        Ok(Self { client, stream: connection.stream, wire: connection.wire, sdk, way: Arc::new(way), expiry })
+        let url = probe::endpoint(&client, &stream).await.and_then(|url| {
+            let endpoint = Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's"))?;
+            Ok((url, endpoint))
+        });
+        let no_endpoint = |reason| ConnectError::NoEndpoint { region: region.clone(), reason, source_of_endpoint };
+        let (url, endpoint) = url.map_err(no_endpoint)?;
+        if is_plain_off_host(&url) && !allow_http {
+            return Err(ConnectError::PlainHttp { url, source_of_endpoint });
+        }
+        let clock = ServiceClock::default();
+        let way = Arc::new(Way { transport, endpoint, region, clock, connect_timeout, attempt_timeout });
+        Ok(Self { client, stream, wire, sdk, identity, way })
     }
 
-    /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
-    /// next request; where it gets none the time passes.
-    pub fn credentials_expiry(&self) -> &Arc<Expiry> {
-        &self.expiry
+    /// Where PutRecords go: scheme and host.
+    pub fn endpoint(&self) -> &str {
+        self.way.endpoint.as_str()
+    }
+
+    /// Whose requests they are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Makes one call, and lets the identity know where the service refuses it.
+    pub(super) async fn call<T, E>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(operation, &error))?;
+        call.await.map_err(|error| self.call_error(operation, &error, &credentials))
+    }
+
+    /// Why a call failed that was signed with these credentials. The identity hears of it if it was for them.
+    pub(super) fn call_error<E>(
+        &self,
+        operation: &'static str,
+        error: &SdkError<E>,
+        credentials: &Credentials,
+    ) -> CallError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let (class, code, message) = describe(error);
+        if class == Class::Blocked(Reason::Credentials) {
+            self.identity.refused(credentials);
+        }
+        CallError { operation, class, code, message }
     }
 
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
@@ -244,15 +292,14 @@ impl Kinesis {
                 call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
             }
         };
-        let reply = call.send().await.map_err(|error| call_error(OP, &error))?;
+        let reply = self.call(OP, call.send()).await?;
         reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))
     }
 
     pub async fn records(&self, iterator: &str) -> Result<Page, CallError> {
         let (_, arn) = named(&self.stream);
         let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
-        let reply = call.limit(PAGE_RECORDS_MAX as i32).send().await;
-        let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
+        let reply = self.call("GetRecords", call.limit(PAGE_RECORDS_MAX as i32).send()).await?;
         Ok(Page {
             records: reply.records.into_iter().flat_map(read).collect(),
             next_iterator: reply.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
@@ -289,12 +336,49 @@ pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
     }
 }
 
-pub(super) fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let (class, code, message) = describe(error);
-    CallError { operation, class, code, message }
+/// The settings that the SDK's configuration is made from, its chain of credentials included.
+pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(connection.connect_timeout)
+        .operation_attempt_timeout(connection.attempt_timeout)
+        .build();
+    let variables: Vec<_> = connection.sdk_env.vars().collect();
+    // Pinned by name: a newer behaviour must be chosen, not met.
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .env(Env::from_slice(&variables))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .http_client(transport.clone())
+        // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(region) = &connection.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if connection.emulator {
+        loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
+    }
+    loader
+}
+
+/// What names the endpoint, for a person who looks for it; in the SDK's order.
+fn source_of_endpoint(connection: &Connection) -> &'static str {
+    let is_set = |name| connection.sdk_env.get(name).is_some();
+    match connection {
+        Connection { endpoint_url: Some(_), .. } => "stream.endpoint_url",
+        _ if is_set("AWS_ENDPOINT_URL_KINESIS") => "AWS_ENDPOINT_URL_KINESIS",
+        _ if is_set("AWS_ENDPOINT_URL") => "AWS_ENDPOINT_URL",
+        _ => "endpoint_url in a profile file",
+    }
+}
+
+pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) -> CallError {
+    CallError {
+        operation,
+        class: Class::Blocked(Reason::Credentials),
+        code: "NoCredentials".into(),
+        // The chain of providers tells what each of them said on a line of its own.
+        message: chain(error).lines().map(str::trim).collect::<Vec<_>>().join("; "),
+    }
 }
 
 pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {

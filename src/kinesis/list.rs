@@ -10,7 +10,7 @@ use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{Shard as SdkShard, ShardFilter, ShardFilterType};
 use tokio::time::timeout;
 
-use super::aws::{CallError, Kinesis, call_error, named, odd_reply};
+use super::aws::{CallError, Kinesis, named, odd_reply};
 use super::shards::Shard;
 use crate::event::Class;
 
@@ -115,7 +115,7 @@ impl Kinesis {
                 call.set_stream_name(name).set_stream_arn(arn).set_shard_filter(filter.clone())
             }
         };
-        call.send().await.map_err(|error| call_error(OP, &error))
+        self.call(OP, call.send()).await
     }
 }
 

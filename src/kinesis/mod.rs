@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod aws;
 pub mod credentials;
 pub mod fault;
+pub mod identity;
 pub mod list;
 pub mod policy;
 pub mod probe;
@@ -113,10 +114,5 @@ impl StreamFacts {
     /// Nothing was asked yet; `record_limit` where it is configured.
     pub fn unknown(record_limit: Option<usize>) -> Self {
         Self { shards: None, record_limit, distribution: Distribution::NotAsked }
-    }
-
-    /// The largest record that is taken where memory carries so much.
-    pub fn record_bytes_max(&self, carried_bytes: usize) -> usize {
-        self.record_limit.unwrap_or(carried_bytes)
     }
 }

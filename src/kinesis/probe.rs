@@ -14,7 +14,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use hyper::Uri;
 
-use super::aws::{CallError, Kinesis, call_error, causes, chain, named};
+use super::aws::{CallError, Kinesis, causes, chain, named, no_credentials};
 use super::wire::{Said, ShardIds};
 use super::{Entries, Verdict};
 use crate::config::StreamId;
@@ -33,6 +33,9 @@ const AWS_SUFFIXES: [&str; 10] = [
     ".csp.hci.ic.gov",
     ".cloud.adc-e.uk",
 ];
+
+/// The call whose permission is asked for.
+const OP: &str = "PutRecords";
 
 /// Whether a write would be let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +70,6 @@ impl Kinesis {
         self.sdk.region().map_or("", |region| region.as_ref())
     }
 
-    /// Where PutRecords go: the URL of the endpoint. None: the SDK's rules have none for the region.
-    pub fn endpoint(&self) -> Option<String> {
-        self.way.endpoint.as_ref().map(ToString::to_string)
-    }
-
     /// Whether PutRecords would take this record: by a dry run, and only where nothing can be written by it.
     ///
     /// # Errors
@@ -85,17 +83,18 @@ impl Kinesis {
             .build()
             .expect("data, the one required field, is set");
         let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
+        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(OP, &error))?;
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
             Ok(reply) => {
                 match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
                     Some(Verdict::Failed { class, code, message }) => {
-                        Err(CallError { operation: "PutRecords", class, code, message })
+                        Err(CallError { operation: OP, class, code, message })
                     }
                     _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
                 }
             }
             Err(error) if Stopped::find(&error).is_some() => Ok(Write::NotProbed),
-            Err(error) => match call_error("PutRecords", &error) {
+            Err(error) => match self.call_error(OP, &error, &credentials) {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),
                 error => Err(error),
             },
@@ -119,13 +118,17 @@ impl Kinesis {
     }
 }
 
-/// Where the SDK would send PutRecords to: scheme and host. Sends nothing and needs no credentials.
-pub(super) async fn endpoint(client: &Client, stream: &StreamId) -> Option<String> {
+/// The URL that PutRecords go to, by the SDK's rules. Sends nothing and needs no credentials.
+///
+/// # Errors
+/// Why there is no such place, in the SDK's words.
+pub(super) async fn endpoint(client: &Client, stream: &StreamId) -> Result<String, String> {
     let (name, arn) = named(stream);
     let call = client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
     let unsigned = aws_sdk_kinesis::Config::builder().credentials_provider(nobody());
     let stopped = call.customize().config_override(unsigned).map_request(stop).send().await;
-    stopped.err().and_then(|error| Stopped::find(&error))
+    let error = stopped.expect_err("it is stopped before it is sent");
+    Stopped::find(&error).ok_or_else(|| chain(&error))
 }
 
 impl Stopped {

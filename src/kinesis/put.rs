@@ -4,16 +4,14 @@
 //!
 //! Decides nothing about what to do next.
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::aws::{Kinesis, chain};
 use super::sign::{NotSigned, ServiceClock, sign_request};
@@ -32,10 +30,8 @@ const SHOWN_CHARS_MAX: usize = 120;
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) transport: Transport,
-    /// None: the SDK's rules have no endpoint for this region.
-    pub(super) endpoint: Option<Endpoint>,
+    pub(super) endpoint: Endpoint,
     pub(super) region: String,
-    pub(super) credentials: SharedCredentialsProvider,
     pub(super) clock: ServiceClock,
     pub(super) connect_timeout: Duration,
     /// From the start to the last byte of the reply.
@@ -48,13 +44,13 @@ pub(super) struct Endpoint {
     origin: Origin,
     uri: Uri,
     host: HeaderValue,
+    /// As it was given: without a path that says nothing.
+    shown: String,
 }
 
 /// A PutRecords without verdicts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("there is no endpoint for this region")]
-    NoEndpoint,
     #[error(transparent)]
     NoCredentials(#[from] CredentialsError),
     #[error(transparent)]
@@ -89,17 +85,20 @@ impl Kinesis {
     pub(super) async fn send(&self, entries: &Entries<'_>) -> Result<Vec<Verdict>, Failure> {
         let way = &*self.way;
         let deadline = Instant::now() + way.attempt_timeout;
-        let endpoint = way.endpoint.as_ref().ok_or(Failure::NoEndpoint)?;
-        let late = |_| CredentialsError::provider_timed_out(way.attempt_timeout);
-        let credentials = timeout_at(deadline, way.credentials.provide_credentials()).await.map_err(late)??;
+        let credentials = self.identity.credentials().await?;
         let body = Bytes::from(wire::request(self.wire, &self.stream, entries));
-        let mut request = endpoint.request(self.wire, body.clone());
-        sign_request(&mut request, &body, credentials, &way.region, way.clock.at(SystemTime::now()))?;
+        let mut request = way.endpoint.request(self.wire, body.clone());
+        sign_request(&mut request, &body, credentials.clone(), &way.region, way.clock.at(SystemTime::now()))?;
         let timeouts =
             Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
-        let reply = way.transport.send(&endpoint.origin, request, timeouts).await?;
+        let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;
         way.clock.learn(reply.headers(), SystemTime::now());
-        read(&reply)
+        read(&reply).inspect_err(|failure| {
+            // A session that was revoked is denied, and a new one is not.
+            if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read() {
+                self.identity.refused(&credentials);
+            }
+        })
     }
 }
 
@@ -109,7 +108,12 @@ impl Endpoint {
         let uri: Uri = url.parse().ok()?;
         let origin = Origin::of(&uri)?;
         let host = HeaderValue::from_str(uri.authority()?.as_str()).ok()?;
-        Some(Self { origin, uri, host })
+        let shown = url.trim_end_matches('/').to_owned();
+        Some(Self { origin, uri, host, shown })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.shown
     }
 
     fn request(&self, wire: Wire, body: Bytes) -> Request<Full<Bytes>> {
@@ -122,13 +126,6 @@ impl Endpoint {
         let mut request = Request::post(self.uri.clone()).body(Full::new(body)).expect("its URL was parsed");
         *request.headers_mut() = headers;
         request
-    }
-}
-
-/// As it was given: without a path that says nothing.
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.uri.to_string().trim_end_matches('/'))
     }
 }
 
@@ -173,7 +170,7 @@ impl Failure {
     pub(super) fn read(&self) -> (Class, String, bool) {
         let transient = |code: &str, maybe_stored| (Class::Transient, code.to_owned(), maybe_stored);
         match self {
-            Self::NoEndpoint | Self::NotSigned(_) => transient("NotSent", false),
+            Self::NotSigned(_) => transient("NotSent", false),
             Self::NoCredentials(_) => (Class::Blocked(Reason::Credentials), "NoCredentials".to_owned(), false),
             Self::NoReply(NoReply::NotConnected(_) | NoReply::Closed(_)) => transient("NotConnected", false),
             Self::NoReply(NoReply::Lost(_)) => transient("ConnectionLost", true),

@@ -15,6 +15,7 @@ use super::aws::{CallError, Kinesis};
 use super::stream::Summary;
 use super::{Distribution, ShardMap, StreamFacts, list, stream};
 use crate::backoff::Backoff;
+use crate::config::Carried;
 use crate::event::Class;
 use crate::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use crate::telemetry::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Refresher {
     pub reloads: watch::Receiver<()>,
     /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
     pub record_bytes_max: Option<usize>,
+    /// Of larger ones the log tells.
+    pub carried: Carried,
     pub metrics: Arc<Metrics>,
     pub recent: Arc<Recent>,
 }
@@ -239,6 +242,9 @@ impl Refresher {
         if (&before.shards, before.record_limit) != (&now.shards, now.record_limit) {
             tracing::info!(shards, record_bytes_max = now.record_limit, "stream");
         }
+        if let Some(limit) = now.record_limit.filter(|_| before.record_limit != now.record_limit) {
+            tell_carried(self.carried, limit);
+        }
         let (was_auto, is_auto) = (before.distribution == Distribution::Auto, now.distribution == Distribution::Auto);
         self.metrics.stream_ignores_keys.set(f64::from(u8::from(is_auto)));
         if is_auto && !was_auto {
@@ -271,5 +277,17 @@ async fn silence(bell: &Notify) {
         biased;
         () = bell.notified() => {}
         () = std::future::ready(()) => {}
+    }
+}
+
+/// A limit of the stream's that memory does not carry is not taken over whole.
+fn tell_carried(carried: Carried, record_bytes_max: usize) {
+    if carried.record_bytes < record_bytes_max {
+        tracing::warn!(
+            record_bytes_max,
+            record_bytes_carried = carried.record_bytes,
+            "the stream takes larger records than this daemon's memory carries: larger ones are refused (EventTooLarge). To take them, {}",
+            carried.to_carry(record_bytes_max)
+        );
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::Distribution;
-use super::aws::{CallError, Kinesis, call_error, named, odd_reply};
+use super::aws::{CallError, Kinesis, named, odd_reply};
 use crate::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 
 pub(super) const DESCRIBE: &str = "DescribeStreamSummary";
@@ -77,8 +77,8 @@ impl Kinesis {
     /// Any failed call.
     pub async fn summary(&self) -> Result<Summary, CallError> {
         let (name, arn) = named(&self.stream);
-        let reply = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn).send().await;
-        let reply = reply.map_err(|error| call_error(DESCRIBE, &error))?;
+        let call = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
+        let reply = self.call(DESCRIBE, call.send()).await?;
         let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(DESCRIBE, "it has no summary"))?;
         let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
         let told_kib = summary.max_record_size_in_kib();
@@ -113,7 +113,7 @@ impl Kinesis {
                 call.stream_mode_details(mode.map_err(|error| odd_reply(OP, error))?)
             }
         };
-        call.send().await.map(drop).map_err(|error| call_error(OP, &error))
+        self.call(OP, call.send()).await.map(drop)
     }
 
     /// Returns before the stream is gone.
@@ -122,8 +122,8 @@ impl Kinesis {
     /// Any failed call; [`CallError::is_in_use`] where it is being made or has consumers.
     pub async fn delete(&self) -> Result<(), CallError> {
         let (name, arn) = named(&self.stream);
-        let reply = self.client.delete_stream().set_stream_name(name).set_stream_arn(arn).send().await;
-        reply.map(drop).map_err(|error| call_error("DeleteStream", &error))
+        let call = self.client.delete_stream().set_stream_name(name).set_stream_arn(arn);
+        self.call("DeleteStream", call.send()).await.map(drop)
     }
 
     /// Asks again and again, `pause` apart, until the stream has come to it.

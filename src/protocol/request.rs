@@ -127,11 +127,6 @@ pub fn torn() -> Refusal {
     invalid("the line has no line end: it was cut off before the connection closed, and is not published")
 }
 
-/// The answer to a line over the limit. Its reference cannot be known: it was not kept.
-pub fn line_too_long(line_bytes_max: usize) -> Refusal {
-    Refusal::new(Code::EventTooLarge, format!("the line is over {line_bytes_max} bytes, the longest that is read"))
-}
-
 fn request<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
     let Some(op) = raw.op else { return event(raw).map(Request::Event) };
     match &*string(op, "op")? {

@@ -8,9 +8,9 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::yield_now;
@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use super::Door;
 use super::allowance::{Allowance, Lack};
+use super::long_lines::buffer_of;
+use super::patience::Patience;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
 use crate::event::envelope::{Draft, Timestamp};
@@ -27,7 +29,7 @@ use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
 use crate::limits::{
-    ANSWER_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max, record_bytes_carried,
+    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max,
 };
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
@@ -46,11 +48,12 @@ pub struct Reader {
     gone: CancellationToken,
     buf: BytesMut,
     splitter: Splitter,
-    /// How long the peer may still let an unfinished line wait.
-    patience: Duration,
+    patience: Patience,
     clock: Clock,
     facts: watch::Receiver<StreamFacts>,
+    /// What the stream takes and our memory carries, and whether the latter is less.
     record_bytes_max: usize,
+    is_bound_by_memory: bool,
     context: Context,
     outbox: Arc<Outbox>,
     allowance: Allowance,
@@ -88,17 +91,16 @@ impl Reader {
         gone: CancellationToken,
         door: Arc<Door>,
     ) -> Self {
-        let facts = door.facts.clone();
-        let record_bytes_max = facts.borrow().record_bytes_max(record_bytes_carried(door.budget.limit_bytes()));
-        Self {
+        let mut reader = Self {
             read,
             gone,
             buf: BytesMut::new(),
-            splitter: Splitter::new(line_bytes_max(record_bytes_max)),
-            patience: PARTIAL_LINE_TIMEOUT,
+            splitter: Splitter::new(0),
+            patience: Patience::new(),
             clock: Clock::read(),
-            facts,
-            record_bytes_max,
+            facts: door.facts.clone(),
+            record_bytes_max: 0,
+            is_bound_by_memory: false,
             context: Context::default(),
             outbox,
             allowance: Allowance::new(slots, door.budget.share()),
@@ -107,7 +109,9 @@ impl Reader {
             accepted_bytes: 0,
             inlet: door.lanes.inlet(),
             door,
-        }
+        };
+        reader.set_limits();
+        reader
     }
 
     /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
@@ -119,17 +123,17 @@ impl Reader {
 
     async fn read_lines(&mut self) -> bool {
         let door = Arc::clone(&self.door);
-        let mut leave: Option<SemaphorePermit<'_>> = None;
+        let mut room: Option<SemaphorePermit<'_>> = None;
         let mut first = true;
         loop {
-            if self.buf.len() <= LINE_BUFFER_BYTES {
-                leave = None;
-            } else if leave.is_none() {
-                leave = tokio::select! {
+            if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
+                let line_bytes_max = line_bytes_max(self.record_bytes_max);
+                room = Some(tokio::select! {
                     () = self.gone.cancelled() => return false,
                     () = door.stop_reading.cancelled() => return true,
-                    leave = door.long_lines.acquire() => leave.ok(),
-                };
+                    room = door.long_lines.room(line_bytes_max) => room,
+                });
+                self.buf = buffer_of(line_bytes_max, &self.buf);
             }
             match self.fill().await {
                 Input::Bytes => {}
@@ -141,15 +145,23 @@ impl Reader {
                 return true;
             }
             self.clock.refresh();
-            self.learn_limits();
+            if room.is_none() {
+                self.learn_limits(); // a line that has its room keeps the limit that it has it for
+            }
             let mut buf = std::mem::take(&mut self.buf);
             while let Some(line) = self.splitter.next(&buf) {
                 if self.insist(|reader| reader.take(line)).await.is_none() {
                     return false;
                 }
             }
-            let read_to_the_brim = buf.len() == buf.capacity();
-            buf.advance(self.splitter.take_split());
+            let read_to_the_brim = buf.len() == buf.capacity() || room.is_some();
+            let split = self.splitter.take_split();
+            if room.is_some() && split > 0 {
+                buf = buf[split..].into();
+                room = None;
+            } else {
+                buf.advance(split);
+            }
             self.buf = buf;
             self.hand_over().await;
             if read_to_the_brim {
@@ -161,33 +173,41 @@ impl Reader {
     /// Waits for bytes and reads them.
     async fn fill(&mut self) -> Input {
         loop {
-            let mid_line = self.splitter.is_mid_line(&self.buf);
-            if !mid_line {
-                self.buf = BytesMut::new(); // an idle connection holds no buffer
-                self.patience = PARTIAL_LINE_TIMEOUT;
+            let unfinished = self.splitter.unfinished(&self.buf);
+            match unfinished {
+                Some(number) => self.patience.with_line(number),
+                None => self.buf = BytesMut::new(), // an idle connection holds no buffer
             }
             let began = now();
             let readable = tokio::select! {
-                biased;
+                biased; // bytes before the timer: after a pause of ours there are both
                 () = self.door.stop_reading.cancelled() => return Input::Stop,
                 () = self.gone.cancelled() => return Input::End,
-                readable = self.read.readable() => readable,
-                () = tokio::time::sleep(self.patience), if mid_line => {
+                readable = self.read.readable() => Some(readable),
+                () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
+            };
+            if unfinished.is_some() {
+                self.patience.waited(now() - began);
+            }
+            match readable {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Input::End,
+                None if self.patience.is_over() => {
                     self.close_unfinished().await;
                     return Input::Stop;
                 }
+                None => continue,
+            }
+            let read = if self.buf.len() <= LINE_BUFFER_BYTES {
+                self.buf.reserve(LINE_BUFFER_BYTES);
+                // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf))).await
+            } else {
+                // What comes behind a long line waits for its turn in a line buffer.
+                let mut some = (&mut self.buf).limit(LINE_BUFFER_BYTES);
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut some))).await
             };
-            if mid_line {
-                // Only the peer's own delay counts: not the time in which we had no room for its bytes.
-                self.patience = self.patience.saturating_sub(now() - began);
-            }
-            if readable.is_err() {
-                return Input::End;
-            }
-            self.buf.reserve(LINE_BUFFER_BYTES);
-            // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
-            let read = poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf)));
-            match read.await {
+            match read {
                 Poll::Ready(Ok(1..)) => return Input::Bytes,
                 Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
                 Poll::Pending => {}
@@ -215,10 +235,17 @@ impl Reader {
     /// The stream's record limit may have been learnt since the last read.
     fn learn_limits(&mut self) {
         if self.facts.has_changed().unwrap_or(false) {
-            let carried_bytes = record_bytes_carried(self.door.budget.limit_bytes());
-            self.record_bytes_max = self.facts.borrow_and_update().record_bytes_max(carried_bytes);
-            self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
+            self.set_limits();
         }
+    }
+
+    fn set_limits(&mut self) {
+        // Of a stream that has not told its limit an event is tried that memory carries.
+        let stream = self.facts.borrow_and_update().record_limit.unwrap_or(usize::MAX);
+        let carried = self.door.record_bytes_carried;
+        self.record_bytes_max = stream.min(carried);
+        self.is_bound_by_memory = carried < stream;
+        self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
     }
 
     /// Deals with one line, unless something lacks: then it is to be offered again.
@@ -226,7 +253,9 @@ impl Reader {
         let (number, text) = match line {
             Line::Complete { number, text } => (number, text),
             Line::TooLong { number } => {
-                let too_long = request::line_too_long(line_bytes_max(self.record_bytes_max));
+                let line_bytes_max = line_bytes_max(self.record_bytes_max);
+                let too_long = format!("the line is over {line_bytes_max} bytes, the longest that is read");
+                let too_long = self.too_large(too_long);
                 return self.refuse(Ref::Line(number), too_long);
             }
         };
@@ -277,7 +306,12 @@ impl Reader {
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
         let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
         if record_bytes > record_bytes_max {
-            return self.refuse(reference, too_large(record_bytes, record_bytes_max));
+            let whose = if self.is_bound_by_memory { "this daemon's memory carries" } else { "the stream takes" };
+            let too_large = self.too_large(format!("record is {record_bytes} bytes, {whose} {record_bytes_max}"));
+            return self.refuse(reference, too_large);
+        }
+        if event.echo && sealed_bytes > ANSWER_ROOM_BYTES {
+            return self.refuse(reference, echo_too_large(sealed_bytes));
         }
         let echo_bytes = if event.echo { sealed_bytes } else { 0 };
         let answer_bytes = ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes;
@@ -287,6 +321,14 @@ impl Reader {
         let ticket = self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
         self.inlet.add(Item::new(record, ticket, self.clock.now));
         Ok(())
+    }
+
+    /// Says whether it is the stream that takes no more, or what to raise here.
+    fn too_large(&self, mut message: String) -> Refusal {
+        if self.is_bound_by_memory {
+            message += "; if the stream takes more, raise memory.budget and the container's memory limit of dispatchd";
+        }
+        Refusal::new(Code::EventTooLarge, message)
     }
 
     fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Result<(), Lack> {
@@ -347,8 +389,12 @@ impl Clock {
     }
 }
 
-fn too_large(record_bytes: usize, record_bytes_max: usize) -> Refusal {
-    Refusal::new(Code::EventTooLarge, format!("record is {record_bytes} bytes, the stream takes {record_bytes_max}"))
+/// Answers have a room of their own, whatever the stream takes: an echo would hold as much again until it is read.
+fn echo_too_large(bytes: usize) -> Refusal {
+    let message = format!(
+        "options.echo of an envelope of {bytes} bytes: it takes at most {ANSWER_ROOM_BYTES}. Send it without echo"
+    );
+    Refusal::new(Code::InvalidRequest, message)
 }
 
 fn now() -> Instant {

@@ -20,6 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::tls::Certificate;
 use super::{DEADLINE, eventually};
 
+/// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and then, more of them where
+/// others make its caches cold; what spins takes all of the time.
+pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
+
 /// A running `dispatchd run`. Killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -352,8 +356,17 @@ impl Daemon {
 
     /// The same of a daemon that may end meanwhile.
     pub fn try_resident_bytes(&self) -> Option<usize> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub fn resident_bytes_max(&self) -> usize {
+        self.status_bytes("VmHWM:").expect("it runs, and Linux says VmHWM in kB")
+    }
+
+    fn status_bytes(&self, field: &str) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?;
         kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }
