@@ -46,6 +46,8 @@
 //! | the deadline of a drain forgets answers | a drain left out lines that it had read |
 //! | a partial reply is taken for a failed one | stored and answered, and sent again |
 //! | nothing ever may be stored | refused as `not_stored`, and there (two seeds of three: it takes a lost reply and a timeout) |
+//! | HTTP/2, as the SDK's own HTTP client negotiates it | not everything is acked: a silent connection is not replaced |
+//! | credentials are read once | the new ones are not used |
 //! | an event costs one byte of the budget | not found, see above |
 
 #[path = "chaos/books.rs"]
