@@ -6,6 +6,8 @@
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
+//! - [`namespace`]: a network namespace, whose packets a filter drops; name resolution of a daemon's own.
+//! - [`tls`]: TLS as AWS's endpoints speak it.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
 //! - [`aws`]: what else there is of AWS: credentials, STS.
 //! - [`packages`]: the packages from npm, PyPI and Debian that tests run, installed once.
@@ -23,11 +25,13 @@ pub mod daemon;
 pub mod fault;
 pub mod http;
 pub mod kinesis;
+pub mod namespace;
 pub mod packages;
 pub mod prometheus;
 pub mod stream;
 pub mod tasks;
 pub mod tcp;
+pub mod tls;
 pub mod truth;
 
 use std::time::Duration;

@@ -6,9 +6,9 @@
 //! the other.
 //!
 //! Here one request is on a connection at a time. A request that fails, or is given up, takes its connection along, and
-//! with it every idle one that has not been seen alive since: what broke one of them has likely broken them all. `pool`
-//! keeps what is idle, `connect` makes what is new, `proxy` and `trust` say by which way and whom to believe, `sdk` lets
-//! the SDK send through it.
+//! with it every idle one to the same origin: what broke one of them has likely broken them all. `pool` keeps what is
+//! idle, `connect` makes what is new, `proxy` and `trust` say by which way and whom to believe, `sdk` lets the SDK send
+//! through it.
 //!
 //! It never sends a request twice, unless it is sure that nothing of it was written; it knows nothing of Kinesis.
 

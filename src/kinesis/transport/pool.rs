@@ -1,7 +1,8 @@
 //! Connections that wait for their next request, and when one is not waited with any more.
 //!
 //! The latest one back is the first one out, so that a load that shrinks lets the others run out of their time. An idle
-//! connection is believed in until a request that began after it was last seen alive has failed.
+//! connection is believed in until a request to the same origin has failed, though it was seen alive after that began: a
+//! path that has died is noticed only when the request is given up, and may have died at any time before.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -53,7 +54,6 @@ pub(super) struct Connection {
 pub(super) struct Exchange<'a> {
     pool: &'a Pool,
     origin: &'a Origin,
-    began: Instant,
     /// None once it has ended.
     connection: Option<Connection>,
 }
@@ -72,7 +72,7 @@ impl Pool {
     }
 
     pub(super) fn begin<'a>(&'a self, origin: &'a Origin, connection: Connection) -> Exchange<'a> {
-        Exchange { pool: self, origin, began: Instant::now(), connection: Some(connection) }
+        Exchange { pool: self, origin, connection: Some(connection) }
     }
 
     fn put(&self, origin: &Origin, connection: Connection) {
@@ -86,9 +86,9 @@ impl Pool {
         }
     }
 
-    /// Throws away what was not seen alive after `then`.
-    fn distrust(&self, origin: &Origin, then: Instant) {
-        self.idle().retain(|idle| idle.origin != *origin || idle.since > then);
+    /// Throws its idle connections away. New ones cost a handshake; a dead one costs an attempt.
+    fn distrust(&self, origin: &Origin) {
+        self.idle().retain(|idle| idle.origin != *origin);
     }
 
     /// Closes what has been idle for too long, for ever. It sleeps while there is nothing to close.
@@ -153,7 +153,7 @@ impl Exchange<'_> {
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         if self.connection.is_some() {
-            self.pool.distrust(self.origin, self.began);
+            self.pool.distrust(self.origin);
         }
     }
 }
