@@ -285,7 +285,7 @@ errors, the last one first
     #[test]
     fn a_stream_that_takes_more_than_our_memory_carries_is_told() {
         let mut status = status(Vec::new());
-        status.stream.record_bytes_max = 10 << 20;
+        status.stream.record_bytes_max = Some(10 << 20);
         let text = render(&status);
         assert!(
             text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"),
