@@ -133,3 +133,13 @@ async fn the_embedded_stream_looks_at_none_of_it() {
     assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
     assert!(start.check().await.contains("\nendpoint: the embedded stream\n"));
 }
+
+#[tokio::test]
+async fn a_check_without_the_network_leaves_the_metadata_service_alone_and_says_so() {
+    let start = Start::new("", "s").env("AWS_REGION", "").env("AWS_EC2_METADATA_DISABLED", "false");
+    // A request there would hang: nothing answers at an address of the documentation's.
+    let checked = start.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1").check().await;
+    let said =
+        "\nendpoint: not known, no region is named: the instance's metadata service is asked for one at the start\n";
+    assert!(checked.contains(said), "{checked}");
+}
