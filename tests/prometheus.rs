@@ -157,6 +157,8 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     }
     assert_eq!(caller.ask(&chosen).await["ok"], true);
     assert_eq!(caller.ask(&chosen).await["deduplicated"], true);
+    let other = chosen.replace("\"data\":{}", "\"data\":{\"another\":1}");
+    assert_eq!(caller.ask(&other).await["error"]["code"], "IdReused");
     assert_eq!(caller.ask("{").await["error"]["code"], "InvalidRequest");
     assert_eq!(caller.ask(&long(1_048_576)).await["error"]["code"], "EventTooLarge");
     server.set(Plan { poison: Some(Poison { max_record_bytes: 8_000, named: true }), ..Plan::default() });
@@ -204,6 +206,7 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
     let expected = json!([
         ["ConnectionsRefused", "max_connections"],
         ["EventsRefused", "EventTooLarge"],
+        ["EventsRefused", "IdReused"],
         ["EventsRefused", "InvalidRequest"],
         ["EventsRefused", "Rejected"],
         ["EventsUnconfirmed", null],
