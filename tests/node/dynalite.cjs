@@ -7,12 +7,15 @@
 const { DynamoDB } = require('aws-sdk')
 const dynalite = require('dynalite')
 
+require('aws-sdk/lib/maintenance_mode_message').suppress = true
+
 const [table, ...shards] = process.argv.slice(2)
 const server = dynalite({ createTableMs: 0, updateTableMs: 0, deleteTableMs: 0 })
 
 async function listening() {
   const { port } = server.address()
-  const db = new DynamoDB({ endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1' })
+  const credentials = { accessKeyId: 'local', secretAccessKey: 'local' }
+  const db = new DynamoDB({ endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1', credentials })
   await db.createTable({
     TableName: table,
     BillingMode: 'PAY_PER_REQUEST',

@@ -5,7 +5,7 @@ import sys
 import boto3
 
 endpoint, stream, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
-kinesis = boto3.client("kinesis", endpoint_url=endpoint)
+kinesis = boto3.client("kinesis", "us-east-1", endpoint_url=endpoint)
 
 
 def start(shard):

@@ -21,12 +21,15 @@ import software.amazon.kinesis.lifecycle.events.ShutdownRequestedInput;
 import software.amazon.kinesis.metrics.NullMetricsFactory;
 import software.amazon.kinesis.processor.RecordProcessorCheckpointer;
 import software.amazon.kinesis.processor.ShardRecordProcessor;
+import software.amazon.kinesis.processor.SingleStreamTracker;
+import software.amazon.kinesis.retrieval.fanout.FanOutConfig;
 import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * A worker of the KCL as its users write one. Its clients speak as the KCL makes them: HTTP/2 with prior knowledge, CBOR.
  *
- * Arguments: application, stream, Kinesis' endpoint, DynamoDB's endpoint. Prints an event a line: "record" and its data, or
+ * Arguments: application, stream, Kinesis' endpoint, DynamoDB's endpoint, "polling" (GetRecords) or "fan-out"
+ * (SubscribeToShard). Prints an event a line: "record" and its data, or
  * "end" and the shard that was read to its end. Runs until it is killed.
  */
 public class Reader implements ShardRecordProcessor {
@@ -85,11 +88,13 @@ public class Reader implements ShardRecordProcessor {
         CloudWatchAsyncClient cloudWatch =
                 CloudWatchAsyncClient.builder().region(region).credentialsProvider(credentials).build();
 
-        var configs = new ConfigsBuilder(stream, application, kinesis, dynamo, cloudWatch, "worker", Reader::new);
-        var polling = new PollingConfig(stream, kinesis);
-        polling.idleTimeBetweenReadsInMillis(200);
-        var retrieval = configs.retrievalConfig().retrievalSpecificConfig(polling).initialPositionInStreamExtended(
-                InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON));
+        var start = InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON);
+        var configs = new ConfigsBuilder(
+                new SingleStreamTracker(stream, start), application, kinesis, dynamo, cloudWatch, "worker", Reader::new);
+        var retrieval = configs.retrievalConfig().retrievalSpecificConfig(
+                args[4].equals("fan-out")
+                        ? new FanOutConfig(kinesis).streamName(stream).applicationName(application)
+                        : new PollingConfig(stream, kinesis));
         var scheduler = new Scheduler(
                 configs.checkpointConfig(),
                 // Waits for nobody: what takes minutes by default is done in seconds, in the same order.
