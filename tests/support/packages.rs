@@ -65,7 +65,7 @@ pub fn go_reader() -> Option<PathBuf> {
     let build = || {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-reader");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/reader");
-        run(Command::new("go").args(["build", "-o"]).arg(&program).arg(".").current_dir(source))?;
+        run(Command::new("go").args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").current_dir(source))?;
         Ok(program)
     };
     PROGRAM.get_or_init(|| unless_on_ci("go", build())).clone()
