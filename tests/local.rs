@@ -285,17 +285,19 @@ async fn resharded() -> (Local, [(&'static str, Value); 3]) {
 
 /// Without its children no reader of today goes on: it stands at the closed shard for ever.
 #[tokio::test]
-async fn the_last_page_of_a_closed_shard_names_its_children_and_is_behind_by_nothing() {
+async fn pages_are_behind_until_the_last_record_and_the_last_one_of_a_closed_shard_names_its_children() {
     let (local, told) = resharded().await;
     for content_type in [JSON, CBOR] {
         for (shard, children) in &told {
             let start = json!({ "StreamName": "s", "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
             let start = parsed(content_type, &call(&local, content_type, "GetShardIterator", &start).await);
             let (mut iterator, mut records_count) = (start["ShardIterator"].clone(), 0);
+            let mut behind = Vec::new();
             let last = loop {
-                let request = json!({ "ShardIterator": iterator, "Limit": 30 });
+                let request = json!({ "ShardIterator": iterator, "Limit": 10 });
                 let page = parsed(content_type, &call(&local, content_type, "GetRecords", &request).await);
                 records_count += page["Records"].as_array().expect("there are always records").len();
+                behind.push((records_count, page["MillisBehindLatest"].as_u64().expect("a number")));
                 match page.get("NextShardIterator") {
                     Some(next) => iterator = next.clone(),
                     None => break page,
@@ -303,6 +305,9 @@ async fn the_last_page_of_a_closed_shard_names_its_children_and_is_behind_by_not
                 assert_eq!(page.get("ChildShards"), None, "{shard} goes on");
             };
             assert!(records_count > 10, "{shard}: {records_count} records");
+            for (read_count, behind) in behind {
+                assert_eq!(behind > 0, read_count < records_count, "{behind} after {read_count} of {records_count}");
+            }
             let expected = json!({ "Records": [], "MillisBehindLatest": 0, "ChildShards": children });
             assert_eq!(last, expected, "{content_type}, {shard}");
         }

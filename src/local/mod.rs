@@ -4,7 +4,7 @@
 //! and boto3 and the AWS CLI reach it too. Never leaves loopback, never writes to a disk; what it holds is bounded in
 //! age and bytes (`trim`) and gone when it ends.
 
-mod shard_end;
+mod pages;
 mod trim;
 
 use std::io;
@@ -27,7 +27,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::shard_end::Format;
+use self::pages::Format;
 use crate::config::{SdkEnv, StreamId, Wire};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Until, WaitError};
@@ -181,11 +181,11 @@ async fn in_turn(State(Backend { store, turns }): State<Backend>, request: Reque
         }
         Operation::Get => {
             let _turn = turns.read().await;
-            shard_end::tell_in_page(&store, format, &body, next.run(request).await).await
+            pages::tell_in_page(&store, format, &body, next.run(request).await).await
         }
         Operation::Subscribe => {
             let answer = next.run(request).await;
-            shard_end::tell_in_events(store, turns, format, &body, answer)
+            pages::tell_in_events(store, turns, format, &body, answer)
         }
         Operation::Other => next.run(request).await,
     }

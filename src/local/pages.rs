@@ -1,20 +1,21 @@
-//! What a reader is told at the end of a closed shard, which the emulator leaves out or gets wrong: that nothing more
-//! comes, which shards go on from there, and that it is behind by nothing.
+//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is behind, and at the end of
+//! a closed shard that nothing more comes and which shards go on from there.
 //!
-//! Without it no reader of today finds the children of a split or a merge. Changes the last answer of a closed shard, in
-//! GetRecords and SubscribeToShard, and takes children out of the events before it; never touches a record.
+//! Without it no reader of today finds the children of a split or a merge, and one that reads until it is behind by nothing
+//! ends after a page. In GetRecords and SubscribeToShard; never touches a record.
 
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::ready;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_smithy_eventstream::frame::{read_message_from, write_message_to};
 use aws_smithy_types::event_stream::Message;
-use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use ferrokinesis::sequence::resolve_shard_id;
+use ferrokinesis::sequence::{resolve_shard_id, shard_ix_to_hex};
 use ferrokinesis::shard_iterator::decode_shard_iterator;
 use ferrokinesis::store::Store;
 use ferrokinesis::types::{HashKeyRange, Stream};
@@ -24,9 +25,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Turns;
-
-/// Bytes of a page without records. The shortest with one and an iterator are more than double.
-const EMPTY_PAGE_BYTES_MAX: u64 = 128;
 
 /// A page of GetRecords, or an event of SubscribeToShard.
 #[derive(Serialize, Deserialize)]
@@ -41,9 +39,9 @@ struct Page {
     /// Of an event. Missing at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     continuation_sequence_number: Option<String>,
-    /// Only at the end.
-    #[serde(default)]
-    child_shards: Vec<ChildShard>,
+    /// Only at the end. Events before it have an empty list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child_shards: Option<Vec<ChildShard>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +51,14 @@ struct ChildShard {
     /// Two where shards were merged. A reader waits for the end of both.
     parent_shards: Vec<String>,
     hash_key_range: HashKeyRange,
+}
+
+/// The same, quickly: most pages are right as they are.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageSeen {
+    next_shard_iterator: Option<String>,
+    continuation_sequence_number: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -100,30 +106,43 @@ impl Format {
     }
 }
 
-/// The answer to this GetRecords, with its children where it is the last page of a closed shard.
+/// The answer to this GetRecords, with how far behind it is, and its children where it is the last of a closed shard.
 pub(super) async fn tell_in_page(store: &Store, format: Format, request: &[u8], answer: Response) -> Response {
-    let is_short = answer.body().size_hint().exact().is_some_and(|bytes| bytes <= EMPTY_PAGE_BYTES_MAX);
-    if answer.status() != StatusCode::OK || !is_short {
+    if answer.status() != StatusCode::OK {
         return answer;
     }
     let (mut parts, body) = answer.into_parts();
-    let mut body = to_bytes(body, usize::MAX).await.expect("the emulator's answer is in memory, and short");
-    if let Some(page) = last_page(store, format, request, &body).await {
+    let mut body = to_bytes(body, usize::MAX).await.expect("the emulator's answer is in memory");
+    if let Some(page) = page_told(store, format, request, &body).await {
         body = format.write(&page);
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
     }
     Response::from_parts(parts, Body::from(body))
 }
 
-async fn last_page(store: &Store, format: Format, request: &[u8], answer: &[u8]) -> Option<Page> {
-    let page: Page = format.read(answer)?;
-    if page.next_shard_iterator.is_some() {
-        return None;
+/// `None`: the page is right as it is.
+async fn page_told(store: &Store, format: Format, request: &[u8], answer: &[u8]) -> Option<Page> {
+    let seen: PageSeen = format.read(answer)?;
+    if let Some(next) = seen.next_shard_iterator {
+        let (_, stream, shard, sequence) = decode_shard_iterator(&next).ok()?;
+        let millis_behind_latest = millis_behind(store, &stream, &shard, &sequence).await?;
+        return Some(Page { millis_behind_latest, ..format.read(answer)? });
     }
     let request: GetRecords = format.read(request)?;
     let (_, stream, shard, _) = decode_shard_iterator(&request.shard_iterator).ok()?;
     let stream = store.get_stream(&stream).await.ok()?;
-    Some(Page { millis_behind_latest: 0, child_shards: children(&stream, &shard), ..page })
+    Some(Page { millis_behind_latest: 0, child_shards: Some(children(&stream, &shard)), ..format.read(answer)? })
+}
+
+/// How long the first record has waited that a reader has yet to come to, in milliseconds and at least one. `None`: there is
+/// no such record.
+async fn millis_behind(store: &Store, stream: &str, shard: &str, sequence: &str) -> Option<u64> {
+    let (_, index) = resolve_shard_id(shard).ok()?;
+    let (from, to) = (format!("{}/{sequence}", shard_ix_to_hex(index)), shard_ix_to_hex(index + 1));
+    let records = store.get_records_range_limited(stream, &from, &to, 1).await;
+    let arrived = Duration::try_from_secs_f64(records.first()?.1.approximate_arrival_timestamp).ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(u64::try_from(now.saturating_sub(arrived).as_millis()).unwrap_or(u64::MAX).max(1))
 }
 
 fn children(stream: &Stream, parent: &str) -> Vec<ChildShard> {
@@ -171,38 +190,42 @@ impl Subscription {
     /// Each of the emulator's pieces is a message.
     fn events(self, body: Body) -> Body {
         Body::from_stream(unfold((self, body.into_data_stream()), async |(this, mut messages)| {
-            let message = match in_read_turns(&this.turns, messages.next()).await? {
-                Ok(message) => Ok(this.told(message).await),
-                Err(error) => Err(io::Error::other(error)),
-            };
-            Some((message, (this, messages)))
+            let message = in_read_turns(&this.turns, async {
+                match messages.next().await? {
+                    Ok(message) => Some(Ok(this.told(&message).await.unwrap_or(message))),
+                    Err(error) => Some(Err(io::Error::other(error))),
+                }
+            });
+            Some((message.await?, (this, messages)))
         }))
     }
 
-    async fn told(&self, message: Bytes) -> Bytes {
-        let Ok(stream) = self.store.get_stream(&self.stream).await else { return message };
-        let children = children(&stream, &self.shard);
-        // Where the shard is open now, it was when the message was made.
-        if children.is_empty() { message } else { self.at_the_end_only(&message, children).unwrap_or(message) }
-    }
-
     /// `None`: the message is right as it is.
-    fn at_the_end_only(&self, message: &Bytes, children: Vec<ChildShard>) -> Option<Bytes> {
+    async fn told(&self, message: &Bytes) -> Option<Bytes> {
         let message = read_message_from(message.clone()).ok()?;
-        let mut page: Page = self.format.read(message.payload())?;
-        if page.child_shards.is_empty() {
-            return None;
-        }
-        if page.records.is_empty() {
-            page.continuation_sequence_number = None;
-            page.child_shards = children;
-        } else {
-            page.child_shards.clear();
-        }
+        let page = self.event_told(message.payload()).await?;
         let told = Message::new_from_parts(message.headers().to_vec(), self.format.write(&page));
         let mut bytes = Vec::new();
-        write_message_to(&told, &mut bytes).expect("it is no longer than the one that was read, but for two ids");
+        write_message_to(&told, &mut bytes).expect("it is no longer than the one that was read, but for some ids");
         Some(bytes.into())
+    }
+
+    async fn event_told(&self, event: &[u8]) -> Option<Page> {
+        let next = self.format.read::<PageSeen>(event)?.continuation_sequence_number?;
+        let millis_behind = millis_behind(&self.store, &self.stream, &self.shard, &next).await;
+        // Where the shard is open now, it was when the event was made.
+        let children = children(&self.store.get_stream(&self.stream).await.ok()?, &self.shard);
+        if millis_behind.is_none() && children.is_empty() {
+            return None;
+        }
+        let page: Page = self.format.read(event)?;
+        let is_last = page.records.is_empty() && page.child_shards.as_ref().is_some_and(|told| !told.is_empty());
+        Some(Page {
+            millis_behind_latest: millis_behind.unwrap_or(0),
+            continuation_sequence_number: page.continuation_sequence_number.filter(|_| !is_last),
+            child_shards: Some(if is_last { children } else { Vec::new() }),
+            ..page
+        })
     }
 }
 
