@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition};
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::{Buf, Bytes};
 use dispatchd::local::{Limits, Local, LocalError};
@@ -344,5 +344,22 @@ async fn the_last_event_of_a_subscription_names_the_children_and_no_other_does()
                 assert!(event["ContinuationSequenceNumber"].is_string(), "{content_type}, {shard}: {event}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_subscription_is_behind_until_the_last_record() {
+    let (local, client) = start(1, Limits::default()).await;
+    // An event has 10,000 records at most.
+    for _ in 0..21 {
+        put(&client, "s", entries(500)).await;
+    }
+    let call = client.subscribe_to_shard().consumer_arn(consumer(&local).await).shard_id("shardId-000000000000");
+    let start = StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon).build().expect("a type");
+    let mut events = call.starting_position(start).send().await.expect("the consumer is ACTIVE").event_stream;
+    for (records_count, is_behind) in [(10_000, true), (500, false)] {
+        let event = events.recv().await.expect("it can be read").expect("the shard is open");
+        let event = event.as_subscribe_to_shard_event().expect("the only kind");
+        assert_eq!((event.records.len(), event.millis_behind_latest > 0), (records_count, is_behind));
     }
 }
