@@ -62,7 +62,7 @@ struct House {
     dir: tempfile::TempDir,
 }
 
-fn house(does: Does, window: usize) -> House {
+async fn house(does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
     let (books, budget) = (Arc::<Books>::default(), Budget::new(8 << 20));
     let oldest = Oldest::new(std::time::Instant::now());
@@ -106,7 +106,7 @@ fn house(does: Does, window: usize) -> House {
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).expect("it is free");
+    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).await.expect("it is free");
     let mut tasks = JoinSet::new();
     let presence = watch::Sender::default();
     tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
@@ -136,7 +136,7 @@ const EVENT: &[u8] = b"{\"type\":\"t\",\"data\":{}}\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
@@ -154,7 +154,7 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
-    let house = house(Does::Hang, 1000);
+    let house = house(Does::Hang, 1000).await;
     let caller = house.connect().await.into_inner();
     let line = format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
     let mut bytes = 0;
@@ -176,7 +176,7 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
@@ -192,7 +192,7 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let mut written = 0;
     let began = Instant::now();
@@ -208,7 +208,7 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_events_are_accepted_than_the_window_has_slots() {
-    let house = house(Does::Hang, 3);
+    let house = house(Does::Hang, 3).await;
     let mut caller = house.connect().await;
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -217,7 +217,7 @@ async fn no_more_events_are_accepted_than_the_window_has_slots() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_themselves() {
-    let mut house = house(Does::Panic, 100);
+    let mut house = house(Does::Panic, 100).await;
     let mut caller = house.connect().await;
     caller.write_all(EVENT).await.expect("it reads");
     let refused = answer(&mut caller).await.expect("no event is left without an answer");
@@ -230,7 +230,7 @@ async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_the
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_its_flight_ends() {
-    let house = house(Does::Hang, 100);
+    let house = house(Does::Hang, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n").await.expect("it reads");

@@ -20,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Probe, status};
+use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
@@ -94,19 +94,26 @@ pub struct Desk {
     pub commands: mpsc::Sender<Command>,
 }
 
-/// Serves until the process ends.
-pub async fn serve(listener: StdUnixListener, desk: Desk) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the admin socket is not served"),
-    };
+/// Serves until the process ends: on the first listener that comes, and on each later one in its stead.
+pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
     let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let mut listener = None;
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let Ok((stream, _)) = listener.accept().await else {
+        let stream = tokio::select! {
+            Some(next) = listeners.recv() => {
+                match UnixListener::from_std(next) {
+                    Ok(next) => listener = Some(next),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served"),
+                }
+                continue;
+            }
+            stream = accept(listener.as_ref()) => stream,
+        };
+        let Ok(stream) = stream else {
             tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors
             continue;
         };
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
             // A client that errs or dawdles has only itself to tell.
@@ -116,12 +123,20 @@ pub async fn serve(listener: StdUnixListener, desk: Desk) {
     }
 }
 
+async fn accept(listener: Option<&UnixListener>) -> std::io::Result<UnixStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
 async fn connection(stream: UnixStream, desk: &Desk) -> hyper::Result<()> {
     let may_ask = is_own_user(&stream);
     let service = service_fn(async |request| Ok::<_, Infallible>(desk.answer(request, may_ask).await));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await

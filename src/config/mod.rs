@@ -32,7 +32,7 @@ pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use file::env_vars;
 pub use keys::{KEYS, Key};
-pub use machine::{Machine, try_making_files};
+pub use machine::{ForeignFallback, Machine, could_make_files, foreign_owner};
 pub use memory::{MemorySum, memory_sum};
 pub use reload::{Changes, after as after_reload, changes};
 pub use rule::{duration, show_size};

@@ -10,6 +10,7 @@
 
 mod control;
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,7 +35,7 @@ use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::Door;
-use crate::socket::bind::{BindError, Bound, Place};
+use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Listener, Presence};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
@@ -57,8 +58,8 @@ pub struct Daemon {
     lanes: Vec<Lane<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
-    /// The admin socket's file goes with the daemon, though its thread ends with the process.
-    _admin_place: Option<Place>,
+    /// Unless it is off.
+    admin_socket: Option<AdminSocket>,
     control: Control,
     presence: watch::Receiver<Presence>,
     stop: Stop,
@@ -189,7 +190,7 @@ impl Daemon {
             long_lines: Semaphore::new(LONG_LINES_MAX),
             stop_reading: stop.stop_reading.clone(),
         });
-        let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
+        let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
         let max_connections = config.socket.max_connections;
         let log_level = config.log.level.clone();
         let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
@@ -210,7 +211,8 @@ impl Daemon {
             settings,
             commands: commands_in,
         };
-        let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
+        let (admin, admin_socket) =
+            open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref()).await?;
         Ok(Self {
             listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
             lanes,
@@ -223,7 +225,7 @@ impl Daemon {
                 recent,
             },
             admin,
-            _admin_place: admin_place,
+            admin_socket,
             control: Control {
                 inputs,
                 running: resolved,
@@ -257,7 +259,7 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let Self { listener, lanes, refresher, admin, admin_socket, mut control, presence, stop, .. } = self;
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
@@ -272,6 +274,9 @@ impl Daemon {
         }
         let mut background = JoinSet::new();
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
+        if let Some(socket) = admin_socket {
+            background.spawn(socket.run());
+        }
         metrics.set_state(State::Running);
         probe.set(State::Running);
         tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
@@ -351,11 +356,38 @@ impl Stop {
     }
 }
 
-/// Binds the admin socket, unless it is off. Its thread ends with the process, so the file is given back.
-fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<Place>), StartError> {
+/// The admin socket's file, which goes with the daemon, though those who are served on it are another thread's.
+#[derive(Debug)]
+struct AdminSocket {
+    bound: Bound,
+    /// To whoever serves it.
+    listeners: mpsc::Sender<UnixListener>,
+}
+
+impl AdminSocket {
+    /// Keeps the file where it is looked for.
+    async fn run(mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if let Look::BoundAgain(_) = self.bound.look().await {
+                match self.bound.share() {
+                    // Its reader ends with the process.
+                    Ok(listener) => drop(self.listeners.send(listener).await),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served any more"),
+                }
+            }
+        }
+    }
+}
+
+/// Binds the admin socket, unless it is off.
+async fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<AdminSocket>), StartError> {
     let Some(path) = path else { return Ok((admin, None)) };
-    let (listener, place) = Bound::new(path, ADMIN_SOCKET_MODE).map_err(StartError::AdminSocket)?.into_parts();
-    Ok((admin.with_desk(listener.into_std()?, desk), Some(place)))
+    let bound = Bound::new(path, ADMIN_SOCKET_MODE).await.map_err(StartError::AdminSocket)?;
+    let (listeners, served) = mpsc::channel(1);
+    listeners.try_send(bound.share()?).expect("there is room for one");
+    Ok((admin.with_desk(served, desk), Some(AdminSocket { bound, listeners })))
 }
 
 /// Ends once a client was connected and none has been for `after`; never, without such a time.

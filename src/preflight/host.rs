@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Finding;
 use crate::config::{Config, Socket, memory_sum};
 use crate::limits::MIB;
-use crate::socket::bind::{BindError, Site, survey};
+use crate::socket::bind::BindError;
+use crate::socket::place::{Site, survey};
 
 /// `terminationGracePeriodSeconds` of a pod that does not say.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
@@ -16,9 +17,8 @@ pub(super) async fn socket(socket: &Socket) -> Finding {
     let path = socket.path.display();
     match survey(&socket.path).await {
         Ok(site) => {
-            let Site { uid, gid, is_served, .. } = site;
-            let served = if is_served { "; a daemon serves it now" } else { "" };
-            let who = who_connects(site, socket.mode);
+            let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
+            let served = site.served_by.map(|peer| format!("; {peer} serves it now")).unwrap_or_default();
             Finding::ok(NAME, format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}{served}", socket.mode))
         }
         Err(BindError::Io { what, path, source }) => {
@@ -32,8 +32,8 @@ pub(super) async fn socket(socket: &Socket) -> Finding {
 }
 
 /// To connect one must write to the socket and pass through its directory.
-fn who_connects(site: Site, mode: u32) -> String {
-    let Site { uid, gid, directory_mode, directory_gid, .. } = site;
+fn who_connects(site: &Site, mode: u32) -> String {
+    let Site { uid, gid, directory_mode, directory_gid, .. } = *site;
     let everybody_passes = directory_mode & 0o001 != 0;
     let group_passes = everybody_passes || (directory_gid == gid && directory_mode & 0o010 != 0);
     if mode & 0o002 != 0 && everybody_passes {
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn who_may_connect_depends_on_the_socket_and_its_directory() {
         let site =
-            |directory_mode, directory_gid| Site { uid: 1, gid: 2, directory_mode, directory_gid, is_served: false };
+            |directory_mode, directory_gid| Site { uid: 1, gid: 2, directory_mode, directory_gid, served_by: None };
         for (directory_mode, directory_gid, mode, who) in [
             (0o755, 0, 0o666, "every user may connect"),
             (0o755, 0, 0o660, "user 1 and group 2 may connect"),
@@ -144,7 +144,7 @@ mod tests {
             (0o700, 2, 0o666, "user 1 may connect; its directory, mode 0700, keeps group 2 out"),
             (0o777, 0, 0o600, "user 1 may connect"),
         ] {
-            assert_eq!(who_connects(site(directory_mode, directory_gid), mode), who);
+            assert_eq!(who_connects(&site(directory_mode, directory_gid), mode), who);
         }
     }
 }

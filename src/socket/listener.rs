@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bind::Bound;
+use super::bind::{Bound, LOOK_EVERY, Look};
 use super::{Door, connection};
 use crate::backoff::Backoff;
 use crate::protocol::reply;
@@ -50,7 +50,8 @@ pub struct Listener {
 impl Listener {
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { bound, door, max_connections, presence, drain } = self;
+        let Self { mut bound, door, max_connections, presence, drain } = self;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
         let mut told = None;
@@ -66,6 +67,11 @@ impl Listener {
                 () = door.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 Some(ended) = connections.join_next() => close(&door, ended, &presence),
+                _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
+                    while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
+                        admit(stream, &door, &mut connections, max_connections, &presence);
+                    }
+                },
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;

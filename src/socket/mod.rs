@@ -1,6 +1,6 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
-//! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
+//! `bind` makes the socket file and keeps it (`place`: where it may lie; `lock`: for one daemon), `listener` lets connections in, and each connection is one task with two
 //! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot (`slots`), then
 //! for bytes of the budget (`allowance` has both), then for a lane's inbox, in this order; a writer waits for the peer
 //! alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
@@ -9,6 +9,8 @@ mod allowance;
 pub mod bind;
 mod connection;
 pub mod listener;
+mod lock;
+pub mod place;
 mod reader;
 mod slots;
 mod writer;
