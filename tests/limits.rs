@@ -3,19 +3,20 @@
 mod support;
 
 use std::fs::OpenOptions;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::Signal;
-use support::client;
-use support::daemon::{Caller, Daemon, Start, event};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use support::daemon::{Daemon, Start, event};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
 use support::kinesis::Ferro;
 use support::stream::{create_stream, read_all};
 use support::truth::{assert_acks_are_true, numbered_lines};
-use tokio::time::{sleep, timeout};
+use support::{client, eventually};
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
 
-const OPEN_FILES: u32 = 40;
 const PING: &str = r#"{"op":"ping","ref":1}"#;
 
 async fn servers() -> (Ferro, FaultServer) {
@@ -25,43 +26,76 @@ async fn servers() -> (Ferro, FaultServer) {
     (ferro, server)
 }
 
-/// Connects until the daemon lets nobody in any more: the kernel takes the connection, and no ping is answered.
-async fn fill_up(daemon: &Daemon) -> (Vec<Caller>, Vec<Caller>) {
-    let (mut served, mut waiting) = (Vec::new(), Vec::new());
-    while waiting.len() < 5 {
-        let mut caller = daemon.connect().await;
-        caller.send(PING).await;
-        match timeout(Duration::from_millis(300), caller.line()).await {
-            Ok(answer) => {
-                assert!(answer.is_some(), "a caller was turned away");
-                served.push(caller);
-            }
-            Err(_) => waiting.push(caller),
-        }
-        assert!(served.len() < OPEN_FILES as usize, "the limit is not reached");
-    }
-    (served, waiting)
+/// Lets the daemon have descriptors up to the lowest that is free now, and this many more: as if others had the rest.
+fn leave_files(daemon: &Daemon, more: u64) {
+    let is_open = |descriptor: &u64| PathBuf::from(format!("/proc/{}/fd/{descriptor}", daemon.pid())).is_symlink();
+    let lowest = (0..).find(|descriptor| !is_open(descriptor)).expect("it has not all of them");
+    let limit = Rlimit { current: Some(lowest + more), maximum: Some(4096) };
+    prlimit(Pid::from_raw(daemon.pid().cast_signed()), Resource::Nofile, limit).expect("it is ours");
 }
 
 #[tokio::test]
 async fn without_files_to_open_it_waits_quietly_and_serves_again_when_there_are_some() {
     let (_ferro, server) = servers().await;
-    let daemon = Start::new(&server.endpoint(), "s").open_files(OPEN_FILES).start().await;
-    let (mut served, mut waiting) = fill_up(&daemon).await;
+    let daemon = Start::new(&server.endpoint(), "s").start().await;
+    let mut served = daemon.connect().await;
+    assert_eq!(served.ask(&event(1, "k", "{}")).await["ok"], true);
+    leave_files(&daemon, 0);
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let mut caller = daemon.connect().await;
+        caller.send(PING).await;
+        waiting.push(caller);
+    }
+    eventually("it says so", async || daemon.logged("cannot accept connections").pop()).await;
     let cpu = daemon.cpu_time();
     sleep(Duration::from_secs(2)).await; // a paced negative check
     let cpu = daemon.cpu_time() - cpu;
     assert!(cpu <= Duration::from_millis(30), "two seconds of waiting took {cpu:?} of a core");
-    assert_eq!(served[0].ask(&event(1, "k", "{}")).await["ok"], true, "those that are in are served");
-    for _ in 0..waiting.len() {
-        drop(served.pop());
-    }
+    assert_eq!(served.ask(&event(1, "k", "{}")).await["ok"], true, "those that are in are served");
+    leave_files(&daemon, 200);
     for caller in &mut waiting {
         assert_eq!(caller.answer().await["ok"], true, "those that waited are served");
         assert_eq!(caller.ask(&event(1, "k", "{}")).await["ok"], true);
     }
     let said = daemon.logged("cannot accept connections");
     assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[tokio::test]
+async fn the_last_files_are_kept_for_kinesis_and_probes() {
+    let (_ferro, server) = servers().await;
+    let daemon = Start::new(&server.endpoint(), "s").start().await;
+    let mut served = daemon.connect().await;
+    assert_eq!(served.ask(PING).await["ok"], true);
+    // What it keeps back with the default of 16 requests at once, and a few for callers.
+    leave_files(&daemon, 48 + 16 + 64 + 8 + 4);
+    let mut callers = Vec::new();
+    let turned_away = loop {
+        let mut caller = daemon.connect().await;
+        // Who is turned away may be gone before he asks.
+        let _ = caller.write.write_all(format!("{PING}\n").as_bytes()).await;
+        let answer = caller.answer().await;
+        if answer["ok"] != true {
+            break answer;
+        }
+        callers.push(caller);
+        assert!(callers.len() < 50, "it keeps nothing back");
+    };
+    assert_eq!(
+        (&turned_away["error"]["code"], &turned_away["error"]["retryable"]),
+        (&"Overloaded".into(), &true.into())
+    );
+    assert!(turned_away["error"]["message"].as_str().is_some_and(|told| told.contains("too many files open")));
+    assert_eq!(served.ask(&event(1, "k", "{}")).await["ok"], true, "a connection to Kinesis can be made");
+    for probe in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(daemon.get(probe).await.0, 200, "{probe}");
+    }
+    drop(callers);
+    eventually("others are let in again", async || {
+        (daemon.connect().await.ask(PING).await["ok"] == true).then_some(())
+    })
+    .await;
 }
 
 /// Events, a stream that is blocked for a moment (an ERROR line), more events, a stop: all of it without a log.
@@ -98,7 +132,7 @@ async fn without_a_log_the_exit_code_still_tells_of_what_is_unconfirmed() {
     let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1s").start_unheard(full).await;
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
-    support::eventually("it is tried", async || (!server.ledger().requests().is_empty()).then_some(())).await;
+    eventually("it is tried", async || (!server.ledger().requests().is_empty()).then_some(())).await;
     daemon.signal(Signal::TERM);
     assert_eq!(caller.answer().await["error"]["code"], "ShuttingDown");
     assert_eq!(daemon.exit_code().await, Some(75));

@@ -13,7 +13,7 @@ use dispatchd::lane::{Lanes, Rules};
 use dispatchd::limits::{LINE_BUFFER_BYTES, LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
 use dispatchd::socket::Door;
 use dispatchd::socket::bind::Bound;
-use dispatchd::socket::listener::Listener;
+use dispatchd::socket::listener::{Caps, Listener};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -109,7 +109,16 @@ async fn house(does: Does, window: usize) -> House {
     let bound = Bound::new(&dir.path().join("d.sock"), 0o600).await.expect("it is free");
     let mut tasks = JoinSet::new();
     let presence = watch::Sender::default();
-    tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
+    tasks.spawn(
+        Listener {
+            bound,
+            door: Arc::new(door),
+            caps: Caps { max_connections: 8, files_kept_back: 0 },
+            presence,
+            drain,
+        }
+        .run(),
+    );
     tasks.spawn(lane.run());
     House { service, books, tasks, dir }
 }

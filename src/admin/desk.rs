@@ -27,12 +27,11 @@ use crate::event::envelope::Timestamp;
 use crate::kinesis::StreamFacts;
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
+use crate::limits::DESK_CONNECTIONS_MAX;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::recent::{Recent, RecentError};
 
-/// Connections at once: operators, not callers.
-const CONNECTIONS_MAX: usize = 8;
 /// How long a client may take to send a request's head: it is on this host, and connections are few.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// From a connection's first byte to its last.
@@ -44,7 +43,7 @@ const LANE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A daemon carries a command out in milliseconds, but for a file that it reads again.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for the daemon.
-pub const COMMANDS_MAX: usize = CONNECTIONS_MAX;
+pub const COMMANDS_MAX: usize = DESK_CONNECTIONS_MAX;
 
 /// What the daemon is told. Each has its own way back.
 #[derive(Debug)]
@@ -96,7 +95,7 @@ pub struct Desk {
 
 /// Serves until the process ends: on the first listener that comes, and on each later one in its stead.
 pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
-    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(DESK_CONNECTIONS_MAX)));
     let mut listener = None;
     loop {
         let stream = tokio::select! {

@@ -20,12 +20,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{HEAD_BYTES_MAX, Probe};
+use crate::limits::PAGES_CONNECTIONS_MAX;
 use crate::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
 
-/// Connections at once. Prometheus and the kubelet need a handful.
-pub(super) const CONNECTIONS_MAX: usize = 64;
-/// Of these, how many may be sent `/metrics` at once: some 60 KB each, for as long as they take to read it.
+/// Of the connections, how many may be sent `/metrics` at once: some 60 KB each, for as long as they take to read it.
 const SCRAPES_MAX: usize = 8;
 /// From a connection's first byte to its last. Prometheus waits no longer for a scrape.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,7 +76,7 @@ impl Pages {
 
     /// Serves until the process ends.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let (mut connections, mut places) = (JoinSet::new(), Places::new(CONNECTIONS_MAX));
+        let (mut connections, mut places) = (JoinSet::new(), Places::new(PAGES_CONNECTIONS_MAX));
         loop {
             tokio::select! {
                 biased;

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{ConfigFlags, exit, fail, runtime, start_log};
-use crate::config::{Flag, Inputs, resolve};
+use crate::config::{Flag, Inputs, resolve_to_serve};
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ impl Run {
 
 /// The configuration, with the log running as it says, and the runtime; or the exit code of what was told already.
 pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
-    let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
+    let resolved = resolve_to_serve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
     let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
     Ok((Plan { inputs, resolved, log }, runtime))

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
 use crate::limits::BUDGET_BYTES_DEFAULT;
@@ -37,6 +38,10 @@ pub struct Machine {
     pub runtime_dir: Option<PathBuf>,
     pub temp_dir: PathBuf,
     pub uid: u32,
+    /// Descriptors that the process may have.
+    pub open_files: Option<usize>,
+    /// Bytes that the process may address.
+    pub address_space: Option<usize>,
     /// Whether `/run/dispatchd` could hold files of ours.
     pub run_dir_writable: bool,
 }
@@ -60,6 +65,8 @@ impl Machine {
             runtime_dir: runtime_dir(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
             temp_dir: env::temp_dir(),
             uid: rustix::process::getuid().as_raw(),
+            open_files: process_limit(Resource::Nofile),
+            address_space: process_limit(Resource::As),
             run_dir_writable: could_make_files(Path::new(RUN_DIR)).is_ok(),
         }
     }
@@ -110,6 +117,10 @@ impl Machine {
 fn program() -> String {
     let path = env::args_os().next().map(PathBuf::from).unwrap_or_default();
     path.file_name().unwrap_or(OsStr::new("dispatchd")).to_string_lossy().into_owned()
+}
+
+fn process_limit(resource: Resource) -> Option<usize> {
+    getrlimit(resource).current.and_then(|limit| usize::try_from(limit).ok())
 }
 
 fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {

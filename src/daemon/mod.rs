@@ -23,7 +23,7 @@ use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{Config, Inputs, Resolved, StreamId};
+use crate::config::{Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::event::Code;
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
@@ -36,7 +36,7 @@ use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::Door;
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
-use crate::socket::listener::{Listener, Presence};
+use crate::socket::listener::{Caps, Listener, Presence};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::recent::Recent;
@@ -191,7 +191,7 @@ impl Daemon {
             stop_reading: stop.stop_reading.clone(),
         });
         let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
-        let max_connections = config.socket.max_connections;
+        let caps = Caps { max_connections: config.socket.max_connections, files_kept_back: files_kept_back(config) };
         let log_level = config.log.level.clone();
         let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
@@ -214,7 +214,7 @@ impl Daemon {
         let (admin, admin_socket) =
             open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref()).await?;
         Ok(Self {
-            listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
+            listener: Listener { bound, door, caps, presence: presence_in, drain: stop.drain.clone() },
             lanes,
             refresher: Refresher {
                 kinesis,
