@@ -87,7 +87,7 @@ pub const KEYS: &[Key] = &[
         "how long one request may take"),
     key("kinesis.wire", "json", Rule::Wire,
         "how PutRecords are written; cbor: a quarter fewer bytes, never tried with AWS itself"),
-    key("admin.listen", "[::]:9464", Rule::Listen,
+    key("admin.listen", "[::]:16464", Rule::Listen,
         "where metrics and probes are served"),
     key("admin.socket", "auto", Rule::PathOrOff,
         "where `dispatchd admin` asks, for the daemon's own user; auto: `socket.path` and `.admin`"),
