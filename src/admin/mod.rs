@@ -10,12 +10,14 @@ mod pages;
 pub mod status;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use desk::Desk;
@@ -26,6 +28,8 @@ use crate::telemetry::metrics::{Exposition, State};
 
 /// Of a request's head, on both: a probe's has some 200. hyper's own bound is 400 KB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Connections that may wait to be accepted: each is accepted as it comes.
+const BACKLOG: u32 = 1024;
 /// How often samples are folded into the histograms when nobody scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -69,15 +73,18 @@ impl Probe {
 }
 
 impl Admin {
+    /// Whether [`Admin::bind`] could have this address now. Nobody is listened to, so that two may look at once.
+    pub fn try_address(address: SocketAddr) -> Result<(), AdminError> {
+        bound(address).map(drop).map_err(|source| AdminError { address, source })
+    }
+
     /// Binds. Without an address nothing listens, and the metrics are only kept in shape.
     pub fn bind(address: Option<SocketAddr>, exposition: Exposition) -> Result<Self, AdminError> {
-        let bind = |address| {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
+        let listen = |address| {
+            let listener = bound(address).and_then(|socket| socket.listen(BACKLOG)?.into_std());
+            listener.map_err(|source| AdminError { address, source })
         };
-        let listener =
-            address.map(|address| bind(address).map_err(|source| AdminError { address, source })).transpose()?;
+        let listener = address.map(listen).transpose()?;
         Ok(Self { listener, exposition, probe: Probe::new(), reach: None, desk: None })
     }
 
@@ -129,10 +136,52 @@ impl Admin {
     }
 }
 
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    first_that_is_had(address, |address| {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+        socket.set_reuseaddr(true)?; // or a restart would wait for the last one's connections
+        socket.bind(address)?;
+        Ok(socket)
+    })
+}
+
+/// All addresses of a host without IPv6 are those of IPv4.
+fn first_that_is_had<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let is_without_ipv6 = |error: &io::Error| {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+    };
+    match bind(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        had => had,
+    }
+}
+
 async fn upkeep(exposition: &Exposition) {
     let mut every = tokio::time::interval(UPKEEP_EVERY);
     loop {
         every.tick().await;
         exposition.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_ipv6_is_listened_to_on_all_its_addresses() {
+        for missing in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            let bind = |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from(missing)) } else { Ok(address.to_string()) }
+            };
+            let had = |address: &str| first_that_is_had(address.parse().expect("an address"), bind);
+            assert_eq!(had("[::]:16464").expect("IPv4 is there"), "0.0.0.0:16464");
+            assert!(had("[::1]:16464").is_err(), "one address that was asked for by name is no other");
+        }
+        let in_use = |_| Err::<(), _>(io::Error::from(Errno::ADDRINUSE));
+        assert!(first_that_is_had("[::]:1".parse().expect("an address"), in_use).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes; with
-//! `--online` also what the service and this host say to it.
+//! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes; and whether
+//! this host has its places free; with `--online` also what the service says to it, and more of this host.
 
 use std::process::ExitCode;
 
@@ -7,12 +7,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigFlags, exit, fail, runtime};
-use crate::config::{Machine, Resolved, memory_sum};
+use crate::config::{Machine, Resolved, memory_sum, resolve_to_serve};
 use crate::preflight::{self, Finding, Level};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: with --online, a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
 )]
 pub struct Check {
     #[command(flatten)]
@@ -43,14 +43,15 @@ struct Value<'a> {
 
 impl Check {
     pub fn main(self) -> ExitCode {
-        let resolved = match self.flags.resolve() {
+        let resolved = match resolve_to_serve(&self.flags.inputs()) {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        let findings = match self.online.then(|| ask(&resolved)).transpose() {
+        let findings = match ask(&resolved, self.online) {
             Ok(findings) => findings,
             Err(error) => return fail(error, exit::FAILED),
         };
+        let findings = (!findings.is_empty()).then_some(findings);
         if self.json {
             println!("{}", json(&resolved, findings.as_deref()));
         } else {
@@ -62,9 +63,16 @@ impl Check {
     }
 }
 
-fn ask(resolved: &Resolved) -> std::io::Result<Vec<Finding>> {
+/// All that was found; without the service only what `run` would be refused with.
+fn ask(resolved: &Resolved, online: bool) -> std::io::Result<Vec<Finding>> {
     let runtime = runtime(1)?;
-    let findings = runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
+    let findings = runtime.block_on(async {
+        if online {
+            return preflight::run(&resolved.config, &Machine::read()).await;
+        }
+        let places = preflight::places(&resolved.config).await;
+        places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
+    });
     runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
     Ok(findings)
 }

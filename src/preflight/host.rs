@@ -1,9 +1,10 @@
-//! What can be said without the network: the socket's place, the memory, the time to stop.
+//! What can be said without the network: the places of socket and admin, the memory, the time to stop.
 
 use std::time::Duration;
 
 use super::Finding;
-use crate::config::{Config, Socket, memory_sum};
+use crate::admin::Admin as metrics;
+use crate::config::{Admin, Config, Socket, memory_sum};
 use crate::limits::MIB;
 use crate::socket::bind::BindError;
 use crate::socket::place::{Site, survey};
@@ -11,23 +12,61 @@ use crate::socket::place::{Site, survey};
 /// `terminationGracePeriodSeconds` of a pod that does not say.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// The socket's path, and who may connect to it.
-pub(super) async fn socket(socket: &Socket) -> Finding {
+/// The socket's path, and who may connect to it; and whether a daemon runs there already.
+pub(super) async fn socket(socket: &Socket) -> (Finding, bool) {
     const NAME: &str = "socket";
     let path = socket.path.display();
-    match survey(&socket.path).await {
-        Ok(site) => {
-            let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
-            let served = site.served_by.map(|peer| format!("; {peer} serves it now")).unwrap_or_default();
-            Finding::ok(NAME, format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}{served}", socket.mode))
+    let site = match survey(&socket.path).await {
+        Ok(site) => site,
+        Err(error) => return (refused(NAME, error, "--socket"), false),
+    };
+    let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
+    let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}", socket.mode);
+    match site.served_by {
+        None => (Finding::ok(NAME, what), false),
+        Some(peer) if peer.is_dispatchd() => {
+            let what = format!("{what}; {peer} serves it now");
+            (Finding::warn(NAME, what, "stop that one before you start a second one here"), true)
         }
-        Err(BindError::Io { what, path, source }) => {
+        Some(peer) => (refused(NAME, BindError::InUse { path: socket.path.clone(), peer }, "--socket"), false),
+    }
+}
+
+/// Where metrics and probes are served, and where an operator asks. A daemon that runs has both.
+pub(super) async fn admin(admin: &Admin, is_running: bool) -> Finding {
+    const NAME: &str = "admin";
+    let mut free = Vec::new();
+    match admin.listen.map(|address| (address, metrics::try_address(address))) {
+        None => {}
+        Some((address, Ok(()))) => free.push(format!("metrics and probes at {address}")),
+        Some((address, Err(_))) if is_running => free.push(format!("metrics and probes at {address}, in use now")),
+        Some((_, Err(error))) => {
+            return Finding::fail(NAME, error.to_string(), "choose another address with --admin-listen, or \"off\"");
+        }
+    }
+    if let Some(path) = &admin.socket {
+        match survey(path).await {
+            Ok(site) => match site.served_by {
+                Some(peer) if !peer.is_dispatchd() => {
+                    return refused(NAME, BindError::InUse { path: path.clone(), peer }, "--admin-socket");
+                }
+                _ => free.push(path.display().to_string()),
+            },
+            Err(error) => return refused(NAME, error, "--admin-socket"),
+        }
+    }
+    Finding::ok(NAME, if free.is_empty() { "off".to_owned() } else { free.join("; ") })
+}
+
+fn refused(name: &'static str, error: BindError, flag: &str) -> Finding {
+    match error {
+        BindError::Io { what, path, source } => {
             let uid = rustix::process::geteuid().as_raw();
-            let fix = format!("make it writable to user {uid}, or choose another path with --socket");
-            Finding::fail(NAME, format!("cannot {what} {}: {source}", path.display()), fix)
+            let fix = format!("make it writable to user {uid}, or choose another path with {flag}");
+            Finding::fail(name, format!("cannot {what} {}: {source}", path.display()), fix)
         }
         // The others say what to do.
-        Err(error) => Finding::fail(NAME, error.to_string(), "choose another path with --socket"),
+        error => Finding::fail(name, error.to_string(), format!("choose another path with {flag}")),
     }
 }
 
