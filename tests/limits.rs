@@ -147,3 +147,16 @@ async fn without_a_log_a_start_that_fails_still_has_its_exit_code() {
         assert_eq!(run.status().await.expect("it runs").code(), Some(code), "{arguments:?}");
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_is_past_the_year_9999_ends_nothing() {
+    let Some(library) = support::packages::faketime() else { return };
+    let (ferro, server) = servers().await;
+    let start = Start::new(&server.endpoint(), "s").env("LD_PRELOAD", library.to_str().expect("UTF-8"));
+    let mut daemon = start.env("FAKETIME", "+8100y").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").start().await;
+    let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
+    assert_eq!((&answer["ok"], &answer["timestamp"]), (&true.into(), &"9999-12-31T23:59:59.999Z".into()));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.log());
+    assert_acks_are_true(&[answer], &read_all(&client(&ferro.endpoint()), "s").await);
+}
