@@ -14,7 +14,8 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -96,7 +97,7 @@ impl Pages {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, end: CancellationToken) {
+    async fn connection(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, end: CancellationToken) {
         let _ended = end.clone().drop_guard();
         let service = service_fn(|request| {
             let answer = self.answer(&request, &end);
@@ -158,7 +159,33 @@ fn with(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::ack::Books;
+    use crate::budget::Budget;
+    use crate::telemetry::metrics::{self, Sources};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
+        let sources = Sources {
+            books: Arc::<Books>::default(),
+            budget: Budget::new(1000),
+            oldest: Vec::new(),
+            credentials: Arc::default(),
+            log: Arc::default(),
+        };
+        let pages = Arc::new(Pages::new(metrics::build(sources).1, Probe::new(), None));
+        for request in ["", "GET /metr", "GET /metrics HTTP/1.1\r\nhost: d\r\n\r\n"] {
+            // No room for an answer that is not read.
+            let (mut peer, stream) = tokio::io::duplex(64);
+            peer.write_all(request.as_bytes()).await.expect("there is room");
+            let began = Instant::now();
+            Arc::clone(&pages).connection(stream, CancellationToken::new()).await;
+            assert_eq!(began.elapsed(), CONNECTION_TIMEOUT, "{request}");
+        }
+    }
 
     #[test]
     fn who_comes_to_a_full_house_takes_the_place_of_the_one_who_was_there_longest() {
