@@ -63,6 +63,16 @@ async fn without_files_to_open_it_waits_quietly_and_serves_again_when_there_are_
 }
 
 #[tokio::test]
+async fn as_many_files_as_the_configuration_needs_are_asked_for() {
+    let (_ferro, server) = servers().await;
+    let daemon = Start::new(&server.endpoint(), "s").open_files(100).start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("it runs");
+    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("Linux tells");
+    assert_eq!(open_files.split_whitespace().next(), Some("648"), "512 callers and 136 kept back: {open_files}");
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+}
+
+#[tokio::test]
 async fn the_last_files_are_kept_for_kinesis_and_probes() {
     let (_ferro, server) = servers().await;
     let daemon = Start::new(&server.endpoint(), "s").start().await;

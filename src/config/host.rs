@@ -20,6 +20,11 @@ pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     if problems.is_empty() { Ok(resolved) } else { Err(Problems::Values(problems)) }
 }
 
+/// Descriptors that a daemon with this configuration may come to have.
+pub fn files_needed(config: &Config) -> usize {
+    config.socket.max_connections + files_kept_back(config)
+}
+
 /// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered, whoever is connected.
 pub fn files_kept_back(config: &Config) -> usize {
     FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
@@ -28,15 +33,14 @@ pub fn files_kept_back(config: &Config) -> usize {
 fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
     let room = limit.saturating_sub(kept);
-    let is_enough = resolved.config.socket.max_connections <= room;
     let reason = format!(
-        "the process may open {limit} files (ulimit -n, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
+        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
     );
     let expected = match room {
         0 => format!("a higher limit of open files: {reason}"),
         _ => format!("at most {room}, or a higher limit of open files: {reason}"),
     };
-    (!is_enough).then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
+    (files_needed(&resolved.config) > limit).then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
 }
 
 fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
@@ -74,7 +78,7 @@ mod tests {
     fn more_connections_than_the_limit_of_open_files_leaves_room_for_are_refused() {
         let files = |open_files| Machine { open_files: Some(open_files), ..Machine::default() };
         let config = resolved(&[], files(1024)).expect("the defaults hold where nobody set a limit").config;
-        let needed = config.socket.max_connections + files_kept_back(&config);
+        let needed = files_needed(&config);
         assert!(resolved(&[], files(needed)).is_ok());
         let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
         let says = format!(

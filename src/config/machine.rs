@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
@@ -38,7 +38,7 @@ pub struct Machine {
     pub runtime_dir: Option<PathBuf>,
     pub temp_dir: PathBuf,
     pub uid: u32,
-    /// Descriptors that the process may have.
+    /// Descriptors that the process may have, if it asks for them: the hard limit.
     pub open_files: Option<usize>,
     /// Bytes that the process may address.
     pub address_space: Option<usize>,
@@ -65,8 +65,8 @@ impl Machine {
             runtime_dir: runtime_dir(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
             temp_dir: env::temp_dir(),
             uid: rustix::process::getuid().as_raw(),
-            open_files: process_limit(Resource::Nofile),
-            address_space: process_limit(Resource::As),
+            open_files: limit(getrlimit(Resource::Nofile).maximum),
+            address_space: limit(getrlimit(Resource::As).current),
             run_dir_writable: could_make_files(Path::new(RUN_DIR)).is_ok(),
         }
     }
@@ -119,8 +119,8 @@ fn program() -> String {
     path.file_name().unwrap_or(OsStr::new("dispatchd")).to_string_lossy().into_owned()
 }
 
-fn process_limit(resource: Resource) -> Option<usize> {
-    getrlimit(resource).current.and_then(|limit| usize::try_from(limit).ok())
+fn limit(limit: Option<u64>) -> Option<usize> {
+    limit.and_then(|limit| usize::try_from(limit).ok())
 }
 
 fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {
@@ -138,7 +138,7 @@ pub fn could_make_files(dir: &Path) -> io::Result<()> {
         Ok(_) => dir,
         Err(_) => dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
     };
-    Ok(accessat(CWD, place, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    Ok(access(place, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 /// The user other than us and root to whom a directory belongs, or the link that stands for it.

@@ -33,7 +33,7 @@ use std::time::Duration;
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use file::env_vars;
-pub use host::{files_kept_back, resolve_to_serve};
+pub use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
 pub use level::log_filter;
 pub use machine::{ForeignFallback, Machine, could_make_files, foreign_owner};

@@ -42,7 +42,7 @@ pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
     without_env: Vec<String>,
-    /// Limit of open files, set by a shell before it becomes the daemon.
+    /// Limit of open files that the system gives unasked, set by a shell before it becomes the daemon.
     open_files: Option<u32>,
 }
 
@@ -78,7 +78,7 @@ pub fn sheltered(mut command: Command) -> Command {
 /// The same after a shell has lowered its limit of open files: `exec` keeps the process id.
 fn command_with_open_files(limit: u32) -> Command {
     let mut command = sheltered(Command::new("sh"));
-    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), binary()]);
+    command.args(["-c", &format!("ulimit -S -n {limit}; exec \"$0\" \"$@\""), binary()]);
     command
 }
 
