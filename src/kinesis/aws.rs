@@ -22,7 +22,7 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType};
 
 use super::aggregate::{self, Member};
-use super::clock::Clock;
+use super::bounded_clock::BoundedClock;
 use super::credentials::Timely;
 use super::fault;
 use super::shards::Shard;
@@ -162,7 +162,7 @@ impl Kinesis {
             .build();
         // Pinned by name: a newer behaviour must be chosen, not met.
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .time_source(Clock)
+            .time_source(BoundedClock)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.

@@ -5,7 +5,7 @@
 
 pub mod aggregate;
 pub mod aws;
-mod clock;
+mod bounded_clock;
 pub mod credentials;
 pub mod fault;
 pub mod policy;
