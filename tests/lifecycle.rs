@@ -124,7 +124,8 @@ async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
         .expect("it runs");
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains(&format!("another dispatchd (process {}) serves {}", first.pid(), path.display())), "{said}");
+    let serves = format!("another dispatchd (process {}, user ", first.pid());
+    assert!(said.contains(&serves) && said.contains(&format!("serves {}: it is left alone", path.display())), "{said}");
     first.signal(Signal::KILL);
     assert_eq!(first.exit_code().await, None);
     assert!(path.exists(), "a killed daemon leaves its file");
@@ -215,4 +216,75 @@ async fn probes_do_not_ask_kinesis_and_the_socket_opens_without_it() {
     assert_eq!(answer["error"]["outcome"], "not_stored", "a connection that is refused stores nothing");
     assert_eq!(daemon.get("/nothing").await.0, 404);
     assert_eq!(daemon.get("/metrics").await.0, 200);
+}
+
+#[tokio::test]
+async fn sockets_that_vanished_are_there_again_within_seconds_and_nobody_who_is_connected_notices() {
+    let ferro = Ferro::start(false).await;
+    let daemon = Start::new(&stream(&ferro).await, "s").start().await;
+    let mut old = daemon.connect().await;
+    let directory = daemon.socket().parent().expect("it lies in a directory");
+    let entries: Vec<_> = std::fs::read_dir(directory).expect("it is there").collect();
+    assert_eq!(entries.len(), 4, "two sockets, two locks: {entries:?}");
+    for entry in entries {
+        std::fs::remove_file(entry.expect("it is listed").path()).expect("it is there");
+    }
+    eventually("both are bound again", async || (daemon.logged("the socket's path led").len() == 2).then_some(()))
+        .await;
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(old.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(daemon.status().await["state"], "running");
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn where_another_program_took_the_sockets_path_it_is_not_ready_and_says_who() {
+    let ferro = Ferro::start(false).await;
+    let daemon = Start::new(&stream(&ferro).await, "s").start().await;
+    // As a program does that replaces whatever it finds.
+    let (path, beside) = (daemon.socket(), daemon.socket().with_extension("new"));
+    let other = std::os::unix::net::UnixListener::bind(&beside).expect("a socket");
+    std::fs::rename(&beside, path).expect("it is ours");
+    let told = eventually("it is not ready", async || {
+        let (status, told) = daemon.get("/readyz").await;
+        (status == 503).then_some(told)
+    })
+    .await;
+    assert!(told.starts_with("nobody can connect"), "{told}");
+    assert_eq!(
+        (daemon.get("/livez").await.0, daemon.get("/startupz").await.0),
+        (200, 200),
+        "it serves who is connected"
+    );
+    let lost = daemon.logged("the socket's path leads to this daemon no more");
+    let owner = format!("(process {}, user ", std::process::id());
+    assert!(lost.len() == 1 && lost[0]["error"].as_str().is_some_and(|error| error.contains(&owner)), "{lost:?}");
+    drop(other);
+    eventually("it is ready again", async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+}
+
+#[tokio::test]
+async fn nobody_but_the_daemons_own_user_can_hold_the_lock_that_a_restart_needs() {
+    let ferro = Ferro::start(false).await;
+    let endpoint = stream(&ferro).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut first = Start::new(&endpoint, "s").start_in(dir.path()).await;
+    first.signal(Signal::TERM);
+    assert_eq!(first.exit_code().await, Some(0));
+    let lock = dir.path().join("d.sock.lock");
+    if rustix::process::geteuid().is_root() {
+        // As the application's container sees it, which may enter the directory.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+        let mut neighbour = tokio::process::Command::new("setpriv");
+        neighbour.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "flock", "--nonblock"]);
+        let held = neighbour.arg(&lock).arg("true").output().await.expect("util-linux has both");
+        assert!(!held.status.success(), "who may only connect has locked it");
+    }
+    // A process of the daemon's own user that holds it all the same keeps no daemon from starting.
+    let held = std::fs::File::open(&lock).expect("it stays");
+    held.try_lock().expect("nobody has it");
+    let second = Start::new(&endpoint, "s").start_in(dir.path()).await;
+    assert_eq!(second.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(second.logged("the socket's lock was held").len(), 1);
 }

@@ -20,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Probe, status};
+use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
@@ -29,12 +29,11 @@ use crate::kinesis::refresher::{Calls, Fares};
 use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
+use crate::limits::DESK_CONNECTIONS_MAX;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::recent::{Recent, RecentError};
 
-/// Connections at once: operators, not callers.
-const CONNECTIONS_MAX: usize = 8;
 /// How long a client may take to send a request's head: it is on this host, and connections are few.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// From a connection's first byte to its last.
@@ -46,7 +45,7 @@ const LANE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A daemon carries a command out in milliseconds, but for a file that it reads again.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for the daemon.
-pub const COMMANDS_MAX: usize = CONNECTIONS_MAX;
+pub const COMMANDS_MAX: usize = DESK_CONNECTIONS_MAX;
 
 /// What the daemon is told. Each has its own way back.
 #[derive(Debug)]
@@ -104,19 +103,26 @@ pub struct Desk {
     pub commands: mpsc::Sender<Command>,
 }
 
-/// Serves until the process ends.
-pub async fn serve(listener: StdUnixListener, desk: Desk) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the admin socket is not served"),
-    };
-    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+/// Serves until the process ends: on the first listener that comes, and on each later one in its stead.
+pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
+    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(DESK_CONNECTIONS_MAX)));
+    let mut listener = None;
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let Ok((stream, _)) = listener.accept().await else {
+        let stream = tokio::select! {
+            Some(next) = listeners.recv() => {
+                match UnixListener::from_std(next) {
+                    Ok(next) => listener = Some(next),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served"),
+                }
+                continue;
+            }
+            stream = accept(listener.as_ref()) => stream,
+        };
+        let Ok(stream) = stream else {
             tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors
             continue;
         };
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
             // A client that errs or dawdles has only itself to tell.
@@ -126,12 +132,20 @@ pub async fn serve(listener: StdUnixListener, desk: Desk) {
     }
 }
 
+async fn accept(listener: Option<&UnixListener>) -> std::io::Result<UnixStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
 async fn connection(stream: UnixStream, desk: &Desk) -> hyper::Result<()> {
     let may_ask = is_own_user(&stream);
     let service = service_fn(async |request| Ok::<_, Infallible>(desk.answer(request, may_ask).await));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await

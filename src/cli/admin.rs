@@ -93,18 +93,26 @@ impl Admin {
     }
 
     /// Where the daemon of this configuration is asked. Which stream it serves does not matter.
-    fn socket(&self) -> Result<Option<PathBuf>, config::Problems> {
+    fn socket(&self) -> anyhow::Result<Option<PathBuf>> {
         let machine = Machine::read();
-        let beside = machine.client_socket_path().display().to_string();
-        let preset = vec![Flag { key: "socket.path".into(), value: beside, flag: "admin".into() }];
+        let beside = machine.client_socket_path();
+        let preset = beside.iter().map(|path| path.display().to_string());
+        let preset = preset.map(|value| Flag { key: "socket.path".into(), value, flag: "admin".into() }).collect();
         let flag = |key: &str, flag: &str, value: &Option<String>| {
             value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
         };
         let flags =
             [flag("socket.path", "--socket", &self.socket), flag("admin.socket", "--admin-socket", &self.admin_socket)];
-        let flags = flags.into_iter().flatten().collect();
+        let flags: Vec<_> = flags.into_iter().flatten().collect();
+        let is_named = !flags.is_empty();
         let inputs = Inputs { preset, file: self.config.clone(), env: env_vars(), flags, local: true, machine };
-        config::resolve(&inputs).map(|resolved| resolved.config.admin.socket)
+        let socket = config::resolve(&inputs)?.config.admin.socket;
+        match beside {
+            Err(foreign) if !is_named && socket.as_ref().is_some_and(|socket| socket.starts_with(&foreign.path)) => {
+                Err(foreign.into())
+            }
+            _ => Ok(socket),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! `check`: the configuration as `run` would use it, each value with its origin, where requests go and the most memory it
-//! takes; with `--online` also what the service and this host say to it.
+//! takes; and whether this host has its places free; with `--online` also what the service says to it, and more of this host.
 
 use std::process::ExitCode;
 
@@ -7,13 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigFlags, exit, fail, runtime};
-use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, show_size};
+use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size};
 use crate::limits::{MIB, RECORD_BYTES_MAX};
 use crate::preflight::{self, Finding, Level, Target};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: with --online, a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
 )]
 pub struct Check {
     #[command(flatten)]
@@ -49,7 +49,7 @@ struct Value<'a> {
 
 impl Check {
     pub fn main(self) -> ExitCode {
-        let resolved = match self.flags.resolve() {
+        let resolved = match resolve_to_serve(&self.flags.inputs()) {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -62,8 +62,8 @@ impl Check {
             // Then it is one of the findings, and the others are made too.
             target => target.ok(),
         };
-        let ask = || runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
-        let findings = self.online.then(ask);
+        let findings = runtime.block_on(ask(&resolved.config, self.online));
+        let findings = (!findings.is_empty()).then_some(findings);
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         if self.json {
             println!("{}", json(&resolved, target, findings.as_deref()));
@@ -74,6 +74,15 @@ impl Check {
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
         if failed { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS }
     }
+}
+
+/// All that was found; without the service only what `run` would be refused with.
+async fn ask(config: &Config, online: bool) -> Vec<Finding> {
+    if online {
+        return preflight::run(config, &Machine::read()).await;
+    }
+    let places = preflight::places(config).await;
+    places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 
 fn print_configuration(resolved: &Resolved, target: Option<Target>) {

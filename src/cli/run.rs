@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{ConfigFlags, exit, fail, runtime, start_log};
-use crate::config::{Flag, Inputs, resolve};
+use crate::config::{Config, Flag, Inputs, files_needed, resolve_to_serve};
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 
 #[derive(Debug, Args)]
@@ -43,10 +45,23 @@ impl Run {
 
 /// The configuration, with the log running as it says, and the runtime; or the exit code of what was told already.
 pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
-    let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
+    let resolved = resolve_to_serve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
+    raise_open_files(&resolved.config).map_err(|error| fail(format_args!("{error:#}"), exit::FAILED))?;
     let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
     Ok((Plan { inputs, resolved, log }, runtime))
+}
+
+/// Asks the system for as many descriptors as the configuration needs: what it gives unasked, mostly 1024, is for programs
+/// that could not do with more.
+fn raise_open_files(config: &Config) -> anyhow::Result<()> {
+    let (needed, limit) = (files_needed(config) as u64, getrlimit(Resource::Nofile));
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), ..limit }).with_context(|| {
+        format!("cannot raise the limit of open files to {needed}: raise it from outside (ulimit -n, LimitNOFILE)")
+    })
 }
 
 /// How a daemon ended, for whoever started it.

@@ -101,7 +101,7 @@ impl Send {
     }
 
     fn connect(&self) -> anyhow::Result<UnixStream> {
-        let path = self.socket.clone().unwrap_or_else(|| Machine::read().client_socket_path());
+        let path = self.socket.clone().map_or_else(|| Machine::read().client_socket_path(), Ok)?;
         UnixStream::connect(&path).with_context(|| {
             let path = path.display();
             format!("no daemon answers at {path}: start one with `dispatchd run`, or say where it is with --socket or DISPATCHD_SOCKET")

@@ -174,11 +174,11 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     }
 }
 
-fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
+pub(super) fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
     settings.iter().find(|setting| setting.key == key).expect("settings hold every key of the table")
 }
 
-fn problem(setting: &Setting, expected: String) -> Problem {
+pub(super) fn problem(setting: &Setting, expected: String) -> Problem {
     let Setting { key, value, origin } = setting.clone();
     Problem { key, value, expected, origin }
 }

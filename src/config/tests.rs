@@ -36,7 +36,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
     ("kinesis.wire", "xml"),
-    ("admin.listen", "9464"),
+    ("admin.listen", "16464"),
     ("admin.socket", ""),
     ("log.format", "xml"),
     ("log.level", ""),

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::desk::{Command, LastReload, Settings};
-use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
+use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve_to_serve};
 use crate::kinesis::identity::Identity;
 use crate::lane::Rules;
-use crate::telemetry::log::{self, Log};
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 
 /// The control's parts.
@@ -139,10 +139,10 @@ impl Control {
     async fn take_over(&mut self) -> Result<Changes, String> {
         let inputs = self.inputs.clone();
         // A file may lie on a disk that hangs.
-        let read = tokio::task::spawn_blocking(move || resolve(&inputs)).await.map_err(|error| error.to_string())?;
+        let read =
+            tokio::task::spawn_blocking(move || resolve_to_serve(&inputs)).await.map_err(|error| error.to_string())?;
         let read = read.map_err(|problems| problems.to_string())?;
         let level = read.config.log.level.clone();
-        log::check(&level).map_err(|error| error.to_string())?;
         let changes = changes(&self.running, &read);
         let level_changed = level != self.running.config.log.level;
         self.running = after_reload(&self.running, read);

@@ -10,6 +10,7 @@
 
 mod control;
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +23,7 @@ use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{Carried, Config, Inputs, Resolved, StreamId};
+use crate::config::{Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
@@ -33,8 +34,8 @@ use crate::lane::{Lanes, Rules};
 use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
-use crate::socket::bind::{BindError, Bound, Place};
-use crate::socket::listener::{Listener, Presence};
+use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
+use crate::socket::listener::{Caps, Listener, Presence};
 use crate::socket::{Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
@@ -60,8 +61,8 @@ pub struct Daemon {
     lanes: Vec<Lane<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
-    /// The admin socket's file goes with the daemon, though its thread ends with the process.
-    _admin_place: Option<Place>,
+    /// Unless it is off.
+    admin_socket: Option<AdminSocket>,
     control: Control,
     presence: watch::Receiver<Presence>,
     stop: Stop,
@@ -197,8 +198,8 @@ impl Daemon {
             long_lines: LongLines::new(long_lines_bytes(config.memory.budget_bytes)),
             stop_reading: stop.stop_reading.clone(),
         });
-        let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
-        let max_connections = config.socket.max_connections;
+        let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
+        let caps = Caps { max_connections: config.socket.max_connections, files_kept_back: files_kept_back(config) };
         let log_level = config.log.level.clone();
         let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
@@ -224,9 +225,10 @@ impl Daemon {
             commands: commands_in,
         };
         let identity = kinesis.identity().clone();
-        let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
+        let (admin, admin_socket) =
+            open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref()).await?;
         Ok(Self {
-            listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
+            listener: Listener { bound, door, caps, presence: presence_in, drain: stop.drain.clone() },
             lanes,
             refresher: Refresher {
                 kinesis,
@@ -240,7 +242,7 @@ impl Daemon {
                 recent,
             },
             admin,
-            _admin_place: admin_place,
+            admin_socket,
             control: Control {
                 inputs,
                 identity,
@@ -276,7 +278,7 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let Self { listener, lanes, refresher, admin, admin_socket, mut control, presence, stop, .. } = self;
         let kinesis = refresher.kinesis.clone();
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
@@ -292,6 +294,9 @@ impl Daemon {
         }
         let mut background = JoinSet::new();
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
+        if let Some(socket) = admin_socket {
+            background.spawn(socket.run());
+        }
         metrics.set_state(State::Running);
         probe.set(State::Running);
         let identity = who(&kinesis).await;
@@ -389,11 +394,38 @@ async fn who(kinesis: &Kinesis) -> String {
     }
 }
 
-/// Binds the admin socket, unless it is off. Its thread ends with the process, so the file is given back.
-fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<Place>), StartError> {
+/// The admin socket's file, which goes with the daemon, though those who are served on it are another thread's.
+#[derive(Debug)]
+struct AdminSocket {
+    bound: Bound,
+    /// To whoever serves it.
+    listeners: mpsc::Sender<UnixListener>,
+}
+
+impl AdminSocket {
+    /// Keeps the file where it is looked for.
+    async fn run(mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if let Look::BoundAgain(_) = self.bound.look().await {
+                match self.bound.share() {
+                    // Its reader ends with the process.
+                    Ok(listener) => drop(self.listeners.send(listener).await),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served any more"),
+                }
+            }
+        }
+    }
+}
+
+/// Binds the admin socket, unless it is off.
+async fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<AdminSocket>), StartError> {
     let Some(path) = path else { return Ok((admin, None)) };
-    let (listener, place) = Bound::new(path, ADMIN_SOCKET_MODE).map_err(StartError::AdminSocket)?.into_parts();
-    Ok((admin.with_desk(listener.into_std()?, desk), Some(place)))
+    let bound = Bound::new(path, ADMIN_SOCKET_MODE).await.map_err(StartError::AdminSocket)?;
+    let (listeners, served) = mpsc::channel(1);
+    listeners.try_send(bound.share()?).expect("there is room for one");
+    Ok((admin.with_desk(served, desk), Some(AdminSocket { bound, listeners })))
 }
 
 /// Ends once a client was connected and none has been for `after`; never, without such a time.

@@ -25,6 +25,7 @@ use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
 use aws_types::os_shim_internal::Env;
 
 use super::aggregate::{self, Member};
+use super::bounded_clock::BoundedClock;
 use super::identity::Identity;
 use super::put::{Endpoint, Way};
 use super::sign::ServiceClock;
@@ -346,6 +347,7 @@ pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLo
     // Pinned by name: a newer behaviour must be chosen, not met.
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .env(Env::from_slice(&variables))
+        .time_source(BoundedClock)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .http_client(transport.clone())

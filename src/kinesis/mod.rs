@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod aws;
+mod bounded_clock;
 pub mod credentials;
 pub mod fault;
 pub mod identity;

@@ -14,6 +14,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::aws::{BAD_REPLY, Kinesis, chain};
+use super::bounded_clock::writable;
 use super::sign::{NotSigned, ServiceClock, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
 use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
@@ -88,7 +89,7 @@ impl Kinesis {
         let credentials = self.identity.credentials().await?;
         let body = Bytes::from(wire::request(self.wire, &self.stream, entries));
         let mut request = way.endpoint.request(self.wire, body.clone());
-        sign_request(&mut request, &body, credentials.clone(), &way.region, way.clock.at(SystemTime::now()))?;
+        sign_request(&mut request, &body, credentials.clone(), &way.region, writable(way.clock.at(SystemTime::now())))?;
         let timeouts =
             Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
         let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;

@@ -4,15 +4,17 @@
 //! SIGTERM); it closes when none is, or when it is told to stop reading. It never looks into a connection.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bind::Bound;
+use super::bind::{Bound, LOOK_EVERY, Look};
 use super::{Door, connection};
 use crate::backoff::Backoff;
 use crate::protocol::reply;
@@ -36,12 +38,20 @@ pub struct Presence {
     pub ever: bool,
 }
 
+/// How many are let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    pub max_connections: usize,
+    /// Descriptors that no connection may take, see [`crate::config::files_kept_back`].
+    pub files_kept_back: usize,
+}
+
 /// The task's parts.
 #[derive(Debug)]
 pub struct Listener {
     pub bound: Bound,
     pub door: Arc<Door>,
-    pub max_connections: usize,
+    pub caps: Caps,
     pub presence: watch::Sender<Presence>,
     /// The stop began.
     pub drain: CancellationToken,
@@ -50,14 +60,15 @@ pub struct Listener {
 impl Listener {
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { bound, door, max_connections, presence, drain } = self;
+        let Self { mut bound, door, caps, presence, drain } = self;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
         let mut told = None;
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
-                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, max_connections, &presence),
+                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, caps, &presence),
                     _ => break,
                 }
             }
@@ -66,10 +77,15 @@ impl Listener {
                 () = door.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 Some(ended) = connections.join_next() => close(&door, ended, &presence),
+                _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
+                    while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
+                        admit(stream, &door, &mut connections, caps, &presence);
+                    }
+                },
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
-                        admit(stream, &door, &mut connections, max_connections, &presence);
+                        admit(stream, &door, &mut connections, caps, &presence);
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
@@ -87,18 +103,31 @@ impl Listener {
     }
 }
 
+impl Caps {
+    /// Why one more is not let in. The system gives the lowest descriptor that is free, so that a high one tells that all
+    /// below it are taken, by whomever. The limit may have been lowered meanwhile.
+    fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
+        if connected >= self.max_connections {
+            return Some("too many connections are open: socket.max_connections is reached");
+        }
+        let limit = getrlimit(Resource::Nofile).current?;
+        let (descriptor, kept_back) = (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
+        let refused = "the daemon has too many files open: raise its limit of open files (ulimit -n, LimitNOFILE)";
+        (descriptor + kept_back >= limit).then_some(refused)
+    }
+}
+
 fn admit(
     stream: UnixStream,
     door: &Arc<Door>,
     connections: &mut JoinSet<()>,
-    max_connections: usize,
+    caps: Caps,
     presence: &watch::Sender<Presence>,
 ) {
-    if connections.len() >= max_connections {
+    if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
         door.metrics.connections_refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
-        let _ =
-            stream.try_write(&reply::turned_away("too many connections are open: socket.max_connections is reached"));
+        let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
     door.metrics.connections_accepted.increment(1);

@@ -9,13 +9,13 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::stderr::Stderr;
-use crate::config::LogFormat;
+use crate::config::{LogFormat, log_filter};
 
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment until all is written.
 #[derive(Debug)]
@@ -82,25 +82,8 @@ fn tell_panic(stderr: &Stderr, panic: &PanicHookInfo<'_>) {
     stderr.wait_until_written();
 }
 
-/// Whether `level` is a level or a filter directive.
-///
-/// # Errors
-/// If it is neither.
-pub fn check(level: &str) -> Result<(), NotALevel> {
-    filter(level).map(drop)
-}
-
-/// The libraries' own chatter begins at warn; a directive of the operator's can ask for more.
 fn filter(level: &str) -> Result<Targets, NotALevel> {
-    // The parser takes any word for the name of a module: `verbose` would turn everything else off.
-    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
-    let ends_in_level = |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));
-    let directives = if is_level(level) { format!("warn,dispatchd={level}") } else { level.to_owned() };
-    let refused = || NotALevel(level.to_owned());
-    if !directives.split(',').all(ends_in_level) {
-        return Err(refused());
-    }
-    directives.parse().map_err(|_| refused())
+    log_filter(level).ok_or_else(|| NotALevel(level.to_owned()))
 }
 
 impl Log {
@@ -161,17 +144,5 @@ mod tests {
         let told = String::from_utf8_lossy(&told[..told_bytes]);
         assert!(told.contains("thread 'lane' panicked at src/telemetry/log.rs:"), "{told}");
         assert!(told.contains("\nout of words\n"), "{told}");
-    }
-
-    #[test]
-    fn a_level_or_directives_that_name_one_are_taken_and_nothing_else() {
-        for level in
-            ["error", "info", "TRACE", "off", "warn,dispatchd=debug", "dispatchd::lane=trace", "hyper=debug,info"]
-        {
-            assert_eq!(check(level), Ok(()), "{level}");
-        }
-        for level in ["verbose", "dispatchd", "dispatchd=", "debug=", "info,verbose", "=", ",", ""] {
-            assert_eq!(check(level), Err(NotALevel(level.to_owned())), "{level}");
-        }
     }
 }

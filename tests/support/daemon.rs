@@ -136,7 +136,7 @@ impl Start {
     }
 
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.before = Some(format!("ulimit -n {limit}"));
+        self.before = Some(format!("ulimit -S -n {limit}"));
         self
     }
 
