@@ -1,14 +1,16 @@
 //! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes; with
 //! `--online` also what the service and this host say to it.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{ConfigFlags, exit, fail, runtime};
+use super::{ConfigFlags, exit, fail, out, runtime, said};
 use crate::config::{Machine, Resolved, memory_sum};
 use crate::preflight::{self, Finding, Level};
+use crate::terminal::on_one_line;
 
 #[derive(Debug, Args)]
 #[command(
@@ -51,14 +53,13 @@ impl Check {
             Ok(findings) => findings,
             Err(error) => return fail(error, exit::FAILED),
         };
-        if self.json {
-            println!("{}", json(&resolved, findings.as_deref()));
+        let text = if self.json {
+            json(&resolved, findings.as_deref()) + "\n"
         } else {
-            print_configuration(&resolved);
-            print_findings(findings.as_deref().unwrap_or_default());
-        }
+            show_configuration(&resolved) + &show_findings(findings.as_deref().unwrap_or_default())
+        };
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
-        if failed { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS }
+        said(out::print(&text), if failed { exit::UNAVAILABLE } else { 0 })
     }
 }
 
@@ -69,26 +70,31 @@ fn ask(resolved: &Resolved) -> std::io::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn print_configuration(resolved: &Resolved) {
+fn show_configuration(resolved: &Resolved) -> String {
     let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
+    let mut text = String::new();
+    // Writing to a String cannot fail.
     for setting in &resolved.values {
-        println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
+        let _ = writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
-    println!("\nmemory: at most {}", memory_sum(&resolved.config));
+    let _ = writeln!(text, "\nmemory: at most {}", memory_sum(&resolved.config));
+    text
 }
 
-fn print_findings(findings: &[Finding]) {
+fn show_findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
     if !findings.is_empty() {
-        println!();
+        text.push('\n');
     }
     let names = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     for Finding { name, level, what, fix } in findings {
-        println!("{:4}  {name:names$}  {what}", level.as_str());
+        let _ = writeln!(text, "{:4}  {name:names$}  {}", level.as_str(), on_one_line(what));
         if let Some(fix) = fix {
-            println!("{:4}  {:names$}  to fix: {fix}", "", "");
+            let _ = writeln!(text, "{:4}  {:names$}  to fix: {fix}", "", "");
         }
     }
+    text
 }
 
 fn json(resolved: &Resolved, checks: Option<&[Finding]>) -> String {
