@@ -34,7 +34,7 @@ struct Tail {
 
 impl Tail {
     async fn start(endpoint: &str, from: From) -> Tail {
-        Tail::with(endpoint, Options { from, pretty: false, poll: POLL }).await
+        Tail::with(endpoint, Options { from, pretty: false, poll: POLL, to_terminal: false }).await
     }
 
     async fn with(endpoint: &str, options: Options) -> Tail {
@@ -288,7 +288,8 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
     let (server, client) = stream(0).await;
     let large = (0..4).map(|n| entry(&n.to_string(), vec![b'x'; 500_000])).collect();
     put(&client, "s", large).await;
-    let options = Options { from: From::TrimHorizon, pretty: false, poll: Duration::from_secs(3600) };
+    let options =
+        Options { from: From::TrimHorizon, pretty: false, poll: Duration::from_secs(3600), to_terminal: false };
     let tail = Tail::with(&server.endpoint(), options).await.ready().await;
     tail.stop.cancel();
     let ended = timeout(Duration::from_secs(5), tail.task).await.expect("at once").expect("it does not panic");
@@ -312,7 +313,7 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
     let (server, client) = stream(0).await;
     let answer = put(&client, "s", vec![entry("user 1", r#"{"b":1.50,"a":[]}"#)]).await;
     let number = answer.records()[0].sequence_number().expect("stored");
-    let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL };
+    let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
     let mut tail = Tail::with(&server.endpoint(), options).await;
     let first = format!("shardId-000000000000 {number} \"user 1\"");
     assert_eq!(tail.lines(6).await, [first.as_str(), "{", "  \"b\": 1.50,", "  \"a\": []", "}", ""]);

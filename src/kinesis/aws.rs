@@ -7,7 +7,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -21,7 +21,8 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType};
 
-use super::aggregate::{self, Member};
+use super::aggregate;
+use super::clock::ServiceClock;
 use super::credentials::Timely;
 use super::fault;
 use super::shards::Shard;
@@ -91,22 +92,38 @@ pub enum Position {
     At(SystemTime),
 }
 
-/// One event as read from the stream: a record, or a member of one that is an aggregate.
+/// A record as read from the stream: one event, or an aggregate of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub sequence_number: String,
-    /// The member's index in the aggregate, as the KCL numbers it.
-    pub sub_sequence_number: Option<usize>,
     pub partition_key: String,
     pub data: Vec<u8>,
     /// By the service's clock.
     pub arrived: Option<SystemTime>,
 }
 
+/// One event of a record that was read, where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub sequence_number: &'a str,
+    /// The member's index in the aggregate, as the KCL numbers it.
+    pub sub_sequence_number: Option<usize>,
+    pub partition_key: &'a str,
+    pub data: &'a [u8],
+}
+
+/// A place in a shard, as the service names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub iterator: String,
+    /// When it was given out, by the service's clock where its reply tells the time. Not later than that; up to a second
+    /// earlier, the unit of that clock.
+    pub given: Option<SystemTime>,
+}
+
 /// The answer to one GetRecords.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Aggregates are taken apart: whatever wrote them, each event comes by itself.
     pub records: Vec<Read>,
     /// Nothing when the shard is closed and read to its end.
     pub next_iterator: Option<String>,
@@ -233,7 +250,7 @@ impl Kinesis {
             .collect())
     }
 
-    pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
+    pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<Place, CallError> {
         const OP: &str = "GetShardIterator";
         let (name, arn) = named(&self.stream);
         let call = self.client.get_shard_iterator().set_stream_name(name).set_stream_arn(arn).shard_id(shard_id);
@@ -247,17 +264,21 @@ impl Kinesis {
                 call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
             }
         };
-        let reply = call.send().await.map_err(|error| call_error(OP, &error))?;
-        reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))
+        let (clock, asked) = (ServiceClock::default(), Instant::now());
+        let reply = call.customize().interceptor(clock.clone()).send().await.map_err(|error| call_error(OP, &error))?;
+        let given = clock.time().and_then(|time| time.checked_sub(asked.elapsed()));
+        let iterator = reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))?;
+        Ok(Place { iterator, given })
     }
 
-    pub async fn records(&self, iterator: &str) -> Result<Page, CallError> {
+    /// The next records, at most so many.
+    pub async fn records(&self, iterator: &str, records_max: usize) -> Result<Page, CallError> {
         let (_, arn) = named(&self.stream);
         let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
-        let reply = call.limit(PAGE_RECORDS_MAX as i32).send().await;
+        let reply = call.limit(records_max.min(PAGE_RECORDS_MAX) as i32).send().await;
         let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
         Ok(Page {
-            records: reply.records.into_iter().flat_map(read).collect(),
+            records: reply.records.into_iter().map(read).collect(),
             next_iterator: reply.next_shard_iterator,
             millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
         })
@@ -286,24 +307,39 @@ impl Kinesis {
     }
 }
 
-/// The events of a record: one, or the members of an aggregate.
-fn read(record: SdkRecord) -> Vec<Read> {
-    let whole = Read {
+fn read(record: SdkRecord) -> Read {
+    Read {
         sequence_number: record.sequence_number,
-        sub_sequence_number: None,
         partition_key: record.partition_key.unwrap_or_default(),
         data: record.data.into_inner(),
         arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
-    };
-    let Some(members) = aggregate::decode(&whole.data) else { return vec![whole] };
-    let member = |(index, member): (usize, Member)| Read {
-        sequence_number: whole.sequence_number.clone(),
-        sub_sequence_number: Some(index),
-        partition_key: member.partition_key.to_owned(),
-        data: member.data.to_vec(),
-        arrived: whole.arrived,
-    };
-    members.into_iter().enumerate().map(member).collect()
+    }
+}
+
+impl Read {
+    /// Bytes that it takes, and that its aggregate's events take: they are taken apart where they lie.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.sequence_number.len() + self.partition_key.len() + self.data.len()
+    }
+
+    /// Its events: an aggregate is taken apart, whatever wrote it.
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        let whole = Event {
+            sequence_number: &self.sequence_number,
+            sub_sequence_number: None,
+            partition_key: &self.partition_key,
+            data: &self.data,
+        };
+        let members = aggregate::decode(&self.data);
+        let alone = members.is_none().then_some(whole);
+        let members = members.into_iter().flatten().enumerate().map(move |(index, member)| Event {
+            sub_sequence_number: Some(index),
+            partition_key: member.partition_key,
+            data: member.data,
+            ..whole
+        });
+        alone.into_iter().chain(members)
+    }
 }
 
 /// For the two setters that every call has: name and ARN.

@@ -5,6 +5,7 @@
 
 pub mod aggregate;
 pub mod aws;
+mod clock;
 pub mod credentials;
 pub mod fault;
 pub mod policy;
