@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::cursor::Cursor;
-use super::pages::{PAGE_BYTES_MAX, Pages, TIP_PAGE_BYTES};
+use super::pages::{Held, PAGE_BYTES_MAX, Pages, TIP_PAGE_BYTES};
 use super::trouble::Trouble;
 use super::{Chunk, ReadError};
 use crate::backoff::Backoff;
 use crate::event::{Class, Reason};
 use crate::kinesis::aws::{CallError, Kinesis, PAGE_RECORDS_MAX, Page, Position, Read};
-use crate::limits::{MIB, RECORD_BYTES_DEFAULT};
+use crate::limits::MIB;
 
 /// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its readers together.
 pub const CALLS_APART: Duration = Duration::from_millis(200);
@@ -75,15 +75,13 @@ impl Reader {
         let mut appetite = Appetite::FIRST;
         let mut failures = 0u32; // in a row
         loop {
-            let mut held = self.pages.reserve(appetite.page_bytes()).await;
             let asked = Instant::now();
-            let wait = match self.page(&mut cursor, appetite.records_max()).await {
-                Ok(page) => {
+            let wait = match self.page(&mut cursor, appetite).await {
+                Ok((page, held)) => {
                     failures = 0;
                     self.is_first = false;
                     appetite = appetite.after(&page);
                     let wait = pause(&page, appetite.is_behind, self.poll);
-                    held.settle(page.records.iter().map(Read::bytes).sum());
                     let records = cursor.take(page);
                     let chunk = Chunk { shard: Arc::clone(&self.shard), records, held };
                     if !chunk.records.is_empty() && self.out.send(chunk).await.is_err() {
@@ -96,7 +94,6 @@ impl Reader {
                 }
                 Err(call) if !call.is_expired_iterator() && self.is_final(&call) => return Err(ReadError { call }),
                 Err(call) => {
-                    drop(held); // for those that can read
                     failures = failures.saturating_add(1);
                     self.note(&call);
                     if call.class == Class::Blocked(Reason::StreamNotFound) && failures > NOT_FOUND_MAX {
@@ -117,7 +114,7 @@ impl Reader {
         }
     }
 
-    async fn page(&mut self, cursor: &mut Cursor, records_max: usize) -> Result<Page, CallError> {
+    async fn page(&mut self, cursor: &mut Cursor, appetite: Appetite) -> Result<(Page, Held), CallError> {
         let iterator = match cursor.iterator.clone() {
             Some(iterator) => iterator,
             None => {
@@ -129,7 +126,10 @@ impl Reader {
                 iterator
             }
         };
-        self.kinesis.records(&iterator, records_max).await
+        let mut held = self.pages.reserve(appetite.page_bytes()).await;
+        let page = self.kinesis.records(&iterator, appetite.records_max()).await?;
+        held.settle(page.records.iter().map(Read::bytes).sum());
+        Ok((page, held))
     }
 
     fn note(&self, call: &CallError) {
@@ -156,8 +156,8 @@ fn pause(page: &Page, is_behind: bool, poll: Duration) -> Duration {
 }
 
 impl Appetite {
-    /// Nothing is known of the shard yet.
-    const FIRST: Self = Self { is_behind: true, record_bytes: RECORD_BYTES_DEFAULT };
+    /// Nothing is known of the shard yet: a few records tell more.
+    const FIRST: Self = Self { is_behind: false, record_bytes: TIP_PAGE_BYTES / 10 };
     /// Records may be larger from now on, and are seldom smaller by more from one page to the next.
     const SHRINKS_BY_MAX: usize = 10;
 
@@ -217,7 +217,7 @@ mod tests {
             asked.push(appetite.records_max());
             appetite = appetite.after(&page(asked[asked.len() - 1], 0));
         }
-        assert_eq!(asked, [10, 100, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX]);
+        assert_eq!(asked, [10, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX]);
         let mut large = page(1, 1);
         large.records[0].data = vec![0; MIB];
         assert_eq!(appetite.after(&large).records_max(), 9, "with its key a record takes more than a MiB");

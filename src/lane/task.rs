@@ -171,7 +171,8 @@ impl<S: PutRecords> Lane<S> {
         self.metrics.put_records_duration.record(took);
         self.metrics.put_records(outcome_of(&reply)).increment(1);
         if let Err(error) = &reply {
-            tracing::debug!(code = error.code, reason = error.message, records = batch.len(), "PutRecords failed");
+            let reason = without_records(error.class, &error.message);
+            tracing::debug!(code = error.code, reason, records = batch.len(), "PutRecords failed");
         }
         self.note_errors(&reply);
         let blocked_before = buffer.blocked();
@@ -196,9 +197,7 @@ impl<S: PutRecords> Lane<S> {
                 _ => return,
             },
         };
-        // What Kinesis says of a record that it will never take may repeat the record.
-        let message = if class == Class::Poison { "the caller was told why" } else { message };
-        self.recent.note("PutRecords", code, message, SystemTime::now());
+        self.recent.note("PutRecords", code, without_records(class, message), SystemTime::now());
     }
 
     fn count(&self, settled: &Settled, now: Instant) {
@@ -327,4 +326,9 @@ async fn sleep_until(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Kinesis' words for an operator. What it says of a record that it will never take may repeat the record's key.
+fn without_records(class: Class, message: &str) -> &str {
+    if class == Class::Poison { "the caller was told why" } else { message }
 }

@@ -6,6 +6,7 @@
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
+//! - [`terminal`]: a terminal of a test's own.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
 //! - [`aws`]: what else there is of AWS: credentials, STS.
 //! - [`packages`]: the packages from npm, PyPI and Debian that tests run, installed once.
@@ -28,6 +29,7 @@ pub mod prometheus;
 pub mod stream;
 pub mod tasks;
 pub mod tcp;
+pub mod terminal;
 pub mod truth;
 
 use std::time::Duration;

@@ -145,7 +145,7 @@ fn conclude(state: &State, tally: &Tally) -> anyhow::Result<Outcome> {
     }
     match &state.input {
         Input::Unreadable(error) => {
-            bail!("cannot read the input: {error}. The {sent} lines before were sent and answered")
+            bail!("cannot read the input: {error}. Lines that came before, sent and answered: {sent}")
         }
         Input::Open => bail!("the daemon ended the connection after {sent} lines, which are answered{unread}"),
         Input::AtEnd if tally.refused > 0 => Ok(Outcome::SomeRefused),
