@@ -188,6 +188,24 @@ async fn send_ends_when_nobody_takes_its_answers() {
     assert!(text(&full.stderr).contains("cannot write to standard output: No space left"), "{}", text(&full.stderr));
 }
 
+/// What could go wrong: `head -n 5` of five answers leaves before the daemon has ended the connection.
+#[tokio::test]
+async fn a_reader_that_leaves_after_the_last_answer_missed_nothing() {
+    let mut scripted = scripted().await;
+    let mut stdin = scripted.send.stdin.take().expect("it is piped");
+    stdin.write_all(b"{}\n").await.expect("it reads");
+    drop(stdin);
+    let mut sent = String::new();
+    timeout(DEADLINE, scripted.connection.read_to_string(&mut sent)).await.expect("in time").expect("its half ends");
+    scripted.connection.write_all(b"{\"ok\":true}\n").await.expect("it reads");
+    let mut stdout = BufReader::new(scripted.send.stdout.take().expect("it is piped")).lines();
+    let answer = timeout(DEADLINE, stdout.next_line()).await.expect("in time").expect("it prints");
+    assert_eq!(answer.as_deref(), Some("{\"ok\":true}"));
+    drop(stdout);
+    let left = ended(scripted.send).await;
+    assert_eq!((left.status.code(), text(&left.stderr)), (Some(0), String::new()));
+}
+
 #[tokio::test]
 async fn send_draws_no_progress_among_answers_on_a_terminal() {
     let (_ferro, daemon) = daemon().await;

@@ -114,7 +114,9 @@ pub(super) fn run(socket: UnixStream, input: impl Read + Send + 'static, progres
     })?;
     let tally = pipeline.print_answers(progress)?;
     let state = pipeline.state();
-    if state.is_unread { Ok(Outcome::Unread) } else { conclude(&state, &tally) }
+    // A reader that left after the last answer, as `head` does, missed nothing.
+    let is_printed = matches!(state.input, Input::AtEnd) && state.printed >= state.sent;
+    if state.is_unread && !is_printed { Ok(Outcome::Unread) } else { conclude(&state, &tally) }
 }
 
 fn spawn(
