@@ -456,16 +456,16 @@ async fn an_aggregate_of_a_hundred_thousand_members_takes_little_more_than_its_b
 #[tokio::test]
 async fn the_pages_of_many_shards_are_bounded_together() {
     const SHARDS: usize = 10;
-    const RECORDS: usize = 90; // of 100 KB
+    const RECORDS: usize = 9; // of 1 MB
     let (endpoint, _server) = backlog(SHARDS, RECORDS).await;
     let tail = tail(&endpoint, &["--from", "trim-horizon"]).spawn().expect("it starts");
-    let peak_mib = peak_of(tail, SHARDS * RECORDS * 100_001).await;
+    let peak_mib = peak_of(tail, SHARDS * RECORDS * 1_000_001).await;
     assert!(peak_mib < 100, "{peak_mib} MiB");
 }
 
 /// A stream whose shards have a backlog each, which a GetRecords gives whole if it is let: as AWS does, up to 10 MiB.
 async fn backlog(shards: usize, records: usize) -> (String, AbortOnDropHandle<()>) {
-    let data = "eHh4".repeat(100_000 / 3) + "eA==";
+    let data = "eHh4".repeat(1_000_000 / 3) + "eA==";
     let app = axum::Router::new().fallback(move |headers: HeaderMap, body: String| {
         let data = data.clone();
         async move {

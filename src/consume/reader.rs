@@ -156,8 +156,8 @@ fn pause(page: &Page, is_behind: bool, poll: Duration) -> Duration {
 }
 
 impl Appetite {
-    /// Nothing is known of the shard yet: a few records tell more.
-    const FIRST: Self = Self { is_behind: false, record_bytes: TIP_PAGE_BYTES / 10 };
+    /// Nothing is known of the shard yet: one record tells more, however large it is.
+    const FIRST: Self = Self { is_behind: false, record_bytes: TIP_PAGE_BYTES };
     /// Records may be larger from now on, and are seldom smaller by more from one page to the next.
     const SHRINKS_BY_MAX: usize = 10;
 
@@ -183,8 +183,10 @@ impl Appetite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::KIB;
 
     const POLL: Duration = Duration::from_secs(1);
+    const SMALL: Appetite = Appetite { record_bytes: 10 * KIB, ..Appetite::FIRST };
 
     fn page(records_count: usize, millis_behind_latest: i64) -> Page {
         let record = Read { sequence_number: "1".into(), partition_key: "k".into(), data: Vec::new(), arrived: None };
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn a_shard_at_its_end_is_asked_once_a_poll_and_for_little() {
         for records_count in [0, 3] {
-            let appetite = Appetite::FIRST.after(&page(records_count, 0));
+            let appetite = SMALL.after(&page(records_count, 0));
             assert_eq!((appetite.is_behind, appetite.page_bytes()), (false, TIP_PAGE_BYTES));
         }
         assert_eq!(pause(&page(3, 0), false, POLL), POLL);
@@ -202,8 +204,8 @@ mod tests {
 
     #[test]
     fn a_shard_that_is_behind_is_asked_as_often_as_the_service_lets_one_reader_and_for_much() {
-        for (records_count, millis_behind) in [(3, 1), (0, 1), (Appetite::FIRST.records_max(), 0)] {
-            let appetite = Appetite::FIRST.after(&page(records_count, millis_behind));
+        for (records_count, millis_behind) in [(3, 1), (0, 1), (SMALL.records_max(), 0)] {
+            let appetite = SMALL.after(&page(records_count, millis_behind));
             assert_eq!((appetite.is_behind, appetite.page_bytes()), (true, PAGE_BYTES_MAX), "{records_count}");
         }
         assert_eq!(pause(&page(3, 1), true, POLL), CALLS_APART);
@@ -217,7 +219,7 @@ mod tests {
             asked.push(appetite.records_max());
             appetite = appetite.after(&page(asked[asked.len() - 1], 0));
         }
-        assert_eq!(asked, [10, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX]);
+        assert_eq!(asked, [1, 100, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX]);
         let mut large = page(1, 1);
         large.records[0].data = vec![0; MIB];
         assert_eq!(appetite.after(&large).records_max(), 9, "with its key a record takes more than a MiB");
