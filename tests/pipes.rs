@@ -4,9 +4,9 @@ mod support;
 
 use std::fs::File;
 use std::process::{Output, Stdio};
+use std::time::SystemTime;
 
 use aws_sdk_kinesis::Client;
-use axum::http::HeaderMap;
 use bytes::Bytes;
 use dispatchd::event::{PartitionKey, Record};
 use dispatchd::kinesis::aggregate::encode;
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use support::daemon::{Daemon, Start, command, event};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
-use support::http::{JSON, TARGET};
 use support::kinesis::Ferro;
+use support::scripted::{Scripted, shard_list};
 use support::stream::{create_stream, entry, put};
 use support::terminal::Terminal;
 use support::truth::numbered_lines;
@@ -24,7 +24,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use tokio_util::task::AbortOnDropHandle;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -63,14 +62,14 @@ fn send_to(daemon: &Daemon) -> Command {
     send
 }
 
-/// A daemon in the test's hands, and a `send` that speaks to it.
-struct Scripted {
+/// A `send`, and its connection, where the test is the daemon.
+struct Sending {
     send: Child,
     connection: UnixStream,
     _dir: tempfile::TempDir,
 }
 
-async fn scripted() -> Scripted {
+async fn sending() -> Sending {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let listener = UnixListener::bind(dir.path().join("d.sock")).expect("it can be bound");
     let mut send = command();
@@ -78,25 +77,25 @@ async fn scripted() -> Scripted {
     send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let send = send.spawn().expect("it starts");
     let (connection, _) = timeout(DEADLINE, listener.accept()).await.expect("in time").expect("it connects");
-    Scripted { send, connection, _dir: dir }
+    Sending { send, connection, _dir: dir }
 }
 
 /// What could go wrong: the daemon closes a connection whose line stays incomplete for 30 s, and C's stdio writes blocks
 /// that end anywhere.
 #[tokio::test]
 async fn send_passes_a_line_on_when_it_is_whole() {
-    let mut scripted = scripted().await;
-    let mut stdin = scripted.send.stdin.take().expect("it is piped");
+    let mut sending = sending().await;
+    let mut stdin = sending.send.stdin.take().expect("it is piped");
     let mut read = [0; 64];
     for (written, sent) in [("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), (":2}\n{", "{\"b\":2}\n")] {
         stdin.write_all(written.as_bytes()).await.expect("it reads");
         let read_bytes =
-            timeout(DEADLINE, scripted.connection.read(&mut read)).await.expect("in time").expect("it sends");
+            timeout(DEADLINE, sending.connection.read(&mut read)).await.expect("in time").expect("it sends");
         assert_eq!(text(&read[..read_bytes]), sent);
     }
     drop(stdin);
     let mut rest = String::new();
-    timeout(DEADLINE, scripted.connection.read_to_string(&mut rest)).await.expect("in time").expect("its half ends");
+    timeout(DEADLINE, sending.connection.read_to_string(&mut rest)).await.expect("in time").expect("its half ends");
     assert_eq!(rest, "{\n", "a last line without an end is no torn write");
 }
 
@@ -105,14 +104,14 @@ async fn send_passes_a_line_on_when_it_is_whole() {
 async fn send_reads_answers_that_nobody_takes_and_stops_sending() {
     const LINES: usize = 20_000;
     const WINDOW: usize = 4096;
-    let mut scripted = scripted().await;
-    let mut stdin = scripted.send.stdin.take().expect("it is piped");
-    let mut stdout = BufReader::new(scripted.send.stdout.take().expect("it is piped"));
+    let mut sending = sending().await;
+    let mut stdin = sending.send.stdin.take().expect("it is piped");
+    let mut stdout = BufReader::new(sending.send.stdout.take().expect("it is piped"));
     let writing = tokio::spawn(async move {
         let _ = stdin.write_all(numbered_lines(LINES, 10).as_bytes()).await;
     });
     // A daemon that answers each line as it comes, and counts.
-    let (read, mut write) = scripted.connection.into_split();
+    let (read, mut write) = sending.connection.into_split();
     let (answered, counted) = tokio::sync::watch::channel(0);
     let answering = tokio::spawn(async move {
         let mut lines = BufReader::new(read).lines();
@@ -131,7 +130,7 @@ async fn send_reads_answers_that_nobody_takes_and_stops_sending() {
     assert_eq!(answers.lines().count(), LINES);
     writing.await.expect("no panic");
     answering.await.expect("no panic");
-    assert_eq!(ended(scripted.send).await.status.code(), Some(0));
+    assert_eq!(ended(sending.send).await.status.code(), Some(0));
 }
 
 #[tokio::test]
@@ -191,18 +190,18 @@ async fn send_ends_when_nobody_takes_its_answers() {
 /// What could go wrong: `head -n 5` of five answers leaves before the daemon has ended the connection.
 #[tokio::test]
 async fn a_reader_that_leaves_after_the_last_answer_missed_nothing() {
-    let mut scripted = scripted().await;
-    let mut stdin = scripted.send.stdin.take().expect("it is piped");
+    let mut sending = sending().await;
+    let mut stdin = sending.send.stdin.take().expect("it is piped");
     stdin.write_all(b"{}\n").await.expect("it reads");
     drop(stdin);
     let mut sent = String::new();
-    timeout(DEADLINE, scripted.connection.read_to_string(&mut sent)).await.expect("in time").expect("its half ends");
-    scripted.connection.write_all(b"{\"ok\":true}\n").await.expect("it reads");
-    let mut stdout = BufReader::new(scripted.send.stdout.take().expect("it is piped")).lines();
+    timeout(DEADLINE, sending.connection.read_to_string(&mut sent)).await.expect("in time").expect("its half ends");
+    sending.connection.write_all(b"{\"ok\":true}\n").await.expect("it reads");
+    let mut stdout = BufReader::new(sending.send.stdout.take().expect("it is piped")).lines();
     let answer = timeout(DEADLINE, stdout.next_line()).await.expect("in time").expect("it prints");
     assert_eq!(answer.as_deref(), Some("{\"ok\":true}"));
     drop(stdout);
-    let left = ended(scripted.send).await;
+    let left = ended(sending.send).await;
     assert_eq!((left.status.code(), text(&left.stderr)), (Some(0), String::new()));
 }
 
@@ -457,44 +456,26 @@ async fn an_aggregate_of_a_hundred_thousand_members_takes_little_more_than_its_b
 async fn the_pages_of_many_shards_are_bounded_together() {
     const SHARDS: usize = 10;
     const RECORDS: usize = 9; // of 1 MB
-    let (endpoint, _server) = backlog(SHARDS, RECORDS).await;
-    let tail = tail(&endpoint, &["--from", "trim-horizon"]).spawn().expect("it starts");
+    let server = backlog(SHARDS, RECORDS).await;
+    let tail = tail(&server.endpoint(), &["--from", "trim-horizon"]).spawn().expect("it starts");
     let peak_mib = peak_of(tail, SHARDS * RECORDS * 1_000_001).await;
     assert!(peak_mib < 100, "{peak_mib} MiB");
 }
 
-/// A stream whose shards have a backlog each, which a GetRecords gives whole if it is let: as AWS does, up to 10 MiB.
-async fn backlog(shards: usize, records: usize) -> (String, AbortOnDropHandle<()>) {
+/// A stream whose shards have a backlog each, which a GetRecords gives whole if it is let.
+async fn backlog(shards: usize, records: usize) -> Scripted {
     let data = "eHh4".repeat(1_000_000 / 3) + "eA==";
-    let app = axum::Router::new().fallback(move |headers: HeaderMap, body: String| {
-        let data = data.clone();
-        async move {
-            let question: Value = serde_json::from_str(&body).expect("a question in JSON");
-            let operation = headers["x-amz-target"].to_str().expect("a name").trim_start_matches(TARGET);
-            let said = match operation {
-                "ListShards" => {
-                    let range = json!({ "StartingHashKey": "0", "EndingHashKey": "1" });
-                    let numbers = json!({ "StartingSequenceNumber": "1" });
-                    let shard = |id: usize| {
-                        json!({ "ShardId": id.to_string(), "HashKeyRange": range, "SequenceNumberRange": numbers })
-                    };
-                    json!({ "Shards": (0..shards).map(shard).collect::<Vec<_>>() })
-                }
-                "GetShardIterator" => json!({ "ShardIterator": "0" }),
-                _ => {
-                    let first: usize = question["ShardIterator"].as_str().and_then(|at| at.parse().ok()).expect("ours");
-                    let limit = question["Limit"].as_u64().unwrap_or(1000) as usize;
-                    let last = (first + limit).min(records);
-                    let record = |n: usize| json!({ "SequenceNumber": n.to_string(), "PartitionKey": "k", "Data": data });
-                    let page: Vec<_> = (first..last).map(record).collect();
-                    json!({ "Records": page, "NextShardIterator": last.to_string(), "MillisBehindLatest": records - last })
-                }
-            };
-            ([("content-type", JSON)], said.to_string())
+    let answer = move |operation: &str, _: usize, question: &Value| match operation {
+        "ListShards" => shard_list(shards),
+        "GetShardIterator" => json!({ "ShardIterator": "0" }),
+        _ => {
+            let first: usize = question["ShardIterator"].as_str().and_then(|at| at.parse().ok()).expect("ours");
+            let limit = question["Limit"].as_u64().expect("it says how many") as usize;
+            let last = (first + limit).min(records);
+            let record = |n: usize| json!({ "SequenceNumber": n.to_string(), "PartitionKey": "k", "Data": data });
+            let page: Vec<_> = (first..last).map(record).collect();
+            json!({ "Records": page, "NextShardIterator": last.to_string(), "MillisBehindLatest": records - last })
         }
-    });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
-    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
-    (endpoint, AbortOnDropHandle::new(server))
+    };
+    Scripted::start(SystemTime::now(), move |operation, n, question| (200, answer(operation, n, question))).await
 }

@@ -3,22 +3,18 @@
 mod support;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
-use axum::http::{HeaderMap, StatusCode};
 use dispatchd::config::{StreamId, Wire};
 use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::tail::{self, From, Options, TailError};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
-use support::http::{JSON, TARGET};
 use support::kinesis::{Ferro, Kinesalite};
+use support::scripted::{Scripted, shard_list};
 use support::stream::{create_stream, entries, entry, put, shards, split, wait_active};
 use support::{DEADLINE, client, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, Lines};
@@ -26,7 +22,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 /// Emulators are not limited to five calls a second.
 const POLL: Duration = Duration::from_millis(20);
@@ -446,48 +441,14 @@ async fn what_is_no_longer_permitted_is_waited_out() {
     assert_eq!(tail.end().await, [""; 0]);
 }
 
-/// A stream of one shard in the test's hands: `answer` says what each call gets, after a name, a number and the question.
-/// `date` is the service's clock.
-async fn scripted(
-    date: SystemTime,
-    answer: impl Fn(&str, usize, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
-) -> (String, AbortOnDropHandle<()>) {
-    let calls = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
-    let app = axum::Router::new().fallback(move |headers: HeaderMap, body: String| async move {
-        let operation = headers["x-amz-target"].to_str().expect("a name").trim_start_matches(TARGET).to_owned();
-        let number = {
-            let mut calls = calls.lock().expect("nobody panics with it in hand");
-            let number = calls.entry(operation.clone()).or_default();
-            *number += 1;
-            *number
-        };
-        let question = serde_json::from_str(&body).expect("a question in JSON");
-        let (status, said) = answer(&operation, number, &question);
-        let date = DateTime::from(date).fmt(DateTimeFormat::HttpDate).expect("a date");
-        let status = StatusCode::from_u16(status).expect("a status");
-        (status, [("content-type", JSON.to_owned()), ("date", date)], said.to_string())
-    });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
-    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
-    (endpoint, AbortOnDropHandle::new(server))
-}
-
-fn one_shard() -> (u16, Value) {
-    let range = json!({ "StartingHashKey": "0", "EndingHashKey": "1" });
-    let shard =
-        json!({ "ShardId": "0", "HashKeyRange": range, "SequenceNumberRange": { "StartingSequenceNumber": "1" } });
-    (200, json!({ "Shards": [shard] }))
-}
-
 /// What could go wrong: the place of a tail that has read nothing is a time by this machine's clock, which may be off.
 #[tokio::test]
 async fn an_iterator_that_expired_before_the_first_record_is_followed_by_the_service_s_time() {
     let two_hours = Duration::from_secs(7200);
     for service in [SystemTime::now() - two_hours, SystemTime::now() + two_hours] {
         let (asked, mut placed) = tokio::sync::mpsc::unbounded_channel();
-        let (endpoint, _server) = scripted(service, move |operation, number, question| match (operation, number) {
-            ("ListShards", _) => one_shard(),
+        let server = Scripted::start(service, move |operation, number, question| match (operation, number) {
+            ("ListShards", _) => (200, shard_list(1)),
             ("GetShardIterator", _) => {
                 let _ = asked.send(question.clone());
                 (200, json!({ "ShardIterator": "i" }))
@@ -496,7 +457,7 @@ async fn an_iterator_that_expired_before_the_first_record_is_followed_by_the_ser
             _ => (200, json!({ "Records": [], "NextShardIterator": "i", "MillisBehindLatest": 0 })),
         })
         .await;
-        let tail = Tail::start(&endpoint, From::Latest).await.ready().await;
+        let tail = Tail::start(&server.endpoint(), From::Latest).await.ready().await;
         let mut question = async || timeout(DEADLINE, placed.recv()).await.expect("in time").expect("it asks");
         assert_eq!(question().await["ShardIteratorType"], "LATEST");
         let again = question().await;

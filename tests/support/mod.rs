@@ -3,6 +3,7 @@
 //! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its own process, from npm).
 //! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by plan, and keeps a
 //!   ledger of what was really stored.
+//! - [`scripted`]: a Kinesis that answers what the test says.
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
@@ -26,6 +27,7 @@ pub mod http;
 pub mod kinesis;
 pub mod packages;
 pub mod prometheus;
+pub mod scripted;
 pub mod stream;
 pub mod tasks;
 pub mod tcp;
