@@ -8,32 +8,27 @@ mod path;
 #[path = "support/mod.rs"]
 mod support;
 
-use aws_config::retry::RetryConfig;
-use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_kinesis::config::RuntimeComponents;
-use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-};
-use aws_smithy_types::body::SdkBody;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use dispatchd::config::{StreamId, Wire};
-use dispatchd::event::PartitionKey;
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::envelope::Timestamp;
-use dispatchd::kinesis::aws::Kinesis;
+use dispatchd::event::{Fingerprints, Outcome, PartitionKey, Place};
+use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::{PutRecords, wire};
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
+use dispatchd::lane::dedupe::{Dedupe, Met, Window};
 use dispatchd::protocol::lines::Splitter;
 use dispatchd::protocol::request::{self, Event, Request};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
+use tokio::net::TcpListener;
 
-use crate::path::{GROUP, Path, draft, verdicts};
+use crate::path::{GROUP, Path, SEQUENCE_NUMBER, draft, verdicts};
 
 const SIZES: [usize; 3] = [200, 1024, 10 * 1024];
 
@@ -66,6 +61,40 @@ fn seal_envelope(bencher: Bencher, data_bytes: usize) {
         let draft = draft(event, Timestamp::from_unix_ms(1_795_210_449_335));
         let sealed_len = draft.sealed_len();
         draft.seal(sealed_len)
+    });
+}
+
+/// What an event costs more whose caller chose its id, where it enters.
+#[divan::bench(args = SIZES)]
+fn fingerprint(bencher: Bencher, data_bytes: usize) {
+    let (line, fingerprints) = (support::line(&support::data(data_bytes), 7), Fingerprints::default());
+    let event = event(&line);
+    bencher.bench_local(|| fingerprints.of(divan::black_box(&event).said()));
+}
+
+/// And in the lane: 500 ids are met, acked and remembered. The allocations are what the window grows by, over all samples.
+#[divan::bench]
+fn remember_500(bencher: Bencher) {
+    let (data, now) = (support::data(SIZES[0]), Instant::now());
+    let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
+    let mut path = Path::with_chosen_ids();
+    let mut dedupe = Dedupe::new(Window { ids_max: 300_000, keep_for: Duration::from_secs(300) });
+    let place = Place {
+        shard_id: "shardId-000000000001".into(),
+        sequence_number: SEQUENCE_NUMBER.into(),
+        sub_sequence_number: None,
+    };
+    let outcome = Outcome::Durable(place);
+    let inputs = || path.accept(&mut BytesMut::from(&*lines));
+    bencher.counter(ItemsCount::new(GROUP)).with_inputs(inputs).bench_local_values(|items| {
+        let met = items.into_iter().map(|item| match dedupe.meet(item, now) {
+            Met::New(item) => {
+                dedupe.settle(&item, &outcome, now);
+                item // dropped outside of what is timed
+            }
+            other => panic!("{other:?}"),
+        });
+        met.collect::<Vec<_>>()
     });
 }
 
@@ -126,7 +155,8 @@ fn read_500(bencher: Bencher) {
     bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
-/// One PutRecords, to a connection that answers at once: the request is written and signed, the reply read.
+/// One PutRecords, to a server on loopback that does nothing but answer: the request is written, signed and sent, the reply
+/// read. Both ends are timed.
 #[divan::bench(args = SIZES)]
 fn put_500(bencher: Bencher, data_bytes: usize) {
     put(bencher, data_bytes, Wire::Json);
@@ -138,8 +168,8 @@ fn put_500_cbor(bencher: Bencher, data_bytes: usize) {
 }
 
 fn put(bencher: Bencher, data_bytes: usize, wire: Wire) {
-    let kinesis = kinesis(wire);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let kinesis = runtime.block_on(kinesis(wire));
     let (_path, batch) = sent(data_bytes);
     bencher
         .counter(ItemsCount::new(GROUP))
@@ -200,38 +230,38 @@ fn sent(data_bytes: usize) -> (Path, Batch) {
     (path, batch)
 }
 
-/// A connection that answers every request as a PutRecords of 500 that was stored.
-#[derive(Debug, Clone)]
-struct Answers(Wire, Bytes);
-
-impl HttpConnector for Answers {
-    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let mut reply = HttpResponse::new(200.try_into().expect("it is a status"), SdkBody::from(self.1.clone()));
-        reply.headers_mut().insert("content-type", wire::content_type(self.0));
-        HttpConnectorFuture::ready(Ok(reply))
-    }
-}
-
-impl HttpClient for Answers {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
-    }
-}
-
-fn kinesis(wire: Wire) -> Kinesis {
-    let credentials = Credentials::new("bench", "bench", None, None, "bench");
-    let sdk = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .http_client(Answers(wire, reply(wire)));
-    Kinesis::with(sdk.build(), None, StreamId::Name("bench".into()), wire)
+/// A client of a server, in a thread of its own, that answers every request as a PutRecords of 500 that was stored.
+async fn kinesis(wire: Wire) -> Kinesis {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.set_nonblocking(true).expect("it can be");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let reply = reply(wire);
+            let app = Router::new().fallback(async move |body: Body| {
+                to_bytes(body, usize::MAX).await.expect("the client sends all of it");
+                ([("content-type", wire::content_type(wire))], reply)
+            });
+            let listener = TcpListener::from_std(listener).expect("it is of the kind");
+            axum::serve(listener, app).await.expect("axum::serve never returns");
+        });
+    });
+    let connection = Connection {
+        stream: StreamId::Name("bench".into()),
+        region: Some("us-east-1".into()),
+        endpoint_url: Some(endpoint),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
+        emulator: true,
+        connect_timeout: Duration::from_secs(3),
+        attempt_timeout: Duration::from_secs(10),
+        wire,
+    };
+    Kinesis::connect(connection).await.expect("its region is named")
 }
 
 fn reply(wire: Wire) -> Bytes {
-    const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
     let shard_id = |n: usize| format!("shardId-{:012}", n % 4);
     match wire {
         Wire::Json => {

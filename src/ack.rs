@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::budget::Charge;
-use crate::event::Record;
 use crate::event::envelope::Timestamp;
 use crate::event::outcome::{Code, Outcome, Refusal};
+use crate::event::{Fingerprint, Record};
 use crate::protocol::reply::Ack;
 use crate::protocol::request::Ref;
 
@@ -121,8 +121,11 @@ pub struct Duty {
 /// An event's id, and whose choice it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventId {
-    /// The caller's: it may come again.
-    Chosen(Uuid),
+    /// The caller's: it may come again, and is then to say the same.
+    Chosen {
+        id: Uuid,
+        said: Fingerprint,
+    },
     Made(Uuid),
 }
 
@@ -131,8 +134,8 @@ pub enum EventId {
 pub struct Ticket {
     duty: Duty,
     id: Uuid,
-    /// Whether the caller chose the id, and so may send it again.
-    id_is_chosen: bool,
+    /// What the caller said of the event, if it chose the id, and so may send it again.
+    said: Option<Fingerprint>,
     timestamp: Timestamp,
     echo: bool,
     /// Held until the event is settled.
@@ -170,11 +173,11 @@ impl Duty {
 
     /// The event may go on its way.
     pub fn ticket(self, id: EventId, timestamp: Timestamp, echo: bool, charge: Charge) -> Ticket {
-        let (id, id_is_chosen) = match id {
-            EventId::Chosen(id) => (id, true),
-            EventId::Made(id) => (id, false),
+        let (id, said) = match id {
+            EventId::Chosen { id, said } => (id, Some(said)),
+            EventId::Made(id) => (id, None),
         };
-        Ticket { duty: self, id, id_is_chosen, timestamp, echo, charge }
+        Ticket { duty: self, id, said, timestamp, echo, charge }
     }
 
     fn send(&mut self, body: Body) {
@@ -195,9 +198,13 @@ impl Duty {
 }
 
 impl Ticket {
-    /// The event's id, if the caller chose it.
-    pub fn chosen_id(&self) -> Option<Uuid> {
-        self.id_is_chosen.then_some(self.id)
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What the caller said of the event, if it chose the id.
+    pub fn said(&self) -> Option<Fingerprint> {
+        self.said
     }
 
     pub fn timestamp(&self) -> Timestamp {

@@ -47,12 +47,8 @@ pub const RECORD_BYTES_MIN: usize = KIB;
 /// Bytes that a line may have over the record limit: for what is on the line but not in the record.
 pub const LINE_SLACK_BYTES: usize = 64 * KIB;
 
-/// Bytes of a connection's line buffer. A longer line needs leave, see [`LONG_LINES_MAX`].
+/// Bytes of a connection's line buffer. A longer line needs room, see [`long_lines_bytes`].
 pub const LINE_BUFFER_BYTES: usize = 64 * KIB;
-
-/// Lines longer than a line buffer that are being read at once, on all connections together. A caller that sends
-/// such a line and does not finish it holds up other long lines, for [`PARTIAL_LINE_TIMEOUT`], and nothing else.
-pub const LONG_LINES_MAX: usize = 8;
 
 /// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the default window.
 pub const ANSWER_ROOM_BYTES: usize = MIB;
@@ -67,11 +63,12 @@ pub const ITEM_BYTES: usize = 512;
 /// How long a peer may take nothing of what is written to it before its connection is closed.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes that the dedupe window may take for each of `delivery.dedupe_ids`: a key of 36 bytes takes some 330.
-pub const DEDUPE_BYTES_PER_ID: usize = 384;
+/// Bytes that the dedupe window may take for each of `delivery.dedupe_ids` (measured: 89 to 98, while a
+/// table grows too; see `tests/ids.rs`).
+pub const DEDUPE_BYTES_PER_ID: usize = 104;
 
 /// How long a line may stay incomplete before its connection is closed: a caller that stalls must
-/// not hold a slot.
+/// not hold room for ever.
 pub const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of a `ref` string: it is held until the answer, beside the event.
@@ -102,6 +99,21 @@ pub const fn line_bytes_max(record_bytes_max: usize) -> usize {
     record_bytes_max + LINE_SLACK_BYTES
 }
 
+/// Bytes of the lines longer than a line buffer that are being read at once, on all connections together: as much as one
+/// connection may hold of the budget, which is the longest line that it carries. Each takes the room of the longest line
+/// that is permitted, so that one that is begun can always be ended. A caller that does not finish its own, or
+/// takes none of its answers, may hold up other long lines, for [`PARTIAL_LINE_TIMEOUT`] or [`WRITE_STALL_TIMEOUT`], and
+/// nothing else.
+pub const fn long_lines_bytes(budget_bytes: usize) -> usize {
+    budget_bytes / 2
+}
+
+/// The largest record that works with this budget, at most what a stream can take: [`budget_bytes_min`], turned round.
+pub const fn record_bytes_carried(budget_bytes: usize) -> usize {
+    let carried = (budget_bytes / 2).saturating_sub(LINE_SLACK_BYTES);
+    if carried < RECORD_BYTES_MAX { carried } else { RECORD_BYTES_MAX }
+}
+
 /// The smallest budget that works with this record limit: two of the longest lines, since one
 /// connection can hold at most half of the budget.
 pub const fn budget_bytes_min(record_bytes_max: usize) -> usize {
@@ -125,4 +137,12 @@ const _: () = {
     assert!(BUDGET_BYTES_MIN <= BUDGET_BYTES_DEFAULT && BUDGET_BYTES_DEFAULT <= BUDGET_BYTES_MAX);
     assert!(budget_bytes_min(RECORD_BYTES_DEFAULT) <= BUDGET_BYTES_MIN, "any budget works with the default record");
     assert!(budget_bytes_min(RECORD_BYTES_MAX) <= BUDGET_BYTES_DEFAULT, "the default budget works with any record");
+    assert!(
+        record_bytes_carried(budget_bytes_min(RECORD_BYTES_MAX)) == RECORD_BYTES_MAX,
+        "the one is the other's inverse"
+    );
+    assert!(
+        line_bytes_max(record_bytes_carried(BUDGET_BYTES_MIN)) <= long_lines_bytes(BUDGET_BYTES_MIN),
+        "there is room for one of the longest lines"
+    );
 };

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-use support::aws::{Agent, Aws, StreamThatSays, Sts, serve};
+use support::aws::{Agent, Aws, StreamThatSays, Sts, description, serve};
 use support::client;
 use support::daemon::command;
 use support::fault::FaultServer;
@@ -84,9 +84,14 @@ async fn a_stream_that_works_passes_and_nothing_is_written_to_it() {
         .env_remove("AWS_SECRET_ACCESS_KEY");
     let found = found(&mut check).await;
     assert_eq!(found.code, Some(0), "{:?}", found.checks);
-    found.assert("credentials", "ok", "the container's endpoint (ECS or EKS Pod Identity); they expire at 20");
+    found.assert(
+        "credentials",
+        "ok",
+        "the container's endpoint (ECS or EKS Pod Identity), access key …a; they expire at 20",
+    );
     found.assert("caller", "ok", "arn:aws:sts::123456789012:assumed-role/orders/pod");
     found.assert("endpoint", "ok", &format!("{}, region us-east-1", server.endpoint()));
+    found.assert("addresses", "ok", "127.0.0.1: 127.0.0.1 (this host)");
     found.assert(
         "stream",
         "ok",
@@ -184,6 +189,8 @@ async fn what_run_can_do_without_is_a_warning() {
         "DescribeStreamSummary: AccessDeniedException: User: arn:aws:iam::000000000000:user/test",
     );
     assert!(found.of("stream").2.starts_with("allow kinesis:DescribeStreamSummary on the stream to this identity"));
+    found.assert("order", "warn", "not known whether the stream goes by partition keys");
+    assert_eq!(found.of("order").2, found.of("stream").2);
     found.assert("shards", "warn", "ListShards: AccessDeniedException");
     found.assert("caller", "warn", "InvalidClientTokenId");
     assert!(found.of("caller").2.starts_with("give the daemon valid credentials"));
@@ -197,7 +204,7 @@ async fn a_stream_that_is_not_there_fails_and_the_other_checks_are_made() {
     found.assert("stream", "fail", "ResourceNotFoundException");
     assert!(found.of("stream").2.starts_with("create the stream, or correct stream.name"));
     found.assert("shards", "fail", "ResourceNotFoundException");
-    found.assert("credentials", "ok", "environment variables; they do not expire");
+    found.assert("credentials", "ok", "environment variables, access key …test; they do not expire");
     found.assert("caller", "warn", "not asked: the stream's endpoint is not AWS's, and STS's is");
     for name in ["socket", "memory", "shutdown"] {
         found.of(name);
@@ -270,7 +277,23 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
         "s is ACTIVE, ON_DEMAND, 1 open shard, records of up to 2MiB, encrypted with alias/aws/kinesis",
     );
     asked.assert("order", "warn", "AUTO: per-key order is the service's to keep, not ours");
+    assert!(!asked.of("order").1.contains("aggregation"), "{:?}", asked.of("order"));
     asked.assert("record", "warn", "stream.max_record_bytes is 4MiB, the stream takes 2MiB");
+
+    let asked = found(check.args(["--set", "delivery.aggregation=key"])).await;
+    asked.assert("order", "warn", "delivery.aggregation is off there, since readers drop such records silently");
+
+    for kib in [0, -1, 1_000_000_000] {
+        let stream = StreamThatSays::start(json!({"MaxRecordSizeInKiB": kib})).await;
+        let asked = found(&mut self::check(&stream.url)).await;
+        let says = format!("the stream tells a record limit of {kib} KiB, and streams have 1KiB to 10MiB");
+        asked.assert("record", "warn", &says);
+        assert_eq!(asked.code, Some(0));
+    }
+    let large = StreamThatSays::start(json!({"MaxRecordSizeInKiB": 10 * 1024})).await;
+    let asked = found(self::check(&large.url).args(["--set", "memory.budget=16MiB"])).await;
+    asked.assert("record", "warn", "the stream takes 10MiB, memory carries 8128KiB: larger events are refused");
+    assert!(asked.of("record").2.starts_with("to take them, set memory.budget to at least 20608KiB"));
 
     for (status, fix) in [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")] {
         let stream = StreamThatSays::start(json!({"StreamStatus": status})).await;
@@ -279,6 +302,33 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
         asked.assert("stream", "fail", &format!("s is {status}"));
         assert!(asked.of("stream").2.starts_with(fix));
     }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_fails_and_is_not_waited_for() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let endless = Refusal::answer(json!({"Shards": [], "NextToken": "again"}));
+    server.set(Plan { denied: [("ListShards".to_owned(), endless)].into(), ..Plan::default() });
+    let asked = found(&mut check(&server.endpoint())).await;
+    assert_eq!(asked.code, Some(69));
+    asked.assert("shards", "fail", "ListShards: BadReply: page 2 leads to one that was there before");
+    assert!(asked.of("shards").2.starts_with("see what answers at the endpoint"), "{:?}", asked.of("shards"));
+    assert_eq!(server.ledger().calls("ListShards"), 2);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_longer_than_any_is_not_read_to_its_end() {
+    let long = |reply: Value| " ".repeat(32 << 20) + &reply.to_string();
+    let answer = async move |headers: axum::http::HeaderMap| match headers["x-amz-target"].to_str() {
+        Ok("Kinesis_20131202.ListShards") => long(json!({"Shards": []})),
+        _ => long(description(&json!({}))),
+    };
+    let (url, _server) = serve(Router::new().fallback(answer)).await;
+    let asked = found(&mut check(&url)).await;
+    asked.assert("stream", "fail", "DescribeStreamSummary: BadReply: ");
+    asked.assert("shards", "fail", "larger than 33554432 bytes");
 }
 
 #[tokio::test]
@@ -304,7 +354,7 @@ async fn with_local_it_is_the_embedded_stream_that_is_asked() {
         .expect("it runs");
     let text = String::from_utf8(checked.stdout).expect("UTF-8");
     assert_eq!(checked.status.code(), Some(0), "{text}");
-    let (_, checks) = text.split_once("= 724.5 MiB\n\n").expect("after the configuration");
+    let (_, checks) = text.split_once("= 734.2 MiB\n\n").expect("after the configuration");
     assert!(
         checks.starts_with(
             "ok    endpoint  an embedded stream, as `run --local` starts it\n\

@@ -3,12 +3,12 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::client;
-use support::daemon::{Daemon, Start};
+use support::daemon::{Caller, Daemon, Start};
 use support::fault::FaultServer;
-use support::fault::plan::Fault;
+use support::fault::plan::{Fault, Plan, RecordError};
 use support::kinesis::Ferro;
 use support::stream::{create_stream, read_all};
+use support::{client, eventually};
 
 const ID: &str = "9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11";
 
@@ -52,7 +52,7 @@ async fn an_event_sent_twice_is_stored_once_and_both_are_told_where() {
 #[tokio::test]
 async fn a_copy_waits_for_the_first_one_through_its_retries() {
     let (ferro, server, daemon) = setting(|start| start).await;
-    server.next(Fault::FailAll(support::fault::plan::RecordError::Internal));
+    server.next(Fault::FailAll(RecordError::Internal));
     let mut caller = daemon.connect().await;
     caller.send_bytes(format!("{}\n{}\n", line(1), line(2)).as_bytes()).await;
     let answers = [caller.answer().await, caller.answer().await];
@@ -64,10 +64,10 @@ async fn a_copy_waits_for_the_first_one_through_its_retries() {
 async fn what_was_refused_may_be_sent_again() {
     let (ferro, server, daemon) =
         setting(|start| start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "500ms")).await;
-    server.set(support::fault::plan::Plan { hang_before_ratio: 1.0, ..Default::default() });
+    server.set(Plan { hang_before_ratio: 1.0, ..Default::default() });
     let mut caller = daemon.connect().await;
     assert_eq!(caller.ask(&line(1)).await["error"]["code"], "DeliveryTimeout");
-    server.set(support::fault::plan::Plan::default());
+    server.set(Plan::default());
     let ack = caller.ask(&line(2)).await;
     assert_eq!((&ack["ok"], &ack["deduplicated"]), (&true.into(), &Value::Null));
     assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len(), 1);
@@ -79,4 +79,87 @@ async fn with_a_window_of_none_every_copy_is_an_event_of_its_own() {
     let mut caller = daemon.connect().await;
     assert_ne!(place(&caller.ask(&line(1)).await), place(&caller.ask(&line(2)).await));
     assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len(), 2);
+}
+
+/// What the window is asked about an id: everything that a caller can say of an event, each said in another way.
+const OTHERS: [&str; 7] = [
+    r#""type":"u","data":{},"options":{"partitionKey":"k""#,
+    r#""type":"t","data":{"a":1},"options":{"partitionKey":"k""#,
+    r#""type":"t","data":{ },"options":{"partitionKey":"k""#,
+    r#""type":"t","data":{},"options":{"partitionKey":"l""#,
+    r#""type":"t","data":{},"options":{"sourceUserId":null"#,
+    r#""type":"t","data":{},"options":{"partitionKey":"k","explicitHashKey":"1""#,
+    r#""type":"t","data":{},"options":{"partitionKey":"k","sourceUserId":"u""#,
+];
+
+/// Events with the id that are no copies of [`line`].
+fn others() -> String {
+    OTHERS.map(|said| format!("{{{said},\"id\":\"{ID}\"}}}}\n")).concat()
+}
+
+async fn assert_all_reused(caller: &mut Caller) {
+    for said in OTHERS {
+        let refused = caller.answer().await;
+        assert_eq!(refused["error"]["code"], "IdReused", "{said}: {refused}");
+        assert_eq!((&refused["error"]["retryable"], &refused["error"]["outcome"]), (&false.into(), &Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn another_event_with_a_known_id_is_refused_while_the_first_is_on_its_way_and_later() {
+    let (ferro, _server, daemon) = setting(|start| start.set("batch.linger", "300ms")).await;
+    let (mut caller, mut first) = (daemon.connect().await, daemon.connect().await);
+    first.send(&line(1)).await;
+    eventually("it came in", async || (daemon.metric("dispatchd_events_accepted_total").await == 1.0).then_some(()))
+        .await;
+    for _ in ["while it lingers", "once it is acked"] {
+        caller.send_bytes(others().as_bytes()).await;
+        assert_all_reused(&mut caller).await;
+        assert_eq!(first.answer().await["ok"], true);
+        // What a line says to its own connection is no part of the event.
+        first.send_bytes(b"{\"op\":\"hello\",\"context\":{\"producerId\":\"another\"}}\n").await;
+        assert_eq!(first.answer().await["op"], "hello");
+        first.send(&line(2).replace(",\"echo\":true", "")).await;
+    }
+    assert_eq!(first.answer().await["deduplicated"], true);
+    assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len(), 1);
+    let refused = daemon.metric("dispatchd_events_refused_total{code=\"IdReused\"}").await;
+    assert_eq!(refused, 2.0 * OTHERS.len() as f64);
+}
+
+#[tokio::test]
+async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_surely_not_is_free() {
+    for (fault, is_free) in [(Fault::HangAfter, false), (Fault::FailAll(RecordError::Internal), true)] {
+        let (ferro, server, daemon) =
+            setting(|start| start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "300ms")).await;
+        server.next(fault);
+        server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+        let mut caller = daemon.connect().await;
+        assert_eq!(caller.ask(&line(1)).await["error"]["code"], "DeliveryTimeout");
+        server.set(Plan::default());
+        let other = caller.ask(others().lines().next().expect("there are some")).await;
+        if is_free {
+            assert_eq!(other["ok"], true, "{other}");
+        } else {
+            assert_eq!(other["error"]["code"], "IdReused", "{other}");
+            assert_eq!(caller.ask(&line(2)).await["ok"], true, "the same event may be sent again");
+        }
+        let copies = read_all(&client(&ferro.endpoint()), "s").await.len();
+        assert_eq!(copies, if is_free { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_names_no_key_has_the_key_of_its_id_and_so_the_same_one_when_it_is_sent_again() {
+    let (ferro, _server, daemon) = setting(|start| start.set("delivery.dedupe_ids", 0)).await;
+    let mut caller = daemon.connect().await;
+    let lines =
+        [ID.to_owned(), ID.to_uppercase()].map(|id| format!(r#"{{"type":"t","data":{{}},"options":{{"id":"{id}"}}}}"#));
+    for line in lines {
+        assert_eq!(caller.ask(&line).await["partitionKey"], ID);
+    }
+    let other = caller.ask(r#"{"type":"t","data":{}}"#).await;
+    assert_ne!(other["partitionKey"], other["id"], "a key of the daemon's own has nothing to do with its id");
+    let stored = read_all(&client(&ferro.endpoint()), "s").await;
+    assert_eq!(stored.iter().filter(|record| record.partition_key == ID).count(), 2);
 }

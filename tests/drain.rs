@@ -5,7 +5,6 @@ mod support;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 use support::daemon::{Caller, Daemon, Start, event};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
@@ -16,10 +15,15 @@ use support::{client, eventually};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// A process takes a moment to end, and the machine is shared.
-const GRACE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// A process takes a moment to end, and the machine is shared. With it a stop still ends before a request that hangs, which
+/// takes `kinesis.attempt_timeout`, 10 s.
+const GRACE: Duration = Duration::from_secs(4);
+/// For a stop that ends by itself: never reached.
+const LONG: &str = "20s";
 const EVENTS: usize = 1_000;
+/// Under strict order one event of each is out, at most.
+const KEYS: usize = 100;
 
 async fn servers() -> (Ferro, FaultServer) {
     let ferro = Ferro::start(false).await;
@@ -39,57 +43,69 @@ async fn accepted(daemon: &Daemon, count: usize) {
     .await;
 }
 
-/// Exit code, and how long the stop took. Asserts that it kept to its time.
+/// Exit code, and how long the stop took.
 async fn stop(daemon: &mut Daemon) -> (Option<i32>, Duration) {
     let began = Instant::now();
     daemon.signal(Signal::TERM);
-    let code = daemon.exit_code().await;
-    let took = began.elapsed();
-    assert!(took <= TIMEOUT + GRACE, "it took {took:?}\n{}", daemon.log());
-    (code, took)
+    (daemon.exit_code().await, began.elapsed())
 }
 
-/// Accepts events that `plan` lets nobody have, stops, and gives the answers.
-async fn stop_under(plan: Plan) -> Vec<Value> {
+/// The same of a stop that may need all of its time, and no more.
+async fn stop_in_time(daemon: &mut Daemon) -> Option<i32> {
+    let (code, took) = stop(daemon).await;
+    assert!(took <= TIMEOUT + GRACE, "it took {took:?}\n{}", daemon.log());
+    code
+}
+
+/// How many events a stop gave up that may be stored, and how many that are not.
+struct GivenUp {
+    unknown: usize,
+    not_stored: usize,
+}
+
+/// Accepts events that `plan` lets nobody have, stops, and gives what became of them.
+async fn stop_under(plan: Plan) -> GivenUp {
     let (ferro, server) = servers().await;
     server.set(plan);
     let mut daemon = daemon(&server).start().await;
-    let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(EVENTS, 100)));
+    let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(EVENTS, KEYS)));
     accepted(&daemon, EVENTS).await;
-    let (code, _) = stop(&mut daemon).await;
+    let code = stop_in_time(&mut daemon).await;
     let answers = caller.await.expect("the caller does not panic");
     assert_eq!(refs(&answers), (0..EVENTS as u64).collect::<Vec<_>>(), "every event is answered, once");
     let (acked, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer["ok"] == true);
-    assert_acks_are_true(&acked, &read_all(&client(&ferro.endpoint()), "s").await);
+    assert!(acked.is_empty(), "{}", acked[0]);
     assert_eq!(code, Some(75), "{}", daemon.log());
     assert!(refused.iter().all(|answer| answer["error"]["code"] == "ShuttingDown"));
     let said = daemon.logged("stopped with events unconfirmed");
-    assert_eq!(said[0]["unconfirmed"], refused.len(), "the last line has their count");
-    refused
-}
-
-fn outcomes(refused: &[Value], outcome: &str) -> usize {
-    refused.iter().filter(|answer| answer["error"]["outcome"] == outcome).count()
+    assert_eq!(said[0]["unconfirmed"], EVENTS, "the last line has their count");
+    let outcomes = |outcome: &str| refused.iter().filter(|answer| answer["error"]["outcome"] == outcome).count();
+    let given_up = GivenUp { unknown: outcomes("unknown"), not_stored: outcomes("not_stored") };
+    assert_eq!(given_up.unknown + given_up.not_stored, EVENTS, "each says whether it may be stored");
+    assert!(given_up.unknown <= KEYS, "{} were out at once, of {KEYS} keys in strict order", given_up.unknown);
+    let stored = read_all(&client(&ferro.endpoint()), "s").await;
+    assert!(stored.len() <= given_up.unknown, "{} are stored, {} may be", stored.len(), given_up.unknown);
+    given_up
 }
 
 #[tokio::test]
 async fn a_stop_while_everything_is_throttled_answers_all_in_time_and_exits_75() {
-    let refused = stop_under(Plan { throttled_ratio: 1.0, ..Plan::default() }).await;
-    assert_eq!(outcomes(&refused, "not_stored"), EVENTS);
+    let given_up = stop_under(Plan { throttled_ratio: 1.0, ..Plan::default() }).await;
+    // Of what is out at the deadline nobody knows yet what becomes of it; what was refused before is not stored.
+    assert!(given_up.not_stored >= EVENTS - KEYS);
 }
 
 #[tokio::test]
 async fn a_stop_while_blocked_answers_all_in_time_and_exits_75() {
     let denied = [("PutRecords".to_owned(), Refusal::access_denied())];
-    let refused = stop_under(Plan { denied: denied.into(), ..Plan::default() }).await;
-    assert_eq!(outcomes(&refused, "not_stored"), EVENTS);
+    let given_up = stop_under(Plan { denied: denied.into(), ..Plan::default() }).await;
+    assert!(given_up.unknown <= 1, "a blocked stream is tried with one event at a time");
 }
 
 #[tokio::test]
 async fn a_stop_with_requests_that_hang_answers_all_in_time_and_exits_75() {
-    let refused = stop_under(Plan { hang_after_ratio: 1.0, ..Plan::default() }).await;
-    // Under strict order one event of each of the 100 keys was out.
-    assert_eq!((outcomes(&refused, "unknown"), outcomes(&refused, "not_stored")), (100, EVENTS - 100));
+    let given_up = stop_under(Plan { hang_after_ratio: 1.0, ..Plan::default() }).await;
+    assert_eq!(given_up.unknown, KEYS, "one event of each key was out");
 }
 
 #[tokio::test]
@@ -97,7 +113,7 @@ async fn a_stop_while_most_is_throttled_delivers_what_it_can_and_exits_0_if_that
     let (ferro, server) = servers().await;
     server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let brief = daemon(&server).set("delivery.backoff_min", "10ms").set("delivery.backoff_max", "20ms");
-    let mut daemon = brief.start().await;
+    let mut daemon = brief.set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(EVENTS, EVENTS)));
     accepted(&daemon, EVENTS).await;
     server.set(Plan { throttled_ratio: 0.5, ..Plan::default() });
@@ -112,16 +128,18 @@ async fn a_stop_while_most_is_throttled_delivers_what_it_can_and_exits_0_if_that
 async fn a_stream_that_opens_during_the_stop_gets_everything_and_it_exits_0() {
     let (ferro, server) = servers().await;
     server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::expired_token())].into(), ..Plan::default() });
-    let mut daemon = daemon(&server).start().await;
+    let mut daemon = daemon(&server).set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
     accepted(&daemon, 100).await;
-    let blocked = async || daemon.metric("dispatchd_stream_blocked{reason=\"credentials\"}").await == 1.0;
-    eventually("it is blocked", async || blocked().await.then_some(())).await;
-    // The next probe would come a second after the first; the stop asks at once.
+    let next = eventually("the next probe is seconds away", async || {
+        let next = daemon.status().await["lanes"][0]["told"]["blocked"]["next_probe_seconds"].as_f64()?;
+        (next > 4.0).then_some(next)
+    })
+    .await;
     server.set(Plan::default());
     let (code, took) = stop(&mut daemon).await;
     assert_eq!(code, Some(0), "{}", daemon.log());
-    assert!(took < Duration::from_millis(500), "it took {took:?}");
+    assert!(took.as_secs_f64() < next - 1.0, "it waited for the next probe: {took:?} of {next} s");
     let answers = caller.await.expect("the caller does not panic");
     assert_eq!(assert_acks_are_true(&answers, &read_all(&client(&ferro.endpoint()), "s").await), 0);
 }
@@ -140,7 +158,7 @@ async fn a_caller_that_never_reads_its_answers_holds_a_stop_no_longer_than_its_t
     })
     .await;
     let other = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
-    let (code, _) = stop(&mut daemon).await;
+    let code = stop_in_time(&mut daemon).await;
     flood.abort();
     drop(read);
     let answers = other.await.expect("the caller does not panic");
@@ -153,13 +171,15 @@ async fn a_caller_that_never_reads_its_answers_holds_a_stop_no_longer_than_its_t
 #[tokio::test]
 async fn a_plain_stop_takes_one_round_trip() {
     let (_ferro, server) = servers().await;
-    server.set(Plan { latency_ms: 200, ..Plan::default() });
-    let mut daemon = daemon(&server).set("batch.linger", "60s").start().await;
+    let round_trip = Duration::from_secs(2);
+    server.set(Plan { latency_ms: 2_000, ..Plan::default() });
+    let mut daemon = daemon(&server).set("batch.linger", "60s").set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
     accepted(&daemon, 100).await;
     let (code, took) = stop(&mut daemon).await;
     assert_eq!(code, Some(0));
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_millis(600), "it took {took:?}");
+    assert!(took >= round_trip && took < 2 * round_trip, "it took {took:?}");
+    assert_eq!(server.ledger().requests().len(), 1);
     assert_eq!(caller.await.expect("the caller does not panic").len(), 100);
 }
 
@@ -169,7 +189,6 @@ async fn an_idle_caller_holds_a_stop_until_the_reserve_and_no_longer() {
     let mut daemon = daemon(&server).start().await;
     let mut caller = daemon.connect().await;
     assert_eq!(caller.ask(&event(1, "k", "{}")).await["ok"], true);
-    let (code, _) = stop(&mut daemon).await;
-    assert_eq!(code, Some(0));
+    assert_eq!(stop_in_time(&mut daemon).await, Some(0));
     assert_eq!(caller.line().await, None, "its connection is closed in order");
 }

@@ -4,18 +4,32 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use support::bench::{Bench, THROTTLED, codes};
+use support::fault::FaultServer;
 use support::fault::ledger::Done;
-use support::fault::plan::{Fault, Plan, RecordError, Refusal};
-use support::stream::entries;
+use support::fault::plan::{CallerRule, Fault, Plan, RecordError, Refusal};
+use support::kinesis::Ferro;
+use support::stream::{entries, entry};
+use support::tls::Certificate;
 use support::{eventually, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_util::task::AbortOnDropHandle;
 
 #[tokio::test]
 async fn a_refusal_has_its_status_code_and_message_and_stores_nothing() {
@@ -146,7 +160,7 @@ async fn dropping_the_server_ends_what_hangs() {
     let hanging = tokio::spawn(client.put_records().stream_name("s").set_records(Some(entries(1))).send());
     eventually("the request hangs", async || (ledger.records().len() == 1).then_some(())).await;
     drop(server);
-    let ended = timeout(Duration::from_secs(5), hanging).await.expect("long before the client's own timeout");
+    let ended = timeout(Duration::from_secs(15), hanging).await.expect("long before the client's own timeout");
     ended.expect("no panic").expect_err("nobody answers any more");
     assert_eq!(ledger.in_flight(), 0);
 }
@@ -171,7 +185,7 @@ async fn a_request_whose_client_leaves_on_the_way_is_stored_and_booked() {
     // The ambiguous write: what was sent cannot be called back.
     let bench = Bench::start(1).await;
     let ledger = bench.server.ledger();
-    bench.server.set(Plan { latency_ms: 100, ..Plan::default() });
+    bench.server.set(Plan { latency_ms: 2_000, ..Plan::default() });
     let leaver = bench.put_aside(3);
     eventually("the request is on its way", async || (ledger.in_flight() == 1).then_some(())).await;
     leaver.abort();
@@ -252,4 +266,63 @@ async fn a_put_that_is_not_json_is_refused_aloud() {
         .expect("an answer");
     assert_eq!((answer.status.as_u16(), answer.error_type.as_deref()), (501, Some("FaultServerReadsJsonOnly")));
     bench.stored(0).await;
+}
+
+#[tokio::test]
+async fn a_request_of_another_key_is_turned_away_whatever_it_asks() {
+    let bench = Bench::start(1).await;
+    let rule = |key_id: &str| CallerRule { key_id: key_id.into(), refusal: Refusal::unknown_key() };
+    // The clients here sign as `test`.
+    bench.server.set(Plan { caller: Some(rule("other")), ..Plan::default() });
+    assert_eq!(bench.put_fails(1).await, Refusal::unknown_key().code);
+    let told = bench.client.list_shards().stream_name("s").send().await.expect_err("it is turned away");
+    assert_eq!(told.code(), Refusal::unknown_key().code.as_deref());
+    bench.server.set(Plan { caller: Some(rule("test")), ..Plan::default() });
+    bench.put(1).await;
+    bench.client.list_shards().stream_name("s").send().await.expect("it is let in");
+    bench.stored(1).await;
+}
+
+#[tokio::test]
+async fn a_record_limit_is_told_and_held() {
+    let bench = Bench::start(1).await;
+    bench.server.set(Plan { record_limit_kib: Some(2), ..Plan::default() });
+    let summary = bench.client.describe_stream_summary().stream_name("s").send().await.expect("it is described");
+    let summary = summary.stream_description_summary.expect("a summary");
+    assert_eq!((summary.max_record_size_in_kib, summary.open_shard_count), (Some(2), 1));
+    for (bytes, fails) in [(2047, false), (2048, true)] {
+        let entries = vec![entry("k", vec![b'x'; bytes])];
+        let put = bench.client.put_records().stream_name("s").set_records(Some(entries)).send().await;
+        assert_eq!(put.err().and_then(|error| error.code().map(str::to_owned)).is_some(), fails, "{bytes}");
+    }
+    bench.stored(1).await;
+}
+
+#[tokio::test]
+async fn who_takes_http2_is_served_and_found_out() {
+    let certificate = Certificate::of(["localhost"]);
+    let upstream = Ferro::start(false).await;
+    let server = FaultServer::start_tls(&upstream.endpoint(), 1, &certificate).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(certificate.path()).expect("it is in PEM")).expect("it is whole");
+    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let tls = tls.with_safe_default_protocol_versions().expect("the provider knows them");
+    let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+    let tcp = TcpStream::connect(server.endpoint().trim_start_matches("https://")).await.expect("it listens");
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.expect("they trust each other");
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("they speak HTTP/2");
+    let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
+    let request = Request::post("https://localhost/")
+        .header("content-type", http::JSON)
+        .header("x-amz-target", format!("{}PutRecords", http::TARGET))
+        .body(Full::new(Bytes::from_static(b"{}")))
+        .expect("it is whole");
+    let answer = sender.send_request(request).await.expect("it is answered");
+    assert!(answer.headers().contains_key("content-type"), "{answer:?}");
+    assert!(server.connections().iter().all(|connection| connection.is_http2));
+    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.assert_http1()));
+    assert!(found.is_err(), "it is not HTTP/1.1");
 }

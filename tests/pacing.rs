@@ -1,8 +1,12 @@
 //! A shard with too much to do, under Kinesis' real limits (1,000 records a second): it is kept full, few of its records are
 //! refused, its neighbours do not notice, and daemons that share it get equal parts.
+//!
+//! `tests/sim` holds the same bars in virtual time. Here a machine that is busy with other things is made allowance for, by
+//! the time that the kernel says it kept from us.
 
 mod support;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -102,6 +106,34 @@ fn p99(latencies: &[Duration]) -> Duration {
     seconds[seconds.len() / 2]
 }
 
+/// How long each thread of this process and of the daemons' was ready to run and had no processor.
+struct Kept {
+    began: Instant,
+    by_thread: HashMap<std::path::PathBuf, Duration>,
+}
+
+impl Kept {
+    fn since_now(daemons: &[&Daemon]) -> Self {
+        let processes = daemons.iter().map(|daemon| daemon.pid()).chain([std::process::id()]);
+        let tasks = processes.flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs"));
+        let stats = tasks.map(|task| task.expect("it can be listed").path().join("schedstat"));
+        Self { began: Instant::now(), by_thread: stats.filter_map(|stat| Some((stat.clone(), kept(&stat)?))).collect() }
+    }
+
+    /// The part of the time since then that one of them was kept waiting, the one that was it most.
+    fn share(&self) -> f64 {
+        let waited = |(stat, before): (&std::path::PathBuf, &Duration)| Some(kept(stat)?.saturating_sub(*before));
+        let most = self.by_thread.iter().filter_map(waited).max().unwrap_or_default();
+        most.as_secs_f64() / self.began.elapsed().as_secs_f64()
+    }
+}
+
+/// The second number of a thread's `schedstat`, in nanoseconds; nothing where it has ended.
+fn kept(stat: &std::path::Path) -> Option<Duration> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    stat.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
 async fn daemon(ferro: &Ferro) -> Daemon {
     Start::new(&ferro.endpoint(), "s").start().await
 }
@@ -118,21 +150,23 @@ async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
     tokio::time::sleep(SETTLES).await;
     let throttled = async || daemon.metric("dispatchd_records_total{outcome=\"throttled\"}").await;
     let (hot_before, throttled_before, began) = (hot.load(Ordering::Relaxed), throttled().await, Instant::now());
+    let kept = Kept::since_now(&[&daemon]);
     let beside = paced_latencies(&daemon, MEASURED).await;
+    let kept = kept.share();
     let stored = (hot.load(Ordering::Relaxed) - hot_before) as f64;
     let used = stored / (SHARD_RECORDS_PER_SECOND * began.elapsed().as_secs_f64());
     let refused = throttled().await - throttled_before;
     let refused = refused / (refused + stored);
     println!(
-        "the hot shard is used to {used:.3}, {refused:.3} of its records are refused; p99 of the others alone {:?}, beside it {:?}",
+        "the hot shard is used to {used:.3}, {refused:.3} of its records are refused; p99 of the others alone {:?}, beside it {:?}; the machine kept us waiting for {kept:.3} of the time",
         p99(&alone),
         p99(&beside)
     );
-    assert!(used > 0.95, "the hot shard is used to {used:.3} of its limit");
-    assert!(refused < 0.10, "{refused:.3} of the records sent to it are refused");
-    // Ten milliseconds for a machine that has other things to do; alone they are some fifteen.
+    assert!(used > 0.95 - kept, "the hot shard is used to {used:.3} of its limit");
+    assert!(refused < 0.10 + kept, "{refused:.3} of the records sent to it are refused");
+    // Alone they are some fifteen milliseconds. Who waits for the hot shard waits for its window: four seconds.
     assert!(
-        p99(&beside) < p99(&alone).mul_f64(1.5) + Duration::from_millis(10),
+        p99(&beside) < p99(&alone).mul_f64(1.5) + Duration::from_millis(10) + Duration::from_secs(2).mul_f64(kept),
         "{:?} beside, {:?} alone",
         p99(&beside),
         p99(&alone)
@@ -151,13 +185,14 @@ async fn two_daemons_share_a_shard_fairly() {
     let second = daemon(&ferro).await;
     let b = flood(&second, 0, &mut tasks).await;
     tokio::time::sleep(2 * SETTLES).await;
+    let kept = Kept::since_now(&[&first, &second]);
     let (a_before, b_before) = (a.load(Ordering::Relaxed), b.load(Ordering::Relaxed));
     tokio::time::sleep(MEASURED).await;
     let (a, b) = (a.load(Ordering::Relaxed) - a_before, b.load(Ordering::Relaxed) - b_before);
-    let part = a as f64 / (a + b) as f64;
+    let (part, kept) = (a as f64 / (a + b) as f64, kept.share());
     println!(
-        "the first daemon has {part:.3} of the shard, together they use {:.3} of it",
+        "the first daemon has {part:.3} of the shard, together they use {:.3} of it; the machine kept us waiting for {kept:.3} of the time",
         (a + b) as f64 / (SHARD_RECORDS_PER_SECOND * MEASURED.as_secs_f64())
     );
-    assert!(part > 0.35 && part < 0.65, "the first daemon has {part:.3} of the shard");
+    assert!(part > 0.35 - kept / 2.0 && part < 0.65 + kept / 2.0, "the first daemon has {part:.3} of the shard");
 }

@@ -91,3 +91,19 @@ async fn a_poisoned_record_of_a_busy_key_is_found_by_halves_too() {
         assert!(rounds <= most, "{rounds} rounds, {keys} keys, named: {named}");
     }
 }
+
+#[tokio::test]
+async fn records_that_are_refused_in_the_same_words_are_refused_alone_while_others_are_taken() {
+    // Two of them in one request get the same words, and so are taken for the stream's fault; what is taken shows whose it is.
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 2).await;
+    server.set(Plan { poison: Some(Poison { max_record_bytes: RECORD_BYTES_MAX, named: false }), ..Plan::default() });
+    let daemon = Start::new(&server.endpoint(), "s").set("batch.linger", "100ms").start().await;
+    let is_poison = |n: usize| n % 50 == 7;
+    let answers = daemon.connect().await.pipeline(numbered_lines_some_long(200, 200, 3_000, is_poison)).await;
+    let (acked, rejected): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer["ok"] == true);
+    assert_eq!(refs(&rejected), (0..200).filter(|n| is_poison(*n)).map(|n| n as u64).collect::<Vec<_>>());
+    assert!(rejected.iter().all(|answer| answer["error"]["code"] == "Rejected"), "{rejected:?}");
+    assert_eq!(acked.len(), 196);
+}

@@ -91,7 +91,7 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
     // Until the shards are known; a failure that passes, so that they are asked for again at once.
     server.set(Plan { denied: [("ListShards".to_owned(), Refusal::internal())].into(), ..Plan::default() });
-    let start = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").set("delivery.timeout", "6s");
+    let start = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").set("delivery.timeout", "10s");
     // So that aggregates can be taken apart.
     let daemon = start.set("socket.max_connections", 3).set("delivery.aggregation", "key").start().await;
     let before = scrape(&daemon).await;
@@ -145,7 +145,7 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     let id = "6f9d1b3e-0000-4000-8000-000000000001";
     let chosen = format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"partitionKey\":\"k\",\"id\":\"{id}\"}}}}");
     let long = |bytes: usize| event(1, "long", &format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
-    let mut caller = daemon.connect().await;
+    let mut caller = daemon.connect_with_limit(1 << 20).await;
     for fault in [
         Fault::FailAll(RecordError::Throttled),
         Fault::FailAll(RecordError::Internal),
@@ -157,6 +157,8 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     }
     assert_eq!(caller.ask(&chosen).await["ok"], true);
     assert_eq!(caller.ask(&chosen).await["deduplicated"], true);
+    let other = chosen.replace("\"data\":{}", "\"data\":{\"another\":1}");
+    assert_eq!(caller.ask(&other).await["error"]["code"], "IdReused");
     assert_eq!(caller.ask("{").await["error"]["code"], "InvalidRequest");
     assert_eq!(caller.ask(&long(1_048_576)).await["error"]["code"], "EventTooLarge");
     server.set(Plan { poison: Some(Poison { max_record_bytes: 8_000, named: true }), ..Plan::default() });
@@ -204,6 +206,7 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
     let expected = json!([
         ["ConnectionsRefused", "max_connections"],
         ["EventsRefused", "EventTooLarge"],
+        ["EventsRefused", "IdReused"],
         ["EventsRefused", "InvalidRequest"],
         ["EventsRefused", "Rejected"],
         ["EventsUnconfirmed", null],

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
-use dispatchd::config::{StreamId, Wire};
+use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, HashKey, PartitionKey, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
@@ -77,6 +78,8 @@ async fn kinesis(endpoint: &str, stream: StreamId, wire: Wire) -> Kinesis {
         stream,
         region: Some("us-east-1".into()),
         endpoint_url: Some(endpoint.into()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(20),
@@ -144,8 +147,13 @@ async fn a_request_in_json_is_the_one_that_the_sdk_would_have_sent() {
 
         let json = |body: &Bytes| serde_json::from_slice::<Value>(body).expect("it is JSON");
         assert_eq!(json(&body), json(&sdk_body));
-        let names = |headers: &HeaderMap| headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        // Whose program it is, and its own count of retries, say nothing to Kinesis.
+        let of_the_sdk = ["user-agent", "x-amz-user-agent", "amz-sdk-request", "amz-sdk-invocation-id"];
+        let names = |headers: &HeaderMap| -> BTreeSet<String> {
+            headers.keys().map(ToString::to_string).filter(|name| !of_the_sdk.contains(&&**name)).collect()
+        };
         assert_eq!(names(&headers), names(&sdk_headers));
+        assert!(headers["user-agent"].to_str().is_ok_and(|agent| agent.starts_with("dispatchd/")));
         for name in ["content-type", "x-amz-target", "host"] {
             assert_eq!(headers[name], sdk_headers[name], "{name}");
         }

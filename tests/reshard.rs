@@ -5,6 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use support::aws::description;
 use support::daemon::{Daemon, Start};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
@@ -21,6 +23,11 @@ const EVENTS_MAX: usize = 200_000;
 const KEYS: usize = 300;
 const SHARDS: &str = "dispatchd_shards";
 const REFRESHES: &str = "dispatchd_shard_map_refreshes_total{outcome=\"ok\"}";
+
+/// A plan that answers these calls itself.
+fn answering<const N: usize>(answers: [(&str, Refusal); N]) -> Plan {
+    Plan { denied: answers.map(|(call, answer)| (call.to_owned(), answer)).into(), ..Plan::default() }
+}
 
 async fn wait_for_shards(daemon: &Daemon, count: f64) {
     eventually("the map follows", async || (daemon.metric(SHARDS).await == count).then_some(())).await;
@@ -52,7 +59,7 @@ async fn a_split_and_a_merge_in_mid_traffic_lose_nothing_and_keep_every_key_in_o
     let at = acked().await;
     // Longer than the refresher waits between two calls, under traffic.
     sleep(Duration::from_millis(1_500)).await;
-    assert!(acked().await > at + 1_000.0, "it went on in mid-traffic");
+    eventually("it goes on in mid-traffic", async || (acked().await > at + 1_000.0).then_some(())).await;
     assert_eq!(daemon.metric(REFRESHES).await, 2.0, "once for the split");
 
     let after: Vec<_> = shards(&direct, "s").await.into_iter().filter(|shard| shard.open).collect();
@@ -84,8 +91,7 @@ async fn a_list_of_no_shards_or_none_at_all_leaves_the_map_as_it_was() {
     let daemon = Start::new(&server.endpoint(), "s").start().await;
     wait_for_shards(&daemon, 1.0).await;
     split(&direct, "s", &shards(&direct, "s").await[0]).await;
-    let nothing = Refusal { status: 200, code: None, message: "{\"Shards\":[]}".into() };
-    for (n, reply) in [nothing, Refusal::unavailable()].into_iter().enumerate() {
+    for (n, reply) in [Refusal::answer(json!({"Shards": []})), Refusal::unavailable()].into_iter().enumerate() {
         server.set(Plan { denied: [("ListShards".to_owned(), reply)].into(), ..Plan::default() });
         eventually("it asks again", async || {
             // Every one of these finds the map old.
@@ -108,18 +114,95 @@ async fn where_shards_may_not_be_listed_everything_else_works() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
-    let summary = r#"{"StreamDescriptionSummary":{"StreamName":"s","StreamARN":"arn:aws:kinesis:us-east-1:000000000000:stream/s",
-        "StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":1.0,"EnhancedMonitoring":[],
-        "OpenShardCount":2,"MaxRecordSizeInKiB":2048}}"#;
-    let summary = Refusal { status: 200, code: None, message: summary.into() };
-    let denied = [("ListShards".to_owned(), Refusal::access_denied()), ("DescribeStreamSummary".to_owned(), summary)];
-    server.set(Plan { denied: denied.into(), ..Plan::default() });
+    let summary = Refusal::answer(description(&json!({"MaxRecordSizeInKiB": 2048})));
+    server.set(answering([("ListShards", Refusal::access_denied()), ("DescribeStreamSummary", summary)]));
     let daemon = Start::new(&server.endpoint(), "s").start().await;
     let answers = daemon.connect().await.pipeline(numbered_lines(1_000, 50)).await;
     assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 1_000);
     assert_eq!(daemon.logged("the stream's shards are not known").len(), 1);
     assert_eq!(daemon.metric("dispatchd_shard_map_refreshes_total{outcome=\"error\"}").await, 1.0);
     assert_eq!(daemon.metric(SHARDS).await, 0.0);
-    let hello = daemon.connect().await.ask(r#"{"op":"hello"}"#).await;
-    assert_eq!(hello["maxEventBytes"], 2 << 20, "the record limit is known all the same");
+    daemon.connect_with_limit(2 << 20).await; // it is known all the same
+}
+
+/// A page with one shard, which is the whole ring, and this token.
+fn page(token: &str) -> Refusal {
+    let shard = json!({
+        "ShardId": "shardId-000000000000",
+        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
+        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+    });
+    Refusal::answer(json!({"Shards": [shard], "NextToken": token}))
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_is_a_call_that_failed_and_an_empty_token_is_an_end() {
+    // What could go wrong: pages are asked for and kept for ever, without a word; an empty token is asked for.
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    server.set(answering([("ListShards", page("again"))]));
+    let daemon = Start::new(&server.endpoint(), "s").start().await;
+    let told = async || daemon.logged("the stream's shards are not known").pop();
+    let told = eventually("it is told", told).await;
+    assert!(told["reason"].as_str().is_some_and(|why| why.ends_with("the list does not end")), "{told}");
+    assert!(told["to_do"].as_str().is_some_and(|what| what.starts_with("see what answers at the endpoint")), "{told}");
+    let fails = async || daemon.status().await["stream"]["list_shards"]["failures"].as_u64();
+    eventually("it is tried again", async || fails().await.filter(|failures| *failures > 1)).await;
+    let calls = server.ledger().calls("ListShards") as u64;
+    let failures = fails().await.expect("a number");
+    assert!(calls <= 2 * (failures + 1), "{calls} calls in {failures} lists: the second page is the end of each");
+    assert_eq!(daemon.logged("the stream's shards are not known").len(), 1, "told once");
+    let answers = daemon.connect().await.pipeline(numbered_lines(100, 10)).await;
+    assert!(answers.iter().all(|answer| answer["ok"] == true));
+
+    server.set(answering([("ListShards", page(""))]));
+    wait_for_shards(&daemon, 1.0).await;
+    let status = daemon.status().await;
+    assert_eq!(status["stream"]["list_shards"]["failures"], 0);
+    assert!(status["stream"]["list_shards"]["last_failed"].is_string(), "{status}");
+    assert_eq!(daemon.logged("a call for what is known of the stream succeeds again").len(), 1);
+}
+
+const IGNORES_KEYS: &str = "dispatchd_stream_ignores_keys";
+
+/// How many of these events share a record with others.
+async fn sharing(daemon: &Daemon) -> usize {
+    let acks = daemon.connect().await.pipeline(numbered_lines(200, 2)).await;
+    assert!(acks.iter().all(|ack| ack["ok"] == true));
+    acks.iter().filter(|ack| ack["subSequenceNumber"] != Value::Null).count()
+}
+
+#[tokio::test]
+async fn a_stream_that_is_switched_to_distribute_records_itself_is_noticed_told_and_not_aggregated_for() {
+    // What could go wrong: aggregates go on, and readers that check hash ranges drop them without a word.
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let direct = client(&ferro.endpoint());
+    create_stream(&direct, "s", 1).await;
+    let daemon = Start::new(&server.endpoint(), "s").set("delivery.aggregation", "key").start().await;
+    wait_for_shards(&daemon, 1.0).await;
+    daemon.connect_with_limit(1 << 20).await;
+    assert!(sharing(&daemon).await > 0);
+    assert_eq!(daemon.metric(IGNORES_KEYS).await, 0.0);
+
+    let auto = Refusal::answer(description(&json!({"RecordDistributionStrategy": "AUTO"})));
+    server.set(answering([("DescribeStreamSummary", auto)]));
+    split(&direct, "s", &shards(&direct, "s").await[0]).await; // records are elsewhere now, as they are where it is AUTO
+    eventually("it is noticed by where a record is", async || {
+        sharing(&daemon).await;
+        (daemon.metric(IGNORES_KEYS).await == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(sharing(&daemon).await, 0);
+    let told = daemon.logged("the stream ignores partition keys (record distribution strategy AUTO)");
+    assert_eq!((told.len(), &told[0]["level"]), (1, &"WARN".into()));
+    assert_eq!(daemon.status().await["stream"]["ignores_keys"], true);
+
+    let by_key = Refusal::answer(description(&json!({"RecordDistributionStrategy": "USER_PARTITION_KEY"})));
+    server.set(answering([("DescribeStreamSummary", by_key)]));
+    assert!(daemon.run_admin(&["reload"]).await.status.success());
+    eventually("a reload asks", async || (daemon.metric(IGNORES_KEYS).await == 0.0).then_some(())).await;
+    assert!(sharing(&daemon).await > 0);
+    assert_eq!(daemon.logged("the stream goes by partition keys again").len(), 1);
 }

@@ -7,7 +7,7 @@
 //! - [`door`]: the reader's part: real tickets, books and budget.
 //! - [`run`]: the lane's task in virtual time.
 //! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows what a shard may be made to
-//!   wait for, and [`copies`] what an id that comes again may do. [`tally`] counts, to see that the seeds get to everything.
+//!   wait for, [`copies`] what an id that comes again may do, and [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to everything.
 //! - [`mutant`]: lanes that are wrong on purpose, and the check that is there for each.
 //! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single events.
 //!
@@ -40,14 +40,16 @@
 //! | new shards: ready keys get no place | sent within linger |
 //! | new shards: ready keys keep their old line | panics |
 //! | no pause between looks for what is overdue | no busy loop |
+//! | what is overdue is left to the next look (was so); parts of a refused request are sent late | nothing late is sent |
 //! | the gauge of held keys is not lowered | gauges |
 //! | what is settled still counts as alive | oldest |
 //! | a paced shard wakes nobody when its tokens are there | what may go goes on |
 //! | a shard whose pace is spent goes on filling the request | what may go goes on; overload: few are refused |
 //! | a throttled shard gets no pace; a pace is not spent | overload: few are refused |
-//! | the dedupe window: no bound on its bytes, or on its age | the window is bounded |
+//! | the dedupe window: no bound on its age | the window is bounded |
 //! | bytes of what it forgot are never given back | one record an id |
 //! | an id that was refused stays on its way | a copy joins what is open |
+//! | a second attempt does not know that the first may have stored its event | maybe stored is told |
 //! | it remembers another timestamp | acked is stored |
 //!
 //! Four changes no seed sees: a flight home late counts as a failed probe; what expired, or what rests, still counts for a
@@ -64,6 +66,8 @@ mod mutant;
 mod overload;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/refusals.rs"]
+mod refusals;
 #[path = "sim/rests.rs"]
 mod rests;
 #[path = "sim/run.rs"]

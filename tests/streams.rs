@@ -14,7 +14,13 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// `dispatchd stream …` against the server at `endpoint`.
 async fn stream(endpoint: &str, args: &[&str]) -> Output {
-    command().arg("stream").args(args).args(["--endpoint-url", endpoint]).output().await.expect("it runs")
+    command()
+        .arg("stream")
+        .args(args)
+        .args(["--endpoint-url", endpoint, "--set", "kinesis.attempt_timeout=60s"])
+        .output()
+        .await
+        .expect("it runs")
 }
 
 fn stderr(output: &Output) -> String {
@@ -88,13 +94,15 @@ async fn kinesis_local_tells_mode_and_record_limit_and_takes_an_arn() {
     let large = client(&local.endpoint()).create_stream().stream_name("large").shard_count(1);
     large.max_record_size_in_kib(2048).send().await.expect("it creates a stream");
     assert_eq!(described(&local.endpoint(), "large").await["recordBytesMax"], 2 << 20);
-    done(&local.endpoint(), &["create", "orders", "--on-demand", "--wait"]).await;
-    let orders = described(&local.endpoint(), "orders").await;
-    assert_eq!(orders["mode"], "ON_DEMAND", "{orders}");
-    let arn = orders["arn"].as_str().expect("a text");
+    // Another name: where this server refuses to delete a stream that is not there, it deletes what has the name by half a
+    // second later.
+    done(&local.endpoint(), &["create", "clicks", "--on-demand", "--wait"]).await;
+    let clicks = described(&local.endpoint(), "clicks").await;
+    assert_eq!(clicks["mode"], "ON_DEMAND", "{clicks}");
+    let arn = clicks["arn"].as_str().expect("a text");
     // A named stream and an ARN exclude each other elsewhere; here the argument wins over what is configured.
     let by_arn = ["describe", arn, "--json", "--set", "stream.name=other"];
-    assert_eq!(serde_json::from_str::<Value>(&done(&local.endpoint(), &by_arn).await).expect("JSON"), orders);
+    assert_eq!(serde_json::from_str::<Value>(&done(&local.endpoint(), &by_arn).await).expect("JSON"), clicks);
 }
 
 #[tokio::test]

@@ -6,23 +6,26 @@ use std::time::Duration;
 use dispatchd::ack::Books;
 use dispatchd::budget::Budget;
 use dispatchd::config::{Inputs, resolve};
+use dispatchd::event::Fingerprints;
 use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
-use dispatchd::lane::dedupe::Window;
+use dispatchd::lane::dedupe::{Dedupe, Window};
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
-use dispatchd::limits::{LINE_BUFFER_BYTES, LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
-use dispatchd::socket::Door;
+use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::Listener;
+use dispatchd::socket::{Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Carries records of 4 MiB less 64 KiB, and three long lines of 1 MiB at once.
+const BUDGET_BYTES: usize = 8 << 20;
 const LINGER: Duration = Duration::from_millis(10);
 
 /// What the service does with a request.
@@ -58,13 +61,18 @@ fn stored() -> Verdict {
 struct House {
     service: Arc<Scripted>,
     books: Arc<Books>,
+    facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
 }
 
 fn house(does: Does, window: usize) -> House {
+    house_with_lanes(1, does, window)
+}
+
+fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
-    let (books, budget) = (Arc::<Books>::default(), Budget::new(8 << 20));
+    let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
     let oldest = Oldest::new(std::time::Instant::now());
     let sources = Sources {
         books: Arc::clone(&books),
@@ -74,14 +82,16 @@ fn house(does: Does, window: usize) -> House {
         log: Arc::default(),
     };
     let (metrics, _exposition) = metrics::build(sources);
-    let (_, facts) = watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT });
-    let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
+    let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
+    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
     assert_eq!(defaults.batch.linger, LINGER);
-    let lane = Lane {
+    let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
+    let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
+    let lanes = inboxes.into_iter().map(|inbox| Lane {
         rules: watch::channel(Rules::of(&defaults)).1,
-        window: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
+        dedupe: Arc::clone(&dedupe),
         service: Arc::clone(&service),
         inbox,
         facts: facts.clone(),
@@ -89,20 +99,23 @@ fn house(does: Does, window: usize) -> House {
         bell: Arc::<Notify>::default(),
         metrics: Arc::clone(&metrics),
         budget: Arc::clone(&budget),
-        oldest,
+        oldest: Arc::clone(&oldest),
         recent: Arc::default(),
         drain: drain.clone(),
-        abandon,
-    };
+        abandon: abandon.clone(),
+    });
+    let lanes: Vec<_> = lanes.collect();
     let door = Door {
         producer_id: "app@host".into(),
         window,
-        lanes: Lanes::new(vec![inbox_in]),
-        budget,
+        lanes: Lanes::new(inboxes_in),
+        fingerprints: Fingerprints::default(),
+        budget: Arc::clone(&budget),
         books: Arc::clone(&books),
-        metrics,
-        facts,
-        long_lines: Semaphore::new(LONG_LINES_MAX),
+        metrics: Arc::clone(&metrics),
+        facts: facts.clone(),
+        record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
+        long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -110,8 +123,8 @@ fn house(does: Does, window: usize) -> House {
     let mut tasks = JoinSet::new();
     let presence = watch::Sender::default();
     tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
-    tasks.spawn(lane.run());
-    House { service, books, tasks, dir }
+    lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
+    House { service, books, facts: facts_in, tasks, dir }
 }
 
 impl House {
@@ -190,6 +203,136 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
 }
 
+/// C's stdio and Go's bufio write whole buffers: no write of theirs ends with a line.
+#[tokio::test(start_paused = true)]
+async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended_in_time() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    caller.write_all(head).await.expect("it reads");
+    for line in 1..=10 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        caller.write_all(&[tail, head].concat()).await.expect("it reads");
+        let ack = answer(&mut caller).await.expect("the connection lives");
+        assert_eq!((&ack["ref"], &ack["ok"]), (&line.into(), &true.into()), "{ack}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let began = Instant::now();
+    let (mut read, mut write) = tokio::io::split(caller.get_mut());
+    let trickle = async {
+        while write.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+    };
+    let mut answers = String::new();
+    let (_, refused) = tokio::join!(trickle, read.read_to_string(&mut answers));
+    refused.expect("the connection is closed in order");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(33), "{waited:?}");
+}
+
+/// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could not.
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_daemons_own_is_not_the_callers() {
+    let house = house(Does::Store, 100);
+    let mut caller = house.connect().await;
+    let (head, tail) = EVENT.split_at(9);
+    for pause in [60, 3600] {
+        caller.write_all(head).await.expect("it reads");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(pause)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await; // the caller's own
+        caller.write_all(tail).await.expect("it reads");
+        assert_eq!(answer(&mut caller).await.expect("the connection lives")["ok"], true);
+    }
+}
+
+/// An event on a line of about so many bytes, in two halves.
+fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let line = format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}}}}\n", "x".repeat(bytes)).into_bytes();
+    (line[..bytes / 2].to_vec(), line[bytes / 2..].to_vec())
+}
+
+/// What could go wrong: each holds some of the room and waits for more, or the limit under which it has its room moves.
+#[tokio::test(start_paused = true)]
+async fn long_lines_that_are_half_read_never_wait_for_each_other() {
+    let house = house(Does::Store, 100);
+    let (head, tail) = long_event(1_000_000);
+    let mut callers = Vec::new();
+    for n in 0..8 {
+        let mut caller = house.connect().await;
+        let (head, tail) = (head.clone(), tail.clone());
+        callers.push(tokio::spawn(async move {
+            caller.write_all(&head).await.expect("it reads");
+            tokio::time::sleep(Duration::from_secs(8 - n)).await; // the last first
+            caller.write_all(&tail).await.expect("it reads");
+            answer(&mut caller).await.expect("an answer")["ok"].clone()
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    for caller in callers {
+        assert_eq!(caller.await.expect("the caller does not panic"), true);
+    }
+    // Now a line takes nearly all of the room.
+    let (head, tail) = long_event(3_900_000);
+    let mut caller = house.connect().await;
+    caller.write_all(&[head, tail].concat()).await.expect("it reads");
+    assert_eq!(answer(&mut caller).await.expect("an answer")["ok"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_not_at_all() {
+    let house = house(Does::Store, 100);
+    let (head, tail) = long_event(1_000_000);
+    let mut stuck = Vec::new();
+    for _ in 0..3 {
+        let mut caller = house.connect().await;
+        caller.write_all(&head).await.expect("it reads");
+        stuck.push(caller);
+    }
+    let began = Instant::now();
+    let mut short = house.connect().await;
+    short.write_all(EVENT).await.expect("it reads");
+    assert_eq!(answer(&mut short).await.expect("an ack")["ok"], true);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut caller = house.connect().await;
+    caller.write_all(&[head, tail].concat()).await.expect("it reads");
+    assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(29) && waited < Duration::from_secs(33), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_by_hello() {
+    let house = house(Does::Store, 100);
+    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    let mut caller = house.connect().await;
+    caller.write_all(b"{\"op\":\"hello\"}\n").await.expect("it reads");
+    let carried = record_bytes_carried(BUDGET_BYTES);
+    assert_eq!(answer(&mut caller).await.expect("an answer")["maxEventBytes"], carried);
+    for (bytes, says) in
+        [(carried, "this daemon's memory carries 4128768"), (10 << 20, "the line is over 4194304 bytes")]
+    {
+        let (head, tail) = long_event(bytes);
+        caller.write_all(&[head, tail].concat()).await.expect("it reads");
+        let refused = answer(&mut caller).await.expect("an answer");
+        assert_eq!(refused["error"]["code"], "EventTooLarge");
+        let message = refused["error"]["message"].as_str().expect("a text");
+        assert!(message.contains(says) && message.contains("raise memory.budget"), "{message}");
+    }
+    let echo =
+        format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}},\"options\":{{\"echo\":true}}}}\n", "x".repeat(1 << 20));
+    caller.write_all(echo.as_bytes()).await.expect("it reads");
+    let refused = answer(&mut caller).await.expect("an answer");
+    assert_eq!(refused["error"]["code"], "InvalidRequest", "an echo would be held beside the budget: {refused}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
     let house = house(Does::Store, 100);
@@ -244,4 +387,41 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
     let mut rest = [0; 1];
     let end = tokio::time::timeout(Duration::from_secs(60), caller.read(&mut rest)).await;
     assert!(end.is_err(), "the connection stays until the event that is out is answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
+    let house = house_with_lanes(4, Does::Store, 1000);
+    let mut caller = house.connect().await;
+    let line = |n: u32, key: &str| {
+        let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");
+        format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"id\":\"{id}\"{key}}}}}\n")
+    };
+    // Keys of an id's own, and keys that are named: they are of all four lanes.
+    let first: String = (0..40).map(|n| line(n, "")).chain((40..80).map(|n| line(n, &key(n)))).collect();
+    let again = first.clone();
+    let others: String = (0..80).map(|n| line(n, &key(n + 100))).collect();
+    caller.write_all(first.as_bytes()).await.expect("it reads");
+    tokio::time::sleep(LINGER / 2).await; // each lane has its own by now, and none has sent any
+    caller.write_all(others.as_bytes()).await.expect("it reads");
+    let mut answers: Vec<Value> = Vec::new();
+    for _ in 0..160 {
+        answers.push(answer(&mut caller).await.expect("every line is answered"));
+    }
+    caller.write_all([again, others].concat().as_bytes()).await.expect("it reads");
+    for _ in 0..160 {
+        answers.push(answer(&mut caller).await.expect("every line is answered"));
+    }
+    let count = |is: &dyn Fn(&Value) -> bool| answers.iter().filter(|answer| is(answer)).count();
+    assert_eq!(count(&|answer| answer["error"]["code"] == "IdReused"), 160, "while the first is on its way, and later");
+    assert_eq!(count(&|answer| answer["deduplicated"] == true), 80);
+    let own = |answer: &Value| answer["ok"] == true && answer["partitionKey"] == answer["id"];
+    assert_eq!(count(&|answer| own(answer)), 80, "a key of an id's own is the id");
+    let calls = house.service.calls.lock().expect("no holder panics");
+    assert_eq!(calls.iter().map(|(_, records)| records).sum::<usize>(), 80);
+    assert!(calls.len() > 1, "more than one lane had some of them");
+}
+
+fn key(n: u32) -> String {
+    format!(",\"partitionKey\":\"key {n}\"")
 }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::daemon::{Start, event};
+use support::daemon::{IDLE_CPU_MAX, Start, event};
 use support::fault::FaultServer;
 use support::fault::plan::{Fault, Plan};
 use support::kinesis::Ferro;
@@ -24,7 +24,14 @@ async fn server() -> (Ferro, FaultServer) {
 async fn an_event_that_one_attempt_may_have_stored_is_never_called_not_stored() {
     // The reply of the first attempt never comes; every later attempt surely stores nothing. The first one counts.
     let (ferro, server) = server().await;
-    for (fault, copies) in [(Fault::HangAfter, 1), (Fault::Cut, 2), (Fault::HangBefore, 2)] {
+    let say = |entry: &str| Fault::Say(format!(r#"{{"FailedRecordCount":0,"Records":[{entry}]}}"#));
+    for (fault, copies) in [
+        (Fault::HangAfter, 1),
+        (Fault::Cut, 2),
+        (Fault::HangBefore, 2),
+        (say("{}"), 3),
+        (say(r#"{"SequenceNumber":"","ShardId":"shardId-000000000000"}"#), 4),
+    ] {
         server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
         server.next(fault);
         let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s");
@@ -39,13 +46,13 @@ async fn an_event_that_one_attempt_may_have_stored_is_never_called_not_stored() 
 #[tokio::test]
 async fn a_request_that_hangs_holds_its_key_for_the_attempt_timeout_and_no_other_key_at_all() {
     let (ferro, server) = server().await;
-    let start = Start::new(&server.endpoint(), "s").set("kinesis.attempt_timeout", "1s");
+    let start = Start::new(&server.endpoint(), "s").set("kinesis.attempt_timeout", "4s");
     let daemon = start.set("delivery.backoff_max", "100ms").start().await;
     server.next(Fault::HangBefore);
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "held", "{}")).await;
     eventually("it hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
-    for n in 10..30 {
+    for n in 10..15 {
         assert_eq!(daemon.connect().await.ask(&event(n, "other", "{}")).await["ok"], true);
     }
     assert_eq!(server.ledger().in_flight(), 1, "the others came and went meanwhile");
@@ -56,10 +63,11 @@ async fn a_request_that_hangs_holds_its_key_for_the_attempt_timeout_and_no_other
     }
     let attempts: Vec<_> = server.ledger().requests().into_iter().filter(|fact| fact.keys == ["held"]).collect();
     let waited = attempts[1].at - attempts[0].at;
-    assert!((1_000..1_500).contains(&waited.as_millis()), "the next attempt came after {waited:?}");
+    // The default would be 10 s.
+    assert!((4_000..8_000).contains(&waited.as_millis()), "the next attempt came after {waited:?}");
     assert_eq!(
         read_all(&client(&ferro.endpoint()), "s").await.len(),
-        22,
+        7,
         "a request that is given up stores nothing here"
     );
 }
@@ -75,8 +83,8 @@ async fn the_longest_timeout_with_the_longest_linger_sends_what_is_full_and_drai
     })
     .await;
     let cpu = daemon.cpu_time();
-    tokio::time::sleep(Duration::from_millis(500)).await; // a paced negative check
-    assert!(daemon.cpu_time() - cpu <= Duration::from_millis(20), "waiting is no work");
+    tokio::time::sleep(Duration::from_secs(2)).await; // a paced negative check
+    assert!(daemon.cpu_time() - cpu <= IDLE_CPU_MAX, "waiting is no work");
     assert_eq!(server.ledger().requests().len(), 1, "the rest lingers");
     assert_eq!(daemon.metric("dispatchd_events_in_flight").await, 100.0);
     daemon.signal(Signal::TERM);

@@ -11,9 +11,10 @@ mod resources;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod transport;
 
 use std::io::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{Callers, Load, Pace, Shape, Window};
 use crate::plain::Plain;
-use crate::process::{Process, Server, Usage, memory_mib, usage};
+use crate::process::{DISPATCHD, Process, Server, Usage, memory_mib, usage};
 
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Events unanswered on all connections together, where the daemon is to be busy.
@@ -58,6 +59,14 @@ enum Role {
     Resources,
     /// Memory when the budget is full, and after that
     Memory,
+    /// CPU by the request at 100, 1,000 and 5,000 events/s, plain and over TLS
+    Transport {
+        /// Programs that take turns, such as a release of before; without any the one that was built with this bench
+        programs: Vec<PathBuf>,
+        /// How often each has its turn: medians are printed
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// 5,000 events a second for so many minutes: fails if memory grows
     Soak {
         #[arg(default_value_t = 10)]
@@ -114,6 +123,12 @@ fn main() -> Result<()> {
         }
         Some(Role::Resources) => resources::table(Duration::from_secs(args.seconds.max(10))),
         Some(Role::Memory) => resources::memory(),
+        Some(Role::Transport { mut programs, rounds }) => {
+            if programs.is_empty() {
+                programs.push(DISPATCHD.into());
+            }
+            transport::table(&programs, rounds.max(1), Duration::from_secs(args.seconds.max(10)))
+        }
         Some(Role::Soak { minutes }) => resources::soak(minutes),
         None => table(&args),
     }
@@ -280,7 +295,7 @@ impl Case {
         let socket = dir.path().join("d.sock");
         let aggregation = format!("delivery.aggregation={aggregation}");
         let settings: Vec<&str> = [aggregation.as_str()].into_iter().chain(self.setting).collect();
-        let daemon = Process::daemon(environment, &socket, &settings)?;
+        let daemon = Process::daemon(Path::new(DISPATCHD), environment, &socket, &settings)?;
         let window = Window::new(WARM_UP, measured);
         let callers = Callers::start(&socket, self.load, window)?;
         let look = |at: Instant| {

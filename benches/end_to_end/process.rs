@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use tempfile::NamedTempFile;
 
+/// The daemon that was built with this bench.
+pub const DISPATCHD: &str = env!("CARGO_BIN_EXE_dispatchd");
+
 /// A child of this run.
 pub struct Process(Child);
 
@@ -32,8 +35,8 @@ impl Process {
     }
 
     /// The daemon as it would run against AWS, with these variables alone; returns when it listens.
-    pub fn daemon(environment: &[(&str, String)], socket: &Path, settings: &[&str]) -> Result<Self> {
-        let mut daemon = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
+    pub fn daemon(program: &Path, environment: &[(&str, String)], socket: &Path, settings: &[&str]) -> Result<Self> {
+        let mut daemon = Command::new(program);
         daemon
             .args(["run", "--stream", "bench", "--admin-listen", "off", "--log-level", "error", "--socket"])
             .arg(socket);
@@ -89,17 +92,20 @@ impl Server {
     }
 
     /// What the SDK's chain needs to reach it and nothing else.
-    pub fn environment(&self, tls: bool) -> [(&'static str, String); 5] {
+    pub fn environment(&self, tls: bool) -> [(&'static str, String); 6] {
         let endpoint = match tls {
             false => format!("http://127.0.0.1:{}", self.port),
             true => format!("https://127.0.0.1:{}", self.tls_port),
         };
+        let certificate = self.certificate.path().display().to_string();
         [
             ("AWS_REGION", "us-east-1".into()),
             ("AWS_ACCESS_KEY_ID", "bench".into()),
             ("AWS_SECRET_ACCESS_KEY", "bench".into()),
             ("AWS_ENDPOINT_URL_KINESIS", endpoint),
-            ("SSL_CERT_FILE", self.certificate.path().display().to_string()),
+            // For the daemon, and for the SDK by itself.
+            ("AWS_CA_BUNDLE", certificate.clone()),
+            ("SSL_CERT_FILE", certificate),
         ]
     }
 }

@@ -4,6 +4,7 @@
 //! Default settings, four shards, a stream that answers in 15 ms, one connection unless said otherwise.
 
 use std::io::{Error, Result};
+use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::load::{Callers, Load, Pace, Shape, Window};
-use crate::process::{Process, Server, memory_mib, usage};
+use crate::process::{DISPATCHD, Process, Server, memory_mib, usage};
 
 const SHARDS: usize = 4;
 const DELAY_MS: u64 = 15;
@@ -23,28 +24,33 @@ const SOAK_RATE: u32 = 5_000;
 const SLACK_MIB: f64 = 3.0;
 
 /// The parts of a run; they end together.
-struct House {
-    server: Server,
-    daemon: Process,
+pub struct House {
+    pub server: Server,
+    pub daemon: Process,
     dir: TempDir,
 }
 
 impl House {
-    fn build() -> Result<Self> {
+    /// With this program, and the stream behind TLS or not.
+    pub fn build(program: &Path, tls: bool) -> Result<Self> {
         let server = Server::start(SHARDS, DELAY_MS)?;
         let dir = tempfile::tempdir()?;
-        let daemon = Process::daemon(&server.environment(false), &dir.path().join("d.sock"), &[])?;
+        let daemon = Process::daemon(program, &server.environment(tls), &dir.path().join("d.sock"), &[])?;
         Ok(Self { server, daemon, dir })
     }
 
-    fn load(&self, data_bytes: usize, connections: usize, pace: Pace, window: Window) -> Result<Callers> {
+    fn ours() -> Result<Self> {
+        Self::build(Path::new(DISPATCHD), false)
+    }
+
+    pub fn load(&self, data_bytes: usize, connections: usize, pace: Pace, window: Window) -> Result<Callers> {
         let load = Load { data_bytes, shape: Shape::Members, keys: KEYS, connections, pace };
         Callers::start(&self.dir.path().join("d.sock"), load, window)
     }
 
     /// Events that the daemon holds, as it tells an operator.
     fn in_flight(&self) -> Result<u64> {
-        let mut admin = Command::new(env!("CARGO_BIN_EXE_dispatchd"));
+        let mut admin = Command::new(DISPATCHD);
         let told =
             admin.args(["admin", "status", "--json", "--socket"]).arg(self.dir.path().join("d.sock")).output()?;
         let status: serde_json::Value = serde_json::from_slice(&told.stdout)?;
@@ -59,7 +65,7 @@ impl House {
 /// Prints the table: a line a rate.
 pub fn table(measured: Duration) -> Result<()> {
     println!("events/s | CPU, 200 B | CPU, 1 KiB | memory, 200 B | memory, 1 KiB\n---|---|---|---|---");
-    let idle = House::build()?;
+    let idle = House::ours()?;
     sleep(Duration::from_secs(2));
     let before = usage(idle.daemon.id())?;
     sleep(measured);
@@ -74,7 +80,7 @@ pub fn table(measured: Duration) -> Result<()> {
 
 /// CPU of one core, and the memory in the end.
 fn one(data_bytes: usize, rate: u32, measured: Duration) -> Result<(String, f64)> {
-    let house = House::build()?;
+    let house = House::ours()?;
     let window = Window::new(Duration::from_secs(2), measured);
     let _callers = house.load(data_bytes, 1, Pace::PerSecond(rate), window)?;
     sleep(window.from.saturating_duration_since(Instant::now()));
@@ -95,7 +101,7 @@ pub fn memory() -> Result<()> {
     println!("data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later");
     println!("---|---|---|---|---|---|---");
     for data_bytes in [200, 1024] {
-        let house = House::build()?;
+        let house = House::ours()?;
         sleep(Duration::from_secs(2));
         let idle = house.resident_mib()?;
         house.server.signal(Signal::STOP)?;
@@ -129,7 +135,7 @@ pub fn memory() -> Result<()> {
 /// If the daemon holds more at the end than after the second minute, the allocator's slack aside.
 pub fn soak(minutes: u32) -> Result<()> {
     const MINUTE: Duration = Duration::from_secs(60);
-    let house = House::build()?;
+    let house = House::ours()?;
     println!("idle: {:.1} MiB", house.resident_mib()?);
     let window = Window::new(Duration::ZERO, MINUTE * minutes);
     let callers = house.load(200, 1, Pace::PerSecond(SOAK_RATE), window)?;

@@ -1,7 +1,8 @@
 //! The stream that is measured against: as much of Kinesis' API as a producer needs, answered without looking into a
 //! record. It stores nothing; its own ceiling is measured by [`ceiling`].
 //!
-//! A thread a connection and blocking sockets: nothing is faster for a few connections, and a delay is a sleep.
+//! A thread a connection and blocking sockets: nothing is faster for a few connections, and a delay is a sleep. Over TLS it
+//! offers HTTP/2 first, as AWS's endpoints do, serves those that take it, and counts them.
 
 use std::io::{Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,17 +13,31 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use dispatchd::event::{HashKey, PartitionKey};
 use dispatchd::kinesis::ShardMap;
 use dispatchd::kinesis::shards::Shard;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::{ServerConfig, StreamOwned};
+use tokio_rustls::server::TlsStream;
 
 /// The longest head of a request that is understood.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
+
+/// As ALPN names it.
+const HTTP2: &[u8] = b"h2";
+/// The flow-control window that HTTP/2 begins with.
+const HTTP2_WINDOW_BYTES: u32 = 65_535;
 
 /// What the server is asked for besides Kinesis' own operations.
 const COUNTS: &str = "Bench.Counts";
@@ -35,13 +50,18 @@ struct Stream {
     delay: Duration,
     requests: AtomicU64,
     records: AtomicU64,
+    http2: AtomicU64,
 }
 
-/// PutRecords and PutRecord since the start, and the records in them.
+/// Since the start.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
+    /// PutRecords and PutRecord.
     pub requests: u64,
+    /// The records in them.
     pub records: u64,
+    /// Connections that took HTTP/2.
+    pub http2: u64,
 }
 
 /// Writes the certificate of its TLS port, prints its plain and its TLS port, and serves until it is killed.
@@ -50,10 +70,11 @@ pub fn serve(shards_count: usize, delay: Duration, certificate: &Path) -> Result
     let der = BASE64_STANDARD.encode(made.cert.der());
     std::fs::write(certificate, format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n"))?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|tls| tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
         .map_err(Error::other)?;
+    tls.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     let stream = Arc::new(Stream::new(shards_count, delay));
     println!("{} {}", listen(&stream, None)?, listen(&stream, Some(Arc::new(tls)))?);
     loop {
@@ -81,18 +102,52 @@ impl Stream {
         let shards = ShardMap::new(shards.collect()).expect("there is a shard");
         let entry = |n| format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}},"#, shards.id(n));
         let entries = (0..shards_count).map(entry).collect();
-        Self { shards, entries, delay, requests: AtomicU64::new(0), records: AtomicU64::new(0) }
+        Self {
+            shards,
+            entries,
+            delay,
+            requests: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            http2: AtomicU64::new(0),
+        }
     }
 
-    fn answer_all(&self, socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<()> {
+    fn answer_all(self: Arc<Self>, socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<()> {
         socket.set_nodelay(true)?;
-        match tls {
-            None => self.answer_each(socket),
-            Some(tls) => {
-                let connection = ServerConnection::new(tls).map_err(Error::other)?;
-                self.answer_each(StreamOwned::new(connection, socket))
+        let Some(tls) = tls else { return self.answer_each(socket) };
+        // HTTP/2 is hyper's, which needs a runtime; the protocol is known after the handshake.
+        socket.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let socket = runtime.block_on(async {
+            let stream = TlsAcceptor::from(tls).accept(tokio::net::TcpStream::from_std(socket)?).await?;
+            if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
+                return Arc::clone(&self).answer_http2(stream).await.map(|()| None);
             }
-        }
+            let (socket, connection) = stream.into_inner();
+            Ok::<_, Error>(Some((connection, socket.into_std()?)))
+        })?;
+        let Some((connection, socket)) = socket else { return Ok(()) };
+        socket.set_nonblocking(false)?;
+        self.answer_each(StreamOwned::new(connection, socket))
+    }
+
+    async fn answer_http2(self: Arc<Self>, stream: TlsStream<tokio::net::TcpStream>) -> Result<()> {
+        self.http2.fetch_add(1, Ordering::Relaxed);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let stream = Arc::clone(&self);
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+                let mut reply = Vec::new();
+                tokio::time::sleep(stream.answer(target.unwrap_or_default(), &body, &mut reply)).await;
+                let reply = Response::builder().header("content-type", "application/x-amz-json-1.1").body(reply.into());
+                Ok::<_, hyper::Error>(reply.expect("the header is one") as Response<Full<Bytes>>)
+            }
+        });
+        let mut server = http2::Builder::new(TokioExecutor::new());
+        server.initial_stream_window_size(HTTP2_WINDOW_BYTES).initial_connection_window_size(HTTP2_WINDOW_BYTES);
+        server.serve_connection(TokioIo::new(stream), service).await.map_err(Error::other)
     }
 
     fn answer_each(&self, mut socket: impl Read + Write) -> Result<()> {
@@ -101,7 +156,10 @@ impl Stream {
             let (head, body) = buf.split_at(head_bytes);
             let target = header(head, b"x-amz-target: ");
             reply.clear();
-            self.answer(target.rsplit('.').next().unwrap_or_default(), body, &mut reply);
+            let delay = self.answer(target, body, &mut reply);
+            if !delay.is_zero() {
+                std::thread::sleep(delay);
+            }
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n",
                 reply.len()
@@ -112,8 +170,9 @@ impl Stream {
         Ok(())
     }
 
-    fn answer(&self, operation: &str, body: &[u8], reply: &mut Vec<u8>) {
-        match operation {
+    /// Appends the answer and says how much later it is due.
+    fn answer(&self, target: &str, body: &[u8], reply: &mut Vec<u8>) -> Duration {
+        match target.rsplit('.').next().unwrap_or_default() {
             "PutRecords" => {
                 reply.extend_from_slice(br#"{"FailedRecordCount":0,"Records":["#);
                 let mut records = 0;
@@ -124,21 +183,22 @@ impl Stream {
                 assert!(records > 0, "a request has records");
                 reply.pop(); // the last comma
                 reply.extend_from_slice(b"]}");
-                self.stored(records);
+                return self.stored(records);
             }
             "PutRecord" => {
                 let shard = self.shards_of(body).next().expect("a record has a key");
                 reply.extend_from_slice(self.entries[shard].trim_end_matches(',').as_bytes());
-                self.stored(1);
+                return self.stored(1);
             }
             "ListShards" => reply.extend_from_slice(self.list_shards().to_string().as_bytes()),
             "DescribeStreamSummary" => reply.extend_from_slice(self.summary().to_string().as_bytes()),
             "Counts" => {
-                let counts = (self.requests.load(Ordering::Relaxed), self.records.load(Ordering::Relaxed));
-                reply.extend_from_slice(format!("{} {}", counts.0, counts.1).as_bytes());
+                let counts = [&self.requests, &self.records, &self.http2].map(|count| count.load(Ordering::Relaxed));
+                reply.extend_from_slice(serde_json::json!(counts).to_string().as_bytes());
             }
             other => panic!("{other:?} is not what a producer asks for"),
         }
+        Duration::ZERO
     }
 
     /// Where each record goes: by the one field that every entry has, which base64 cannot contain.
@@ -157,12 +217,10 @@ impl Stream {
         })
     }
 
-    fn stored(&self, records: u64) {
+    fn stored(&self, records: u64) -> Duration {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.records.fetch_add(records, Ordering::Relaxed);
-        if !self.delay.is_zero() {
-            std::thread::sleep(self.delay);
-        }
+        self.delay
     }
 
     fn list_shards(&self) -> serde_json::Value {
@@ -226,9 +284,8 @@ pub fn counts(port: u16) -> Result<Counts> {
     socket.shutdown(std::net::Shutdown::Write)?;
     let mut reply = String::new();
     socket.read_to_string(&mut reply)?;
-    let counts = reply.lines().last().and_then(|line| line.split_once(' ')).expect("two numbers");
-    let number = |text: &str| text.parse().expect("a number");
-    Ok(Counts { requests: number(counts.0), records: number(counts.1) })
+    let [requests, records, http2] = serde_json::from_str(reply.lines().last().unwrap_or_default())?;
+    Ok(Counts { requests, records, http2 })
 }
 
 /// Records a second that the server takes from clients that do nothing but send a ready request of 500 records.

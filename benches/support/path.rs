@@ -9,8 +9,8 @@ use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox, Returning};
 use dispatchd::backoff::Backoff;
 use dispatchd::budget::{Ahead, Budget, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::event::PartitionKey;
 use dispatchd::event::envelope::{Draft, Timestamp};
+use dispatchd::event::{Fingerprints, PartitionKey};
 use dispatchd::kinesis::Verdict;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
@@ -27,6 +27,9 @@ use uuid::Uuid;
 /// Events on the way at once: what a request holds.
 pub const GROUP: usize = 500;
 
+/// As AWS writes them.
+pub const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
+
 /// A connection and its lane, in the hands of one caller.
 pub struct Path {
     splitter: Splitter,
@@ -39,6 +42,8 @@ pub struct Path {
     now: Instant,
     timestamp: Timestamp,
     printed: Vec<u8>,
+    /// If callers choose ids.
+    fingerprints: Option<Fingerprints>,
 }
 
 impl Path {
@@ -66,7 +71,14 @@ impl Path {
             now: Instant::now(),
             timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
             printed: Vec::new(),
+            fingerprints: None,
         }
+    }
+
+    /// As if callers had chosen the ids.
+    #[allow(dead_code)] // not every bench has such callers
+    pub fn with_chosen_ids() -> Self {
+        Self { fingerprints: Some(Fingerprints::default()), ..Self::new() }
     }
 
     /// Lines → items.
@@ -79,7 +91,10 @@ impl Path {
             let draft = draft(event, self.timestamp);
             let sealed_len = draft.sealed_len();
             let charge = self.ahead.try_take(&self.share, sealed_len).expect("an event fits");
-            let id = EventId::Made(draft.id);
+            let id = match &self.fingerprints {
+                None => EventId::Made(draft.id),
+                Some(fingerprints) => EventId::Chosen { id: draft.id, said: fingerprints.of(draft.event_type) },
+            };
             let duty = Duty::new(Arc::clone(&self.outbox), parsed.reference, 0, 0);
             items.push(Item::new(draft.seal(sealed_len), duty.ticket(id, self.timestamp, false, charge), self.now));
         }
@@ -94,7 +109,7 @@ impl Path {
     pub fn poll(&mut self) -> Batch {
         match self.buffer.poll(self.now) {
             Poll::Send(batch) => batch,
-            Poll::Wait(_) => panic!("nothing is due"),
+            Poll::Late(_) | Poll::Wait(_) => panic!("nothing is due"),
         }
     }
 
@@ -145,9 +160,7 @@ pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
 
 /// The stream's word on a whole request.
 pub fn verdicts(count: usize) -> Vec<Verdict> {
-    let stored = || Verdict::Stored {
-        shard_id: "shardId-000000000000".into(),
-        sequence_number: "49681234567890123456789012345678901234567890123456789012".into(),
-    };
+    let stored =
+        || Verdict::Stored { shard_id: "shardId-000000000000".into(), sequence_number: SEQUENCE_NUMBER.into() };
     (0..count).map(|_| stored()).collect()
 }

@@ -40,7 +40,7 @@ fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, line_bytes_max: usize) -
         }
         buf.advance(splitter.take_split());
         mid_line = read.last().map_or(mid_line, |last| *last != b'\n');
-        assert_eq!(splitter.is_mid_line(&buf), mid_line);
+        assert_eq!(splitter.unfinished(&buf).is_some(), mid_line);
         assert!(buf.len() <= line_bytes_max + 1, "holds {} bytes, the limit is {line_bytes_max}", buf.len());
     }
     (lines, splitter.torn(&buf))

@@ -24,7 +24,9 @@ use super::{Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
-use crate::kinesis::StreamFacts;
+use crate::kinesis::identity::{Identity, Known};
+use crate::kinesis::refresher::{Calls, Fares};
+use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
 use crate::socket::listener::Presence;
@@ -83,11 +85,19 @@ pub struct Desk {
     pub began: Instant,
     /// Name or ARN.
     pub stream: String,
+    /// Where requests go, and the region they are signed for.
+    pub endpoint: String,
+    pub region: String,
+    pub identity: Identity,
     pub socket: PathBuf,
     pub sources: Sources,
     pub probe: Probe,
     pub presence: watch::Receiver<Presence>,
     pub facts: watch::Receiver<StreamFacts>,
+    /// How these are come by.
+    pub calls: watch::Receiver<Calls>,
+    /// By our memory.
+    pub record_bytes_carried: usize,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
     pub settings: watch::Receiver<Settings>,
@@ -221,8 +231,14 @@ impl Desk {
             connections: self.presence.borrow().connected,
             stream: status::Stream {
                 name: self.stream.clone(),
+                endpoint: self.endpoint.clone(),
+                region: self.region.clone(),
                 shards: facts.shards.map(|shards| shards.len()),
-                record_bytes_max: facts.record_bytes_max,
+                record_bytes_max: facts.record_limit,
+                ignores_keys: facts.distribution == Distribution::Auto,
+                list_shards: call(self.calls.borrow().list_shards),
+                describe_stream: call(self.calls.borrow().describe_stream),
+                record_bytes_carried: self.record_bytes_carried,
             },
             buffer: status::Buffer {
                 used_bytes: budget.used_bytes(),
@@ -238,6 +254,7 @@ impl Desk {
             },
             lanes,
             errors: self.recent.errors().into_iter().map(error).collect(),
+            identity: self.identity.known().map(identity),
             credentials: credentials.get().map(credentials_told),
             log: self.log(),
             last_reload: self.settings.borrow().last_reload.as_ref().map(reload),
@@ -249,6 +266,11 @@ impl Desk {
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
         status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
     }
+}
+
+fn identity(known: Known) -> status::Identity {
+    let Known { provider, key_id_end, account, expiry: _ } = known;
+    status::Identity { provider, key_id_end, account }
 }
 
 async fn ask(lane: &mpsc::Sender<Question>) -> Option<Report> {
@@ -286,6 +308,11 @@ fn shard(report: ShardReport) -> status::Shard {
         pace: pace.map(thousandths),
         throttled_share: (sent > 0).then(|| thousandths(of_late.throttled as f64 / sent as f64)),
     }
+}
+
+fn call(fares: Fares) -> status::Call {
+    let Fares { last_ok, last_failed, failures } = fares;
+    status::Call { last_ok: last_ok.map(rfc3339), last_failed: last_failed.map(rfc3339), failures }
 }
 
 fn error(error: RecentError) -> status::Error {
@@ -339,8 +366,9 @@ mod tests {
     use super::*;
     use crate::ack::Books;
     use crate::budget::Budget;
-    use crate::limits::RECORD_BYTES_DEFAULT;
     use crate::telemetry::metrics::State;
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
     use tokio::time::Instant as TokioInstant;
 
     fn desk(lanes: Vec<mpsc::Sender<Question>>, commands: mpsc::Sender<Command>) -> Desk {
@@ -350,6 +378,9 @@ mod tests {
             started: SystemTime::UNIX_EPOCH,
             began: Instant::now(),
             stream: "orders".into(),
+            endpoint: "https://kinesis.example".into(),
+            region: "us-east-1".into(),
+            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 books: Arc::<Books>::default(),
@@ -360,7 +391,9 @@ mod tests {
             },
             probe,
             presence: watch::channel(Presence::default()).1,
-            facts: watch::channel(StreamFacts { shards: None, record_bytes_max: RECORD_BYTES_DEFAULT }).1,
+            facts: watch::channel(StreamFacts::unknown(None)).1,
+            calls: watch::channel(Calls::default()).1,
+            record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,

@@ -25,6 +25,8 @@ pub struct Status {
     pub lanes: Vec<Lane>,
     /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one kind are one entry.
     pub errors: Vec<Error>,
+    /// Whose requests they are; nothing while there are no credentials.
+    pub identity: Option<Identity>,
     /// Of those in use; nothing if they do not expire, or none were needed yet.
     pub credentials: Option<Credentials>,
     pub log: Log,
@@ -36,9 +38,29 @@ pub struct Status {
 pub struct Stream {
     /// Name or ARN, as configured.
     pub name: String,
+    /// Scheme and host that requests go to, and the region they are signed for.
+    pub endpoint: String,
+    pub region: String,
     /// Open shards; nothing while they are not known.
     pub shards: Option<usize>,
-    pub record_bytes_max: usize,
+    /// The largest record that the stream takes; nothing while that is not known.
+    pub record_bytes_max: Option<usize>,
+    /// What this daemon's memory carries: larger ones are refused, and what the stream takes decides below that.
+    pub record_bytes_carried: usize,
+    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is aggregated.
+    pub ignores_keys: bool,
+    pub list_shards: Call,
+    pub describe_stream: Call,
+}
+
+/// A call that is made again and again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Nothing until the first one.
+    pub last_ok: Option<String>,
+    pub last_failed: Option<String>,
+    /// In a row, up to now.
+    pub failures: u32,
 }
 
 /// The byte budget.
@@ -119,6 +141,17 @@ pub struct Error {
     pub first: String,
     pub last: String,
     pub count: u64,
+}
+
+/// Which credentials are in use, without anything of them that is secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// In words, e.g. `environment variables`.
+    pub provider: String,
+    /// The last characters of the access key's id.
+    pub key_id_end: String,
+    /// Where the provider tells it.
+    pub account: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

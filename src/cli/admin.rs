@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use hyper::body::Bytes;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 
 use super::out::{draw, print};
 use super::{exit, fail, said, status, stop_signal};
@@ -22,6 +22,8 @@ use crate::terminal::escaped;
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often `quit` looks whether the daemon is gone.
 const QUIT_EVERY: Duration = Duration::from_millis(100);
+/// How long `quit` waits: the longest `shutdown.timeout`, and what ends after it.
+const QUIT_WITHIN: Duration = Duration::from_secs(3600 + 60);
 /// The longest time that a level of the log may be set for.
 const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -185,20 +187,23 @@ async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
     Ok(said(print(&text), 0))
 }
 
-/// Waits until the daemon is gone, or another one is there. It has a deadline of its own: shutdown.timeout.
+/// Waits until the daemon is gone, or another one is there. It has a deadline of its own, shutdown.timeout.
 async fn quit(socket: &Path) -> anyhow::Result<()> {
     let pid =
         async || ask_status(socket).await.map(|answer| serde_json::from_slice(&answer).map(|s: Status| s.pid).ok());
     let told = pid().await?;
     ask(socket, Method::POST, "/quit", NOTHING).await?;
-    loop {
-        sleep(QUIT_EVERY).await;
-        match pid().await {
-            Err(AskError::Nobody(_)) => return Ok(()),
-            Ok(now) if now != told => return Ok(()),
-            _ => {} // it may be cut short by the end
+    let gone = async {
+        loop {
+            sleep(QUIT_EVERY).await;
+            match pid().await {
+                Err(AskError::Nobody(_)) => return,
+                Ok(now) if now != told => return,
+                _ => {} // it may be cut short by the end
+            }
         }
-    }
+    };
+    timeout(QUIT_WITHIN, gone).await.context("the daemon was told to stop and is still there: kill it")
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, and the most memory it takes; with
-//! `--online` also what the service and this host say to it.
+//! `check`: the configuration as `run` would use it, each value with its origin, where requests go and the most memory it
+//! takes; with `--online` also what the service and this host say to it.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigFlags, exit, fail, out, runtime, said};
-use crate::config::{Machine, Resolved, memory_sum};
-use crate::preflight::{self, Finding, Level};
+use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, show_size};
+use crate::limits::{MIB, RECORD_BYTES_MAX};
+use crate::preflight::{self, Finding, Level, Target};
 use crate::terminal::on_one_line;
 
 #[derive(Debug, Args)]
@@ -32,6 +33,11 @@ pub struct Check {
 struct Report<'a> {
     configuration: Vec<Value<'a>>,
     memory_bytes_max: usize,
+    /// The largest record that memory carries, if the stream takes it.
+    record_bytes_carried: usize,
+    /// Nothing where only the start will tell.
+    endpoint: Option<String>,
+    region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<&'a [Finding]>,
 }
@@ -49,28 +55,29 @@ impl Check {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        let findings = match self.online.then(|| ask(&resolved)).transpose() {
-            Ok(findings) => findings,
+        let runtime = match runtime(1) {
+            Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
+        let target = match runtime.block_on(preflight::target(&resolved.config)) {
+            Err(error) if !self.online => return fail(error, exit::USAGE),
+            // Then it is one of the findings, and the others are made too.
+            target => target.ok(),
+        };
+        let ask = || runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
+        let findings = self.online.then(ask);
+        runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         let text = if self.json {
-            json(&resolved, findings.as_deref()) + "\n"
+            json(&resolved, target, findings.as_deref()) + "\n"
         } else {
-            show_configuration(&resolved) + &show_findings(findings.as_deref().unwrap_or_default())
+            show_configuration(&resolved, target) + &show_findings(findings.as_deref().unwrap_or_default())
         };
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
         said(out::print(&text), if failed { exit::UNAVAILABLE } else { 0 })
     }
 }
 
-fn ask(resolved: &Resolved) -> std::io::Result<Vec<Finding>> {
-    let runtime = runtime(1)?;
-    let findings = runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
-    runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
-    Ok(findings)
-}
-
-fn show_configuration(resolved: &Resolved) -> String {
+fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
     let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
     let mut text = String::new();
@@ -78,8 +85,29 @@ fn show_configuration(resolved: &Resolved) -> String {
     for setting in &resolved.values {
         let _ = writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
-    let _ = writeln!(text, "\nmemory: at most {}", memory_sum(&resolved.config));
+    let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
+    let _ = writeln!(text, "\nendpoint: {target}");
+    let _ = writeln!(text, "{}memory: at most {}", records(&resolved.config), memory_sum(&resolved.config));
     text
+}
+
+/// What the sum holds for, where the stream is asked for its limit: it may be raised while we run.
+fn records(config: &Config) -> String {
+    if config.stream.max_record_bytes.is_some() {
+        return String::new();
+    }
+    let carried = Carried::of(config).record_bytes;
+    if carried == RECORD_BYTES_MAX {
+        return format!("records: up to {}, if the stream takes them\n", show_size(carried));
+    }
+    let (budget, sum) = memory_sum_for(config, RECORD_BYTES_MAX);
+    format!(
+        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most {:.1} MiB in all\n",
+        show_size(carried),
+        show_size(RECORD_BYTES_MAX),
+        show_size(budget),
+        sum.total_bytes() as f64 / MIB as f64
+    )
 }
 
 fn show_findings(findings: &[Finding]) -> String {
@@ -97,14 +125,21 @@ fn show_findings(findings: &[Finding]) -> String {
     text
 }
 
-fn json(resolved: &Resolved, checks: Option<&[Finding]>) -> String {
+fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>) -> String {
     let value = |setting: &'_ crate::config::Setting| setting.origin.to_string();
     let configuration = resolved.values.iter();
+    let (endpoint, region) = match target {
+        Some(Target::At { endpoint, region }) => (Some(endpoint), Some(region)),
+        _ => (None, None),
+    };
     let report = Report {
         configuration: configuration
             .map(|setting| Value { key: &setting.key, value: &setting.value, origin: value(setting) })
             .collect(),
         memory_bytes_max: memory_sum(&resolved.config).total_bytes(),
+        record_bytes_carried: Carried::of(&resolved.config).record_bytes,
+        endpoint,
+        region,
         checks,
     };
     serde_json::to_string(&report).expect("texts and numbers can be written as JSON")

@@ -58,7 +58,7 @@ pub fn code_of(ended: Ended) -> u8 {
 }
 
 pub fn start_failed(error: &StartError) -> ExitCode {
-    let code = if matches!(error, StartError::NoRegion(_)) { exit::USAGE } else { exit::FAILED };
+    let code = if matches!(error, StartError::Connect(_)) { exit::USAGE } else { exit::FAILED };
     fail(error, code)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Credentials, Error, Lane, Shard, Status, Told};
+use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, Shard, Status, Told};
 use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
@@ -25,10 +25,27 @@ pub fn render(status: &Status) -> String {
 
 fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { state, version, pid, started, uptime_seconds, socket, connections, .. } = status;
-    let Status { stream, buffer, events, credentials, log, last_reload, .. } = status;
+    let Status { stream, buffer, events, identity, credentials, log, last_reload, .. } = status;
     writeln!(text, "dispatchd {version}  {state}  up {}  since {started}  pid {pid}", time(*uptime_seconds as f64))?;
     let shards = stream.shards.map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
-    writeln!(text, "stream    {}  {shards}  records up to {}", stream.name, size(stream.record_bytes_max))?;
+    let carried = stream.record_bytes_carried;
+    let records = stream
+        .record_bytes_max
+        .map_or("record limit not known".to_owned(), |takes| format!("records up to {}", size(takes.min(carried))));
+    writeln!(text, "stream    {}  {shards}  {records}", stream.name)?;
+    if let Some(takes) = stream.record_bytes_max.filter(|takes| carried < *takes) {
+        writeln!(text, "!!        it takes {}, which our memory does not carry: raise memory.budget", size(takes))?;
+    }
+    if stream.ignores_keys {
+        writeln!(text, "          ignores keys (strategy AUTO): their order is not kept, nothing is aggregated")?;
+    }
+    for (name, call) in [("ListShards", &stream.list_shards), ("DescribeStreamSummary", &stream.describe_stream)] {
+        if let Call { last_ok, last_failed: Some(last), failures: 1.. } = call {
+            let ok = last_ok.as_deref().unwrap_or("never");
+            writeln!(text, "          {name} failed {} times in a row, last {last}; succeeded {ok}", call.failures)?;
+        }
+    }
+    writeln!(text, "endpoint  {}  region {}", stream.endpoint, stream.region)?;
     writeln!(text, "socket    {}  {connections} connected", socket.display())?;
     let full = 100.0 * buffer.used_bytes as f64 / buffer.limit_bytes.max(1) as f64;
     writeln!(
@@ -50,8 +67,14 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     for (code, count) in events.refused.iter().filter(|(_, count)| **count > 0) {
         writeln!(text, "          {count} {code}")?;
     }
+    if let Some(Identity { provider, key_id_end, account }) = identity {
+        let account = account.as_ref().map(|account| format!("  account {account}")).unwrap_or_default();
+        writeln!(text, "login     {provider}  access key …{key_id_end}{account}")?;
+    } else {
+        writeln!(text, "login     no credentials")?;
+    }
     if let Some(Credentials { expire, in_seconds }) = credentials {
-        writeln!(text, "login     the credentials expire {expire}, in {}", time(*in_seconds as f64))?;
+        writeln!(text, "          the credentials expire {expire}, in {}", time(*in_seconds as f64))?;
     }
     let reverts = log.reverts_seconds.map(|left| format!(" for another {}", time(left as f64))).unwrap_or_default();
     writeln!(text, "log       {}{reverts}", log.level)?;
@@ -164,7 +187,21 @@ mod tests {
             uptime_seconds: 3_600,
             socket: "/run/d.sock".into(),
             connections: 2,
-            stream: Stream { name: "orders".into(), shards: Some(shards.len()), record_bytes_max: 1 << 20 },
+            stream: Stream {
+                name: "orders".into(),
+                endpoint: "https://kinesis.eu-central-1.amazonaws.com".into(),
+                region: "eu-central-1".into(),
+                shards: Some(shards.len()),
+                record_bytes_max: Some(1 << 20),
+                ignores_keys: false,
+                list_shards: Call { last_ok: Some("2026-11-21T03:58:00.000Z".into()), last_failed: None, failures: 0 },
+                describe_stream: Call {
+                    last_ok: None,
+                    last_failed: Some("2026-11-21T03:59:00.000Z".into()),
+                    failures: 3,
+                },
+                record_bytes_carried: 1 << 23,
+            },
             buffer: Buffer { used_bytes: 1 << 20, limit_bytes: 64 << 20, backpressure_seconds: 0.0 },
             events: Events {
                 accepted: 10,
@@ -196,6 +233,11 @@ mod tests {
                 last: "2026-11-21T04:00:00.000Z".into(),
                 count: 5,
             }],
+            identity: Some(Identity {
+                provider: "a web identity token (IRSA)".into(),
+                key_id_end: "MPLE".into(),
+                account: Some("123456789012".into()),
+            }),
             credentials: Some(Credentials { expire: "2026-11-21T06:00:00.000Z".into(), in_seconds: 7_200 }),
             log: Log { level: "debug".into(), reverts_seconds: Some(90) },
             last_reload: Some(Reload {
@@ -213,11 +255,14 @@ mod tests {
         let expected = "\
 dispatchd 1.2.3  running  up 60 min  since 2026-11-21T03:00:00.000Z  pid 7
 stream    orders  2 open shards  records up to 1024 KiB
+          DescribeStreamSummary failed 3 times in a row, last 2026-11-21T03:59:00.000Z; succeeded never
+endpoint  https://kinesis.eu-central-1.amazonaws.com  region eu-central-1
 socket    /run/d.sock  2 connected
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
 events    2 in flight, the oldest 1.5 s old  10 accepted  7 acked  1 refused
           1 DeliveryTimeout
-login     the credentials expire 2026-11-21T06:00:00.000Z, in 2 h
+login     a web identity token (IRSA)  access key …MPLE  account 123456789012
+          the credentials expire 2026-11-21T06:00:00.000Z, in 2 h
 log       debug for another 90 s
 reloaded  2026-11-21T03:30:00.000Z
           needs a restart: socket.window
@@ -237,12 +282,34 @@ errors, the last one first
     }
 
     #[test]
+    fn a_stream_that_takes_more_than_our_memory_carries_is_told() {
+        let mut status = status(Vec::new());
+        status.stream.record_bytes_max = Some(10 << 20);
+        let text = render(&status);
+        assert!(
+            text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn of_many_shards_those_that_are_slowed_are_shown() {
         let mut shards: Vec<Shard> = (0..1_000).map(|id| shard(id, None)).collect();
         shards[999].rests_seconds = Some(0.2);
         let text = render(&status(shards));
         assert!(text.contains("shardId-000000000999") && text.contains("cooling 0.2 s"), "{text}");
         assert!(text.contains("and 980 more: --json shows all"), "{text}");
+    }
+
+    #[test]
+    fn a_stream_that_ignores_keys_and_tells_no_limit_is_shown_as_such() {
+        let mut status = status(Vec::new());
+        (status.stream.record_bytes_max, status.stream.ignores_keys) = (None, true);
+        let text = render(&status);
+        assert!(
+            text.contains("0 open shards  record limit not known\n          ignores keys (strategy AUTO)"),
+            "{text}"
+        );
     }
 
     #[test]

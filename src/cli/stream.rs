@@ -178,7 +178,10 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
 }
 
 fn show(summary: &Summary) -> String {
-    let limit = summary.record_bytes_max.map_or("not told".to_owned(), show_size);
+    let limit = match summary.impossible_record_kib {
+        Some(kib) => format!("told as {kib} KiB, which cannot be"),
+        None => summary.record_bytes_max.map_or("not told".to_owned(), show_size),
+    };
     let rows = [
         ("name", summary.name.clone()),
         ("arn", summary.arn.clone()),

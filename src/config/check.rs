@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::keys::{KEYS, Key, nearest};
 use super::rule::{is_plain_off_host, show_size};
 use super::used::Values;
-use super::{Machine, Origin, Resolved, Setting, StreamArn};
+use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
 use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 
 /// One value that cannot be used.
@@ -33,13 +33,18 @@ pub enum Problems {
 }
 
 /// Lays what was typed over the defaults and turns it into a configuration.
-pub(super) fn check(typed: Vec<Setting>, local: bool, machine: &Machine) -> Result<Resolved, Problems> {
+pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {
+    let Inputs { local, machine, env, .. } = inputs;
+    let local = *local;
     let (mut settings, mut problems) = over_defaults(typed);
     fill_in(&mut settings, local, machine);
     let values = read(&settings, &mut problems);
     relate(&settings, &values, &mut problems);
+    // The embedded stream looks at none of them.
+    let (sdk_env, odd) = if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
+    problems.extend(odd);
     if problems.is_empty() {
-        Ok(Resolved { config: values.config(local), values: settings })
+        Ok(Resolved { config: values.config(local, machine.memory_limit, sdk_env), values: settings })
     } else {
         Err(Problems::Values(problems))
     }

@@ -6,12 +6,15 @@
 //!   knows a range.
 //! - Layers, each over the one before: defaults < what the command presets < file < environment < flags (`file.rs`).
 //! - What is then still `auto` or empty and the machine knows is filled in from [`Machine`].
+//! - The SDK reads its own variables (`AWS_…`). They are checked here first, and it sees only those that are not blank
+//!   (`environment.rs`).
 //! - Only the step from text to [`Config`] can fail, and it reports every problem at once
 //!   (`check.rs`). What it lets through needs no second look.
 //! - `check` prints the very [`Resolved`] that `run` is built from.
 
 mod arn;
 mod check;
+mod environment;
 mod file;
 mod keys;
 mod machine;
@@ -30,12 +33,13 @@ use std::time::Duration;
 
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
+pub use environment::{SdkEnv, unfit};
 pub use file::env_vars;
 pub use keys::{KEYS, Key};
 pub use machine::{Machine, try_making_files};
-pub use memory::{MemorySum, memory_sum};
+pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
-pub use rule::{duration, show_size};
+pub use rule::{duration, is_plain_off_host, is_region, show_size};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The embedded stream, with `--local` only.
     pub local: Option<Local>,
+    /// What the SDK sees of the environment; nothing with `local`.
+    pub sdk_env: SdkEnv,
 }
 
 /// The stream and how it is reached.
@@ -62,9 +68,10 @@ pub struct Stream {
     pub id: StreamId,
     /// `None`: the SDK's chain decides.
     pub region: Option<String>,
-    /// `None`: the SDK's chain decides. Plain http leaves the host only where `stream.allow_http`
-    /// said so. With `local` the embedded stream's address takes its place.
+    /// `None`: the SDK's chain decides. With `local` the embedded stream's address takes its place.
     pub endpoint_url: Option<String>,
+    /// Whether plain http may leave the host, whoever named the endpoint.
+    pub allow_http: bool,
     /// Bytes of data and partition key, 1 KiB to 10 MiB; `None`: ask the stream.
     pub max_record_bytes: Option<usize>,
 }
@@ -146,6 +153,8 @@ pub enum Aggregation {
 pub struct Memory {
     /// Bytes of events held at once, 4 MiB to 64 GiB.
     pub budget_bytes: usize,
+    /// What the machine's cgroup gives the process, where it can be read.
+    pub cgroup_bytes: Option<usize>,
 }
 
 /// What the process may use.
@@ -224,7 +233,7 @@ pub struct Inputs {
     /// Below the file: what a command would rather have than the defaults.
     pub preset: Vec<Flag>,
     pub file: Option<PathBuf>,
-    /// All of the environment; variables that do not begin with `DISPATCHD__` are passed over.
+    /// All of the environment: `DISPATCHD__…` are keys, `AWS_…` are the SDK's, others are passed over.
     pub env: Vec<(String, String)>,
     /// In the order in which they were typed: the last one wins.
     pub flags: Vec<Flag>,
@@ -262,6 +271,8 @@ pub enum Origin {
     File(PathBuf),
     /// The variable's name.
     Env(String),
+    /// For a variable that is no key of ours, and is named already.
+    Environment,
     /// The flag as typed.
     Flag(String),
     /// Why it is this value.
@@ -282,7 +293,7 @@ pub struct Resolved {
 /// Every problem at once; a file that cannot be read is reported alone, since the rest would be
 /// guesses.
 pub fn resolve(inputs: &Inputs) -> Result<Resolved, Problems> {
-    check::check(file::layers(inputs)?, inputs.local, &inputs.machine)
+    check::check(file::layers(inputs)?, inputs)
 }
 
 /// Reads what follows `--set`.
@@ -300,6 +311,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::File(path) => path.display().fmt(f),
+            Self::Environment => f.write_str("the environment"),
             Self::Env(text) | Self::Flag(text) | Self::Detected(text) => f.write_str(text),
         }
     }

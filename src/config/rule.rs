@@ -253,9 +253,11 @@ pub(super) fn is_stream_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// Enough to catch a swapped value, loose enough for regions not yet built.
-pub(super) fn is_region(text: &str) -> bool {
-    (1..=64).contains(&text.len())
+/// Enough to catch a swapped value, loose enough for regions not yet built. It becomes a label of a host's name.
+pub fn is_region(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
@@ -270,7 +272,7 @@ fn is_http_url(text: &str) -> bool {
 }
 
 /// Whether what is sent to this URL can be read on the network.
-pub(super) fn is_plain_off_host(url: &str) -> bool {
+pub fn is_plain_off_host(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback))
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, Shutdown, Socket, Stream, StreamArn, StreamId,
+    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket, Stream, StreamArn,
+    StreamId,
 };
 use super::{Aggregation, KeyOrder, LogFormat, Wire};
 
@@ -17,13 +18,15 @@ use super::{Aggregation, KeyOrder, LogFormat, Wire};
 pub(super) struct Values(pub HashMap<&'static str, Value>);
 
 impl Values {
-    pub(super) fn config(&self, local: bool) -> Config {
+    /// `cgroup_bytes`: the memory limit that the machine sets.
+    pub(super) fn config(&self, local: bool, cgroup_bytes: Option<usize>, sdk_env: SdkEnv) -> Config {
         Config {
             producer_id: self.text("producer_id"),
             stream: Stream {
                 id: self.stream_id(local),
                 region: self.text_if_set("stream.region"),
                 endpoint_url: self.text_if_set("stream.endpoint_url"),
+                allow_http: self.switch("stream.allow_http"),
                 max_record_bytes: self.number_if_set("stream.max_record_bytes"),
             },
             socket: Socket {
@@ -48,7 +51,7 @@ impl Values {
                 dedupe_ids: self.number("delivery.dedupe_ids"),
                 dedupe_for: self.duration("delivery.dedupe_for"),
             },
-            memory: Memory { budget_bytes: self.number("memory.budget") },
+            memory: Memory { budget_bytes: self.number("memory.budget"), cgroup_bytes },
             runtime: Runtime { threads: self.number("runtime.threads") },
             kinesis: Kinesis {
                 connect_timeout: self.duration("kinesis.connect_timeout"),
@@ -65,6 +68,7 @@ impl Values {
                 after_last_client: self.duration_if_set("shutdown.after_last_client"),
             },
             local: local.then(|| Local { port: self.port("local.port"), shards: self.number("local.shards") }),
+            sdk_env,
         }
     }
 

@@ -90,7 +90,7 @@ mod tests {
     fn page(records: &[(&str, i64)]) -> Page {
         let records = records.iter().map(|&(number, offset_s)| Read {
             sequence_number: number.to_owned(),
-            partition_key: "k".to_owned(),
+            partition_key: Some("k".to_owned()),
             data: Vec::new(),
             arrived: Some(at(offset_s)),
         });

@@ -52,7 +52,9 @@ fn advice(class: Class) -> &'static str {
         }
         Class::Blocked(Reason::StreamNotFound) => "check the stream's name, the region and the endpoint",
         Class::Blocked(Reason::Kms) => "enable the stream's KMS key and allow kms:Decrypt on it to this identity",
-        Class::Poison => "the service will not take this call, however often it is made",
+        Class::Poison | Class::Blocked(Reason::RequestRefused) => {
+            "the service will not take this call, however often it is made"
+        }
         Class::Throttled | Class::Transient => "it may pass",
     }
 }

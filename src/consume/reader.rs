@@ -151,7 +151,11 @@ impl Reader {
 /// From the start of a call to the start of the next.
 fn pause(page: &Page, is_behind: bool, poll: Duration) -> Duration {
     let calls_apart = if is_behind { CALLS_APART.min(poll) } else { poll };
-    let bytes: usize = page.records.iter().map(|record| record.data.len() + record.partition_key.len()).sum();
+    let bytes: usize = page
+        .records
+        .iter()
+        .map(|record| record.data.len() + record.partition_key.as_ref().map_or(0, String::len))
+        .sum();
     calls_apart.max(Duration::from_secs_f64(bytes as f64 / READ_BYTES_PER_S))
 }
 
@@ -189,7 +193,8 @@ mod tests {
     const SMALL: Appetite = Appetite { record_bytes: 10 * KIB, ..Appetite::FIRST };
 
     fn page(records_count: usize, millis_behind_latest: i64) -> Page {
-        let record = Read { sequence_number: "1".into(), partition_key: "k".into(), data: Vec::new(), arrived: None };
+        let record =
+            Read { sequence_number: "1".into(), partition_key: Some("k".into()), data: Vec::new(), arrived: None };
         Page { records: vec![record; records_count], next_iterator: Some("next".into()), millis_behind_latest }
     }
 

@@ -18,7 +18,8 @@ use super::trouble::{News, Trouble};
 use super::{Chunk, ReadError};
 use crate::backoff::Backoff;
 use crate::event::{Class, Reason};
-use crate::kinesis::aws::{CallError, Kinesis, ShardInfo};
+use crate::kinesis::aws::{CallError, Kinesis};
+use crate::kinesis::list::ShardInfo;
 
 /// Between two lists without a reason to ask sooner.
 const LIST_EVERY: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
+use crate::kinesis::identity::Identity;
 use crate::lane::Rules;
 use crate::telemetry::log::{self, Log};
 use crate::telemetry::metrics::Metrics;
@@ -20,11 +21,15 @@ use crate::telemetry::metrics::Metrics;
 pub struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
+    /// Asked for anew by a reload.
+    pub identity: Identity,
     /// The configuration that runs.
     pub running: Resolved,
     pub log: Log,
     pub commands: mpsc::Receiver<Command>,
     pub rules: watch::Sender<Rules>,
+    /// What is known of the stream is asked again.
+    pub reloads: watch::Sender<()>,
     pub settings: watch::Sender<Settings>,
     pub metrics: Arc<Metrics>,
     /// Events do not wait for company any more, whatever is configured.
@@ -107,6 +112,7 @@ impl Control {
     }
 
     async fn reload(&mut self) -> LastReload {
+        self.identity.forget(); // before the lanes hear of it and try the stream
         let outcome = self.take_over().await;
         match &outcome {
             Ok(Changes { applied, needs_restart }) => {
@@ -142,6 +148,7 @@ impl Control {
         self.running = after_reload(&self.running, read);
         // Even the same rules are sent: lanes that are blocked try the stream then.
         self.rules.send_replace(self.rules());
+        self.reloads.send_replace(());
         if level_changed && self.settings.borrow().reverts_at.is_none() {
             self.log.set(&level).map_err(|error| error.to_string())?;
             self.settings.send_modify(|settings| settings.log_level = level);

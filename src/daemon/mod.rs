@@ -11,10 +11,10 @@
 mod control;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -22,20 +22,20 @@ use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{Config, Inputs, Resolved, StreamId};
-use crate::event::Code;
+use crate::config::{Carried, Config, Inputs, Resolved, StreamId};
+use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
-use crate::kinesis::aws::{Connection, Kinesis, NoRegion};
-use crate::kinesis::refresher::Refresher;
-use crate::lane::dedupe::Window;
+use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
+use crate::kinesis::refresher::{Calls, Refresher};
+use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
-use crate::limits::{LONG_LINES_MAX, RECORD_BYTES_DEFAULT};
+use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
-use crate::socket::Door;
 use crate::socket::bind::{BindError, Bound, Place};
 use crate::socket::listener::{Listener, Presence};
+use crate::socket::{Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::recent::Recent;
@@ -49,6 +49,9 @@ const ADMIN_SOCKET_MODE: u32 = 0o600;
 const RESERVE_MAX: Duration = Duration::from_secs(5);
 /// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon serves meanwhile.
+const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
 /// The daemon, built and not yet running.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ pub enum StartError {
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
-    NoRegion(#[from] NoRegion),
+    Connect(#[from] ConnectError),
     #[cfg(feature = "local")]
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -146,23 +149,26 @@ impl Daemon {
             books: Arc::clone(&books),
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
-            credentials: Arc::clone(kinesis.credentials_expiry()),
+            credentials: Arc::clone(kinesis.identity().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
         let recent = Arc::<Recent>::default();
-        let record_bytes_max = config.stream.max_record_bytes;
-        let unknown = StreamFacts { shards: None, record_bytes_max: record_bytes_max.unwrap_or(RECORD_BYTES_DEFAULT) };
-        let (facts_in, facts) = watch::channel(unknown);
+        let (record_bytes_max, carried) = (config.stream.max_record_bytes, Carried::of(config));
+        let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
+        let (calls_in, calls) = watch::channel(Calls::default());
+        let (reloads_in, reloads) = watch::channel(());
         let bell = Arc::<Notify>::default();
 
         let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
         let (questions_in, questions): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
         let (rules_in, rules) = watch::channel(Rules::of(config));
         let service = Arc::new(kinesis.clone());
+        let window = Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for };
+        let dedupe = Arc::new(Mutex::new(Dedupe::new(window)));
         let lanes = outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| Lane {
             rules: rules.clone(),
-            window: Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for },
+            dedupe: Arc::clone(&dedupe),
             service: Arc::clone(&service),
             inbox,
             facts: facts.clone(),
@@ -182,11 +188,13 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             window: config.socket.window,
             lanes: Lanes::new(inboxes),
+            fingerprints: Fingerprints::default(),
             budget,
             books,
             metrics: Arc::clone(&metrics),
             facts: facts.clone(),
-            long_lines: Semaphore::new(LONG_LINES_MAX),
+            record_bytes_carried: carried.record_bytes,
+            long_lines: LongLines::new(long_lines_bytes(config.memory.budget_bytes)),
             stop_reading: stop.stop_reading.clone(),
         });
         let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
@@ -200,16 +208,22 @@ impl Daemon {
             stream: match &config.stream.id {
                 StreamId::Name(stream) | StreamId::Arn(stream) => stream.clone(),
             },
+            endpoint: kinesis.endpoint().to_owned(),
+            region: kinesis.region().to_owned(),
+            identity: kinesis.identity().clone(),
             socket: config.socket.path.clone(),
             sources,
             probe: admin.probe(),
             presence: presence.clone(),
             facts,
+            calls,
+            record_bytes_carried: carried.record_bytes,
             lanes: questions_in,
             recent: Arc::clone(&recent),
             settings,
             commands: commands_in,
         };
+        let identity = kinesis.identity().clone();
         let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
         Ok(Self {
             listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
@@ -217,8 +231,11 @@ impl Daemon {
             refresher: Refresher {
                 kinesis,
                 facts: facts_in,
+                calls: calls_in,
                 bell,
+                reloads,
                 record_bytes_max,
+                carried,
                 metrics: Arc::clone(&metrics),
                 recent,
             },
@@ -226,10 +243,12 @@ impl Daemon {
             _admin_place: admin_place,
             control: Control {
                 inputs,
+                identity,
                 running: resolved,
                 log,
                 commands,
                 rules: rules_in,
+                reloads: reloads_in,
                 settings: settings_in,
                 lingers: true,
                 metrics,
@@ -258,6 +277,7 @@ impl Daemon {
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let kinesis = refresher.kinesis.clone();
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
@@ -274,7 +294,16 @@ impl Daemon {
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
         metrics.set_state(State::Running);
         probe.set(State::Running);
-        tracing::info!(socket = %path.display(), admin = admin_address, version = env!("CARGO_PKG_VERSION"), "ready");
+        let identity = who(&kinesis).await;
+        tracing::info!(
+            socket = %path.display(),
+            admin = admin_address,
+            version = env!("CARGO_PKG_VERSION"),
+            endpoint = kinesis.endpoint(),
+            region = kinesis.region(),
+            identity,
+            "ready"
+        );
 
         let mut task_died = false;
         let mut left_alone = std::pin::pin!(left_alone(presence, shutdown.after_last_client));
@@ -348,6 +377,15 @@ impl Stop {
         }
         // Answers are being written; a peer that takes none is left to itself.
         tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it must.
+async fn who(kinesis: &Kinesis) -> String {
+    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
+        Ok(Ok(known)) => known.to_string(),
+        Ok(Err(error)) => format!("none: {}", error.message),
+        Err(_) => "not known yet: the source of credentials has not answered".to_owned(),
     }
 }
 

@@ -21,10 +21,13 @@ pub enum Reason {
     Credentials,
     StreamNotFound,
     Kms,
+    /// Every request is refused, whatever is in it. No code says so: the lane finds it out.
+    RequestRefused,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 4] = [Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms];
+    pub const ALL: [Reason; 5] =
+        [Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms, Reason::RequestRefused];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,6 +35,7 @@ impl Reason {
             Reason::Credentials => "credentials",
             Reason::StreamNotFound => "stream_not_found",
             Reason::Kms => "kms",
+            Reason::RequestRefused => "request_refused",
         }
     }
 
@@ -43,6 +47,9 @@ impl Reason {
                 "give the daemon valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
             }
             Reason::StreamNotFound => "create the stream, or correct stream.name, the region or the endpoint",
+            Reason::RequestRefused => {
+                "read the service's words, which are about no record: correct stream.name or stream.arn, the endpoint, or what stands between"
+            }
             Reason::Kms => "enable the stream's KMS key and allow kms:GenerateDataKey on it to the daemon's identity",
         }
     }

@@ -43,6 +43,22 @@ impl Timestamp {
         std::str::from_utf8(&self.0).expect("made from a str")
     }
 
+    /// Its 17 digits as one number, for those who keep many.
+    pub fn pack(&self) -> u64 {
+        let digits = self.0.iter().filter(|byte| byte.is_ascii_digit());
+        digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    }
+
+    /// What [`pack`](Self::pack) made a number of.
+    pub fn unpack(mut number: u64) -> Self {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        for byte in text.iter_mut().rev().filter(|byte| byte.is_ascii_digit()) {
+            *byte = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        Self(text)
+    }
+
     /// The text, for those who print many and need not see that it is one.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
@@ -217,5 +233,14 @@ mod tests {
     fn a_timestamp_always_has_three_decimals_and_a_z() {
         assert_eq!(Timestamp::from_unix_ms(0).as_bytes(), b"1970-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_unix_ms(u64::MAX).as_bytes(), b"9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_timestamp_in_one_number_is_the_same_again() {
+        for unix_ms in [0, 1_795_210_449_335, u64::MAX] {
+            let timestamp = Timestamp::from_unix_ms(unix_ms);
+            assert_eq!(Timestamp::unpack(timestamp.pack()), timestamp);
+        }
+        assert_eq!(Timestamp::from_unix_ms(1_795_210_449_335).pack(), 20_261_120_213_409_335);
     }
 }

@@ -6,16 +6,17 @@
 use md5::digest::FixedOutputReset;
 use md5::{Digest, Md5};
 use smol_str::SmolStr;
+use uuid::Uuid;
 
 use crate::limits::PARTITION_KEY_CHARS_MAX;
 
 /// The key that places a record on the stream and orders it among its peers.
 /// 1 to 256 Unicode code points (AWS API reference, PutRecordsRequestEntry).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PartitionKey(SmolStr);
 
 /// A place on the hash ring given by the caller: 0 to 2^128 - 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HashKey(pub u128);
 
 /// Why a text is no key.
@@ -50,7 +51,12 @@ impl PartitionKey {
 
     /// A key of its own for an event that named none.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().to_string().into())
+        Self(Uuid::new_v4().to_string().into())
+    }
+
+    /// The same for an event whose caller chose its id: sent again, it has the same key. It is the id, as it is published.
+    pub fn of_id(id: Uuid) -> Self {
+        Self(id.to_string().into())
     }
 
     pub fn as_str(&self) -> &str {

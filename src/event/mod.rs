@@ -5,11 +5,13 @@
 
 pub mod class;
 pub mod envelope;
+pub mod fingerprint;
 pub mod key;
 pub mod outcome;
 pub mod record;
 
 pub use class::{Class, Reason};
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use key::{HashKey, PartitionKey};
 pub use outcome::{Code, Outcome, Place, Refusal};
 pub use record::Record;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub enum Code {
     InvalidRequest,
     EventTooLarge,
+    IdReused,
     Rejected,
     DeliveryTimeout,
     ShuttingDown,
@@ -17,9 +18,10 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the table in `docs/protocol.md`; a closed set for metric labels.
-    pub const ALL: [Code; 6] = [
+    pub const ALL: [Code; 7] = [
         Code::InvalidRequest,
         Code::EventTooLarge,
+        Code::IdReused,
         Code::Rejected,
         Code::DeliveryTimeout,
         Code::ShuttingDown,
@@ -30,6 +32,7 @@ impl Code {
         match self {
             Code::InvalidRequest => "InvalidRequest",
             Code::EventTooLarge => "EventTooLarge",
+            Code::IdReused => "IdReused",
             Code::Rejected => "Rejected",
             Code::DeliveryTimeout => "DeliveryTimeout",
             Code::ShuttingDown => "ShuttingDown",
@@ -81,4 +84,26 @@ pub enum Outcome {
     Durable(Place),
     /// Not durable: refused for good, or unconfirmed (`maybe_stored` is set).
     Refused(Refusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_code_in_order_and_says_which_may_be_sent_again() {
+        let page = include_str!("../../docs/protocol.md");
+        let rows = page.lines().skip_while(|line| *line != "| code | retryable | when |").skip(2);
+        let rows: Vec<_> =
+            rows.take_while(|line| line.starts_with("| `")).map(|line| line.split(" | ").collect()).collect();
+        let said: Vec<_> = rows.iter().map(|row: &Vec<_>| (row[0], row[1])).collect();
+        let names = Code::ALL.map(|code| format!("| `{}`", code.as_str()));
+        let retryable = Code::ALL.map(|code| if code.retryable() { "yes" } else { "no" });
+        assert_eq!(said, names.iter().map(String::as_str).zip(retryable).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_code_is_its_place_in_the_list() {
+        assert!(Code::ALL.iter().enumerate().all(|(place, code)| *code as usize == place));
+    }
 }

@@ -1,38 +1,44 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its four neighbours, `credentials` (whose
-//! requests they are), `put` (PutRecords), `stream` (the stream itself: made, described, deleted) and `probe` (asked
-//! without writing).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours: `identity` and `credentials` (whose
+//! requests they are), `list` (ListShards), `stream` (the stream itself: made, described, deleted), `probe` (asked without
+//! writing) and `transport::sdk` (its HTTP client).
 //!
-//! The SDK signs, resolves credentials and endpoints, and keeps connections. Its retries are off: only the
+//! The SDK finds credentials and the endpoint, and signs every call but PutRecords. Its retries are off: only the
 //! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
 
 use std::error::Error;
+use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{Record as SdkRecord, Shard as SdkShard, ShardFilter, ShardFilterType, ShardIteratorType};
+use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
+use aws_types::os_shim_internal::Env;
 
 use super::aggregate;
 use super::clock::ServiceClock;
-use super::credentials::Timely;
-use super::fault;
-use super::shards::Shard;
-use crate::config::{Config, StreamId, Wire};
+use super::identity::Identity;
+use super::put::{Endpoint, Way};
+use super::transport::{BadVariable, NoReply, Transport};
+use super::{fault, probe};
+use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
 use crate::event::{Class, Reason};
-use crate::telemetry::metrics::Expiry;
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
 pub const PAGE_RECORDS_MAX: usize = 1000;
+
+/// A reply that is no reply to what was asked.
+pub(super) const BAD_REPLY: &str = "BadReply";
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API.
 #[derive(Debug, Clone)]
@@ -42,7 +48,9 @@ pub struct Kinesis {
     pub(super) wire: Wire,
     /// What the client was made from, without an endpoint of its own: for the calls to STS.
     pub(super) sdk: SdkConfig,
-    expiry: Arc<Expiry>,
+    pub(super) identity: Identity,
+    /// Of PutRecords.
+    pub(super) way: Arc<Way>,
 }
 
 /// Where and how to connect.
@@ -53,6 +61,10 @@ pub struct Connection {
     pub region: Option<String>,
     /// Overrides the SDK's chain (`AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, profile).
     pub endpoint_url: Option<String>,
+    /// Whether plain http may leave the host.
+    pub allow_http: bool,
+    /// All that the SDK sees of the environment.
+    pub sdk_env: SdkEnv,
     /// Fixed credentials that open nothing but an emulator, for the embedded stream.
     pub emulator: bool,
     pub connect_timeout: Duration,
@@ -72,15 +84,6 @@ pub struct CallError {
     pub message: String,
 }
 
-/// A shard as a consumer sees it, open or closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardInfo {
-    pub id: String,
-    /// None, the shard it was split from, or the two it was merged from. They may be gone already.
-    pub parents: Vec<String>,
-    pub open: bool,
-}
-
 /// Where to begin in a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
@@ -96,7 +99,8 @@ pub enum Position {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub sequence_number: String,
-    pub partition_key: String,
+    /// Nothing where it was written without one: a stream that distributes records itself takes such.
+    pub partition_key: Option<String>,
     pub data: Vec<u8>,
     /// By the service's clock.
     pub arrived: Option<SystemTime>,
@@ -108,7 +112,7 @@ pub struct Event<'a> {
     pub sequence_number: &'a str,
     /// The member's index in the aggregate, as the KCL numbers it.
     pub sub_sequence_number: Option<usize>,
-    pub partition_key: &'a str,
+    pub partition_key: Option<&'a str>,
     pub data: &'a [u8],
 }
 
@@ -116,8 +120,8 @@ pub struct Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub iterator: String,
-    /// When it was given out, by the service's clock where its reply tells the time. Not later than that; up to a second
-    /// earlier, the unit of that clock.
+    /// When it was given out, by the service's clock, if that was ever told. Not later than that; earlier by less than a second,
+    /// the unit of that clock, and what the call took.
     pub given: Option<SystemTime>,
 }
 
@@ -130,10 +134,26 @@ pub struct Page {
     pub millis_behind_latest: i64,
 }
 
-/// No region was named anywhere.
+/// Why there can be no client. What is wrong is outside of what the configuration's own keys say.
 #[derive(Debug, thiserror::Error)]
-#[error("no region: set AWS_REGION, stream.region or stream.arn")]
-pub struct NoRegion;
+pub enum ConnectError {
+    #[error("no region: set AWS_REGION, stream.region or stream.arn")]
+    NoRegion,
+    #[error(transparent)]
+    Variable(#[from] BadVariable),
+    #[error(
+        "{0:?} is no region; it comes from a profile file or the instance's metadata: correct it there, or set AWS_REGION"
+    )]
+    Region(String),
+    #[error(
+        "no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets the endpoint ({source_of_endpoint})"
+    )]
+    NoEndpoint { region: String, reason: String, source_of_endpoint: &'static str },
+    #[error(
+        "the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, unless stream.allow_http is true"
+    )]
+    PlainHttp { url: String, source_of_endpoint: &'static str },
+}
 
 impl Connection {
     /// As configured; to the embedded stream where `local_url` says it is.
@@ -144,6 +164,8 @@ impl Connection {
             // The embedded stream does not look at it, but one must be named.
             region: if emulator { Some("us-east-1".into()) } else { config.stream.region.clone() },
             endpoint_url: local_url.or_else(|| config.stream.endpoint_url.clone()),
+            allow_http: config.stream.allow_http,
+            sdk_env: config.sdk_env.clone(),
             emulator,
             connect_timeout: config.kinesis.connect_timeout,
             attempt_timeout: config.kinesis.attempt_timeout,
@@ -163,6 +185,26 @@ impl CallError {
         self.code == "ResourceInUseException"
     }
 
+    /// What to do about a call that needs this permission.
+    pub fn advice(&self, action: &str) -> String {
+        match self.class {
+            Class::Blocked(Reason::AccessDenied) => {
+                format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
+            }
+            Class::Blocked(reason) => reason.advice().to_owned(),
+            Class::Throttled => {
+                "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned()
+            }
+            Class::Transient if self.code == BAD_REPLY => {
+                "see what answers at the endpoint: it does not speak as Kinesis does".to_owned()
+            }
+            Class::Transient => {
+                "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
+            }
+            Class::Poison => "correct stream.name or stream.arn".to_owned(),
+        }
+    }
+
     /// The iterator was not used for five minutes: the place in the shard is right, the token for it is not.
     pub fn is_expired_iterator(&self) -> bool {
         self.code == "ExpiredIteratorException"
@@ -171,83 +213,85 @@ impl CallError {
 
 impl Kinesis {
     /// Makes the client. Nothing is sent: a stream that is not there shows on the first call.
-    pub async fn connect(connection: Connection) -> Result<Self, NoRegion> {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(connection.connect_timeout)
-            .operation_attempt_timeout(connection.attempt_timeout)
-            .build();
-        // Pinned by name: a newer behaviour must be chosen, not met.
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(region) = connection.region {
-            loader = loader.region(Region::new(region));
+    ///
+    /// # Errors
+    /// There is no region, or no endpoint that may be used.
+    pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
+        let transport = Transport::new(|name| connection.sdk_env.get(name).map(str::to_owned))?;
+        let mut sdk = loader(&connection, &transport).load().await;
+        let region = sdk.region().ok_or(ConnectError::NoRegion)?.to_string();
+        if !is_region(&region) {
+            return Err(ConnectError::Region(region));
         }
-        if connection.emulator {
-            loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
-        }
-        let mut sdk = loader.load().await;
-        if sdk.region().is_none() {
-            return Err(NoRegion);
-        }
-        let expiry = Arc::<Expiry>::default();
-        if let Some(chain) = sdk.credentials_provider() {
-            // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
-            let timely = Timely { chain, within: connection.attempt_timeout / 2, expiry: Arc::clone(&expiry) };
-            sdk = sdk.to_builder().credentials_provider(SharedCredentialsProvider::new(timely)).build();
-        }
-        Ok(Self { expiry, ..Self::with(sdk, connection.endpoint_url, connection.stream, connection.wire) })
-    }
-
-    /// The client that a configuration of the SDK's makes.
-    pub fn with(sdk: SdkConfig, endpoint_url: Option<String>, stream: StreamId, wire: Wire) -> Self {
+        let Connection { stream, endpoint_url, allow_http, wire, connect_timeout, attempt_timeout, .. } =
+            connection.clone();
+        let source_of_endpoint = source_of_endpoint(&connection);
+        let first = sdk.credentials_provider().expect("the loader was not told to go without");
+        let identity = if connection.emulator {
+            Identity::fixed(first)
+        } else {
+            let connection = Connection { region: Some(region.clone()), ..connection };
+            Identity::of_chain(first, connection, transport.clone())
+        };
+        let provider = SharedCredentialsProvider::new(identity.clone());
+        sdk = sdk.to_builder().credentials_provider(provider).identity_cache(IdentityCache::no_cache()).build();
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
         if let Some(url) = endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
-        Self { client: Client::from_conf(config.build()), stream, wire, sdk, expiry: Arc::default() }
-    }
-
-    /// When the credentials that were provided last expire. The SDK asks for new ones in the last ten seconds, on the
-    /// next request; where it gets none the time passes.
-    pub fn credentials_expiry(&self) -> &Arc<Expiry> {
-        &self.expiry
-    }
-
-    /// The open shards with their hash ranges.
-    ///
-    /// # Errors
-    /// Any failed call; a range that is no number is reported as transient.
-    pub async fn open_shards(&self) -> Result<Vec<Shard>, CallError> {
-        const OP: &str = "ListShards";
-        let open =
-            ShardFilter::builder().r#type(ShardFilterType::AtLatest).build().map_err(|error| odd_reply(OP, error))?;
-        let mut shards = Vec::new();
-        for shard in self.list_shards(Some(open)).await? {
-            // Emulators that ignore the filter list closed shards too.
-            let is_open = is_open(&shard);
-            let range = shard.hash_key_range().ok_or_else(|| odd_reply(OP, "a shard has no hash key range"))?;
-            let first = range.starting_hash_key().parse().map_err(|error| odd_reply(OP, error))?;
-            if is_open {
-                shards.push(Shard { id: shard.shard_id, first });
-            }
+        let clock = ServiceClock::default();
+        let client = Client::from_conf(config.interceptor(clock.clone()).build());
+        let url = probe::endpoint(&client, &stream).await.and_then(|url| {
+            let endpoint = Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's"))?;
+            Ok((url, endpoint))
+        });
+        let no_endpoint = |reason| ConnectError::NoEndpoint { region: region.clone(), reason, source_of_endpoint };
+        let (url, endpoint) = url.map_err(no_endpoint)?;
+        if is_plain_off_host(&url) && !allow_http {
+            return Err(ConnectError::PlainHttp { url, source_of_endpoint });
         }
-        Ok(shards)
+        let way = Arc::new(Way { transport, endpoint, region, clock, connect_timeout, attempt_timeout });
+        Ok(Self { client, stream, wire, sdk, identity, way })
     }
 
-    /// Every shard that may still hold records, open and closed, in no order.
-    pub async fn all_shards(&self) -> Result<Vec<ShardInfo>, CallError> {
-        let shards = self.list_shards(None).await?;
-        Ok(shards
-            .into_iter()
-            .map(|shard| ShardInfo {
-                open: is_open(&shard),
-                id: shard.shard_id,
-                parents: shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id).collect(),
-            })
-            .collect())
+    /// Where PutRecords go: scheme and host.
+    pub fn endpoint(&self) -> &str {
+        self.way.endpoint.as_str()
+    }
+
+    /// Whose requests they are.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Makes one call, and lets the identity know where the service refuses it.
+    pub(super) async fn call<T, E>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(operation, &error))?;
+        call.await.map_err(|error| self.call_error(operation, &error, &credentials))
+    }
+
+    /// Why a call failed that was signed with these credentials. The identity hears of it if it was for them.
+    pub(super) fn call_error<E>(
+        &self,
+        operation: &'static str,
+        error: &SdkError<E>,
+        credentials: &Credentials,
+    ) -> CallError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let (class, code, message) = describe(error);
+        if class == Class::Blocked(Reason::Credentials) {
+            self.identity.refused(credentials);
+        }
+        CallError { operation, class, code, message }
     }
 
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<Place, CallError> {
@@ -264,53 +308,30 @@ impl Kinesis {
                 call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
             }
         };
-        let (clock, asked) = (ServiceClock::default(), Instant::now());
-        let reply = call.customize().interceptor(clock.clone()).send().await.map_err(|error| call_error(OP, &error))?;
-        let given = clock.time().and_then(|time| time.checked_sub(asked.elapsed()));
+        let asked = SystemTime::now();
+        let reply = self.call(OP, call.send()).await?;
         let iterator = reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))?;
-        Ok(Place { iterator, given })
+        Ok(Place { iterator, given: self.way.clock.told_at(asked) })
     }
 
     /// The next records, at most so many.
     pub async fn records(&self, iterator: &str, records_max: usize) -> Result<Page, CallError> {
         let (_, arn) = named(&self.stream);
         let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
-        let reply = call.limit(records_max.min(PAGE_RECORDS_MAX) as i32).send().await;
-        let reply = reply.map_err(|error| call_error("GetRecords", &error))?;
+        let call = call.limit(records_max.min(PAGE_RECORDS_MAX) as i32);
+        let reply = self.call("GetRecords", call.send()).await?;
         Ok(Page {
             records: reply.records.into_iter().map(read).collect(),
-            next_iterator: reply.next_shard_iterator,
+            next_iterator: reply.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
             millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
         })
-    }
-
-    async fn list_shards(&self, filter: Option<ShardFilter>) -> Result<Vec<SdkShard>, CallError> {
-        let mut shards = Vec::new();
-        let mut token: Option<String> = None;
-        loop {
-            // Only the first page names the stream and the filter: the token stands for both.
-            let call = self.client.list_shards();
-            let call = match token.take() {
-                Some(token) => call.next_token(token),
-                None => {
-                    let (name, arn) = named(&self.stream);
-                    call.set_stream_name(name).set_stream_arn(arn).set_shard_filter(filter.clone())
-                }
-            };
-            let reply = call.send().await.map_err(|error| call_error("ListShards", &error))?;
-            shards.extend(reply.shards.unwrap_or_default());
-            match reply.next_token {
-                Some(next) => token = Some(next),
-                None => return Ok(shards),
-            }
-        }
     }
 }
 
 fn read(record: SdkRecord) -> Read {
     Read {
         sequence_number: record.sequence_number,
-        partition_key: record.partition_key.unwrap_or_default(),
+        partition_key: record.partition_key,
         data: record.data.into_inner(),
         arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
     }
@@ -319,7 +340,10 @@ fn read(record: SdkRecord) -> Read {
 impl Read {
     /// Bytes that it takes, and that its aggregate's events take: they are taken apart where they lie.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.sequence_number.len() + self.partition_key.len() + self.data.len()
+        size_of::<Self>()
+            + self.sequence_number.len()
+            + self.partition_key.as_ref().map_or(0, String::len)
+            + self.data.len()
     }
 
     /// Its events: an aggregate is taken apart, whatever wrote it.
@@ -327,14 +351,14 @@ impl Read {
         let whole = Event {
             sequence_number: &self.sequence_number,
             sub_sequence_number: None,
-            partition_key: &self.partition_key,
+            partition_key: self.partition_key.as_deref(),
             data: &self.data,
         };
         let members = aggregate::decode(&self.data);
         let alone = members.is_none().then_some(whole);
         let members = members.into_iter().flatten().enumerate().map(move |(index, member)| Event {
             sub_sequence_number: Some(index),
-            partition_key: member.partition_key,
+            partition_key: Some(member.partition_key),
             data: member.data,
             ..whole
         });
@@ -350,21 +374,53 @@ pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
     }
 }
 
-/// A closed shard's sequence numbers have an end.
-fn is_open(shard: &SdkShard) -> bool {
-    shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
+/// The settings that the SDK's configuration is made from, its chain of credentials included.
+pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(connection.connect_timeout)
+        .operation_attempt_timeout(connection.attempt_timeout)
+        .build();
+    let variables: Vec<_> = connection.sdk_env.vars().collect();
+    // Pinned by name: a newer behaviour must be chosen, not met.
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .env(Env::from_slice(&variables))
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .http_client(transport.clone())
+        // The attempt timeout bounds a stall; this would add a second, shorter bound on slow links.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let Some(region) = &connection.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if connection.emulator {
+        loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
+    }
+    loader
 }
 
-pub(super) fn call_error<E>(operation: &'static str, error: &SdkError<E>) -> CallError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    let (class, code, message) = describe(error);
-    CallError { operation, class, code, message }
+/// What names the endpoint, for a person who looks for it; in the SDK's order.
+fn source_of_endpoint(connection: &Connection) -> &'static str {
+    let is_set = |name| connection.sdk_env.get(name).is_some();
+    match connection {
+        Connection { endpoint_url: Some(_), .. } => "stream.endpoint_url",
+        _ if is_set("AWS_ENDPOINT_URL_KINESIS") => "AWS_ENDPOINT_URL_KINESIS",
+        _ if is_set("AWS_ENDPOINT_URL") => "AWS_ENDPOINT_URL",
+        _ => "endpoint_url in a profile file",
+    }
+}
+
+pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) -> CallError {
+    CallError {
+        operation,
+        class: Class::Blocked(Reason::Credentials),
+        code: "NoCredentials".into(),
+        // The chain of providers tells what each of them said on a line of its own.
+        message: chain(error).lines().map(str::trim).collect::<Vec<_>>().join("; "),
+    }
 }
 
 pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
-    CallError { operation, class: Class::Transient, code: "BadReply".into(), message: what.to_string() }
+    CallError { operation, class: Class::Transient, code: BAD_REPLY.into(), message: what.to_string() }
 }
 
 pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
@@ -385,12 +441,12 @@ where
     if has_cause::<CredentialsError>(error) {
         return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
     }
+    let no_reply = causes(error).find_map(|cause| cause.downcast_ref::<NoReply>());
     let code = match error {
+        _ if no_reply.is_some() => no_reply.map_or(BAD_REPLY, NoReply::code),
         SdkError::ConstructionFailure(_) => "NotSent",
         SdkError::TimeoutError(_) => "Timeout",
-        SdkError::DispatchFailure(_) if never_connected(error) => "NotConnected",
-        SdkError::DispatchFailure(_) => "ConnectionLost",
-        _ => "BadReply",
+        _ => BAD_REPLY,
     };
     (Class::Transient, code.into(), chain(error))
 }
@@ -398,12 +454,6 @@ where
 /// The HTTP status of the reply, if there was one.
 pub(super) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|reply| reply.status().as_u16())
-}
-
-/// Whether the connection was never made, so that the request cannot have arrived.
-pub(super) fn never_connected<E: Error + 'static>(error: &SdkError<E>) -> bool {
-    causes(error)
-        .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect()))
 }
 
 fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {

@@ -8,12 +8,16 @@ pub mod aws;
 mod clock;
 pub mod credentials;
 pub mod fault;
+pub mod identity;
+pub mod list;
 pub mod policy;
 pub mod probe;
 mod put;
 pub mod refresher;
 pub mod shards;
+mod sign;
 pub mod stream;
+pub mod transport;
 pub mod wire;
 
 use std::future::Future;
@@ -35,8 +39,17 @@ pub struct Entries<'a> {
 /// Kinesis' word on one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Stored { shard_id: Arc<str>, sequence_number: Arc<str> },
-    Failed { class: Class, code: String, message: String },
+    Stored {
+        shard_id: Arc<str>,
+        sequence_number: Arc<str>,
+    },
+    Failed {
+        class: Class,
+        code: String,
+        message: String,
+    },
+    /// Neither a place nor an error: the record may be stored all the same.
+    Unclear,
 }
 
 /// Kinesis' word, or silence, on a whole request: no record in it was confirmed.
@@ -90,6 +103,26 @@ pub trait PutRecords: Send + Sync + 'static {
 pub struct StreamFacts {
     /// Nothing until the shards were listed once, or for good where that is not permitted.
     pub shards: Option<Arc<ShardMap>>,
-    /// The largest record (data and partition key) that the stream takes.
-    pub record_bytes_max: usize,
+    /// The largest record (data and partition key) that the stream takes, as it says or as it is configured. Nothing while
+    /// nobody has said it: then no event is refused for it, and Kinesis' own word on the record is the fact.
+    pub record_limit: Option<usize>,
+    pub distribution: Distribution,
+}
+
+/// What decides which shard a record goes to: the stream's `RecordDistributionStrategy`, which can be switched at any time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    /// Not asked yet. Taken as by key, but for what does harm where it is not: aggregation.
+    NotAsked,
+    /// The partition key (`USER_PARTITION_KEY`): so the stream says, or has no say in it, or may not be asked.
+    ByKey,
+    /// The service, whatever the key (`AUTO`).
+    Auto,
+}
+
+impl StreamFacts {
+    /// Nothing was asked yet; `record_limit` where it is configured.
+    pub fn unknown(record_limit: Option<usize>) -> Self {
+        Self { shards: None, record_limit, distribution: Distribution::NotAsked }
+    }
 }

@@ -7,15 +7,17 @@
 use std::borrow::Cow;
 use std::error::Error;
 
+use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::config::http::HttpRequest;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use hyper::Uri;
 
-use super::aws::{CallError, Kinesis, call_error, causes, named, status};
-use super::wire::{Said, ShardIds, wire};
+use super::aws::{CallError, Kinesis, causes, chain, named, no_credentials};
+use super::wire::{Said, ShardIds};
 use super::{Entries, Verdict};
+use crate::config::StreamId;
 use crate::event::{Class, Record};
 
 /// What hosts of AWS end in, in every partition (the SDK's partitions, 2026-09).
@@ -31,6 +33,9 @@ const AWS_SUFFIXES: [&str; 10] = [
     ".csp.hci.ic.gov",
     ".cloud.adc-e.uk",
 ];
+
+/// The call whose permission is asked for.
+const OP: &str = "PutRecords";
 
 /// Whether a write would be let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,7 @@ pub enum Reads {
     NotTold(CallError),
 }
 
-/// A request that was stopped before it was signed, by where it would have gone.
+/// A request that was stopped before it was signed, by the URL that it would have gone to.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped before it was sent to {endpoint}")]
 pub(super) struct Stopped {
@@ -63,15 +68,6 @@ impl Kinesis {
     /// The region that requests are signed for.
     pub fn region(&self) -> &str {
         self.sdk.region().map_or("", |region| region.as_ref())
-    }
-
-    /// Where PutRecords go: scheme and host. Sends nothing and needs no credentials.
-    pub async fn endpoint(&self) -> Option<String> {
-        let (name, arn) = named(&self.stream);
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
-        let unsigned = aws_sdk_kinesis::Config::builder().credentials_provider(nobody());
-        let stopped = call.customize().config_override(unsigned).map_request(stop).send().await;
-        stopped.err().and_then(|error| Stopped::find(&error))
     }
 
     /// Whether PutRecords would take this record: by a dry run, and only where nothing can be written by it.
@@ -87,17 +83,18 @@ impl Kinesis {
             .build()
             .expect("data, the one required field, is set");
         let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
+        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(OP, &error))?;
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
             Ok(reply) => {
                 match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
                     Some(Verdict::Failed { class, code, message }) => {
-                        Err(CallError { operation: "PutRecords", class, code, message })
+                        Err(CallError { operation: OP, class, code, message })
                     }
                     _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
                 }
             }
             Err(error) if Stopped::find(&error).is_some() => Ok(Write::NotProbed),
-            Err(error) => match call_error("PutRecords", &error) {
+            Err(error) => match self.call_error(OP, &error, &credentials) {
                 error if error.code == "DryRunOperationException" => Ok(Write::Permitted),
                 error => Err(error),
             },
@@ -107,18 +104,31 @@ impl Kinesis {
     /// Whether the service reads PutRecords in the wire that is configured: by one without records. It stores nothing,
     /// whoever reads it, and Kinesis refuses it once it was read.
     pub async fn probe_wire(&self) -> Reads {
-        let Err(error) = self.send(&Entries::new(Vec::new(), &[])).await else { return Reads::Yes };
-        let reply = error.raw_response();
-        if reply.is_some_and(|reply| wire(reply.headers().get("content-type")) == self.wire) {
+        let Err(failure) = self.send(&Entries::new(Vec::new(), &[])).await else { return Reads::Yes };
+        let reply = failure.reply();
+        if reply.is_some_and(|(_, wire)| wire == self.wire) {
             return Reads::Yes;
         }
         // Servers have many codes for what they cannot read, so those that mean nothing else are told by their status.
-        let is_refusal = matches!(status(&error), Some(400..=407 | 409..=499 | 501));
-        match call_error("PutRecords", &error) {
-            error if is_refusal && matches!(error.class, Class::Poison | Class::Transient) => Reads::No(error),
-            error => Reads::NotTold(error),
-        }
+        let is_refusal = reply.is_some_and(|(status, _)| matches!(status.as_u16(), 400..=407 | 409..=499 | 501));
+        let (class, code, _) = failure.read();
+        let error = CallError { operation: "PutRecords", class, code, message: chain(&failure) };
+        let is_told = is_refusal && matches!(class, Class::Poison | Class::Transient);
+        if is_told { Reads::No(error) } else { Reads::NotTold(error) }
     }
+}
+
+/// The URL that PutRecords go to, by the SDK's rules. Sends nothing and needs no credentials.
+///
+/// # Errors
+/// Why there is no such place, in the SDK's words.
+pub(super) async fn endpoint(client: &Client, stream: &StreamId) -> Result<String, String> {
+    let (name, arn) = named(stream);
+    let call = client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
+    let unsigned = aws_sdk_kinesis::Config::builder().credentials_provider(nobody());
+    let stopped = call.customize().config_override(unsigned).map_request(stop).send().await;
+    let error = stopped.expect_err("it is stopped before it is sent");
+    Stopped::find(&error).ok_or_else(|| chain(&error))
 }
 
 impl Stopped {
@@ -128,11 +138,7 @@ impl Stopped {
     }
 
     fn by(request: &HttpRequest) -> Self {
-        let uri: Option<Uri> = request.uri().parse().ok();
-        let parts = uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.authority()));
-        let endpoint =
-            parts.map_or_else(|| request.uri().to_owned(), |(scheme, authority)| format!("{scheme}://{authority}"));
-        Self { endpoint }
+        Self { endpoint: request.uri().to_owned() }
     }
 }
 

@@ -1,36 +1,78 @@
-//! PutRecords, the one call of an event's path. The SDK resolves the endpoint, signs, connects, keeps the time and reads
-//! errors, as for every other call; the body that it sends and the records of the reply are `wire`'s.
+//! PutRecords, the one call of an event's path. It does not go through the SDK's machinery, which costs more than all else
+//! that a small request does: the body is `wire`'s, the signature `sign`'s, the connection `transport`'s. What the SDK
+//! knows better is taken from it: credentials, and where the endpoint is.
 //!
 //! Decides nothing about what to do next.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use aws_sdk_kinesis::config::interceptors::{
-    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextMut,
-};
-use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_kinesis::error::{BoxError, ErrorMetadata, SdkError};
-use aws_sdk_kinesis::operation::put_records::{PutRecordsError, PutRecordsOutput};
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
-use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
-use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
-use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
-use aws_smithy_types::body::SdkBody;
+use aws_credential_types::provider::error::CredentialsError;
 use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
+use tokio::time::Instant;
 
-use super::aws::{Kinesis, describe, named, never_connected, status};
-use super::{Entries, PutError, PutRecords, Verdict, wire};
+use super::aws::{BAD_REPLY, Kinesis, chain};
+use super::clock::ServiceClock;
+use super::sign::{NotSigned, sign_request};
+use super::transport::{NoReply, Origin, Timeouts, Transport};
+use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
 use crate::config::Wire;
-use crate::event::Class;
+use crate::event::{Class, Reason};
+
+const USER_AGENT_VALUE: &str = concat!("dispatchd/", env!("CARGO_PKG_VERSION"));
+const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
+
+/// Characters of a reply that is not the service's which are shown.
+const SHOWN_CHARS_MAX: usize = 120;
+
+/// By what way PutRecords go.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) transport: Transport,
+    pub(super) endpoint: Endpoint,
+    pub(super) region: String,
+    pub(super) clock: ServiceClock,
+    pub(super) connect_timeout: Duration,
+    /// From the start to the last byte of the reply.
+    pub(super) attempt_timeout: Duration,
+}
+
+/// Where PutRecords are posted to.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    origin: Origin,
+    uri: Uri,
+    host: HeaderValue,
+    /// As it was given: without a path that says nothing.
+    shown: String,
+}
+
+/// A PutRecords without verdicts.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    NoCredentials(#[from] CredentialsError),
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
+    #[error(transparent)]
+    NoReply(#[from] NoReply),
+    /// The reply is an error of the service's, or of what stands between us. The code is what it is called there.
+    #[error("{message}")]
+    Refused { status: StatusCode, wire: Wire, code: Option<String>, message: String },
+    /// It says that it is a success.
+    #[error("the reply cannot be read: {0}")]
+    Unreadable(#[from] wire::BadReply),
+}
 
 impl PutRecords for Kinesis {
     async fn put(&self, entries: Entries<'_>) -> Result<Vec<Verdict>, PutError> {
-        let verdicts = self.send(&entries).await.map_err(|error| put_error(&error))?;
+        let verdicts = self.send(&entries).await.map_err(|failure| failure.into_error())?;
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
-                code: "BadReply".into(),
+                code: BAD_REPLY.into(),
                 message: format!("{} records were sent, the reply speaks of {}", entries.len(), verdicts.len()),
                 maybe_stored: true,
             });
@@ -41,116 +83,70 @@ impl PutRecords for Kinesis {
 
 impl Kinesis {
     /// The verdicts of the reply, as many as it has.
-    pub(super) async fn send(&self, entries: &Entries<'_>) -> Result<Vec<Verdict>, SdkError<PutRecordsError>> {
-        let swap = Swap {
-            wire: self.wire,
-            body: wire::request(self.wire, &self.stream, entries).into(),
-            verdicts: Arc::default(),
-        };
-        let verdicts = Arc::clone(&swap.verdicts);
-        // The endpoint may depend on the stream; the rest of what the SDK writes is swapped.
-        let (name, arn) = named(&self.stream);
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
-        call.customize().interceptor(swap).send().await?;
-        Ok(std::mem::take(&mut *verdicts.lock().expect("nobody panics with it in hand")))
+    pub(super) async fn send(&self, entries: &Entries<'_>) -> Result<Vec<Verdict>, Failure> {
+        let way = &*self.way;
+        let deadline = Instant::now() + way.attempt_timeout;
+        let credentials = self.identity.credentials().await?;
+        let body = Bytes::from(wire::request(self.wire, &self.stream, entries));
+        let mut request = way.endpoint.request(self.wire, body.clone());
+        sign_request(&mut request, &body, credentials.clone(), &way.region, way.clock.to_sign_at(SystemTime::now()))?;
+        let timeouts =
+            Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
+        let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;
+        let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
+        way.clock.learn(date, SystemTime::now());
+        read(&reply).inspect_err(|failure| {
+            // A session that was revoked is denied, and a new one is not.
+            if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read() {
+                self.identity.refused(&credentials);
+            }
+        })
     }
 }
 
-/// Puts our body in the place of the SDK's, and our reader in the place of its.
-struct Swap {
-    wire: Wire,
-    body: Bytes,
-    verdicts: Verdicts,
+impl Endpoint {
+    /// None where the URL is none of HTTP's.
+    pub(super) fn at(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let origin = Origin::of(&uri)?;
+        let host = HeaderValue::from_str(uri.authority()?.as_str()).ok()?;
+        let shown = url.trim_end_matches('/').to_owned();
+        Some(Self { origin, uri, host, shown })
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.shown
+    }
+
+    fn request(&self, wire: Wire, body: Bytes) -> Request<Full<Bytes>> {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(HOST, self.host.clone());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(wire::content_type(wire)));
+        headers.insert(TARGET.0, HeaderValue::from_static(TARGET.1));
+        headers.insert(CONTENT_LENGTH, body.len().into());
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+        let mut request = Request::post(self.uri.clone()).body(Full::new(body)).expect("its URL was parsed");
+        *request.headers_mut() = headers;
+        request
+    }
 }
 
-/// What one reply says. A lock because the SDK shares whatever takes part in a call; it is set once, by the reader, and
-/// taken once, when the call is over. Nobody waits for it.
-type Verdicts = Arc<Mutex<Vec<Verdict>>>;
-
-#[dyn_dispatch_hint]
-impl Intercept for Swap {
-    fn name(&self) -> &'static str {
-        "Swap"
+fn read(reply: &Response<Bytes>) -> Result<Vec<Verdict>, Failure> {
+    let header = |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok());
+    let wire = wire::wire(header("content-type"));
+    if reply.status().is_success() {
+        return Ok(wire::reply(wire, reply.body())?);
     }
-
-    fn modify_before_retry_loop(
-        &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        _: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let request = context.request_mut();
-        *request.body_mut() = SdkBody::from(self.body.clone());
-        request.headers_mut().insert("content-length", self.body.len().to_string());
-        request.headers_mut().insert("content-type", wire::content_type(self.wire));
-        Ok(())
-    }
-
-    fn modify_before_deserialization(
-        &self,
-        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let reply = context.response();
-        let wire = wire::wire(reply.headers().get("content-type"));
-        if reply.status().is_success() {
-            let reader = Reader { wire, verdicts: Arc::clone(&self.verdicts) };
-            config.interceptor_state().store_put(SharedResponseDeserializer::new(reader));
-        } else if wire == Wire::Cbor {
-            config.interceptor_state().store_put(SharedResponseDeserializer::new(CborErrors));
+    let status = reply.status();
+    let (code, message) = match wire::error(wire, reply.body()) {
+        Ok(told) => {
+            let code = header("x-amzn-errortype").or(told.code.as_deref()).map(|code| bare_code(code).to_owned());
+            (code, told.message.unwrap_or_else(|| "the reply gave no reason".to_owned()))
         }
-        Ok(())
-    }
-}
-
-/// Without the events, which are no one's business in a trace.
-impl fmt::Debug for Swap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Swap").field("wire", &self.wire).field("bytes", &self.body.len()).finish_non_exhaustive()
-    }
-}
-
-/// Reads a reply that is a success as a whole.
-#[derive(Debug)]
-struct Reader {
-    wire: Wire,
-    verdicts: Verdicts,
-}
-
-impl DeserializeResponse for Reader {
-    fn deserialize_nonstreaming_with_config(
-        &self,
-        reply: &HttpResponse,
-        _: &ConfigBag,
-    ) -> Result<Output, OrchestratorError<Error>> {
-        let verdicts = wire::reply(self.wire, bytes(reply)).map_err(OrchestratorError::other)?;
-        *self.verdicts.lock().expect("nobody panics with it in hand") = verdicts;
-        let output = PutRecordsOutput::builder().set_records(Some(Vec::new())).build();
-        Ok(Output::erase(output.expect("records, the one required field, are set")))
-    }
-}
-
-/// Reads an error in CBOR, which the SDK cannot.
-#[derive(Debug)]
-struct CborErrors;
-
-impl DeserializeResponse for CborErrors {
-    fn deserialize_nonstreaming_with_config(
-        &self,
-        reply: &HttpResponse,
-        _: &ConfigBag,
-    ) -> Result<Output, OrchestratorError<Error>> {
-        let wire::Told { code, message } = wire::error(bytes(reply)).map_err(OrchestratorError::other)?;
-        let code = reply.headers().get("x-amzn-errortype").or(code.as_deref()).map(bare_code);
-        // As the SDK has it: an error without a code is none of the service's.
-        let Some(code) = code else { return Err(OrchestratorError::other("it has no code")) };
-        let mut error = ErrorMetadata::builder().code(code);
-        if let Some(message) = message {
-            error = error.message(message);
-        }
-        Err(OrchestratorError::operation(Error::erase(PutRecordsError::generic(error.build()))))
-    }
+        // A web page or less: what stands between us and Kinesis answers with those.
+        Err(_) => (None, format!("the reply is not Kinesis': {}", shown(reply.body()))),
+    };
+    Err(Failure::Refused { status, wire, code, message })
 }
 
 /// A code may have a namespace before it and the address of its page behind it.
@@ -159,22 +155,42 @@ fn bare_code(code: &str) -> &str {
     code.rsplit('#').next().unwrap_or_default()
 }
 
-fn bytes(reply: &HttpResponse) -> &[u8] {
-    reply.body().bytes().expect("the SDK has read all of it")
+/// The beginning of a text that anybody may have written.
+fn shown(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() { "it is empty".to_owned() } else { words.chars().take(SHOWN_CHARS_MAX).collect() }
 }
 
-fn put_error(error: &SdkError<PutRecordsError>) -> PutError {
-    let (class, code, message) = describe(error);
-    let maybe_stored = match error {
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::DispatchFailure(_) => !(matches!(class, Class::Blocked(_)) || never_connected(error)),
-        _ => match status(error) {
-            // A gateway gave up waiting, for us or for what is behind it: nobody knows.
-            Some(408) => true,
-            Some(400..=499) => false,
-            // 5xx, a success that could not be read, or no reply at all.
-            _ => true,
-        },
-    };
-    PutError { class, code, message, maybe_stored }
+impl Failure {
+    fn into_error(self) -> PutError {
+        let (class, code, maybe_stored) = self.read();
+        PutError { class, code, maybe_stored, message: chain(&self) }
+    }
+
+    /// What it means, what it is called, and whether records may have been stored all the same.
+    pub(super) fn read(&self) -> (Class, String, bool) {
+        let transient = |code: &str, maybe_stored| (Class::Transient, code.to_owned(), maybe_stored);
+        match self {
+            Self::NotSigned(_) => transient("NotSent", false),
+            Self::NoCredentials(_) => (Class::Blocked(Reason::Credentials), "NoCredentials".to_owned(), false),
+            Self::NoReply(no_reply) => transient(no_reply.code(), no_reply.may_have_arrived()),
+            Self::Unreadable(_) => transient(BAD_REPLY, true),
+            Self::Refused { status, code, .. } => {
+                let class = fault::request(code.as_deref(), status.as_u16());
+                let code = code.clone().unwrap_or_else(|| format!("HTTP {}", status.as_u16()));
+                // After a 408 a gateway gave up waiting, for us or for what is behind it: nobody knows.
+                let is_refusal = status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT;
+                (class, code, !is_refusal)
+            }
+        }
+    }
+
+    /// The status and the form of the reply, if there was one that is an error.
+    pub(super) fn reply(&self) -> Option<(StatusCode, Wire)> {
+        match self {
+            Self::Refused { status, wire, .. } => Some((*status, *wire)),
+            _ => None,
+        }
+    }
 }

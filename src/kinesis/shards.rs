@@ -20,6 +20,8 @@ impl ShardMap {
     /// A map of open shards; nothing if there are none.
     pub fn new(mut shards: Vec<Shard>) -> Option<Self> {
         shards.sort_by_key(|shard| shard.first);
+        // A stream that is changed while it is listed may be told twice of a shard.
+        shards.dedup_by(|one, other| one.id == other.id);
         (!shards.is_empty()).then_some(Self { shards })
     }
 
@@ -72,5 +74,10 @@ mod tests {
     fn a_gap_at_the_bottom_falls_to_the_neighbour_and_no_shards_make_no_map() {
         assert_eq!(map(&[50]).index_of(7), 0);
         assert_eq!(ShardMap::new(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_shard_that_is_listed_twice_is_one() {
+        assert_eq!(map(&[0, 100, 0, 100]).len(), 2);
     }
 }

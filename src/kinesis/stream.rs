@@ -6,8 +6,11 @@ use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::aws::{CallError, Kinesis, call_error, named, odd_reply};
-use crate::limits::KIB;
+use super::Distribution;
+use super::aws::{CallError, Kinesis, named, odd_reply};
+use crate::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+
+pub(super) const DESCRIBE: &str = "DescribeStreamSummary";
 
 /// What DescribeStreamSummary says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,8 +23,11 @@ pub struct Summary {
     /// `PROVISIONED` or `ON_DEMAND`; a server that does not say has the first.
     pub mode: String,
     pub open_shards: usize,
-    /// Data and partition key; nothing where the server does not say.
+    /// Data and partition key; nothing where the server does not say, or says what cannot be.
     pub record_bytes_max: Option<usize>,
+    /// The record limit as it was told, where no stream can have such a one.
+    #[serde(rename = "impossibleRecordKib", skip_serializing_if = "Option::is_none")]
+    pub impossible_record_kib: Option<i32>,
     /// The KMS key, as the stream names it: an ARN, an id or an alias. Nothing: not encrypted.
     pub kms_key: Option<String>,
     pub retention_hours: u32,
@@ -51,16 +57,32 @@ pub enum WaitError {
     TooLong { status: String, within: Duration },
 }
 
+impl Summary {
+    /// What is known of the record limit. A server that describes the stream and names none has the limit that every stream
+    /// has until somebody raises it; one that names an impossible limit has told nothing.
+    pub fn record_limit(&self) -> Option<usize> {
+        match (self.record_bytes_max, self.impossible_record_kib) {
+            (None, None) => Some(RECORD_BYTES_DEFAULT),
+            (told, _) => told,
+        }
+    }
+
+    pub fn distribution(&self) -> Distribution {
+        if self.ignores_keys { Distribution::Auto } else { Distribution::ByKey }
+    }
+}
+
 impl Kinesis {
     /// # Errors
     /// Any failed call.
     pub async fn summary(&self) -> Result<Summary, CallError> {
-        const OP: &str = "DescribeStreamSummary";
         let (name, arn) = named(&self.stream);
-        let reply = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn).send().await;
-        let reply = reply.map_err(|error| call_error(OP, &error))?;
-        let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(OP, "it has no summary"))?;
+        let call = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
+        let reply = self.call(DESCRIBE, call.send()).await?;
+        let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(DESCRIBE, "it has no summary"))?;
         let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
+        let told_kib = summary.max_record_size_in_kib();
+        let record_bytes_max = told_kib.and_then(record_bytes);
         let mode = summary.stream_mode_details().map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
         Ok(Summary {
             name: summary.stream_name().to_owned(),
@@ -68,10 +90,8 @@ impl Kinesis {
             status: summary.stream_status().as_str().to_owned(),
             mode: mode.as_str().to_owned(),
             open_shards: summary.open_shard_count().try_into().unwrap_or_default(),
-            record_bytes_max: summary
-                .max_record_size_in_kib()
-                .and_then(|kib| usize::try_from(kib).ok())
-                .map(|kib| kib * KIB),
+            record_bytes_max,
+            impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
             kms_key: is_encrypted.then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
             retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
             ignores_keys: summary.record_distribution_strategy().is_some_and(|strategy| strategy.as_str() == "AUTO"),
@@ -93,7 +113,7 @@ impl Kinesis {
                 call.stream_mode_details(mode.map_err(|error| odd_reply(OP, error))?)
             }
         };
-        call.send().await.map(drop).map_err(|error| call_error(OP, &error))
+        self.call(OP, call.send()).await.map(drop)
     }
 
     /// Returns before the stream is gone.
@@ -102,8 +122,8 @@ impl Kinesis {
     /// Any failed call; [`CallError::is_in_use`] where it is being made or has consumers.
     pub async fn delete(&self) -> Result<(), CallError> {
         let (name, arn) = named(&self.stream);
-        let reply = self.client.delete_stream().set_stream_name(name).set_stream_arn(arn).send().await;
-        reply.map(drop).map_err(|error| call_error("DeleteStream", &error))
+        let call = self.client.delete_stream().set_stream_name(name).set_stream_arn(arn);
+        self.call("DeleteStream", call.send()).await.map(drop)
     }
 
     /// Asks again and again, `pause` apart, until the stream has come to it.
@@ -122,6 +142,27 @@ impl Kinesis {
                 return Err(WaitError::TooLong { status, within });
             }
             sleep(pause).await;
+        }
+    }
+}
+
+/// A record limit in bytes, if a stream can have it.
+fn record_bytes(kib: i32) -> Option<usize> {
+    let bytes = usize::try_from(kib).ok()?.checked_mul(KIB)?;
+    (RECORD_BYTES_MIN..=RECORD_BYTES_MAX).contains(&bytes).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_limit_is_believed_where_a_stream_can_have_it() {
+        for (kib, bytes) in [(1, Some(KIB)), (1024, Some(1 << 20)), (10_240, Some(10 << 20))] {
+            assert_eq!(record_bytes(kib), bytes, "{kib}");
+        }
+        for kib in [i32::MIN, -1, 0, 10_241, 1_000_000_000, i32::MAX] {
+            assert_eq!(record_bytes(kib), None, "{kib}");
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Limits {
     pub bytes: usize,
     /// A first record may be larger than that, up to this.
     pub first_bytes: usize,
+    /// A record that is larger than this shares its request with no other.
+    pub shared_bytes: usize,
     pub aggregation: Aggregation,
     /// Of an aggregate, its partition key counted.
     pub aggregate_bytes: usize,
@@ -66,6 +68,9 @@ impl Batch {
         let size = item.record.size();
         if self.items.is_empty() {
             return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
+        }
+        if size.max(self.items[0].record.size()) > limits.shared_bytes {
+            return Fit::Not;
         }
         let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
         if self.may_join(item, shard, limits) && self.bytes + joined - self.last_bytes() <= limits.bytes {
@@ -139,6 +144,18 @@ impl Batch {
     /// The events of all entries.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> + DoubleEndedIterator {
         self.items.iter().map(|item| &item.record)
+    }
+
+    /// The event of a request that holds but one.
+    pub fn sole(&self) -> Option<&Item> {
+        match &self.items[..] {
+            [item] => Some(item),
+            _ => None,
+        }
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.items.iter().map(|item| &**item)
     }
 
     /// Whether several events share a record.

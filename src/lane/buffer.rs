@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use super::ages::Ages;
 use super::batch::Batch;
+use super::doubt::Doubt;
 use super::line::{Key, Line, line_of};
 use super::queue::{Queue, State};
-use super::{BoxedItem, Item, Rules};
+use super::{BoxedItem, Rules};
 use crate::backoff::Backoff;
 use crate::config::Aggregation;
 use crate::event::Reason;
-use crate::kinesis::{ShardMap, StreamFacts};
-use crate::limits::RECORD_BYTES_DEFAULT;
+use crate::kinesis::{Distribution, ShardMap, StreamFacts};
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
@@ -39,6 +39,8 @@ type Keys<V> = HashMap<Key, V, foldhash::fast::RandomState>;
 /// What to do now.
 #[derive(Debug)]
 pub enum Poll {
+    /// These have waited for `delivery.timeout`: they are answered now, and never sent again.
+    Late(Vec<BoxedItem>),
     Send(Batch),
     /// Nothing before this time, unless something arrives; without a time, nothing until then.
     Wait(Option<Instant>),
@@ -57,10 +59,14 @@ pub struct Gauges {
 /// One lane's memory.
 #[derive(Debug)]
 pub struct Buffer {
+    /// As they hold now: nothing is aggregated where keys do not decide the shard, whatever is configured.
     pub(super) rules: Rules,
+    /// `delivery.aggregation`.
+    aggregation: Aggregation,
+    /// Nothing where there are none to predict.
     pub(super) shards: Option<Arc<ShardMap>>,
-    /// The largest record that the stream takes.
-    pub(super) record_bytes_max: usize,
+    /// The largest record that the stream takes, if that is known.
+    pub(super) record_limit: Option<usize>,
     /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
     pub(super) keys: Keys<Queue>,
@@ -73,13 +79,16 @@ pub struct Buffer {
     /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by itself.
     cuts: Keys<VecDeque<Cut>>,
     pub(super) blocked: Option<Blocked>,
+    pub(super) doubt: Doubt,
     pub(super) ages: Ages,
     /// Bytes of the flights that are out.
     pub(super) flying_bytes: usize,
     /// The stop began: time is short.
     pub(super) draining: bool,
-    /// No search for expired items before this.
+    /// No search for overdue items before this.
     next_sweep: Option<Instant>,
+    /// Overdue, and taken out to be answered.
+    pub(super) late: Vec<BoxedItem>,
     /// Whether strict order has held so many events of one key back that its owner should hear of it.
     holds_many: bool,
     pub(super) gauges: Gauges,
@@ -107,8 +116,9 @@ impl Buffer {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
+            aggregation: rules.aggregation,
             shards: None,
-            record_bytes_max: RECORD_BYTES_DEFAULT,
+            record_limit: None,
             mapped: None,
             keys: Keys::default(),
             lines: vec![Line::default()],
@@ -116,10 +126,12 @@ impl Buffer {
             parts: VecDeque::new(),
             cuts: Keys::default(),
             blocked: None,
+            doubt: Doubt::default(),
             ages: Ages::new(expiry_tick(rules.timeout)),
             flying_bytes: 0,
             draining: false,
             next_sweep: None,
+            late: Vec::new(),
             holds_many: false,
             gauges: Gauges::default(),
         }
@@ -155,6 +167,17 @@ impl Buffer {
 
     /// What to do at `now`. To be asked again after every push, send and settle, and at the time it names.
     pub fn poll(&mut self, now: Instant) -> Poll {
+        self.sweep(now);
+        if !self.late.is_empty() {
+            return Poll::Late(std::mem::take(&mut self.late));
+        }
+        match self.send_or_wait(now) {
+            Poll::Wait(_) if !self.late.is_empty() => Poll::Late(std::mem::take(&mut self.late)),
+            next => next,
+        }
+    }
+
+    fn send_or_wait(&mut self, now: Instant) -> Poll {
         self.wake(now);
         let sleep = earliest(self.next_wake(now), self.next_expiry());
         if self.gauges.flights >= self.rules.max_in_flight {
@@ -164,7 +187,7 @@ impl Buffer {
             Some(_) if self.gauges.flights > 0 => return Poll::Wait(sleep),
             Some(blocked) if now < blocked.next_probe => return Poll::Wait(earliest(sleep, Some(blocked.next_probe))),
             Some(_) => self.fill(1, now), // one record, to see whether the stream takes it now
-            None => match (self.parts.pop_front(), self.due(now)) {
+            None => match (self.next_part(now), self.due(now)) {
                 (Some(part), _) => part,
                 (None, Some(due)) if due > now => return Poll::Wait(earliest(sleep, Some(due))),
                 (None, Some(_)) => self.fill(self.rules.max_records, now),
@@ -179,27 +202,26 @@ impl Buffer {
         Poll::Send(batch.send(now))
     }
 
-    /// Takes out what has waited for `delivery.timeout` and is not in flight.
-    pub fn expire(&mut self, now: Instant) -> Vec<BoxedItem> {
-        let mut expired = Vec::new();
+    /// Takes out what has waited for `delivery.timeout` and is not in flight. What it misses until the next time, since it
+    /// looks once a tick, is met when its turn comes to be sent.
+    pub(super) fn sweep(&mut self, now: Instant) {
         if self.next_expiry().is_none_or(|at| at > now) {
-            return expired;
+            return;
         }
         // What is overdue but in flight is met again when it lands; until then one look a tick is enough.
         self.next_sweep = Some(now + expiry_tick(self.rules.timeout));
-        let Self { rules, keys, lines, cuts, ages, gauges, .. } = self;
-        let is_expired = |item: &Item| now.saturating_duration_since(item.accepted) >= rules.timeout;
+        let Self { rules, keys, lines, cuts, ages, gauges, late, .. } = self;
         keys.retain(|key, queue| {
-            if !queue.front().is_some_and(is_expired) {
+            if !queue.front().is_some_and(|head| rules.is_overdue(head, now)) {
                 return true;
             }
             cuts.remove(key); // what is left of them goes as it comes
             if let State::Ready(line) = queue.state {
                 lines[line].discount(queue.sendable(rules));
             }
-            while let Some(item) = queue.pop_front_if(is_expired) {
+            while let Some(item) = queue.pop_front_if(|item| rules.is_overdue(item, now)) {
                 ages.remove(item.accepted);
-                expired.push(item);
+                late.push(item);
             }
             match (queue.state, queue.is_empty()) {
                 (State::Ready(line), false) => lines[line].count(queue.sendable(rules)),
@@ -209,7 +231,46 @@ impl Buffer {
             }
             !queue.is_empty() || queue.state == State::InFlight
         });
-        expired
+    }
+
+    /// A ready key whose turn has come and whose head is overdue: it stands anew where its next event belongs.
+    #[cold]
+    pub(super) fn expire_head(&mut self, key: Key, line: usize, now: Instant) {
+        let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else { return };
+        let queue = entry.get_mut();
+        self.lines[line].discount(queue.sendable(&self.rules));
+        while let Some(item) = queue.pop_front_if(|item| self.rules.is_overdue(item, now)) {
+            self.ages.remove(item.accepted);
+            self.late.push(item);
+        }
+        let Some(head) = queue.front() else {
+            entry.remove();
+            return;
+        };
+        let line = line_of(self.shards.as_deref(), &head.record);
+        self.lines[line].rejoin(head.accepted, key);
+        self.lines[line].count(queue.sendable(&self.rules));
+        queue.state = State::Ready(line);
+    }
+
+    /// The next part of a request that was taken apart, without what is overdue in it.
+    fn next_part(&mut self, now: Instant) -> Option<Batch> {
+        while let Some(part) = self.parts.pop_front() {
+            if !part.items().any(|item| self.rules.is_overdue(item, now)) {
+                return Some(part);
+            }
+            let (late, rest): (Vec<_>, Vec<_>) = part.into_items().partition(|item| self.rules.is_overdue(item, now));
+            let mut keys: Vec<Key> = late.iter().map(|item| item.record.key_hash).collect();
+            keys.dedup(); // events of one key are neighbours
+            keys.retain(|key| rest.iter().all(|item| item.record.key_hash != *key));
+            late.iter().for_each(|item| self.ages.remove(item.accepted));
+            self.late.extend(late);
+            keys.into_iter().for_each(|key| self.give_back(key, Vec::new(), None));
+            if !rest.is_empty() {
+                return Some(rest.into_iter().collect());
+            }
+        }
+        None
     }
 
     /// Takes everything out that is not in flight: the deadline has come.
@@ -244,7 +305,9 @@ impl Buffer {
     /// If order or aggregation are others: what the lines count of their keys depends on them.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) {
         let lasting = |rules: &Rules| (rules.ordering, rules.aggregation, rules.aggregate_max_bytes);
-        assert_eq!(lasting(&rules), lasting(&self.rules), "order and aggregation hold for the life of a lane");
+        let before = Rules { aggregation: self.aggregation, ..self.rules };
+        assert_eq!(lasting(&rules), lasting(&before), "order and aggregation hold for the life of a lane");
+        let rules = Rules { aggregation: self.rules.aggregation, ..rules };
         self.rules = if self.draining { drained(rules) } else { rules };
         self.probe(now);
     }
@@ -255,10 +318,14 @@ impl Buffer {
         }
     }
 
-    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line.
+    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line,
+    /// and is counted anew: what a request could take of it depends on aggregation. What is in flight is settled as it is.
     pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
-        let StreamFacts { shards, record_bytes_max } = facts;
-        self.record_bytes_max = record_bytes_max;
+        let StreamFacts { shards, record_limit, distribution } = facts;
+        let shards = shards.filter(|_| distribution != Distribution::Auto);
+        self.record_limit = record_limit;
+        // Readers drop an aggregate silently that lies in another shard than its keys say.
+        self.rules.aggregation = if distribution == Distribution::ByKey { self.aggregation } else { Aggregation::Off };
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
         let after = |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
@@ -330,6 +397,15 @@ impl Buffer {
             self.lines[line].rejoin(head.accepted, key);
             self.lines[line].count(queue.sendable(&self.rules));
             queue.state = State::Ready(line);
+        }
+    }
+
+    /// Lets the keys behind this one go first, if it is its line's next: the ones before it have been tried in vain.
+    pub(super) fn stand_last(&mut self, key: Key, now: Instant) {
+        let Some(State::Ready(line)) = self.keys.get(&key).map(|queue| queue.state) else { return };
+        if self.lines[line].first() == Some(key) {
+            self.lines[line].pop_first();
+            self.lines[line].rejoin(now, key);
         }
     }
 

@@ -1,53 +1,42 @@
 //! The dedupe window: what became of ids that callers chose themselves, so that sending again is safe.
 //!
-//! Pure. An id that is on its way takes later events of the same id along to the same outcome; one that was acked is
-//! acked again; one that was refused may be tried again. Ids that the daemon made are never sent again and are not
-//! kept. Bounded by count, by bytes and by time; what it forgot is delivered again, with the same id in its envelope.
+//! Pure. An id stands for one event: who sends it with another one is refused, `IdReused`, or one of the two would never be
+//! published. An id that is on its way takes later copies of the event along to the same outcome; one that was acked is
+//! acked again; one that was refused may be tried again, with another event too, unless an attempt may have stored the
+//! first. Ids that the daemon made are never sent again and are not kept. Bounded by count, by bytes and by time; what it
+//! forgot is delivered again, with the same id in its envelope.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
+use super::remembered::{Id, Remembered};
 use super::{BoxedItem, Item};
 use crate::ack::{Body, Ticket};
-use crate::event::envelope::Timestamp;
-use crate::event::{Outcome, PartitionKey, Place};
+use crate::event::{Code, Fingerprint, Outcome, Refusal};
 use crate::limits::DEDUPE_BYTES_PER_ID;
 use crate::protocol::reply::Ack;
 
 /// How much is remembered, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Ids that were acked; 0 turns it off.
+    /// Ids that are settled; 0 turns it off.
     pub ids_max: usize,
     pub keep_for: Duration,
 }
 
-/// What is known of the ids that callers chose.
+/// What is known of the ids that callers chose. One for all lanes: an id is found whatever key it comes with.
 #[derive(Debug)]
 pub struct Dedupe {
     window: Window,
-    ids: HashMap<Uuid, Known>,
-    /// The acked ones, by when they were.
-    acked: VecDeque<(Instant, Uuid)>,
-    /// Of what is remembered of the acked ones.
-    bytes: usize,
+    open: HashMap<Id, Open, foldhash::fast::RandomState>,
+    settled: Remembered,
 }
 
+/// An event on its way, with those that came again meanwhile.
 #[derive(Debug)]
-enum Known {
-    /// On its way, with those that came again meanwhile.
-    Open(Vec<Ticket>),
-    Acked(Box<Stored>),
-}
-
-/// What an ack said, to be said again.
-#[derive(Debug, Clone)]
-struct Stored {
-    timestamp: Timestamp,
-    key: PartitionKey,
-    place: Place,
+struct Open {
+    said: Fingerprint,
+    copies: Vec<Ticket>,
 }
 
 /// What is to be done with an event that came in.
@@ -59,90 +48,99 @@ pub enum Met {
     Joined,
     /// It is in the stream already.
     Again(Ticket, Box<Ack>),
+    /// Its id is another event's.
+    Reused(Ticket),
 }
 
 impl Dedupe {
     pub fn new(window: Window) -> Self {
-        Self { window, ids: HashMap::new(), acked: VecDeque::new(), bytes: 0 }
+        Self { window, open: HashMap::default(), settled: Remembered::default() }
     }
 
     /// Looks an event up that has come in.
-    pub fn meet(&mut self, item: BoxedItem, now: Instant) -> Met {
-        let Some(id) = item.ticket.chosen_id().filter(|_| self.window.ids_max > 0) else { return Met::New(item) };
+    pub fn meet(&mut self, mut item: BoxedItem, now: Instant) -> Met {
+        let Some(said) = item.ticket.said().filter(|_| self.window.ids_max > 0) else { return Met::New(item) };
+        let id = item.ticket.id().into_bytes();
         self.forget(now);
-        match self.ids.get_mut(&id) {
-            None => {
-                self.ids.insert(id, Known::Open(Vec::new()));
-                Met::New(item)
+        if let Some(open) = self.open.get_mut(&id) {
+            if open.said != said {
+                return Met::Reused(item.ticket);
             }
-            Some(Known::Open(again)) => {
-                again.push(item.ticket);
-                Met::Joined
-            }
-            Some(Known::Acked(stored)) => {
-                let ack = Box::new(stored.ack(id));
-                Met::Again(item.ticket, ack)
-            }
+            open.copies.push(item.ticket);
+            return Met::Joined;
         }
+        if let Some(known) = self.settled.get(&id) {
+            if known.said != said {
+                return Met::Reused(item.ticket);
+            }
+            if let Some((timestamp, place)) = known.acked() {
+                // It says the same, so its key is the one that the first had.
+                let (id, key) = (item.ticket.id(), item.record.key);
+                let ack = Ack { id, timestamp, key, place, deduplicated: true, event: None };
+                return Met::Again(item.ticket, Box::new(ack));
+            }
+            item.maybe_stored = true;
+        }
+        self.open.insert(id, Open { said, copies: Vec::new() });
+        Met::New(item)
     }
 
     /// An event is settled: gives those that came again, and what they are answered.
     pub fn settle(&mut self, item: &Item, outcome: &Outcome, now: Instant) -> Option<(Vec<Ticket>, Body)> {
-        let id = item.ticket.chosen_id()?;
-        let Some(Known::Open(again)) = self.ids.remove(&id) else { return None };
+        item.ticket.said()?;
+        let id = item.ticket.id().into_bytes();
+        let Open { said, copies } = self.open.remove(&id)?;
+        let timestamp = item.ticket.timestamp();
         let same = match outcome {
-            Outcome::Refused(refusal) => Body::Refused(refusal.clone()),
+            Outcome::Refused(refusal) => {
+                if item.maybe_stored {
+                    self.settled.push(id, said, None, now);
+                }
+                Body::Refused(refusal.clone())
+            }
             Outcome::Durable(place) => {
-                let (timestamp, key) = (item.ticket.timestamp(), item.record.key.clone());
-                let stored = Stored { timestamp, key, place: place.clone() };
-                let ack = stored.ack(id);
-                self.bytes += stored.bytes();
-                self.ids.insert(id, Known::Acked(Box::new(stored)));
-                self.acked.push_back((now, id));
-                self.forget(now);
-                Body::Durable(ack)
+                self.settled.push(id, said, Some((timestamp, place)), now);
+                let (id, key, place) = (item.ticket.id(), item.record.key.clone(), place.clone());
+                Body::Durable(Ack { id, timestamp, key, place, deduplicated: true, event: None })
             }
         };
-        (!again.is_empty()).then_some((again, same))
+        self.forget(now);
+        (!copies.is_empty()).then_some((copies, same))
     }
 
     /// Drops what is too old, and the oldest of what is too much.
     fn forget(&mut self, now: Instant) {
-        while let Some((acked, id)) = self.acked.front().copied() {
-            let too_old = now.saturating_duration_since(acked) >= self.window.keep_for;
-            let too_many = self.acked.len() > self.window.ids_max;
-            if !(too_old || too_many || self.bytes > self.window.ids_max.saturating_mul(DEDUPE_BYTES_PER_ID)) {
+        let Window { ids_max, keep_for } = self.window;
+        while let Some(age) = self.settled.oldest_age(now) {
+            let too_many = self.settled.len() > ids_max;
+            if age < keep_for && !too_many && self.settled.bytes() <= ids_max.saturating_mul(DEDUPE_BYTES_PER_ID) {
                 return;
             }
-            self.acked.pop_front();
-            if let Some(Known::Acked(stored)) = self.ids.remove(&id) {
-                self.bytes -= stored.bytes();
-            }
+            self.settled.pop();
         }
     }
 }
 
-impl Stored {
-    fn ack(&self, id: Uuid) -> Ack {
-        let Self { timestamp, key, place } = self.clone();
-        Ack { id, timestamp, key, place, deduplicated: true, event: None }
-    }
-
-    /// What it takes in memory, with its places in the table and in the line.
-    fn bytes(&self) -> usize {
-        const PLACES: usize = 128;
-        let Place { shard_id, sequence_number, .. } = &self.place;
-        PLACES + size_of::<Self>() + self.key.as_str().len() + shard_id.len() + sequence_number.len()
-    }
+/// What an event is told whose id is another's.
+pub fn reused() -> Refusal {
+    const REUSED: &str =
+        "options.id is that of another event: its type, data or options are others. Give each event an id of its own";
+    Refusal::new(Code::IdReused, REUSED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::kit::{Kit, ms, rules};
     use super::*;
-    use crate::event::{Code, Refusal};
+    use crate::event::Place;
 
     const KEEP: Window = Window { ids_max: 3, keep_for: Duration::from_secs(300) };
+
+    const LATE: &str = "late";
+
+    fn refused(code: Code, maybe_stored: bool) -> Outcome {
+        Outcome::Refused(Refusal::unconfirmed(code, maybe_stored, LATE))
+    }
 
     fn durable(sequence_number: &str) -> Outcome {
         let shard_id = "shardId-000000000000".into();
@@ -182,16 +180,40 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_id_refuses_its_copies_and_may_be_tried_again() {
+    fn a_refused_id_refuses_its_copies_and_may_be_tried_again_and_used_anew_where_nothing_can_be_stored() {
         let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
-        let late = Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, true, "late"));
-        let (copies, same) = dedupe.settle(&first, &late, now).expect("one came again");
+        let (copies, same) =
+            dedupe.settle(&first, &refused(Code::DeliveryTimeout, false), now).expect("one came again");
         assert_eq!(copies.len(), 1);
         assert!(matches!(same, Body::Refused(refusal) if refusal.code == Code::DeliveryTimeout));
-        new(&mut dedupe, kit.item_with_id(1), now);
+        let again = new(&mut dedupe, kit.item_with_id(1), now);
+        assert!(!again.maybe_stored);
+        dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
+        new(&mut dedupe, kit.item_that_says(1, "another event"), now);
+    }
+
+    #[test]
+    fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_the_first_may_be_stored() {
+        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let now = kit.at(0);
+        let is_reused = |met| matches!(met, Met::Reused(_));
+        let other = || kit.item_that_says(1, "another event");
+        let mut first = new(&mut dedupe, kit.item_with_id(1), now);
+        assert!(is_reused(dedupe.meet(other(), now)), "on its way");
+        first.maybe_stored = true;
+        dedupe.settle(&first, &refused(Code::DeliveryTimeout, true), now);
+        assert!(is_reused(dedupe.meet(other(), now)), "perhaps stored");
+        let again = new(&mut dedupe, kit.item_with_id(1), now);
+        assert!(again.maybe_stored, "an attempt of the first may have stored it");
+        dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
+        assert!(is_reused(dedupe.meet(other(), now)), "the second was refused for good, the first may be stored still");
+        let again = new(&mut dedupe, kit.item_with_id(1), now);
+        assert!(dedupe.settle(&again, &durable("77"), now).is_none(), "what was refused was no copy of it");
+        assert!(is_reused(dedupe.meet(other(), now)), "acked");
+        new(&mut dedupe, other(), now + KEEP.keep_for);
     }
 
     #[test]
@@ -205,26 +227,26 @@ mod tests {
         new(&mut dedupe, kit.item_with_id(1), now);
         assert_eq!(again(&mut dedupe, kit.item_with_id(4), now), "4");
         new(&mut dedupe, kit.item_with_id(4), now + KEEP.keep_for);
-        assert_eq!((dedupe.acked.len(), dedupe.bytes), (0, 0));
+        assert_eq!((dedupe.settled.len(), dedupe.settled.bytes()), (0, 0));
     }
 
     #[test]
     fn it_never_holds_more_bytes_than_its_ids_may_take() {
         let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
-        let long = "9".repeat(2 * DEDUPE_BYTES_PER_ID);
+        let long = "9".repeat(DEDUPE_BYTES_PER_ID);
         for id in 1..=3 {
             let item = new(&mut dedupe, kit.item_with_id(id), kit.at(0));
             dedupe.settle(&item, &durable(&long), kit.at(0));
-            assert!(dedupe.bytes <= KEEP.ids_max * DEDUPE_BYTES_PER_ID);
+            assert!(dedupe.settled.bytes() <= KEEP.ids_max * DEDUPE_BYTES_PER_ID);
         }
-        assert_eq!(dedupe.acked.len(), 1);
+        assert_eq!(dedupe.settled.len(), 1);
     }
 
     #[test]
     fn ids_of_the_daemons_own_and_a_window_of_none_are_not_kept() {
         let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
         new(&mut dedupe, kit.item_without_id(), kit.at(0));
-        assert!(dedupe.ids.is_empty());
+        assert!(dedupe.open.is_empty());
         let mut off = Dedupe::new(Window { ids_max: 0, ..KEEP });
         new(&mut off, kit.item_with_id(1), kit.at(0));
         new(&mut off, kit.item_with_id(1), kit.at(0));

@@ -13,6 +13,7 @@ use super::line::{Key, line_of};
 use super::pace;
 use super::queue::State;
 use crate::config::{Aggregation, KeyOrder};
+use crate::limits::RECORD_BYTES_DEFAULT;
 
 impl Buffer {
     /// Takes the oldest events that may be sent, up to the limits of a request.
@@ -41,17 +42,21 @@ impl Buffer {
 
     fn limits(&self, max_entries: usize) -> Limits {
         let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
+        // What any stream takes.
+        let record_bytes_max = self.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
         let room = (max_in_flight * max_bytes).saturating_sub(self.flying_bytes);
         Limits {
             entries: max_entries,
             bytes: max_bytes.min(room),
             // A record that is larger than the aim goes alone, when the others leave room for its request.
             first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
+            // So that the stream's word on it is on nothing else, where nobody knows what it takes.
+            shared_bytes: if self.record_limit.is_none() { record_bytes_max } else { usize::MAX },
             // Without shards to predict, only events of one key are known to belong together.
             aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
             aggregate_bytes: match aggregation {
-                Aggregation::Shard => aggregate_max_bytes.min(self.record_bytes_max),
-                _ => self.record_bytes_max,
+                Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
+                _ => record_bytes_max,
             },
         }
     }
@@ -71,6 +76,10 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
             return true; // a place left behind
         };
+        if queue.front().is_some_and(|head| self.rules.is_overdue(head, now)) {
+            self.expire_head(key, index, now);
+            return true; // its place is left behind
+        }
         let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
         let before = queue.sendable(&self.rules);
         let mut is_first = true;
@@ -84,6 +93,8 @@ impl Buffer {
                 Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
                 Fit::Not => false,
             };
+            // Groups of other connections may have brought one that is older than the head by a moment.
+            let goes = goes && (is_first || !self.rules.is_overdue(head, now));
             let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
                 let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };
@@ -102,5 +113,115 @@ impl Buffer {
         queue.state = State::InFlight;
         self.gauges.keys_held += usize::from(!queue.is_empty());
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Class;
+    use crate::kinesis::{Distribution, StreamFacts};
+    use crate::lane::kit::{Kit, facts, failed, names, relaxed, rules, shards, stored};
+    use crate::limits::MIB;
+
+    const HALVES: [u128; 2] = [0, 1 << 127];
+
+    fn distributed(distribution: Distribution) -> StreamFacts {
+        StreamFacts { distribution, ..facts(Some(shards(&HALVES))) }
+    }
+
+    fn aggregating(aggregation: Aggregation) -> Kit {
+        Kit::with_two_shards(Rules { aggregation, ..rules() })
+    }
+
+    #[test]
+    fn where_the_service_distributes_records_or_nobody_asked_yet_none_share_a_record() {
+        for distribution in [Distribution::Auto, Distribution::NotAsked] {
+            for aggregation in [Aggregation::Key, Aggregation::Shard] {
+                let mut kit = aggregating(aggregation);
+                kit.buffer.learn(distributed(distribution), kit.at(0));
+                kit.push(0, "a", &["a1", "a2"]);
+                kit.push(0, "b", &["b1"]);
+                let batch = kit.send(10);
+                assert_eq!((names(&batch), batch.is_aggregated()), (vec!["a1".into(), "b1".into()], false));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_switched_while_events_wait_counts_them_anew_and_goes_on() {
+        let mut kit = aggregating(Aggregation::Key);
+        kit.push(0, "a", &["a1", "a2", "a3"]);
+        let counted = |kit: &Kit| kit.buffer.lines.iter().map(|line| line.sendable(kit.at(0)).1).sum::<usize>();
+        let (all, head) = (counted(&kit), "aa1".len());
+        assert_eq!(all, 3 * head);
+        kit.buffer.learn(distributed(Distribution::Auto), kit.at(0));
+        assert_eq!(
+            (counted(&kit), kit.buffer.lines.len()),
+            (head, 1),
+            "one record of a key, and no shard is predicted"
+        );
+        let batch = kit.send(10);
+        assert_eq!(names(&batch), ["a1"]);
+        kit.buffer.set_rules(Rules { aggregation: Aggregation::Key, ..rules() }, kit.at(15));
+        kit.land_stored(20, batch);
+        let batch = kit.send(20);
+        assert_eq!(
+            (names(&batch), batch.is_aggregated()),
+            (vec!["a2".into()], false),
+            "a reload changes nothing of it"
+        );
+        kit.push(20, "a", &["a4"]);
+        kit.buffer.learn(distributed(Distribution::ByKey), kit.at(20));
+        kit.land_stored(30, batch);
+        let batch = kit.send(30);
+        assert_eq!((names(&batch), batch.len()), (vec!["a3".into(), "a4".into()], 1), "switched back, they share one");
+        kit.land_stored(40, batch);
+        assert!(kit.buffer.is_empty() && counted(&kit) == 0);
+    }
+
+    #[test]
+    fn where_the_service_distributes_records_a_throttled_key_cools_and_no_shard_does() {
+        let mut kit = Kit::with_two_shards(rules());
+        kit.push_to(0, 0, "a", "a");
+        kit.buffer.learn(distributed(Distribution::Auto), kit.at(0));
+        kit.push_to(0, 0, "b", "b");
+        let batch = kit.send(10);
+        kit.land(20, batch, vec![failed(Class::Throttled), stored()]);
+        assert!(kit.poll(20).is_none());
+        let gauges = kit.buffer.gauges();
+        assert_eq!((gauges.shards_cooling, gauges.keys_cooling), (0, 1));
+        kit.push_to(0, 21, "c", "c");
+        assert_eq!(names(&kit.send(31)), ["c"], "others of what would be its shard go on");
+    }
+
+    #[test]
+    fn while_the_record_limit_is_not_known_what_some_stream_may_refuse_goes_alone() {
+        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
+        let (small, large) = (MIB, MIB + 1);
+        for (key, name, bytes) in [("a", "a", small), ("b", "b", large), ("c", "c1", small), ("c", "c2", large)] {
+            kit.push_bytes(0, key, name, bytes);
+        }
+        let batches: Vec<_> = std::iter::from_fn(|| kit.poll(10)).map(|batch| names(&batch)).collect();
+        assert_eq!(batches, [vec!["a"], vec!["b"], vec!["c1"]], "and what is behind it does not join it");
+
+        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
+        kit.buffer.learn(StreamFacts { record_limit: Some(2 * MIB), ..facts(None) }, kit.at(0));
+        kit.push_bytes(0, "a", "a", small);
+        kit.push_bytes(0, "b", "b", large);
+        assert_eq!(names(&kit.send(10)), ["a", "b"], "a limit that is known is the stream's word");
+    }
+
+    #[test]
+    fn an_aggregate_is_no_larger_than_what_any_stream_takes_until_the_limit_is_known() {
+        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, aggregation: Aggregation::Key, ..rules() });
+        for name in ["1", "2", "3"] {
+            kit.push_bytes(0, "a", name, 400 * 1024);
+        }
+        let batch = kit.send(10);
+        assert_eq!((names(&batch), batch.len()), (vec!["1".into(), "2".into()], 1));
+        kit.buffer.learn(StreamFacts { record_limit: Some(2 * MIB), ..facts(None) }, kit.at(10));
+        kit.land(20, batch, vec![failed(Class::Transient)]);
+        assert_eq!(names(&kit.send(200)), ["1", "2", "3"]);
     }
 }

@@ -19,9 +19,9 @@ use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
 use crate::config::{Aggregation, KeyOrder};
 use crate::event::envelope::Timestamp;
-use crate::event::{Class, HashKey, Outcome, PartitionKey, Record};
+use crate::event::{Class, Fingerprints, HashKey, Outcome, PartitionKey, Record};
 use crate::kinesis::shards::Shard;
-use crate::kinesis::{PutError, ShardMap, StreamFacts, Verdict};
+use crate::kinesis::{Distribution, PutError, ShardMap, StreamFacts, Verdict};
 use crate::protocol::request::Ref;
 
 /// A buffer in a test's hands.
@@ -32,6 +32,9 @@ pub(super) struct Kit {
     outbox: Arc<Outbox>,
     _answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     share: Arc<Share>,
+    /// Events pushed so far.
+    pushed: u128,
+    fingerprints: Fingerprints,
 }
 
 /// Linger 10 ms, 4 records, 1000 bytes, 8 flights, strict, 1 s, back-off of exactly 100 ms.
@@ -66,7 +69,9 @@ impl Kit {
             rng: SmallRng::seed_from_u64(7),
             outbox,
             _answers,
-            share: Budget::new(1 << 20).share(),
+            share: Budget::new(16 << 20).share(),
+            pushed: 0,
+            fingerprints: Fingerprints::default(),
         }
     }
 
@@ -101,7 +106,18 @@ impl Kit {
 
     /// An event that is not pushed, with an id that its caller chose.
     pub fn item_with_id(&self, id: u128) -> BoxedItem {
-        self.item(self.start, "key", b"{}", None, EventId::Chosen(Uuid::from_u128(id)))
+        self.item_that_says(id, "one event")
+    }
+
+    /// The same, and what its caller said of it.
+    pub fn item_that_says(&self, id: u128, said: &str) -> BoxedItem {
+        let id = EventId::Chosen { id: Uuid::from_u128(id), said: self.fingerprints.of(said) };
+        self.item(self.start, "key", b"{}", None, id)
+    }
+
+    /// An event that is not pushed, of this key.
+    pub fn item_of(&self, id: u128, key: &str) -> BoxedItem {
+        self.item(self.start, key, b"{}", None, EventId::Made(Uuid::from_u128(id)))
     }
 
     pub fn item_without_id(&self) -> BoxedItem {
@@ -109,7 +125,9 @@ impl Kit {
     }
 
     fn push_record(&mut self, at_ms: u64, key: &str, data: &[u8], explicit_hash: Option<HashKey>) {
-        let item = self.item(self.at(at_ms), key, data, explicit_hash, EventId::Made(Uuid::nil()));
+        self.pushed += 1;
+        let id = EventId::Made(Uuid::from_u128(self.pushed));
+        let item = self.item(self.at(at_ms), key, data, explicit_hash, id);
         self.buffer.push(item);
     }
 
@@ -134,6 +152,15 @@ impl Kit {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => Some(batch),
             Poll::Wait(_) => None,
+            Poll::Late(late) => panic!("{:?} are late", late.iter().map(|item| name(&item.record)).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The names of what is answered now, since it would be late if it were sent.
+    pub fn late(&mut self, at_ms: u64) -> Vec<String> {
+        match self.buffer.poll(self.at(at_ms)) {
+            Poll::Late(late) => late.iter().map(|item| name(&item.record)).collect(),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -146,6 +173,7 @@ impl Kit {
     pub fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => panic!("{:?} is sent", names(&batch)),
+            Poll::Late(late) => panic!("{late:?} are late"),
             Poll::Wait(until) => until.map(|until| millis(until - self.start)),
         }
     }
@@ -167,18 +195,23 @@ impl Kit {
         self.buffer.settle(batch, Err(error), now, &mut self.rng)
     }
 
-    /// The names of what expires now.
+    /// The names of what a sweep finds overdue now.
     pub fn expire(&mut self, at_ms: u64) -> Vec<String> {
-        let now = self.at(at_ms);
-        let mut expired: Vec<_> = self.buffer.expire(now).iter().map(|item| name(&item.record)).collect();
+        let mut expired: Vec<_> = self.expired(at_ms).iter().map(|item| name(&item.record)).collect();
         expired.sort(); // keys expire in no order
         expired
+    }
+
+    pub fn expired(&mut self, at_ms: u64) -> Vec<BoxedItem> {
+        let now = self.at(at_ms);
+        self.buffer.sweep(now);
+        std::mem::take(&mut self.buffer.late)
     }
 }
 
 /// A stream with these shards.
 pub(super) fn facts(shards: Option<Arc<ShardMap>>) -> StreamFacts {
-    StreamFacts { shards, record_bytes_max: 1000 }
+    StreamFacts { shards, record_limit: Some(1000), distribution: Distribution::ByKey }
 }
 
 /// Shards named by their place in the map, which begin at these positions.

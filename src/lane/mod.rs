@@ -7,23 +7,26 @@
 //! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`: many records of
 //!   a key in a request, still one request per key in flight.
 //! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
-//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped.
+//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped, and never sent once
+//!   it is overdue.
 //!
 //! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
 //! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
-//! outcomes and retries, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
+//! outcomes and retries, `doubt` says whether a refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
 //! pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
 pub mod batch;
 pub mod buffer;
 pub mod dedupe;
+mod doubt;
 mod fill;
 #[cfg(test)]
 mod kit;
 mod line;
 mod pace;
 mod queue;
+mod remembered;
 pub mod report;
 pub mod settle;
 mod slack;
@@ -90,6 +93,11 @@ impl Rules {
             timeout: delivery.timeout,
             backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
         }
+    }
+
+    /// Whether an item has waited for `delivery.timeout`.
+    fn is_overdue(&self, item: &Item, now: Instant) -> bool {
+        now.saturating_duration_since(item.accepted) >= self.timeout
     }
 
     /// Whether a request holds no more than one event of a key.

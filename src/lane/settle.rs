@@ -9,6 +9,7 @@ use rand::Rng;
 
 use super::batch::{Batch, Company};
 use super::buffer::{Blocked, Buffer};
+use super::doubt::{is_about_records, named_record};
 use super::line::{Key, line_of};
 use super::pace::{self, Pace};
 use super::{BoxedItem, Item};
@@ -42,6 +43,8 @@ pub struct Settled {
     pub rejected: usize,
     /// A record went to another shard than predicted: the map is old.
     pub map_is_old: bool,
+    /// The request was refused in words that two records have got: they repeat nothing of a record.
+    pub refused_in_known_words: bool,
 }
 
 /// What a verdict comes to for each event of an entry.
@@ -52,7 +55,10 @@ enum Word {
         code: String,
         message: String,
     },
-    Again(Class),
+    Again {
+        class: Class,
+        maybe_stored: bool,
+    },
     /// To be sent again at once, in this company: nothing is wrong with the event.
     Regroup {
         company: Company,
@@ -96,6 +102,7 @@ impl Buffer {
         match reply {
             Ok(verdicts) => {
                 self.blocked = None;
+                self.doubt.end();
                 self.settle_records(batch, verdicts, now, rng, &mut settled);
             }
             Err(error) => self.settle_failure(batch, &error, now, rng, &mut settled),
@@ -124,10 +131,10 @@ impl Buffer {
             match &verdict {
                 Verdict::Stored { .. } => self.lines[line].tally.stored(now),
                 Verdict::Failed { class: Class::Throttled, .. } => self.lines[line].tally.throttled(now),
-                Verdict::Failed { .. } => {}
+                Verdict::Failed { .. } | Verdict::Unclear => {}
             }
             let word = self.word(events, line, verdict, sent, settled);
-            if matches!(word, Word::Again(Class::Throttled)) && self.shards.is_some() {
+            if matches!(word, Word::Again { class: Class::Throttled, .. }) && self.shards.is_some() {
                 self.slow_down(line, events, sent, now);
                 throttled.push(line);
             }
@@ -149,7 +156,8 @@ impl Buffer {
                         settled.reject(item, &code, &message);
                         continue;
                     }
-                    Word::Again(class) => {
+                    Word::Again { class, maybe_stored } => {
+                        item.maybe_stored |= maybe_stored;
                         item.failures = item.failures.saturating_add(1);
                         if class != Class::Throttled || self.shards.is_none() {
                             cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
@@ -204,7 +212,11 @@ impl Buffer {
             }
             Verdict::Failed { class, .. } => {
                 settled.retry(class, 1);
-                Word::Again(class)
+                Word::Again { class, maybe_stored: false }
+            }
+            Verdict::Unclear => {
+                settled.retry(Class::Transient, 1);
+                Word::Again { class: Class::Transient, maybe_stored: true }
             }
         }
     }
@@ -227,8 +239,7 @@ impl Buffer {
         settled: &mut Settled,
     ) {
         if error.class == Class::Poison {
-            self.blocked = None; // it was let in as far as to be looked at
-            return self.take_apart(batch, error, settled);
+            return self.settle_poison(batch, error, now, rng, settled);
         }
         if error.class == Class::Throttled {
             self.blocked = None; // it was let in as far as to be counted
@@ -260,6 +271,42 @@ impl Buffer {
             item.failures = item.failures.saturating_add(u32::from(cool_until.is_some()));
             item.maybe_stored |= error.maybe_stored;
         });
+    }
+
+    /// A request was refused for what is in it, or so it says: it is the stream where two records that have nothing in common
+    /// are refused alone in the same words, and then every refusal that names no record, until a request is taken or one
+    /// of its records is named.
+    fn settle_poison(
+        &mut self,
+        batch: Batch,
+        error: &PutError,
+        now: Instant,
+        rng: &mut impl Rng,
+        settled: &mut Settled,
+    ) {
+        let known = self.blocked.filter(|blocked| blocked.reason == Reason::RequestRefused);
+        let is_the_streams = !is_about_records(error)
+            && match batch.sole() {
+                _ if known.is_some() => true,
+                Some(item) => self.doubt.is_about_the_stream(item, error),
+                None => false,
+            };
+        if !is_the_streams {
+            if named_record(&error.message).is_some() {
+                self.doubt.end();
+            }
+            self.blocked = None; // it was let in as far as to be looked at
+            return self.take_apart(batch, error, settled);
+        }
+        settled.blocked += batch.len();
+        settled.refused_in_known_words = self.doubt.is_in_the_words_of_the_first(error);
+        self.block(Reason::RequestRefused, now, rng);
+        let probe = batch.sole().map(|item| item.record.key_hash);
+        self.give_back_all(batch, None, |_| {});
+        // It may be about this record after all: the next probe is another one.
+        if let Some(key) = probe.filter(|_| known.is_some_and(|blocked| now >= blocked.next_probe)) {
+            self.stand_last(key, now);
+        }
     }
 
     /// Gives back all that a batch holds, key by key, each item marked.
@@ -325,7 +372,8 @@ impl Buffer {
             return self.regroup(batch, settled);
         }
         let count = batch.records().len();
-        let cuts = match named_record(&error.message).filter(|index| *index < count) {
+        let named = named_record(&error.message).and_then(|number| number.checked_sub(1));
+        let cuts = match named.filter(|index| *index < count) {
             Some(index) => [index, index + 1],
             None => [count / 2, count],
         };
@@ -393,13 +441,6 @@ impl Settled {
             Class::Transient | Class::Poison => self.transient += records,
         }
     }
-}
-
-/// The 0-based index in a text like `Value at 'records.3.member.data' failed …`, which counts from 1.
-fn named_record(message: &str) -> Option<usize> {
-    let (_, rest) = message.split_once("records.")?;
-    let (number, _) = rest.split_once(".member")?;
-    number.parse::<usize>().ok()?.checked_sub(1)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! abandon: then what is left is answered `ShuttingDown`. A flight that panics takes the lane with it, and
 //! every ticket it held answers for itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
 use rand::rngs::SmallRng;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
 use super::buffer::{Buffer, Gauges, Poll};
-use super::dedupe::{Dedupe, Met, Window};
+use super::dedupe::{self, Dedupe, Met};
 use super::report::Report;
 use super::settle::{Answered, Settled};
 use super::slack::Slack;
@@ -43,7 +43,10 @@ pub type Question = oneshot::Sender<Report>;
 pub struct Lane<S> {
     /// As configured; changed by a reload.
     pub rules: watch::Receiver<Rules>,
-    pub window: Window,
+    /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It is held for one look
+    /// at one id, some 100 ns, never across a wait, and only for events whose callers chose their ids. A channel to an owner
+    /// would send each such event through one more task before it has its place behind the others of its key.
+    pub dedupe: Arc<Mutex<Dedupe>>,
     pub service: Arc<S>,
     pub inbox: mpsc::Receiver<Group>,
     pub facts: watch::Receiver<StreamFacts>,
@@ -68,7 +71,6 @@ type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
 impl<S: PutRecords> Lane<S> {
     pub async fn run(mut self) {
         let mut buffer = Buffer::new(*self.rules.borrow_and_update());
-        let mut dedupe = Dedupe::new(self.window);
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let (mut groups, mut returning) = (Vec::new(), Returning::default());
@@ -77,17 +79,19 @@ impl<S: PutRecords> Lane<S> {
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
             let now = now();
-            for item in buffer.expire(now) {
-                let outcome = late(&item, buffer.blocked(), now);
-                self.answer(&mut dedupe, Answered { item, outcome }, now, &mut returning);
-            }
-            returning.hand_over();
             let wait = loop {
                 match buffer.poll(now) {
+                    Poll::Late(items) => {
+                        for item in items {
+                            let outcome = late(&item, buffer.blocked(), now);
+                            self.answer(Answered { item, outcome }, now, &mut returning);
+                        }
+                    }
                     Poll::Send(batch) => self.launch(&mut flights, batch),
                     Poll::Wait(until) => break until,
                 }
             };
+            returning.hand_over();
             shown.update(&buffer, &self.metrics, &self.oldest);
             let give_back_at = slack.poll(self.budget.used_bytes(), now);
             if give_back_at.is_some_and(|at| at <= now) {
@@ -106,7 +110,7 @@ impl<S: PutRecords> Lane<S> {
             tokio::select! {
                 // Old work first: what has landed frees keys for what comes in.
                 biased;
-                () = self.abandon.cancelled() => return self.give_up(buffer, dedupe, flights, shown).await,
+                () = self.abandon.cancelled() => return self.give_up(buffer, flights, shown).await,
                 Some(landed) = flights.join_next() => {
                     let now = self::now();
                     let mut next = Some(landed);
@@ -115,7 +119,7 @@ impl<S: PutRecords> Lane<S> {
                         let settled = self.land(&mut buffer, batch, reply, took, now, &mut rng);
                         self.count(&settled, now);
                         for answered in settled.answers {
-                            self.answer(&mut dedupe, answered, now, &mut returning);
+                            self.answer(answered, now, &mut returning);
                         }
                         next = flights.try_join_next();
                     }
@@ -140,7 +144,7 @@ impl<S: PutRecords> Lane<S> {
                 received = self.inbox.recv_many(&mut groups, INBOX_GROUPS), if inbox_open => {
                     inbox_open = received > 0;
                     let now = self::now();
-                    groups.drain(..).flatten().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now));
+                    groups.drain(..).flatten().for_each(|item| self.take_in(&mut buffer, item, now));
                 }
                 () = sleep_until(wait.into_iter().chain(give_back_at).min()) => {}
             }
@@ -174,9 +178,13 @@ impl<S: PutRecords> Lane<S> {
             let reason = without_records(error.class, &error.message);
             tracing::debug!(code = error.code, reason, records = batch.len(), "PutRecords failed");
         }
-        self.note_errors(&reply);
+        let noteworthy = noteworthy(&reply);
         let blocked_before = buffer.blocked();
         let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
+        if let Some((class, code, message)) = noteworthy {
+            let message = if settled.refused_in_known_words { &message } else { without_records(class, &message) };
+            self.recent.note("PutRecords", &code, message, SystemTime::now());
+        }
         if blocked_before != buffer.blocked() {
             self.tell_blocked(buffer.blocked(), error);
         }
@@ -184,20 +192,6 @@ impl<S: PutRecords> Lane<S> {
             self.bell.notify_one();
         }
         settled
-    }
-
-    /// Keeps what an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
-    fn note_errors(&self, reply: &Result<Vec<Verdict>, PutError>) {
-        let is_error =
-            |verdict: &&Verdict| matches!(verdict, Verdict::Failed { class, .. } if *class != Class::Throttled);
-        let (class, code, message) = match reply {
-            Err(error) => (error.class, &error.code, &error.message),
-            Ok(verdicts) => match verdicts.iter().find(is_error) {
-                Some(Verdict::Failed { class, code, message }) => (*class, code, message),
-                _ => return,
-            },
-        };
-        self.recent.note("PutRecords", code, without_records(class, message), SystemTime::now());
     }
 
     fn count(&self, settled: &Settled, now: Instant) {
@@ -219,9 +213,14 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// An event that came in: on its way, or to the one of the same id that is there already.
-    fn take_in(&self, buffer: &mut Buffer, dedupe: &mut Dedupe, item: BoxedItem, now: Instant) {
-        match dedupe.meet(item, now) {
+    fn take_in(&self, buffer: &mut Buffer, item: BoxedItem, now: Instant) {
+        if item.ticket.said().is_none() {
+            return buffer.push(item);
+        }
+        let met = self.known_ids().meet(item, now);
+        match met {
             Met::New(item) => buffer.push(item),
+            Met::Reused(ticket) => ticket.answer_as(Body::Refused(dedupe::reused())),
             Met::Joined => self.metrics.events_deduplicated.increment(1),
             Met::Again(ticket, ack) => {
                 self.metrics.events_deduplicated.increment(1);
@@ -230,14 +229,19 @@ impl<S: PutRecords> Lane<S> {
         }
     }
 
-    fn answer(&self, dedupe: &mut Dedupe, answered: Answered, now: Instant, returning: &mut Returning) {
+    fn answer(&self, answered: Answered, now: Instant, returning: &mut Returning) {
         let Answered { item, outcome } = answered;
-        if let Some((copies, same)) = dedupe.settle(&item, &outcome, now) {
-            for ticket in copies {
-                ticket.answer_as(same.clone());
+        if item.ticket.said().is_some() {
+            let settled = self.known_ids().settle(&item, &outcome, now);
+            if let Some((copies, same)) = settled {
+                copies.into_iter().for_each(|copy| copy.answer_as(same.clone()));
             }
         }
         returning.answer(item.ticket, item.record, outcome);
+    }
+
+    fn known_ids(&self) -> MutexGuard<'_, Dedupe> {
+        self.dedupe.lock().expect("a lane that panics ends the daemon")
     }
 
     fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {
@@ -255,17 +259,17 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// The deadline: every event is answered now, those in flight by their tickets.
-    async fn give_up(mut self, mut buffer: Buffer, mut dedupe: Dedupe, mut flights: JoinSet<Landed>, mut shown: Shown) {
+    async fn give_up(mut self, mut buffer: Buffer, mut flights: JoinSet<Landed>, mut shown: Shown) {
         self.inbox.close();
         while let Some(group) = self.inbox.recv().await {
-            group.into_iter().for_each(|item| self.take_in(&mut buffer, &mut dedupe, item, now()));
+            group.into_iter().for_each(|item| self.take_in(&mut buffer, item, now()));
         }
         let mut returning = Returning::default();
         for item in buffer.abandon() {
             const LATE: &str = "the daemon stopped before Kinesis confirmed this event";
             let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, LATE);
             let answered = Answered { item, outcome: Outcome::Refused(refusal) };
-            self.answer(&mut dedupe, answered, now(), &mut returning);
+            self.answer(answered, now(), &mut returning);
         }
         returning.hand_over();
         flights.shutdown().await;
@@ -301,6 +305,20 @@ fn late(item: &Item, blocked: Option<Reason>, now: Instant) -> Outcome {
     let why = blocked.map(|reason| format!(", the stream is blocked ({})", reason.as_str())).unwrap_or_default();
     let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
     Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
+}
+
+/// What an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
+fn noteworthy(reply: &Result<Vec<Verdict>, PutError>) -> Option<(Class, String, String)> {
+    const UNCLEAR: &str = "an entry of the reply has neither the place of its record nor an error";
+    let error_of = |verdict: &Verdict| match verdict {
+        Verdict::Failed { class: Class::Throttled, .. } | Verdict::Stored { .. } => None,
+        Verdict::Failed { class, code, message } => Some((*class, code.clone(), message.clone())),
+        Verdict::Unclear => Some((Class::Transient, "BadReply".into(), UNCLEAR.into())),
+    };
+    match reply {
+        Err(error) => Some((error.class, error.code.clone(), error.message.clone())),
+        Ok(verdicts) => verdicts.iter().find_map(error_of),
+    }
 }
 
 fn outcome_of(reply: &Result<Vec<Verdict>, PutError>) -> PutOutcome {

@@ -26,7 +26,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{StreamId, Wire};
+use crate::config::{SdkEnv, StreamId, Wire};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Until, WaitError};
 use crate::limits::{MIB, REQUEST_BYTES_MAX};
@@ -197,6 +197,8 @@ async fn create_stream(endpoint: &str, stream: &str, shards_count: u16) -> Resul
         stream: StreamId::Name(stream.to_owned()),
         region: Some(REGION.to_owned()),
         endpoint_url: Some(endpoint.to_owned()),
+        allow_http: false,
+        sdk_env: SdkEnv::default(),
         emulator: true,
         connect_timeout: CALL_TIMEOUT,
         attempt_timeout: CALL_TIMEOUT,

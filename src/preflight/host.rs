@@ -61,13 +61,12 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
         return Finding::ok(NAME, what);
     }
     let largest = [
-        (sum.events_bytes, "memory.budget"),
+        (sum.events_bytes + sum.long_lines_bytes, "memory.budget"),
         (sum.connections_bytes, "socket.max_connections"),
-        (sum.long_lines_bytes, "stream.max_record_bytes"),
         (sum.requests_bytes, "batch.max_in_flight or batch.max_bytes"),
         (sum.dedupe_bytes, "delivery.dedupe_ids"),
     ];
-    let (part, key) = largest.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are five");
+    let (part, key) = largest.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are four");
     let fix = format!(
         "the worst case is {} over the limit, and the program itself comes on top: lower {key}, whose part is {}, or raise the container's memory limit",
         mib(total - limit),
@@ -113,9 +112,9 @@ mod tests {
         let config = config(&[("memory.budget", "64MiB")]);
         let over = memory(&config, Some(128 * MIB));
         assert_eq!(over.level, Level::Warn);
-        assert_eq!(over.what, "at most 724.5 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
+        assert_eq!(over.what, "at most 734.2 MiB, budget 64.0 MiB, cgroup limit 128.0 MiB");
         let fix = over.fix.expect("a fix");
-        assert!(fix.starts_with("the worst case is 596.5 MiB over the limit"), "{fix}");
+        assert!(fix.starts_with("the worst case is 606.2 MiB over the limit"), "{fix}");
         assert!(fix.contains("lower socket.max_connections, whose part is 576.0 MiB"), "{fix}");
         assert_eq!(memory(&config, Some(1024 * MIB)).level, Level::Ok);
         assert_eq!(memory(&config, None).level, Level::Ok);

@@ -4,12 +4,14 @@
 //! those that nothing could be asked for: without credentials no request is signed. Nothing is written to the stream,
 //! nothing is left on the host, and no call takes longer than `kinesis.attempt_timeout`.
 
+mod endpoint;
 mod host;
 mod online;
 
 use serde::Serialize;
 
 use crate::config::{Config, Machine};
+pub use endpoint::{Target, target};
 
 /// What one check came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,21 +6,28 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use super::Finding;
+use super::endpoint::addresses;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
-use crate::config::{Config, Wire, show_size};
+use crate::config::{Aggregation, Carried, Config, Wire, show_size};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::credentials::Provided;
+use crate::kinesis::identity::Known;
 use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
+use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";
 const CREDENTIALS_FIRST: &str = "see to the credentials first";
+
+const DESCRIBE_ACTION: &str = "kinesis:DescribeStreamSummary";
+
+/// Whether the order of a key is kept in the stream.
+const ORDER: &str = "order";
 
 /// Every check that needs the network. With `local` it is the embedded stream that is asked: the one that listens on
 /// `local.port`, or one as `run` would start it.
@@ -31,28 +38,29 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let kinesis = match Kinesis::connect(Connection::new(config, None)).await {
         Ok(kinesis) => kinesis,
         Err(error) => {
-            return vec![Finding::fail("endpoint", error.to_string(), "name a region, or let AWS_REGION name it")];
+            return vec![Finding::fail("endpoint", error.to_string(), "correct what it names, and check again")];
         }
     };
-    let endpoint = kinesis.endpoint().await;
-    let provided = kinesis.credentials().await;
+    let endpoint = kinesis.endpoint();
+    let (provided, addresses) =
+        tokio::join!(kinesis.credentials(), addresses(endpoint, config.kinesis.connect_timeout));
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
         let (caller, stream, shards, write, wire) = tokio::join!(
-            caller(&kinesis, endpoint.as_deref()),
+            caller(&kinesis),
             stream(&kinesis, config),
             shards(&kinesis),
-            write(&kinesis, config, endpoint.as_deref()),
+            write(&kinesis, config),
             wire(&kinesis, config)
         );
         findings.push(caller);
-        findings.push(where_to(&kinesis, endpoint.as_deref()));
+        findings.extend([where_to(&kinesis), addresses]);
         findings.extend(stream);
         findings.extend([shards, write]);
         findings.extend(wire);
     } else {
         findings.push(Finding::warn("caller", NO_CREDENTIALS, CREDENTIALS_FIRST));
-        findings.push(where_to(&kinesis, endpoint.as_deref()));
+        findings.extend([where_to(&kinesis), addresses]);
         findings
             .extend(["stream", "shards", "write"].map(|name| Finding::warn(name, NO_CREDENTIALS, CREDENTIALS_FIRST)));
     }
@@ -86,27 +94,27 @@ async fn check_local(_: &Config) -> Vec<Finding> {
     vec![Finding::fail("endpoint", error.to_string(), "leave out --local and name a stream with --stream")]
 }
 
-fn credentials(provided: &Result<Provided, CallError>) -> Finding {
+fn credentials(provided: &Result<Known, CallError>) -> Finding {
     const NAME: &str = "credentials";
-    let Provided { provider, expiry } = match provided {
-        Ok(provided) => provided,
+    let known = match provided {
+        Ok(known) => known,
         Err(error) => return Finding::fail(NAME, error.message.clone(), Reason::Credentials.advice()),
     };
-    let Some(expiry) = *expiry else { return Finding::ok(NAME, format!("{provider}; they do not expire")) };
+    let Some(expiry) = known.expiry else { return Finding::ok(NAME, format!("{known}; they do not expire")) };
     let at = DateTime::<Utc>::from(expiry).to_rfc3339_opts(SecondsFormat::Secs, true);
     if expiry <= SystemTime::now() {
         let fix = "see why no new ones come (an old session token, a file that is not renewed), and check the clock";
-        return Finding::fail(NAME, format!("{provider}; they expired at {at}"), fix);
+        return Finding::fail(NAME, format!("{known}; they expired at {at}"), fix);
     }
-    Finding::ok(NAME, format!("{provider}; they expire at {at}"))
+    Finding::ok(NAME, format!("{known}; they expire at {at}"))
 }
 
 /// Asks STS, unless only the stream's endpoint was moved away from AWS: what opens an emulator is no secret to send there.
-async fn caller(kinesis: &Kinesis, endpoint: Option<&str>) -> Finding {
+async fn caller(kinesis: &Kinesis) -> Finding {
     const NAME: &str = "caller";
     const FIX: &str = "for the caller's name alone: let the host reach STS, or set AWS_ENDPOINT_URL_STS";
     let sts = kinesis.sts_endpoint().await.unwrap_or_default();
-    if is_on_aws(&sts) && !endpoint.is_some_and(is_on_aws) {
+    if is_on_aws(&sts) && !is_on_aws(kinesis.endpoint()) {
         let what = "not asked: the stream's endpoint is not AWS's, and STS's is";
         return Finding::warn(NAME, what, "set AWS_ENDPOINT_URL_STS if the server has an STS");
     }
@@ -119,16 +127,8 @@ async fn caller(kinesis: &Kinesis, endpoint: Option<&str>) -> Finding {
     }
 }
 
-fn where_to(kinesis: &Kinesis, endpoint: Option<&str>) -> Finding {
-    const NAME: &str = "endpoint";
-    let region = kinesis.region();
-    match endpoint {
-        Some(endpoint) => Finding::ok(NAME, format!("{endpoint}, region {region}")),
-        None => {
-            let fix = "correct the region, stream.arn or stream.endpoint_url";
-            Finding::fail(NAME, format!("there is none for region {region:?}"), fix)
-        }
-    }
+fn where_to(kinesis: &Kinesis) -> Finding {
+    Finding::ok("endpoint", format!("{}, region {}", kinesis.endpoint(), kinesis.region()))
 }
 
 /// What the stream is, and what that means here.
@@ -138,7 +138,13 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         Ok(summary) => summary,
         Err(error) => {
             let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
-            return vec![level(NAME, error.to_string(), fix(&error, "kinesis:DescribeStreamSummary"))];
+            let fix = error.advice(DESCRIBE_ACTION);
+            let unknown = Finding::warn(
+                ORDER,
+                "not known whether the stream goes by partition keys: it is taken to do so, in order and aggregation",
+                fix.clone(),
+            );
+            return vec![level(NAME, error.to_string(), fix), unknown];
         }
     };
     let what = describe(&summary);
@@ -154,10 +160,32 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger events are accepted and then refused";
         findings.push(Finding::warn("record", what, fix));
     }
+    if let Some(kib) = summary.impossible_record_kib {
+        let limits = format!("{} to {}", show_size(RECORD_BYTES_MIN), show_size(RECORD_BYTES_MAX));
+        let what =
+            format!("the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken as not told");
+        let fix =
+            "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
+        findings.push(Finding::warn("record", what, fix));
+    }
+    let carried = Carried::of(config);
+    if let Some(limit) = summary.record_bytes_max.filter(|limit| carried.record_bytes < *limit)
+        && config.stream.max_record_bytes.is_none()
+    {
+        let (limit_shown, carried_shown) = (show_size(limit), show_size(carried.record_bytes));
+        let what = format!("the stream takes {limit_shown}, memory carries {carried_shown}: larger events are refused");
+        findings.push(Finding::warn("record", what, format!("to take them, {}", carried.to_carry(limit))));
+    }
     if summary.ignores_keys {
-        let what = "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no events share a record by shard";
+        let off = match config.delivery.aggregation {
+            Aggregation::Off => "",
+            _ => "; delivery.aggregation is off there, since readers drop such records silently",
+        };
+        let what = format!(
+            "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no shard is predicted or paced{off}"
+        );
         let fix = "where the order of a key matters, set the strategy to USER_PARTITION_KEY";
-        findings.push(Finding::warn("order", what, fix));
+        findings.push(Finding::warn(ORDER, what, fix));
     }
     findings
 }
@@ -181,17 +209,17 @@ async fn shards(kinesis: &Kinesis) -> Finding {
         Ok(shards) => Finding::ok(NAME, format!("ListShards is permitted, {} open", shards.len())),
         Err(error) => {
             let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
-            level(NAME, error.to_string(), fix(&error, "kinesis:ListShards"))
+            level(NAME, error.to_string(), error.advice("kinesis:ListShards"))
         }
     }
 }
 
-async fn write(kinesis: &Kinesis, config: &Config, endpoint: Option<&str>) -> Finding {
+async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     const NAME: &str = "write";
     match kinesis.probe_write(&probe(config)).await {
         Ok(Write::Permitted) => Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written"),
         Ok(Write::NotProbed) => {
-            let endpoint = endpoint.unwrap_or("the endpoint");
+            let endpoint = kinesis.endpoint();
             let what =
                 format!("not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write");
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
@@ -200,7 +228,7 @@ async fn write(kinesis: &Kinesis, config: &Config, endpoint: Option<&str>) -> Fi
             let what = "PutRecords is permitted, but the service knew no dry run: one event of type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
         }
-        Err(error) => Finding::fail(NAME, error.to_string(), fix(&error, "kinesis:PutRecords")),
+        Err(error) => Finding::fail(NAME, error.to_string(), error.advice("kinesis:PutRecords")),
     }
 }
 
@@ -244,18 +272,4 @@ fn probe(config: &Config) -> Record {
 
 fn is_denied(error: &CallError) -> bool {
     error.class == Class::Blocked(Reason::AccessDenied)
-}
-
-fn fix(error: &CallError, action: &str) -> String {
-    match error.class {
-        Class::Blocked(Reason::AccessDenied) => {
-            format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
-        }
-        Class::Blocked(reason) => reason.advice().to_owned(),
-        Class::Throttled => "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned(),
-        Class::Transient => {
-            "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
-        }
-        Class::Poison => "correct stream.name or stream.arn".to_owned(),
-    }
 }

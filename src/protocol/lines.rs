@@ -82,9 +82,9 @@ impl Splitter {
         std::mem::take(&mut self.split)
     }
 
-    /// Whether bytes of an unfinished line are held (or being skipped). Asked when nothing is split off.
-    pub fn is_mid_line(&self, buf: &[u8]) -> bool {
-        self.skipping || !buf.is_empty()
+    /// The number of the line that is not ended: bytes of it are held, or being skipped. Asked when nothing is split off.
+    pub fn unfinished(&self, buf: &[u8]) -> Option<u64> {
+        if self.skipping { Some(self.number) } else { (!buf.is_empty()).then_some(self.number + 1) }
     }
 
     /// At the end of the stream: the number of a last line that was never ended, a torn write.
@@ -156,6 +156,20 @@ mod tests {
         assert_eq!(split(b"a\nb", &[]).1, Some(2));
         assert_eq!(split(b"a\n  ", &[]).1, None);
         assert_eq!(split(b"1234567890123", &[]), (vec![too_long(1)], None));
+    }
+
+    #[test]
+    fn an_unfinished_line_has_the_number_that_it_will_have_whether_it_is_held_or_skipped() {
+        let mut splitter = Splitter::new(MAX);
+        let mut seen = Vec::new();
+        let mut buf = Vec::new();
+        for bytes in ["a\n", "\nb", "c", "\nx", "23456789", "0", "1", "\n"] {
+            buf.extend_from_slice(bytes.as_bytes());
+            while splitter.next(&buf).is_some() {}
+            buf.drain(..splitter.take_split());
+            seen.push(splitter.unfinished(&buf));
+        }
+        assert_eq!(seen, [None, Some(3), Some(3), Some(4), Some(4), Some(4), Some(4), None]);
     }
 
     proptest! {

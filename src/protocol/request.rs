@@ -3,6 +3,7 @@
 //! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
 
 use std::borrow::Cow;
+use std::hash::Hash;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -57,6 +58,14 @@ pub struct Event<'a> {
     pub user_id: Option<Cow<'a, str>>,
     pub id: Option<Uuid>,
     pub echo: bool,
+}
+
+impl Event<'_> {
+    /// What its caller said of the event itself, byte for byte and option for option. Two lines that say the same are one
+    /// event, sent again: neither what their connection adds to them nor how they want to be answered is part of it.
+    pub fn said(&self) -> impl Hash {
+        (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
+    }
 }
 
 /// Defaults for the later events of a connection, set by `hello`.
@@ -125,11 +134,6 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
 /// The answer to a last line that was never ended.
 pub fn torn() -> Refusal {
     invalid("the line has no line end: it was cut off before the connection closed, and is not published")
-}
-
-/// The answer to a line over the limit. Its reference cannot be known: it was not kept.
-pub fn line_too_long(line_bytes_max: usize) -> Refusal {
-    Refusal::new(Code::EventTooLarge, format!("the line is over {line_bytes_max} bytes, the longest that is read"))
 }
 
 fn request<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {

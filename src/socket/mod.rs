@@ -1,28 +1,34 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
 //! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
-//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for an answer's slot (`slots`), then
-//! for bytes of the budget (`allowance` has both), then for a lane's inbox, in this order; a writer waits for the peer
-//! alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
+//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for room for a long line (`long_lines`),
+//! then for an answer's slot (`slots`), then for bytes of the budget (`allowance` has both), then for a lane's inbox, in this
+//! order; a writer waits for the peer alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
 mod allowance;
 pub mod bind;
+mod clock;
 mod connection;
 pub mod listener;
+mod long_lines;
+mod patience;
 mod reader;
 mod slots;
 mod writer;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::Books;
 use crate::budget::Budget;
+use crate::event::Fingerprints;
 use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
+
+pub use long_lines::LongLines;
 
 /// What every connection shares.
 #[derive(Debug)]
@@ -31,12 +37,15 @@ pub struct Door {
     /// Unanswered events a connection may have.
     pub window: usize,
     pub lanes: Lanes,
+    /// Of events whose callers chose their ids.
+    pub fingerprints: Fingerprints,
     pub budget: Arc<Budget>,
     pub books: Arc<Books>,
     pub metrics: Arc<Metrics>,
     pub facts: watch::Receiver<StreamFacts>,
-    /// Leave to hold a line that is longer than a line buffer.
-    pub long_lines: Semaphore,
+    /// The largest record that our memory carries, whatever the stream takes.
+    pub record_bytes_carried: usize,
+    pub long_lines: LongLines,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }

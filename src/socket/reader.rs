@@ -8,9 +8,8 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::yield_now;
@@ -20,13 +19,18 @@ use uuid::Uuid;
 
 use super::Door;
 use super::allowance::{Allowance, Lack};
+use super::clock::{Clock, now};
+use super::long_lines::buffer_of;
+use super::patience::Patience;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::event::envelope::{Draft, Timestamp};
+use crate::event::envelope::Draft;
 use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
-use crate::limits::{ANSWER_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
+use crate::limits::{
+    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max,
+};
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
 use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
@@ -44,11 +48,12 @@ pub struct Reader {
     gone: CancellationToken,
     buf: BytesMut,
     splitter: Splitter,
-    /// How long the peer may still let an unfinished line wait.
-    patience: Duration,
+    patience: Patience,
     clock: Clock,
     facts: watch::Receiver<StreamFacts>,
+    /// What the stream takes and our memory carries, and whether the latter is less.
     record_bytes_max: usize,
+    is_bound_by_memory: bool,
     context: Context,
     outbox: Arc<Outbox>,
     allowance: Allowance,
@@ -59,14 +64,6 @@ pub struct Reader {
     accepted_bytes: u64,
     inlet: Inlet,
     door: Arc<Door>,
-}
-
-/// The time of the last look at the clock: one look a read, not one an event.
-#[derive(Debug)]
-struct Clock {
-    now: Instant,
-    unix_ms: u64,
-    timestamp: Timestamp,
 }
 
 /// What came of waiting for bytes.
@@ -86,17 +83,16 @@ impl Reader {
         gone: CancellationToken,
         door: Arc<Door>,
     ) -> Self {
-        let facts = door.facts.clone();
-        let record_bytes_max = facts.borrow().record_bytes_max;
-        Self {
+        let mut reader = Self {
             read,
             gone,
             buf: BytesMut::new(),
-            splitter: Splitter::new(line_bytes_max(record_bytes_max)),
-            patience: PARTIAL_LINE_TIMEOUT,
+            splitter: Splitter::new(0),
+            patience: Patience::new(),
             clock: Clock::read(),
-            facts,
-            record_bytes_max,
+            facts: door.facts.clone(),
+            record_bytes_max: 0,
+            is_bound_by_memory: false,
             context: Context::default(),
             outbox,
             allowance: Allowance::new(slots, door.budget.share()),
@@ -105,7 +101,9 @@ impl Reader {
             accepted_bytes: 0,
             inlet: door.lanes.inlet(),
             door,
-        }
+        };
+        reader.set_limits();
+        reader
     }
 
     /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
@@ -117,17 +115,17 @@ impl Reader {
 
     async fn read_lines(&mut self) -> bool {
         let door = Arc::clone(&self.door);
-        let mut leave: Option<SemaphorePermit<'_>> = None;
+        let mut room: Option<SemaphorePermit<'_>> = None;
         let mut first = true;
         loop {
-            if self.buf.len() <= LINE_BUFFER_BYTES {
-                leave = None;
-            } else if leave.is_none() {
-                leave = tokio::select! {
+            if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
+                let line_bytes_max = line_bytes_max(self.record_bytes_max);
+                room = Some(tokio::select! {
                     () = self.gone.cancelled() => return false,
                     () = door.stop_reading.cancelled() => return true,
-                    leave = door.long_lines.acquire() => leave.ok(),
-                };
+                    room = door.long_lines.room(line_bytes_max) => room,
+                });
+                self.buf = buffer_of(line_bytes_max, &self.buf);
             }
             match self.fill().await {
                 Input::Bytes => {}
@@ -139,15 +137,23 @@ impl Reader {
                 return true;
             }
             self.clock.refresh();
-            self.learn_limits();
+            if room.is_none() {
+                self.learn_limits(); // a line that has its room keeps the limit that it has it for
+            }
             let mut buf = std::mem::take(&mut self.buf);
             while let Some(line) = self.splitter.next(&buf) {
                 if self.insist(|reader| reader.take(line)).await.is_none() {
                     return false;
                 }
             }
-            let read_to_the_brim = buf.len() == buf.capacity();
-            buf.advance(self.splitter.take_split());
+            let read_to_the_brim = buf.len() == buf.capacity() || room.is_some();
+            let split = self.splitter.take_split();
+            if room.is_some() && split > 0 {
+                buf = buf[split..].into();
+                room = None;
+            } else {
+                buf.advance(split);
+            }
             self.buf = buf;
             self.hand_over().await;
             if read_to_the_brim {
@@ -159,33 +165,41 @@ impl Reader {
     /// Waits for bytes and reads them.
     async fn fill(&mut self) -> Input {
         loop {
-            let mid_line = self.splitter.is_mid_line(&self.buf);
-            if !mid_line {
-                self.buf = BytesMut::new(); // an idle connection holds no buffer
-                self.patience = PARTIAL_LINE_TIMEOUT;
+            let unfinished = self.splitter.unfinished(&self.buf);
+            match unfinished {
+                Some(number) => self.patience.with_line(number),
+                None => self.buf = BytesMut::new(), // an idle connection holds no buffer
             }
             let began = now();
             let readable = tokio::select! {
-                biased;
+                biased; // bytes before the timer: after a pause of ours there are both
                 () = self.door.stop_reading.cancelled() => return Input::Stop,
                 () = self.gone.cancelled() => return Input::End,
-                readable = self.read.readable() => readable,
-                () = tokio::time::sleep(self.patience), if mid_line => {
+                readable = self.read.readable() => Some(readable),
+                () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
+            };
+            if unfinished.is_some() {
+                self.patience.waited(now() - began);
+            }
+            match readable {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Input::End,
+                None if self.patience.is_over() => {
                     self.close_unfinished().await;
                     return Input::Stop;
                 }
+                None => continue,
+            }
+            let read = if self.buf.len() <= LINE_BUFFER_BYTES {
+                self.buf.reserve(LINE_BUFFER_BYTES);
+                // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf))).await
+            } else {
+                // What comes behind a long line waits for its turn in a line buffer.
+                let mut some = (&mut self.buf).limit(LINE_BUFFER_BYTES);
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut some))).await
             };
-            if mid_line {
-                // Only the peer's own delay counts: not the time in which we had no room for its bytes.
-                self.patience = self.patience.saturating_sub(now() - began);
-            }
-            if readable.is_err() {
-                return Input::End;
-            }
-            self.buf.reserve(LINE_BUFFER_BYTES);
-            // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
-            let read = poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf)));
-            match read.await {
+            match read {
                 Poll::Ready(Ok(1..)) => return Input::Bytes,
                 Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
                 Poll::Pending => {}
@@ -213,9 +227,17 @@ impl Reader {
     /// The stream's record limit may have been learnt since the last read.
     fn learn_limits(&mut self) {
         if self.facts.has_changed().unwrap_or(false) {
-            self.record_bytes_max = self.facts.borrow_and_update().record_bytes_max;
-            self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
+            self.set_limits();
         }
+    }
+
+    fn set_limits(&mut self) {
+        // Of a stream that has not told its limit an event is tried that memory carries.
+        let stream = self.facts.borrow_and_update().record_limit.unwrap_or(usize::MAX);
+        let carried = self.door.record_bytes_carried;
+        self.record_bytes_max = stream.min(carried);
+        self.is_bound_by_memory = carried < stream;
+        self.splitter.set_line_bytes_max(line_bytes_max(self.record_bytes_max));
     }
 
     /// Deals with one line, unless something lacks: then it is to be offered again.
@@ -223,7 +245,9 @@ impl Reader {
         let (number, text) = match line {
             Line::Complete { number, text } => (number, text),
             Line::TooLong { number } => {
-                let too_long = request::line_too_long(line_bytes_max(self.record_bytes_max));
+                let line_bytes_max = line_bytes_max(self.record_bytes_max);
+                let too_long = format!("the line is over {line_bytes_max} bytes, the longest that is read");
+                let too_long = self.too_large(too_long);
                 return self.refuse(Ref::Line(number), too_long);
             }
         };
@@ -255,12 +279,13 @@ impl Reader {
 
     fn accept(&mut self, reference: Ref, event: Event<'_>) -> Result<(), Lack> {
         let (id, event_id) = match event.id {
-            Some(id) => (id, EventId::Chosen(id)),
+            Some(id) => (id, EventId::Chosen { id, said: self.door.fingerprints.of(event.said()) }),
             None => {
                 let id = Uuid::new_v4();
                 (id, EventId::Made(id))
             }
         };
+        let own_key = || event.id.map_or_else(PartitionKey::random, PartitionKey::of_id);
         let draft = Draft {
             id,
             event_type: &event.event_type,
@@ -268,13 +293,18 @@ impl Reader {
             timestamp: self.clock.timestamp,
             user_id: event.user_id.as_deref().or(self.context.user_id.as_deref()),
             producer_id: self.context.producer_id.as_deref().unwrap_or(&self.door.producer_id),
-            key: event.key.unwrap_or_else(PartitionKey::random),
+            key: event.key.unwrap_or_else(own_key),
             explicit_hash: event.explicit_hash,
         };
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
         let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
         if record_bytes > record_bytes_max {
-            return self.refuse(reference, too_large(record_bytes, record_bytes_max));
+            let whose = if self.is_bound_by_memory { "this daemon's memory carries" } else { "the stream takes" };
+            let too_large = self.too_large(format!("record is {record_bytes} bytes, {whose} {record_bytes_max}"));
+            return self.refuse(reference, too_large);
+        }
+        if event.echo && sealed_bytes > ANSWER_ROOM_BYTES {
+            return self.refuse(reference, echo_too_large(sealed_bytes));
         }
         let echo_bytes = if event.echo { sealed_bytes } else { 0 };
         let answer_bytes = ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes;
@@ -284,6 +314,14 @@ impl Reader {
         let ticket = self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
         self.inlet.add(Item::new(record, ticket, self.clock.now));
         Ok(())
+    }
+
+    /// Says whether it is the stream that takes no more, or what to raise here.
+    fn too_large(&self, mut message: String) -> Refusal {
+        if self.is_bound_by_memory {
+            message += "; if the stream takes more, raise memory.budget and the container's memory limit of dispatchd";
+        }
+        Refusal::new(Code::EventTooLarge, message)
     }
 
     fn refuse(&mut self, reference: Ref, refusal: Refusal) -> Result<(), Lack> {
@@ -328,32 +366,10 @@ impl Reader {
     }
 }
 
-impl Clock {
-    fn read() -> Self {
-        let unix_ms = unix_ms();
-        Self { now: now(), unix_ms, timestamp: Timestamp::from_unix_ms(unix_ms) }
-    }
-
-    fn refresh(&mut self) {
-        self.now = now();
-        let unix_ms = unix_ms();
-        if unix_ms != self.unix_ms {
-            self.unix_ms = unix_ms;
-            self.timestamp = Timestamp::from_unix_ms(unix_ms);
-        }
-    }
-}
-
-fn too_large(record_bytes: usize, record_bytes_max: usize) -> Refusal {
-    Refusal::new(Code::EventTooLarge, format!("record is {record_bytes} bytes, the stream takes {record_bytes_max}"))
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-fn unix_ms() -> u64 {
-    // A clock before 1970 is a broken clock; the event is dated 1970 then.
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+/// Answers have a room of their own, whatever the stream takes: an echo would hold as much again until it is read.
+fn echo_too_large(bytes: usize) -> Refusal {
+    let message = format!(
+        "options.echo of an envelope of {bytes} bytes: it takes at most {ANSWER_ROOM_BYTES}. Send it without echo"
+    );
+    Refusal::new(Code::InvalidRequest, message)
 }

@@ -22,7 +22,7 @@ struct Wrapped<'a> {
     sequence_number: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_sequence_number: Option<usize>,
-    partition_key: &'a str,
+    partition_key: Option<&'a str>,
     /// In base64.
     data: String,
 }
@@ -40,7 +40,7 @@ pub(super) fn line(shard: &str, event: &Event<'_>, out: &mut String) {
 pub(super) fn pretty(shard: &str, event: &Event<'_>, out: &mut String) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
-    // Quoted: a partition key may hold spaces and line breaks.
+    // Quoted: a partition key may hold spaces and line breaks. `null` where the record has none.
     to_json(&event.partition_key, out);
     out.push('\n');
     match str::from_utf8(event.data) {
@@ -122,7 +122,7 @@ mod tests {
     use serde_json::Value;
 
     fn event(data: &[u8]) -> Event<'_> {
-        Event { sequence_number: "49", sub_sequence_number: None, partition_key: "a \"b\"", data }
+        Event { sequence_number: "49", sub_sequence_number: None, partition_key: Some("a \"b\""), data }
     }
 
     fn printed(print: impl Fn(&str, &Event<'_>, &mut String), data: impl AsRef<[u8]>) -> String {
@@ -190,6 +190,16 @@ mod tests {
         line("shardId-0", &Event { data: &[0], ..member }, &mut out);
         let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"partitionKey":"a \"b\"","data":"AA=="}"#;
         assert_eq!(out, format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n"));
+    }
+
+    #[test]
+    fn a_record_without_a_key_says_null() {
+        let keyless = Event { partition_key: None, ..event(b"\0") };
+        let mut out = String::new();
+        line("shardId-0", &keyless, &mut out);
+        pretty("shardId-0", &Event { data: b"{}", ..keyless }, &mut out);
+        let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
+        assert_eq!(out, format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));
     }
 
     #[test]

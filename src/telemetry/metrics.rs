@@ -68,8 +68,8 @@ pub enum Retry {
 }
 
 /// Codes that an event is answered with. `Overloaded` turns a connection away, and `connections_refused_total` has it.
-const EVENT_CODES: [Code; 5] =
-    [Code::InvalidRequest, Code::EventTooLarge, Code::Rejected, Code::DeliveryTimeout, Code::ShuttingDown];
+const EVENT_CODES: [Code; Code::ALL.len() - 1] = *Code::ALL.first_chunk().expect("all but the last one");
+const _: () = assert!(matches!(Code::ALL[EVENT_CODES.len()], Code::Overloaded));
 const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
     (PutOutcome::Stored, "stored"),
     (PutOutcome::Partial, "partial"),
@@ -106,6 +106,7 @@ pub struct Metrics {
     pub shards_cooling: Gauge,
     pub keys_cooling: Gauge,
     pub keys_held_by_order: Gauge,
+    pub stream_ignores_keys: Gauge,
     pub shard_map_refreshes_ok: Counter,
     pub shard_map_refreshes_failed: Counter,
     pub config_last_reload_successful: Gauge,
@@ -247,6 +248,10 @@ impl Metrics {
             keys_held_by_order: one_gauge(
                 "dispatchd_keys_held_by_order",
                 "Partition keys with events waiting behind one in flight, to keep their order",
+            ),
+            stream_ignores_keys: one_gauge(
+                "dispatchd_stream_ignores_keys",
+                "1 while the stream distributes records itself, whatever their keys (strategy AUTO)",
             ),
             shard_map_refreshes_ok,
             shard_map_refreshes_failed,

@@ -25,6 +25,10 @@ use crate::scene::Scene;
 const KEYS: usize = 24;
 /// Open events of a hasty caller. Three such callers fill the daemon's budget while the stream takes nothing.
 const OPEN_MAX: usize = 1500;
+/// A careful caller's large events, more than most streams take or all that the emulator takes. Their key is its last.
+const LARGE_BYTES: [usize; 2] = [400 << 10, 1500 << 10];
+const LARGE_KEY: usize = KEYS;
+const LARGE_RATIO: f64 = 0.02;
 /// A caller that is not answered for so long says so instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -40,6 +44,8 @@ pub struct Sent {
     pub key: String,
     /// Among the events of its key.
     pub number: u64,
+    /// Bytes of its data that say nothing, the same in every attempt.
+    pub pad: usize,
     pub attempts: Vec<Attempt>,
 }
 
@@ -67,6 +73,7 @@ pub enum Fate {
     Refused {
         code: String,
         outcome: String,
+        for_good: bool,
     },
 }
 
@@ -105,7 +112,7 @@ pub struct Caller {
     scene: Arc<Scene>,
     journal: Journal,
     /// The next number of each key.
-    next: [u64; KEYS],
+    next: [u64; KEYS + 1],
     /// Events that are not acked, oldest first: indexes in the journal.
     open: BTreeSet<usize>,
 }
@@ -130,11 +137,18 @@ async fn write_down(mut ink: mpsc::UnboundedReceiver<String>, mut write: OwnedWr
     let _ = write.shutdown().await;
 }
 
+impl Sent {
+    /// Refused with the word that sending again is of no use.
+    pub fn is_refused_for_good(&self) -> bool {
+        self.attempts.iter().any(|attempt| matches!(attempt.fate, Fate::Refused { for_good: true, .. }))
+    }
+}
+
 impl Caller {
     pub fn new(name: usize, temper: Temper, seed: u64, scene: Arc<Scene>) -> Caller {
         let journal = Journal { temper, events: Vec::new(), connections: Vec::new() };
         let rng = StdRng::seed_from_u64(seed.rotate_left(16) ^ name as u64);
-        Caller { name, rng, scene, journal, next: [0; KEYS], open: BTreeSet::new() }
+        Caller { name, rng, scene, journal, next: [0; KEYS + 1], open: BTreeSet::new() }
     }
 
     /// Until the curtain has fallen and everything is acked.
@@ -218,8 +232,9 @@ impl Caller {
             Temper::Careful => {
                 let open: BTreeSet<&str> =
                     self.open.iter().map(|event| self.journal.events[*event].key.as_str()).collect();
-                let wants: [bool; KEYS] = self.rng.random();
-                (0..KEYS).filter(|key| wants[*key] && !open.contains(self.key(*key).as_str())).collect()
+                let mut wants = self.rng.random::<[bool; KEYS]>().to_vec();
+                wants.push(self.rng.random_bool(LARGE_RATIO));
+                (0..=LARGE_KEY).filter(|key| wants[*key] && !open.contains(self.key(*key).as_str())).collect()
             }
             Temper::Hasty if self.open.len() >= OPEN_MAX => Vec::new(),
             Temper::Hasty => {
@@ -238,7 +253,14 @@ impl Caller {
         let id = uuid::Builder::from_random_bytes(self.rng.random()).into_uuid().to_string();
         let (name, number, event) = (self.key(key), self.next[key], self.journal.events.len());
         self.next[key] += 1;
-        self.journal.events.push(Sent { id, key: name, number, attempts: Vec::new() });
+        let pad = match key {
+            LARGE_KEY => LARGE_BYTES[self.rng.random_range(0..LARGE_BYTES.len())],
+            _ => {
+                let most = if self.rng.random_bool(0.1) { 8000 } else { 600 };
+                self.rng.random_range(0..most)
+            }
+        };
+        self.journal.events.push(Sent { id, key: name, number, pad, attempts: Vec::new() });
         self.open.insert(event);
         event
     }
@@ -247,12 +269,13 @@ impl Caller {
     fn say(&mut self, events: &[usize], talk: &mut Talk, pen: Option<&mpsc::UnboundedSender<String>>) {
         let mut text = String::new();
         for &event in events {
-            let most = if self.rng.random_bool(0.1) { 8000 } else { 600 };
-            let pad = "x".repeat(self.rng.random_range(0..most));
-            let Sent { id, key, number, .. } = &self.journal.events[event];
+            let Sent { id, key, number, pad, .. } = &self.journal.events[event];
+            let pad = "x".repeat(*pad);
             let place = talk.lines;
+            // The line's number: what an answer has that could not read the line.
+            let reference = place + 1;
             text.push_str(&format!(
-                r#"{{"ref":{place},"type":"chaos","data":{{"number":{number},"pad":"{pad}"}},"options":{{"partitionKey":"{key}","id":"{id}"}}}}"#
+                r#"{{"ref":{reference},"type":"chaos","data":{{"number":{number},"pad":"{pad}"}},"options":{{"partitionKey":"{key}","id":"{id}"}}}}"#
             ));
             text.push('\n');
             let (connection, life, at) = (self.journal.connections.len(), talk.life, self.scene.now());
@@ -276,7 +299,10 @@ impl Caller {
             (talk.turned_away, talk.speaking) = (true, false);
             return None;
         }
-        let asked = answer["ref"].as_u64().and_then(|place| Some((place, talk.asked.remove(&place)?)));
+        let asked = answer["ref"].as_u64().and_then(|reference| {
+            let place = reference.checked_sub(1)?;
+            Some((place, talk.asked.remove(&place)?))
+        });
         let (place, event) =
             asked.unwrap_or_else(|| panic!("caller {}: nobody asked, or it was answered before: {line}", self.name));
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -286,18 +312,19 @@ impl Caller {
             let (shard, sequence) = (text(&answer["shardId"]), text(&answer["sequenceNumber"]));
             Fate::Acked { shard, sequence, copy: answer["deduplicated"] == true }
         } else {
-            Fate::Refused { code: code.clone(), outcome: text(&answer["error"]["outcome"]) }
+            let for_good = answer["error"]["retryable"] == false;
+            Fate::Refused { code: code.clone(), outcome: text(&answer["error"]["outcome"]), for_good }
         };
         let sent = &mut self.journal.events[event];
         assert!(!is_acked || answer["id"] == sent.id.as_str(), "another event's id: {line}");
         let attempt = sent.attempts.last_mut().expect("it was sent");
         assert_eq!(attempt.place, place, "only the last attempt can be open on this connection");
+        let is_done = matches!(fate, Fate::Acked { .. } | Fate::Refused { for_good: true, .. });
         attempt.fate = fate;
-        if is_acked {
+        if is_done {
             self.open.remove(&event);
             return None;
         }
-        assert_eq!(answer["error"]["retryable"], true, "{line}");
         // It is also what a ticket says that was dropped: while the daemon lives, that is a defect.
         let may_end = code != "ShuttingDown" || self.scene.is_ending(talk.life);
         assert!(may_end, "a daemon that nobody stops says {line}");

@@ -25,6 +25,8 @@ pub enum Card {
     HangsAfter,
     Refused,
     Blocked,
+    Rotated,
+    LimitMoved,
     // The network.
     Slow,
     Stalled,
@@ -32,6 +34,7 @@ pub enum Card {
     ResetSome,
     NobodyListens,
     HalfOpen,
+    Silent,
     // The stream.
     Split,
     Merge,
@@ -41,7 +44,7 @@ pub enum Card {
 }
 
 impl Card {
-    pub const ALL: [Card; 20] = [
+    pub const ALL: [Card; 23] = [
         Card::RecordsThrottled,
         Card::ShardsFull,
         Card::RecordsFail,
@@ -52,12 +55,15 @@ impl Card {
         Card::HangsAfter,
         Card::Refused,
         Card::Blocked,
+        Card::Rotated,
+        Card::LimitMoved,
         Card::Slow,
         Card::Stalled,
         Card::ResetNow,
         Card::ResetSome,
         Card::NobodyListens,
         Card::HalfOpen,
+        Card::Silent,
         Card::Split,
         Card::Merge,
         Card::Terminated,
@@ -74,13 +80,15 @@ impl Card {
     /// How long it is played. A fault that must outlast an attempt does.
     pub fn length(self, rng: &mut impl Rng) -> Duration {
         match self {
-            Card::Blocked => Duration::from_millis(rng.random_range(2000..3000)),
-            Card::Stalled | Card::HalfOpen | Card::HangsAfter => ATTEMPT_TIMEOUT.mul_f64(rng.random_range(1.2..2.0)),
+            Card::Blocked | Card::Rotated => Duration::from_millis(rng.random_range(2000..3000)),
+            Card::Stalled | Card::HalfOpen | Card::Silent | Card::HangsAfter => {
+                ATTEMPT_TIMEOUT.mul_f64(rng.random_range(1.2..2.0))
+            }
             _ => Duration::from_millis(rng.random_range(600..1500)),
         }
     }
 
-    /// What it makes of the service. Ratios of two cards add up to less than 1; a card alone may be nearly certain, so
+    /// What it makes of the service, beside what the director alone can do. Ratios of two cards add up to less than 1; a card alone may be nearly certain, so
     /// that events lose every attempt they have.
     pub fn darken(self, is_alone: bool, plan: &mut Plan, rng: &mut impl Rng) {
         let ratio = if is_alone && rng.random_bool(0.3) { 0.9 } else { rng.random_range(0.05..0.35) };
@@ -134,7 +142,13 @@ impl Card {
     pub fn is_network(self) -> bool {
         matches!(
             self,
-            Card::Slow | Card::Stalled | Card::ResetNow | Card::ResetSome | Card::NobodyListens | Card::HalfOpen
+            Card::Slow
+                | Card::Stalled
+                | Card::ResetNow
+                | Card::ResetSome
+                | Card::NobodyListens
+                | Card::HalfOpen
+                | Card::Silent
         )
     }
 }

@@ -19,16 +19,20 @@ use crate::cards::Card;
 use crate::scene::Scene;
 use crate::support::daemon::{Daemon, Start};
 use crate::support::fault::FaultServer;
-use crate::support::fault::plan::Plan;
+use crate::support::fault::plan::{CallerRule, Plan, Refusal};
 use crate::support::kinesis::Ferro;
 use crate::support::stream::{ShardRange, create_stream, merge, shards, split};
 use crate::support::tcp::{TcpProxy, Weather};
+use crate::support::tls::Certificate;
 use crate::support::{DEADLINE, client};
 use crate::{ATTEMPT_TIMEOUT, SHORT_TIMEOUT};
 
 const SCRAPE_EVERY: Duration = Duration::from_millis(200);
 /// Open shards are kept between these, so that there is always one to split and two to merge.
 const OPEN_SHARDS: std::ops::Range<usize> = 3..8;
+
+/// What the stream says of its records' size, in turn and by chance: as much as the emulator takes, less, and more.
+const LIMITS_KIB: [usize; 3] = [1024, 256, 10 * 1024];
 
 /// One daemon, from start to end.
 #[derive(Clone, Debug)]
@@ -46,6 +50,7 @@ pub struct Life {
 
 pub struct Director {
     _ferro: Ferro,
+    _certificate: Certificate,
     pub client: Client,
     pub server: FaultServer,
     pub network: TcpProxy,
@@ -55,6 +60,12 @@ pub struct Director {
     pub trouble: Vec<(Duration, Duration)>,
     pub played: BTreeMap<Card, usize>,
     pub scrapes: usize,
+    /// The smallest that the stream ever took, in bytes.
+    pub least_limit_bytes: usize,
+    /// What every plan has: who is let in, and the limit.
+    standing: Plan,
+    /// Credentials that were valid one after the other.
+    keys: usize,
     start: Start,
     daemon: Daemon,
     books: Books,
@@ -68,23 +79,32 @@ impl Director {
         let ferro = Ferro::start(false).await;
         let client = client(&ferro.endpoint());
         create_stream(&client, "s", 4).await;
-        let server = FaultServer::start(&ferro.endpoint(), seed).await;
+        let certificate = Certificate::of(["127.0.0.1"]);
+        let server = FaultServer::start_tls(&ferro.endpoint(), seed, &certificate).await;
         let network = TcpProxy::start(&server.endpoint(), seed);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let credentials = dir.path().join("credentials");
         // Bounds small enough to be met: memory is to be a sum, not a matter of a short run.
         let start = Start::new(&network.endpoint(), "s")
+            .trust(&certificate)
+            .without_env("AWS_ACCESS_KEY_ID")
+            .without_env("AWS_SECRET_ACCESS_KEY")
+            .env("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().expect("it is UTF-8"))
             .set("kinesis.attempt_timeout", format!("{}ms", ATTEMPT_TIMEOUT.as_millis()))
             .set("delivery.backoff_max", "500ms")
             .set("batch.max_records", 100)
             .set("batch.max_in_flight", 8)
-            .set("stream.max_record_bytes", "64KiB")
             .set("socket.max_connections", 32)
             .set("memory.budget", "4MiB")
             .set("shutdown.timeout", "6s");
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (rule, limit_kib) = (issue_key(dir.path(), 0, Refusal::unknown_key()), LIMITS_KIB[0]);
+        let standing = Plan { caller: Some(rule), record_limit_kib: Some(limit_kib), ..Plan::default() };
+        server.set(standing.clone());
         let scene = Arc::new(Scene::new(dir.path().join("d.sock"), server.ledger()));
         let (daemon, life) = begin(&start, dir.path(), false).await;
         Director {
             _ferro: ferro,
+            _certificate: certificate,
             client,
             server,
             network,
@@ -93,6 +113,9 @@ impl Director {
             trouble: Vec::new(),
             played: BTreeMap::new(),
             scrapes: 0,
+            least_limit_bytes: limit_kib * 1024,
+            standing,
+            keys: 1,
             start,
             daemon,
             books: Books::default(),
@@ -132,8 +155,14 @@ impl Director {
 
     async fn turn(&mut self, cards: &[Card]) {
         println!("{:>6.2} s  {cards:?}", self.scene.now().as_secs_f64());
+        if cards.contains(&Card::Rotated) {
+            self.rotate();
+        }
+        if cards.contains(&Card::LimitMoved) {
+            self.move_limit();
+        }
         // Between the great faults there are small ones, or none.
-        let mut plan = Plan { latency_ms: 2, jitter_ms: 8, ..Plan::default() };
+        let mut plan = Plan { latency_ms: 2, jitter_ms: 8, ..self.standing.clone() };
         if self.rng.random_bool(0.5) {
             plan = Plan { throttled_ratio: 0.02, internal_ratio: 0.01, ..plan };
         }
@@ -147,10 +176,14 @@ impl Director {
         let began = self.scene.now();
         self.server.set(plan);
         self.network.set(weather);
+        if cards.contains(&Card::LimitMoved) && self.rng.random_bool(0.5) {
+            self.daemon.signal(Signal::HUP); // it asks at once, and not in some minutes
+        }
         self.pass(length / 2).await;
         for card in cards {
             match card {
                 Card::ResetNow => self.network.reset(),
+                Card::Silent => self.network.silence(),
                 Card::Split => self.split().await,
                 Card::Merge => self.merge().await,
                 Card::Terminated => self.terminate().await,
@@ -164,11 +197,14 @@ impl Director {
         if cards.iter().any(|card| card.is_network()) {
             self.trouble.push((began, self.scene.now()));
         }
+        if cards.contains(&Card::Rotated) {
+            self.is_let_in_again().await;
+        }
     }
 
     /// No more faults; what hangs is let go.
     pub fn heal(&self) {
-        self.server.set(Plan::default());
+        self.server.set(self.standing.clone());
         self.network.set(Weather::default());
         self.server.release();
     }
@@ -184,6 +220,30 @@ impl Director {
             }
             sleep(left.min(SCRAPE_EVERY)).await;
         }
+    }
+
+    /// The credentials that the daemon has are refused from now on; the file has new ones.
+    fn rotate(&mut self) {
+        let refusal = if self.rng.random_bool(0.5) { Refusal::unknown_key() } else { Refusal::expired_token() };
+        self.standing.caller = Some(issue_key(self.dir.path(), self.keys, refusal));
+        self.keys += 1;
+    }
+
+    /// Waits for a record: a daemon that keeps its old credentials stores none until it is restarted.
+    async fn is_let_in_again(&mut self) {
+        let (stored, asked) = (self.server.ledger().records_count(), Instant::now());
+        while self.server.ledger().records_count() == stored {
+            assert!(asked.elapsed() < DEADLINE, "the new credentials are not used:\n{}", self.daemon.log());
+            self.pass(SCRAPE_EVERY).await;
+        }
+    }
+
+    fn move_limit(&mut self) {
+        let others: Vec<_> =
+            LIMITS_KIB.into_iter().filter(|kib| self.standing.record_limit_kib != Some(*kib)).collect();
+        let kib = others[self.rng.random_range(0..others.len())];
+        self.standing.record_limit_kib = Some(kib);
+        self.least_limit_bytes = self.least_limit_bytes.min(kib * 1024);
     }
 
     /// False where the daemon is gone.
@@ -284,6 +344,16 @@ impl Director {
         assert_eq!(self.ended().await, Some(0), "{}", self.daemon.log());
         self.scrapes += std::mem::take(&mut self.books).scrapes;
     }
+}
+
+/// Writes new credentials where the daemon looks for them. Others are refused.
+fn issue_key(dir: &Path, number: usize, refusal: Refusal) -> CallerRule {
+    let key_id = format!("key{number}");
+    let text = format!("[default]\naws_access_key_id = {key_id}\naws_secret_access_key = secret\n");
+    // Whole at every moment, as tools do it.
+    let new = dir.join("credentials.new");
+    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, dir.join("credentials"))).expect("it is writable");
+    CallerRule { key_id, refusal }
 }
 
 async fn begin(start: &Start, dir: &Path, is_short: bool) -> (Daemon, Life) {

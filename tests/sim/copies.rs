@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use dispatchd::ack::Body;
 use dispatchd::event::envelope::Timestamp;
 use dispatchd::event::{Code, Place};
-use dispatchd::limits::DEDUPE_BYTES_PER_ID;
 use dispatchd::protocol::reply::Ack;
 use uuid::Uuid;
 
@@ -27,6 +26,8 @@ pub enum Way {
     Joined,
     /// It was in the stream already.
     Again,
+    /// Its id is another event's.
+    Reused,
 }
 
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub struct Copies<'p> {
     plan: &'p Plan,
     lines: Vec<Line>,
     ids: Vec<Id>,
-    /// Acked with an id that its caller chose: when, and how many bytes the window keeps of it at the least.
-    acked: Vec<(At, usize)>,
+    /// When events with ids that their callers chose were acked, or were refused and may be stored all the same.
+    settled: Vec<At>,
     /// Copies that wait for the answer of the one they joined.
     waiting: BTreeSet<usize>,
     /// Copies that are answered while that one is not.
@@ -58,8 +59,8 @@ struct Line {
 struct Id {
     /// On its way.
     open: Option<usize>,
-    /// The last that was acked, and its place in `acked`.
-    acked: Option<(usize, usize)>,
+    /// The last that was acked or may be stored, and its place in `settled`.
+    settled: Option<(usize, usize)>,
     /// Lines that have a record in the stream.
     stored: BTreeSet<usize>,
 }
@@ -88,25 +89,44 @@ impl<'p> Copies<'p> {
             plan,
             lines: plan.events.iter().map(|_| Line::default()).collect(),
             ids: (0..plan.ids_count).map(|_| Id::default()).collect(),
-            acked: Vec::new(),
+            settled: Vec::new(),
             waiting: BTreeSet::new(),
             ahead: BTreeSet::new(),
         }
     }
 
+    /// Whether an event may be taken in so, by what its id is known for.
+    pub fn means_one_event(&self, event: usize, way: Way, now: At) -> Result<(), Broken> {
+        let Some(number) = self.plan.events[event].id.filter(|_| self.plan.window.ids_max > 0) else { return Ok(()) };
+        let known = self.ids[number].open.or_else(|| self.remembered(number, now));
+        let is_other = known.is_some_and(|known| self.plan.events[known].said != self.plan.events[event].said);
+        let told = way == Way::Reused;
+        check!("an id means one event", told == is_other, "event {event} is taken in as {way:?}, {known:?} is known");
+        Ok(())
+    }
+
+    /// Whether an earlier event of this one's id was refused and may be stored, as the lane must know.
+    pub fn is_unconfirmed(&self, event: usize, now: At) -> bool {
+        let known = self.plan.events[event].id.and_then(|id| self.remembered(id, now));
+        known.is_some_and(|known| matches!(self.lines[known].said, Some(Said::Refused { .. })))
+    }
+
     pub fn taken_in(&mut self, event: usize, way: Way, now: At, tally: &mut Tally) -> Result<(), Broken> {
         self.lines[event].way = Some(way);
         let Some(number) = self.plan.events[event].id else { return Ok(()) };
-        let (surely, maybe) = self.remembered(number, now);
+        let remembered = self.remembered(number, now);
+        let is_acked = |known: usize| matches!(self.lines[known].said, Some(Said::Acked(_)));
+        let acked = remembered.filter(|known| is_acked(*known));
+        let was_acked = self.ids[number].settled.is_some_and(|(known, _)| is_acked(known));
         let id = &mut self.ids[number];
         let line = &mut self.lines[event];
-        line.is_new = self.plan.window.ids_max == 0 || (id.open.is_none() && !surely);
+        line.is_new = self.plan.window.ids_max == 0 || (id.open.is_none() && acked.is_none());
         match way {
             Way::Own => {
-                let first = id.acked.is_none() && id.stored.is_empty();
-                tally.forgotten += usize::from(line.is_new && id.acked.is_some() && self.plan.window.ids_max > 0);
-                tally.tried_again += usize::from(line.is_new && id.acked.is_none() && !first);
-                (id.open, id.acked) = (Some(event), None);
+                let first = id.settled.is_none() && id.stored.is_empty();
+                tally.forgotten += usize::from(line.is_new && was_acked && self.plan.window.ids_max > 0);
+                tally.tried_again += usize::from(line.is_new && !was_acked && !first);
+                (id.open, id.settled) = (Some(event), None);
             }
             Way::Joined => {
                 check!("a copy joins what is open", id.open.is_some(), "event {event}: none of its id is on its way");
@@ -115,10 +135,11 @@ impl<'p> Copies<'p> {
                 tally.joined += 1;
             }
             Way::Again => {
-                check!("the window is bounded", maybe, "event {event}: its id should be forgotten");
-                line.with = id.acked.map(|(event, _)| event);
+                check!("the window is bounded", acked.is_some(), "event {event}: its id should be forgotten");
+                line.with = acked;
                 tally.acked_again += 1;
             }
+            Way::Reused => {}
         }
         Ok(())
     }
@@ -143,7 +164,11 @@ impl<'p> Copies<'p> {
         self.lines[event].durable = true;
     }
 
-    pub fn answered(&mut self, event: usize, body: &Body, stream: &Stream, now: At) -> Result<(), Broken> {
+    /// `maybe`: an attempt may have stored it.
+    pub fn answered(&mut self, event: usize, body: &Body, maybe: bool, stream: &Stream, now: At) -> Result<(), Broken> {
+        let reused = matches!(body, Body::Refused(refusal) if refusal.code == Code::IdReused);
+        let is_reused = self.lines[event].way == Some(Way::Reused);
+        check!("an id means one event", reused == is_reused, "event {event}: {body:?}");
         let said = match body {
             Body::Durable(ack) => {
                 self.acked_where_it_is(event, ack, stream)?;
@@ -166,10 +191,9 @@ impl<'p> Copies<'p> {
         if let Some(id) = self.plan.events[event].id.filter(|_| self.is_own(event)) {
             let id = &mut self.ids[id];
             id.open = id.open.filter(|open| *open != event);
-            if let Body::Durable(ack) = body {
-                id.acked = Some((event, self.acked.len()));
-                let bytes = ack.key.as_str().len() + ack.place.shard_id.len() + ack.place.sequence_number.len();
-                self.acked.push((now, bytes));
+            if maybe || matches!(body, Body::Durable(_)) {
+                id.settled = Some((event, self.settled.len()));
+                self.settled.push(now);
             }
         }
         Ok(())
@@ -235,16 +259,12 @@ impl<'p> Copies<'p> {
         self.waiting.is_empty()
     }
 
-    /// Whether the window must remember the last ack of an id, and whether it may.
-    fn remembered(&self, id: usize, now: At) -> (bool, bool) {
-        /// What it may take to remember one, besides the texts.
-        const PLACES_MAX: usize = 256;
+    /// What the window must know of an id that is not on its way: the last of its events that was acked, or may be stored.
+    /// Places here are as AWS writes them, so it is the number of ids and their age that bound the window, not their bytes.
+    fn remembered(&self, id: usize, now: At) -> Option<usize> {
         let window = self.plan.window;
-        let Some((_, place)) = self.ids[id].acked else { return (false, false) };
-        let since = &self.acked[place..];
-        let fits = since.len() <= window.ids_max && now - since[0].0 < window.keep_for;
-        let bytes: usize = since.iter().map(|(_, bytes)| bytes).sum();
-        let bytes_max = window.ids_max * DEDUPE_BYTES_PER_ID;
-        (fits && bytes + since.len() * PLACES_MAX <= bytes_max, fits && bytes <= bytes_max)
+        let (event, place) = self.ids[id].settled?;
+        let since = &self.settled[place..];
+        (since.len() <= window.ids_max && now - since[0] < window.keep_for).then_some(event)
     }
 }

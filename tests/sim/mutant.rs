@@ -39,8 +39,12 @@ pub enum Mutant {
     StrictForgotten,
     /// That a lost reply may mean stored is forgotten.
     MaybeStoredForgotten,
+    /// A record of which the reply says nothing is taken for one that failed.
+    UnclearAsFailed,
     /// A poison request takes its innocent records with it.
     PoisonTakesAll,
+    /// A stream that refuses all is never known for it: each record is thought to be at fault.
+    StreamBlamesRecords,
     /// A blocked stream is taken for one that fails in passing.
     BlockedAsTransient,
     /// One throttled shard makes all others rest.
@@ -61,8 +65,8 @@ pub enum Mutant {
     DrainUnheard,
     /// Any refused request is thought to name its first record.
     PoisonMisread,
-    /// Nobody looks for what has expired.
-    ExpiryForgotten,
+    /// What is late is dropped, not answered.
+    LateForgotten,
     /// A flight that lands is not noticed.
     LandingUnnoticed,
     /// The timer goes off too late.
@@ -85,6 +89,12 @@ pub enum Mutant {
     CopyOnItsOwn,
     /// A copy that is acked again is not told that it is one.
     DeduplicatedUntold,
+    /// Another event with a known id is taken for a new one.
+    ReusedTaken,
+    /// Another event with a known id is taken for a copy.
+    ReusedJoins,
+    /// An id is forgotten of which an attempt may have stored the event.
+    UnconfirmedForgotten,
     /// What was acked is forgotten too soon.
     WindowForgetsSoon,
     /// What was acked is remembered for too long.
@@ -117,10 +127,14 @@ impl Mutant {
         (Mutant::KeyInFlightIgnored, "one flight per key"),
         (Mutant::StrictForgotten, "strict: one record per key"),
         (Mutant::MaybeStoredForgotten, "maybe stored is told"),
+        (Mutant::UnclearAsFailed, "maybe stored is told"),
         (Mutant::PoisonTakesAll, "rejected is poison"),
+        (Mutant::StreamBlamesRecords, "rejected is poison"),
+        (Mutant::StreamBlamesRecords, "a blocked stream is known"),
         (Mutant::BlockedAsTransient, "a blocked stream is known"),
         (Mutant::ThrottleSpreads, "sent within linger"),
         (Mutant::ExpiresLate, "no timeout is late"),
+        (Mutant::ExpiresLate, "nothing late is sent"),
         (Mutant::ExpiresEarly, "no timeout is early"),
         (Mutant::FlightTooMany, "flights"),
         (Mutant::RecordTooMany, "request limits"),
@@ -128,7 +142,7 @@ impl Mutant {
         (Mutant::LingersLong, "sent within linger"),
         (Mutant::DrainUnheard, "sent within linger"),
         (Mutant::PoisonMisread, "poison is found in log2(n)+1"),
-        (Mutant::ExpiryForgotten, "no busy loop"),
+        (Mutant::LateForgotten, "nothing is forgotten"),
         (Mutant::LandingUnnoticed, "everything is answered in time"),
         (Mutant::TimerSleepsIn, "sent within linger"),
         (Mutant::TimerSleepsIn, "what may go goes on"),
@@ -141,6 +155,10 @@ impl Mutant {
         (Mutant::CopyTimesOut, "a copy is answered as its first"),
         (Mutant::CopyOnItsOwn, "one record an id"),
         (Mutant::DeduplicatedUntold, "deduplicated is told"),
+        (Mutant::ReusedTaken, "an id means one event"),
+        (Mutant::ReusedJoins, "an id means one event"),
+        (Mutant::UnconfirmedForgotten, "maybe stored is told"),
+        (Mutant::UnconfirmedForgotten, "an id means one event"),
         (Mutant::WindowForgetsSoon, "one record an id"),
         (Mutant::WindowRemembersLong, "the window is bounded"),
         (Mutant::WindowTooLarge, "the window is bounded"),
@@ -217,10 +235,22 @@ impl Mutant {
                 error.maybe_stored = false;
                 (batch, Err(error))
             }
+            (Mutant::UnclearAsFailed, Ok(verdicts)) => {
+                let (class, code, message) = (Class::Transient, "BadReply".to_owned(), String::new());
+                let failed = Verdict::Failed { class, code, message };
+                let heard = |verdict| if verdict == Verdict::Unclear { failed.clone() } else { verdict };
+                (batch, Ok(verdicts.into_iter().map(heard).collect()))
+            }
             (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
                 let (class, code, message) = (error.class, error.code, error.message);
                 let verdicts = vec![Verdict::Failed { class, code, message }; batch.len()];
                 (batch, Ok(verdicts))
+            }
+            (Mutant::StreamBlamesRecords, Err(mut error)) if error.class == Class::Poison => {
+                error
+                    .message
+                    .push_str(&format!(" {:?}", batch.records().map(|record| &record.data).collect::<Vec<_>>()));
+                (batch, Err(error))
             }
             (Mutant::PoisonMisread, Err(mut error)) => {
                 error.message = "records.1.member".to_owned();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dispatchd::ack::{EventId, Returning};
 use dispatchd::config::{Inputs, resolve};
 use dispatchd::event::{Outcome, PartitionKey, Record};
-use dispatchd::kinesis::{StreamFacts, Verdict};
+use dispatchd::kinesis::{Distribution, StreamFacts, Verdict};
 use dispatchd::lane::Rules;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
@@ -117,7 +117,8 @@ pub fn run(load: Load) -> Shares {
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
     let rules = Rules::of(&defaults.config);
     let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(rules)).collect();
-    let facts = StreamFacts { shards: Some(stream.map()), record_bytes_max: RECORD_BYTES_DEFAULT };
+    let (shards, record_limit) = (Some(stream.map()), Some(RECORD_BYTES_DEFAULT));
+    let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
     lanes.iter_mut().for_each(|lane| lane.learn(facts.clone(), base));
     let mut overload = Overload {
         load,
@@ -202,6 +203,7 @@ impl Overload {
         loop {
             match self.lanes[lane].poll(now) {
                 Poll::Send(batch) => self.launch(lane, batch),
+                Poll::Late(items) => panic!("{} are late", items.len()),
                 Poll::Wait(until) => {
                     let until = until.map(|until| until - self.base);
                     let before = std::mem::replace(&mut self.timers[lane], until);

@@ -52,6 +52,8 @@ pub struct Event {
     pub record: Record,
     /// The number of the id that its caller chose, if it did. Those of one id are the first and its copies.
     pub id: Option<usize>,
+    /// What its caller said of it. Those of one id that say another thing are no copies, but a caller's mistake.
+    pub said: u32,
     /// The key's number in this run.
     pub key: usize,
     pub accepted: At,
@@ -77,12 +79,16 @@ pub enum Limit {
 pub struct Faults {
     pub record_throttled: f64,
     pub record_failed: f64,
+    /// The reply has an entry for the record that says nothing of it, whether it is stored or not.
+    pub record_unclear: f64,
     pub request_throttled: f64,
     /// Transient, nothing stored; whether the error says that it may be is drawn.
     pub request_lost: f64,
     /// Transient, and all or a part is stored.
     pub reply_lost: f64,
     pub blocked: Option<(At, At, Reason)>,
+    /// Every request is refused, in words that name no record.
+    pub refuses_all: Option<(At, At)>,
     /// The shard at this position of the ring takes nothing for a time.
     pub shard_throttled: Option<(At, At, u128)>,
     pub poison_is: PoisonIs,
@@ -113,7 +119,7 @@ impl Plan {
         let key_has_one_shard = rng.random_bool(0.8);
         let keys = keys(rng);
         let mut events = events(rng, &rules, &keys, span, disorder, has_poison, key_has_one_shard);
-        let ids_count = send_some_again(rng, &mut events, &keys, span, disorder);
+        let ids_count = send_some_again(rng, &mut events, &keys, span, rules.timeout, disorder);
         let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
         let abandon = drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
         let reshards_count = pick(rng, &[0, 0, 1, 3]);
@@ -156,7 +162,11 @@ impl Plan {
         // A shard at its limit rests no longer than it has stored nothing, within a factor.
         let seconds_at_limit =
             self.limit.map_or(0, |limit| 1 + u32::try_from(self.events.len()).unwrap_or(u32::MAX) / limit.per_second());
+        // Two poison records that get the same words are taken for a stream that refuses all, and are tried until they are late.
+        let doubted = self.faults.poison_is == PoisonIs::Unnamed && poison_count > 0;
+        let late = if doubted { self.rules.timeout + probe_longest } else { Duration::ZERO };
         self.calm.max(last_push)
+            + late
             + probe_longest
             + 3 * self.rules.backoff.max
             + rounds * (flight_longest + self.rules.linger)
@@ -204,7 +214,7 @@ struct Keys {
 fn keys(rng: &mut SmallRng) -> Keys {
     let (hot_count, cold_count) = (rng.random_range(1..=3), rng.random_range(1..=60));
     let explicit_ratio = pick(rng, &[0.0, 0.0, 0.3]);
-    // As long as a key may be, and more than the dedupe window has for an id.
+    // As long as a key may be.
     let end = if rng.random_bool(0.1) { "\u{1F511}".repeat(240) } else { String::new() };
     let all = (0..hot_count + cold_count).map(|number| {
         let key = PartitionKey::new(format!("key-{number}{end}")).expect("at most 256 characters");
@@ -246,6 +256,7 @@ fn events(
                     data: Bytes::from(vec![0; len.max(4)]),
                 },
                 id: None,
+                said: 0,
                 key,
                 accepted: pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0))),
                 pushed,
@@ -266,6 +277,7 @@ fn send_some_again(
     events: &mut Vec<Event>,
     keys: &Keys,
     span: Duration,
+    timeout: Duration,
     disorder: Duration,
 ) -> usize {
     let chosen_ratio = pick(rng, &[0.0, 0.2, 0.7]);
@@ -278,13 +290,15 @@ fn send_some_again(
         events[first].id = Some(ids_count);
         ids_count += 1;
         let copies_count = if rng.random_bool(again_ratio) { rng.random_range(1..=3) } else { 0 };
-        for _ in 0..copies_count {
+        for number in 0..copies_count {
             let mut copy = events[first].clone();
-            // While the first is on its way; once it is answered; when it may be forgotten.
-            copy.pushed += pick(rng, &[ms(5), ms(100), span, 2 * span]).mul_f64(rng.random_range(0.0..1.0));
+            // While the first is on its way; once it is answered; when it may be given up, or forgotten.
+            copy.pushed +=
+                pick(rng, &[ms(5), ms(100), span, 2 * span, 2 * timeout.min(span)]).mul_f64(rng.random_range(0.0..1.0));
             copy.accepted = copy.pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0)));
             if rng.random_bool(0.2) {
-                // The caller broke its word, and the id alone counts.
+                // The caller broke its word: it is another event, mostly of another key.
+                copy.said = 1 + number;
                 copy.key = rng.random_range(0..keys.all.len());
                 let (key_hash, name, explicit) = &keys.all[copy.key];
                 (copy.record.key, copy.record.key_hash) = (name.clone(), *key_hash);
@@ -305,21 +319,23 @@ fn send_some_again(
 
 fn faults(rng: &mut SmallRng, calm: At) -> Faults {
     let mut ratio = |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
-    let (record_throttled, record_failed) = (ratio(0.4), ratio(0.4));
+    let (record_throttled, record_failed, record_unclear) = (ratio(0.4), ratio(0.4), ratio(0.2));
     let (request_throttled, request_lost, reply_lost) = (ratio(0.25), ratio(0.3), ratio(0.4));
-    let reason = pick(rng, &Reason::ALL);
+    let reason = pick(rng, &[Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms]);
     let mut period = |often: f64| {
         let from = calm.mul_f64(rng.random_range(0.0..1.0));
         rng.random_bool(often).then(|| (from, from + (calm - from).mul_f64(rng.random_range(0.1..1.0))))
     };
-    let (blocked, shard) = (period(0.25), period(0.3));
+    let (blocked, shard, refuses_all) = (period(0.25), period(0.3), period(0.15));
     Faults {
         record_throttled,
         record_failed,
+        record_unclear,
         request_throttled,
         request_lost,
         reply_lost,
         blocked: blocked.map(|(from, to)| (from, to, reason)),
+        refuses_all,
         shard_throttled: shard.map(|(from, to)| (from, to, rng.random())),
         poison_is: pick(rng, &[PoisonIs::Named, PoisonIs::Unnamed, PoisonIs::Misnamed, PoisonIs::Record]),
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dispatchd::ack::{Body, EventId, Returning, Ticket};
-use dispatchd::event::{Class, Code, Outcome, Place, Record, Refusal};
-use dispatchd::kinesis::{ShardMap, StreamFacts, Verdict};
+use dispatchd::event::{Class, Code, Fingerprints, Outcome, Place, Record, Refusal};
+use dispatchd::kinesis::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd::lane::BoxedItem;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
-use dispatchd::lane::dedupe::{Dedupe, Met};
+use dispatchd::lane::dedupe::{self, Dedupe, Met};
 use dispatchd::lane::settle::Answered;
 use dispatchd::limits::RECORD_BYTES_MAX;
 use dispatchd::protocol::reply::Ack;
@@ -70,6 +70,7 @@ struct Run<'p> {
     world: SmallRng,
     lane: SmallRng,
     door: Door,
+    fingerprints: Fingerprints,
     /// What a mutant keeps back.
     kept: Kept,
 }
@@ -133,6 +134,7 @@ impl<'p> Run<'p> {
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
             lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
             door: Door::new(),
+            fingerprints: Fingerprints::default(),
             kept: Kept::default(),
         }
     }
@@ -157,20 +159,22 @@ impl<'p> Run<'p> {
         self.ends()
     }
 
-    /// Expires and sends, until the lane wants to wait.
+    /// Answers what is late and sends, until the lane wants to wait.
     fn decide(&mut self) -> Result<Option<At>, Broken> {
         let now = self.instant();
-        let expired = match self.mutant {
-            Some(Mutant::ExpiryForgotten) => Vec::new(),
-            _ => self.buffer.expire(now),
-        };
-        for item in expired {
-            let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
-            self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
-        }
-        self.read_outbox()?;
         loop {
             match self.buffer.poll(now) {
+                Poll::Late(items) if self.mutant == Some(Mutant::LateForgotten) => {
+                    drop(items);
+                    self.read_outbox()?;
+                }
+                Poll::Late(items) => {
+                    for item in items {
+                        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
+                        self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
+                    }
+                    self.read_outbox()?;
+                }
                 Poll::Send(batch) => self.launch(batch, false)?,
                 Poll::Wait(until) => {
                     let until = until.map(|until| until.duration_since(self.base));
@@ -250,7 +254,8 @@ impl<'p> Run<'p> {
                     self.watch.map_set(Arc::clone(&map), self.now);
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
                     self.known = Some(Arc::clone(&known));
-                    let facts = StreamFacts { shards: Some(known), record_bytes_max: RECORD_BYTES_MAX };
+                    let (shards, record_limit) = (Some(known), Some(RECORD_BYTES_MAX));
+                    let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
                     self.buffer.learn(facts, self.instant());
                     return Ok(false);
                 }
@@ -294,6 +299,15 @@ impl<'p> Run<'p> {
         }
         let now = self.instant();
         match self.dedupe.meet(item, now) {
+            Met::Reused(ticket) if self.mutant == Some(Mutant::ReusedTaken) => {
+                drop(ticket);
+                self.watch.pushed(event, Way::Own, self.now)
+            }
+            Met::Reused(ticket) => {
+                self.watch.pushed(event, Way::Reused, self.now)?;
+                ticket.answer_as(Body::Refused(dedupe::reused()));
+                self.read_outbox()
+            }
             Met::New(item) => {
                 self.watch.pushed(event, Way::Own, self.now)?;
                 let in_air = |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
@@ -320,7 +334,9 @@ impl<'p> Run<'p> {
 
     fn accepted(&self, event: usize) -> BoxedItem {
         let (known, id) = (&self.plan.events[event], copies::uuid(self.plan, event));
-        let id = if known.id.is_some() { EventId::Chosen(id) } else { EventId::Made(id) };
+        let said = if self.mutant == Some(Mutant::ReusedJoins) { 0 } else { known.said };
+        let said = self.fingerprints.of(said);
+        let id = if known.id.is_some() { EventId::Chosen { id, said } } else { EventId::Made(id) };
         self.door.item(event, known.record.clone(), id, copies::timestamp(event), self.base + known.accepted)
     }
 
@@ -345,7 +361,8 @@ impl<'p> Run<'p> {
 
     /// The task's `answer`.
     fn answer(&mut self, answered: Answered) {
-        let Answered { item, mut outcome } = answered;
+        let Answered { mut item, mut outcome } = answered;
+        item.maybe_stored &= self.mutant != Some(Mutant::UnconfirmedForgotten);
         if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(place)) = (self.mutant, &mut outcome) {
             place.sub_sequence_number = None;
         }

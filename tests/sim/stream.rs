@@ -12,6 +12,9 @@ use rand::rngs::SmallRng;
 
 use crate::plan::{At, Limit, Plan, PoisonIs};
 
+/// What it says of every request while it refuses all.
+pub const REFUSES_ALL: &str = "Value null at 'streamName' is not taken";
+
 pub type Reply = Result<Vec<Verdict>, PutError>;
 
 /// Events of a stream, in the order in which they were stored.
@@ -101,6 +104,9 @@ impl Stream {
         {
             return Err(error(Class::Blocked(reason), "AccessDeniedException", "not allowed"));
         }
+        if faults.refuses_all.is_some_and(|(from, to)| (from..to).contains(&now)) {
+            return Err(error(Class::Poison, "ValidationException", REFUSES_ALL));
+        }
         if happens(faults.request_throttled) {
             return Err(error(Class::Throttled, "ThrottlingException", "slow down"));
         }
@@ -137,6 +143,11 @@ impl Stream {
                 failed(Class::Throttled, "ProvisionedThroughputExceededException")
             } else if happens(faults.record_failed) {
                 failed(Class::Transient, "InternalFailure")
+            } else if happens(faults.record_unclear) {
+                if happens(0.5) {
+                    self.take(events, now);
+                }
+                Verdict::Unclear
             } else {
                 self.take(events, now)
             }

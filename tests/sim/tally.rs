@@ -11,12 +11,20 @@ pub struct Tally {
     pub rejected: usize,
     pub timed_out: usize,
     pub abandoned: usize,
+    /// Events with the id of another one.
+    pub reused: usize,
     /// In the stream.
     pub records: usize,
     pub flights: usize,
     /// Replies with verdicts of both kinds.
     pub partial: usize,
     pub throttled: usize,
+    /// Records of which a reply says nothing.
+    pub unclear: usize,
+    /// Events that were refused for good and are no poison: each the first that a stream refused alone which refuses all.
+    pub blamed: usize,
+    /// Times that a refusal was known for the stream's.
+    pub doubted: usize,
     /// Probes of a blocked stream.
     pub probes: usize,
     /// Poison records that a whole request was refused for, and then found.
@@ -44,17 +52,21 @@ pub struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 21] {
+    pub fn counts(&mut self) -> [(&'static str, &mut usize); 25] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
             ("rejected", &mut self.rejected),
             ("timed out", &mut self.timed_out),
             ("abandoned", &mut self.abandoned),
+            ("ids reused", &mut self.reused),
             ("records in the stream", &mut self.records),
             ("flights", &mut self.flights),
             ("partial replies", &mut self.partial),
             ("records throttled", &mut self.throttled),
+            ("records of which a reply says nothing", &mut self.unclear),
+            ("refused for the stream's fault", &mut self.blamed),
+            ("refusals known for the stream's", &mut self.doubted),
             ("probes", &mut self.probes),
             ("poison found", &mut self.found),
             ("sent promptly", &mut self.prompt),
@@ -75,6 +87,7 @@ impl Tally {
             Body::Durable(_) => &mut self.acked,
             Body::Refused(refusal) => match refusal.code {
                 Code::Rejected => &mut self.rejected,
+                Code::IdReused => &mut self.reused,
                 Code::DeliveryTimeout => &mut self.timed_out,
                 _ => &mut self.abandoned,
             },
@@ -84,6 +97,6 @@ impl Tally {
 
     /// Lines that are not answered.
     pub fn open(&self) -> usize {
-        self.events - self.acked - self.rejected - self.timed_out - self.abandoned
+        self.events - self.acked - self.rejected - self.timed_out - self.abandoned - self.reused
     }
 }

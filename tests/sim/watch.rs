@@ -16,8 +16,9 @@ use dispatchd::lane::buffer::Buffer;
 
 use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};
+use crate::refusals::{Blame, Refusals};
 use crate::rests::Rests;
-use crate::stream::{Reply, Stream, event_of};
+use crate::stream::{REFUSES_ALL, Reply, Stream, event_of};
 use crate::tally::Tally;
 
 /// Fails the check called `$check` unless `$holds`.
@@ -52,6 +53,7 @@ pub struct Watch<'p> {
     copies: Copies<'p>,
     /// What the last reply that tells says of the stream.
     blocked: bool,
+    refusals: Refusals,
     /// While it is blocked, no probe before this.
     probe_floor: At,
     drained: Option<At>,
@@ -81,6 +83,8 @@ struct Seen {
     ready: At,
     /// Nothing that the lane may wait for stands before its first flight.
     prompt: bool,
+    /// It was refused alone, in words that may have been about it.
+    blamed: bool,
     /// Refused requests in a row, and how large the first was.
     rounds: u32,
     rounds_records: usize,
@@ -114,6 +118,7 @@ impl<'p> Watch<'p> {
             rests: Rests::new(plan),
             copies: Copies::new(plan),
             blocked: false,
+            refusals: Refusals::default(),
             probe_floor: At::ZERO,
             drained: None,
             abandoned: false,
@@ -128,6 +133,11 @@ impl<'p> Watch<'p> {
         let record = &self.plan.events[event].record;
         self.tally.events += 1;
         self.open_bytes += record.size();
+        if !self.abandoned {
+            self.copies.means_one_event(event, way, now)?;
+        }
+        // An attempt of an earlier copy may have stored it.
+        self.events[event].maybe = way == Way::Own && self.copies.is_unconfirmed(event, now);
         self.copies.taken_in(event, way, now, &mut self.tally)?;
         if way != Way::Own {
             return Ok(());
@@ -167,9 +177,12 @@ impl<'p> Watch<'p> {
             let (seen, number) = (&self.events[event], self.plan.events[event].key);
             let due = self.due(event);
             check!("sent within linger", !seen.prompt || now <= due, "event {event} should be out since {due:?}");
+            let is_late = |event: usize| now >= self.plan.events[event].accepted + rules.timeout;
+            check!("nothing late is sent", !is_late(event), "event {event} is overdue");
             let key = &self.keys[number];
             check!("an answered event is not sent", !seen.answered && !seen.in_air, "event {event}");
-            let oldest = key.open.iter().find(|event| !self.events[**event].in_air);
+            // What is late is answered in the same moment, before or after.
+            let oldest = key.open.iter().find(|event| !self.events[**event].in_air && !is_late(**event));
             check!("oldest of the key first", oldest == Some(&event), "event {event}, but {oldest:?} waits");
             if previous != Some(number) {
                 check!("one flight per key", key.in_air == 0, "event {event}, key {number}");
@@ -252,6 +265,11 @@ impl<'p> Watch<'p> {
     pub fn landed(&mut self, entries: Entries<'_>, reply: &Reply, probe: bool, now: At) {
         self.flights -= 1;
         let records: usize = entries.iter().map(<[_]>::len).sum();
+        let sole = entries.iter().next().filter(|_| records == 1).map(|events| event_of(events[0]));
+        let blame = self.refusals.heard(sole, reply, self.plan);
+        if let Some(event) = sole {
+            self.events[event].blamed = blame == Blame::Record;
+        }
         self.wakes_due += 2 + 3 * records;
         let Backoff { min, max } = self.plan.rules.backoff;
         let mut tired = BTreeSet::new();
@@ -276,10 +294,14 @@ impl<'p> Watch<'p> {
                 Ok(verdicts) => match &verdicts[index] {
                     Verdict::Stored { .. } => None,
                     Verdict::Failed { class, .. } => Some(*class),
+                    Verdict::Unclear => Some(Class::Transient),
                 },
                 Err(error) => Some(error.class),
             };
-            seen.maybe |= is_misplaced || reply.as_ref().is_err_and(|error| error.maybe_stored);
+            let is_unclear =
+                reply.as_ref().map_or_else(|error| error.maybe_stored, |said| said[index] == Verdict::Unclear);
+            seen.maybe |= is_misplaced || is_unclear;
+            self.tally.unclear += usize::from(reply.is_ok() && is_unclear);
             self.tally.misplaced += usize::from(is_misplaced);
             if class.is_none() && !is_misplaced {
                 stored += 1;
@@ -291,8 +313,13 @@ impl<'p> Watch<'p> {
                 (Some(Class::Throttled | Class::Transient), _) => (key.floor, key.floor_maybe) = (now + min, now + max),
                 // In other company it goes again, and speaks for itself then.
                 (Some(Class::Poison), _) if is_shared || is_aggregated => {}
+                (Some(Class::Poison), _) if blame == Blame::Stream => {}
                 (Some(Class::Poison), _) if reply.is_err() => {
                     seen.in_part = true;
+                    if reply.as_ref().is_err_and(|error| error.message == REFUSES_ALL) {
+                        seen.rounds = 0; // it was not refused for any of them
+                        continue;
+                    }
                     seen.rounds += 1;
                     if seen.rounds == 1 {
                         seen.rounds_records = records;
@@ -305,14 +332,15 @@ impl<'p> Watch<'p> {
         }
         self.tally.partial += usize::from(reply.is_ok() && stored < records);
         tired.into_iter().for_each(|shard: String| self.rest(&shard, now));
-        self.hear(reply, probe, now);
+        self.hear(reply, blame, probe, now);
     }
 
     /// Whether the stream is blocked, by this reply.
-    fn hear(&mut self, reply: &Reply, probe: bool, now: At) {
+    fn hear(&mut self, reply: &Reply, blame: Blame, probe: bool, now: At) {
         let before = self.blocked;
         match reply.as_ref().err().map(|error| error.class) {
-            Some(Class::Blocked(_)) => {
+            Some(Class::Blocked(_) | Class::Poison) if !matches!(blame, Blame::Record) => {
+                self.tally.doubted += usize::from(!before && blame == Blame::Stream);
                 self.blocked = true;
                 // Parts went back into their queues: the next requests are new ones.
                 for seen in &mut self.events {
@@ -335,7 +363,7 @@ impl<'p> Watch<'p> {
         let plan = self.plan;
         let (seen, known) = (&mut self.events[event], &plan.events[event]);
         check!("answered once", !std::mem::replace(&mut seen.answered, true), "event {event} is answered again");
-        self.copies.answered(event, body, stream, now)?;
+        self.copies.answered(event, body, seen.maybe, stream, now)?;
         self.tally.answered(body);
         self.open_bytes -= known.record.size();
         if !self.copies.is_own(event) {
@@ -347,11 +375,13 @@ impl<'p> Watch<'p> {
             Body::Durable(_) => {}
             Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
                 (Code::Rejected, told) => {
-                    check!("rejected is poison", known.poison, "event {event}: {}", refusal.message);
+                    let may_be = known.poison || seen.blamed;
+                    check!("rejected is poison", may_be, "event {event}: {}", refusal.message);
+                    self.tally.blamed += usize::from(!known.poison);
                     check!("rejected is poison", told.is_none(), "event {event} is rejected, perhaps");
                     let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
                     let in_parts = plan.faults.poison_is != PoisonIs::Record;
-                    if in_parts && plan.rules.ordering == KeyOrder::Strict {
+                    if in_parts && known.poison && plan.rules.ordering == KeyOrder::Strict {
                         let named = plan.faults.poison_is == PoisonIs::Named;
                         // By name, each poison record of a request costs a round, and its own refusal one.
                         let poison_count = plan.events.iter().filter(|event| event.poison).count();

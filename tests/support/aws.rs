@@ -8,18 +8,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
+
+use super::tls::{Certificate, HTTP1};
 
 /// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it is told.
 pub struct Agent {
@@ -96,7 +94,8 @@ impl StreamThatSays {
     }
 }
 
-fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
+/// What DescribeStreamSummary answers: `says` over what a plain ACTIVE stream of one shard says.
+pub fn description(says: &Value) -> Value {
     let mut summary = json!({
         "StreamName": "s", "StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "StreamStatus": "ACTIVE",
         "RetentionPeriodHours": 24, "StreamCreationTimestamp": 0, "EnhancedMonitoring": [], "OpenShardCount": 1,
@@ -104,13 +103,17 @@ fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
     for (name, value) in says.as_object().expect("an object") {
         summary[name] = value.clone();
     }
+    json!({"StreamDescriptionSummary": summary})
+}
+
+fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
     let shard = json!({
         "ShardId": "shardId-000000000000",
         "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": u128::MAX.to_string()},
         "SequenceNumberRange": {"StartingSequenceNumber": "1"},
     });
     let body = match target.rsplit('.').next()? {
-        "DescribeStreamSummary" => json!({"StreamDescriptionSummary": summary}),
+        "DescribeStreamSummary" => description(says),
         "ListShards" => json!({"Shards": [shard]}),
         _ => return None,
     };
@@ -123,7 +126,7 @@ pub struct Aws {
     /// For `HTTPS_PROXY`.
     pub proxy: String,
     /// For `SSL_CERT_FILE`.
-    pub certificate: tempfile::NamedTempFile,
+    pub certificate: Certificate,
     puts: Arc<Mutex<Vec<Value>>>,
     _server: AbortOnDropHandle<()>,
 }
@@ -131,20 +134,7 @@ pub struct Aws {
 impl Aws {
     /// `put_records`: status and body of each PutRecords.
     pub async fn start(put_records: (StatusCode, Value)) -> Self {
-        let names = ["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).expect("the names can be certified");
-        let certificate = tempfile::NamedTempFile::new().expect("a temporary file");
-        let pem = format!(
-            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-            BASE64_STANDARD.encode(made.cert.der())
-        );
-        std::fs::write(certificate.path(), pem).expect("it is writable");
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|tls| tls.with_no_client_auth().with_single_cert(vec![made.cert.into()], key))
-            .expect("the certificate is whole");
+        let certificate = Certificate::of(["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"]);
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let proxy = format!("http://{}", tcp.local_addr().expect("it is bound"));
         let puts = Arc::<Mutex<Vec<Value>>>::default();
@@ -160,7 +150,7 @@ impl Aws {
                 _ => kinesis_says(target, &json!({})).unwrap_or_else(|| Sts::ROLE.into_response()),
             }
         };
-        let listener = Tunnels { tcp, tls: TlsAcceptor::from(Arc::new(tls)) };
+        let listener = Tunnels { tcp, tls: certificate.acceptor(HTTP1) };
         let app = Router::new().route("/", post(answer));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
         Self { proxy, certificate, puts, _server: AbortOnDropHandle::new(server) }

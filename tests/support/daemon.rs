@@ -17,7 +17,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::tls::Certificate;
 use super::{DEADLINE, eventually};
+
+/// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and then, more of them where
+/// others make its caches cold; what spins takes all of the time.
+pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
 
 /// A running `dispatchd run`. Killed when dropped.
 pub struct Daemon {
@@ -42,8 +47,8 @@ pub struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
     without_env: Vec<String>,
-    /// Limit of open files, set by a shell before it becomes the daemon.
-    open_files: Option<u32>,
+    /// What a shell does before it becomes the daemon.
+    before: Option<String>,
 }
 
 /// The binary under test.
@@ -75,10 +80,14 @@ pub fn sheltered(mut command: Command) -> Command {
     command
 }
 
-/// The same after a shell has lowered its limit of open files: `exec` keeps the process id.
-fn command_with_open_files(limit: u32) -> Command {
-    let mut command = sheltered(Command::new("sh"));
-    command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), binary()]);
+/// The same after a shell has done something, in a mount namespace of its own if it mounts: `exec` keeps the process id.
+fn command_after(before: String) -> Command {
+    let is_mount = before.starts_with("mount ");
+    let mut command = sheltered(Command::new(if is_mount { "unshare" } else { "sh" }));
+    if is_mount {
+        command.args(["--mount", "sh"]);
+    }
+    command.args(["-c", &format!("{before} && exec \"$0\" \"$@\""), binary()]);
     command
 }
 
@@ -89,13 +98,13 @@ impl Start {
             args: vec!["--stream".into(), stream.into()],
             env: vec![("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into())],
             without_env: Vec::new(),
-            open_files: None,
+            before: None,
         }
     }
 
     /// A daemon with the embedded stream.
     pub fn local() -> Self {
-        Self { args: vec!["--local".into()], env: Vec::new(), without_env: Vec::new(), open_files: None }
+        Self { args: vec!["--local".into()], env: Vec::new(), without_env: Vec::new(), before: None }
     }
 
     /// A daemon for the stream of this ARN on the server at `endpoint`.
@@ -127,8 +136,20 @@ impl Start {
     }
 
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.open_files = Some(limit);
+        self.before = Some(format!("ulimit -n {limit}"));
         self
+    }
+
+    /// Names resolve as this file says, which stands in the place of /etc/hosts. Needs root.
+    pub fn hosts(mut self, file: &Path) -> Self {
+        self.before = Some(format!("mount --bind {} /etc/hosts", file.display()));
+        self
+    }
+
+    /// Trusts this certificate alone.
+    pub fn trust(self, certificate: &Certificate) -> Self {
+        let path = certificate.path().to_str().expect("the temporary directory is UTF-8");
+        self.env("AWS_CA_BUNDLE", path)
     }
 
     /// Starts it and waits until it says that it is ready.
@@ -182,7 +203,7 @@ impl Start {
 
     fn spawn(self, dir: &Path, stderr: Stdio) -> Daemon {
         let socket = dir.join("d.sock");
-        let mut command = self.open_files.map_or_else(command, command_with_open_files);
+        let mut command = self.before.map_or_else(command, command_after);
         command
             .arg("run")
             .args(["--socket".as_ref(), socket.as_os_str()])
@@ -230,6 +251,16 @@ impl Daemon {
 
     pub async fn connect(&self) -> Caller {
         Caller::connect(&self.socket).await
+    }
+
+    /// A caller that was told this limit of an event: the stream's, once the daemon knows it.
+    pub async fn connect_with_limit(&self, bytes: usize) -> Caller {
+        eventually("the daemon knows the stream's limit", async || {
+            let mut caller = self.connect().await;
+            let hello = caller.ask(r#"{"op":"hello"}"#).await;
+            (hello["maxEventBytes"] == bytes).then_some(caller)
+        })
+        .await
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -325,8 +356,17 @@ impl Daemon {
 
     /// The same of a daemon that may end meanwhile.
     pub fn try_resident_bytes(&self) -> Option<usize> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    pub fn resident_bytes_max(&self) -> usize {
+        self.status_bytes("VmHWM:").expect("it runs, and Linux says VmHWM in kB")
+    }
+
+    fn status_bytes(&self, field: &str) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?;
         kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }

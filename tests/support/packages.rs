@@ -57,7 +57,8 @@ pub fn prometheus() -> Option<PathBuf> {
     FOLDER.get_or_init(|| unless_on_ci("prometheus from Debian", install())).clone()
 }
 
-fn unless_on_ci(what: &str, installed: Result<PathBuf, String>) -> Option<PathBuf> {
+/// What a test needs of the machine, or nothing, aloud; on CI there is no nothing.
+pub fn unless_on_ci<T>(what: &str, installed: Result<T, String>) -> Option<T> {
     installed
         .inspect_err(|reason| {
             let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
@@ -87,7 +88,8 @@ fn install(pinned: &Path, folder: &Path, install: impl FnOnce(&Path) -> Result<(
     fs::write(&stamp, wanted).map_err(failed("install stamp"))
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs it to its end. An error has the command and what it said.
+pub fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! A network that can be bad: a TCP proxy that delays, stalls, swallows, resets and refuses, as it is told while it runs.
 //!
 //! It stands where netem would, which not every kernel has. It knows bytes, not requests: what it cuts, it cuts anywhere.
-//! It never reorders or alters a byte. What it took before a stall it passes on after it, even if the sender is gone by
+//! So TLS passes through it as it is. It never reorders or alters a byte. What it took before a stall it passes on after it, even if the sender is gone by
 //! then, as a network does. Seeded: a connection's fate depends on the seed, its number and the weather's number.
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -47,16 +47,20 @@ pub struct Weather {
 #[derive(Debug, Default)]
 struct Deeds {
     connections: AtomicUsize,
+    /// Of them, those that neither side has left.
+    open: AtomicUsize,
+    /// Connections whose number is below it are silent.
+    silenced: AtomicUsize,
     resets: AtomicUsize,
     swallowed: AtomicUsize,
 }
 
 /// The handle. Dropped, it ends every task and connection of the proxy.
 pub struct TcpProxy {
-    address: SocketAddr,
+    endpoint: String,
     /// With its number: setting the same weather again draws new fates.
     weather: watch::Sender<(u64, Weather)>,
-    resets: watch::Sender<()>,
+    ends: watch::Sender<End>,
     deeds: Arc<Deeds>,
     tasks: Tasks,
     /// Bound and never listening: keeps the port ours while connections are refused.
@@ -69,20 +73,29 @@ struct Surroundings {
     upstream: String,
     seed: u64,
     weather: watch::Receiver<(u64, Weather)>,
-    resets: watch::Receiver<()>,
+    ends: watch::Receiver<End>,
     deeds: Arc<Deeds>,
+}
+
+/// How connections that are open end by plan.
+#[derive(Clone, Copy, Debug, Default)]
+enum End {
+    #[default]
+    Reset,
+    Closed,
 }
 
 /// Why a direction ended before its end.
 enum Broken {
     /// By one of the two sides.
     Lost,
-    /// By plan.
-    Reset,
+    Planned(End),
 }
 
 /// One direction of a connection under changing weather.
 struct Way {
+    /// The connection's.
+    number: usize,
     rng: StdRng,
     weather: watch::Receiver<(u64, Weather)>,
     is_up: bool,
@@ -96,27 +109,33 @@ struct Way {
 }
 
 impl TcpProxy {
-    /// A proxy in fair weather. `upstream` is a server's endpoint, `http://` in front of it or not.
+    /// A proxy in fair weather. `upstream` is a server's endpoint; so is what the proxy has, with the same scheme.
     pub fn start(upstream: &str, seed: u64) -> TcpProxy {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let reservation = reusable(any);
+        TcpProxy::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), upstream, seed)
+    }
+
+    /// The same at this address, any port of it if that is 0.
+    pub fn start_at(address: SocketAddr, upstream: &str, seed: u64) -> TcpProxy {
+        let (scheme, upstream) = upstream.split_once("://").expect("an endpoint is a URL");
+        let reservation = reusable(address);
         let address = reservation.local_addr().expect("a bound socket has an address");
         let listener = listen(address);
-        let (weather, resets, tasks) = (watch::Sender::default(), watch::Sender::new(()), Tasks::default());
+        let (weather, ends, tasks) = (watch::Sender::default(), watch::Sender::default(), Tasks::default());
         let surroundings = Surroundings {
-            upstream: upstream.trim_start_matches("http://").to_owned(),
+            upstream: upstream.to_owned(),
             seed,
             weather: weather.subscribe(),
-            resets: resets.subscribe(),
+            ends: ends.subscribe(),
             deeds: Arc::default(),
         };
         let deeds = Arc::clone(&surroundings.deeds);
         tasks.spawn(accept(listener, address, surroundings, tasks.clone()));
-        TcpProxy { address, weather, resets, deeds, tasks, _reservation: reservation }
+        let endpoint = format!("{scheme}://{address}");
+        TcpProxy { endpoint, weather, ends, deeds, tasks, _reservation: reservation }
     }
 
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.endpoint.clone()
     }
 
     pub fn set(&self, weather: Weather) {
@@ -130,7 +149,24 @@ impl TcpProxy {
 
     /// Resets every open connection now: RST, both ways.
     pub fn reset(&self) {
-        self.resets.send_replace(());
+        self.ends.send_replace(End::Reset);
+    }
+
+    /// Ends every open connection now, as a server does whose connections have idled long enough: FIN. What a client
+    /// writes from then on reaches nobody, and is answered with RST.
+    pub fn close(&self) {
+        self.ends.send_replace(End::Closed);
+    }
+
+    /// Every connection that is open now is silent for good: its bytes are acknowledged and vanish, no end of it passes.
+    /// New connections work.
+    pub fn silence(&self) {
+        self.deeds.silenced.store(self.connections(), Ordering::Relaxed);
+    }
+
+    /// Connections that the client has not left.
+    pub fn open(&self) -> usize {
+        self.deeds.open.load(Ordering::Relaxed)
     }
 
     /// Connections accepted so far.
@@ -169,7 +205,7 @@ fn listen(address: SocketAddr) -> TcpListener {
 async fn accept(listener: TcpListener, address: SocketAddr, surroundings: Surroundings, tasks: Tasks) {
     let mut listener = Some(listener);
     let mut weather = surroundings.weather.clone();
-    for number in 0u64.. {
+    for number in 0.. {
         let client = loop {
             let refusing = weather.borrow_and_update().1.refusing;
             listener = (!refusing).then(|| listener.take().unwrap_or_else(|| listen(address)));
@@ -179,7 +215,14 @@ async fn accept(listener: TcpListener, address: SocketAddr, surroundings: Surrou
             }
         };
         surroundings.deeds.connections.fetch_add(1, Ordering::Relaxed);
-        tasks.spawn(serve(client, number, surroundings.clone()));
+        surroundings.deeds.open.fetch_add(1, Ordering::Relaxed);
+        let mut surroundings = surroundings.clone();
+        surroundings.ends.mark_unchanged();
+        let (deeds, served) = (Arc::clone(&surroundings.deeds), serve(client, number, surroundings));
+        tasks.spawn(async move {
+            served.await;
+            deeds.open.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 }
 
@@ -190,16 +233,16 @@ async fn next(listener: Option<&TcpListener>) -> TcpStream {
     }
 }
 
-async fn serve(mut client: TcpStream, number: u64, surroundings: Surroundings) {
-    let Surroundings { upstream, seed, weather, mut resets, deeds } = surroundings;
-    resets.mark_unchanged();
+async fn serve(mut client: TcpStream, number: usize, surroundings: Surroundings) {
+    let Surroundings { upstream, seed, weather, mut ends, deeds } = surroundings;
     // A server that is not there looks like a connection that is closed at once.
     let Ok(mut server) = TcpStream::connect(upstream).await else { return };
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a fresh connection takes options");
     }
     let way = |is_up| Way {
-        rng: StdRng::seed_from_u64(seed.rotate_left(32) ^ (number << 1) ^ u64::from(is_up)),
+        number,
+        rng: StdRng::seed_from_u64(seed.rotate_left(32) ^ ((number as u64) << 1) ^ u64::from(is_up)),
         weather: weather.clone(),
         is_up,
         deeds: Arc::clone(&deeds),
@@ -212,17 +255,37 @@ async fn serve(mut client: TcpStream, number: u64, surroundings: Surroundings) {
         let both =
             async { tokio::try_join!(way(true).pass(from_client, to_server), way(false).pass(from_server, to_client)) };
         tokio::select! {
+            biased; // an end that was ordered before a byte came is there before it
+            _ = ends.changed() => Err(Broken::Planned(*ends.borrow())),
             ended = both => ended.map(drop),
-            _ = resets.changed() => Err(Broken::Reset),
         }
     };
     let Err(broken) = ended else { return };
-    if let Broken::Reset = broken {
+    if let Broken::Planned(End::Reset) = broken {
         deeds.resets.fetch_add(1, Ordering::Relaxed);
+    }
+    if let Broken::Planned(End::Closed) = broken {
+        drop(server);
+        // The client's end answers ours; anything else is met by nobody.
+        if client.shutdown().await.is_ok() && matches!(client.read(&mut [0]).await, Ok(0)) {
+            return;
+        }
+        let _ = client.set_zero_linger();
+        return;
+    }
+    if deeds.is_silent(number) {
+        let _ = copy(&mut client, &mut sink()).await; // until the client gives it up
+        return;
     }
     // What broke on one side is felt as a reset on the other: RST instead of FIN when the streams are dropped.
     for stream in [&client, &server] {
         let _ = stream.set_zero_linger(); // fails on a side that is gone already
+    }
+}
+
+impl Deeds {
+    fn is_silent(&self, number: usize) -> bool {
+        number < self.silenced.load(Ordering::Relaxed)
     }
 }
 
@@ -249,7 +312,7 @@ impl Way {
                 sleep_until(due).await;
                 self.write(chunk, &mut to).await?;
             }
-            if !self.swallowed {
+            if !self.swallowed && !self.deeds.is_silent(self.number) {
                 let _ = to.shutdown().await; // a receiver that is gone needs no end
             }
             Ok(())
@@ -265,7 +328,8 @@ impl Way {
             let after = self.rng.random_range(0..=weather.reset_after_bytes);
             self.doom = self.rng.random_bool(weather.reset_ratio).then_some(after);
         }
-        if weather.swallowing && !self.swallowed {
+        let swallows = weather.swallowing || self.deeds.is_silent(self.number);
+        if swallows && !self.swallowed {
             self.swallowed = true;
             self.deeds.swallowed.fetch_add(1, Ordering::Relaxed);
         }
@@ -275,7 +339,7 @@ impl Way {
         let passed = self.doom.map_or(chunk.len(), |left| chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
         to.write_all(&chunk[..passed]).await.map_err(|_| Broken::Lost)?;
         match &mut self.doom {
-            Some(_) if passed < chunk.len() => Err(Broken::Reset),
+            Some(_) if passed < chunk.len() => Err(Broken::Planned(End::Reset)),
             Some(left) => {
                 *left -= passed as u64;
                 Ok(())

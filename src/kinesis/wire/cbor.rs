@@ -7,7 +7,7 @@ use minicbor::data::Type;
 use minicbor::decode;
 use minicbor::{Decoder, Encoder};
 
-use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds};
+use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
 use crate::config::StreamId;
 use crate::event::{HashKey, Record};
 use crate::kinesis::{Entries, Verdict};
@@ -17,13 +17,6 @@ const HEAD_BYTES_MAX: usize = 9;
 
 const ENTRY_FRAME_BYTES_MAX: usize = "DataPartitionKey".len() + 5 * HEAD_BYTES_MAX;
 const HASH_KEY_BYTES_MAX: usize = "ExplicitHashKey".len() + 2 * HEAD_BYTES_MAX + HASH_KEY_DIGITS_MAX;
-
-/// What a reply that is an error says.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Told {
-    pub code: Option<String>,
-    pub message: Option<String>,
-}
 
 impl From<decode::Error> for BadReply {
     fn from(error: decode::Error) -> Self {
@@ -84,10 +77,6 @@ pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     verdicts.ok_or_else(|| BadReply("it has no Records".into()))
 }
 
-/// What a reply says that is an error: `__type` and `message`, which some spell `Message`.
-///
-/// # Errors
-/// If it is no map of that kind.
 pub fn error(body: &[u8]) -> Result<Told, BadReply> {
     let mut decoder = Decoder::new(body);
     let (mut code, mut message) = (None, None);

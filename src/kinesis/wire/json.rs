@@ -7,7 +7,7 @@ use std::io::Write;
 use base64_simd::STANDARD;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds};
+use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
 use crate::config::StreamId;
 use crate::event::envelope::{json_str_len, push_json_str};
 use crate::event::{HashKey, Record};
@@ -57,6 +57,19 @@ pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     let text = str::from_utf8(body).map_err(|error| BadReply(error.to_string()))?;
     let reply: Reply = serde_json::from_str(text).map_err(|error| BadReply(error.to_string()))?;
     Ok(reply.records)
+}
+
+pub fn error(body: &[u8]) -> Result<Told, BadReply> {
+    let error: Error = serde_json::from_slice(body).map_err(|error| BadReply(error.to_string()))?;
+    Ok(Told { code: error.code, message: error.message })
+}
+
+#[derive(serde::Deserialize)]
+struct Error {
+    #[serde(rename = "__type", alias = "code")]
+    code: Option<String>,
+    #[serde(alias = "Message")]
+    message: Option<String>,
 }
 
 #[derive(serde::Deserialize)]

@@ -1,14 +1,12 @@
 //! The bytes of PutRecords: entries → the body of a request, the body of a reply → verdicts.
 //!
 //! By hand, because the SDK makes an object and four strings of every record on the way, which was a third of what it
-//! costs. Pure: it never signs, sends, or decides what an error leads to. Errors that are JSON are read by the SDK.
+//! costs. Pure: it never signs, sends, or decides what an error leads to.
 
 mod cbor;
 mod json;
 #[cfg(test)]
 mod tests;
-
-pub use cbor::{Told, error};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -59,6 +57,24 @@ pub fn reply(wire: Wire, body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     }
 }
 
+/// What a reply says that is an error.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// What a reply says that is an error: `__type` and `message`, which some spell `Message`.
+///
+/// # Errors
+/// If it is no object, or no map, of that kind.
+pub fn error(wire: Wire, body: &[u8]) -> Result<Told, BadReply> {
+    match wire {
+        Wire::Json => json::error(body),
+        Wire::Cbor => cbor::error(body),
+    }
+}
+
 /// What a reply says of one entry.
 #[derive(Debug, Default)]
 pub struct Said<'a> {
@@ -69,18 +85,20 @@ pub struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// FailedRecordCount is not looked at: each entry speaks for itself, and one that names neither a sequence number
-    /// nor an error is taken as failed.
+    /// FailedRecordCount is not looked at: each entry speaks for itself. A text that is empty says nothing: an ack must
+    /// name a place.
     pub fn verdict(self, shards: &mut ShardIds) -> Verdict {
-        match (self.error_code, self.sequence_number, self.shard_id) {
-            (None, Some(sequence_number), Some(shard_id)) => {
+        let says = |text: &Cow<'_, str>| !text.is_empty();
+        let place = (self.sequence_number.filter(says), self.shard_id.filter(says));
+        match (self.error_code.filter(says), place) {
+            (Some(code), _) => {
+                let message = self.error_message.map_or_else(String::new, Cow::into_owned);
+                Verdict::Failed { class: fault::record(&code), code: code.into_owned(), message }
+            }
+            (None, (Some(sequence_number), Some(shard_id))) => {
                 Verdict::Stored { shard_id: shards.share(&shard_id), sequence_number: sequence_number.as_ref().into() }
             }
-            (code, ..) => {
-                let code = code.map_or_else(|| "BadReply".into(), Cow::into_owned);
-                let message = self.error_message.map_or_else(String::new, Cow::into_owned);
-                Verdict::Failed { class: fault::record(&code), code, message }
-            }
+            (None, _) => Verdict::Unclear,
         }
     }
 }

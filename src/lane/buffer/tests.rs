@@ -158,6 +158,38 @@ fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
 }
 
 #[test]
+fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_sweeps_too() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a1"]);
+    kit.push(3, "a", &["a2"]);
+    kit.push(5, "a", &["a3"]);
+    let flight = kit.send(10);
+    assert!(kit.poll(1000).is_none(), "a2 has 3 ms left; the next sweep comes a 64th of 1 s later");
+    kit.land_stored(1004, flight);
+    assert_eq!(names(&kit.send(1004)), ["a3"], "it has 1 ms left");
+    assert_eq!(kit.late(1004), ["a2"], "1001 ms after it came");
+}
+
+#[test]
+fn what_is_overdue_in_a_part_of_a_refused_request_is_answered_and_its_mates_are_sent() {
+    let mut kit = Kit::new(Rules { max_in_flight: 1, ..rules() });
+    for (at_ms, key) in [(0, "a"), (0, "b"), (0, "c"), (9, "d")] {
+        kit.push(at_ms, key, &[key]);
+    }
+    kit.push(9, "c", &["c2"]);
+    let batch = kit.send(9);
+    kit.land_error(990, batch, Class::Poison, "no name");
+    let half = kit.send(990);
+    assert_eq!(names(&half), ["a", "b"]);
+    kit.land_stored(1005, half);
+    let rest = kit.send(1005);
+    assert_eq!(names(&rest), ["d"]);
+    assert_eq!(kit.late(1005), ["c"]);
+    kit.land_stored(1006, rest);
+    assert_eq!(names(&kit.send(1006)), ["c2"], "its key goes on");
+}
+
+#[test]
 fn what_expired_no_longer_fills_a_request() {
     let mut kit = Kit::new(Rules { linger: ms(60_000), ..relaxed() });
     kit.push(0, "a", &["a1"]);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::event::{Class, Code, Outcome, Reason};
+use crate::kinesis::Verdict;
 use crate::lane::Rules;
+use crate::lane::buffer::Gauges;
 use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
 
 const BLOCKED: Class = Class::Blocked(Reason::AccessDenied);
@@ -149,8 +151,22 @@ fn once_a_reply_was_lost_the_record_may_be_stored_for_good() {
     kit.land(130, batch, vec![failed(Class::Transient)]);
     let batch = kit.send(230);
     kit.land_error(240, batch, Class::Throttled, "");
-    let expired = kit.buffer.expire(kit.at(1000));
+    let expired = kit.expired(1000);
     assert!(expired[0].maybe_stored, "a later failure does not take it back");
+}
+
+#[test]
+fn a_record_of_which_a_reply_says_nothing_may_be_stored() {
+    let mut kit = Kit::new(rules());
+    kit.push(0, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    let batch = kit.send(10);
+    let settled = kit.land(20, batch, vec![Verdict::Unclear, failed(Class::Transient)]);
+    assert_eq!((settled.transient, settled.stored, settled.answers.len()), (2, 0, 0), "it is sent again");
+    let expired = kit.expired(1000).into_iter().map(|item| (item.record.key.as_str().to_owned(), item.maybe_stored));
+    let mut expired: Vec<_> = expired.collect();
+    expired.sort();
+    assert_eq!(expired, [("a".into(), true), ("b".into(), false)]);
 }
 
 #[test]
@@ -289,6 +305,100 @@ fn poison_without_a_name_is_found_by_halves() {
             assert!(kit.buffer.is_empty());
         }
     }
+}
+
+const OF_THE_STREAM: &str = "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";
+
+#[test]
+fn words_that_two_records_get_alone_are_about_the_stream_and_nothing_more_is_refused_for_them() {
+    let mut kit = Kit::new(Rules { max_records: 8, timeout: Duration::from_secs(60), ..rules() });
+    for (at_ms, key) in (0..).zip(["a", "b", "c", "d", "e", "f", "g", "h"]) {
+        kit.push(at_ms, key, &[key]);
+    }
+    let mut flights = std::collections::VecDeque::from([kit.send(7)]);
+    let mut answered = Vec::new();
+    while let Some(batch) = flights.pop_front() {
+        let settled = kit.land_error(8, batch, Class::Poison, OF_THE_STREAM);
+        answered.extend(answers(&settled));
+        flights.extend(std::iter::from_fn(|| kit.poll(8)));
+    }
+    assert_eq!(answered, [refused("a")], "the first that was alone: nobody could know");
+    assert_eq!(kit.buffer.blocked(), Some(Reason::RequestRefused));
+    assert_eq!(kit.buffer.gauges(), Gauges::default());
+    kit.push(9, "i", &["i"]);
+    let probe = kit.send(1009);
+    assert_eq!(names(&probe), ["b"], "one record, the oldest");
+    let settled = kit.land_error(1010, probe, Class::Poison, "other words, that name no record either");
+    assert_eq!((settled.blocked, settled.answers.len(), settled.refused_in_known_words), (1, 0, false));
+    let at_ms = kit.waits_until(1010).expect("a probe is planned") + 1;
+    let probe = kit.send(at_ms);
+    assert_eq!(names(&probe), ["c"], "another one: it might have been about b");
+    kit.land_stored(at_ms, probe);
+    assert_eq!(kit.buffer.blocked(), None);
+    let rest = kit.send(at_ms);
+    assert_eq!(rest.len(), 7, "all that waited");
+    kit.land_stored(at_ms, rest);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn a_record_that_is_named_shows_that_the_stream_is_not_at_fault() {
+    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(60), ..rules() });
+    for at_ms in [10, 30] {
+        kit.push(at_ms - 10, "a", &["a"]);
+        let batch = kit.send(at_ms);
+        kit.land_error(at_ms, batch, Class::Poison, OF_THE_STREAM);
+    }
+    assert_eq!(kit.buffer.blocked(), Some(Reason::RequestRefused));
+    let probe = kit.send(1031);
+    let settled = kit.land_error(1032, probe, Class::Poison, "Value at 'records.1.member.data' failed");
+    assert_eq!(answers(&settled), [refused("a")]);
+    assert_eq!(kit.buffer.blocked(), None);
+    kit.push(1040, "b", &["b"]);
+    let batch = kit.send(1050);
+    let settled = kit.land_error(1051, batch, Class::Poison, OF_THE_STREAM);
+    assert_eq!(answers(&settled), [refused("b")], "records were looked at since the first one");
+}
+
+#[test]
+fn records_at_fault_that_get_the_same_words_are_refused_one_by_one_where_others_are_taken() {
+    let mut kit = Kit::new(rules());
+    for round in 0..5 {
+        let at_ms = 100 * round;
+        kit.push(at_ms, "bad", &["bad"]);
+        let batch = kit.send(at_ms + 10);
+        assert_eq!(answers(&kit.land_error(at_ms + 10, batch, Class::Poison, OF_THE_STREAM)), [refused("bad")]);
+        kit.push(at_ms + 20, "good", &["good"]);
+        let batch = kit.send(at_ms + 30);
+        kit.land_stored(at_ms + 30, batch);
+    }
+}
+
+#[test]
+fn a_record_at_fault_does_not_hold_up_others_for_longer_than_it_takes_to_try_one_of_them() {
+    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(600), ..rules() });
+    for at_ms in [0, 20] {
+        kit.push(at_ms, "bad", &["bad"]);
+        let batch = kit.send(at_ms + 10);
+        kit.land_error(at_ms + 10, batch, Class::Poison, OF_THE_STREAM);
+    }
+    assert_eq!(kit.buffer.blocked(), Some(Reason::RequestRefused));
+    kit.push(40, "good", &["good"]);
+    let (mut at_ms, mut tried) = (40, Vec::new());
+    while kit.buffer.blocked().is_some() {
+        at_ms = kit.waits_until(at_ms).expect("a probe is planned") + 1;
+        let probe = kit.send(at_ms);
+        tried.extend(names(&probe));
+        if tried.last().is_some_and(|name| name == "bad") {
+            kit.land_error(at_ms, probe, Class::Poison, OF_THE_STREAM);
+        } else {
+            kit.land_stored(at_ms, probe);
+        }
+    }
+    assert_eq!(tried, ["bad", "good"]);
+    let batch = kit.send(at_ms);
+    assert_eq!(answers(&kit.land_error(at_ms, batch, Class::Poison, OF_THE_STREAM)), [refused("bad")]);
+    assert!(kit.buffer.is_empty());
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl Ledger {
         self.books().records.clone()
     }
 
+    /// How many [`Ledger::records`] are.
+    pub fn records_count(&self) -> usize {
+        self.books().records.len()
+    }
+
     pub fn requests(&self) -> Vec<RequestFact> {
         self.books().requests.clone()
     }

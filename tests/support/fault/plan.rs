@@ -38,8 +38,19 @@ pub struct Plan {
     pub shard_limits: Option<ShardLimits>,
     /// Records that the service will never take.
     pub poison: Option<Poison>,
+    /// What the stream says of the size of its records, in KiB; a larger one is refused as [`Plan::poison`] is, named.
+    pub record_limit_kib: Option<usize>,
+    /// Who alone is let in, to whatever operation.
+    pub caller: Option<CallerRule>,
     /// Operations refused always, by name (`"ListShards"`, also `"PutRecords"`).
     pub denied: BTreeMap<String, Refusal>,
+}
+
+/// Requests that another key has signed are refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallerRule {
+    pub key_id: String,
+    pub refusal: Refusal,
 }
 
 /// A token bucket for each shard, one second deep, full at first.
@@ -76,6 +87,11 @@ impl Refusal {
         Refusal { status, code: None, message: String::new() }
     }
 
+    /// No refusal at all, but this answer in place of the upstream's.
+    pub fn answer(body: impl ToString) -> Refusal {
+        Refusal { status: 200, code: None, message: body.to_string() }
+    }
+
     pub fn access_denied() -> Refusal {
         let message = "User: arn:aws:iam::000000000000:user/test is not authorized to perform: kinesis:PutRecords";
         Refusal::new(400, "AccessDeniedException", message)
@@ -83,6 +99,10 @@ impl Refusal {
 
     pub fn expired_token() -> Refusal {
         Refusal::new(400, "ExpiredTokenException", "The security token included in the request is expired")
+    }
+
+    pub fn unknown_key() -> Refusal {
+        Refusal::new(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
     }
 
     pub fn stream_missing(stream: &str) -> Refusal {
@@ -173,6 +193,19 @@ impl Plan {
         let all = self.request_faults().map(|(ratio, ..)| ratio).chain([self.throttled_ratio, self.internal_ratio]);
         assert!(all.into_iter().all(|ratio| ratio >= 0.0), "a ratio is negative: {self:?}");
         assert!(requests <= 1.0 && records <= 1.0, "ratios sum up to more than 1: {self:?}");
+    }
+
+    /// The refusal of a request with this `Authorization`, if its key is not the one that is let in.
+    pub fn turn_away(&self, authorization: &str) -> Option<Refusal> {
+        let rule = self.caller.as_ref()?;
+        let signed_by = authorization.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next());
+        (signed_by != Some(&rule.key_id)).then(|| rule.refusal.clone())
+    }
+
+    /// The rules of size that a record has to meet.
+    pub fn size_rules(&self) -> impl Iterator<Item = Poison> {
+        let limit = self.record_limit_kib.map(|kib| Poison { max_record_bytes: kib * 1024, named: true });
+        self.poison.into_iter().chain(limit)
     }
 
     /// The course of request `number`, which has `records_count` records.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
+use super::Connection;
 use super::ledger::{Booked, Done, Flight, Ledger, RequestFact};
 use super::plan::{After, Before, Course, Fault, Plan, RecordError, Refusal, ShardLimits};
 use super::shards::{Buckets, ShardMap};
@@ -32,6 +33,7 @@ pub struct Proxy {
     seed: u64,
     steering: Mutex<Steering>,
     shards: Mutex<Shards>,
+    connections: Mutex<Vec<Connection>>,
     pub ledger: Ledger,
     pub tasks: Tasks,
     pub releases: watch::Sender<()>,
@@ -57,6 +59,7 @@ impl Proxy {
             seed,
             steering: Mutex::default(),
             shards: Mutex::default(),
+            connections: Mutex::default(),
             ledger: Ledger::new(),
             tasks: Tasks::default(),
             releases: watch::Sender::new(()),
@@ -71,10 +74,16 @@ impl Proxy {
         let operation = target.strip_prefix(TARGET).unwrap_or_default();
         self.ledger.call(operation);
         if operation != "PutRecords" {
-            let denied = self.steering().plan.denied.get(operation).cloned();
-            return Ok(match denied {
-                Some(refusal) => reply(wire::refusal(&refusal), None),
-                None => self.pass(&head, body).await,
+            let plan = self.steering().plan.clone();
+            let refusal = plan.turn_away(text(&head.headers, "authorization"));
+            let refusal = refusal.or_else(|| plan.denied.get(operation).cloned());
+            return Ok(match (refusal, plan.record_limit_kib) {
+                (Some(refusal), _) => reply(wire::refusal(&refusal), None),
+                (None, Some(kib)) if operation == "DescribeStreamSummary" => {
+                    let answer = self.forward(&head, body).await.map(|answer| answer.map(wire::with_limit(kib)));
+                    reply(answer.unwrap_or_else(|error| unreachable_upstream(&error)), None)
+                }
+                (None, _) => self.pass(&head, body).await,
             });
         }
         if text(&head.headers, "content-type") != JSON {
@@ -90,7 +99,7 @@ impl Proxy {
     async fn put_records(self: Arc<Self>, head: Parts, body: Bytes, request: PutRequest) -> Result<Reply, AnyError> {
         // Before the arrival is booked: whoever sees it booked may release it.
         let mut released = self.releases.subscribe();
-        let (flight, course) = self.arrive(&request);
+        let (flight, course) = self.arrive(&head, &request);
         match course.before {
             Some(Before::Refuse(refusal)) => {
                 sleep(course.delay).await;
@@ -117,14 +126,15 @@ impl Proxy {
     }
 
     /// Numbers the request, decides its course and books it, all at once: the order of arrival is the order of chance.
-    fn arrive(&self, request: &PutRequest) -> (Flight, Course) {
+    fn arrive(&self, head: &Parts, request: &PutRequest) -> (Flight, Course) {
         let mut steering = self.steering();
         steering.requests_count += 1;
         let (number, scripted) = (steering.requests_count, steering.script.pop_front());
         let plan = &steering.plan;
         let mut course = plan.course(scripted, self.seed, number, request.records.len());
-        let poisoned = plan.poison.and_then(|poison| request.poisoned(poison));
-        if let Some(refusal) = plan.denied.get("PutRecords").cloned().or(poisoned) {
+        let refusal = plan.turn_away(text(&head.headers, "authorization"));
+        let refusal = refusal.or_else(|| plan.denied.get("PutRecords").cloned());
+        if let Some(refusal) = refusal.or_else(|| plan.size_rules().find_map(|rule| request.poisoned(rule))) {
             course.before = Some(Before::Refuse(refusal));
         }
         let flight = self.ledger.arrive(RequestFact {
@@ -261,6 +271,10 @@ impl Proxy {
 
     pub fn steering(&self) -> MutexGuard<'_, Steering> {
         self.steering.lock().expect("no holder of this lock panics")
+    }
+
+    pub fn connections(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.connections.lock().expect("no holder of this lock panics")
     }
 
     fn shards(&self) -> MutexGuard<'_, Shards> {

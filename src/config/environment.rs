@@ -1,0 +1,240 @@
+//! What the SDK reads of the environment, looked at before the SDK does: there a line end at the end of a key panics at
+//! the first request, and a blank region is a host without a name. Pure: the variables come in as values.
+//!
+//! A blank variable is unset. One that cannot be meant is a problem that names it; never with a secret's value.
+
+use std::fmt;
+
+use super::rule::{Rule, Value};
+use super::{Origin, Problem};
+
+/// The part of the environment that the SDK and its transport may see: the variables that are theirs and not blank, and
+/// where the home directory is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SdkEnv(Vec<(String, String)>);
+
+/// What a variable may hold.
+enum Form {
+    Like(Rule),
+    /// Goes into a header, or is as long and as secret as what does.
+    Secret,
+    /// A path at the address that ECS answers at.
+    RelativeUri,
+    Text,
+}
+
+/// Every variable of the SDK's begins so.
+const PREFIX: &str = "AWS_";
+/// What it reads besides: `SECRET_ACCESS_KEY` stands in for the variable with the prefix.
+const BESIDES: [&str; 2] = ["HOME", "SECRET_ACCESS_KEY"];
+/// What says by which proxy to go, in upper or lower case.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+
+impl SdkEnv {
+    pub fn vars(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars().find_map(|(set, value)| (set == name).then_some(value))
+    }
+
+    /// The same where nobody asks the instance's metadata service: for what is to be found out without the network.
+    pub fn offline(mut self) -> Self {
+        self.0.retain(|(name, _)| name != METADATA_DISABLED);
+        self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));
+        self
+    }
+
+    /// Whether the instance's metadata service may be asked.
+    pub fn may_ask_metadata(&self) -> bool {
+        !self.get(METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+}
+
+const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
+/// Takes what is the SDK's out of the environment, and a problem for each variable that cannot be meant.
+pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
+    let is_proxy = |name: &str| PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase());
+    let is_sdks = |name: &str| name.starts_with(PREFIX) || BESIDES.contains(&name) || is_proxy(name);
+    let set = env.iter().filter(|(name, value)| is_sdks(name) && !value.trim().is_empty());
+    let set: Vec<_> = set.cloned().collect();
+    let problems = set.iter().filter_map(|(name, value)| problem(name, value)).collect();
+    (SdkEnv(set), problems)
+}
+
+fn problem(name: &str, value: &str) -> Option<Problem> {
+    let form = form(name);
+    let expected = form.expected(value)?;
+    let value = if matches!(form, Form::Secret) { "(not shown)" } else { value };
+    Some(Problem { key: name.to_owned(), value: value.to_owned(), expected, origin: Origin::Environment })
+}
+
+fn form(name: &str) -> Form {
+    match name {
+        "AWS_REGION" | "AWS_DEFAULT_REGION" => Form::Like(Rule::Region),
+        "AWS_USE_FIPS_ENDPOINT" | "AWS_USE_DUALSTACK_ENDPOINT" => Form::Like(Rule::Switch),
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI" | "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Form::Like(Rule::Url),
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" => Form::RelativeUri,
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" | "SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Form::Secret,
+        // It may hold a password.
+        "HTTP_PROXY" | "http_proxy" | "HTTPS_PROXY" | "https_proxy" | "ALL_PROXY" | "all_proxy" => Form::Secret,
+        // It may hold a scheme and a token, parted by a space.
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN" => Form::Text,
+        name if name.starts_with("AWS_ENDPOINT_URL") => Form::Like(Rule::Url),
+        _ => Form::Text,
+    }
+}
+
+impl Form {
+    /// What was expected instead; nothing if this will do.
+    fn expected(&self, value: &str) -> Option<String> {
+        match self {
+            Self::Like(Rule::Switch) if value.parse::<bool>().is_err() => Some(Rule::Switch.to_string()),
+            Self::Like(rule) if !matches!(rule.read(value), Some(Value::Text(_) | Value::Switch(_))) => {
+                Some(format!("{rule}{}", line_end(value)))
+            }
+            Self::Secret => unfit(value).map(|what| format!("printable ASCII without spaces, it holds {what}")),
+            Self::RelativeUri if !value.starts_with('/') || unfit(value).is_some() => {
+                Some("a path that begins with /".to_owned())
+            }
+            Self::Text if value.contains(char::is_control) => {
+                Some(format!("text without control characters{}", line_end(value)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The usual way to such a value: a file that ends in a line end, mounted or read into a variable.
+fn line_end(value: &str) -> &'static str {
+    if value.ends_with(['\n', '\r']) { ", and no line end behind it" } else { "" }
+}
+
+/// What keeps a key id, a secret or a token from being one; nothing if nothing does. In a header it would split the
+/// request, or not go at all.
+pub fn unfit(value: &str) -> Option<&'static str> {
+    let odd = value.chars().rev().find(|c| !c.is_ascii_graphic())?;
+    let is_last = value.ends_with(odd);
+    Some(match odd {
+        '\n' | '\r' if is_last => "a line end at its end",
+        '\n' | '\r' => "a line end",
+        ' ' => "a space",
+        c if c.is_control() => "a control character",
+        _ => "a character that is not ASCII",
+    })
+}
+
+/// Names alone: the values are secrets, or next to them.
+impl fmt::Debug for SdkEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.vars().map(|(name, _)| name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(name: &str, value: &str) -> (SdkEnv, Option<String>) {
+        let (env, mut problems) = check(&[(name.to_owned(), value.to_owned())]);
+        assert!(problems.len() <= 1, "{problems:?}");
+        (env, problems.pop().map(|problem| problem.to_string()))
+    }
+
+    #[test]
+    fn a_blank_variable_is_unset() {
+        for name in ["AWS_REGION", "AWS_ENDPOINT_URL_KINESIS", "AWS_ROLE_ARN", "AWS_PROFILE", "AWS_SESSION_TOKEN"] {
+            for value in ["", " ", "\n"] {
+                assert_eq!(checked(name, value), (SdkEnv::default(), None), "{name}={value:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_the_sdks_is_none_of_our_business() {
+        assert_eq!(checked("PATH", "/bin\n"), (SdkEnv::default(), None));
+        assert_eq!(checked("HOME", "/root").0.get("HOME"), Some("/root"));
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_meant_is_named() {
+        for (name, value, said) in [
+            (
+                "AWS_REGION",
+                "us-east-1\n",
+                "AWS_REGION = \"us-east-1\\n\" (from the environment): expected a region such as eu-central-1, and no \
+                 line end behind it",
+            ),
+            (
+                "AWS_DEFAULT_REGION",
+                "\"us-east-1\"",
+                "AWS_DEFAULT_REGION = \"\\\"us-east-1\\\"\" (from the environment): expected a region such as \
+                 eu-central-1",
+            ),
+            (
+                "AWS_ENDPOINT_URL_STS",
+                "localhost:4566",
+                "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an http or https url \
+                 without credentials",
+            ),
+            (
+                "AWS_USE_FIPS_ENDPOINT",
+                "yes",
+                "AWS_USE_FIPS_ENDPOINT = \"yes\" (from the environment): expected true or false",
+            ),
+            (
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "v2/x",
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI = \"v2/x\" (from the environment): expected a path that begins \
+                 with /",
+            ),
+            (
+                "AWS_PROFILE",
+                "prod\r\n",
+                "AWS_PROFILE = \"prod\\r\\n\" (from the environment): expected text without control characters, and no \
+                 line end behind it",
+            ),
+        ] {
+            assert_eq!(checked(name, value).1.as_deref(), Some(said));
+        }
+        for (name, value) in [
+            ("AWS_REGION", "us-gov-west-1"),
+            ("AWS_ENDPOINT_URL", "https://vpce-1.kinesis.eu-central-1.vpce.amazonaws.com"),
+            ("AWS_USE_DUALSTACK_ENDPOINT", "false"),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/x"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "Basic abc"),
+            ("AWS_SESSION_TOKEN", "IQoJb3JpZ2luX2VjE//////////wEaDGV1+a=="),
+        ] {
+            assert_eq!(checked(name, value).1, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_named_and_never_shown() {
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            for (value, what) in [
+                ("VALUE\n", "a line end at its end"),
+                ("VAL\nUE", "a line end"),
+                ("VALUE ", "a space"),
+                ("VALUE\u{7}", "a control character"),
+                ("VALUÉ", "a character that is not ASCII"),
+            ] {
+                let (env, problem) = checked(name, value);
+                let expected = format!(
+                    "{name} = \"(not shown)\" (from the environment): expected printable ASCII without spaces, it holds {what}"
+                );
+                assert_eq!(problem, Some(expected));
+                assert!(!format!("{env:?}").contains("VAL"), "{env:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn offline_nobody_asks_the_metadata_service() {
+        let (env, _) = check(&[("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned())]);
+        assert!(env.may_ask_metadata());
+        assert!(!env.offline().may_ask_metadata());
+    }
+}

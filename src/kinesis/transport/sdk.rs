@@ -1,0 +1,70 @@
+//! The SDK's own calls through our transport: it asks for a connector, and gives it requests.
+//!
+//! One transport for all calls, so that what is promised of connections, proxies and trust holds for each of them.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_kinesis::config::RuntimeComponents;
+use aws_sdk_kinesis::error::ConnectorError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::header::HOST;
+use hyper::{HeaderMap, Request, Uri, header};
+
+use super::{NoReply, Origin, Timeouts, Transport};
+
+/// For a caller inside the SDK that names none: the SDK's own default.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
+
+#[derive(Debug)]
+struct Connector {
+    transport: Transport,
+    timeouts: Timeouts,
+}
+
+impl HttpClient for Transport {
+    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        let connect = settings.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
+        // The SDK itself gives up what takes longer than an attempt may.
+        let whole = settings.read_timeout().map(|read| connect + read);
+        SharedHttpConnector::new(Connector { transport: self.clone(), timeouts: Timeouts { connect, whole } })
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { transport, timeouts } = self;
+        let (transport, timeouts) = (transport.clone(), *timeouts);
+        HttpConnectorFuture::new(async move { send(&transport, request, timeouts).await })
+    }
+}
+
+async fn send(transport: &Transport, request: HttpRequest, timeouts: Timeouts) -> Result<HttpResponse, ConnectorError> {
+    let user = |error: Box<dyn Error + Send + Sync>| ConnectorError::user(error);
+    let (mut head, body) = request.try_into_http1x().map_err(|error| user(error.into()))?.into_parts();
+    let origin = Origin::of(&head.uri).ok_or_else(|| user(format!("{} is no URL of HTTP's", head.uri).into()))?;
+    name_host(&head.uri, &mut head.headers);
+    let body = body.collect().await.map_err(user)?.to_bytes();
+    let reply = transport.send(&origin, Request::from_parts(head, Full::new(body)), timeouts).await;
+    let reply = reply.map_err(|error| match error {
+        NoReply::Late(_) => ConnectorError::timeout(error.into()),
+        NoReply::TooLarge => ConnectorError::other(error.into(), None),
+        NoReply::NotConnected(_) | NoReply::Closed(_) | NoReply::Lost(_) => ConnectorError::io(error.into()),
+    })?;
+    HttpResponse::try_from(reply.map(|body: Bytes| SdkBody::from(body))).map_err(|error| user(error.into()))
+}
+
+/// The SDK leaves that to its HTTP client.
+fn name_host(uri: &Uri, headers: &mut HeaderMap) {
+    if !headers.contains_key(HOST)
+        && let Some(host) = uri.authority().and_then(|authority| header::HeaderValue::from_str(authority.as_str()).ok())
+    {
+        headers.insert(HOST, host);
+    }
+}

@@ -1,0 +1,80 @@
+//! How long a peer may leave a line unfinished. Pure: times come in as arguments.
+//!
+//! The clock is a line's, so that a peer whose writes never end exactly with a line is none that stalls. Only the peer's own
+//! delay counts: not the time in which we had no room for its bytes, nor a pause of ours (a process that was stopped or
+//! frozen), which looks like one long wait. So what is waited is counted in looks, none of which counts for more than itself.
+
+use std::time::Duration;
+
+use crate::limits::PARTIAL_LINE_TIMEOUT;
+
+/// Between two looks at a peer that sends nothing: what a pause of ours can cost it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The patience with one connection.
+#[derive(Debug)]
+pub struct Patience {
+    /// Of the line that is not ended.
+    line: u64,
+    left: Duration,
+}
+
+impl Patience {
+    pub fn new() -> Self {
+        Self { line: 0, left: PARTIAL_LINE_TIMEOUT }
+    }
+
+    /// The line of this number is not ended: for each line it begins anew.
+    pub fn with_line(&mut self, number: u64) {
+        if self.line != number {
+            *self = Self { line: number, left: PARTIAL_LINE_TIMEOUT };
+        }
+    }
+
+    /// How long to wait until the next look. Zero: if there are no bytes now, it is over.
+    pub fn next_look(&self) -> Duration {
+        self.left.min(LOOK_EVERY)
+    }
+
+    /// So long was waited for bytes, in one look.
+    pub fn waited(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time.min(self.next_look()));
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.left.is_zero()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_of_ours_costs_the_peer_one_look_and_its_own_delay_all_of_its_time() {
+        let mut patience = Patience::new();
+        patience.with_line(1);
+        patience.waited(Duration::from_secs(3600));
+        assert!(!patience.is_over());
+        let looks = (0..100).take_while(|_| {
+            patience.waited(LOOK_EVERY);
+            !patience.is_over()
+        });
+        assert_eq!(looks.count(), 28, "with the pause and the last one thirty");
+    }
+
+    #[test]
+    fn each_line_has_the_whole_time_and_bytes_in_between_give_none_back() {
+        let mut patience = Patience::new();
+        patience.with_line(7);
+        for _ in 0..59 {
+            patience.with_line(7);
+            patience.waited(LOOK_EVERY / 2);
+        }
+        assert!(!patience.is_over());
+        patience.waited(LOOK_EVERY / 2);
+        assert!(patience.is_over());
+        patience.with_line(8);
+        assert_eq!(patience.next_look(), LOOK_EVERY);
+    }
+}
