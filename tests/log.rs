@@ -21,7 +21,7 @@ const LOST: &str = "dispatchd_log_lines_dropped_total";
 /// A daemon whose log is loud and read by nobody, and what it has said after "ready".
 async fn unread(ferro: &Ferro) -> (Daemon, Lines<BufReader<ChildStderr>>) {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
-    let loud = "dispatchd=trace,aws_smithy_runtime=trace,hyper_util=trace";
+    let loud = "dispatchd=trace,aws_sigv4=trace";
     Start::new(&ferro.endpoint(), "s").set("log.level", loud).set("shutdown.timeout", "10s").start_unread().await
 }
 
