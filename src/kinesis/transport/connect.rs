@@ -133,7 +133,7 @@ impl Connector {
     }
 }
 
-async fn http<S>(to: &Origin, stream: S) -> Result<Connection, NotConnected>
+pub(super) async fn http<S>(to: &Origin, stream: S) -> Result<Connection, NotConnected>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {

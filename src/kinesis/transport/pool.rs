@@ -157,3 +157,56 @@ impl Drop for Exchange<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::super::connect::http;
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin::of(&hyper::Uri::from_static("http://host:1")).expect("it names a host")
+    }
+
+    /// A connection that has carried a request and is idle now, and its other end.
+    async fn put_idle(pool: &Pool) -> DuplexStream {
+        let (ours, theirs) = duplex(64);
+        let connection = http(&origin(), ours).await.expect("nothing is sent yet");
+        pool.begin(&origin(), connection).done();
+        theirs
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_idle_for_too_long_is_closed_though_nobody_asks_for_one() {
+        let pool = Arc::<Pool>::default();
+        let _sweeper = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&pool).sweep()));
+        for _ in 0..2 {
+            let began = Instant::now();
+            let mut theirs = put_idle(&pool).await;
+            assert_eq!(theirs.read(&mut [0]).await.expect("it ends in order"), 0);
+            assert!(
+                (IDLE_MAX..IDLE_MAX + Duration::from_millis(10)).contains(&began.elapsed()),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_failed_takes_the_idle_connections_of_its_origin_along_and_no_others() {
+        let pool = Pool::default();
+        let (_first, _second) = (put_idle(&pool).await, put_idle(&pool).await);
+        let other = Origin::of(&hyper::Uri::from_static("https://host:1")).expect("it names a host");
+        drop(pool.begin(&other, pool.take(&origin()).expect("two are idle")));
+        drop(pool.begin(&origin(), pool.take(&origin()).expect("one is idle")));
+        assert!(pool.take(&origin()).is_none());
+        let _third = put_idle(&pool).await;
+        pool.begin(&origin(), pool.take(&origin()).expect("one is idle")).closed();
+        let (_fourth, _fifth) = (put_idle(&pool).await, put_idle(&pool).await);
+        pool.begin(&origin(), pool.take(&origin()).expect("two are idle")).closed();
+        assert!(pool.take(&origin()).is_some(), "one that its peer closed in order says nothing of another");
+    }
+}
