@@ -7,13 +7,13 @@ mod flags;
 mod iam;
 #[cfg(feature = "local")]
 mod local;
+mod out;
 mod run;
 mod send;
 mod status;
 mod stream;
 mod tail;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -78,8 +78,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version come as errors too; their text goes to stdout and they are no failure.
             let failed = error.use_stderr();
-            let _ = error.print();
-            return if failed { exit::USAGE.into() } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            return if failed { exit::USAGE.into() } else { said(out::taken(printed), 0) };
         }
     };
     match cli.command {
@@ -98,9 +98,16 @@ pub fn main() -> ExitCode {
 
 /// Prints an error for a person and gives its exit code.
 fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
-    // Where nobody can be told, the exit code still tells: eprintln would panic.
-    let _ = writeln!(std::io::stderr(), "dispatchd: {error}");
+    out::tell(&format!("dispatchd: {error}\n"));
     code.into()
+}
+
+/// The exit code of a command that has said what it had to say. It is the same if nobody was there to read it.
+fn said(taken: out::Taken, code: u8) -> ExitCode {
+    match taken {
+        Ok(_) => code.into(),
+        Err(error) => fail(error, exit::FAILED),
+    }
 }
 
 /// The log, as configured; or the exit code of what was told already.

@@ -1,5 +1,7 @@
 //! `run`: the daemon, from its configuration to its exit code.
 
+#[cfg(feature = "local")]
+use std::ops::ControlFlow::Continue;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,10 +38,7 @@ impl Run {
         };
         let served = runtime.block_on(serve(plan));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
-        match served {
-            Ok(ended) => code_of(ended).into(),
-            Err(error) => start_failed(&error),
-        }
+        served.unwrap_or_else(|error| start_failed(&error))
     }
 }
 
@@ -78,7 +77,7 @@ pub fn start_failed(error: &StartError) -> ExitCode {
     fail(error, code)
 }
 
-async fn serve(plan: Plan) -> Result<Ended, StartError> {
+async fn serve(plan: Plan) -> Result<ExitCode, StartError> {
     // Before anything else, so that a signal during the start ends it in order.
     let signals = Signals { stop: stops()?, reload: reloads()? };
     #[cfg(feature = "local")]
@@ -86,9 +85,12 @@ async fn serve(plan: Plan) -> Result<Ended, StartError> {
     let daemon = Daemon::build(plan).await?;
     #[cfg(feature = "local")]
     if let Some(endpoint) = daemon.local_endpoint() {
-        super::local::welcome(&config, endpoint);
+        let taken = super::local::welcome(&config, endpoint);
+        if !matches!(taken, Ok(Continue(()))) {
+            return Ok(super::said(taken, 0)); // whoever started it is gone, or cannot be told where everything is
+        }
     }
-    daemon.run(signals).await
+    Ok(code_of(daemon.run(signals).await?).into())
 }
 
 /// SIGTERM and SIGINT, as they come. One begins the drain, a second one ends it; more change nothing.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, Shard, Status, Told};
+use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
@@ -142,9 +143,7 @@ fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
     }
     writeln!(text, "\nerrors, the last one first")?;
     for Error { call, code, message, last, count, .. } in errors.iter().rev() {
-        // What a server said may hold anything, and this is a terminal.
-        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        writeln!(text, "{last}  {count} x  {call} {code}: {message}")?;
+        writeln!(text, "{last}  {count} x  {call} {code}: {}", on_one_line(message))?;
     }
     Ok(())
 }
@@ -229,7 +228,7 @@ mod tests {
             errors: vec![Error {
                 call: "PutRecords".into(),
                 code: "KMSDisabledException".into(),
-                message: "off\u{1b}[2J".into(),
+                message: "off\nno errors".into(),
                 first: "2026-11-21T03:59:00.000Z".into(),
                 last: "2026-11-21T04:00:00.000Z".into(),
                 count: 5,
@@ -277,7 +276,7 @@ shardId-000000000001            3  paced            42 %      2.5 %
 shardId-000000000000            3  free                -          -
 
 errors, the last one first
-2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off [2J
+2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off no errors
 ";
         assert_eq!(text, expected);
     }

@@ -6,6 +6,7 @@
 pub mod aggregate;
 pub mod aws;
 mod bounded_clock;
+mod clock;
 pub mod credentials;
 pub mod fault;
 pub mod identity;

@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::provider::error::CredentialsError;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::aws::{BAD_REPLY, Kinesis, chain};
 use super::bounded_clock::writable;
-use super::sign::{NotSigned, ServiceClock, sign_request};
+use super::clock::ServiceClock;
+use super::sign::{NotSigned, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
 use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
 use crate::config::Wire;
@@ -89,11 +90,13 @@ impl Kinesis {
         let credentials = self.identity.credentials().await?;
         let body = Bytes::from(wire::request(self.wire, &self.stream, entries));
         let mut request = way.endpoint.request(self.wire, body.clone());
-        sign_request(&mut request, &body, credentials.clone(), &way.region, writable(way.clock.at(SystemTime::now())))?;
+        let time = writable(way.clock.to_sign_at(SystemTime::now()));
+        sign_request(&mut request, &body, credentials.clone(), &way.region, time)?;
         let timeouts =
             Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
         let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;
-        way.clock.learn(reply.headers(), SystemTime::now());
+        let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
+        way.clock.learn(date, SystemTime::now());
         read(&reply).inspect_err(|failure| {
             // A session that was revoked is denied, and a new one is not.
             if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read() {

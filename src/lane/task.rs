@@ -175,15 +175,14 @@ impl<S: PutRecords> Lane<S> {
         self.metrics.put_records_duration.record(took);
         self.metrics.put_records(outcome_of(&reply)).increment(1);
         if let Err(error) = &reply {
-            tracing::debug!(code = error.code, reason = error.message, records = batch.len(), "PutRecords failed");
+            let reason = without_records(error.class, &error.message);
+            tracing::debug!(code = error.code, reason, records = batch.len(), "PutRecords failed");
         }
         let noteworthy = noteworthy(&reply);
         let blocked_before = buffer.blocked();
         let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
         if let Some((class, code, message)) = noteworthy {
-            // What Kinesis says of a record that it will never take may repeat the record.
-            let is_secret = class == Class::Poison && !settled.refused_in_known_words;
-            let message = if is_secret { "the caller was told why" } else { &message };
+            let message = if settled.refused_in_known_words { &message } else { without_records(class, &message) };
             self.recent.note("PutRecords", &code, message, SystemTime::now());
         }
         if blocked_before != buffer.blocked() {
@@ -345,4 +344,9 @@ async fn sleep_until(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Kinesis' words for an operator. What it says of a record that it will never take may repeat the record's key.
+fn without_records(class: Class, message: &str) -> &str {
+    if class == Class::Poison { "the caller was told why" } else { message }
 }

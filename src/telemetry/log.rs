@@ -16,6 +16,7 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::stderr::Stderr;
 use crate::config::{LogFormat, log_filter};
+use crate::terminal::escaped_but_colours;
 
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment until all is written.
 #[derive(Debug)]
@@ -25,7 +26,11 @@ pub struct Log {
 }
 
 /// A line's way to standard error.
-struct Line(Arc<Stderr>);
+struct Line {
+    stderr: Arc<Stderr>,
+    /// What others said is in it, and a terminal would act on it.
+    to_terminal: bool,
+}
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -48,15 +53,17 @@ pub struct NotALevel(String);
 pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let stderr = Stderr::start(tell_lost)?;
+    let to_terminal = io::stderr().is_terminal();
     let text = match format {
-        LogFormat::Auto => io::stderr().is_terminal(),
+        LogFormat::Auto => to_terminal,
         LogFormat::Json => false,
         LogFormat::Text => true,
     };
     let lines = Arc::clone(&stderr);
-    let log = fmt::layer().with_writer(move || Line(Arc::clone(&lines))).log_internal_errors(false).with_target(false);
+    let line = move || Line { stderr: Arc::clone(&lines), to_terminal };
+    let log = fmt::layer().with_writer(line).log_internal_errors(false).with_target(false);
     let log = if text {
-        log.with_ansi(io::stderr().is_terminal()).boxed()
+        log.with_ansi(to_terminal).boxed()
     } else {
         log.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
@@ -111,7 +118,11 @@ impl Drop for Log {
 impl Write for Line {
     /// Takes all of it: the subscriber writes a line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        if self.to_terminal {
+            self.stderr.push(escaped_but_colours(&String::from_utf8_lossy(line)).as_bytes());
+        } else {
+            self.stderr.push(line);
+        }
         Ok(line.len())
     }
 
