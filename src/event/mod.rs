@@ -3,6 +3,7 @@
 //! Everything here is plain data. Nothing here waits, allocates behind the caller's back or knows
 //! of a socket or a service.
 
+pub mod cause;
 pub mod class;
 pub mod envelope;
 pub mod fingerprint;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod outcome;
 pub mod record;
 
+pub use cause::Cause;
 pub use class::{Class, Reason};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use key::{HashKey, PartitionKey};
