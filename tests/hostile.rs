@@ -38,6 +38,26 @@ async fn memory_sum_bytes(settings: &[&str]) -> usize {
     (mib.expect("the last line is the sum") * 1024.0 * 1024.0) as usize
 }
 
+/// An event whose key is named wrongly would be stored, acked, and ordered with nothing.
+#[tokio::test]
+async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused_control_line_carries_its_op() {
+    let (_ferro, daemon) = daemon(|start| start).await;
+    let mut caller = daemon.connect().await;
+    caller.send(r#"{"ref":"a","type":"t","data":{},"options":{"partitionkey":"k"}}"#).await;
+    let answer = caller.answer().await;
+    let message = answer["error"]["message"].as_str().expect("it is refused");
+    assert!(answer["ref"] == "a" && message.contains("write exactly that"), "{answer}");
+    caller.send(r#"{"type":"t","data":{},"partitionKey":"k"}"#).await;
+    let answer = caller.answer().await;
+    let message = answer["error"]["message"].as_str().expect("it is refused");
+    assert!(answer["ref"] == 2 && message.contains("write options.partitionKey"), "{answer}");
+    caller.send(r#"{"op":"hello","context":{"sourceUserId":7}}"#).await;
+    let answer = caller.answer().await;
+    assert_eq!((&answer["op"], &answer["ref"], &answer["ok"]), (&"hello".into(), &3.into(), &false.into()), "{answer}");
+    caller.send(r#"{"type":"t","data":{},"options":{"explicitHashKey":""},"traceId":1}"#).await;
+    assert_eq!(caller.answer().await["ok"], true);
+}
+
 #[tokio::test]
 async fn a_caller_that_never_reads_its_answers_holds_up_only_itself() {
     let (_ferro, daemon) = daemon(|start| start).await;

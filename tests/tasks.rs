@@ -101,6 +101,7 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         budget: Arc::clone(&budget),
         oldest: Arc::clone(&oldest),
         recent: Arc::default(),
+        outage: Arc::default(),
         drain: drain.clone(),
         abandon: abandon.clone(),
     });

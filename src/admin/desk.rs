@@ -32,6 +32,7 @@ use crate::lane::task::Question;
 use crate::limits::DESK_CONNECTIONS_MAX;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
+use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};
 
 /// How long a client may take to send a request's head: it is on this host, and connections are few.
@@ -99,6 +100,7 @@ pub struct Desk {
     pub record_bytes_carried: usize,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
+    pub outage: Arc<Outage>,
     pub settings: watch::Receiver<Settings>,
     pub commands: mpsc::Sender<Command>,
 }
@@ -267,6 +269,7 @@ impl Desk {
                 oldest_age_seconds: thousandths(oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max)),
             },
             lanes,
+            outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent.errors().into_iter().map(error).collect(),
             identity: self.identity.known().map(identity),
             credentials: credentials.get().map(credentials_told),
@@ -279,6 +282,17 @@ impl Desk {
         let settings = self.settings.borrow();
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
         status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
+    }
+}
+
+fn outage(standing: Standing) -> status::Outage {
+    let Standing { cause, lasts, requests } = standing;
+    status::Outage {
+        cause: cause.as_str().into(),
+        meaning: cause.says().into(),
+        advice: cause.advice().into(),
+        lasts_seconds: seconds(lasts),
+        requests_failed: requests,
     }
 }
 
@@ -410,6 +424,7 @@ mod tests {
             record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
+            outage: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,
             commands,
         }

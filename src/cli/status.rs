@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, Shard, Status, Told};
+use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, Outage, Shard, Status, Told};
 use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
@@ -13,6 +13,10 @@ pub fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut text, status);
+    let is_blocked = |lane: &Lane| matches!(lane, Lane::Told(Told { blocked: Some(_), .. }));
+    if let Some(outage) = status.outage.as_ref().filter(|_| !status.lanes.iter().any(is_blocked)) {
+        let _ = outage_told(&mut text, outage);
+    }
     for lane in &status.lanes {
         let _ = match lane {
             Lane::Silent(why) => writeln!(text, "\n!! {why}"),
@@ -90,6 +94,13 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
+    let Outage { cause, meaning, advice, lasts_seconds, requests_failed } = outage;
+    let lasts = time(*lasts_seconds);
+    writeln!(text, "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} ({cause})")?;
+    writeln!(text, "!! to do: {advice}")
 }
 
 fn lane_told(text: &mut String, told: &Told) -> std::fmt::Result {
@@ -225,6 +236,13 @@ mod tests {
                 }),
                 shards,
             })],
+            outage: Some(Outage {
+                cause: "connection_refused".into(),
+                meaning: "nobody listens".into(),
+                advice: "correct it".into(),
+                lasts_seconds: 61.0,
+                requests_failed: 5,
+            }),
             errors: vec![Error {
                 call: "PutRecords".into(),
                 code: "KMSDisabledException".into(),
@@ -279,6 +297,15 @@ errors, the last one first
 2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off no errors
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_cause_unless_a_lane_tells_of_the_block() {
+        let mut status = status(Vec::new());
+        status.lanes.clear();
+        let text = render(&status);
+        let told = "\n\n!! nothing was stored for 61 s, 5 requests failed: nobody listens (connection_refused)\n!! to do: correct it\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub const KEYS: &[Key] = &[
     key("delivery.timeout", "2m", Rule::Duration(SECOND..=DAY),
         "from accept to a refusal `DeliveryTimeout`"),
     key("delivery.backoff_min", "50ms", Rule::Duration(MS..=MINUTE),
-        "the first wait after a failure is up to this long"),
+        "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from 10ms"),
     key("delivery.backoff_max", "5s", Rule::Duration(MS..=MINUTE),
         "no wait after a failure is longer; at least `delivery.backoff_min`"),
     key("delivery.dedupe_ids", "300000", Rule::Count(0..=10_000_000),

@@ -86,9 +86,16 @@ impl fmt::Display for News {
 mod tests {
     use super::*;
     use crate::event::Class;
+    use crate::event::cause::Cause;
 
     fn call(code: &str) -> CallError {
-        CallError { operation: "GetRecords", class: Class::Throttled, code: code.into(), message: "wait".into() }
+        CallError {
+            operation: "GetRecords",
+            class: Class::Throttled,
+            code: code.into(),
+            message: "wait".into(),
+            cause: Cause::Throttled,
+        }
     }
 
     fn fails(failures: &str) -> Option<News> {

@@ -39,6 +39,7 @@ use crate::socket::listener::{Caps, Listener, Presence};
 use crate::socket::{Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
+use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control};
 
@@ -154,7 +155,7 @@ impl Daemon {
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
-        let recent = Arc::<Recent>::default();
+        let (recent, outage) = (Arc::<Recent>::default(), Arc::<Outage>::default());
         let (record_bytes_max, carried) = (config.stream.max_record_bytes, Carried::of(config));
         let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
         let (calls_in, calls) = watch::channel(Calls::default());
@@ -179,6 +180,7 @@ impl Daemon {
             budget: Arc::clone(&budget),
             oldest,
             recent: Arc::clone(&recent),
+            outage: Arc::clone(&outage),
             drain: stop.drain.clone(),
             abandon: stop.abandon.clone(),
         });
@@ -221,6 +223,7 @@ impl Daemon {
             record_bytes_carried: carried.record_bytes,
             lanes: questions_in,
             recent: Arc::clone(&recent),
+            outage,
             settings,
             commands: commands_in,
         };

@@ -30,9 +30,9 @@ use super::clock::ServiceClock;
 use super::identity::Identity;
 use super::put::{Endpoint, Way};
 use super::transport::{BadVariable, NoReply, Transport};
-use super::{fault, probe};
+use super::{cause, fault, probe};
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
-use crate::event::{Class, Reason};
+use crate::event::{Cause, Class, Reason};
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
@@ -81,6 +81,8 @@ pub struct Connection {
 pub struct CallError {
     pub operation: &'static str,
     pub class: Class,
+    /// In words for whoever has to act.
+    pub cause: Cause,
     pub code: String,
     pub message: String,
 }
@@ -189,19 +191,13 @@ impl CallError {
     /// What to do about a call that needs this permission.
     pub fn advice(&self, action: &str) -> String {
         match self.class {
-            Class::Blocked(Reason::AccessDenied) => {
+            Class::Blocked(Reason::AccessDenied) if self.cause.is_blocked() => {
                 format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
             }
-            Class::Blocked(reason) => reason.advice().to_owned(),
             Class::Throttled => {
                 "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned()
             }
-            Class::Transient if self.code == BAD_REPLY => {
-                "see what answers at the endpoint: it does not speak as Kinesis does".to_owned()
-            }
-            Class::Transient => {
-                "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
-            }
+            Class::Blocked(_) | Class::Transient => self.cause.advice().to_owned(),
             Class::Poison => "correct stream.name or stream.arn".to_owned(),
         }
     }
@@ -286,11 +282,11 @@ impl Kinesis {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let (class, code, message) = describe(error);
+        let (class, cause, code, message) = describe(error);
         if class == Class::Blocked(Reason::Credentials) {
             self.identity.refused(credentials);
         }
-        CallError { operation, class, code, message }
+        CallError { operation, class, cause, code, message }
     }
 
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<Place, CallError> {
@@ -413,6 +409,7 @@ pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) 
     CallError {
         operation,
         class: Class::Blocked(Reason::Credentials),
+        cause: Cause::Blocked(Reason::Credentials),
         code: "NoCredentials".into(),
         // The chain of providers tells what each of them said on a line of its own.
         message: chain(error).lines().map(str::trim).collect::<Vec<_>>().join("; "),
@@ -420,10 +417,11 @@ pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) 
 }
 
 pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
-    CallError { operation, class: Class::Transient, code: BAD_REPLY.into(), message: what.to_string() }
+    let (class, cause) = (Class::Transient, Cause::NotKinesis);
+    CallError { operation, class, cause, code: BAD_REPLY.into(), message: what.to_string() }
 }
 
-pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
+pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, Cause, String, String)
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -431,24 +429,27 @@ where
         let status = reply.raw().status().as_u16();
         let (code, message) = (reply.err().code(), reply.err().message());
         let class = fault::request(code, status);
+        let cause = cause::of_refusal(class, code, status);
         let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
-        return (class, code, message.unwrap_or("the reply gave no reason").to_owned());
+        return (class, cause, code, message.unwrap_or("the reply gave no reason").to_owned());
     }
     // No error in the AWS form, but a web page or less: what stands between us and Kinesis answers with those.
     if let (SdkError::ResponseError(_), Some(status @ 300..)) = (error, status(error)) {
-        return (fault::request(None, status), format!("HTTP {status}"), chain(error));
+        let class = fault::request(None, status);
+        return (class, cause::of_refusal(class, None, status), format!("HTTP {status}"), chain(error));
     }
     if has_cause::<CredentialsError>(error) {
-        return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
+        let reason = Reason::Credentials;
+        return (Class::Blocked(reason), Cause::Blocked(reason), "NoCredentials".into(), chain(error));
     }
     let no_reply = causes(error).find_map(|cause| cause.downcast_ref::<NoReply>());
-    let code = match error {
-        _ if no_reply.is_some() => no_reply.map_or(BAD_REPLY, NoReply::code),
-        SdkError::ConstructionFailure(_) => "NotSent",
-        SdkError::TimeoutError(_) => "Timeout",
-        _ => BAD_REPLY,
+    let (code, cause) = match (error, no_reply) {
+        (_, Some(no_reply)) => (no_reply.code(), cause::of_no_reply(no_reply)),
+        (SdkError::ConstructionFailure(_), _) => ("NotSent", Cause::Service),
+        (SdkError::TimeoutError(_), _) => ("Timeout", Cause::ReplyTimeout),
+        _ => (BAD_REPLY, Cause::NotKinesis),
     };
-    (Class::Transient, code.into(), chain(error))
+    (Class::Transient, cause, code.into(), chain(error))
 }
 
 /// The HTTP status of the reply, if there was one.

@@ -18,9 +18,9 @@ use super::bounded_clock::writable;
 use super::clock::ServiceClock;
 use super::sign::{NotSigned, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
-use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
+use super::{Entries, PutError, PutRecords, Verdict, cause, fault, wire};
 use crate::config::Wire;
-use crate::event::{Class, Reason};
+use crate::event::{Cause, Class, Reason};
 
 const USER_AGENT_VALUE: &str = concat!("dispatchd/", env!("CARGO_PKG_VERSION"));
 const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
@@ -73,6 +73,7 @@ impl PutRecords for Kinesis {
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
+                cause: Cause::NotKinesis,
                 code: BAD_REPLY.into(),
                 message: format!("{} records were sent, the reply speaks of {}", entries.len(), verdicts.len()),
                 maybe_stored: true,
@@ -167,7 +168,7 @@ fn shown(body: &[u8]) -> String {
 impl Failure {
     fn into_error(self) -> PutError {
         let (class, code, maybe_stored) = self.read();
-        PutError { class, code, maybe_stored, message: chain(&self) }
+        PutError { class, cause: self.cause(), code, maybe_stored, message: chain(&self) }
     }
 
     /// What it means, what it is called, and whether records may have been stored all the same.
@@ -185,6 +186,16 @@ impl Failure {
                 let is_refusal = status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT;
                 (class, code, !is_refusal)
             }
+        }
+    }
+
+    /// Why, for whoever has to act.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::NotSigned(_) | Self::NoCredentials(_) => Cause::Blocked(Reason::Credentials),
+            Self::NoReply(no_reply) => cause::of_no_reply(no_reply),
+            Self::Unreadable(_) => Cause::NotKinesis,
+            Self::Refused { status, code, .. } => cause::of_refusal(self.read().0, code.as_deref(), status.as_u16()),
         }
     }
 

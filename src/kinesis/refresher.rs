@@ -16,7 +16,7 @@ use super::stream::Summary;
 use super::{Distribution, ShardMap, StreamFacts, list, stream};
 use crate::backoff::Backoff;
 use crate::config::Carried;
-use crate::event::Class;
+use crate::event::{Cause, Class};
 use crate::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -138,6 +138,7 @@ impl Refresher {
         ShardMap::new(shards).map(Arc::new).ok_or_else(|| CallError {
             operation: list::OP,
             class: Class::Transient,
+            cause: Cause::Service,
             code: "BadReply".into(),
             message: "no shard is open".into(),
         })

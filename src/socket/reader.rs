@@ -251,10 +251,17 @@ impl Reader {
                 return self.refuse(Ref::Line(number), too_long);
             }
         };
-        let Parsed { reference, request } = request::parse(text, number);
+        let Parsed { reference, op, request } = request::parse(text, number);
         match request {
             Ok(Request::Event(event)) => self.accept(reference, event),
-            Err(refusal) => self.refuse(reference, refusal),
+            Err(refusal) => match op {
+                Some(op) => {
+                    let mut line = Vec::new();
+                    reply::control_refusal(&mut line, op, &reference, &refusal);
+                    self.control(line)
+                }
+                None => self.refuse(reference, refusal),
+            },
             Ok(Request::Hello(context)) => {
                 let mut line = Vec::new();
                 reply::hello(&mut line, &reference, self.record_bytes_max);
