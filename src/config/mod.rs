@@ -34,7 +34,7 @@ use std::time::Duration;
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use environment::{SdkEnv, unfit};
-pub use file::env_vars;
+pub use file::{env_vars, readable_again};
 pub use keys::{KEYS, Key};
 pub use machine::{Machine, try_making_files};
 pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
