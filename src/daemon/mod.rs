@@ -39,7 +39,7 @@ use crate::socket::{Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::recent::Recent;
-use control::{Asked, Control};
+use control::{Asked, Control, Reloading};
 
 /// Lanes of a daemon. One keeps up with two cores; more would split batches.
 const LANES: usize = 1;
@@ -251,6 +251,7 @@ impl Daemon {
                 reloads: reloads_in,
                 settings: settings_in,
                 lingers: true,
+                reloading: Reloading::default(),
                 metrics,
             },
             presence,
