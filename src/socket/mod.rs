@@ -7,6 +7,7 @@
 
 mod allowance;
 pub mod bind;
+mod callers;
 mod clock;
 mod connection;
 pub mod listener;
@@ -28,6 +29,7 @@ use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
 
+pub use callers::Callers;
 pub use long_lines::LongLines;
 
 /// What every connection shares.
@@ -46,6 +48,7 @@ pub struct Door {
     /// The largest record that our memory carries, whatever the stream takes.
     pub record_bytes_carried: usize,
     pub long_lines: LongLines,
+    pub callers: Arc<Callers>,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }

@@ -140,6 +140,12 @@ impl Start {
         self
     }
 
+    /// With these signals ignored from the beginning, as `nohup` and the background jobs of scripts are started.
+    pub fn ignoring(mut self, signals: &str) -> Self {
+        self.before = Some(format!("trap '' {signals}"));
+        self
+    }
+
     /// Names resolve as this file says, which stands in the place of /etc/hosts. Needs root.
     pub fn hosts(mut self, file: &Path) -> Self {
         self.before = Some(format!("mount --bind {} /etc/hosts", file.display()));
