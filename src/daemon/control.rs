@@ -56,7 +56,7 @@ pub struct Reloading {
 
 /// How far the reading came.
 enum Progress {
-    Read(Result<Resolved, String>),
+    Read(Result<Box<Resolved>, String>),
     TooLate,
     /// What was given up has ended at last.
     Freed,
@@ -160,7 +160,7 @@ impl Control {
         match progress {
             Progress::Read(read) => {
                 *reloading = Reloading::default();
-                let outcome = read.and_then(|read| self.take_over(read));
+                let outcome = read.and_then(|read| self.take_over(*read));
                 self.conclude(outcome, replies);
                 if let Some(replies) = again {
                     self.read_again(replies);
@@ -235,7 +235,7 @@ impl Reloading {
             biased;
             ended = read => match (ended, self.until) {
                 (_, None) => Progress::Freed,
-                (Ok(read), Some(_)) => Progress::Read(read.map_err(|problems| problems.to_string())),
+                (Ok(read), Some(_)) => Progress::Read(read.map(Box::new).map_err(|problems| problems.to_string())),
                 (Err(died), Some(_)) => Progress::Read(Err(died.to_string())),
             },
             () = sleep_until(self.until) => Progress::TooLate,
