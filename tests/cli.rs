@@ -269,3 +269,13 @@ async fn without_privileges_the_socket_lies_where_one_may_write() {
         "{path}"
     );
 }
+
+#[tokio::test]
+async fn an_empty_variable_for_the_socket_is_not_set() {
+    for command_line in [["send", "--type=t"], ["admin", "status"]] {
+        let mut command = command();
+        let output = command.args(command_line).env("DISPATCHD_SOCKET", "").output().await.expect("it runs");
+        let said = stderr(&output);
+        assert!(said.contains("dispatchd.sock"), "it looks where `run` puts it by default: {said}");
+    }
+}

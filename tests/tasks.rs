@@ -14,7 +14,7 @@ use dispatchd::lane::{Lanes, Rules};
 use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::{Caps, Listener};
-use dispatchd::socket::{Door, LongLines};
+use dispatchd::socket::{Callers, Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -117,6 +117,7 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         facts: facts.clone(),
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
         long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
+        callers: Arc::new(Callers::new(Instant::now().into_std())),
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");

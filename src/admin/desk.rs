@@ -170,6 +170,9 @@ impl Desk {
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::POST, "/drain") => self.tell(|reply| Command::Drain { reply }).await,
             (&Method::POST, "/quit") => self.tell(|reply| Command::Quit { reply }).await,
+            (_, "/status") => wrong_method("GET"),
+            (_, "/log-level") => wrong_method("PUT"),
+            (_, "/reload" | "/drain" | "/quit") => wrong_method("POST"),
             _ => refused(
                 StatusCode::NOT_FOUND,
                 "served are GET /status, PUT /log-level, POST /reload, POST /drain, POST /quit",
@@ -387,6 +390,12 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
 
 fn refused(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
     json(status, &status::Refused { error: error.to_owned() })
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is served here"));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    response
 }
 
 #[cfg(test)]

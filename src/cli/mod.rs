@@ -10,6 +10,7 @@ mod local;
 mod out;
 mod run;
 mod send;
+mod signals;
 mod status;
 mod stream;
 mod tail;
@@ -18,12 +19,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags};
+use signals::catch;
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
 pub mod exit {
@@ -120,7 +122,7 @@ fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
 
 /// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
 fn stop_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {

@@ -8,9 +8,10 @@ use anyhow::Context;
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
+use super::signals::catch;
 use super::{ConfigFlags, exit, fail, runtime, start_log};
 use crate::config::{Config, Flag, Inputs, files_needed, resolve_to_serve};
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
@@ -19,7 +20,7 @@ use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 pub struct Run {
     #[command(flatten)]
     flags: ConfigFlags,
-    /// Stop once a client was connected and none has been for so long, e.g. 10s (shutdown.after_last_client)
+    /// Stop once a client has sent a line and none has been connected for so long, e.g. 10s (shutdown.after_last_client)
     #[arg(long, value_name = "DURATION")]
     exit_after_last_client: Option<String>,
 }
@@ -79,10 +80,17 @@ pub fn start_failed(error: &StartError) -> ExitCode {
 
 async fn serve(plan: Plan) -> Result<ExitCode, StartError> {
     // Before anything else, so that a signal during the start ends it in order.
-    let signals = Signals { stop: stops()?, reload: reloads()? };
+    let mut signals = Signals { stop: stops()?, reload: reloads()? };
     #[cfg(feature = "local")]
     let config = plan.resolved.config.clone();
-    let daemon = Daemon::build(plan).await?;
+    let daemon = tokio::select! {
+        biased;
+        _ = signals.stop.recv() => {
+            tracing::info!("stopped before the start was done: nothing was served");
+            return Ok(ExitCode::SUCCESS);
+        }
+        built = Daemon::build(plan) => built?,
+    };
     #[cfg(feature = "local")]
     if let Some(endpoint) = daemon.local_endpoint() {
         let taken = super::local::welcome(&config, endpoint);
@@ -93,9 +101,9 @@ async fn serve(plan: Plan) -> Result<ExitCode, StartError> {
     Ok(code_of(daemon.run(signals).await?).into())
 }
 
-/// SIGTERM and SIGINT, as they come. One begins the drain, a second one ends it; more change nothing.
+/// SIGTERM and SIGINT, as they come.
 fn stops() -> std::io::Result<mpsc::Receiver<()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let (tell, told) = mpsc::channel(2);
     tokio::spawn(async move {
         loop {
@@ -113,7 +121,7 @@ fn stops() -> std::io::Result<mpsc::Receiver<()>> {
 
 /// SIGHUP, as it comes. One that comes before the last one was answered is answered with it.
 fn reloads() -> std::io::Result<mpsc::Receiver<()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup = catch(SignalKind::hangup())?;
     let (tell, told) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -25,7 +26,7 @@ use pipeline::Outcome;
 )]
 pub struct Send {
     /// The daemon's socket; without it and DISPATCHD_SOCKET, where `run` puts it by default
-    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET")]
+    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     socket: Option<PathBuf>,
     /// The event's type
     #[arg(long = "type", value_name = "TYPE")]
@@ -92,7 +93,8 @@ impl Send {
     }
 
     fn connect(&self) -> anyhow::Result<UnixStream> {
-        let path = self.socket.clone().map_or_else(|| Machine::read().client_socket_path(), Ok)?;
+        let path = self.socket.clone().filter(|path| !path.as_os_str().is_empty());
+        let path = path.map_or_else(|| Machine::read().client_socket_path(), Ok)?;
         UnixStream::connect(&path).with_context(|| {
             let path = path.display();
             format!("no daemon answers at {path}: start one with `dispatchd run`, or say where it is with --socket or DISPATCHD_SOCKET")

@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key("shutdown.timeout", "25s", Rule::Duration(SECOND..=HOUR),
         "from the signal to the last answer; less than the pod's grace period"),
     key("shutdown.after_last_client", "off", Rule::DurationOrOff(SECOND..=DAY),
-        "stop once a client was connected and none has been for so long; for jobs"),
+        "stop once a client sent a line and none has been connected for so long; for jobs"),
     key("local.port", "0", Rule::Count(0..=65_535),
         "with `--local`: the embedded stream's port; 0: any free one"),
     key("local.shards", "4", Rule::Count(1..=64),

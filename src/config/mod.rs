@@ -36,7 +36,7 @@ use std::time::Duration;
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use environment::{SdkEnv, unfit};
-pub use file::env_vars;
+pub use file::{env_vars, readable_again};
 pub use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
 pub use level::log_filter;

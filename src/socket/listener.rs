@@ -34,7 +34,9 @@ const LAST_KNOCK: Duration = Duration::from_millis(1);
 pub struct Presence {
     /// Connections that are open.
     pub connected: usize,
-    /// Whether there ever was one.
+    /// Those of them that sent a line: who only connects may be a probe.
+    pub clients: usize,
+    /// Whether there ever was a client.
     pub ever: bool,
 }
 
@@ -44,6 +46,13 @@ pub struct Caps {
     pub max_connections: usize,
     /// Descriptors that no connection may take, see [`crate::config::files_kept_back`].
     pub files_kept_back: usize,
+}
+
+/// A connection that becomes a client with its first line, and is one until its last answer is written.
+#[derive(Debug)]
+pub struct Visit {
+    presence: watch::Sender<Presence>,
+    is_client: bool,
 }
 
 /// The task's parts.
@@ -117,6 +126,22 @@ impl Caps {
     }
 }
 
+impl Visit {
+    pub fn sent_a_line(&mut self) {
+        if !std::mem::replace(&mut self.is_client, true) {
+            self.presence.send_modify(|presence| (presence.clients, presence.ever) = (presence.clients + 1, true));
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.is_client {
+            self.presence.send_modify(|presence| presence.clients -= 1);
+        }
+    }
+}
+
 fn admit(
     stream: UnixStream,
     door: &Arc<Door>,
@@ -132,8 +157,9 @@ fn admit(
     }
     door.metrics.connections_accepted.increment(1);
     door.metrics.connections.increment(1.0);
-    connections.spawn(connection::serve(stream, Arc::clone(door)));
-    presence.send_modify(|presence| *presence = Presence { connected: presence.connected + 1, ever: true });
+    let visit = Visit { presence: presence.clone(), is_client: false };
+    connections.spawn(connection::serve(stream, Arc::clone(door), visit));
+    presence.send_modify(|presence| presence.connected += 1);
 }
 
 fn close(door: &Door, ended: Result<(), tokio::task::JoinError>, presence: &watch::Sender<Presence>) {

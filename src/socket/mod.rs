@@ -8,6 +8,7 @@
 
 mod allowance;
 pub mod bind;
+mod callers;
 mod clock;
 mod connection;
 pub mod listener;
@@ -31,6 +32,7 @@ use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
 
+pub use callers::Callers;
 pub use long_lines::LongLines;
 
 /// What every connection shares.
@@ -49,6 +51,7 @@ pub struct Door {
     /// The largest record that our memory carries, whatever the stream takes.
     pub record_bytes_carried: usize,
     pub long_lines: LongLines,
+    pub callers: Arc<Callers>,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }
