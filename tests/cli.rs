@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::daemon::{Start, command};
+use support::daemon::{Start, binary, command, sheltered};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::truth::numbered_lines;
@@ -203,27 +203,57 @@ async fn a_bad_configuration_is_told_whole_and_exits_64() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_exits_1_and_says_why() {
+async fn a_start_that_fails_exits_1_and_says_why_and_check_says_it_before() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let file = dir.path().join("file");
+    let (file, socket) = (dir.path().join("file"), dir.path().join("d.sock"));
     std::fs::write(&file, "not a socket").expect("it is writable");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
+    let served = dir.path().join("served");
+    let _other = std::os::unix::net::UnixListener::bind(&served).expect("a socket");
+    let [file, socket, served] = [&file, &socket, &served].map(|path| path.to_str().expect("UTF-8"));
     for (args, says) in [
-        (
-            ["--socket", file.to_str().expect("UTF-8"), "--admin-listen", "off"],
-            "exists and is no socket: it is not replaced",
-        ),
-        (["--socket", "/tmp/d.sock", "--admin-listen", &address], "for metrics and probes: Address already in use"),
+        (["--socket", file, "--admin-listen", "off"], "exists and is no socket: it is not replaced"),
+        (["--socket", served, "--admin-listen", "off"], "it is left alone"),
+        (["--socket", socket, "--admin-socket", served], "it is left alone"),
+        (["--socket", "/proc/no/such/d.sock", "--admin-listen", "off"], "/proc/no/such"),
+        (["--socket", socket, "--admin-listen", &address], "for metrics and probes: Address already in use"),
     ] {
-        let refused = command().args(["run", "--stream", "s"]).args(args).output().await.expect("it runs");
-        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        // What stands where is the same for both; a port of the test's own, where none is named.
+        let both = async |verb| {
+            let mut command = command();
+            command.args([verb, "--stream", "s", "--set", "admin.listen=127.0.0.1:0"]).args(args);
+            command.output().await.expect("it runs")
+        };
+        let refused = both("run").await;
+        assert_eq!(refused.status.code(), Some(1), "{args:?} {}", stderr(&refused));
         assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+        let checked = both("check").await;
+        assert_eq!(checked.status.code(), Some(69), "{args:?} {}", stdout(&checked));
+        assert!(stdout(&checked).contains(says), "{}", stdout(&checked));
     }
     let long = format!("/tmp/{}", "d".repeat(103));
     let refused = output(&["run", "--stream", "s", "--socket", &long]).await;
     assert!(stderr(&refused).contains("107"), "{}", stderr(&refused));
     assert!(Path::new(&file).exists());
+}
+
+#[tokio::test]
+async fn what_run_refuses_of_a_configuration_check_refuses_too() {
+    for (limit, set, says) in [
+        ("true", "log.level=verbose", "log.level = \"verbose\" (from --set): expected error, warn, info"),
+        ("ulimit -n 300", "socket.max_connections=512", "the process may open 300 files"),
+        ("ulimit -v 700000", "memory.budget=1GiB", "of address space"),
+    ] {
+        for verb in ["run", "check"] {
+            let mut limited = sheltered(tokio::process::Command::new("sh"));
+            limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), binary(), verb]);
+            limited.args(["--stream", "s", "--admin-listen", "127.0.0.1:0", "--set", set]);
+            let refused = limited.output().await.expect("it runs");
+            assert_eq!(refused.status.code(), Some(64), "{verb} {set} {}", stderr(&refused));
+            assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+        }
+    }
 }
 
 #[tokio::test]
@@ -238,4 +268,14 @@ async fn without_privileges_the_socket_lies_where_one_may_write() {
         path.contains("/run/dispatchd/dispatchd.sock") || path.contains(expected.to_str().expect("UTF-8")),
         "{path}"
     );
+}
+
+#[tokio::test]
+async fn an_empty_variable_for_the_socket_is_not_set() {
+    for command_line in [["send", "--type=t"], ["admin", "status"]] {
+        let mut command = command();
+        let output = command.args(command_line).env("DISPATCHD_SOCKET", "").output().await.expect("it runs");
+        let said = stderr(&output);
+        assert!(said.contains("dispatchd.sock"), "it looks where `run` puts it by default: {said}");
+    }
 }

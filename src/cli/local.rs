@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::out::{self, Taken};
 use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
 use crate::local::{Limits, Local as EmbeddedStream};
@@ -38,26 +39,36 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         unreachable!("with `local` the configuration has both")
     };
     let server = EmbeddedStream::start(local.port, local.shards, stream, Limits::default()).await?;
-    println!("stream {stream:?} ({} shards) at {}", local.shards, server.endpoint());
-    println!(
-        "\n  AWS_ENDPOINT_URL_KINESIS={} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\",
-        server.endpoint()
+    let (shards, endpoint, program) = (local.shards, server.endpoint(), program());
+    let text = format!(
+        "stream {stream:?} ({shards} shards) at {endpoint}
+
+  AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\
+    {program} run --stream {stream}\n"
     );
-    println!("    {} run --stream {stream}", program());
-    stop.cancelled().await;
+    if out::print(&text)?.is_continue() {
+        stop.cancelled().await;
+    }
     Ok(())
 }
 
 /// What `run --local` tells: where everything is, and what to paste next.
-pub fn welcome(config: &Config, endpoint: &str) {
-    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else { return };
+pub fn welcome(config: &Config, endpoint: &str) -> Taken {
+    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        unreachable!("with `--local` the configuration has both")
+    };
     let (program, socket) = (program(), config.socket.path.display());
     let port = endpoint.rsplit(':').next().unwrap_or_default();
-    println!("socket    {socket}");
-    println!("stream    {stream:?}, {} shards, at {endpoint}", local.shards);
-    println!("\nsend an event, and see it in the stream:\n");
-    println!("  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'");
-    println!("  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n");
+    let shards = local.shards;
+    out::print(&format!(
+        "socket    {socket}
+stream    {stream:?}, {shards} shards, at {endpoint}
+
+send an event, and see it in the stream:
+
+  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'
+  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n\n"
+    ))
 }
 
 /// This program, as it can be typed again.

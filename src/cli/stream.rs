@@ -7,10 +7,11 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::flags::running_local;
-use super::{ConnectionFlags, exit, fail, runtime};
+use super::{ConnectionFlags, exit, fail, out, runtime, said};
 use crate::config::{Config, Flag, StreamId, show_size};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Summary, Until};
+use crate::terminal::on_one_line;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -94,7 +95,7 @@ impl Stream {
         let done = runtime.block_on(self.verb.run(&config));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(text) => said(out::print(&text), 0),
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
         }
     }
@@ -113,12 +114,13 @@ impl Named {
 }
 
 impl Verb {
-    async fn run(self, config: &Config) -> anyhow::Result<()> {
+    /// Does it, and gives what there is to say of it.
+    async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
         let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
         let (StreamId::Name(name) | StreamId::Arn(name)) = &config.stream.id;
         let told = |error| in_words(error, name, &kinesis);
-        match self {
+        Ok(match self {
             Self::Create(_) if matches!(config.stream.id, StreamId::Arn(_)) => {
                 bail!("a new stream takes a name; the ARN follows from it")
             }
@@ -127,30 +129,25 @@ impl Verb {
                 kinesis.create(capacity).await.map_err(told)?;
                 if create.wait {
                     wait(&kinesis, name, Until::Active).await?;
-                    println!("stream {name:?} is ACTIVE");
+                    format!("stream {name:?} is ACTIVE\n")
                 } else {
-                    println!("stream {name:?} is being created");
+                    format!("stream {name:?} is being created\n")
                 }
             }
             Self::Describe(describe) => {
                 let summary = kinesis.summary().await.map_err(told)?;
-                if describe.json {
-                    println!("{}", serde_json::to_string(&summary)?);
-                } else {
-                    print(&summary);
-                }
+                if describe.json { serde_json::to_string(&summary)? + "\n" } else { show(&summary) }
             }
             Self::Delete(delete) => {
                 kinesis.delete().await.map_err(told)?;
                 if delete.wait {
                     wait(&kinesis, name, Until::Gone).await?;
-                    println!("stream {name:?} is gone");
+                    format!("stream {name:?} is gone\n")
                 } else {
-                    println!("stream {name:?} is being deleted");
+                    format!("stream {name:?} is being deleted\n")
                 }
             }
-        }
-        Ok(())
+        })
     }
 }
 
@@ -180,7 +177,7 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
     }
 }
 
-fn print(summary: &Summary) {
+fn show(summary: &Summary) -> String {
     let limit = match summary.impossible_record_kib {
         Some(kib) => format!("told as {kib} KiB, which cannot be"),
         None => summary.record_bytes_max.map_or("not told".to_owned(), show_size),
@@ -196,7 +193,5 @@ fn print(summary: &Summary) {
         ("retention", format!("{} h", summary.retention_hours)),
         ("keys", if summary.ignores_keys { "ignored (AUTO)" } else { "decide the shard" }.to_owned()),
     ];
-    for (name, value) in rows {
-        println!("{name:14}{value}");
-    }
+    rows.iter().map(|(name, value)| format!("{name:14}{}\n", on_one_line(value))).collect()
 }

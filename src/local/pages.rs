@@ -1,8 +1,8 @@
-//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is behind, and at the end of
-//! a closed shard that nothing more comes and which shards go on from there.
+//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is behind, and at the end
+//! of a closed shard that nothing more comes and which shards go on from there.
 //!
-//! Without it no reader of today finds the children of a split or a merge, and one that reads until it is behind by nothing
-//! ends after a page. In GetRecords and SubscribeToShard; never touches a record.
+//! Without it no reader of today finds the children of a split or a merge, and one that reads until it is behind by
+//! nothing ends after a page. In GetRecords and SubscribeToShard; never touches a record.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -134,8 +134,8 @@ async fn page_told(store: &Store, format: Format, request: &[u8], answer: &[u8])
     Some(Page { millis_behind_latest: 0, child_shards: Some(children(&stream, &shard)), ..format.read(answer)? })
 }
 
-/// How long the first record has waited that a reader has yet to come to, in milliseconds and at least one. `None`: there is
-/// no such record.
+/// How long the first record has waited that a reader has yet to come to, in milliseconds and at least one. `None`: there
+/// is no such record.
 async fn millis_behind(store: &Store, stream: &str, shard: &str, sequence: &str) -> Option<u64> {
     let (_, index) = resolve_shard_id(shard).ok()?;
     let (from, to) = (format!("{}/{sequence}", shard_ix_to_hex(index)), shard_ix_to_hex(index + 1));
@@ -231,7 +231,8 @@ impl Subscription {
 
 /// Lets `work` go on as a reader: it holds a turn while it works and none while it sleeps.
 ///
-/// Between the two steps of a put its shard may close: a subscription that came in between would take the shard for read.
+/// Between the two steps of a put its shard may close: a subscription that came in between would take the shard for
+/// read.
 async fn in_read_turns<T>(turns: &Turns, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let mut turn = pin!(turns.read());
