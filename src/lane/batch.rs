@@ -47,7 +47,7 @@ pub struct Limits {
     pub aggregation: Aggregation,
     /// Of an aggregate, its partition key counted.
     pub aggregate_bytes: usize,
-    /// What was accepted by then is overdue: reckoned once a request, not once an event.
+    /// What was accepted by then is overdue, if anything is: reckoned once a request, not once an event.
     pub overdue: Option<Instant>,
 }
 

@@ -53,7 +53,9 @@ impl Buffer {
                 Aggregation::Shard => aggregate_max_bytes.min(self.record_bytes_max),
                 _ => self.record_bytes_max,
             },
-            overdue: now.checked_sub(self.rules.timeout),
+            overdue: now
+                .checked_sub(self.rules.timeout)
+                .filter(|overdue| self.ages.oldest().is_some_and(|oldest| oldest <= *overdue)),
         }
     }
 
