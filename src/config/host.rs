@@ -47,12 +47,9 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let limit = machine.address_space?;
     let sum = memory_sum(&resolved.config);
     let needed = ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
-    let parts = [
-        (sum.events_bytes, "memory.budget"),
-        (sum.requests_bytes, "batch.max_bytes"),
-        (sum.long_lines_bytes, "stream.max_record_bytes"),
-    ];
-    let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are three");
+    // Long lines have a share of the budget.
+    let parts = [(sum.events_bytes + sum.long_lines_bytes, "memory.budget"), (sum.requests_bytes, "batch.max_bytes")];
+    let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are two");
     let expected = format!(
         "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
         show_size(limit),
@@ -92,12 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_or_a_record_limit_over_the_limit_of_address_space_is_refused() {
+    fn a_budget_or_requests_over_the_limit_of_address_space_are_refused() {
         let space = |bytes| Machine { address_space: Some(bytes), ..Machine::default() };
         assert!(resolved(&[], space(1024 * MIB)).is_ok());
         let budget = resolved(&[("memory.budget", "1GiB")], space(1024 * MIB)).expect_err("it would abort");
         assert!(budget.starts_with("memory.budget = \"1GiB\" (from --set): expected less"), "{budget}");
-        let record = resolved(&[("stream.max_record_bytes", "10MiB")], space(600 * MIB)).expect_err("it would abort");
-        assert!(record.starts_with("stream.max_record_bytes = \"10MiB\""), "{record}");
+        let large = [("batch.max_bytes", "10MiB"), ("batch.max_in_flight", "100")];
+        let requests = resolved(&large, space(1024 * MIB)).expect_err("it would abort");
+        assert!(requests.starts_with("batch.max_bytes = \"10MiB\" (from --set): expected less"), "{requests}");
     }
 }
