@@ -115,7 +115,7 @@ async fn a_reload_tries_a_blocked_stream_at_once() {
     let mut caller = scene.daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
     let next = eventually("the next probe is seconds away", async || {
-        let next = scene.daemon.status().await["lanes"][0]["told"]["blocked"]["next_probe_seconds"].as_f64()?;
+        let next = scene.daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
         (next > 4.0).then_some(next)
     })
     .await;

@@ -4,19 +4,23 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
+use super::flags::EmbeddedFlags;
+use super::{exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
 use crate::local::{Limits, Local as EmbeddedStream};
+
+/// Where the embedded stream says that it is, in ARNs.
+const REGION: &str = "us-east-1";
 
 #[derive(Debug, Args)]
 pub struct Local {
     #[command(flatten)]
-    flags: ConfigFlags,
+    flags: EmbeddedFlags,
 }
 
 impl Local {
     pub fn main(self) -> ExitCode {
-        let config = match self.flags.with_local().resolve() {
+        let config = match self.flags.resolve() {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -39,11 +43,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let server = EmbeddedStream::start(local.port, local.shards, stream, Limits::default()).await?;
     println!("stream {stream:?} ({} shards) at {}", local.shards, server.endpoint());
-    println!(
-        "\n  AWS_ENDPOINT_URL_KINESIS={} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\",
-        server.endpoint()
-    );
-    println!("    {} run --stream {stream}", program());
+    println!("\n  {} \\\n    {} run --stream {stream}", client_settings(server.endpoint()), program());
     stop.cancelled().await;
     Ok(())
 }
@@ -55,9 +55,18 @@ pub fn welcome(config: &Config, endpoint: &str) {
     let port = endpoint.rsplit(':').next().unwrap_or_default();
     println!("socket    {socket}");
     println!("stream    {stream:?}, {} shards, at {endpoint}", local.shards);
+    println!("\nlet a consumer, or the AWS CLI, find it: any credentials do\n");
+    println!("  export {}", client_settings(endpoint));
     println!("\nsend an event, and see it in the stream:\n");
     println!("  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'");
     println!("  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n");
+}
+
+/// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends nothing without one.
+fn client_settings(endpoint: &str) -> String {
+    format!(
+        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+    )
 }
 
 /// This program, as it can be typed again.

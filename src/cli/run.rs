@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{ConfigFlags, exit, fail, runtime, start_log};
 use crate::config::{Flag, Inputs, resolve};
-use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
+use crate::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -28,10 +28,16 @@ impl Run {
             value,
             flag: "--exit-after-last-client".into(),
         }));
-        let (plan, runtime) = match prepare(inputs) {
+        let (mut plan, runtime) = match prepare(inputs) {
             Ok(prepared) => prepared,
             Err(code) => return code,
         };
+        match ServiceManager::of_environment() {
+            Ok(manager) => plan.manager = manager,
+            Err(error) => {
+                return fail(format_args!("NOTIFY_SOCKET names no socket that can be told: {error}"), exit::FAILED);
+            }
+        }
         let served = runtime.block_on(serve(plan));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         match served {
@@ -46,7 +52,7 @@ pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
     let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
-    Ok((Plan { inputs, resolved, log }, runtime))
+    Ok((Plan { inputs, resolved, log, manager: ServiceManager::default() }, runtime))
 }
 
 /// How a daemon ended, for whoever started it.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, runtime, start_log, stop_signal};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
 use crate::tail::{self, Options};
@@ -15,7 +15,7 @@ use crate::tail::{self, Options};
 #[derive(Debug, Args)]
 pub struct Tail {
     #[command(flatten)]
-    flags: ConfigFlags,
+    flags: StreamFlags,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Latest)]
     from: From,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
-use super::rule::{is_plain_off_host, show_size};
+use super::rule::{is_plain_off_host, show_size, without_login};
 use super::used::Values;
 use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
 use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
@@ -58,7 +58,10 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
         match settings.iter_mut().find(|setting| setting.key == typed.key) {
             Some(setting) => *setting = typed,
             None => {
-                let expected = format!("a known key, perhaps {}", nearest(&typed.key));
+                let expected = match nearest(&typed.key) {
+                    Some(known) => format!("a known key, perhaps {known}"),
+                    None => "a known key: `dispatchd check --local` prints all there are".to_owned(),
+                };
                 problems.push(problem(&typed, expected));
             }
         }
@@ -180,7 +183,7 @@ fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
 
 fn problem(setting: &Setting, expected: String) -> Problem {
     let Setting { key, value, origin } = setting.clone();
-    Problem { key, value, expected, origin }
+    Problem { key, value: without_login(&value), expected, origin }
 }
 
 fn lines(problems: &[Problem]) -> String {

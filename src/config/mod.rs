@@ -39,7 +39,7 @@ pub use keys::{KEYS, Key};
 pub use machine::{Machine, try_making_files};
 pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
-pub use rule::{duration, is_plain_off_host, is_region, show_size};
+pub use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
+use super::ServiceManager;
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
 use crate::kinesis::identity::Identity;
@@ -34,6 +35,7 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// Events do not wait for company any more, whatever is configured.
     pub lingers: bool,
+    pub manager: ServiceManager,
 }
 
 /// What is the daemon's to do.
@@ -113,6 +115,7 @@ impl Control {
 
     async fn reload(&mut self) -> LastReload {
         self.identity.forget(); // before the lanes hear of it and try the stream
+        self.manager.reloading();
         let outcome = self.take_over().await;
         match &outcome {
             Ok(Changes { applied, needs_restart }) => {
@@ -132,6 +135,7 @@ impl Control {
         self.metrics.config_last_reload_successful.set(f64::from(u8::from(outcome.is_ok())));
         let done = LastReload { at: SystemTime::now(), outcome };
         self.settings.send_modify(|settings| settings.last_reload = Some(done.clone()));
+        self.manager.ready(); // whichever configuration it is that holds now
         done
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Finding;
 use crate::config::{Config, Socket, memory_sum};
 use crate::limits::MIB;
+use crate::socket::barred::{Barred, barred};
 use crate::socket::bind::{BindError, Site, survey};
 
 /// `terminationGracePeriodSeconds` of a pod that does not say.
@@ -18,8 +19,18 @@ pub(super) async fn socket(socket: &Socket) -> Finding {
         Ok(site) => {
             let Site { uid, gid, is_served, .. } = site;
             let served = if is_served { "; a daemon serves it now" } else { "" };
+            let barred = barred(socket.mode, gid, site.directory_mode, site.directory_gid);
             let who = who_connects(site, socket.mode);
-            Finding::ok(NAME, format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}{served}", socket.mode))
+            let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}{served}", socket.mode);
+            match barred {
+                None => Finding::ok(NAME, what),
+                Some(Barred { who, wanted }) => {
+                    let fix = format!(
+                        "let {who} pass through its directory (chmod {wanted}), or choose another path with --socket"
+                    );
+                    Finding::warn(NAME, what, fix)
+                }
+            }
         }
         Err(BindError::Io { what, path, source }) => {
             let uid = rustix::process::geteuid().as_raw();

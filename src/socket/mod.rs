@@ -6,6 +6,7 @@
 //! order; a writer waits for the peer alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
 mod allowance;
+pub mod barred;
 pub mod bind;
 mod clock;
 mod connection;
