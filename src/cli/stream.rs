@@ -163,7 +163,8 @@ impl Verb {
 ///
 /// # Errors
 /// Nobody is there to ask, or something else was typed.
-fn confirm(name: &str, endpoint: &str) -> anyhow::Result<()> {
+fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
+    let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
     if !io::stdin().is_terminal() {
         bail!("this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want");
     }
