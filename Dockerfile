@@ -33,6 +33,6 @@ COPY --from=build --chown=65532:65532 /out/run/dispatchd /run/dispatchd
 # A number: Kubernetes cannot tell that a name is not root.
 USER 65532:65532
 STOPSIGNAL SIGTERM
-EXPOSE 9464
+EXPOSE 16464
 ENTRYPOINT ["/dispatchd"]
 CMD ["run"]

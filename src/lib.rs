@@ -19,7 +19,7 @@
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
 //! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
-//! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] | vocabulary: pure |
+//! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] [`terminal`] | vocabulary: pure |
 //!
 //! # The trip of one event
 //! | # | where | in → out | whose task |
@@ -42,6 +42,9 @@
 //! An ack means it is in Kinesis. Every event is answered exactly once. At least once: what was lost on the way back is
 //! sent again. Per-key order, under every failure when strict. Memory is bounded by a sum. Nobody pays for another's fault.
 
+// What is printed goes through `cli::out`: these panic where standard output is closed or full.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod ack;
 pub mod admin;
 pub mod backoff;
@@ -62,3 +65,4 @@ pub mod protocol;
 pub mod socket;
 pub mod tail;
 pub mod telemetry;
+pub mod terminal;

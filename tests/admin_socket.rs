@@ -33,13 +33,23 @@ fn admin_path(daemon: &Daemon) -> PathBuf {
 
 /// Status line and body of what the daemon answers to this request.
 async fn raw(daemon: &Daemon, request: &str) -> (String, Value) {
+    let answer = answer(daemon, request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.lines().next().expect("a status").to_owned();
+    (status, serde_json::from_str(body).expect("JSON"))
+}
+
+async fn head(daemon: &Daemon, request: &str) -> String {
+    let answer = answer(daemon, request).await;
+    answer.split_once("\r\n\r\n").expect("a head").0.to_owned()
+}
+
+async fn answer(daemon: &Daemon, request: &str) -> String {
     let mut stream = UnixStream::connect(admin_path(daemon)).await.expect("it listens");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("it answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.lines().next().expect("a status").to_owned();
-    (status, serde_json::from_str(body).expect("JSON"))
+    answer
 }
 
 #[tokio::test]
@@ -254,7 +264,13 @@ async fn requests_that_make_no_sense_are_refused_and_idle_connections_hold_nobod
     assert_eq!(status, "HTTP/1.1 404 Not Found");
     assert!(body["error"].as_str().expect("a text").starts_with("served are GET /status"), "{body}");
     // What changes something is no GET: nothing that follows links can do it.
-    assert_eq!(raw(&daemon, "GET /quit HTTP/1.1\r\nhost: d\r\n\r\n").await.0, "HTTP/1.1 404 Not Found");
+    for (wrong, allowed) in
+        [("GET /quit", "POST"), ("PUT /reload", "POST"), ("POST /status", "GET"), ("GET /log-level", "PUT")]
+    {
+        let head = head(&daemon, &format!("{wrong} HTTP/1.1\r\nhost: d\r\n\r\n")).await;
+        assert!(head.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{wrong}: {head}");
+        assert!(head.lines().any(|line| line == format!("allow: {allowed}")), "{wrong}: {head}");
+    }
     for body in ["", "{}", "{\"level\":\"info\",\"for\":1}", &format!("{{\"level\":\"{}\"}}", "x".repeat(5_000))] {
         let request = format!("PUT /log-level HTTP/1.1\r\nhost: d\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         assert_eq!(raw(&daemon, &request).await.0, "HTTP/1.1 400 Bad Request", "{body}");

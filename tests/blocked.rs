@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::daemon::{Daemon, IDLE_CPU_MAX, Start, event};
 use support::fault::FaultServer;
-use support::fault::plan::{Plan, Refusal};
+use support::fault::plan::{Fault, Plan, Refusal};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::truth::numbered_lines;
@@ -77,6 +77,67 @@ async fn a_blocked_stream_is_probed_with_one_record_and_costs_nothing_until_it_o
     assert_eq!(daemon.logged("the stream takes records again").len(), 1);
 }
 
+/// One line for each flight that is denied and one for the next that is not were 37 a second.
+#[tokio::test]
+async fn a_block_that_flaps_is_told_a_few_times_with_a_count() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let daemon = Start::new(&server.endpoint(), "s").set("batch.max_records", 1).start().await;
+    for _ in 0..200 {
+        for fault in [Fault::Refuse(Refusal::access_denied()), Fault::Delay(Duration::from_millis(20))] {
+            server.next(fault);
+        }
+    }
+    let answers = daemon.connect().await.pipeline(numbered_lines(1_000, 1_000)).await;
+    assert!(answers.iter().all(|answer| answer["ok"] == true), "they are sent again");
+    let told = eventually("each is ended", async || {
+        let ended = daemon.logged("the stream takes records again").len();
+        (daemon.logged("the stream takes nothing").len() == ended).then_some(ended)
+    });
+    let told = told.await;
+    assert!((1..=3).contains(&told), "{}", daemon.log());
+}
+
+/// 897 failed requests were not worth a line.
+#[tokio::test]
+async fn an_outage_is_told_once_with_its_cause_and_ends_with_how_long_it_was() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let page = Refusal { status: 404, code: None, message: "<html>not here</html>".into() };
+    server.set(Plan { denied: [("PutRecords".to_owned(), page)].into(), ..Plan::default() });
+    let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "6s").set("delivery.backoff_max", "100ms");
+    let daemon = start.start().await;
+    let answers = daemon.connect().await.pipeline(numbered_lines(20, 20)).await;
+    for answer in answers {
+        let message = answer["error"]["message"].as_str().expect("it is refused");
+        assert!(
+            message.ends_with("the last attempt: what answers at the endpoint is not Kinesis, and answers 404"),
+            "{message}"
+        );
+    }
+    let said = daemon.logged("nothing was stored for");
+    assert_eq!(said.len(), 1, "{}", daemon.log());
+    assert_eq!((&said[0]["level"], &said[0]["cause"]), (&"WARN".into(), &"not_found".into()), "{}", said[0]);
+    let (told, reason) = (said[0]["message"].as_str().expect("a text"), said[0]["reason"].as_str().expect("a text"));
+    assert!(told.contains("To do: correct the endpoint") && reason.contains("not here"), "{}", said[0]);
+    let outage = &daemon.status().await["outage"];
+    assert!(outage["cause"] == "not_found" && outage["requests_failed"].as_u64() > Some(3), "{outage}");
+    let status = daemon.run_admin(&["status"]).await;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.contains("answers 404 (not_found)") && status.contains("!! to do: correct the endpoint"),
+        "{status}"
+    );
+
+    server.set(Plan::default());
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+    let ended = eventually("its end is told", async || daemon.logged("the stream takes records again").pop()).await;
+    assert!(ended["seconds"].as_f64() > Some(3.0), "{ended}");
+    assert_eq!(daemon.status().await["outage"], serde_json::Value::Null);
+}
+
 #[tokio::test]
 async fn while_blocked_events_are_refused_at_delivery_timeout_and_told_why() {
     let ferro = Ferro::start(false).await;
@@ -117,7 +178,7 @@ async fn a_stream_that_refuses_whatever_is_in_a_request_costs_one_event_and_the_
     assert_eq!(refused(&daemon).await, 1.0, "the first that was alone: nobody could know");
     let said = daemon.logged("the stream takes nothing");
     assert_eq!(
-        (said.len(), &said[0]["reason"], &said[0]["code"]),
+        (said.len(), &said[0]["cause"], &said[0]["code"]),
         (1, &"request_refused".into(), &"ValidationException".into())
     );
     assert!(said[0]["message_from_kinesis"].as_str().is_some_and(|told| told.contains("'streamName'")), "{}", said[0]);
@@ -142,7 +203,7 @@ async fn assert_blocked_for_credentials(start: Start, server: &FaultServer) {
     assert_eq!(server.ledger().requests().len(), 0);
     let said = daemon.logged("the stream takes nothing");
     assert_eq!(said.len(), 1, "{}", daemon.log());
-    assert_eq!((&said[0]["level"], &said[0]["reason"]), (&"ERROR".into(), &"credentials".into()));
+    assert_eq!((&said[0]["level"], &said[0]["cause"]), (&"ERROR".into(), &"credentials".into()));
     assert!(said[0]["message"].as_str().expect("a text").contains("give the daemon valid credentials"), "{}", said[0]);
     assert_eq!(daemon.metric("dispatchd_stream_blocked{reason=\"credentials\"}").await, 1.0);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::daemon::{Start, binary, command};
+use support::daemon::{Start, binary, command, sheltered};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::truth::numbered_lines;
@@ -210,27 +210,57 @@ async fn a_bad_configuration_is_told_whole_and_exits_64() {
 }
 
 #[tokio::test]
-async fn a_start_that_fails_exits_1_and_says_why() {
+async fn a_start_that_fails_exits_1_and_says_why_and_check_says_it_before() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let file = dir.path().join("file");
+    let (file, socket) = (dir.path().join("file"), dir.path().join("d.sock"));
     std::fs::write(&file, "not a socket").expect("it is writable");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
+    let served = dir.path().join("served");
+    let _other = std::os::unix::net::UnixListener::bind(&served).expect("a socket");
+    let [file, socket, served] = [&file, &socket, &served].map(|path| path.to_str().expect("UTF-8"));
     for (args, says) in [
-        (
-            ["--socket", file.to_str().expect("UTF-8"), "--admin-listen", "off"],
-            "exists and is no socket: it is not replaced",
-        ),
-        (["--socket", "/tmp/d.sock", "--admin-listen", &address], "for metrics and probes: Address already in use"),
+        (["--socket", file, "--admin-listen", "off"], "exists and is no socket: it is not replaced"),
+        (["--socket", served, "--admin-listen", "off"], "it is left alone"),
+        (["--socket", socket, "--admin-socket", served], "it is left alone"),
+        (["--socket", "/proc/no/such/d.sock", "--admin-listen", "off"], "/proc/no/such"),
+        (["--socket", socket, "--admin-listen", &address], "for metrics and probes: Address already in use"),
     ] {
-        let refused = command().args(["run", "--stream", "s"]).args(args).output().await.expect("it runs");
-        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        // What stands where is the same for both; a port of the test's own, where none is named.
+        let both = async |verb| {
+            let mut command = command();
+            command.args([verb, "--stream", "s", "--set", "admin.listen=127.0.0.1:0"]).args(args);
+            command.output().await.expect("it runs")
+        };
+        let refused = both("run").await;
+        assert_eq!(refused.status.code(), Some(1), "{args:?} {}", stderr(&refused));
         assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+        let checked = both("check").await;
+        assert_eq!(checked.status.code(), Some(69), "{args:?} {}", stdout(&checked));
+        assert!(stdout(&checked).contains(says), "{}", stdout(&checked));
     }
     let long = format!("/tmp/{}", "d".repeat(103));
     let refused = output(&["run", "--stream", "s", "--socket", &long]).await;
     assert!(stderr(&refused).contains("107"), "{}", stderr(&refused));
     assert!(Path::new(&file).exists());
+}
+
+#[tokio::test]
+async fn what_run_refuses_of_a_configuration_check_refuses_too() {
+    for (limit, set, says) in [
+        ("true", "log.level=verbose", "log.level = \"verbose\" (from --set): expected error, warn, info"),
+        ("ulimit -n 300", "socket.max_connections=512", "the process may open 300 files"),
+        ("ulimit -v 700000", "memory.budget=1GiB", "of address space"),
+    ] {
+        for verb in ["run", "check"] {
+            let mut limited = sheltered(tokio::process::Command::new("sh"));
+            limited.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), binary(), verb]);
+            limited.args(["--stream", "s", "--admin-listen", "127.0.0.1:0", "--set", set]);
+            let refused = limited.output().await.expect("it runs");
+            assert_eq!(refused.status.code(), Some(64), "{verb} {set} {}", stderr(&refused));
+            assert!(stderr(&refused).contains(says), "{}", stderr(&refused));
+        }
+    }
 }
 
 #[tokio::test]
@@ -262,9 +292,13 @@ async fn checked(keys: &[&str], args: &[&str], env: &[(&str, &str)]) -> Vec<Stri
 async fn a_stream_is_typed_by_name_or_by_arn_whatever_file_and_environment_say() {
     let keys = ["stream.name", "stream.arn"];
     let by_arn = checked(&keys, &["--stream", ARN], &[("DISPATCHD__STREAM__NAME", "other")]).await;
-    assert_eq!(by_arn, ["stream.name --stream", &format!("stream.arn {ARN} --stream")]);
+    assert_eq!(by_arn, ["stream.name default", &format!("stream.arn {ARN} --stream")]);
     let by_name = checked(&keys, &["--stream", "orders"], &[("DISPATCHD__STREAM__ARN", ARN)]).await;
-    assert_eq!(by_name, ["stream.name orders --stream", "stream.arn --stream"]);
+    assert_eq!(by_name, ["stream.name orders --stream", "stream.arn default"]);
+    let unset = checked(&keys, &["--stream", ""], &[("DISPATCHD__STREAM__ARN", ARN)]).await;
+    assert_eq!(unset, ["stream.name default", &format!("stream.arn {ARN} DISPATCHD__STREAM__ARN")]);
+    let nameless = command().args(["stream", "delete", ""]).env("DISPATCHD__STREAM__NAME", "other").output().await;
+    assert_eq!(nameless.expect("it runs").status.code(), Some(64), "no other stream is deleted in its place");
     let both = output(&["check", "--stream", "orders", "--set", &format!("stream.arn={ARN}")]).await;
     assert_eq!(both.status.code(), Some(64));
     assert!(stderr(&both).contains("expected nothing beside stream.name = \"orders\""), "{}", stderr(&both));
@@ -404,4 +438,14 @@ async fn help_lists_the_flags_that_a_command_has_a_use_for() {
         Some(64),
         "it has no use for it"
     );
+}
+
+#[tokio::test]
+async fn an_empty_variable_for_the_socket_is_not_set() {
+    for command_line in [["send", "--type=t"], ["admin", "status"]] {
+        let mut command = command();
+        let output = command.args(command_line).env("DISPATCHD_SOCKET", "").output().await.expect("it runs");
+        let said = stderr(&output);
+        assert!(said.contains("dispatchd.sock"), "it looks where `run` puts it by default: {said}");
+    }
 }

@@ -21,7 +21,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixDatagram;
 
 /// Where the sidecar's probes and metrics are.
-const ADMIN_PORT: u64 = 9464;
+const ADMIN_PORT: u64 = 16464;
+/// The default of others: an application with OpenTelemetry's exporter in the same pod could not start.
+const TAKEN_PORT: &str = "9464";
 /// Idle, in a container: what `check` does not count.
 const IDLE_BYTES: u64 = 16 << 20;
 
@@ -295,6 +297,33 @@ fn every_pod_of_the_example_is_of_the_restricted_profile() {
 }
 
 #[test]
+fn the_default_port_is_the_same_wherever_it_stands() {
+    let default = dispatchd::config::KEYS.iter().find(|key| key.name == "admin.listen").expect("a key").default;
+    assert_eq!(default, format!("[::]:{ADMIN_PORT}"));
+    let numbers = |text: &str| text.split(|c: char| !c.is_ascii_digit()).map(str::to_owned).collect::<Vec<_>>();
+    for path in [
+        "Dockerfile",
+        "SECURITY.md",
+        "config.toml",
+        "deploy/component/cronjob.yaml",
+        "deploy/component/sidecar.yaml",
+        "deploy/compose.yaml",
+        "deploy/dispatchd.service",
+        "deploy/networkpolicy.yaml",
+        "deploy/prometheus.yml",
+        "docs/metrics.md",
+        "docs/operations.md",
+    ] {
+        let numbers = numbers(&text(path));
+        assert!(numbers.contains(&ADMIN_PORT.to_string()), "{path} names another port");
+        assert!(!numbers.iter().any(|number| number == TAKEN_PORT), "{path} names the old port");
+    }
+    for path in ["README.md", "deploy/README.md", "deploy/alerts.yaml", "deploy/podmonitor.yaml", "docs/delivery.md"] {
+        assert!(!numbers(&text(path)).iter().any(|number| number == TAKEN_PORT), "{path} names the old port");
+    }
+}
+
+#[test]
 fn the_patch_for_cron_jobs_is_the_sidecars() {
     let Some(python) = python() else { return };
     let [sidecar, cron_job] = ["sidecar", "cronjob"].map(|name| text(&format!("deploy/component/{name}.yaml")));
@@ -427,6 +456,19 @@ async fn a_command_of_exec_tells_its_service_manager_itself() {
     exec.args(["exec", "--local", "--", "true"]).env("NOTIFY_SOCKET", &path);
     assert!(exec.status().await.expect("it runs").success());
     assert!(manager.try_recv(&mut [0; 16]).is_err(), "the daemon is not what was started");
+}
+
+#[test]
+fn the_unit_starts_again_however_often_it_failed_and_its_directory_stays() {
+    let unit = text("deploy/dispatchd.service");
+    for line in ["StartLimitIntervalSec=0", "RuntimeDirectoryPreserve=restart", "Restart=on-failure"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let (head, service) = unit.split_once("[Service]").expect("a section");
+    assert!(
+        head.contains("StartLimitIntervalSec") && service.contains("RuntimeDirectoryPreserve"),
+        "each in its section"
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use support::daemon::{Caller, Daemon, Start, event};
@@ -184,11 +184,21 @@ async fn a_plain_stop_takes_one_round_trip() {
 }
 
 #[tokio::test]
-async fn an_idle_caller_holds_a_stop_until_the_reserve_and_no_longer() {
+async fn a_stop_says_for_how_many_callers_it_waits_until_when_and_not_for_idle_ones() {
     let (_ferro, server) = servers().await;
-    let mut daemon = daemon(&server).start().await;
-    let mut caller = daemon.connect().await;
+    let mut daemon = daemon(&server).set("shutdown.timeout", "1h").start().await;
+    let (mut caller, mut other) = (daemon.connect().await, daemon.connect().await);
     assert_eq!(caller.ask(&event(1, "k", "{}")).await["ok"], true);
-    assert_eq!(stop_in_time(&mut daemon).await, Some(0));
+    assert_eq!(other.ask("{\"op\":\"ping\"}").await["ok"], true);
+    let before = SystemTime::now();
+    let (code, took) = stop(&mut daemon).await;
+    assert_eq!(code, Some(0));
+    assert!(took >= Duration::from_secs(2), "its last lines may be on their way: {took:?}");
     assert_eq!(caller.line().await, None, "its connection is closed in order");
+    let said = &daemon.logged("callers are connected and may send their last lines")[0];
+    assert_eq!((&said["level"], &said["connected"]), (&"INFO".into(), &2.into()));
+    let until = chrono::DateTime::parse_from_rfc3339(said["until"].as_str().expect("a time")).expect("RFC 3339");
+    let waits = SystemTime::from(until).duration_since(before).expect("it lies ahead");
+    assert!((3_590..=3_600).contains(&waits.as_secs()), "an hour less the reserve: {waits:?}");
+    assert_eq!(daemon.logged("nothing is in flight and no line has come for 2 s").len(), 1);
 }

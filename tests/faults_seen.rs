@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::event::{Class, PartitionKey, Reason, Record};
+use dispatchd::event::{Cause, Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::kinesis::fault::CODES;
 use dispatchd::kinesis::{Entries, PutError, PutRecords, Verdict};
@@ -19,6 +19,7 @@ use support::bench::Bench;
 use support::fault::ledger::Done;
 use support::fault::plan::{Fault, RecordError, Refusal};
 use support::tasks::Tasks;
+use support::tls::{Certificate, HTTP1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -308,11 +309,50 @@ async fn what_never_reached_a_server_stored_nothing() {
     while let Ok(connected) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         waiting.push(connected.expect("it is let in or waits"));
     }
-    for address in [closed, address] {
-        let kinesis = with_patience(&format!("http://{address}"), Duration::from_secs(2)).await;
+    let (mistrusted, tasks) = (Certificate::of(["127.0.0.1"]), Tasks::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let secured = listener.local_addr().expect("it is bound");
+    let acceptor = mistrusted.acceptor(HTTP1);
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await; // who connects does not trust it
+        }
+    });
+    for (endpoint, wanted) in [
+        (format!("http://{closed}"), Cause::ConnectionRefused),
+        (format!("http://{address}"), Cause::ConnectTimeout),
+        ("https://nobody.invalid".to_owned(), Cause::Lookup), // also where the name server is silent
+        (format!("https://{secured}"), Cause::TlsUnknownIssuer),
+    ] {
+        let kinesis = with_patience(&endpoint, Duration::from_secs(2)).await;
         let error = put(&kinesis, records(1)).await.expect_err("nobody answers");
-        let PutError { class, code, message, maybe_stored } = error;
+        let PutError { class, cause, code, message, maybe_stored } = error;
         assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "NotConnected", false), "{message}");
+        assert_eq!(cause, wanted, "{endpoint}: {message}");
+    }
+    tasks.abort();
+}
+
+/// What an operator is advised follows from it.
+#[tokio::test]
+async fn a_reply_that_is_not_kinesis_has_another_cause_than_one_that_is() {
+    let bench = Bench::start(1).await;
+    let kinesis = with_patience(&bench.server.endpoint(), Duration::from_secs(3)).await;
+    let page = |status| Fault::Refuse(Refusal { status, code: None, message: "<html>hello</html>".into() });
+    for (fault, wanted) in [
+        (page(404), Cause::NotFound),
+        (page(403), Cause::NotKinesis),
+        (page(502), Cause::Gateway),
+        (Fault::Say("<html>hello</html>".into()), Cause::NotKinesis),
+        (Fault::Refuse(Refusal::access_denied()), Cause::Blocked(Reason::AccessDenied)),
+        (Fault::Refuse(Refusal::internal()), Cause::Service),
+        (Fault::Refuse(Refusal::throttled()), Cause::Throttled),
+        (Fault::CloseBefore, Cause::ConnectionLost),
+        (Fault::HangBefore, Cause::ReplyTimeout),
+    ] {
+        let told = format!("{fault:?}");
+        let error = seen(&bench, &kinesis, fault).await.expect_err("nothing is confirmed");
+        assert_eq!(error.cause, wanted, "{told}: {error}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "event", "limits", "protocol"],
+    &["backoff", "event", "limits", "protocol", "terminal"],
     &["ack", "budget", "config", "heap", "telemetry"],
     &["kinesis"],
     &["consume", "lane"],

@@ -7,7 +7,8 @@ use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::truth::numbered_lines;
 use support::{client, eventually};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 async fn daemon(start: impl FnOnce(Start) -> Start) -> (Ferro, Daemon) {
     let ferro = Ferro::start(false).await;
@@ -35,6 +36,26 @@ async fn memory_sum_bytes(settings: &[&str]) -> usize {
         .and_then(|(_, sum)| sum.strip_suffix(" MiB"))
         .and_then(|mib| mib.parse::<f64>().ok());
     (mib.expect("the last line is the sum") * 1024.0 * 1024.0) as usize
+}
+
+/// An event whose key is named wrongly would be stored, acked, and ordered with nothing.
+#[tokio::test]
+async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused_control_line_carries_its_op() {
+    let (_ferro, daemon) = daemon(|start| start).await;
+    let mut caller = daemon.connect().await;
+    caller.send(r#"{"ref":"a","type":"t","data":{},"options":{"partitionkey":"k"}}"#).await;
+    let answer = caller.answer().await;
+    let message = answer["error"]["message"].as_str().expect("it is refused");
+    assert!(answer["ref"] == "a" && message.contains("write exactly that"), "{answer}");
+    caller.send(r#"{"type":"t","data":{},"partitionKey":"k"}"#).await;
+    let answer = caller.answer().await;
+    let message = answer["error"]["message"].as_str().expect("it is refused");
+    assert!(answer["ref"] == 2 && message.contains("write options.partitionKey"), "{answer}");
+    caller.send(r#"{"op":"hello","context":{"sourceUserId":7}}"#).await;
+    let answer = caller.answer().await;
+    assert_eq!((&answer["op"], &answer["ref"], &answer["ok"]), (&"hello".into(), &3.into(), &false.into()), "{answer}");
+    caller.send(r#"{"type":"t","data":{},"options":{"explicitHashKey":""},"traceId":1}"#).await;
+    assert_eq!(caller.answer().await["ok"], true);
 }
 
 #[tokio::test]
@@ -185,4 +206,51 @@ async fn a_flood_on_one_connection_starves_no_other() {
     assert!(waits[10] < std::time::Duration::from_secs(10), "{waits:?}");
     flood.abort();
     answers.abort();
+}
+
+/// A connection to the pages that asks this, and takes as little of the answer as the system allows.
+async fn ask_and_read_nothing(daemon: &Daemon, request: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(1).expect("the system rounds it up");
+    let mut stream = socket.connect(daemon.admin().parse().expect("an address")).await.expect("it listens");
+    // Who was there too long is cut off, in the middle of a word.
+    let _ = stream.write_all(request).await;
+    stream
+}
+
+#[tokio::test]
+async fn probes_are_answered_whatever_else_is_connected_to_their_port() {
+    let (_ferro, daemon) = daemon(|start| start).await;
+    let before = daemon.resident_bytes();
+    let mut head = b"GET /livez HTTP/1.1\r\nhost: d\r\nx: ".to_vec();
+    head.resize(390_000, b'x');
+    let mut held = Vec::new();
+    for request in [&b""[..], b"GET /metrics HTTP/1.1\r\nhost: d\r\n\r\n", &head, b"GET /metr"] {
+        for _ in 0..130 {
+            held.push(ask_and_read_nothing(&daemon, request).await);
+        }
+        for probe in ["/livez", "/readyz", "/startupz"] {
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(3), daemon.get(probe)).await;
+            assert_eq!(answer.expect("the kubelet waits no longer").0, 200, "{probe}");
+        }
+    }
+    let grown = daemon.resident_bytes().saturating_sub(before);
+    assert!(grown < 8 << 20, "the daemon grew by {grown} bytes");
+    assert!(daemon.metric("dispatchd_events_acked_total").await >= 0.0, "a scrape is answered too");
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused_and_a_method_that_is_not_served_is_told_which_are() {
+    let (_ferro, daemon) = daemon(|start| start).await;
+    let told = async |request: String| {
+        let mut stream = TcpStream::connect(daemon.admin()).await.expect("it listens");
+        let mut answer = Vec::new();
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let _ = stream.read_to_end(&mut answer).await; // it may be cut short: not all of the head is read
+        String::from_utf8(answer).expect("ASCII")
+    };
+    let long = told(format!("GET /livez HTTP/1.1\r\nhost: d\r\nx: {}", "x".repeat(20_000))).await;
+    assert!(long.starts_with("HTTP/1.1 431 "), "{long}");
+    let post = told("POST /metrics HTTP/1.1\r\nhost: d\r\n\r\n".into()).await;
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD\r\n"), "{post}");
 }

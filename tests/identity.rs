@@ -287,7 +287,7 @@ async fn named_as_unfit(daemon: &Daemon, said: &str) {
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
     let told = eventually("it is told", async || daemon.logged("the stream takes nothing").pop()).await;
-    assert_eq!(told["reason"], "credentials");
+    assert_eq!(told["cause"], "credentials");
     assert!(told["message_from_kinesis"].as_str().is_some_and(|why| why.contains(said)), "{told}");
     assert!(!daemon.log().contains("AKIDBAD"), "nothing of it is shown: {}", daemon.log());
 }

@@ -244,7 +244,7 @@ fn the_image_holds_a_binary_and_the_public_authorities_and_says_what_it_is() {
     let config = &image.config["config"];
     assert_eq!((&config["User"], &config["StopSignal"]), (&"65532:65532".into(), &"SIGTERM".into()));
     assert_eq!((image.strings("Entrypoint"), image.strings("Cmd")), (vec!["/dispatchd"], vec!["run"]));
-    assert!(config["ExposedPorts"].get("9464/tcp").is_some(), "{config}");
+    assert!(config["ExposedPorts"].get("16464/tcp").is_some(), "{config}");
     let label = |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].as_str().expect("a label");
     assert_eq!((label("title"), label("version")), ("dispatchd", env!("CARGO_PKG_VERSION")));
     assert_eq!((label("licenses"), label("description")), (env!("CARGO_PKG_LICENSE"), env!("CARGO_PKG_DESCRIPTION")));

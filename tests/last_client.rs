@@ -19,7 +19,12 @@ async fn the_daemon_stops_by_itself_once_its_last_client_has_been_gone_for_the_t
     sleep(Duration::from_millis(1_500)).await; // a paced negative check
     assert!(!daemon.has_ended(), "its first client may take its time");
     daemon.status().await; // who only asks is no client
-    let (mut first, second) = (daemon.connect().await, daemon.connect().await);
+    drop(daemon.connect().await); // nor is who only looks whether the socket is there, and goes
+    let _stays = daemon.connect().await; // or stays
+    sleep(Duration::from_millis(1_500)).await; // a paced negative check
+    assert!(!daemon.has_ended(), "a client is who sent a line");
+    let (mut first, mut second) = (daemon.connect().await, daemon.connect().await);
+    assert_eq!(second.ask("{\"op\":\"ping\"}").await["op"], "ping");
     first.send(&event(1, "k", "{}")).await;
     first.send("{\"op\":\"ping\"}").await;
     assert_eq!(first.answer().await["op"], "ping", "the event before it was read");

@@ -2,11 +2,13 @@
 
 mod support;
 
-use rustix::process::Signal;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::daemon::{Caller, Daemon, Start, command, event};
 use support::fault::FaultServer;
-use support::fault::plan::Plan;
+use support::fault::plan::{Plan, Refusal};
 use support::kinesis::Ferro;
 use support::stream::{create_stream, read_all};
 use support::truth::{assert_acks_are_true, numbered_lines};
@@ -90,6 +92,7 @@ async fn without_callers_a_drain_takes_no_time() {
     let took_ms = daemon.logged("stopped")[0]["took_ms"].as_u64().expect("a number");
     // Linger is 60 s, and callers that are connected are waited for for 20 s.
     assert!(took_ms < 10_000, "the drain took {took_ms} ms");
+    assert!(daemon.logged("nothing is in flight").is_empty(), "it waited for nobody");
 }
 
 #[tokio::test]
@@ -124,7 +127,8 @@ async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
         .expect("it runs");
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains(&format!("another dispatchd (process {}) serves {}", first.pid(), path.display())), "{said}");
+    let serves = format!("another dispatchd (process {}, user ", first.pid());
+    assert!(said.contains(&serves) && said.contains(&format!("serves {}: it is left alone", path.display())), "{said}");
     first.signal(Signal::KILL);
     assert_eq!(first.exit_code().await, None);
     assert!(path.exists(), "a killed daemon leaves its file");
@@ -176,7 +180,62 @@ async fn at_the_deadline_what_is_left_is_told_so_and_the_exit_code_shouts() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_signal_during_the_start_is_a_stop_and_no_failure() {
+    // The region is asked of a metadata service that never answers.
+    let metadata = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = metadata.local_addr().expect("it is bound");
+    let mark = tempfile::tempdir().expect("a temporary directory").path().join("mark");
+    let mark = mark.to_str().expect("UTF-8");
+    for (line, code) in [
+        (&["run", "--stream", "s", "--admin-listen", "off"][..], 0),
+        (&["exec", "--stream", "s", "--", "touch", mark], 143),
+    ] {
+        let mut daemon = command();
+        daemon.env_remove("AWS_REGION").env("AWS_EC2_METADATA_DISABLED", "false");
+        daemon.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{address}"));
+        let mut daemon = daemon.args(line).spawn().expect("it starts");
+        let _asked = metadata.accept().await.expect("it asks");
+        let pid = Pid::from_raw(daemon.id().expect("it runs").cast_signed()).expect("not zero");
+        kill_process(pid, Signal::TERM).expect("it runs");
+        assert_eq!(daemon.wait().await.expect("it ends").code(), Some(code), "{line:?}");
+    }
+    assert!(!std::path::Path::new(mark).exists(), "the command was never started");
+}
+
+#[tokio::test]
+async fn signals_that_come_together_are_one_wish() {
+    let ferro = Ferro::start(false).await;
+    let server = FaultServer::start(&stream(&ferro).await, 7).await;
+    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(3, 3)));
+    eventually("they are accepted", async || (daemon.metric("dispatchd_events_in_flight").await == 3.0).then_some(()))
+        .await;
+    daemon.signal(Signal::INT);
+    daemon.signal(Signal::TERM);
+    let said = eventually("it is said", async || daemon.logged("another signal came within 1 s").pop()).await;
+    assert_eq!(said["level"], "WARN");
+    server.set(Plan::default());
+    let answers = waiting.await.expect("the caller does not panic");
+    assert!(answers.len() == 3 && answers.iter().all(|answer| answer["ok"] == true), "{answers:?}");
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let daemon = Start::local().ignoring("HUP INT").start().await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    let mask = |field: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel says it");
+        u64::from_str_radix(mask.trim(), 16).expect("hexadecimal")
+    };
+    let of = [Signal::HUP, Signal::INT, Signal::TERM].map(|signal| 1 << (signal.as_raw() - 1));
+    assert_eq!(of.map(|bit| mask("SigIgn:") & bit != 0), [true, true, false]);
+    assert_eq!(of.map(|bit| mask("SigCgt:") & bit != 0), [false, false, true]);
+}
+
+#[tokio::test]
+async fn a_later_signal_ends_it_at_once() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&stream(&ferro).await, 7).await;
     server.set(Plan { hang_before_ratio: 1.0, ..Plan::default() });
@@ -184,22 +243,40 @@ async fn a_second_signal_ends_it_at_once() {
     let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(3, 3)));
     eventually("a request hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
     daemon.signal(Signal::INT);
-    eventually("it drains", async || (daemon.get("/readyz").await.0 == 503).then_some(())).await;
-    daemon.signal(Signal::INT);
+    // Those of the first second are the same wish as the first.
+    let mut code = None;
+    eventually("it ends", async || {
+        daemon.signal(Signal::INT);
+        code = tokio::time::timeout(Duration::from_millis(50), daemon.exit_code()).await.ok();
+        code.map(drop)
+    })
+    .await;
+    assert_eq!(code, Some(Some(75)));
     assert_eq!(waiting.await.expect("the caller does not panic").len(), 3);
-    assert_eq!(daemon.exit_code().await, Some(75));
 }
 
 #[tokio::test]
 async fn a_drain_goes_on_serving_callers_that_are_connected() {
     let ferro = Ferro::start(false).await;
-    let mut daemon = Start::new(&stream(&ferro).await, "s").start().await;
-    let mut caller = daemon.connect().await;
+    let server = FaultServer::start(&stream(&ferro).await, 7).await;
+    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    let (mut caller, mut late) = (daemon.connect().await, daemon.connect().await);
+    caller.send(&event(1, "k", "{}")).await; // while it is in flight nobody is idle
+    caller.ask("{\"op\":\"ping\"}").await;
     daemon.signal(Signal::TERM);
     eventually("it drains", async || (daemon.get("/readyz").await.0 == 503).then_some(())).await;
-    assert_eq!(caller.ask(&event(1, "k", "{}")).await["ok"], true, "an app's last lines come after its own SIGTERM");
-    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true, "on a new connection too");
-    assert!(caller.finish().await.is_empty());
+    late.send(&event(2, "l", "{}")).await; // an app's last lines come after its own SIGTERM
+    let mut new = daemon.connect().await; // on a new connection too
+    new.send(&event(3, "m", "{}")).await;
+    for caller in [&mut late, &mut new] {
+        assert_eq!(caller.ask("{\"op\":\"ping\"}").await["op"], "ping", "the event before it was read");
+    }
+    server.set(Plan::default());
+    for mut caller in [caller, late, new] {
+        assert_eq!(caller.answer().await["ok"], true);
+        assert!(caller.finish().await.is_empty());
+    }
     assert_eq!(daemon.exit_code().await, Some(0));
 }
 
@@ -215,4 +292,75 @@ async fn probes_do_not_ask_kinesis_and_the_socket_opens_without_it() {
     assert_eq!(answer["error"]["outcome"], "not_stored", "a connection that is refused stores nothing");
     assert_eq!(daemon.get("/nothing").await.0, 404);
     assert_eq!(daemon.get("/metrics").await.0, 200);
+}
+
+#[tokio::test]
+async fn sockets_that_vanished_are_there_again_within_seconds_and_nobody_who_is_connected_notices() {
+    let ferro = Ferro::start(false).await;
+    let daemon = Start::new(&stream(&ferro).await, "s").start().await;
+    let mut old = daemon.connect().await;
+    let directory = daemon.socket().parent().expect("it lies in a directory");
+    let entries: Vec<_> = std::fs::read_dir(directory).expect("it is there").collect();
+    assert_eq!(entries.len(), 4, "two sockets, two locks: {entries:?}");
+    for entry in entries {
+        std::fs::remove_file(entry.expect("it is listed").path()).expect("it is there");
+    }
+    eventually("both are bound again", async || (daemon.logged("the socket's path led").len() == 2).then_some(()))
+        .await;
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(old.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(daemon.status().await["state"], "running");
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn where_another_program_took_the_sockets_path_it_is_not_ready_and_says_who() {
+    let ferro = Ferro::start(false).await;
+    let daemon = Start::new(&stream(&ferro).await, "s").start().await;
+    // As a program does that replaces whatever it finds.
+    let (path, beside) = (daemon.socket(), daemon.socket().with_extension("new"));
+    let other = std::os::unix::net::UnixListener::bind(&beside).expect("a socket");
+    std::fs::rename(&beside, path).expect("it is ours");
+    let told = eventually("it is not ready", async || {
+        let (status, told) = daemon.get("/readyz").await;
+        (status == 503).then_some(told)
+    })
+    .await;
+    assert!(told.starts_with("nobody can connect"), "{told}");
+    assert_eq!(
+        (daemon.get("/livez").await.0, daemon.get("/startupz").await.0),
+        (200, 200),
+        "it serves who is connected"
+    );
+    let lost = daemon.logged("the socket's path leads to this daemon no more");
+    let owner = format!("(process {}, user ", std::process::id());
+    assert!(lost.len() == 1 && lost[0]["error"].as_str().is_some_and(|error| error.contains(&owner)), "{lost:?}");
+    drop(other);
+    eventually("it is ready again", async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+}
+
+#[tokio::test]
+async fn nobody_but_the_daemons_own_user_can_hold_the_lock_that_a_restart_needs() {
+    let ferro = Ferro::start(false).await;
+    let endpoint = stream(&ferro).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut first = Start::new(&endpoint, "s").start_in(dir.path()).await;
+    first.signal(Signal::TERM);
+    assert_eq!(first.exit_code().await, Some(0));
+    let lock = dir.path().join("d.sock.lock");
+    if rustix::process::geteuid().is_root() {
+        // As the application's container sees it, which may enter the directory.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+        let mut neighbour = tokio::process::Command::new("setpriv");
+        neighbour.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "flock", "--nonblock"]);
+        let held = neighbour.arg(&lock).arg("true").output().await.expect("util-linux has both");
+        assert!(!held.status.success(), "who may only connect has locked it");
+    }
+    // A process of the daemon's own user that holds it all the same keeps no daemon from starting.
+    let held = std::fs::File::open(&lock).expect("it stays");
+    held.try_lock().expect("nobody has it");
+    let second = Start::new(&endpoint, "s").start_in(dir.path()).await;
+    assert_eq!(second.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
+    assert_eq!(second.logged("the socket's lock was held").len(), 1);
 }

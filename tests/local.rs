@@ -11,6 +11,7 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 use dispatchd::local::{Limits, Local, LocalError};
 use support::stream::{entries, entry, put, read_all, shards, split};
 use support::{client, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn start(shards: usize, limits: Limits) -> (Local, Client) {
     let local = Local::start(0, shards, "s", limits).await.expect("a free port is free");
@@ -209,4 +210,37 @@ async fn a_flood_that_is_swept_while_it_lasts_never_stops() {
     while let Some(written) = writers.join_next().await {
         written.expect("no writer is left waiting");
     }
+}
+
+/// Status line and headers of what the embedded stream answers to this head and body.
+async fn raw(endpoint: &str, head: &str, body: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(endpoint.trim_start_matches("http://")).await.expect("it listens");
+    let length = body.len();
+    let request = format!("{head}connection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    answer
+}
+
+#[tokio::test]
+async fn a_web_page_of_somebody_elses_reads_writes_and_deletes_nothing() {
+    let local = Local::start(0, 1, "s", Limits::default()).await.expect("it starts");
+    let call = "x-amz-target: Kinesis_20131202.DeleteStream\r\ncontent-type: application/x-amz-json-1.1\r\n\
+        x-amz-date: 20260101T000000Z\r\nauthorization: AWS4-HMAC-SHA256 Credential=t/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=0\r\n";
+    let body = "{\"StreamName\":\"s\"}";
+    for foreign in [
+        "host: 127.0.0.1\r\norigin: https://evil.example\r\n",
+        "host: 127.0.0.1\r\norigin: null\r\n",
+        "host: evil.example\r\n", // a name that leads to loopback: its pages are of one origin with it
+    ] {
+        let answer = raw(local.endpoint(), &format!("POST / HTTP/1.1\r\n{foreign}{call}"), body).await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("names another host"), "{foreign}{answer}");
+    }
+    let preflight = "OPTIONS / HTTP/1.1\r\nhost: 127.0.0.1\r\norigin: https://evil.example\r\naccess-control-request-method: POST\r\n";
+    let answer = raw(local.endpoint(), preflight, "").await.to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 403 ") && !answer.contains("access-control-allow"), "{answer}");
+    client(local.endpoint()).describe_stream_summary().stream_name("s").send().await.expect("it is still there");
+    let answer = raw(local.endpoint(), &format!("POST / HTTP/1.1\r\nhost: localhost\r\n{call}"), body).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "a program of this machine may: {answer}");
 }

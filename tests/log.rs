@@ -1,4 +1,4 @@
-//! The log: it costs lines where nobody reads it, never events.
+//! The log: it costs lines where nobody reads it, never events; and it never holds what an event holds.
 
 mod support;
 
@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::DEADLINE;
-use support::client;
 use support::daemon::{Daemon, Start, event};
+use support::fault::FaultServer;
+use support::fault::plan::{Fault, Refusal};
 use support::kinesis::Ferro;
 use support::stream::create_stream;
+use support::{DEADLINE, client, eventually};
 use tokio::io::{BufReader, Lines};
 use tokio::process::ChildStderr;
 use tokio::time::{Instant, timeout};
@@ -20,7 +21,7 @@ const LOST: &str = "dispatchd_log_lines_dropped_total";
 /// A daemon whose log is loud and read by nobody, and what it has said after "ready".
 async fn unread(ferro: &Ferro) -> (Daemon, Lines<BufReader<ChildStderr>>) {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
-    let loud = "dispatchd=trace,aws_smithy_runtime=trace,hyper_util=trace";
+    let loud = "dispatchd=trace,aws_sigv4=trace";
     Start::new(&ferro.endpoint(), "s").set("log.level", loud).set("shutdown.timeout", "10s").start_unread().await
 }
 
@@ -65,4 +66,19 @@ async fn a_log_that_nobody_reads_holds_up_no_stop() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code().await, Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "shutdown.timeout is 10 s, it took {:?}", began.elapsed());
+}
+
+/// What could go wrong: Kinesis names the value that it does not take.
+#[tokio::test]
+async fn a_partition_key_that_kinesis_repeats_does_not_reach_the_log() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let server = FaultServer::start(&ferro.endpoint(), 1).await;
+    let daemon = Start::new(&server.endpoint(), "s").set("log.level", "debug").start().await;
+    let said = "1 validation error detected: Value 'customer-9' at 'records.1.member.partitionKey' failed to satisfy constraint";
+    server.next(Fault::Refuse(Refusal::new(400, "ValidationException", said)));
+    let answer = daemon.connect().await.ask(&event(1, "customer-9", "{}")).await;
+    assert!(answer["error"]["message"].as_str().is_some_and(|told| told.contains(said)), "{answer}");
+    eventually("the failure is logged", async || daemon.logged("PutRecords failed").pop()).await;
+    assert!(!daemon.log().contains("customer-9"), "{}", daemon.log());
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use support::client;
-use support::daemon::Start;
+use support::daemon::{Start, event};
 use support::fault::FaultServer;
 use support::fault::ledger::{Done, RequestFact};
 use support::fault::plan::{Plan, Poison};
@@ -101,7 +101,18 @@ async fn records_that_are_refused_in_the_same_words_are_refused_alone_while_othe
     server.set(Plan { poison: Some(Poison { max_record_bytes: RECORD_BYTES_MAX, named: false }), ..Plan::default() });
     let daemon = Start::new(&server.endpoint(), "s").set("batch.linger", "100ms").start().await;
     let is_poison = |n: usize| n % 50 == 7;
-    let answers = daemon.connect().await.pipeline(numbered_lines_some_long(200, 200, 3_000, is_poison)).await;
+    let pipeline = daemon.connect().await.pipeline(numbered_lines_some_long(200, 200, 3_000, is_poison));
+    // Where nothing else is taken, the last two of them would wait: nobody could tell them from the stream.
+    let mut other = daemon.connect().await;
+    let others = async {
+        loop {
+            assert_eq!(other.ask(&event(1, "other", "{}")).await["ok"], true);
+        }
+    };
+    let answers = tokio::select! {
+        answers = pipeline => answers,
+        () = others => unreachable!("it has no end"),
+    };
     let (acked, rejected): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer["ok"] == true);
     assert_eq!(refs(&rejected), (0..200).filter(|n| is_poison(*n)).map(|n| n as u64).collect::<Vec<_>>());
     assert!(rejected.iter().all(|answer| answer["error"]["code"] == "Rejected"), "{rejected:?}");

@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use support::daemon::{Daemon, Start, event};
@@ -13,6 +15,7 @@ use support::kinesis::Ferro;
 use support::stream::create_stream;
 use support::{client, eventually};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 const SUCCESSFUL: &str = "dispatchd_config_last_reload_successful";
@@ -23,6 +26,8 @@ struct Scene {
     server: FaultServer,
     daemon: Daemon,
     file: PathBuf,
+    /// Told how the daemon stands.
+    manager: UnixDatagram,
     _dir: TempDir,
 }
 
@@ -34,8 +39,19 @@ async fn scene(config: &str) -> Scene {
     let file = dir.path().join("config.toml");
     write(&file, config);
     let path = file.to_str().expect("UTF-8").to_owned();
-    let daemon = Start::new(&server.endpoint(), "s").args(["--config", &path]).start().await;
-    Scene { _ferro: ferro, server, daemon, file, _dir: dir }
+    let notify = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).expect("it is free");
+    manager.set_nonblocking(true).expect("it can be");
+    let start = Start::new(&server.endpoint(), "s").args(["--config", &path]);
+    let daemon = start.env("NOTIFY_SOCKET", notify.to_str().expect("UTF-8")).start().await;
+    Scene { _ferro: ferro, server, daemon, file, manager, _dir: dir }
+}
+
+/// What the service manager was told since it was last looked at.
+fn states(manager: &UnixDatagram) -> Vec<String> {
+    let mut state = [0; 64];
+    let told = || manager.recv(&mut state).ok().map(|bytes| String::from_utf8_lossy(&state[..bytes]).into_owned());
+    std::iter::from_fn(told).collect()
 }
 
 fn write(file: &Path, config: &str) {
@@ -83,7 +99,7 @@ async fn a_configuration_with_a_problem_changes_nothing_and_every_problem_is_tol
     let bad = "[batch]\nlinger = \"0ms\"\nmax_record = 7\n[delivery]\ntimeout = \"2 minutes\"\n";
     let said = reload(&scene, bad, "the configuration was read again and is refused").await;
     assert_eq!(said["level"], "ERROR");
-    for key in ["batch.max_record = ", "delivery.timeout = \"2 minutes\" (from "] {
+    for key in ["batch.max_record (from ", "delivery.timeout = \"2 minutes\" (from "] {
         assert!(said["problems"].as_str().expect("a text").contains(key), "{key} is not in {said}");
     }
     assert_eq!(scene.daemon.metric(SUCCESSFUL).await, 0.0);
@@ -124,4 +140,89 @@ async fn a_reload_tries_a_blocked_stream_at_once() {
     scene.daemon.signal(Signal::HUP);
     assert_eq!(caller.answer().await["ok"], true);
     assert!(began.elapsed().as_secs_f64() < next - 1.0, "it waited for its turn: {:?} of {next} s", began.elapsed());
+}
+
+/// What `dispatchd admin` says of a reload that is refused.
+async fn refused_reload(daemon: &Daemon) -> String {
+    let refused = daemon.run_admin(&["reload"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    String::from_utf8_lossy(&refused.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_is_not_read_again_and_that_is_said() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let fifo = dir.path().join("config.toml");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("coreutils has mkfifo");
+    assert!(made.success());
+    let writing = tokio::task::spawn_blocking({
+        let fifo = fifo.clone();
+        move || write(&fifo, "[batch]\nlinger = \"60s\"\n")
+    });
+    let path = fifo.to_str().expect("UTF-8");
+    let mut daemon = Start::local().args(["--config", path]).start().await;
+    writing.await.expect("it was read");
+    assert!(refused_reload(&daemon).await.contains("it is no regular file"));
+    daemon.signal(Signal::HUP);
+    eventually("it is logged", async || {
+        daemon.logged("the configuration was read again and is refused").get(1).map(|line| line["level"] == "ERROR")
+    })
+    .await;
+    assert_eq!(daemon.metric(SUCCESSFUL).await, 0.0);
+    let mut caller = daemon.connect().await;
+    caller.send(&event(1, "k", "{}")).await;
+    caller.ask("{\"op\":\"ping\"}").await;
+    assert_eq!(daemon.metric("dispatchd_events_in_flight").await, 1.0, "no default took the place of a minute");
+    for command in [&["status"][..], &["log-level", "debug"], &["drain"]] {
+        assert!(daemon.run_admin(command).await.status.success(), "{command:?}");
+    }
+    drop(caller);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+/// Whoever opens the file hangs while this runs, as on a disk that does not answer: it has a lease on it, and does not let go.
+const LEASE: &str = "import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fcntl.fcntl(os.open(sys.argv[1], os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print(flush=True)
+sys.stdin.read()";
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
+    let scene = scene("").await;
+    let mut lease = tokio::process::Command::new("python3");
+    lease.args(["-c", LEASE]).arg(&scene.file).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut lease = lease.spawn().expect("python3 is there");
+    let held = lease.stdout.take().expect("it is piped").read_u8().await;
+    assert_eq!(held.expect("it has the lease"), b'\n');
+    let daemon = &scene.daemon;
+    let told = async {
+        let told = refused_reload(daemon).await;
+        (told, Instant::now())
+    };
+    let others = async {
+        for command in [&["log-level", "debug"][..], &["drain"]] {
+            assert!(daemon.run_admin(command).await.status.success(), "{command:?}");
+        }
+        Instant::now()
+    };
+    let ((late, late_at), others_at) = tokio::join!(told, others);
+    assert!(late.contains("it could not be read within 3 s"), "{late}");
+    assert!(others_at < late_at, "they waited for it");
+    assert!(refused_reload(daemon).await.contains("an earlier reload still hangs"));
+    let both = ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"];
+    assert_eq!(states(&scene.manager), both, "who manages the service waits for no reload that hangs");
+    lease.kill().await.expect("it runs");
+    eventually("what hung has ended", async || daemon.run_admin(&["reload"]).await.status.success().then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_file_that_has_become_empty_is_worth_a_warning() {
+    let scene = scene("[batch]\nlinger = \"60s\"\n").await;
+    let said = reload(&scene, "", "the configuration file sets nothing any more").await;
+    assert_eq!(said["level"], "WARN");
+    reload(&scene, "", "configuration reloaded").await;
+    assert_eq!(scene.daemon.logged("the configuration file sets nothing any more").len(), 1, "it was empty already");
 }

@@ -3,16 +3,18 @@
 mod support;
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::Client;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
 use dispatchd::tail::{self, From, Options, TailError};
+use serde_json::json;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
 use support::kinesis::{Ferro, Kinesalite};
+use support::scripted::{Scripted, shard_list};
 use support::stream::{create_stream, entries, entry, put, shards, split, wait_active};
 use support::{DEADLINE, client, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, Lines};
@@ -34,7 +36,7 @@ struct Tail {
 
 impl Tail {
     async fn start(endpoint: &str, from: From) -> Tail {
-        Tail::with(endpoint, Options { from, pretty: false, poll: POLL }).await
+        Tail::with(endpoint, Options { from, pretty: false, poll: POLL, to_terminal: false }).await
     }
 
     async fn with(endpoint: &str, options: Options) -> Tail {
@@ -290,7 +292,8 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
     let (server, client) = stream(0).await;
     let large = (0..4).map(|n| entry(&n.to_string(), vec![b'x'; 500_000])).collect();
     put(&client, "s", large).await;
-    let options = Options { from: From::TrimHorizon, pretty: false, poll: Duration::from_secs(3600) };
+    let options =
+        Options { from: From::TrimHorizon, pretty: false, poll: Duration::from_secs(3600), to_terminal: false };
     let tail = Tail::with(&server.endpoint(), options).await.ready().await;
     tail.stop.cancel();
     let ended = timeout(DEADLINE, tail.task).await.expect("at once, not in an hour").expect("it does not panic");
@@ -314,7 +317,7 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
     let (server, client) = stream(0).await;
     let answer = put(&client, "s", vec![entry("user 1", r#"{"b":1.50,"a":[]}"#)]).await;
     let number = answer.records()[0].sequence_number().expect("stored");
-    let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL };
+    let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
     let mut tail = Tail::with(&server.endpoint(), options).await;
     let first = format!("shardId-000000000000 {number} \"user 1\"");
     assert_eq!(tail.lines(6).await, [first.as_str(), "{", "  \"b\": 1.50,", "  \"a\": []", "}", ""]);
@@ -438,6 +441,35 @@ async fn what_is_no_longer_permitted_is_waited_out() {
     put_range(&between.client, 20, 40).await;
     assert_eq!(sorted(tail.lines(20).await), data(20, 40));
     assert_eq!(tail.end().await, [""; 0]);
+}
+
+/// What could go wrong: the place of a tail that has read nothing is a time by this machine's clock, which may be off.
+#[tokio::test]
+async fn an_iterator_that_expired_before_the_first_record_is_followed_by_the_service_s_time() {
+    let two_hours = Duration::from_secs(7200);
+    for service in [SystemTime::now() - two_hours, SystemTime::now() + two_hours] {
+        let (asked, mut placed) = tokio::sync::mpsc::unbounded_channel();
+        let server = Scripted::start(service, move |operation, number, question| match (operation, number) {
+            ("ListShards", _) => (200, shard_list(1)),
+            ("GetShardIterator", _) => {
+                let _ = asked.send(question.clone());
+                (200, json!({ "ShardIterator": "i" }))
+            }
+            (_, 2) => (400, json!({ "__type": "ExpiredIteratorException", "message": "Iterator expired." })),
+            _ => (200, json!({ "Records": [], "NextShardIterator": "i", "MillisBehindLatest": 0 })),
+        })
+        .await;
+        let tail = Tail::start(&server.endpoint(), From::Latest).await.ready().await;
+        let mut question = async || timeout(DEADLINE, placed.recv()).await.expect("in time").expect("it asks");
+        assert_eq!(question().await["ShardIteratorType"], "LATEST");
+        let again = question().await;
+        assert_eq!(again["ShardIteratorType"], "AT_TIMESTAMP");
+        let time = again["Timestamp"].as_f64().expect("seconds");
+        let service = service.duration_since(UNIX_EPOCH).expect("a late date").as_secs_f64();
+        // Its clock shows whole seconds; the call took some time too.
+        assert!((service - 10.0..=service).contains(&time), "{time} for {service}");
+        assert_eq!(tail.end().await, [""; 0]);
+    }
 }
 
 #[tokio::test]

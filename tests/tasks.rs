@@ -13,8 +13,8 @@ use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
 use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
 use dispatchd::socket::bind::Bound;
-use dispatchd::socket::listener::Listener;
-use dispatchd::socket::{Door, LongLines};
+use dispatchd::socket::listener::{Caps, Listener};
+use dispatchd::socket::{Callers, Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -66,11 +66,11 @@ struct House {
     dir: tempfile::TempDir,
 }
 
-fn house(does: Does, window: usize) -> House {
-    house_with_lanes(1, does, window)
+async fn house(does: Does, window: usize) -> House {
+    house_with_lanes(1, does, window).await
 }
 
-fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
+async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
     let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
     let oldest = Oldest::new(std::time::Instant::now());
@@ -101,6 +101,7 @@ fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         budget: Arc::clone(&budget),
         oldest: Arc::clone(&oldest),
         recent: Arc::default(),
+        outage: Arc::default(),
         drain: drain.clone(),
         abandon: abandon.clone(),
     });
@@ -116,13 +117,23 @@ fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         facts: facts.clone(),
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
         long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
+        callers: Arc::new(Callers::new(Instant::now().into_std())),
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).expect("it is free");
+    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).await.expect("it is free");
     let mut tasks = JoinSet::new();
     let presence = watch::Sender::default();
-    tasks.spawn(Listener { bound, door: Arc::new(door), max_connections: 8, presence, drain }.run());
+    tasks.spawn(
+        Listener {
+            bound,
+            door: Arc::new(door),
+            caps: Caps { max_connections: 8, files_kept_back: 0 },
+            presence,
+            drain,
+        }
+        .run(),
+    );
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
     House { service, books, facts: facts_in, tasks, dir }
 }
@@ -149,7 +160,7 @@ const EVENT: &[u8] = b"{\"type\":\"t\",\"data\":{}}\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
@@ -167,7 +178,7 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
-    let house = house(Does::Hang, 1000);
+    let house = house(Does::Hang, 1000).await;
     let caller = house.connect().await.into_inner();
     let line = format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
     let mut bytes = 0;
@@ -189,7 +200,7 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
@@ -206,7 +217,7 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
 /// C's stdio and Go's bufio write whole buffers: no write of theirs ends with a line.
 #[tokio::test(start_paused = true)]
 async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended_in_time() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let (head, tail) = EVENT.split_at(9);
     caller.write_all(head).await.expect("it reads");
@@ -220,7 +231,7 @@ async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     let (mut read, mut write) = tokio::io::split(caller.get_mut());
@@ -239,7 +250,7 @@ async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
 /// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could not.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_daemons_own_is_not_the_callers() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let (head, tail) = EVENT.split_at(9);
     for pause in [60, 3600] {
@@ -261,7 +272,7 @@ fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
 /// What could go wrong: each holds some of the room and waits for more, or the limit under which it has its room moves.
 #[tokio::test(start_paused = true)]
 async fn long_lines_that_are_half_read_never_wait_for_each_other() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
     let mut callers = Vec::new();
     for n in 0..8 {
@@ -288,7 +299,7 @@ async fn long_lines_that_are_half_read_never_wait_for_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_not_at_all() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
     let mut stuck = Vec::new();
     for _ in 0..3 {
@@ -310,7 +321,7 @@ async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_no
 
 #[tokio::test(start_paused = true)]
 async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_by_hello() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
     let mut caller = house.connect().await;
     caller.write_all(b"{\"op\":\"hello\"}\n").await.expect("it reads");
@@ -335,7 +346,7 @@ async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_b
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
-    let house = house(Does::Store, 100);
+    let house = house(Does::Store, 100).await;
     let mut caller = house.connect().await;
     let mut written = 0;
     let began = Instant::now();
@@ -351,7 +362,7 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_events_are_accepted_than_the_window_has_slots() {
-    let house = house(Does::Hang, 3);
+    let house = house(Does::Hang, 3).await;
     let mut caller = house.connect().await;
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -360,7 +371,7 @@ async fn no_more_events_are_accepted_than_the_window_has_slots() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_themselves() {
-    let mut house = house(Does::Panic, 100);
+    let mut house = house(Does::Panic, 100).await;
     let mut caller = house.connect().await;
     caller.write_all(EVENT).await.expect("it reads");
     let refused = answer(&mut caller).await.expect("no event is left without an answer");
@@ -373,7 +384,7 @@ async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_the
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_its_flight_ends() {
-    let house = house(Does::Hang, 100);
+    let house = house(Does::Hang, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
     caller.write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n").await.expect("it reads");
@@ -391,7 +402,7 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
 
 #[tokio::test(start_paused = true)]
 async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
-    let house = house_with_lanes(4, Does::Store, 1000);
+    let house = house_with_lanes(4, Does::Store, 1000).await;
     let mut caller = house.connect().await;
     let line = |n: u32, key: &str| {
         let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");

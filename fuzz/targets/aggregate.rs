@@ -15,7 +15,7 @@ const MAGIC: &[u8] = b"\xf3\x89\x9a\xc2";
 fuzz_target!(|message: &[u8]| {
     decode(message);
     let sealed = [MAGIC, message, &Md5::digest(message)].concat();
-    let Some(members) = decode(&sealed) else { return };
+    let Some(members) = decode(&sealed).map(Iterator::collect::<Vec<_>>) else { return };
     assert!(!members.is_empty());
     for member in &members {
         for part in
@@ -36,7 +36,7 @@ fuzz_target!(|message: &[u8]| {
     let Some(records) = members.iter().map(record).collect::<Option<Vec<_>>>() else { return };
     let written = encode(&records.iter().collect::<Vec<_>>());
     assert!(written.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
-    assert_eq!(decode(&written), Some(members));
+    assert_eq!(decode(&written).map(Iterator::collect::<Vec<_>>), Some(members));
 });
 
 fn record(member: &Member) -> Option<Record> {

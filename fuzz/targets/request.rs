@@ -20,14 +20,15 @@ fuzz_target!(|input: &[u8]| {
     let mut context = Context::default();
     for (number, line) in (1..).zip(input.split(|b| *b == b'\n')) {
         let wanted = Wanted::of(line, number);
-        let Parsed { reference, request } = request::parse(line, number);
+        let Parsed { reference, op, request } = request::parse(line, number);
         let reference_json = match &reference {
             Ref::Line(number) => number.to_string(),
             Ref::Given(json) => json.to_string(),
         };
         assert_eq!(reference_json, wanted.reference, "the reference");
+        assert_eq!(op, wanted.op, "the op");
         match (request, wanted.request) {
-            (Err(refusal), None) => check_refusal(&reference, &reference_json, &refusal, line),
+            (Err(refusal), None) => check_refusal(&reference, &reference_json, op, &refusal, line),
             (Ok(Request::Event(event)), Some(WantedRequest::Event(wanted))) => {
                 check_event(&event, &wanted);
                 check_published(&reference, &reference_json, event, &context);
@@ -46,10 +47,16 @@ fuzz_target!(|input: &[u8]| {
 
 // === What the protocol says ===
 
+const LINE: [&str; 6] = ["ref", "op", "type", "data", "options", "context"];
+const OPTIONS: [&str; 5] = ["partitionKey", "explicitHashKey", "sourceUserId", "id", "echo"];
+const CONTEXT: [&str; 2] = ["sourceUserId", "producerId"];
+
 /// What docs/protocol.md makes of a line.
 struct Wanted<'a> {
     /// The reference, as the answer prints it.
     reference: String,
+    /// As its refusal prints it.
+    op: Option<&'a str>,
     /// Nothing: it is refused.
     request: Option<WantedRequest<'a>>,
 }
@@ -77,25 +84,33 @@ struct Object<'a>(Vec<(String, &'a str)>);
 
 impl<'a> Wanted<'a> {
     fn of(line: &'a [u8], number: u64) -> Self {
-        let refused = Self { reference: number.to_string(), request: None };
+        let refused = Self { reference: number.to_string(), op: None, request: None };
         let Ok(line) = std::str::from_utf8(line) else { return refused };
-        let known = ["ref", "op", "type", "data", "options", "context"];
-        let Some(object) = Object::read(line, &known) else { return refused };
+        let Some(object) = Object::read(line, &LINE) else { return refused };
+        let op = object.get("op").filter(|json| json.starts_with('"') && json.len() <= REF_BYTES_MAX);
         let reference = match object.get("ref") {
             Some(json) if is_reference(json) => json.to_owned(),
-            Some(_) => return refused,
+            Some(_) => return Self { op, ..refused },
             None => refused.reference,
         };
-        Self { reference, request: WantedRequest::of(&object) }
+        Self { reference, op, request: WantedRequest::of(&object) }
     }
 }
 
 impl<'a> WantedRequest<'a> {
     fn of(line: &Object<'a>) -> Option<Self> {
-        match line.text("op")?.as_deref() {
+        let op = line.text("op")?;
+        let near = if op.is_none() { [&LINE[..], &OPTIONS[..]] } else { [&LINE[..], &CONTEXT[..]] };
+        if line.has_near(near) {
+            return None;
+        }
+        match op.as_deref() {
             None => WantedEvent::of(line).map(Self::Event),
             Some("hello") => {
-                let context = Object::read(line.get("context").unwrap_or("{}"), &["sourceUserId", "producerId"])?;
+                let context = Object::read(line.get("context").unwrap_or("{}"), &CONTEXT)?;
+                if context.has_near([&CONTEXT, &LINE]) {
+                    return None;
+                }
                 let field = |name| {
                     let text = context.text(name)?;
                     text.as_ref().is_none_or(|text| text.len() <= PRODUCER_ID_BYTES_MAX).then(|| not_empty(text))
@@ -111,13 +126,15 @@ impl<'a> WantedRequest<'a> {
 
 impl<'a> WantedEvent<'a> {
     fn of(line: &Object<'a>) -> Option<Self> {
-        let known = ["partitionKey", "explicitHashKey", "sourceUserId", "id", "echo"];
-        let options = Object::read(line.get("options").unwrap_or("{}"), &known)?;
+        let options = Object::read(line.get("options").unwrap_or("{}"), &OPTIONS)?;
+        if options.has_near([&OPTIONS, &LINE]) {
+            return None;
+        }
         let wanted = Self {
             event_type: not_empty(line.text("type")?)?,
             data: line.get("data").filter(|json| json.starts_with('{'))?,
             key: not_empty(options.text("partitionKey")?),
-            explicit_hash: options.text("explicitHashKey")?,
+            explicit_hash: not_empty(options.text("explicitHashKey")?),
             user_id: not_empty(options.text("sourceUserId")?),
             id: options.text("id")?,
             echo: match options.get("echo") {
@@ -140,6 +157,14 @@ impl<'a> Object<'a> {
         let members = json::members(json)?;
         let twice = |name: &&str| members.iter().filter(|(key, _)| key == name).count() > 1;
         (!known.iter().any(twice)).then_some(Self(members))
+    }
+
+    /// Whether a field that is not known here (the first names) is a known one but for capitals, `_` and `-`, or is one of
+    /// the object one level off (the other names).
+    fn has_near(&self, [own, others]: [&[&str]; 2]) -> bool {
+        let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+        let is_near = |name: &str| own.iter().chain(others).any(|known| plain(known) == plain(name));
+        self.0.iter().any(|(name, _)| !own.contains(&name.as_str()) && is_near(name))
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {
@@ -265,7 +290,7 @@ fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
     }
 }
 
-fn check_refusal(reference: &Ref, reference_json: &str, refusal: &Refusal, line: &[u8]) {
+fn check_refusal(reference: &Ref, reference_json: &str, op: Option<&str>, refusal: &Refusal, line: &[u8]) {
     assert_eq!(refusal.code, Code::InvalidRequest);
     assert_eq!(refusal.maybe_stored, None);
     // Our own words use these letters only and are short. A message that repeated the caller's text would soon hold
@@ -277,8 +302,19 @@ fn check_refusal(reference: &Ref, reference_json: &str, refusal: &Refusal, line:
     assert!(column.is_none_or(|column| column.is_ok_and(|column| column <= line.len())), "{}", refusal.message);
 
     let mut out = Vec::new();
-    reply::refusal(&mut out, reference, refusal);
-    let [reference, ok, error] = values(one_line(&out), ["ref", "ok", "error"]);
+    let answer = match op {
+        None => {
+            reply::refusal(&mut out, reference, refusal);
+            values(one_line(&out), ["ref", "ok", "error"])
+        }
+        Some(op_json) => {
+            reply::control_refusal(&mut out, op_json, reference, refusal);
+            let [op, answer @ ..] = values(one_line(&out), ["op", "ref", "ok", "error"]);
+            assert_eq!(op, op_json);
+            answer
+        }
+    };
+    let [reference, ok, error] = answer;
     let [code, message, retryable] = values(error, ["code", "message", "retryable"]);
     assert_eq!((reference, ok, code, retryable), (reference_json, "false", "\"InvalidRequest\"", "false"));
     assert_eq!(json::text(message).as_deref(), Some(&*refusal.message));

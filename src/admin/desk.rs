@@ -20,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{Probe, status};
+use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
@@ -29,12 +29,12 @@ use crate::kinesis::refresher::{Calls, Fares};
 use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
+use crate::limits::DESK_CONNECTIONS_MAX;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
+use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};
 
-/// Connections at once: operators, not callers.
-const CONNECTIONS_MAX: usize = 8;
 /// How long a client may take to send a request's head: it is on this host, and connections are few.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// From a connection's first byte to its last.
@@ -46,7 +46,7 @@ const LANE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A daemon carries a command out in milliseconds, but for a file that it reads again.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for the daemon.
-pub const COMMANDS_MAX: usize = CONNECTIONS_MAX;
+pub const COMMANDS_MAX: usize = DESK_CONNECTIONS_MAX;
 
 /// What the daemon is told. Each has its own way back.
 #[derive(Debug)]
@@ -100,23 +100,31 @@ pub struct Desk {
     pub record_bytes_carried: usize,
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent: Arc<Recent>,
+    pub outage: Arc<Outage>,
     pub settings: watch::Receiver<Settings>,
     pub commands: mpsc::Sender<Command>,
 }
 
-/// Serves until the process ends.
-pub async fn serve(listener: StdUnixListener, desk: Desk) {
-    let listener = match UnixListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the admin socket is not served"),
-    };
-    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+/// Serves until the process ends: on the first listener that comes, and on each later one in its stead.
+pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
+    let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(DESK_CONNECTIONS_MAX)));
+    let mut listener = None;
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let Ok((stream, _)) = listener.accept().await else {
+        let stream = tokio::select! {
+            Some(next) = listeners.recv() => {
+                match UnixListener::from_std(next) {
+                    Ok(next) => listener = Some(next),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served"),
+                }
+                continue;
+            }
+            stream = accept(listener.as_ref()) => stream,
+        };
+        let Ok(stream) = stream else {
             tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors
             continue;
         };
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
             // A client that errs or dawdles has only itself to tell.
@@ -126,12 +134,20 @@ pub async fn serve(listener: StdUnixListener, desk: Desk) {
     }
 }
 
+async fn accept(listener: Option<&UnixListener>) -> std::io::Result<UnixStream> {
+    match listener {
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
+        None => std::future::pending().await,
+    }
+}
+
 async fn connection(stream: UnixStream, desk: &Desk) -> hyper::Result<()> {
     let may_ask = is_own_user(&stream);
     let service = service_fn(async |request| Ok::<_, Infallible>(desk.answer(request, may_ask).await));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .await
@@ -154,6 +170,9 @@ impl Desk {
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::POST, "/drain") => self.tell(|reply| Command::Drain { reply }).await,
             (&Method::POST, "/quit") => self.tell(|reply| Command::Quit { reply }).await,
+            (_, "/status") => wrong_method("GET"),
+            (_, "/log-level") => wrong_method("PUT"),
+            (_, "/reload" | "/drain" | "/quit") => wrong_method("POST"),
             _ => refused(
                 StatusCode::NOT_FOUND,
                 "served are GET /status, PUT /log-level, POST /reload, POST /drain, POST /quit",
@@ -253,6 +272,7 @@ impl Desk {
                 oldest_age_seconds: thousandths(oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max)),
             },
             lanes,
+            outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent.errors().into_iter().map(error).collect(),
             identity: self.identity.known().map(identity),
             credentials: credentials.get().map(credentials_told),
@@ -265,6 +285,17 @@ impl Desk {
         let settings = self.settings.borrow();
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
         status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
+    }
+}
+
+fn outage(standing: Standing) -> status::Outage {
+    let Standing { cause, lasts, requests } = standing;
+    status::Outage {
+        cause: cause.as_str().into(),
+        meaning: cause.says().into(),
+        advice: cause.advice().into(),
+        lasts_seconds: seconds(lasts),
+        requests_failed: requests,
     }
 }
 
@@ -361,6 +392,12 @@ fn refused(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
     json(status, &status::Refused { error: error.to_owned() })
 }
 
+fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is served here"));
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,6 +433,7 @@ mod tests {
             record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
+            outage: Arc::default(),
             settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,
             commands,
         }

@@ -1,36 +1,35 @@
 //! Two surfaces on a thread and a runtime of their own, so that both answer while the data path is busy.
 //!
-//! Over TCP, for everybody and read-only: `/livez`, `/readyz`, `/startupz`, `/metrics`. No answer depends on Kinesis (a
-//! probe that does takes every pod down with a brown-out). Over a Unix socket, for the daemon's own user: `desk`, what an
-//! operator asks and tells. `status` is what it says, `client` asks it.
+//! Over TCP, for everybody and read-only: `pages`, metrics and probes. No answer depends on Kinesis (a probe that does
+//! takes every pod down with a brown-out). Over a Unix socket, for the daemon's own user: `desk`, what an operator asks
+//! and tells. `status` is what it says, `client` asks it.
 
 pub mod client;
 pub mod desk;
+mod pages;
 pub mod status;
 
-use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use rustix::io::Errno;
+use tokio::net::TcpSocket;
+use tokio::sync::mpsc;
 
 use desk::Desk;
+use pages::Pages;
 
+use crate::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
 
-/// Connections at once. Prometheus and the kubelet need a handful.
-const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a request's head, on both: a probe's has some 200. hyper's own bound is 400 KB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Connections that may wait to be accepted: each is accepted as it comes.
+const BACKLOG: u32 = 1024;
 /// How often samples are folded into the histograms when nobody scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -44,7 +43,8 @@ pub struct Admin {
     listener: Option<TcpListener>,
     exposition: Exposition,
     probe: Probe,
-    desk: Option<(UnixListener, Desk)>,
+    reach: Option<Reach>,
+    desk: Option<(mpsc::Receiver<UnixListener>, Desk)>,
 }
 
 /// The port is taken or not ours.
@@ -73,21 +73,29 @@ impl Probe {
 }
 
 impl Admin {
-    /// Binds. Without an address nothing listens, and the metrics are only kept in shape.
-    pub fn bind(address: Option<SocketAddr>, exposition: Exposition) -> Result<Self, AdminError> {
-        let bind = |address| {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listener =
-            address.map(|address| bind(address).map_err(|source| AdminError { address, source })).transpose()?;
-        Ok(Self { listener, exposition, probe: Probe::new(), desk: None })
+    /// Whether [`Admin::bind`] could have this address now. Nobody is listened to, so that two may look at once.
+    pub fn try_address(address: SocketAddr) -> Result<(), AdminError> {
+        bound(address).map(drop).map_err(|source| AdminError { address, source })
     }
 
-    /// Serves the admin socket too.
-    pub fn with_desk(self, listener: UnixListener, desk: Desk) -> Self {
-        Self { desk: Some((listener, desk)), ..self }
+    /// Binds. Without an address nothing listens, and the metrics are only kept in shape.
+    pub fn bind(address: Option<SocketAddr>, exposition: Exposition) -> Result<Self, AdminError> {
+        let listen = |address| {
+            let listener = bound(address).and_then(|socket| socket.listen(BACKLOG)?.into_std());
+            listener.map_err(|source| AdminError { address, source })
+        };
+        let listener = address.map(listen).transpose()?;
+        Ok(Self { listener, exposition, probe: Probe::new(), reach: None, desk: None })
+    }
+
+    /// Is not ready while callers cannot connect.
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach: Some(reach), ..self }
+    }
+
+    /// Serves the admin socket too: its listener, and the one that takes its place.
+    pub fn with_desk(self, listeners: mpsc::Receiver<UnixListener>, desk: Desk) -> Self {
+        Self { desk: Some((listeners, desk)), ..self }
     }
 
     pub fn probe(&self) -> Probe {
@@ -110,19 +118,44 @@ impl Admin {
     }
 
     async fn run(self) {
-        let Self { listener, exposition, probe, desk } = self;
-        let state = Arc::new((exposition, probe));
-        let pages = async {
-            if let Some(listener) = listener {
-                pages(listener, &state).await;
+        let Self { listener, exposition, probe, reach, desk } = self;
+        let pages = Arc::new(Pages::new(exposition, probe, reach));
+        let tcp = async {
+            match listener.map(tokio::net::TcpListener::from_std).transpose() {
+                Ok(Some(listener)) => Arc::clone(&pages).serve(listener).await,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "metrics and probes are not served"),
             }
         };
-        let desk = async {
-            if let Some((listener, desk)) = desk {
-                desk::serve(listener, desk).await;
+        let unix = async {
+            if let Some((listeners, desk)) = desk {
+                desk::serve(listeners, desk).await;
             }
         };
-        tokio::join!(upkeep(&state.0), pages, desk);
+        tokio::join!(upkeep(&pages.exposition), tcp, unix);
+    }
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    first_that_is_had(address, |address| {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+        socket.set_reuseaddr(true)?; // or a restart would wait for the last one's connections
+        socket.bind(address)?;
+        Ok(socket)
+    })
+}
+
+/// All addresses of a host without IPv6 are those of IPv4.
+fn first_that_is_had<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let is_without_ipv6 = |error: &io::Error| {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+    };
+    match bind(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
+        }
+        had => had,
     }
 }
 
@@ -134,60 +167,21 @@ async fn upkeep(exposition: &Exposition) {
     }
 }
 
-async fn pages(listener: TcpListener, state: &Arc<(Exposition, Probe)>) {
-    match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => accept(listener, state).await,
-        Err(error) => tracing::error!(%error, "metrics and probes are not served"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn accept(listener: tokio::net::TcpListener, state: &Arc<(Exposition, Probe)>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors
-            continue;
-        };
-        let state = Arc::clone(state);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &state.0, &state.1);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            // A client that errs has only itself to tell.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(place);
-        });
-    }
-}
-
-fn answer(request: &Request<Incoming>, exposition: &Exposition, probe: &Probe) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served\n");
-    }
-    match request.uri().path() {
-        "/metrics" => {
-            let mut response = text(StatusCode::OK, exposition.render());
-            let exposition_type = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(hyper::header::CONTENT_TYPE, exposition_type);
-            response
+    #[test]
+    fn a_host_without_ipv6_is_listened_to_on_all_its_addresses() {
+        for missing in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
+            let bind = |address: SocketAddr| {
+                if address.is_ipv6() { Err(io::Error::from(missing)) } else { Ok(address.to_string()) }
+            };
+            let had = |address: &str| first_that_is_had(address.parse().expect("an address"), bind);
+            assert_eq!(had("[::]:16464").expect("IPv4 is there"), "0.0.0.0:16464");
+            assert!(had("[::1]:16464").is_err(), "one address that was asked for by name is no other");
         }
-        "/livez" => text(StatusCode::OK, "ok\n"),
-        "/startupz" if probe.state() != State::Starting => text(StatusCode::OK, "ok\n"),
-        "/readyz" if probe.state() == State::Running => text(StatusCode::OK, "ok\n"),
-        "/readyz" if probe.state() == State::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/startupz" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        _ => text(StatusCode::NOT_FOUND, "served are /metrics /livez /readyz /startupz\n"),
+        let in_use = |_| Err::<(), _>(io::Error::from(Errno::ADDRINUSE));
+        assert!(first_that_is_had("[::]:1".parse().expect("an address"), in_use).is_err());
     }
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response
 }

@@ -23,6 +23,8 @@ pub struct Status {
     pub buffer: Buffer,
     pub events: Events,
     pub lanes: Vec<Lane>,
+    /// While PutRecords store nothing, whatever is sent.
+    pub outage: Option<Outage>,
     /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one kind are one entry.
     pub errors: Vec<Error>,
     /// Whose requests they are; nothing while there are no credentials.
@@ -107,6 +109,17 @@ pub struct LaneStatus {
     pub blocked: Option<Blocked>,
     /// In the order of their hash ranges.
     pub shards: Vec<Shard>,
+}
+
+/// Why nothing is stored now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Of the last request: its name, what it means, and what to do.
+    pub cause: String,
+    pub meaning: String,
+    pub advice: String,
+    pub lasts_seconds: f64,
+    pub requests_failed: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! `admin`: asks a running daemon, or tells it something, over its admin socket.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use hyper::Method;
 use hyper::body::Bytes;
 use tokio::time::{interval, sleep, timeout};
 
-use super::{exit, fail, status, stop_signal};
+use super::out::{draw, print};
+use super::{exit, fail, said, status, stop_signal};
 use crate::admin::client::{AskError, ask};
 use crate::admin::status::{LogLevel, Reload, Status};
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
+use crate::terminal::escaped;
 
 /// How often `status --watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -93,25 +95,41 @@ impl Admin {
     }
 
     /// Where the daemon of this configuration is asked. Which stream it serves does not matter.
-    fn socket(&self) -> Result<Option<PathBuf>, config::Problems> {
+    fn socket(&self) -> anyhow::Result<Option<PathBuf>> {
         let machine = Machine::read();
-        let beside = machine.client_socket_path().display().to_string();
-        let preset = vec![Flag { key: "socket.path".into(), value: beside, flag: "admin".into() }];
+        let beside = machine.client_socket_path();
+        let preset = beside.iter().map(|path| path.display().to_string());
+        let preset = preset.map(|value| Flag { key: "socket.path".into(), value, flag: "admin".into() }).collect();
         let flag = |key: &str, flag: &str, value: &Option<String>| {
             value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
         };
         let flags =
             [flag("socket.path", "--socket", &self.socket), flag("admin.socket", "--admin-socket", &self.admin_socket)];
-        let flags = flags.into_iter().flatten().collect();
-        let inputs = Inputs { preset, file: self.config.clone(), env: env_vars(), flags, local: true, machine };
-        config::resolve(&inputs).map(|resolved| resolved.config.admin.socket)
+        let flags: Vec<_> = flags.into_iter().flatten().collect();
+        let is_named = !flags.is_empty();
+        let inputs = Inputs {
+            preset,
+            file: self.config.clone(),
+            env: env_vars(),
+            flags,
+            is_stream_typed: false,
+            local: true,
+            machine,
+        };
+        let socket = config::resolve(&inputs)?.config.admin.socket;
+        match beside {
+            Err(foreign) if !is_named && socket.as_ref().is_some_and(|socket| socket.starts_with(&foreign.path)) => {
+                Err(foreign.into())
+            }
+            _ => Ok(socket),
+        }
     }
 }
 
 impl Verb {
     async fn run(self, socket: &Path) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Status { json, watch: false } => print(&shown(&ask_status(socket).await?, json, false)?)?,
+            Self::Status { json, watch: false } => drop(print(&shown(&ask_status(socket).await?, json, false)?)?),
             Self::Status { json, watch: true } => watch(socket, json).await?,
             Self::LogLevel { level, lasts } => {
                 let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
@@ -158,20 +176,17 @@ async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
             () = stop.cancelled() => break,
             answer = ask_status(socket) => shown(&answer?, json, true)?,
         };
-        print(&if live { over(&text) } else { text + if json { "" } else { "\n" } })?;
+        let taken = if live { draw(&over(&text)) } else { print(&(text + if json { "" } else { "\n" })) };
+        if taken?.is_break() {
+            break;
+        }
     }
     Ok(())
 }
 
 /// From the top left corner, each line over the old one: clearing the screen first would flicker.
 fn over(text: &str) -> String {
-    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
-}
-
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    format!("\x1b[H{}\x1b[J", escaped(text).replace('\n', "\x1b[K\n"))
 }
 
 async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
@@ -181,11 +196,11 @@ async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
         return Ok(fail(format_args!("the old configuration holds:\n{problems}"), exit::FAILED));
     }
     let applied = if applied.is_empty() { "nothing".to_owned() } else { applied.join(", ") };
-    print(&format!("changed: {applied}\n"))?;
+    let mut text = format!("changed: {applied}\n");
     if !needs_restart.is_empty() {
-        print(&format!("needs a restart: {}\n", needs_restart.join(", ")))?;
+        text += &format!("needs a restart: {}\n", needs_restart.join(", "));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(said(print(&text), 0))
 }
 
 /// Waits until the daemon is gone, or another one is there. It has a deadline of its own, shutdown.timeout.
@@ -223,5 +238,10 @@ mod tests {
     #[test]
     fn a_live_view_draws_over_the_old_one_and_leaves_nothing_of_it() {
         assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+
+    #[test]
+    fn a_live_view_writes_out_what_others_would_draw() {
+        assert_eq!(over("off\x1b[2J\u{9b}2J\u{202e}"), "\x1b[Hoff\\u001b[2J\\u009b2J\\u202e\x1b[J");
     }
 }

@@ -1,19 +1,21 @@
 //! `check`: the configuration as `run` would use it, each value with its origin, where requests go and the most memory it
-//! takes; with `--online` also what the service and this host say to it.
+//! takes; and whether this host has its places free; with `--online` also what the service says to it, and more of this host.
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{ConfigFlags, exit, fail, runtime};
-use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, show_size};
+use super::{ConfigFlags, exit, fail, out, runtime, said};
+use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size};
 use crate::limits::{MIB, RECORD_BYTES_MAX};
 use crate::preflight::{self, Finding, Level, Target};
+use crate::terminal::on_one_line;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: with --online, a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
 )]
 pub struct Check {
     #[command(flatten)]
@@ -49,7 +51,7 @@ struct Value<'a> {
 
 impl Check {
     pub fn main(self) -> ExitCode {
-        let resolved = match self.flags.resolve() {
+        let resolved = match resolve_to_serve(&self.flags.inputs()) {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -62,29 +64,40 @@ impl Check {
             // Then it is one of the findings, and the others are made too.
             target => target.ok(),
         };
-        let ask = || runtime.block_on(preflight::run(&resolved.config, &Machine::read()));
-        let findings = self.online.then(ask);
+        let findings = runtime.block_on(ask(&resolved.config, self.online));
+        let findings = (!findings.is_empty()).then_some(findings);
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
-        if self.json {
-            println!("{}", json(&resolved, target, findings.as_deref()));
+        let text = if self.json {
+            json(&resolved, target, findings.as_deref()) + "\n"
         } else {
-            print_configuration(&resolved, target);
-            print_findings(findings.as_deref().unwrap_or_default());
-        }
+            show_configuration(&resolved, target) + &show_findings(findings.as_deref().unwrap_or_default())
+        };
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
-        if failed { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS }
+        said(out::print(&text), if failed { exit::UNAVAILABLE } else { 0 })
     }
 }
 
-fn print_configuration(resolved: &Resolved, target: Option<Target>) {
+/// All that was found; without the service only what `run` would be refused with.
+async fn ask(config: &Config, online: bool) -> Vec<Finding> {
+    if online {
+        return preflight::run(config, &Machine::read()).await;
+    }
+    let places = preflight::places(config).await;
+    places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
+}
+
+fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
     let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
+    let mut text = String::new();
+    // Writing to a String cannot fail.
     for setting in &resolved.values {
-        println!("{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
+        let _ = writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
     let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
-    println!("\nendpoint: {target}");
-    println!("{}memory: at most {}", records(&resolved.config), memory_sum(&resolved.config));
+    let _ = writeln!(text, "\nendpoint: {target}");
+    let _ = writeln!(text, "{}memory: at most {}", records(&resolved.config), memory_sum(&resolved.config));
+    text
 }
 
 /// What the sum holds for, where the stream is asked for its limit: it may be raised while we run.
@@ -106,17 +119,19 @@ fn records(config: &Config) -> String {
     )
 }
 
-fn print_findings(findings: &[Finding]) {
+fn show_findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
     if !findings.is_empty() {
-        println!();
+        text.push('\n');
     }
     let names = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     for Finding { name, level, what, fix } in findings {
-        println!("{:4}  {name:names$}  {what}", level.as_str());
+        let _ = writeln!(text, "{:4}  {name:names$}  {}", level.as_str(), on_one_line(what));
         if let Some(fix) = fix {
-            println!("{:4}  {:names$}  to fix: {fix}", "", "");
+            let _ = writeln!(text, "{:4}  {:names$}  to fix: {fix}", "", "");
         }
     }
+    text
 }
 
 fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>) -> String {

@@ -17,12 +17,13 @@ use clap::Args;
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use super::run::{code_of, prepare, start_failed};
+use super::signals::catch;
 use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
@@ -109,7 +110,11 @@ async fn serve(plan: Plan, socket: &Path, command: &[OsString]) -> Result<ExitCo
     let mut signals = Forwarded::listen()?;
     let (stop, stops) = mpsc::channel(2);
     let (_hangups, reload) = mpsc::channel(1); // SIGHUP is the command's; `admin reload` is left
-    let daemon = Daemon::build(plan).await?;
+    let daemon = tokio::select! {
+        biased;
+        signal = signals.that_ends() => return Ok(signalled(signal.as_raw())), // the command was never started
+        built = Daemon::build(plan) => built?,
+    };
     let mut serving = tokio::spawn(daemon.run(Signals { stop: stops, reload }));
     let (ran, early) = match start(command, socket) {
         Err(error) => (Ran::NotStarted(error), None),
@@ -151,17 +156,16 @@ async fn attend(mut child: Child, serving: &mut Serving, signals: &mut Forwarded
     }
 }
 
-/// Ends the daemon. Signals that would have ended the command give up what is left.
+/// Ends the daemon. Signals that would have ended the command give up what is left, unless they come together with its
+/// end: what ended it may have been sent to both.
 async fn drain(mut serving: Serving, signals: &mut Forwarded, stop: &mpsc::Sender<()>) -> Served {
     let _ = stop.send(()).await; // a daemon that is gone needs no telling
     loop {
         tokio::select! {
             biased;
             served = &mut serving => return served,
-            signal = signals.next() => {
-                if [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP].contains(&signal) {
-                    let _ = stop.try_send(()); // one that is full was told already
-                }
+            _ = signals.that_ends() => {
+                let _ = stop.try_send(()); // one that is full was told already
             }
         }
     }
@@ -181,7 +185,7 @@ fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
         Ran::Ended(status) => match status.code() {
             Some(0) => code_of(ended).into(),
             Some(code) => u8::try_from(code).unwrap_or(exit::FAILED).into(), // an exit status has eight bits
-            None => (SIGNALLED + status.signal().and_then(|signal| u8::try_from(signal).ok()).unwrap_or(0)).into(),
+            None => signalled(status.signal().unwrap_or(0)),
         },
         Ran::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {
             fail(format_args!("{program}: command not found"), NOT_FOUND)
@@ -192,6 +196,10 @@ fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
             if ended.task_died { exit::DEFECT } else { code_of(ended).max(exit::FAILED) },
         ),
     }
+}
+
+fn signalled(signal: i32) -> ExitCode {
+    (SIGNALLED + u8::try_from(signal).unwrap_or(0)).into()
 }
 
 /// The signals that are meant for the command.
@@ -211,7 +219,7 @@ impl Forwarded {
         ];
         let (tell, signals) = mpsc::channel(KINDS.len());
         for (kind, number) in KINDS {
-            let (mut caught, tell) = (signal(kind)?, tell.clone());
+            let (mut caught, tell) = (catch(kind)?, tell.clone());
             tokio::spawn(async move { while caught.recv().await.is_some() && tell.send(number).await.is_ok() {} });
         }
         Ok(Self { signals })
@@ -219,6 +227,16 @@ impl Forwarded {
 
     async fn next(&mut self) -> Signal {
         self.signals.recv().await.expect("the senders live as long as the runtime")
+    }
+
+    /// The next of those that end a command which does nothing about them.
+    async fn that_ends(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP].contains(&signal) {
+                return signal;
+            }
+        }
     }
 }
 

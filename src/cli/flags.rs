@@ -104,6 +104,7 @@ impl ConnectionFlags {
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(typed(named)).chain(own).collect(),
+            is_stream_typed: false,
             local: self.local,
             machine: Machine::read(),
         }
@@ -113,7 +114,7 @@ impl ConnectionFlags {
 impl StreamFlags {
     fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let mut inputs = self.connection.inputs(typed([("log.level", "--log-level", &self.log_level)]).chain(own));
-        name_stream(&mut inputs, self.stream.as_deref(), "--stream");
+        name_stream_if_set(&mut inputs, &self.stream);
         inputs
     }
 
@@ -155,22 +156,28 @@ impl EmbeddedFlags {
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(named).collect(),
+            is_stream_typed: false,
             local: true,
             machine: Machine::read(),
         };
-        name_stream(&mut inputs, self.stream.as_deref(), "--stream");
+        name_stream_if_set(&mut inputs, &self.stream);
         resolve(&inputs)
     }
 }
 
 /// The stream that was typed, by name or by ARN, whichever of the two file and environment say. Beside a `--set` of the
 /// other one it is refused, as they are anywhere.
-pub fn name_stream(inputs: &mut Inputs, stream: Option<&str>, flag: &str) {
-    let Some(stream) = stream else { return };
-    let (key, other) = if is_arn(stream) { ("stream.arn", "stream.name") } else { ("stream.name", "stream.arn") };
-    let set = |key: &str, value: &str| Flag { key: key.into(), value: value.into(), flag: flag.into() };
-    inputs.flags.insert(0, set(other, ""));
-    inputs.flags.push(set(key, stream));
+pub fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
+    let key = if is_arn(stream) { "stream.arn" } else { "stream.name" };
+    inputs.is_stream_typed = true;
+    inputs.flags.push(Flag { key: key.into(), value: stream.into(), flag: flag.into() });
+}
+
+/// The same of `--stream`. An empty one is not set.
+fn name_stream_if_set(inputs: &mut Inputs, stream: &Option<String>) {
+    if let Some(stream) = stream.as_deref().filter(|stream| !stream.is_empty()) {
+        name_stream(inputs, stream, "--stream");
+    }
 }
 
 /// The flags that were typed, of those that there are: key, flag, value.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{exit, fail};
+use super::{exit, fail, out, said};
 use crate::config::StreamArn;
 use crate::kinesis::policy::{KeyArn, producer};
 
@@ -41,7 +41,7 @@ impl Iam {
             Err(error) => return fail(format_args!("--kms-key: {error}"), exit::USAGE),
         };
         let policy = producer(&stream, kms_key.as_ref());
-        println!("{}", serde_json::to_string_pretty(&policy).expect("texts can be written as JSON"));
-        ExitCode::SUCCESS
+        let policy = serde_json::to_string_pretty(&policy).expect("texts can be written as JSON");
+        said(out::print(&(policy + "\n")), 0)
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::flags::EmbeddedFlags;
+use super::out::{self, Taken};
 use super::{exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
 use crate::local::{Limits, Local as EmbeddedStream};
@@ -42,24 +43,41 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         unreachable!("with `local` the configuration has both")
     };
     let server = EmbeddedStream::start(local.port, local.shards, stream, Limits::default()).await?;
-    println!("stream {stream:?} ({} shards) at {}", local.shards, server.endpoint());
-    println!("\n  {} \\\n    {} run --stream {stream}", client_settings(server.endpoint()), program());
-    stop.cancelled().await;
+    let (shards, endpoint, program) = (local.shards, server.endpoint(), program());
+    let settings = client_settings(endpoint);
+    let text = format!(
+        "stream {stream:?} ({shards} shards) at {endpoint}
+
+  {settings} \\
+    {program} run --stream {stream}\n"
+    );
+    if out::print(&text)?.is_continue() {
+        stop.cancelled().await;
+    }
     Ok(())
 }
 
 /// What `run --local` tells: where everything is, and what to paste next.
-pub fn welcome(config: &Config, endpoint: &str) {
-    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else { return };
+pub fn welcome(config: &Config, endpoint: &str) -> Taken {
+    let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        unreachable!("with `--local` the configuration has both")
+    };
     let (program, socket) = (program(), config.socket.path.display());
     let port = endpoint.rsplit(':').next().unwrap_or_default();
-    println!("socket    {socket}");
-    println!("stream    {stream:?}, {} shards, at {endpoint}", local.shards);
-    println!("\nlet a consumer, or the AWS CLI, find it: any credentials do\n");
-    println!("  export {}", client_settings(endpoint));
-    println!("\nsend an event, and see it in the stream:\n");
-    println!("  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'");
-    println!("  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n");
+    let (shards, settings) = (local.shards, client_settings(endpoint));
+    out::print(&format!(
+        "socket    {socket}
+stream    {stream:?}, {shards} shards, at {endpoint}
+
+let a consumer, or the AWS CLI, find it: any credentials do
+
+  export {settings}
+
+send an event, and see it in the stream:
+
+  {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'
+  {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n\n"
+    ))
 }
 
 /// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends nothing without one.

@@ -7,23 +7,25 @@ mod flags;
 mod iam;
 #[cfg(feature = "local")]
 mod local;
+mod out;
 mod run;
 mod send;
+mod signals;
 mod status;
 mod stream;
 mod tail;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
+use signals::catch;
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
 pub mod exit {
@@ -78,8 +80,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version come as errors too; their text goes to stdout and they are no failure.
             let failed = error.use_stderr();
-            let _ = error.print();
-            return if failed { exit::USAGE.into() } else { ExitCode::SUCCESS };
+            let printed = error.print();
+            return if failed { exit::USAGE.into() } else { said(out::taken(printed), 0) };
         }
     };
     match cli.command {
@@ -98,9 +100,16 @@ pub fn main() -> ExitCode {
 
 /// Prints an error for a person and gives its exit code.
 fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
-    // Where nobody can be told, the exit code still tells: eprintln would panic.
-    let _ = writeln!(std::io::stderr(), "dispatchd: {error}");
+    out::tell(&format!("dispatchd: {error}\n"));
     code.into()
+}
+
+/// The exit code of a command that has said what it had to say. It is the same if nobody was there to read it.
+fn said(taken: out::Taken, code: u8) -> ExitCode {
+    match taken {
+        Ok(_) => code.into(),
+        Err(error) => fail(error, exit::FAILED),
+    }
 }
 
 /// The log, as configured; or the exit code of what was told already.
@@ -113,7 +122,7 @@ fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
 
 /// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
 fn stop_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {

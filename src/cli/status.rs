@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Shard, Status};
+use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status};
+use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
@@ -12,6 +13,10 @@ pub fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut text, status);
+    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
+    if let Some(outage) = status.outage.as_ref().filter(|_| !status.lanes.iter().any(is_blocked)) {
+        let _ = outage_told(&mut text, outage);
+    }
     for lane in &status.lanes {
         let _ = match lane {
             Lane::Unresponsive(why) => writeln!(text, "\n!! {why}"),
@@ -91,6 +96,13 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     Ok(())
 }
 
+fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
+    let Outage { cause, meaning, advice, lasts_seconds, requests_failed } = outage;
+    let lasts = time(*lasts_seconds);
+    writeln!(text, "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} ({cause})")?;
+    writeln!(text, "!! to do: {advice}")
+}
+
 fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     let LaneStatus { requests, request_bytes, keys, keys_cooling, keys_held_by_order, blocked, shards } = lane;
     writeln!(
@@ -142,9 +154,7 @@ fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
     }
     writeln!(text, "\nerrors, the last one first")?;
     for Error { call, code, message, last, count, .. } in errors.iter().rev() {
-        // What a server said may hold anything, and this is a terminal.
-        let message: String = message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        writeln!(text, "{last}  {count} x  {call} {code}: {message}")?;
+        writeln!(text, "{last}  {count} x  {call} {code}: {}", on_one_line(message))?;
     }
     Ok(())
 }
@@ -226,10 +236,17 @@ mod tests {
                 }),
                 shards,
             })],
+            outage: Some(Outage {
+                cause: "connection_refused".into(),
+                meaning: "nobody listens".into(),
+                advice: "correct it".into(),
+                lasts_seconds: 61.0,
+                requests_failed: 5,
+            }),
             errors: vec![Error {
                 call: "PutRecords".into(),
                 code: "KMSDisabledException".into(),
-                message: "off\u{1b}[2J".into(),
+                message: "off\nno errors".into(),
                 first: "2026-11-21T03:59:00.000Z".into(),
                 last: "2026-11-21T04:00:00.000Z".into(),
                 count: 5,
@@ -277,9 +294,18 @@ shardId-000000000001            3  paced            42 %      2.5 %
 shardId-000000000000            3  free                -          -
 
 errors, the last one first
-2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off [2J
+2026-11-21T04:00:00.000Z  5 x  PutRecords KMSDisabledException: off no errors
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_outage_is_told_with_its_cause_unless_a_lane_tells_of_the_block() {
+        let mut status = status(Vec::new());
+        status.lanes.clear();
+        let text = render(&status);
+        let told = "\n\n!! nothing was stored for 61 s, 5 requests failed: nobody listens (connection_refused)\n!! to do: correct it\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `stream`: creates, describes and deletes a stream, for laptops and tests.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::flags::{name_stream, running_local};
-use super::{ConnectionFlags, exit, fail, runtime};
+use super::{ConnectionFlags, exit, fail, out, runtime, said};
 use crate::config::{Config, Inputs, StreamId, is_loopback_url, resolve, show_size};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Summary, Until};
+use crate::terminal::on_one_line;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -98,7 +99,7 @@ impl Stream {
         let done = runtime.block_on(self.verb.run(&config));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(text) => said(out::print(&text), 0),
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
         }
     }
@@ -109,18 +110,19 @@ impl Named {
     fn inputs(&self) -> Inputs {
         let mut inputs = self.flags.inputs([]);
         inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
-        name_stream(&mut inputs, Some(&self.name), "the command line");
+        name_stream(&mut inputs, &self.name, "the command line");
         inputs
     }
 }
 
 impl Verb {
-    async fn run(self, config: &Config) -> anyhow::Result<()> {
+    /// Does it, and gives what there is to say of it.
+    async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
         let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
         let (StreamId::Name(name) | StreamId::Arn(name)) = &config.stream.id;
         let told = |error| in_words(error, name, &kinesis);
-        match self {
+        Ok(match self {
             Self::Create(_) if matches!(config.stream.id, StreamId::Arn(_)) => {
                 bail!("a new stream takes a name; the ARN follows from it")
             }
@@ -129,18 +131,14 @@ impl Verb {
                 kinesis.create(capacity).await.map_err(told)?;
                 if create.wait {
                     wait(&kinesis, name, Until::Active).await?;
-                    println!("stream {name:?} is ACTIVE");
+                    format!("stream {name:?} is ACTIVE\n")
                 } else {
-                    println!("stream {name:?} is being created");
+                    format!("stream {name:?} is being created\n")
                 }
             }
             Self::Describe(describe) => {
                 let summary = kinesis.summary().await.map_err(told)?;
-                if describe.json {
-                    println!("{}", serde_json::to_string(&summary)?);
-                } else {
-                    print(&summary);
-                }
+                if describe.json { serde_json::to_string(&summary)? + "\n" } else { show(&summary) }
             }
             Self::Delete(delete) => {
                 if !delete.yes && !is_loopback_url(kinesis.endpoint()) {
@@ -149,13 +147,12 @@ impl Verb {
                 kinesis.delete().await.map_err(told)?;
                 if delete.wait {
                     wait(&kinesis, name, Until::Gone).await?;
-                    println!("stream {name:?} is gone");
+                    format!("stream {name:?} is gone\n")
                 } else {
-                    println!("stream {name:?} is being deleted");
+                    format!("stream {name:?} is being deleted\n")
                 }
             }
-        }
-        Ok(())
+        })
     }
 }
 
@@ -168,10 +165,7 @@ fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
     if !io::stdin().is_terminal() {
         bail!("this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want");
     }
-    write!(
-        io::stderr(),
-        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "
-    )?;
+    out::tell(&format!("This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     if typed.trim() != name {
@@ -206,7 +200,7 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
     }
 }
 
-fn print(summary: &Summary) {
+fn show(summary: &Summary) -> String {
     let limit = match summary.impossible_record_kib {
         Some(kib) => format!("told as {kib} KiB, which cannot be"),
         None => summary.record_bytes_max.map_or("not told".to_owned(), show_size),
@@ -222,7 +216,5 @@ fn print(summary: &Summary) {
         ("retention", format!("{} h", summary.retention_hours)),
         ("keys", if summary.ignores_keys { "ignored (AUTO)" } else { "decide the shard" }.to_owned()),
     ];
-    for (name, value) in rows {
-        println!("{name:14}{value}");
-    }
+    rows.iter().map(|(name, value)| format!("{name:14}{}\n", on_one_line(value))).collect()
 }

@@ -7,12 +7,19 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
 use crate::tail::{self, Options};
+use crate::telemetry::log::Log;
+
+/// Said on standard error once every shard has its iterator; docs/operations.md promises the first word.
+const READY: &str = "ready: what is stored from now on is printed, end with Ctrl-C\n";
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
+)]
 pub struct Tail {
     #[command(flatten)]
     flags: StreamFlags,
@@ -38,7 +45,7 @@ impl Tail {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
-        let _log = match start_log(&config.log) {
+        let log = match start_log(&config.log) {
             Ok(log) => log,
             Err(code) => return code,
         };
@@ -46,7 +53,7 @@ impl Tail {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
-        let tailed = runtime.block_on(self.run(config));
+        let tailed = runtime.block_on(self.run(config, &log));
         runtime.shutdown_background(); // a pager that has stopped reading must not hold up the end
         match tailed {
             Ok(()) => ExitCode::SUCCESS,
@@ -54,8 +61,14 @@ impl Tail {
         }
     }
 
-    async fn run(self, config: Config) -> anyhow::Result<()> {
+    async fn run(self, config: Config, log: &Log) -> anyhow::Result<()> {
         let stop = stop_signal()?;
+        let unread = stop.clone();
+        // On a quiet stream no write would tell, as it does when something comes.
+        std::thread::Builder::new().name("stdout".into()).spawn(move || {
+            out::wait_until_unread();
+            unread.cancel();
+        })?;
         let local_url = running_local(&config)?;
         let options = Options {
             from: match self.from {
@@ -64,13 +77,11 @@ impl Tail {
             },
             pretty: self.pretty,
             poll: if local_url.is_some() { tail::POLL_LOCAL } else { tail::POLL },
+            to_terminal: std::io::stdout().is_terminal(),
         };
         let kinesis = Kinesis::connect(Connection::new(&config, local_url)).await?;
-        let waits = || {
-            if std::io::stderr().is_terminal() && matches!(self.from, From::Latest) {
-                eprintln!("waiting for new events, end with Ctrl-C");
-            }
-        };
-        tail::run(kinesis, options, tokio::io::stdout(), stop, waits).await.context("cannot tail the stream")
+        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody waits for that.
+        let ready = || log.stderr().push(READY.as_bytes());
+        tail::run(kinesis, options, tokio::io::stdout(), stop, ready).await.context("cannot tail the stream")
     }
 }

@@ -13,10 +13,11 @@ use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{key} = {value:?} (from {origin}): expected {expected}")]
+#[error("{key}{} (from {origin}): expected {expected}", shown(.value))]
 pub struct Problem {
     pub key: String,
-    pub value: String,
+    /// Nothing where nobody knows what it is: under an unknown key it may be a secret.
+    pub value: Option<String>,
     /// What would have been taken.
     pub expected: String,
     pub origin: Origin,
@@ -50,23 +51,41 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     }
 }
 
-/// Every key once, in the table's order, and a problem for each typed key that the table lacks.
+/// Every key once, in the table's order, and a problem for each typed key that the table lacks or one layer has twice. An
+/// empty text is not set: what lies below stays.
 fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
     let mut problems = Vec::new();
     for typed in typed {
         match settings.iter_mut().find(|setting| setting.key == typed.key) {
-            Some(setting) => *setting = typed,
+            Some(_) if typed.value.is_empty() => {}
+            Some(setting) => {
+                problems.extend(twice(setting, &typed));
+                *setting = typed;
+            }
             None => {
                 let expected = match nearest(&typed.key) {
                     Some(known) => format!("a known key, perhaps {known}"),
                     None => "a known key: `dispatchd check --local` prints all there are".to_owned(),
                 };
-                problems.push(problem(&typed, expected));
+                problems.push(Problem { value: None, ..problem(&typed, expected) });
             }
         }
     }
     (settings, problems)
+}
+
+/// Within a file and within the environment there is no order in which one of two would win.
+fn twice(below: &Setting, typed: &Setting) -> Option<Problem> {
+    let expected = match (&below.origin, &typed.origin) {
+        (Origin::Env(other), Origin::Env(_)) => format!("to be set by one variable, and {other} sets it too"),
+        (Origin::File(_), Origin::File(_)) => {
+            let (table, name) = typed.key.rsplit_once('.').unwrap_or_default();
+            format!("to be set once in the file, which has it as {:?} and as {name} in [{table}]", typed.key)
+        }
+        _ => return None,
+    };
+    Some(problem(typed, expected))
 }
 
 fn default(key: &Key) -> Setting {
@@ -177,13 +196,17 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     }
 }
 
-fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
+pub(super) fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
     settings.iter().find(|setting| setting.key == key).expect("settings hold every key of the table")
 }
 
-fn problem(setting: &Setting, expected: String) -> Problem {
+pub(super) fn problem(setting: &Setting, expected: String) -> Problem {
     let Setting { key, value, origin } = setting.clone();
-    Problem { key, value: without_login(&value), expected, origin }
+    Problem { key, value: Some(without_login(&value)), expected, origin }
+}
+
+fn shown(value: &Option<String>) -> String {
+    value.as_ref().map(|value| format!(" = {value:?}")).unwrap_or_default()
 }
 
 fn lines(problems: &[Problem]) -> String {

@@ -68,7 +68,7 @@ fn problem(name: &str, value: &str) -> Option<Problem> {
     let form = form(name);
     let expected = form.expected(value)?;
     let value = if matches!(form, Form::Secret) { "(not shown)".to_owned() } else { without_login(value) };
-    Some(Problem { key: name.to_owned(), value, expected, origin: Origin::Environment })
+    Some(Problem { key: name.to_owned(), value: Some(value), expected, origin: Origin::Environment })
 }
 
 fn form(name: &str) -> Form {

@@ -13,6 +13,8 @@ use super::{Flag, Inputs, Origin, Problems, Setting};
 /// that `DISPATCHD_SOCKET`, which clients read, is not taken for a key.
 const ENV_PREFIX: &str = "DISPATCHD";
 const ENV_SEPARATOR: &str = "__";
+/// The variable that every Service with an address has.
+const SERVICE_HOST: &str = "_SERVICE_HOST";
 
 /// All that was typed, in the order in which it applies.
 pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
@@ -20,7 +22,12 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
     if let Some(path) = &inputs.file {
         settings.extend(file_layer(path)?);
     }
-    settings.extend(inputs.env.iter().flat_map(env_layer));
+    let services = services(&inputs.env);
+    let ours = inputs.env.iter().filter(|(name, _)| !services.iter().any(|service| is_of_service(name, service)));
+    settings.extend(ours.flat_map(env_layer));
+    if inputs.is_stream_typed {
+        settings.retain(|setting| !["stream.name", "stream.arn"].contains(&&*setting.key));
+    }
     settings.extend(inputs.flags.iter().map(flag_layer));
     Ok(settings)
 }
@@ -39,13 +46,36 @@ fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
     toml_settings(&text, &Origin::File(path.to_owned())).map_err(unreadable)
 }
 
+/// Whether a reload may read the file of these inputs. The first read of a pipe took all that there was.
+///
+/// # Errors
+/// A file that is not there, or is no regular one; links are followed.
+pub fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
+    let Some(path) = &inputs.file else { return Ok(()) };
+    let unreadable = |reason: String| Problems::File { path: path.clone(), reason };
+    if fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
+        return Ok(());
+    }
+    let reason = "it is no regular file (but a pipe, as of <(…), a device or a directory) and is not read again: a reload takes a file that can be read twice";
+    Err(unreadable(reason.to_owned()))
+}
+
+/// Where and why, without the lines of the file that the parser quotes: one may hold a secret.
+fn without_quotes(error: &str) -> String {
+    let is_quote = |line: &str| {
+        let (margin, _) = line.split_once('|').unwrap_or((line, ""));
+        margin.len() < line.len() && margin.trim().bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let lines: Vec<&str> = error.lines().filter(|line| !is_quote(line)).collect();
+    lines.join(": ")
+}
+
 fn toml_settings(text: &str, origin: &Origin) -> Result<Vec<Setting>, String> {
-    let table =
-        File::from_str(text, FileFormat::Toml).collect().map_err(|error| error.to_string().trim_end().to_owned())?;
+    let table = File::from_str(text, FileFormat::Toml).collect().map_err(|error| without_quotes(&error.to_string()))?;
     let mut settings = Vec::new();
     flatten("", table, origin, &mut settings);
     // The table is a hash map, but problems should keep one order from run to run.
-    settings.sort_by(|a, b| a.key.cmp(&b.key));
+    settings.sort_by(|a, b| (&a.key, &a.value).cmp(&(&b.key, &b.value)));
     Ok(settings)
 }
 
@@ -57,6 +87,17 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &Origin, settings: &
             kind => settings.push(Setting { key, value: kind.to_string(), origin: origin.clone() }),
         }
     }
+}
+
+/// What the names of variables begin with that Kubernetes makes of Services named `dispatchd--…`: they look like keys.
+fn services(env: &[(String, String)]) -> Vec<&str> {
+    env.iter().filter_map(|(name, _)| name.strip_suffix(SERVICE_HOST)).filter(|of| of.starts_with(ENV_PREFIX)).collect()
+}
+
+/// Such a variable: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT`, `…_PORT_80_TCP_ADDR`. No key of ours begins so.
+fn is_of_service(name: &str, service: &str) -> bool {
+    let is_port = |rest: &str| rest == "_PORT" || rest.starts_with("_PORT_");
+    name.strip_prefix(service).is_some_and(|rest| rest.starts_with("_SERVICE_") || is_port(rest))
 }
 
 /// None or one: a variable at a time, because a problem has to name the variable as it is spelled.
@@ -130,5 +171,6 @@ mod tests {
             broken.starts_with(&format!("cannot read {}: ", path.display())) && broken.contains("line 2"),
             "{broken}"
         );
+        assert!(!broken.contains("0660"), "the line may hold a secret: {broken}");
     }
 }

@@ -6,7 +6,11 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
 use crate::limits::BUDGET_BYTES_DEFAULT;
@@ -15,6 +19,9 @@ use crate::limits::BUDGET_BYTES_DEFAULT;
 const RUN_DIR: &str = "/run/dispatchd";
 
 const SOCKET_NAME: &str = "dispatchd.sock";
+
+/// Of ours alone, where a directory is not made for us.
+const OWN_FOLDER: &str = "dispatchd";
 
 /// A cgroup v1 without a limit says so with a number near 2^63.
 const LIMIT_BYTES_MAX: usize = 1 << 60;
@@ -29,12 +36,24 @@ pub struct Machine {
     pub client_socket: Option<String>,
     /// Bytes; the smallest limit of our cgroup and those above it.
     pub memory_limit: Option<usize>,
-    /// `XDG_RUNTIME_DIR`.
+    /// `XDG_RUNTIME_DIR`, if a folder of ours in it could hold files.
     pub runtime_dir: Option<PathBuf>,
     pub temp_dir: PathBuf,
     pub uid: u32,
-    /// Whether a file can be made in `/run/dispatchd`.
+    /// Descriptors that the process may have, if it asks for them: the hard limit.
+    pub open_files: Option<usize>,
+    /// Bytes that the process may address.
+    pub address_space: Option<usize>,
+    /// Whether `/run/dispatchd` could hold files of ours.
     pub run_dir_writable: bool,
+}
+
+/// Why a client does not look where it would.
+#[derive(Debug, thiserror::Error)]
+#[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where the daemon is", path.display())]
+pub struct ForeignFallback {
+    pub path: PathBuf,
+    pub owner: u32,
 }
 
 impl Machine {
@@ -46,10 +65,12 @@ impl Machine {
             client_socket: env::var("DISPATCHD_SOCKET").ok().filter(|path| !path.trim().is_empty()),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             memory_limit: memory_limit(Path::new("/sys/fs/cgroup"), &membership),
-            runtime_dir: env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute()),
+            runtime_dir: runtime_dir(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
             temp_dir: env::temp_dir(),
             uid: rustix::process::getuid().as_raw(),
-            run_dir_writable: try_making_files(Path::new(RUN_DIR)).is_ok(),
+            open_files: limit(getrlimit(Resource::Nofile).maximum),
+            address_space: limit(getrlimit(Resource::As).current),
+            run_dir_writable: could_make_files(Path::new(RUN_DIR)).is_ok(),
         }
     }
 
@@ -64,21 +85,30 @@ impl Machine {
         }
         let (dir, why) = match &self.runtime_dir {
             _ if self.run_dir_writable => (RUN_DIR.into(), format!("{RUN_DIR} is writable")),
-            Some(dir) => (dir.join("dispatchd"), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable")),
-            None => (
-                self.temp_dir.join(format!("dispatchd-{}", self.uid)),
-                format!("the temporary directory, as {RUN_DIR} is not writable"),
-            ),
+            Some(dir) => (dir.join(OWN_FOLDER), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable")),
+            None => (self.fallback_dir(), format!("the temporary directory, as {RUN_DIR} is not writable")),
         };
         (dir.join(SOCKET_NAME).display().to_string(), why)
     }
 
     /// Where a client looks that was told nothing: an app may see the shared directory without being allowed to
     /// write there.
-    pub fn client_socket_path(&self) -> PathBuf {
+    ///
+    /// # Errors
+    /// In the temporary directory anybody may have made the folder of that name, to be taken for the daemon.
+    pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
         let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
         // One that may not be looked at is there, as far as we know: whoever connects hears why not.
-        if shared.try_exists().unwrap_or(true) { shared } else { self.socket_path().0.into() }
+        let path = if shared.try_exists().unwrap_or(true) { shared } else { self.socket_path().0.into() };
+        let fallback = self.fallback_dir();
+        match foreign_owner(&fallback) {
+            Ok(Some(owner)) if path.starts_with(&fallback) => Err(ForeignFallback { path: fallback, owner }),
+            _ => Ok(path), // who connects hears of what is missing
+        }
+    }
+
+    fn fallback_dir(&self) -> PathBuf {
+        self.temp_dir.join(format!("{OWN_FOLDER}-{}", self.uid))
     }
 
     pub(super) fn memory_budget(&self) -> (String, String) {
@@ -96,22 +126,36 @@ fn program() -> String {
     path.file_name().unwrap_or(OsStr::new("dispatchd")).to_string_lossy().into_owned()
 }
 
-/// Makes a file in a directory, and the directory if it is missing, and leaves nothing behind: permission bits know
-/// nothing of read-only mounts, capabilities and ACLs.
+fn limit(limit: Option<u64>) -> Option<usize> {
+    limit.and_then(|limit| usize::try_from(limit).ok())
+}
+
+fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {
+    named.filter(|dir| dir.is_absolute() && could_make_files(&dir.join(OWN_FOLDER)).is_ok())
+}
+
+/// Whether files could be made in a directory, which may itself have to be made. It looks and makes nothing, so that
+/// nobody who looks at the same time meets anything; the kernel minds read-only mounts, capabilities and ACLs.
 ///
 /// # Errors
-/// No file can be made there.
-pub fn try_making_files(dir: &Path) -> io::Result<()> {
-    let is_new = fs::create_dir(dir).is_ok();
-    let probe = dir.join(format!(".probe-{}", std::process::id()));
-    let made = fs::File::create_new(&probe).map(drop);
-    if made.is_ok() {
-        let _ = fs::remove_file(&probe); // a file left behind is harmless, and there is nobody to tell
-    }
-    if is_new {
-        let _ = fs::remove_dir(dir); // fails if somebody moved in meanwhile, as it should
-    }
-    made
+/// Why they could not.
+pub fn could_make_files(dir: &Path) -> io::Result<()> {
+    let place = match dir.metadata() {
+        Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+        Ok(_) => dir,
+        Err(_) => dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+    };
+    Ok(access(place, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// The user other than us and root to whom a directory belongs, or the link that stands for it.
+///
+/// # Errors
+/// If there is no such directory, or it cannot be looked at.
+pub fn foreign_owner(dir: &Path) -> io::Result<Option<u32>> {
+    let own = rustix::process::geteuid().as_raw();
+    let owners = [dir.symlink_metadata()?.uid(), dir.metadata()?.uid()];
+    Ok(owners.into_iter().find(|owner| *owner != own && *owner != 0))
 }
 
 /// The smallest limit of the groups that `/proc/self/cgroup` names and of all above them. In a
@@ -176,12 +220,47 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_leaves_nothing_behind() {
+    fn looking_whether_files_can_be_made_makes_nothing() {
         let root = cgroup(&[("file", "")]);
-        assert!(try_making_files(root.path()).is_ok());
-        assert!(try_making_files(&root.path().join("new")).is_ok());
-        assert!(try_making_files(&root.path().join("file")).is_err());
-        assert_eq!(fs::read_dir(root.path()).expect("it is a directory").count(), 1);
+        let modified = || root.path().metadata().expect("it is there").modified().expect("a time");
+        let before = modified();
+        assert!(could_make_files(root.path()).is_ok());
+        assert!(could_make_files(&root.path().join("new")).is_ok());
+        assert!(could_make_files(&root.path().join("file")).is_err());
+        assert!(could_make_files(&root.path().join("file/below")).is_err());
+        assert!(could_make_files(&root.path().join("no/such")).is_err());
+        assert_eq!(modified(), before);
+    }
+
+    #[test]
+    fn a_runtime_directory_that_takes_no_files_is_passed_over() {
+        let root = tempfile::tempdir().expect("the temporary directory is writable");
+        let named = |dir: &Path| runtime_dir(Some(dir.to_owned()));
+        assert_eq!(named(root.path()), Some(root.path().to_owned()));
+        for taken_by_nobody in [&root.path().join("gone"), Path::new("relative")] {
+            assert_eq!(named(taken_by_nobody), None, "{}", taken_by_nobody.display());
+        }
+    }
+
+    #[test]
+    fn a_client_goes_to_no_fallback_that_is_another_users_or_his_link() {
+        let root = tempfile::tempdir().expect("the temporary directory is writable");
+        let machine = Machine { temp_dir: root.path().into(), uid: 7, ..Machine::default() };
+        let fallback = machine.fallback_dir();
+        assert!(machine.client_socket_path().is_ok(), "who connects hears that nobody is there");
+        fs::create_dir(&fallback).expect("the root is writable");
+        assert_eq!(machine.client_socket_path().expect("it is ours"), fallback.join(SOCKET_NAME));
+        if rustix::process::geteuid().as_raw() != 0 {
+            eprintln!("not root: no file can be another's");
+            return;
+        }
+        std::os::unix::fs::chown(&fallback, Some(12_345), None).expect("we are root");
+        let refused = machine.client_socket_path().expect_err("it is another's").to_string();
+        assert!(refused.contains("belongs to user 12345") && refused.contains("--socket"), "{refused}");
+        fs::remove_dir(&fallback).expect("it is empty");
+        std::os::unix::fs::symlink(root.path(), &fallback).expect("the root is writable");
+        std::os::unix::fs::lchown(&fallback, Some(12_345), None).expect("we are root");
+        assert!(machine.client_socket_path().is_err(), "the link is another's, whatever it leads to");
     }
 
     #[test]

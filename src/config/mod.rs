@@ -16,7 +16,9 @@ mod arn;
 mod check;
 mod environment;
 mod file;
+mod host;
 mod keys;
+mod level;
 mod machine;
 mod memory;
 mod reload;
@@ -34,9 +36,11 @@ use std::time::Duration;
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
 pub use environment::{SdkEnv, unfit};
-pub use file::env_vars;
+pub use file::{env_vars, readable_again};
+pub use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
-pub use machine::{Machine, try_making_files};
+pub use level::log_filter;
+pub use machine::{ForeignFallback, Machine, could_make_files, foreign_owner};
 pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
 pub use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
@@ -237,6 +241,8 @@ pub struct Inputs {
     pub env: Vec<(String, String)>,
     /// In the order in which they were typed: the last one wins.
     pub flags: Vec<Flag>,
+    /// Whether the command line names the stream: what the layers below say of it, name or ARN, does not hold.
+    pub is_stream_typed: bool,
     /// Whether an embedded stream stands in for Kinesis.
     pub local: bool,
     pub machine: Machine,

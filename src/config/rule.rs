@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{Aggregation, KeyOrder, LogFormat, StreamArn, Wire};
+use super::{Aggregation, KeyOrder, LogFormat, StreamArn, Wire, log_filter};
 use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 
 /// What a key takes.
@@ -27,6 +27,7 @@ pub(super) enum Rule {
     Aggregation,
     Wire,
     LogFormat,
+    LogLevel,
     Mode,
     Path,
     /// A path, or `off`; `auto` is replaced before it is read.
@@ -71,6 +72,7 @@ impl Rule {
             Self::Aggregation => aggregation(text).map(Value::Aggregation),
             Self::Wire => wire(text).map(Value::Wire),
             Self::LogFormat => log_format(text).map(Value::LogFormat),
+            Self::LogLevel => text_if(log_filter(text).is_some(), text),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
             Self::Listen => text.parse().ok().map(Value::Address),
@@ -120,6 +122,9 @@ impl fmt::Display for Rule {
             Self::Aggregation => f.write_str("off, key or shard"),
             Self::Wire => f.write_str("json or cbor"),
             Self::LogFormat => f.write_str("auto, json or text"),
+            Self::LogLevel => {
+                f.write_str("error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`")
+            }
             Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
             Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
             Self::PathOrOff => write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),

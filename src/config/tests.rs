@@ -6,16 +6,22 @@ use std::path::PathBuf;
 use super::*;
 use crate::limits::MIB;
 
+/// Longer than anything may be. An empty text is outside of no range: it is not set.
+const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {
+    Ok(text) => text,
+    Err(_) => panic!("x is ASCII"),
+};
+
 /// One value outside the range of each key.
 const OUT_OF_RANGE: &[(&str, &str)] = &[
-    ("producer_id", ""),
+    ("producer_id", LONG),
     ("stream.name", "my stream"),
     ("stream.arn", "arn:aws:s3:::bucket"),
     ("stream.region", "Frankfurt"),
     ("stream.endpoint_url", "localhost:4567"),
     ("stream.allow_http", "yes"),
     ("stream.max_record_bytes", "11MiB"),
-    ("socket.path", ""),
+    ("socket.path", LONG),
     ("socket.mode", "0440"),
     ("socket.max_connections", "0"),
     ("socket.window", "65537"),
@@ -36,10 +42,10 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
     ("kinesis.wire", "xml"),
-    ("admin.listen", "9464"),
-    ("admin.socket", ""),
+    ("admin.listen", "16464"),
+    ("admin.socket", LONG),
     ("log.format", "xml"),
-    ("log.level", ""),
+    ("log.level", LONG),
     ("shutdown.timeout", "999ms"),
     ("shutdown.after_last_client", "0s"),
     ("local.port", "65536"),
@@ -88,7 +94,7 @@ fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
         let inputs = Inputs { local: true, ..from_env(&[(*name, *value)]) };
         let origin = Origin::Env(variable(name));
         let expected = key.expected(value);
-        let problem = Problem { key: name.to_string(), value: value.to_string(), expected, origin };
+        let problem = Problem { key: name.to_string(), value: Some(value.to_string()), expected, origin };
         assert_eq!(problems(&inputs), [problem]);
     }
 }
@@ -139,10 +145,83 @@ fn an_unknown_key_names_its_variable_and_a_known_key() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("batch.lingr", "5ms"), ("socket", "/s")]),
         [
-            r#"batch.lingr = "5ms" (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps batch.linger"#,
-            r#"socket = "/s" (from DISPATCHD__SOCKET): expected a known key, perhaps socket.path"#,
+            "batch.lingr (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps batch.linger",
+            "socket (from DISPATCHD__SOCKET): expected a known key, perhaps socket.path",
         ]
     );
+}
+
+#[test]
+fn an_empty_text_is_not_set_and_the_layer_below_holds() {
+    let dir = tempfile::tempdir().expect("the temporary directory is writable");
+    let path = dir.path().join("config.toml");
+    let line = |key: &Key| format!("{:?} = \"\"\n", key.name);
+    std::fs::write(&path, KEYS.iter().map(line).collect::<String>()).expect("the directory is writable");
+    let empty: Vec<_> = KEYS.iter().map(|key| (key.name, "")).collect();
+    let flag = |key: &Key| Flag { key: key.name.to_owned(), value: String::new(), flag: "--set".to_owned() };
+    let flags = KEYS.iter().map(flag).collect();
+    let inputs = Inputs { local: true, file: Some(path), flags, ..from_env(&empty) };
+    let resolved = resolve(&inputs).expect("nothing is set");
+    let nothing = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
+    assert_eq!((resolved.config, resolved.values), (nothing.config, nothing.values));
+    let below = Flag { key: "batch.linger".to_owned(), value: "7ms".to_owned(), flag: "exec".to_owned() };
+    let inputs = Inputs { local: true, preset: vec![below], ..from_env(&[("batch.linger", "")]) };
+    assert_eq!(resolve(&inputs).expect("it is not set above").config.batch.linger, Duration::from_millis(7));
+}
+
+#[test]
+fn what_stands_under_an_unknown_key_is_never_shown() {
+    let secret = "wJalrXUtnFEMI";
+    for said in [
+        messages(&[("stream.name", "s"), ("aws.secret_access_key", secret)]).join("\n"),
+        from_file(&format!("[stream]\nname = \"s\"\n[aws]\nsecret_access_key = \"{secret}\"\n")),
+        from_file(&format!("[aws]\nsecret_access_key = {secret}\n")),
+        from_file(&format!("secret_access_key = \"{secret}\"\nsecret_access_key = \"{secret}\"\n")),
+    ] {
+        assert!(!said.is_empty() && !said.contains(secret), "{said}");
+    }
+}
+
+/// What is said of a file with this text.
+fn from_file(text: &str) -> String {
+    let dir = tempfile::tempdir().expect("the temporary directory is writable");
+    let path = dir.path().join("config.toml");
+    std::fs::write(&path, text).expect("the directory is writable");
+    let said = resolve(&Inputs { file: Some(path.clone()), local: true, ..Inputs::default() });
+    let said = said.err().map(|problems| problems.to_string()).unwrap_or_default();
+    said.replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn a_key_that_one_layer_has_twice_is_refused_by_name() {
+    let twice = "\"stream.name\" = \"a\"\n[stream]\nname = \"b\"\n";
+    let says = r#"stream.name = "b" (from FILE): expected to be set once in the file, which has it as "stream.name" and as name in [stream]"#;
+    for _ in 0..8 {
+        assert_eq!(from_file(twice), says, "and not by chance");
+    }
+    let variables = [("DISPATCHD__STREAM__NAME", "a"), ("dispatchd__stream__name", "b")];
+    let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(
+        problems(&Inputs { env, ..Inputs::default() })[0].to_string(),
+        r#"stream.name = "b" (from dispatchd__stream__name): expected to be set by one variable, and DISPATCHD__STREAM__NAME sets it too"#
+    );
+}
+
+#[test]
+fn variables_of_a_service_whose_name_looks_like_ours_do_no_harm() {
+    let of = |name: &str| {
+        let service = name.to_uppercase().replace('-', "_");
+        ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_PROTO"]
+            .into_iter()
+            .map(move |end| (format!("{service}_{end}"), "tcp://10.0.0.1:80".to_owned()))
+    };
+    let env = of("dispatchd--x").chain(of("dispatchd--local")).chain(of("dispatchd--stream--name")).collect();
+    assert!(resolve(&Inputs { env, local: true, ..Inputs::default() }).is_ok());
+    assert_eq!(messages(&[("stream.name", "s"), ("x_port", "80")]).len(), 1, "without such a Service it is a slip");
+    let mut env: Vec<_> = of("dispatchd--local").collect();
+    env.push(("DISPATCHD__LOCAL__PORT".to_owned(), "7".to_owned()));
+    let config = resolve(&Inputs { env, local: true, ..Inputs::default() }).expect("it holds").config;
+    assert_eq!(config.local.map(|local| local.port), Some(7), "a key stays a key");
 }
 
 #[test]

@@ -5,9 +5,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::kinesis::aws::{Page, Position, Read};
+use crate::kinesis::aws::{Page, Place, Position, Read};
 
-/// How far this machine's clock may be ahead of the service's. See [`Cursor::position`].
+/// How far the clocks of the service's hosts may be apart. See [`Cursor::position`].
+const SERVICE_SKEW_MAX: Duration = Duration::from_secs(1);
+/// How far this machine's clock may be ahead of the service's, where the service does not tell the time.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -15,7 +17,7 @@ pub(super) struct Cursor {
     start: Position,
     /// The last record read.
     last: Option<String>,
-    /// When the first iterator was asked for, once there is one.
+    /// When the first iterator was given out, or somewhat earlier; once there is one.
     began: Option<SystemTime>,
     /// Set while the place is a time: what arrived before it is not wanted.
     not_before: Option<SystemTime>,
@@ -30,26 +32,29 @@ impl Cursor {
     /// Where the next iterator is asked for.
     ///
     /// With a record read: after it. With none, the start holds, except `Latest`: asked for again it would skip what was
-    /// stored since the first time. Then it is the time of that first asking (AT_TIMESTAMP). The price of that choice:
-    /// two clocks are compared. An error of ours is paid with up to a minute from before the start, shown once, rather
-    /// than with records that are never shown. The alternative, the trim horizon and a filter, costs a day of the shard.
+    /// stored since the first time. Then it is the time of that first asking (AT_TIMESTAMP), by the service's own clock:
+    /// this machine's may be hours off. That clock shows seconds, so up to two seconds from before the start are shown
+    /// once, rather than records never. The alternative, the trim horizon and a filter, costs a day of the shard.
     /// (kinesalite never answers AT_TIMESTAMP: there such a reader fails by timeout and says so.)
     pub fn position(&self) -> Position {
         match (&self.last, &self.start, self.began) {
             (Some(last), ..) => Position::After(last.clone()),
-            (None, Position::Latest, Some(began)) => Position::At(since(began)),
+            (None, Position::Latest, Some(began)) => Position::At(began),
             _ => self.start.clone(),
         }
     }
 
-    /// There is an iterator for [`Cursor::position`], asked for at this time.
-    pub fn placed(&mut self, iterator: String, asked: SystemTime) {
+    /// There is an iterator for [`Cursor::position`], asked for at this time by this machine's clock.
+    pub fn placed(&mut self, place: Place, asked: SystemTime) {
         self.not_before = match self.position() {
             Position::At(time) => Some(time),
             _ => None,
         };
-        self.iterator = Some(iterator);
-        self.began.get_or_insert(asked);
+        self.iterator = Some(place.iterator);
+        self.began.get_or_insert(match place.given {
+            Some(given) => before(given, SERVICE_SKEW_MAX),
+            None => before(asked, CLOCK_SKEW_MAX),
+        });
     }
 
     /// Goes on to after this page. Returns its records.
@@ -67,8 +72,8 @@ impl Cursor {
     }
 }
 
-fn since(began: SystemTime) -> SystemTime {
-    began.checked_sub(CLOCK_SKEW_MAX).unwrap_or(SystemTime::UNIX_EPOCH)
+fn before(time: SystemTime, skew: Duration) -> SystemTime {
+    time.checked_sub(skew).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -85,7 +90,6 @@ mod tests {
     fn page(records: &[(&str, i64)]) -> Page {
         let records = records.iter().map(|&(number, offset_s)| Read {
             sequence_number: number.to_owned(),
-            sub_sequence_number: None,
             partition_key: Some("k".to_owned()),
             data: Vec::new(),
             arrived: Some(at(offset_s)),
@@ -96,8 +100,12 @@ mod tests {
     fn placed(start: Position) -> Cursor {
         let mut cursor = Cursor::new(start.clone());
         assert_eq!(cursor.position(), start);
-        cursor.placed("first".to_owned(), at(0));
+        cursor.placed(place(Some(at(0))), at(7200));
         cursor
+    }
+
+    fn place(given: Option<SystemTime>) -> Place {
+        Place { iterator: "first".to_owned(), given }
     }
 
     #[test]
@@ -119,10 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_read_latest_becomes_the_time_when_it_was_first_asked_for_less_the_skew_of_clocks() {
+    fn with_nothing_read_latest_becomes_the_time_when_it_was_first_given_by_the_service_s_clock() {
         let mut cursor = placed(Position::Latest);
         cursor.take(page(&[]));
-        cursor.placed("second".to_owned(), at(900));
+        cursor.placed(place(Some(at(900))), at(8100));
+        assert_eq!(cursor.position(), Position::At(at(-1)), "whatever ours says");
+    }
+
+    #[test]
+    fn a_service_that_tells_no_time_is_taken_to_have_ours_or_to_be_up_to_a_minute_behind() {
+        let mut cursor = Cursor::new(Position::Latest);
+        cursor.placed(place(None), at(0));
         assert_eq!(cursor.position(), Position::At(at(-60)));
     }
 
@@ -135,8 +150,8 @@ mod tests {
     #[test]
     fn a_place_by_time_shows_nothing_older() {
         let mut cursor = placed(Position::Latest);
-        cursor.placed("second".to_owned(), at(900));
-        let records = cursor.take(page(&[("7", -3600), ("8", -30), ("9", 5)]));
+        cursor.placed(place(Some(at(900))), at(8100));
+        let records = cursor.take(page(&[("7", -2), ("8", -1), ("9", 5)]));
         let numbers: Vec<&str> = records.iter().map(|record| record.sequence_number.as_str()).collect();
         assert_eq!(numbers, ["8", "9"]);
     }

@@ -6,15 +6,18 @@
 //!   between two runs; that is for a consumer with checkpoints.
 //!
 //! `plan` decides which shards to read now (pure). `cursor` knows where in a shard (pure). `reader` is one shard's loop.
-//! `task` owns them all and finds new shards.
+//! `pages` bounds what all readers hold. `trouble` says when calls fail (pure). `task` owns them all and finds new shards.
 
 mod cursor;
+mod pages;
 pub mod plan;
 mod reader;
 mod task;
+mod trouble;
 
 use std::sync::Arc;
 
+pub use pages::Held;
 pub use plan::From;
 pub use reader::CALLS_APART;
 pub use task::{Options, run};
@@ -23,10 +26,12 @@ use crate::event::{Class, Reason};
 use crate::kinesis::aws::{CallError, Read};
 
 /// Records of one shard, in their order. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Chunk {
     pub shard: Arc<str>,
     pub records: Vec<Read>,
+    /// What they take of the bytes that all shards may hold, until this is dropped.
+    pub held: Held,
 }
 
 /// The stream cannot be read, and waiting will not help.

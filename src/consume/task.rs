@@ -4,15 +4,17 @@
 //! records itself: the readers hand them on directly.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::pages::Pages;
 use super::plan::{From, Plan, Start};
 use super::reader::{End, Reader};
+use super::trouble::{News, Trouble};
 use super::{Chunk, ReadError};
 use crate::backoff::Backoff;
 use crate::event::{Class, Reason};
@@ -23,6 +25,8 @@ use crate::kinesis::list::ShardInfo;
 const LIST_EVERY: Duration = Duration::from_secs(10);
 /// However many shards end at once: they share one list.
 const LISTS_APART: Duration = Duration::from_millis(200);
+/// How often it is looked whether there is news of calls that failed, which comes once a minute.
+const LOOK_FOR_NEWS_EVERY: Duration = Duration::from_secs(1);
 /// After a list that failed.
 const AGAIN: Backoff = Backoff { min: Duration::from_millis(500), max: Duration::from_secs(10) };
 
@@ -34,7 +38,7 @@ pub struct Options {
 }
 
 /// Reads every shard into `out` until nobody takes from it. One reader a shard; each holds at most one page that is
-/// not taken yet.
+/// not taken yet, and all of them together hold no more than `pages` says.
 ///
 /// `on_ready` is called once every shard that exists at the start has its place: with [`From::Latest`], whatever is
 /// stored after that is read.
@@ -60,7 +64,11 @@ pub async fn run(
         listed_at: Instant::now(),
         list_at: Instant::now(),
         failures: 0,
+        pages: Pages::new(),
+        trouble: Arc::default(),
     };
+    let mut news = interval(LOOK_FOR_NEWS_EVERY);
+    news.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             // What has ended is dealt with before anything new is asked for.
@@ -73,6 +81,7 @@ pub async fn run(
                     ready();
                 }
             }
+            _ = news.tick() => task.tell(|trouble, now| trouble.due(now)),
             () = sleep_until(task.list_at) => task.list().await?,
         }
     }
@@ -94,6 +103,8 @@ struct Task {
     list_at: Instant,
     /// Lists in a row that failed.
     failures: u32,
+    pages: Pages,
+    trouble: Arc<Mutex<Trouble>>,
 }
 
 impl Task {
@@ -116,9 +127,7 @@ impl Task {
         self.listed_at = Instant::now();
         match self.kinesis.all_shards().await {
             Ok(shards) => {
-                if std::mem::take(&mut self.failures) > 0 {
-                    tracing::info!("the stream's shards are listed again");
-                }
+                self.failures = 0;
                 let starts = self.plan.listed(&shards);
                 self.start(starts);
                 self.unplaced = None;
@@ -128,10 +137,7 @@ impl Task {
             Err(call) if self.is_final(&call) => return Err(ReadError { call }),
             Err(call) => {
                 self.failures = self.failures.saturating_add(1);
-                if self.failures == 1 {
-                    let (code, reason) = (call.code, call.message);
-                    tracing::warn!(code, reason, "the stream's shards cannot be listed now: trying on");
-                }
+                self.tell(|trouble, now| trouble.note(&call, now));
                 self.list_at = self.listed_at + AGAIN.delay(self.failures, &mut rand::rng());
             }
         }
@@ -161,10 +167,19 @@ impl Task {
                 start: position,
                 poll: self.poll,
                 out: self.out.clone(),
+                pages: self.pages.clone(),
+                trouble: Arc::clone(&self.trouble),
                 is_first: self.unplaced.is_some(),
                 unplaced: self.unplaced.clone(),
             };
             self.readers.spawn(async move { (shard, reader.run().await) });
+        }
+    }
+
+    fn tell(&self, look: impl FnOnce(&mut Trouble, Instant) -> Option<News>) {
+        let news = look(&mut self.trouble.lock().expect("nobody panics while counting"), Instant::now());
+        if let Some(news) = news {
+            news.log();
         }
     }
 

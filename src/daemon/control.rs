@@ -1,21 +1,28 @@
 //! What a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
 //!
 //! Owned by the daemon's own task. It changes the log's level and the lanes' rules; to make ready and to stop is the
-//! daemon's to do, so it gives that back.
+//! daemon's to do, so it gives that back. A configuration is read on a thread of its own, within a deadline: a disk that
+//! hangs holds up no other command.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::ServiceManager;
 use crate::admin::desk::{Command, LastReload, Settings};
-use crate::config::{Changes, Inputs, Resolved, after_reload, changes, resolve};
+use crate::config::{
+    Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again, resolve_to_serve,
+};
 use crate::kinesis::identity::Identity;
 use crate::lane::Rules;
-use crate::telemetry::log::{self, Log};
+use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
+
+/// How long reading the configuration again may take: less than an operator's command waits for its answer.
+const READ_MAX: Duration = Duration::from_secs(3);
 
 /// The control's parts.
 #[derive(Debug)]
@@ -35,7 +42,28 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// Events do not wait for company any more, whatever is configured.
     pub lingers: bool,
+    pub reloading: Reloading,
     pub manager: ServiceManager,
+}
+
+/// A configuration that is being read again. One thread reads, at most.
+#[derive(Debug, Default)]
+pub struct Reloading {
+    read: Option<JoinHandle<Result<Resolved, Problems>>>,
+    /// When it is given up; nothing if it was, and the thread still hangs.
+    until: Option<Instant>,
+    /// Who waits for it: one an open connection of the admin socket, at most.
+    replies: Vec<oneshot::Sender<LastReload>>,
+    /// Asked for meanwhile, when the file may have changed again.
+    again: Option<Vec<oneshot::Sender<LastReload>>>,
+}
+
+/// How far the reading came.
+enum Progress {
+    Read(Result<Box<Resolved>, String>),
+    TooLate,
+    /// What was given up has ended at last.
+    Freed,
 }
 
 /// What is the daemon's to do.
@@ -54,18 +82,15 @@ impl Control {
             tokio::select! {
                 biased;
                 () = sleep_until(reverts_at) => self.revert_log_level(),
-                Some(()) = reloads.recv() => {
-                    self.reload().await;
-                }
+                progress = self.reloading.progress() => self.go_on_reloading(progress),
+                Some(()) = reloads.recv() => self.reload(None),
                 Some(command) = self.commands.recv() => match command {
                     // Who asked may have given up waiting for any of these.
                     Command::LogLevel { level, lasts, reply } => {
                         let until = lasts.map(|lasts| Instant::now() + lasts);
                         let _ = reply.send(self.set_log_level(level, until));
                     }
-                    Command::Reload { reply } => {
-                        let _ = reply.send(self.reload().await);
-                    }
+                    Command::Reload { reply } => self.reload(Some(reply)),
                     Command::Drain { reply } => {
                         let _ = reply.send(());
                         return Asked::Drain;
@@ -113,10 +138,56 @@ impl Control {
         self.settings.send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, None));
     }
 
-    async fn reload(&mut self) -> LastReload {
+    fn reload(&mut self, reply: Option<oneshot::Sender<LastReload>>) {
         self.identity.forget(); // before the lanes hear of it and try the stream
         self.manager.reloading();
-        let outcome = self.take_over().await;
+        let reloading = &mut self.reloading;
+        match (&reloading.read, reloading.until) {
+            (None, _) => self.read_again(reply.into_iter().collect()),
+            (Some(_), Some(_)) => reloading.again.get_or_insert_default().extend(reply),
+            (Some(_), None) => {
+                let hangs = "an earlier reload still hangs at reading it: whatever the file lies on does not answer";
+                self.conclude(Err(hangs.to_owned()), reply);
+            }
+        }
+    }
+
+    fn read_again(&mut self, replies: Vec<oneshot::Sender<LastReload>>) {
+        let inputs = self.inputs.clone();
+        let read =
+            tokio::task::spawn_blocking(move || readable_again(&inputs).and_then(|()| resolve_to_serve(&inputs)));
+        let until = Some(Instant::now() + READ_MAX);
+        self.reloading = Reloading { read: Some(read), until, replies, again: None };
+    }
+
+    fn go_on_reloading(&mut self, progress: Progress) {
+        let reloading = &mut self.reloading;
+        let (replies, again) = (std::mem::take(&mut reloading.replies), reloading.again.take());
+        match progress {
+            Progress::Read(read) => {
+                *reloading = Reloading::default();
+                let outcome = read.and_then(|read| self.take_over(*read));
+                self.conclude(outcome, replies);
+                if let Some(replies) = again {
+                    self.manager.reloading();
+                    self.read_again(replies);
+                }
+            }
+            Progress::TooLate => {
+                reloading.until = None;
+                let late = format!("it could not be read within {} s", READ_MAX.as_secs());
+                self.conclude(Err(late), replies.into_iter().chain(again.into_iter().flatten()));
+            }
+            Progress::Freed => *reloading = Reloading::default(),
+        }
+    }
+
+    /// Tells how it went: in the log, and to who asked.
+    fn conclude(
+        &mut self,
+        outcome: Result<Changes, String>,
+        replies: impl IntoIterator<Item = oneshot::Sender<LastReload>>,
+    ) {
         match &outcome {
             Ok(Changes { applied, needs_restart }) => {
                 tracing::info!(changed = applied.join(", "), "configuration reloaded");
@@ -136,17 +207,19 @@ impl Control {
         let done = LastReload { at: SystemTime::now(), outcome };
         self.settings.send_modify(|settings| settings.last_reload = Some(done.clone()));
         self.manager.ready(); // whichever configuration it is that holds now
-        done
+        for reply in replies {
+            let _ = reply.send(done.clone()); // who asked may have given up waiting
+        }
     }
 
-    /// Reads the configuration again and lets the safe part of it hold; nothing of one with a problem.
-    async fn take_over(&mut self) -> Result<Changes, String> {
-        let inputs = self.inputs.clone();
-        // A file may lie on a disk that hangs.
-        let read = tokio::task::spawn_blocking(move || resolve(&inputs)).await.map_err(|error| error.to_string())?;
-        let read = read.map_err(|problems| problems.to_string())?;
+    /// Lets the safe part of a configuration hold; nothing of one with a problem.
+    fn take_over(&mut self, read: Resolved) -> Result<Changes, String> {
         let level = read.config.log.level.clone();
-        log::check(&level).map_err(|error| error.to_string())?;
+        if sets_something(&self.running) && !sets_something(&read) {
+            tracing::warn!(
+                "the configuration file sets nothing any more, and defaults take the place of what it set: is it empty, or being written? Reload once more when it is whole"
+            );
+        }
         let changes = changes(&self.running, &read);
         let level_changed = level != self.running.config.log.level;
         self.running = after_reload(&self.running, read);
@@ -159,6 +232,27 @@ impl Control {
         }
         Ok(changes)
     }
+}
+
+impl Reloading {
+    /// Waits for more of it. Dropped, it forgets nothing.
+    async fn progress(&mut self) -> Progress {
+        let Some(read) = &mut self.read else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            ended = read => match (ended, self.until) {
+                (_, None) => Progress::Freed,
+                (Ok(read), Some(_)) => Progress::Read(read.map(Box::new).map_err(|problems| problems.to_string())),
+                (Err(died), Some(_)) => Progress::Read(Err(died.to_string())),
+            },
+            () = sleep_until(self.until) => Progress::TooLate,
+        }
+    }
+}
+
+/// Whether a file has a part in it.
+fn sets_something(resolved: &Resolved) -> bool {
+    resolved.values.iter().any(|setting| matches!(setting.origin, Origin::File(_)))
 }
 
 async fn sleep_until(until: Option<Instant>) {

@@ -10,20 +10,21 @@
 
 mod control;
 mod manager;
+mod stop;
 
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinSet;
 
 use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId};
+use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
@@ -35,24 +36,21 @@ use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::barred::{Barred, barred_from};
-use crate::socket::bind::{BindError, Bound, Place};
-use crate::socket::listener::{Listener, Presence};
-use crate::socket::{Door, LongLines};
+use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
+use crate::socket::listener::{Caps, Listener, Presence};
+use crate::socket::{Callers, Door, LongLines};
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
+use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
-use control::{Asked, Control};
+use control::{Asked, Control, Reloading};
 pub use manager::ServiceManager;
+use stop::{Sight, Stop, tell_died};
 
 /// Lanes of a daemon. One keeps up with two cores; more would split batches.
 const LANES: usize = 1;
 /// For the daemon's own user alone: who may ask may also stop it.
 const ADMIN_SOCKET_MODE: u32 = 0o600;
-/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third, at most this.
-const RESERVE_MAX: Duration = Duration::from_secs(5);
-/// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
-const FLUSH_MAX: Duration = Duration::from_secs(1);
-
 /// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon serves meanwhile.
 const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
@@ -63,8 +61,8 @@ pub struct Daemon {
     lanes: Vec<Lane<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
-    /// The admin socket's file goes with the daemon, though its thread ends with the process.
-    _admin_place: Option<Place>,
+    /// Unless it is off.
+    admin_socket: Option<AdminSocket>,
     control: Control,
     presence: watch::Receiver<Presence>,
     stop: Stop,
@@ -86,18 +84,10 @@ pub struct Plan {
 /// What tells a running daemon what to do, besides its admin socket.
 #[derive(Debug)]
 pub struct Signals {
-    /// The first begins the stop, a second one gives up what is left.
+    /// The first begins the stop; one that comes more than a second after it gives up what is left.
     pub stop: mpsc::Receiver<()>,
     /// Read the configuration again.
     pub reload: mpsc::Receiver<()>,
-}
-
-/// The stages of the stop, each a token that its tasks wait for.
-#[derive(Debug, Clone, Default)]
-struct Stop {
-    drain: CancellationToken,
-    stop_reading: CancellationToken,
-    abandon: CancellationToken,
 }
 
 /// Why there is no daemon.
@@ -125,7 +115,7 @@ pub enum StartError {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Events that were accepted and not confirmed.
+    /// Events that were accepted and not confirmed, and lines that were not read of callers that had gone.
     pub unconfirmed: u64,
     /// A task died on the way: a defect.
     pub task_died: bool,
@@ -158,7 +148,7 @@ impl Daemon {
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
-        let recent = Arc::<Recent>::default();
+        let (recent, outage) = (Arc::<Recent>::default(), Arc::<Outage>::default());
         let (record_bytes_max, carried) = (config.stream.max_record_bytes, Carried::of(config));
         let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
         let (calls_in, calls) = watch::channel(Calls::default());
@@ -183,6 +173,7 @@ impl Daemon {
             budget: Arc::clone(&budget),
             oldest,
             recent: Arc::clone(&recent),
+            outage: Arc::clone(&outage),
             drain: stop.drain.clone(),
             abandon: stop.abandon.clone(),
         });
@@ -200,11 +191,12 @@ impl Daemon {
             facts: facts.clone(),
             record_bytes_carried: carried.record_bytes,
             long_lines: LongLines::new(long_lines_bytes(config.memory.budget_bytes)),
+            callers: Arc::new(Callers::new(Instant::now())),
             stop_reading: stop.stop_reading.clone(),
         });
-        let bound = Bound::new(&config.socket.path, config.socket.mode).map_err(StartError::Bind)?;
+        let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
         tell_barred(&config.socket);
-        let max_connections = config.socket.max_connections;
+        let caps = Caps { max_connections: config.socket.max_connections, files_kept_back: files_kept_back(config) };
         let log_level = config.log.level.clone();
         let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
@@ -226,13 +218,15 @@ impl Daemon {
             record_bytes_carried: carried.record_bytes,
             lanes: questions_in,
             recent: Arc::clone(&recent),
+            outage,
             settings,
             commands: commands_in,
         };
         let identity = kinesis.identity().clone();
-        let (admin, admin_place) = open_desk(admin, desk, config.admin.socket.as_deref())?;
+        let (admin, admin_socket) =
+            open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref()).await?;
         Ok(Self {
-            listener: Listener { bound, door, max_connections, presence: presence_in, drain: stop.drain.clone() },
+            listener: Listener { bound, door, caps, presence: presence_in, drain: stop.drain.clone() },
             lanes,
             refresher: Refresher {
                 kinesis,
@@ -246,7 +240,7 @@ impl Daemon {
                 recent,
             },
             admin,
-            _admin_place: admin_place,
+            admin_socket,
             control: Control {
                 inputs,
                 identity,
@@ -257,6 +251,7 @@ impl Daemon {
                 reloads: reloads_in,
                 settings: settings_in,
                 lingers: true,
+                reloading: Reloading::default(),
                 metrics,
                 manager,
             },
@@ -278,9 +273,10 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { listener, lanes, refresher, admin, mut control, presence, stop, _admin_place, .. } = self;
+        let Self { listener, lanes, refresher, admin, admin_socket, mut control, presence, stop, .. } = self;
         let kinesis = refresher.kinesis.clone();
         let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
+        let callers = Arc::clone(&listener.door.callers);
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
         let shutdown = control.running.config.shutdown.clone();
@@ -294,6 +290,9 @@ impl Daemon {
         }
         let mut background = JoinSet::new();
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
+        if let Some(socket) = admin_socket {
+            background.spawn(socket.run());
+        }
         metrics.set_state(State::Running);
         probe.set(State::Running);
         control.manager.ready();
@@ -309,7 +308,7 @@ impl Daemon {
         );
 
         let mut task_died = false;
-        let mut left_alone = std::pin::pin!(left_alone(presence, shutdown.after_last_client));
+        let mut left_alone = std::pin::pin!(left_alone(presence.clone(), shutdown.after_last_client));
         let why = loop {
             tokio::select! {
                 biased;
@@ -337,50 +336,18 @@ impl Daemon {
         control.manager.stopping();
         let began = Instant::now();
         tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
+        let connected = presence.borrow().connected;
+        let sight = Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
         task_died |= tokio::select! {
-            died = stop.drain(&mut tasks, &mut signals.stop, shutdown.timeout, task_died) => died,
+            died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
         };
         background.shutdown().await; // before the runtime goes, or its last call fails aloud
-        let balance = books.balance();
-        let ended = Ended { unconfirmed: balance.refused(Code::ShuttingDown) + balance.in_flight(), task_died };
-        tell_ended(ended, balance.acked, began.elapsed());
+        let (balance, unread) = (books.balance(), callers.unread_lines());
+        let unconfirmed = balance.refused(Code::ShuttingDown) + balance.in_flight() + unread;
+        let ended = Ended { unconfirmed, task_died };
+        tell_ended(ended, unread, balance.acked, began.elapsed());
         Ok(ended)
-    }
-}
-
-impl Stop {
-    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says whether one of them died.
-    async fn drain(
-        &self,
-        tasks: &mut JoinSet<()>,
-        signals: &mut mpsc::Receiver<()>,
-        timeout: Duration,
-        mut hurry: bool,
-    ) -> bool {
-        let reserve = (timeout / 3).min(RESERVE_MAX);
-        let flush = (reserve / 2).min(FLUSH_MAX);
-        self.drain.cancel();
-        let mut all_ended = std::pin::pin!(async {
-            let mut task_died = false;
-            while let Some(ended) = tasks.join_next().await {
-                task_died |= tell_died(ended);
-            }
-            task_died
-        });
-        for (wait, stage) in [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)] {
-            if !hurry {
-                tokio::select! {
-                    biased;
-                    task_died = &mut all_ended => return task_died,
-                    _ = signals.recv() => hurry = true,
-                    () = tokio::time::sleep(wait) => {}
-                }
-            }
-            stage.cancel();
-        }
-        // Answers are being written; a peer that takes none is left to itself.
-        tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
     }
 }
 
@@ -393,18 +360,45 @@ async fn who(kinesis: &Kinesis) -> String {
     }
 }
 
-/// Binds the admin socket, unless it is off. Its thread ends with the process, so the file is given back.
-fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<Place>), StartError> {
-    let Some(path) = path else { return Ok((admin, None)) };
-    let (listener, place) = Bound::new(path, ADMIN_SOCKET_MODE).map_err(StartError::AdminSocket)?.into_parts();
-    Ok((admin.with_desk(listener.into_std()?, desk), Some(place)))
+/// The admin socket's file, which goes with the daemon, though those who are served on it are another thread's.
+#[derive(Debug)]
+struct AdminSocket {
+    bound: Bound,
+    /// To whoever serves it.
+    listeners: mpsc::Sender<UnixListener>,
 }
 
-/// Ends once a client was connected and none has been for `after`; never, without such a time.
+impl AdminSocket {
+    /// Keeps the file where it is looked for.
+    async fn run(mut self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            if let Look::BoundAgain(_) = self.bound.look().await {
+                match self.bound.share() {
+                    // Its reader ends with the process.
+                    Ok(listener) => drop(self.listeners.send(listener).await),
+                    Err(error) => tracing::error!(%error, "the admin socket is not served any more"),
+                }
+            }
+        }
+    }
+}
+
+/// Binds the admin socket, unless it is off.
+async fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<AdminSocket>), StartError> {
+    let Some(path) = path else { return Ok((admin, None)) };
+    let bound = Bound::new(path, ADMIN_SOCKET_MODE).await.map_err(StartError::AdminSocket)?;
+    let (listeners, served) = mpsc::channel(1);
+    listeners.try_send(bound.share()?).expect("there is room for one");
+    Ok((admin.with_desk(served, desk), Some(AdminSocket { bound, listeners })))
+}
+
+/// Ends once there was a client and none has been connected for `after`; never, without such a time.
 async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Duration>) {
     let Some(after) = after else { return std::future::pending().await };
     loop {
-        let alone = presence.wait_for(|presence| presence.ever && presence.connected == 0).await.is_ok();
+        let alone = presence.wait_for(|presence| presence.ever && presence.clients == 0).await.is_ok();
         if !alone {
             return std::future::pending().await; // the listener died: the daemon hears of it
         }
@@ -425,15 +419,7 @@ fn tell_barred(socket: &config::Socket) {
     }
 }
 
-/// Logs a task that died. Says whether it did.
-fn tell_died(ended: Result<(), JoinError>) -> bool {
-    if let Err(error) = &ended {
-        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a defect of dispatchd, please report it");
-    }
-    ended.is_err()
-}
-
-fn tell_ended(ended: Ended, acked: u64, took: Duration) {
+fn tell_ended(ended: Ended, unread: u64, acked: u64, took: Duration) {
     let took_ms = took.as_millis() as u64;
     if ended.unconfirmed == 0 {
         tracing::info!(acked, took_ms, "stopped: every event was answered, none abandoned");
@@ -442,7 +428,8 @@ fn tell_ended(ended: Ended, acked: u64, took: Duration) {
             acked,
             took_ms,
             unconfirmed = ended.unconfirmed,
-            "stopped with events unconfirmed: their callers were told to send them again. Raise shutdown.timeout, or see why Kinesis took nothing"
+            unread,
+            "stopped with events unconfirmed: their callers were told to send them again, but for those that had closed, whose lines were left unread. Raise shutdown.timeout, or see why Kinesis took nothing"
         );
     }
 }
@@ -465,8 +452,8 @@ mod tests {
 
     const AFTER: Duration = Duration::from_secs(10);
 
-    fn present(connected: usize) -> Presence {
-        Presence { connected, ever: true }
+    fn present(clients: usize) -> Presence {
+        Presence { connected: clients + 1, clients, ever: true }
     }
 
     #[tokio::test(start_paused = true)]
@@ -474,7 +461,9 @@ mod tests {
         let (presence, seen) = watch::channel(Presence::default());
         let began = Instant::now();
         let left = tokio::spawn(left_alone(seen, Some(AFTER)));
-        tokio::time::sleep(10 * AFTER).await; // nobody ever came
+        presence.send_replace(Presence { connected: 1, ..Presence::default() });
+        presence.send_replace(Presence::default());
+        tokio::time::sleep(10 * AFTER).await; // nobody ever came but one who only connected
         presence.send_replace(present(1));
         tokio::time::sleep(10 * AFTER).await; // somebody is there
         presence.send_replace(present(0));

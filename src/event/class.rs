@@ -14,31 +14,19 @@ pub enum Class {
     Poison,
 }
 
-/// Why a stream is blocked; a closed set, for the metric's label and the log's advice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    AccessDenied,
-    Credentials,
-    StreamNotFound,
-    Kms,
-    /// Every request is refused, whatever is in it. No code says so: the lane finds it out.
-    RequestRefused,
+closed_set! {
+    /// Why a stream is blocked; a closed set, for the metric's label and the log's advice.
+    pub enum Reason {
+        AccessDenied = "access_denied",
+        Credentials = "credentials",
+        StreamNotFound = "stream_not_found",
+        Kms = "kms",
+        /// Every request is refused, whatever is in it. No code says so: the lane finds it out.
+        RequestRefused = "request_refused",
+    }
 }
 
 impl Reason {
-    pub const ALL: [Reason; 5] =
-        [Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms, Reason::RequestRefused];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Reason::AccessDenied => "access_denied",
-            Reason::Credentials => "credentials",
-            Reason::StreamNotFound => "stream_not_found",
-            Reason::Kms => "kms",
-            Reason::RequestRefused => "request_refused",
-        }
-    }
-
     /// What the operator does about it.
     pub fn advice(self) -> &'static str {
         match self {
@@ -52,5 +40,21 @@ impl Reason {
             }
             Reason::Kms => "enable the stream's KMS key and allow kms:GenerateDataKey on it to the daemon's identity",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runbook_has_every_reason() {
+        let page = include_str!("../../docs/operations.md");
+        let table = page.lines().skip_while(|line| *line != "| reason | |").skip(2);
+        let mut rows: Vec<_> = table.map_while(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let mut reasons = Reason::ALL.map(Reason::as_str);
+        rows.sort_unstable();
+        reasons.sort_unstable();
+        assert_eq!(rows, reasons);
     }
 }

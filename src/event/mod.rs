@@ -3,6 +3,29 @@
 //! Everything here is plain data. Nothing here waits, allocates behind the caller's back or knows
 //! of a socket or a service.
 
+/// An enum without data, with all of its values and their names: made of one list, so that none can be left out.
+macro_rules! closed_set {
+    (
+        $(#[$of_set:meta])*
+        pub enum $set:ident { $($(#[$of_value:meta])* $value:ident = $name:literal),+ $(,)? }
+    ) => {
+        $(#[$of_set])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $set { $($(#[$of_value])* $value),+ }
+
+        impl $set {
+            /// Every value, in order: a value is its place here.
+            pub const ALL: [$set; [$($set::$value),+].len()] = [$($set::$value),+];
+
+            /// As it is called on the wire and in metrics.
+            pub fn as_str(self) -> &'static str {
+                match self { $($set::$value => $name),+ }
+            }
+        }
+    };
+}
+
+pub mod cause;
 pub mod class;
 pub mod envelope;
 pub mod fingerprint;
@@ -10,6 +33,7 @@ pub mod key;
 pub mod outcome;
 pub mod record;
 
+pub use cause::Cause;
 pub use class::{Class, Reason};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use key::{HashKey, PartitionKey};

@@ -16,6 +16,7 @@
 use md5::{Digest, Md5};
 
 use crate::event::{HashKey, Record};
+use crate::limits::PARTITION_KEY_CHARS_MAX;
 
 /// What an aggregate begins with.
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
@@ -37,6 +38,23 @@ const RECORDS: u8 = 3 << 3 | 2;
 const KEY_INDEX: u8 = 1 << 3;
 const HASH_INDEX: u8 = 2 << 3;
 const DATA: u8 = 3 << 3 | 2;
+
+/// The events of an aggregate that was read, in their order. They lie in its bytes: a key that many of them name is not
+/// copied for any.
+#[derive(Debug, Clone)]
+pub struct Members<'a> {
+    message: &'a [u8],
+    /// What was not gone through yet.
+    rest: &'a [u8],
+    tables: Tables,
+}
+
+/// Where in the message the keys stand. By offsets: an aggregate may hold millions of keys, of a byte each.
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    keys: Vec<u32>,
+    hashes: Vec<u32>,
+}
 
 /// One event in an aggregate that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,45 +112,86 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     aggregate
 }
 
-/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is some other record.
-pub fn decode(data: &[u8]) -> Option<Vec<Member<'_>>> {
+/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is some other record, and
+/// so is one with a key that Kinesis would not take.
+pub fn decode(data: &[u8]) -> Option<Members<'_>> {
     let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
     if Md5::digest(message)[..] != digest[..] {
         return None;
     }
-    let (mut keys, mut hashes, mut records) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tables = Tables::default();
     let mut rest = message;
     while !rest.is_empty() {
+        let offset = u32::try_from(message.len() - rest.len()).ok()?;
         match take_field(&mut rest)? {
-            (KEY_TABLE, Value::Bytes(key)) => keys.push(str::from_utf8(key).ok()?),
-            (HASH_TABLE, Value::Bytes(hash)) => hashes.push(str::from_utf8(hash).ok()?),
-            (RECORDS, Value::Bytes(record)) => records.push(record),
-            _ => {} // a newer field
+            (KEY_TABLE, Value::Bytes(key)) if is_short(str::from_utf8(key).ok()?) => tables.keys.push(offset),
+            (KEY_TABLE, Value::Bytes(_)) => return None,
+            (HASH_TABLE, Value::Bytes(hash)) => {
+                str::from_utf8(hash).ok()?;
+                tables.hashes.push(offset);
+            }
+            _ => {} // a record, or a newer field
         }
     }
-    let members: Option<Vec<_>> = records.into_iter().map(|record| member(record, &keys, &hashes)).collect();
-    members.filter(|members| !members.is_empty())
+    let members = Members { message, rest: message, tables };
+    let (mut looked_at, mut count) = (members.clone(), 0);
+    while let Some(record) = looked_at.next_record() {
+        looked_at.member(record)?;
+        count += 1;
+    }
+    (count > 0).then_some(members)
 }
 
-fn member<'a>(mut rest: &'a [u8], keys: &[&'a str], hashes: &[&'a str]) -> Option<Member<'a>> {
-    let (mut key_index, mut hash_index, mut data) = (None, None, None);
-    while !rest.is_empty() {
-        match take_field(&mut rest)? {
-            (KEY_INDEX, Value::Number(index)) => key_index = Some(index),
-            (HASH_INDEX, Value::Number(index)) => hash_index = Some(index),
-            (DATA, Value::Bytes(bytes)) => data = Some(bytes),
-            _ => {}
+fn is_short(key: &str) -> bool {
+    key.len() <= PARTITION_KEY_CHARS_MAX || key.chars().count() <= PARTITION_KEY_CHARS_MAX
+}
+
+impl<'a> Members<'a> {
+    fn next_record(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            if let (RECORDS, Value::Bytes(record)) = take_field(&mut self.rest)? {
+                return Some(record);
+            }
+        }
+        None
+    }
+
+    fn member(&self, mut rest: &'a [u8]) -> Option<Member<'a>> {
+        let (mut key_index, mut hash_index, mut data) = (None, None, None);
+        while !rest.is_empty() {
+            match take_field(&mut rest)? {
+                (KEY_INDEX, Value::Number(index)) => key_index = Some(index),
+                (HASH_INDEX, Value::Number(index)) => hash_index = Some(index),
+                (DATA, Value::Bytes(bytes)) => data = Some(bytes),
+                _ => {}
+            }
+        }
+        Some(Member {
+            partition_key: self.text(&self.tables.keys, key_index?)?,
+            explicit_hash_key: match hash_index {
+                Some(index) => Some(self.text(&self.tables.hashes, index)?),
+                None => None,
+            },
+            data: data?,
+        })
+    }
+
+    fn text(&self, table: &[u32], index: u64) -> Option<&'a str> {
+        let offset = *table.get(usize::try_from(index).ok()?)?;
+        match take_field(&mut &self.message[offset as usize..])? {
+            (_, Value::Bytes(text)) => str::from_utf8(text).ok(),
+            _ => None,
         }
     }
-    let at = |table: &[&'a str], index: u64| table.get(usize::try_from(index).ok()?).copied();
-    Some(Member {
-        partition_key: at(keys, key_index?)?,
-        explicit_hash_key: match hash_index {
-            Some(index) => Some(at(hashes, index)?),
-            None => None,
-        },
-        data: data?,
-    })
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = Member<'a>;
+
+    fn next(&mut self) -> Option<Member<'a>> {
+        let record = self.next_record()?;
+        Some(self.member(record).expect("every member was looked at before they were given out"))
+    }
 }
 
 /// What follows a tag.
@@ -231,14 +290,14 @@ mod tests {
     #[test]
     fn what_is_not_right_in_every_byte_is_no_aggregate() {
         let whole = encode(&[&record("a", None, b"x"), &record("b", None, b"y")]);
-        assert_eq!(decode(&whole).map(|members| members.len()), Some(2));
+        assert_eq!(decode(&whole).map(Iterator::count), Some(2));
         for at in 0..whole.len() {
             let mut bent = whole.clone();
             bent[at] ^= 1;
-            assert_eq!(decode(&bent), None, "byte {at}");
-            assert_eq!(decode(&whole[..at]), None, "cut at {at}");
+            assert!(decode(&bent).is_none(), "byte {at}");
+            assert!(decode(&whole[..at]).is_none(), "cut at {at}");
         }
-        assert_eq!(decode(&[&whole[..], b"\0"].concat()), None, "nothing may follow the digest");
+        assert!(decode(&[&whole[..], b"\0"].concat()).is_none(), "nothing may follow the digest");
     }
 
     #[test]
@@ -254,8 +313,24 @@ mod tests {
             ("a number of more than 64 bits", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
             ("a group, which proto2 has and nobody writes", b"\x0b"),
         ] {
-            assert_eq!(decode(&sealed(message)), None, "{what}");
+            assert!(decode(&sealed(message)).is_none(), "{what}");
         }
+    }
+
+    #[test]
+    fn a_key_that_kinesis_would_not_take_makes_it_no_aggregate() {
+        let with_key = |key: &str| {
+            let mut message = Vec::new();
+            put_bytes(KEY_TABLE, key.as_bytes(), &mut message);
+            message.extend_from_slice(b"\x1a\x05\x08\x00\x1a\x01x");
+            sealed(&message)
+        };
+        let longest = "\u{fc}".repeat(PARTITION_KEY_CHARS_MAX);
+        assert_eq!(
+            decode(&with_key(&longest)).and_then(|mut members| members.next()).map(|member| member.data),
+            Some(&b"x"[..])
+        );
+        assert!(decode(&with_key(&format!("{longest}a"))).is_none());
     }
 
     #[test]
@@ -263,7 +338,7 @@ mod tests {
         // KPL's own schema has tags in a record's field 4.
         let message = b"\x0a\x01a\x20\x05\x29\x00\x00\x00\x00\x00\x00\x00\x00\x35\x00\x00\x00\x00\xa2\x06\x01z\x1a\x09\x08\x00\x1a\x01x\x22\x02\x0a\x00";
         let members = [Member { partition_key: "a", explicit_hash_key: None, data: b"x" }];
-        assert_eq!(decode(&sealed(message)), Some(members.to_vec()));
+        assert!(decode(&sealed(message)).is_some_and(|read| read.eq(members)));
     }
 
     proptest! {
@@ -281,7 +356,7 @@ mod tests {
                 .collect();
             let data = encode(&records.iter().collect::<Vec<_>>());
             prop_assert!(data.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
-            let read = decode(&data).expect("it was written so");
+            let read: Vec<_> = decode(&data).expect("it was written so").collect();
             prop_assert_eq!(read.len(), records.len());
             for (member, record) in read.iter().zip(&records) {
                 prop_assert_eq!(member.partition_key, record.key.as_str());
@@ -292,7 +367,7 @@ mod tests {
 
         #[test]
         fn nothing_that_is_sealed_makes_it_panic(message in prop::collection::vec(any::<u8>(), 0..200)) {
-            decode(&sealed(&message));
+            decode(&sealed(&message)).into_iter().flatten().for_each(drop);
         }
     }
 }

@@ -24,14 +24,15 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
 use aws_types::os_shim_internal::Env;
 
-use super::aggregate::{self, Member};
+use super::aggregate;
+use super::bounded_clock::BoundedClock;
+use super::clock::ServiceClock;
 use super::identity::Identity;
 use super::put::{Endpoint, Way};
-use super::sign::ServiceClock;
 use super::transport::{BadVariable, NoReply, Transport};
-use super::{fault, probe};
+use super::{cause, fault, probe};
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
-use crate::event::{Class, Reason};
+use crate::event::{Cause, Class, Reason};
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
 /// emulator without AWS's own bound (10 MiB) makes of a large backlog.
@@ -80,6 +81,8 @@ pub struct Connection {
 pub struct CallError {
     pub operation: &'static str,
     pub class: Class,
+    /// In words for whoever has to act.
+    pub cause: Cause,
     pub code: String,
     pub message: String,
 }
@@ -95,12 +98,10 @@ pub enum Position {
     At(SystemTime),
 }
 
-/// One event as read from the stream: a record, or a member of one that is an aggregate.
+/// A record as read from the stream: one event, or an aggregate of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub sequence_number: String,
-    /// The member's index in the aggregate, as the KCL numbers it.
-    pub sub_sequence_number: Option<usize>,
     /// Nothing where it was written without one: a stream that distributes records itself takes such.
     pub partition_key: Option<String>,
     pub data: Vec<u8>,
@@ -108,10 +109,28 @@ pub struct Read {
     pub arrived: Option<SystemTime>,
 }
 
+/// One event of a record that was read, where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub sequence_number: &'a str,
+    /// The member's index in the aggregate, as the KCL numbers it.
+    pub sub_sequence_number: Option<usize>,
+    pub partition_key: Option<&'a str>,
+    pub data: &'a [u8],
+}
+
+/// A place in a shard, as the service names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub iterator: String,
+    /// When it was given out, by the service's clock, if that was ever told. Not later than that; earlier by less than a second,
+    /// the unit of that clock, and what the call took.
+    pub given: Option<SystemTime>,
+}
+
 /// The answer to one GetRecords.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Aggregates are taken apart: whatever wrote them, each event comes by itself.
     pub records: Vec<Read>,
     /// Nothing when the shard is closed and read to its end.
     pub next_iterator: Option<String>,
@@ -172,19 +191,13 @@ impl CallError {
     /// What to do about a call that needs this permission.
     pub fn advice(&self, action: &str) -> String {
         match self.class {
-            Class::Blocked(Reason::AccessDenied) => {
+            Class::Blocked(Reason::AccessDenied) if self.cause.is_blocked() => {
                 format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
             }
-            Class::Blocked(reason) => reason.advice().to_owned(),
             Class::Throttled => {
                 "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned()
             }
-            Class::Transient if self.code == BAD_REPLY => {
-                "see what answers at the endpoint: it does not speak as Kinesis does".to_owned()
-            }
-            Class::Transient => {
-                "see whether this host reaches the endpoint: names, routes, proxy, security groups".to_owned()
-            }
+            Class::Blocked(_) | Class::Transient => self.cause.advice().to_owned(),
             Class::Poison => "correct stream.name or stream.arn".to_owned(),
         }
     }
@@ -223,17 +236,15 @@ impl Kinesis {
         if let Some(url) = endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
         }
-        let client = Client::from_conf(config.build());
-        let url = probe::endpoint(&client, &stream).await.and_then(|url| {
-            let endpoint = Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's"))?;
-            Ok((url, endpoint))
-        });
-        let no_endpoint = |reason| ConnectError::NoEndpoint { region: region.clone(), reason, source_of_endpoint };
-        let (url, endpoint) = url.map_err(no_endpoint)?;
-        if is_plain_off_host(&url) && !allow_http {
-            return Err(ConnectError::PlainHttp { url, source_of_endpoint });
-        }
         let clock = ServiceClock::default();
+        let client = Client::from_conf(config.interceptor(clock.clone()).build());
+        let url = probe::endpoint(&client, &stream).await;
+        let endpoint = url.and_then(|url| Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's")));
+        let no_endpoint = |reason| ConnectError::NoEndpoint { region: region.clone(), reason, source_of_endpoint };
+        let endpoint = endpoint.map_err(no_endpoint)?;
+        if is_plain_off_host(endpoint.as_str()) && !allow_http {
+            return Err(ConnectError::PlainHttp { url: endpoint.as_str().to_owned(), source_of_endpoint });
+        }
         let way = Arc::new(Way { transport, endpoint, region, clock, connect_timeout, attempt_timeout });
         Ok(Self { client, stream, wire, sdk, identity, way })
     }
@@ -271,14 +282,14 @@ impl Kinesis {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let (class, code, message) = describe(error);
+        let (class, cause, code, message) = describe(error);
         if class == Class::Blocked(Reason::Credentials) {
             self.identity.refused(credentials);
         }
-        CallError { operation, class, code, message }
+        CallError { operation, class, cause, code, message }
     }
 
-    pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<String, CallError> {
+    pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<Place, CallError> {
         const OP: &str = "GetShardIterator";
         let (name, arn) = named(&self.stream);
         let call = self.client.get_shard_iterator().set_stream_name(name).set_stream_arn(arn).shard_id(shard_id);
@@ -292,40 +303,62 @@ impl Kinesis {
                 call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
             }
         };
+        let asked = SystemTime::now();
         let reply = self.call(OP, call.send()).await?;
-        reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))
+        let iterator = reply.shard_iterator.ok_or_else(|| odd_reply(OP, "it has no iterator"))?;
+        Ok(Place { iterator, given: self.way.clock.told_at(asked) })
     }
 
-    pub async fn records(&self, iterator: &str) -> Result<Page, CallError> {
+    /// The next records, at most so many.
+    pub async fn records(&self, iterator: &str, records_max: usize) -> Result<Page, CallError> {
         let (_, arn) = named(&self.stream);
         let call = self.client.get_records().shard_iterator(iterator).set_stream_arn(arn);
-        let reply = self.call("GetRecords", call.limit(PAGE_RECORDS_MAX as i32).send()).await?;
+        let call = call.limit(records_max.min(PAGE_RECORDS_MAX) as i32);
+        let reply = self.call("GetRecords", call.send()).await?;
         Ok(Page {
-            records: reply.records.into_iter().flat_map(read).collect(),
+            records: reply.records.into_iter().map(read).collect(),
             next_iterator: reply.next_shard_iterator.filter(|iterator| !iterator.is_empty()),
             millis_behind_latest: reply.millis_behind_latest.unwrap_or_default(),
         })
     }
 }
 
-/// The events of a record: one, or the members of an aggregate.
-fn read(record: SdkRecord) -> Vec<Read> {
-    let whole = Read {
+fn read(record: SdkRecord) -> Read {
+    Read {
         sequence_number: record.sequence_number,
-        sub_sequence_number: None,
         partition_key: record.partition_key,
         data: record.data.into_inner(),
         arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
-    };
-    let Some(members) = aggregate::decode(&whole.data) else { return vec![whole] };
-    let member = |(index, member): (usize, Member)| Read {
-        sequence_number: whole.sequence_number.clone(),
-        sub_sequence_number: Some(index),
-        partition_key: Some(member.partition_key.to_owned()),
-        data: member.data.to_vec(),
-        arrived: whole.arrived,
-    };
-    members.into_iter().enumerate().map(member).collect()
+    }
+}
+
+impl Read {
+    /// Bytes that it takes, and that its aggregate's events take: they are taken apart where they lie.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.sequence_number.len()
+            + self.partition_key.as_ref().map_or(0, String::len)
+            + self.data.len()
+    }
+
+    /// Its events: an aggregate is taken apart, whatever wrote it.
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        let whole = Event {
+            sequence_number: &self.sequence_number,
+            sub_sequence_number: None,
+            partition_key: self.partition_key.as_deref(),
+            data: &self.data,
+        };
+        let members = aggregate::decode(&self.data);
+        let alone = members.is_none().then_some(whole);
+        let members = members.into_iter().flatten().enumerate().map(move |(index, member)| Event {
+            sub_sequence_number: Some(index),
+            partition_key: Some(member.partition_key),
+            data: member.data,
+            ..whole
+        });
+        alone.into_iter().chain(members)
+    }
 }
 
 /// For the two setters that every call has: name and ARN.
@@ -346,6 +379,7 @@ pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLo
     // Pinned by name: a newer behaviour must be chosen, not met.
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .env(Env::from_slice(&variables))
+        .time_source(BoundedClock)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .http_client(transport.clone())
@@ -375,6 +409,7 @@ pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) 
     CallError {
         operation,
         class: Class::Blocked(Reason::Credentials),
+        cause: Cause::Blocked(Reason::Credentials),
         code: "NoCredentials".into(),
         // The chain of providers tells what each of them said on a line of its own.
         message: chain(error).lines().map(str::trim).collect::<Vec<_>>().join("; "),
@@ -382,10 +417,11 @@ pub(super) fn no_credentials(operation: &'static str, error: &CredentialsError) 
 }
 
 pub(super) fn odd_reply(operation: &'static str, what: impl std::fmt::Display) -> CallError {
-    CallError { operation, class: Class::Transient, code: BAD_REPLY.into(), message: what.to_string() }
+    let (class, cause) = (Class::Transient, Cause::NotKinesis);
+    CallError { operation, class, cause, code: BAD_REPLY.into(), message: what.to_string() }
 }
 
-pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, String, String)
+pub(super) fn describe<E>(error: &SdkError<E>) -> (Class, Cause, String, String)
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -393,24 +429,27 @@ where
         let status = reply.raw().status().as_u16();
         let (code, message) = (reply.err().code(), reply.err().message());
         let class = fault::request(code, status);
+        let cause = cause::of_refusal(class, code, status);
         let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
-        return (class, code, message.unwrap_or("the reply gave no reason").to_owned());
+        return (class, cause, code, message.unwrap_or("the reply gave no reason").to_owned());
     }
     // No error in the AWS form, but a web page or less: what stands between us and Kinesis answers with those.
     if let (SdkError::ResponseError(_), Some(status @ 300..)) = (error, status(error)) {
-        return (fault::request(None, status), format!("HTTP {status}"), chain(error));
+        let class = fault::request(None, status);
+        return (class, cause::of_refusal(class, None, status), format!("HTTP {status}"), chain(error));
     }
     if has_cause::<CredentialsError>(error) {
-        return (Class::Blocked(Reason::Credentials), "NoCredentials".into(), chain(error));
+        let reason = Reason::Credentials;
+        return (Class::Blocked(reason), Cause::Blocked(reason), "NoCredentials".into(), chain(error));
     }
     let no_reply = causes(error).find_map(|cause| cause.downcast_ref::<NoReply>());
-    let code = match error {
-        _ if no_reply.is_some() => no_reply.map_or(BAD_REPLY, NoReply::code),
-        SdkError::ConstructionFailure(_) => "NotSent",
-        SdkError::TimeoutError(_) => "Timeout",
-        _ => BAD_REPLY,
+    let (code, cause) = match (error, no_reply) {
+        (_, Some(no_reply)) => (no_reply.code(), cause::of_no_reply(no_reply)),
+        (SdkError::ConstructionFailure(_), _) => ("NotSent", Cause::Service),
+        (SdkError::TimeoutError(_), _) => ("Timeout", Cause::ReplyTimeout),
+        _ => (BAD_REPLY, Cause::NotKinesis),
     };
-    (Class::Transient, code.into(), chain(error))
+    (Class::Transient, cause, code.into(), chain(error))
 }
 
 /// The HTTP status of the reply, if there was one.

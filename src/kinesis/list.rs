@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::aws::{CallError, Kinesis, named, odd_reply};
 use super::shards::Shard;
-use crate::event::Class;
+use crate::event::{Cause, Class};
 
 pub(super) const OP: &str = "ListShards";
 
@@ -97,7 +97,8 @@ impl Kinesis {
         };
         timeout(LIST_TIMEOUT, list).await.unwrap_or_else(|_| {
             let message = format!("the list did not end within {} s", LIST_TIMEOUT.as_secs());
-            Err(CallError { operation: OP, class: Class::Transient, code: "Timeout".into(), message })
+            let (class, cause) = (Class::Transient, Cause::ReplyTimeout);
+            Err(CallError { operation: OP, class, cause, code: "Timeout".into(), message })
         })
     }
 

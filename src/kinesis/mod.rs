@@ -5,6 +5,9 @@
 
 pub mod aggregate;
 pub mod aws;
+mod bounded_clock;
+mod cause;
+mod clock;
 pub mod credentials;
 pub mod fault;
 pub mod identity;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 
 pub use shards::ShardMap;
 
-use crate::event::{Class, Record};
+use crate::event::{Cause, Class, Record};
 
 /// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one event, or several as
 /// an aggregate.
@@ -56,6 +59,8 @@ pub enum Verdict {
 #[error("{code}: {message}")]
 pub struct PutError {
     pub class: Class,
+    /// In words for whoever has to act.
+    pub cause: Cause,
     pub code: String,
     pub message: String,
     /// Whether the records may have been stored all the same: the reply was lost, not the request.

@@ -88,7 +88,7 @@ impl Kinesis {
             Ok(reply) => {
                 match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
                     Some(Verdict::Failed { class, code, message }) => {
-                        Err(CallError { operation: OP, class, code, message })
+                        Err(CallError { operation: OP, class, cause: class.into(), code, message })
                     }
                     _ => Ok(Write::Stored), // or so it seems: what a reply without a verdict did is not known
                 }
@@ -112,7 +112,8 @@ impl Kinesis {
         // Servers have many codes for what they cannot read, so those that mean nothing else are told by their status.
         let is_refusal = reply.is_some_and(|(status, _)| matches!(status.as_u16(), 400..=407 | 409..=499 | 501));
         let (class, code, _) = failure.read();
-        let error = CallError { operation: "PutRecords", class, code, message: chain(&failure) };
+        let (cause, message) = (failure.cause(), chain(&failure));
+        let error = CallError { operation: "PutRecords", class, cause, code, message };
         let is_told = is_refusal && matches!(class, Class::Poison | Class::Transient);
         if is_told { Reads::No(error) } else { Reads::NotTold(error) }
     }

@@ -9,16 +9,18 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::provider::error::CredentialsError;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::aws::{BAD_REPLY, Kinesis, chain};
-use super::sign::{NotSigned, ServiceClock, sign_request};
+use super::bounded_clock::writable;
+use super::clock::ServiceClock;
+use super::sign::{NotSigned, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
-use super::{Entries, PutError, PutRecords, Verdict, fault, wire};
+use super::{Entries, PutError, PutRecords, Verdict, cause, fault, wire};
 use crate::config::Wire;
-use crate::event::{Class, Reason};
+use crate::event::{Cause, Class, Reason};
 
 const USER_AGENT_VALUE: &str = concat!("dispatchd/", env!("CARGO_PKG_VERSION"));
 const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
@@ -71,6 +73,7 @@ impl PutRecords for Kinesis {
         if verdicts.len() != entries.len() {
             return Err(PutError {
                 class: Class::Transient,
+                cause: Cause::NotKinesis,
                 code: BAD_REPLY.into(),
                 message: format!("{} records were sent, the reply speaks of {}", entries.len(), verdicts.len()),
                 maybe_stored: true,
@@ -88,11 +91,13 @@ impl Kinesis {
         let credentials = self.identity.credentials().await?;
         let body = Bytes::from(wire::request(self.wire, &self.stream, entries));
         let mut request = way.endpoint.request(self.wire, body.clone());
-        sign_request(&mut request, &body, credentials.clone(), &way.region, way.clock.at(SystemTime::now()))?;
+        let time = writable(way.clock.to_sign_at(SystemTime::now()));
+        sign_request(&mut request, &body, credentials.clone(), &way.region, time)?;
         let timeouts =
             Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
         let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;
-        way.clock.learn(reply.headers(), SystemTime::now());
+        let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
+        way.clock.learn(date, SystemTime::now());
         read(&reply).inspect_err(|failure| {
             // A session that was revoked is denied, and a new one is not.
             if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read() {
@@ -163,7 +168,7 @@ fn shown(body: &[u8]) -> String {
 impl Failure {
     fn into_error(self) -> PutError {
         let (class, code, maybe_stored) = self.read();
-        PutError { class, code, maybe_stored, message: chain(&self) }
+        PutError { class, cause: self.cause(), code, maybe_stored, message: chain(&self) }
     }
 
     /// What it means, what it is called, and whether records may have been stored all the same.
@@ -181,6 +186,16 @@ impl Failure {
                 let is_refusal = status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT;
                 (class, code, !is_refusal)
             }
+        }
+    }
+
+    /// Why, for whoever has to act.
+    pub(super) fn cause(&self) -> Cause {
+        match self {
+            Self::NotSigned(_) | Self::NoCredentials(_) => Cause::Blocked(Reason::Credentials),
+            Self::NoReply(no_reply) => cause::of_no_reply(no_reply),
+            Self::Unreadable(_) => Cause::NotKinesis,
+            Self::Refused { status, code, .. } => cause::of_refusal(self.read().0, code.as_deref(), status.as_u16()),
         }
     }
 

@@ -16,7 +16,7 @@ use super::stream::Summary;
 use super::{Distribution, ShardMap, StreamFacts, list, stream};
 use crate::backoff::Backoff;
 use crate::config::Carried;
-use crate::event::Class;
+use crate::event::{Cause, Class};
 use crate::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
@@ -138,6 +138,7 @@ impl Refresher {
         ShardMap::new(shards).map(Arc::new).ok_or_else(|| CallError {
             operation: list::OP,
             class: Class::Transient,
+            cause: Cause::Service,
             code: "BadReply".into(),
             message: "no shard is open".into(),
         })
@@ -287,6 +288,18 @@ async fn rest(asked: Instant, not_before: Duration, wait: Duration, bell: Option
     }
 }
 
+/// A limit of the stream's that memory does not carry is not taken over whole.
+fn tell_carried(carried: Carried, record_bytes_max: usize) {
+    if carried.record_bytes < record_bytes_max {
+        tracing::warn!(
+            record_bytes_max,
+            record_bytes_carried = carried.record_bytes,
+            "the stream takes larger records than this daemon's memory carries: larger ones are refused (EventTooLarge). To take them, {}",
+            carried.to_carry(record_bytes_max)
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,17 +337,5 @@ mod tests {
         let fares = Fares::default().after(true, at(1)).after(false, at(2)).after(false, at(3));
         assert_eq!(fares, Fares { last_ok: Some(at(1)), last_failed: Some(at(3)), failures: 2 });
         assert_eq!(fares.after(true, at(4)), Fares { last_ok: Some(at(4)), last_failed: Some(at(3)), failures: 0 });
-    }
-}
-
-/// A limit of the stream's that memory does not carry is not taken over whole.
-fn tell_carried(carried: Carried, record_bytes_max: usize) {
-    if carried.record_bytes < record_bytes_max {
-        tracing::warn!(
-            record_bytes_max,
-            record_bytes_carried = carried.record_bytes,
-            "the stream takes larger records than this daemon's memory carries: larger ones are refused (EventTooLarge). To take them, {}",
-            carried.to_carry(record_bytes_max)
-        );
     }
 }

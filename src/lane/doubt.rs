@@ -99,7 +99,8 @@ mod tests {
 
     fn refusal(message: &str) -> PutError {
         let code = "ValidationException".to_owned();
-        PutError { class: Class::Poison, code, message: message.to_owned(), maybe_stored: false }
+        let class = Class::Poison;
+        PutError { class, cause: class.into(), code, message: message.to_owned(), maybe_stored: false }
     }
 
     /// Two events, each with this key and an id of its own.

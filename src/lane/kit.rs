@@ -190,7 +190,7 @@ impl Kit {
 
     pub fn land_error(&mut self, at_ms: u64, batch: Batch, class: Class, message: &str) -> Settled {
         let (code, message) = ("Code".to_owned(), message.to_owned());
-        let error = PutError { class, code, message, maybe_stored: class == Class::Transient };
+        let error = PutError { class, cause: class.into(), code, message, maybe_stored: class == Class::Transient };
         let now = self.at(at_ms);
         self.buffer.settle(batch, Err(error), now, &mut self.rng)
     }

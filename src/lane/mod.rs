@@ -42,7 +42,7 @@ use self::batch::Company;
 use crate::ack::Ticket;
 use crate::backoff::Backoff;
 use crate::config::{Aggregation, Config, KeyOrder};
-use crate::event::Record;
+use crate::event::{Cause, Record};
 
 /// How a lane decides; the part of the configuration that concerns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Item {
     pub accepted: Instant,
     /// Attempts that failed.
     pub failures: u32,
+    /// Of the last one.
+    pub cause: Option<Cause>,
     /// Whether one of them may have stored the record all the same.
     pub maybe_stored: bool,
     pub company: Company,
@@ -108,7 +110,15 @@ impl Rules {
 
 impl Item {
     pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> BoxedItem {
-        Box::new(Self { record, ticket, accepted, failures: 0, maybe_stored: false, company: Company::Any })
+        Box::new(Self {
+            record,
+            ticket,
+            accepted,
+            failures: 0,
+            cause: None,
+            maybe_stored: false,
+            company: Company::Any,
+        })
     }
 }
 

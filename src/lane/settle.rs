@@ -159,6 +159,7 @@ impl Buffer {
                     Word::Again { class, maybe_stored } => {
                         item.maybe_stored |= maybe_stored;
                         item.failures = item.failures.saturating_add(1);
+                        item.cause = Some(class.into());
                         if class != Class::Throttled || self.shards.is_none() {
                             cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
                         }
@@ -269,6 +270,7 @@ impl Buffer {
         self.give_back_all(batch, cool_until, |item| {
             // A blocked stream says nothing about the record.
             item.failures = item.failures.saturating_add(u32::from(cool_until.is_some()));
+            item.cause = Some(error.cause);
             item.maybe_stored |= error.maybe_stored;
         });
     }

@@ -21,11 +21,12 @@ use super::slack::Slack;
 use super::{BoxedItem, Group, Item, Rules};
 use crate::ack::{Body, Returning};
 use crate::budget::Budget;
-use crate::event::{Class, Code, Outcome, Reason, Refusal};
+use crate::event::{Cause, Class, Code, Outcome, Reason, Refusal};
 use crate::heap;
 use crate::kinesis::refresher::Bell;
 use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
+use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought, and its bytes
@@ -59,6 +60,7 @@ pub struct Lane<S> {
     pub budget: Arc<Budget>,
     pub oldest: Arc<Oldest>,
     pub recent: Arc<Recent>,
+    pub outage: Arc<Outage>,
     /// The stop began: nothing lingers any more.
     pub drain: CancellationToken,
     /// The deadline has come: whatever is left is answered now.
@@ -82,8 +84,9 @@ impl<S: PutRecords> Lane<S> {
             let wait = loop {
                 match buffer.poll(now) {
                     Poll::Late(items) => {
+                        let standing = self.outage.standing(now);
                         for item in items {
-                            let outcome = late(&item, buffer.blocked(), now);
+                            let outcome = late(&item, standing, now);
                             self.answer(Answered { item, outcome }, now, &mut returning);
                         }
                     }
@@ -175,19 +178,23 @@ impl<S: PutRecords> Lane<S> {
         self.metrics.put_records_duration.record(took);
         self.metrics.put_records(outcome_of(&reply)).increment(1);
         if let Err(error) = &reply {
-            tracing::debug!(code = error.code, reason = error.message, records = batch.len(), "PutRecords failed");
+            let reason = without_records(error.class, &error.message);
+            tracing::debug!(code = error.code, reason, records = batch.len(), "PutRecords failed");
         }
-        let noteworthy = noteworthy(&reply);
+        let (fared, noteworthy) = (fared(&reply), noteworthy(&reply));
         let blocked_before = buffer.blocked();
-        let (error, settled) = (reply.as_ref().err().cloned(), buffer.settle(batch, reply, now, rng));
-        if let Some((class, code, message)) = noteworthy {
-            // What Kinesis says of a record that it will never take may repeat the record.
-            let is_secret = class == Class::Poison && !settled.refused_in_known_words;
-            let message = if is_secret { "the caller was told why" } else { &message };
-            self.recent.note("PutRecords", &code, message, SystemTime::now());
-        }
+        let settled = buffer.settle(batch, reply, now, rng);
         if blocked_before != buffer.blocked() {
-            self.tell_blocked(buffer.blocked(), error);
+            self.metrics.set_blocked(buffer.blocked());
+        }
+        let mut said = (String::new(), String::new());
+        if let Some((class, code, message)) = noteworthy {
+            let message = if settled.refused_in_known_words { &message } else { without_records(class, &message) };
+            self.recent.note("PutRecords", &code, message, SystemTime::now());
+            said = (code, message.to_owned());
+        }
+        if let Some(news) = self.watch(fared, buffer.blocked(), now.checked_sub(took).unwrap_or(now), now) {
+            tell(&news, &said.0, &said.1);
         }
         if settled.map_is_old {
             self.bell.notify_one();
@@ -245,17 +252,15 @@ impl<S: PutRecords> Lane<S> {
         self.dedupe.lock().expect("a lane that panics ends the daemon")
     }
 
-    fn tell_blocked(&self, now: Option<Reason>, error: Option<PutError>) {
-        self.metrics.set_blocked(now);
-        match (now, error) {
-            (Some(reason), Some(error)) => tracing::error!(
-                reason = reason.as_str(),
-                code = error.code,
-                message_from_kinesis = error.message,
-                "the stream takes nothing: events wait, none is refused before delivery.timeout. To do: {}",
-                reason.advice()
-            ),
-            _ => tracing::info!("the stream takes records again"),
+    /// Keeps how a request fared that was sent at `sent`.
+    fn watch(&self, fared: Fared, blocked: Option<Reason>, sent: Instant, now: Instant) -> Option<News> {
+        match (fared, blocked) {
+            (Fared::Failed(cause), _) => self.outage.failed(cause, sent, now),
+            // Only the lane's doubt tells a refusal by the stream from one for the records.
+            (Fared::LookedAt, Some(reason @ Reason::RequestRefused)) => {
+                self.outage.failed(Cause::Blocked(reason), sent, now)
+            }
+            (Fared::Stored | Fared::LookedAt, _) => self.outage.stored(now),
         }
     }
 
@@ -266,9 +271,11 @@ impl<S: PutRecords> Lane<S> {
             group.into_iter().for_each(|item| self.take_in(&mut buffer, item, now()));
         }
         let mut returning = Returning::default();
+        let standing = self.outage.standing(now());
         for item in buffer.abandon() {
-            const LATE: &str = "the daemon stopped before Kinesis confirmed this event";
-            let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, LATE);
+            let why = last_attempt(&item, standing);
+            let message = format!("the daemon stopped before Kinesis confirmed this event{why}");
+            let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, message);
             let answered = Answered { item, outcome: Outcome::Refused(refusal) };
             self.answer(answered, now(), &mut returning);
         }
@@ -301,11 +308,76 @@ impl Shown {
 }
 
 /// What an event is told that was not confirmed in time.
-fn late(item: &Item, blocked: Option<Reason>, now: Instant) -> Outcome {
+fn late(item: &Item, standing: Option<Standing>, now: Instant) -> Outcome {
     let waited = now.saturating_duration_since(item.accepted).as_secs();
-    let why = blocked.map(|reason| format!(", the stream is blocked ({})", reason.as_str())).unwrap_or_default();
+    let why = last_attempt(item, standing);
     let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
     Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
+}
+
+/// Why an event was not stored: what every event waits for now, or else what its own last attempt came to.
+fn last_attempt(item: &Item, standing: Option<Standing>) -> String {
+    let cause = standing.map(|standing| standing.cause).or(item.cause);
+    cause.map(|cause| format!("; the last attempt: {}", cause.says())).unwrap_or_default()
+}
+
+/// What a reply says of the stream as a whole.
+#[derive(Debug, Clone, Copy)]
+enum Fared {
+    Stored,
+    /// Nothing was stored, but the records were looked at: they are at fault, or so it says.
+    LookedAt,
+    Failed(Cause),
+}
+
+fn fared(reply: &Result<Vec<Verdict>, PutError>) -> Fared {
+    let verdicts = match reply {
+        Ok(verdicts) => verdicts,
+        Err(PutError { class: Class::Poison, .. }) => return Fared::LookedAt,
+        Err(error) => return Fared::Failed(error.cause),
+    };
+    let mut fared = Fared::LookedAt;
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Stored { .. } => return Fared::Stored,
+            Verdict::Failed { class: Class::Poison, .. } => {}
+            Verdict::Failed { class, .. } => fared = Fared::Failed((*class).into()),
+            Verdict::Unclear => fared = Fared::Failed(Cause::NotKinesis),
+        }
+    }
+    fared
+}
+
+/// A line of the log for what an operator should know: an error where nothing helps but the operator.
+fn tell(news: &News, code: &str, reason: &str) {
+    match *news {
+        News::Fails { cause, requests, untold, .. } if cause.is_blocked() => tracing::error!(
+            cause = cause.as_str(),
+            code,
+            message_from_kinesis = reason,
+            requests_failed = requests,
+            untold_outages = untold,
+            "the stream takes nothing: events wait, none is refused before delivery.timeout. To do: {}",
+            cause.advice()
+        ),
+        News::Fails { cause, lasts, requests, untold } => tracing::warn!(
+            cause = cause.as_str(),
+            code,
+            reason,
+            requests_failed = requests,
+            untold_outages = untold,
+            "nothing was stored for {} s: {}. Events wait, none is refused before delivery.timeout. To do: {}",
+            lasts.as_secs(),
+            cause.says(),
+            cause.advice()
+        ),
+        News::Ended { lasted, requests } => tracing::info!(
+            seconds = lasted.as_secs_f64(),
+            requests_failed = requests,
+            "the stream takes records again, after {} s",
+            lasted.as_secs()
+        ),
+    }
 }
 
 /// What an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
@@ -345,4 +417,9 @@ async fn sleep_until(until: Option<Instant>) {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
     }
+}
+
+/// Kinesis' words for an operator. What it says of a record that it will never take may repeat the record's key.
+fn without_records(class: Class, message: &str) -> &str {
+    if class == Class::Poison { "the caller was told why" } else { message }
 }

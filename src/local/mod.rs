@@ -1,9 +1,10 @@
 //! The embedded stream for laptops: a Kinesis emulator (`ferrokinesis`) inside this process, on loopback, over HTTP.
 //!
 //! It is reached as Kinesis is: by the SDK, with signatures and back-off, so nothing on an event's path knows about it,
-//! and boto3 and the AWS CLI reach it too. Never leaves loopback, never writes to a disk; what it holds is bounded in
+//! and boto3 and the AWS CLI reach it too; web pages of others do not (`guard`). Never leaves loopback, never writes to a disk; what it holds is bounded in
 //! age and bytes (`trim`) and gone when it ends.
 
+mod guard;
 mod trim;
 
 use std::io;
@@ -141,7 +142,8 @@ async fn serve(listener: TcpListener, emulator: Router, turns: Turns, stop: Canc
     let app = emulator
         .layer(from_fn_with_state(turns, in_turn))
         .layer(from_fn(kinesis_413_middleware))
-        .layer(DefaultBodyLimit::max(HTTP_BYTES_MAX));
+        .layer(DefaultBodyLimit::max(HTTP_BYTES_MAX))
+        .layer(from_fn(guard::refuse_foreign)); // the last one is the first that a request meets
     let listener = listener.tap_io(|connection| {
         // Without it an answer may wait for the client's acknowledgement of the one before.
         let _ = connection.set_nodelay(true);

@@ -1,50 +1,91 @@
-//! What can be said without the network: the socket's place, the memory, the time to stop.
+//! What can be said without the network: the places of socket and admin, the memory, the time to stop.
 
 use std::time::Duration;
 
 use super::Finding;
-use crate::config::{Config, Socket, memory_sum};
+use crate::admin::Admin as metrics;
+use crate::config::{Admin, Config, Socket, memory_sum};
 use crate::limits::MIB;
 use crate::socket::barred::{Barred, barred};
-use crate::socket::bind::{BindError, Site, survey};
+use crate::socket::bind::BindError;
+use crate::socket::place::{Site, survey};
 
 /// `terminationGracePeriodSeconds` of a pod that does not say.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// The socket's path, and who may connect to it.
-pub(super) async fn socket(socket: &Socket) -> Finding {
+/// The socket's path, and who may connect to it; and whether a daemon runs there already.
+pub(super) async fn socket(socket: &Socket) -> (Finding, bool) {
     const NAME: &str = "socket";
     let path = socket.path.display();
-    match survey(&socket.path).await {
-        Ok(site) => {
-            let Site { uid, gid, is_served, .. } = site;
-            let served = if is_served { "; a daemon serves it now" } else { "" };
-            let barred = barred(socket.mode, gid, site.directory_mode, site.directory_gid);
-            let who = who_connects(site, socket.mode);
-            let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}{served}", socket.mode);
-            match barred {
-                None => Finding::ok(NAME, what),
-                Some(Barred { who, wanted }) => {
-                    let fix = format!(
-                        "let {who} pass through its directory (chmod {wanted}), or choose another path with --socket"
-                    );
-                    Finding::warn(NAME, what, fix)
-                }
-            }
+    let site = match survey(&socket.path).await {
+        Ok(site) => site,
+        Err(error) => return (refused(NAME, error, "--socket"), false),
+    };
+    let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
+    let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}", socket.mode);
+    match site.served_by {
+        None => (unserved(NAME, what, &site, socket.mode), false),
+        Some(peer) if peer.is_dispatchd() => {
+            let what = format!("{what}; {peer} serves it now");
+            (Finding::warn(NAME, what, "stop that one before you start a second one here"), true)
         }
-        Err(BindError::Io { what, path, source }) => {
+        Some(peer) => (refused(NAME, BindError::InUse { path: socket.path.clone(), peer }, "--socket"), false),
+    }
+}
+
+/// Nobody serves it: whom its mode lets in must get through its directory.
+fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding {
+    match barred(mode, site.gid, site.directory_mode, site.directory_gid) {
+        None => Finding::ok(name, what),
+        Some(Barred { who, wanted }) => {
+            let fix =
+                format!("let {who} pass through its directory (chmod {wanted}), or choose another path with --socket");
+            Finding::warn(name, what, fix)
+        }
+    }
+}
+
+/// Where metrics and probes are served, and where an operator asks. A daemon that runs has both.
+pub(super) async fn admin(admin: &Admin, is_running: bool) -> Finding {
+    const NAME: &str = "admin";
+    let mut free = Vec::new();
+    match admin.listen.map(|address| (address, metrics::try_address(address))) {
+        None => {}
+        Some((address, Ok(()))) => free.push(format!("metrics and probes at {address}")),
+        Some((address, Err(_))) if is_running => free.push(format!("metrics and probes at {address}, in use now")),
+        Some((_, Err(error))) => {
+            return Finding::fail(NAME, error.to_string(), "choose another address with --admin-listen, or \"off\"");
+        }
+    }
+    if let Some(path) = &admin.socket {
+        match survey(path).await {
+            Ok(site) => match site.served_by {
+                Some(peer) if !peer.is_dispatchd() => {
+                    return refused(NAME, BindError::InUse { path: path.clone(), peer }, "--admin-socket");
+                }
+                _ => free.push(path.display().to_string()),
+            },
+            Err(error) => return refused(NAME, error, "--admin-socket"),
+        }
+    }
+    Finding::ok(NAME, if free.is_empty() { "off".to_owned() } else { free.join("; ") })
+}
+
+fn refused(name: &'static str, error: BindError, flag: &str) -> Finding {
+    match error {
+        BindError::Io { what, path, source } => {
             let uid = rustix::process::geteuid().as_raw();
-            let fix = format!("make it writable to user {uid}, or choose another path with --socket");
-            Finding::fail(NAME, format!("cannot {what} {}: {source}", path.display()), fix)
+            let fix = format!("make it writable to user {uid}, or choose another path with {flag}");
+            Finding::fail(name, format!("cannot {what} {}: {source}", path.display()), fix)
         }
         // The others say what to do.
-        Err(error) => Finding::fail(NAME, error.to_string(), "choose another path with --socket"),
+        error => Finding::fail(name, error.to_string(), format!("choose another path with {flag}")),
     }
 }
 
 /// To connect one must write to the socket and pass through its directory.
-fn who_connects(site: Site, mode: u32) -> String {
-    let Site { uid, gid, directory_mode, directory_gid, .. } = site;
+fn who_connects(site: &Site, mode: u32) -> String {
+    let Site { uid, gid, directory_mode, directory_gid, .. } = *site;
     let everybody_passes = directory_mode & 0o001 != 0;
     let group_passes = everybody_passes || (directory_gid == gid && directory_mode & 0o010 != 0);
     if mode & 0o002 != 0 && everybody_passes {
@@ -145,7 +186,7 @@ mod tests {
     #[test]
     fn who_may_connect_depends_on_the_socket_and_its_directory() {
         let site =
-            |directory_mode, directory_gid| Site { uid: 1, gid: 2, directory_mode, directory_gid, is_served: false };
+            |directory_mode, directory_gid| Site { uid: 1, gid: 2, directory_mode, directory_gid, served_by: None };
         for (directory_mode, directory_gid, mode, who) in [
             (0o755, 0, 0o666, "every user may connect"),
             (0o755, 0, 0o660, "user 1 and group 2 may connect"),
@@ -154,7 +195,7 @@ mod tests {
             (0o700, 2, 0o666, "user 1 may connect; its directory, mode 0700, keeps group 2 out"),
             (0o777, 0, 0o600, "user 1 may connect"),
         ] {
-            assert_eq!(who_connects(site(directory_mode, directory_gid), mode), who);
+            assert_eq!(who_connects(&site(directory_mode, directory_gid), mode), who);
         }
     }
 }

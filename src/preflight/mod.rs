@@ -38,10 +38,16 @@ pub enum Level {
 /// Makes every check, in the order in which they are printed.
 pub async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
     let mut findings = online::check(config).await;
-    findings.push(host::socket(&config.socket).await);
+    findings.extend(places(config).await);
     findings.push(host::memory(config, machine.memory_limit));
     findings.push(host::shutdown(config));
     findings
+}
+
+/// Whether this host has the places free that the configuration names. A failure is what `run` would be refused with.
+pub async fn places(config: &Config) -> [Finding; 2] {
+    let (socket, is_running) = host::socket(&config.socket).await;
+    [socket, host::admin(&config.admin, is_running).await]
 }
 
 impl Level {

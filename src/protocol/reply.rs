@@ -59,6 +59,16 @@ pub fn refusal(out: &mut Vec<u8>, reference: &Ref, refusal: &Refusal) {
     push_error(out, refusal);
 }
 
+/// The same for a control line, with its `op` as it came.
+pub fn control_refusal(out: &mut Vec<u8>, op: &str, reference: &Ref, refusal: &Refusal) {
+    out.extend_from_slice(b"{\"op\":");
+    out.extend_from_slice(op.as_bytes());
+    out.extend_from_slice(b",\"ref\":");
+    push_ref(out, reference);
+    out.push(b',');
+    push_error(out, refusal);
+}
+
 /// The one line a connection gets that is not let in: it answers no request, so it has no `ref`.
 pub fn turned_away(message: &'static str) -> Vec<u8> {
     let mut out = Vec::from(b"{");
@@ -151,6 +161,11 @@ mod tests {
         assert_eq!(
             line,
             "{\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\"message\":\"type is \\\"x\\\"\",\"retryable\":false}}\n"
+        );
+        let refused = Refusal::new(Code::InvalidRequest, "no");
+        assert_eq!(
+            printed(|out| control_refusal(out, "\"dance\"", &Ref::Line(3), &refused)),
+            "{\"op\":\"dance\",\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\"message\":\"no\",\"retryable\":false}}\n"
         );
         let late = Refusal::unconfirmed(Code::DeliveryTimeout, true, "late");
         let line = printed(|out| refusal(out, &Ref::Given("\"a\"".into()), &late));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::fields::{self, Object, fields, is_spelt_alike};
 use crate::event::{Code, HashKey, PartitionKey, Refusal};
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
 
@@ -35,6 +36,8 @@ impl Ref {
 #[derive(Debug)]
 pub struct Parsed<'a> {
     pub reference: Ref,
+    /// Of a control line, as JSON text: its refusal carries it as it came. Nothing where it is no string, or a long one.
+    pub op: Option<&'a str>,
     pub request: Result<Request<'a>, Refusal>,
 }
 
@@ -75,59 +78,39 @@ pub struct Context {
     pub producer_id: Option<String>,
 }
 
-// Every field is raw first, so that an answer can name the field that is wrong and still carry `ref`.
-#[derive(Deserialize)]
-struct RawLine<'a> {
-    #[serde(borrow, rename = "ref")]
-    reference: Option<&'a RawValue>,
-    #[serde(borrow)]
-    op: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    options: Option<&'a RawValue>,
-    #[serde(borrow)]
-    context: Option<&'a RawValue>,
-}
+fields!(RawLine {
+    reference: "ref",
+    op: "op",
+    event_type: "type",
+    data: "data",
+    options: "options",
+    context: "context",
+});
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct RawOptions<'a> {
-    #[serde(borrow)]
-    partition_key: Option<&'a RawValue>,
-    #[serde(borrow)]
-    explicit_hash_key: Option<&'a RawValue>,
-    #[serde(borrow)]
-    source_user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    echo: Option<&'a RawValue>,
-}
+fields!(RawOptions {
+    partition_key: "partitionKey",
+    explicit_hash_key: "explicitHashKey",
+    source_user_id: "sourceUserId",
+    id: "id",
+    echo: "echo",
+});
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct RawContext<'a> {
-    #[serde(borrow)]
-    source_user_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    producer_id: Option<&'a RawValue>,
-}
+fields!(RawContext { source_user_id: "sourceUserId", producer_id: "producerId" });
 
 /// Reads one line. `number` is its place on the connection, the reference of a line that gives none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     // The whole line at once: serde would look only at the fields it keeps.
     let text = std::str::from_utf8(line)
         .map_err(|error| invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1)));
-    let raw: RawLine<'_> = match text.and_then(|text| object(text, "the line")) {
-        Ok(raw) => raw,
-        Err(refusal) => return Parsed { reference: Ref::Line(number), request: Err(refusal) },
+    let read = text.and_then(|text| Ok((text, object(text, "the line")?)));
+    let (text, raw): (&str, RawLine<'_>) = match read {
+        Ok(read) => read,
+        Err(refusal) => return Parsed { reference: Ref::Line(number), op: None, request: Err(refusal) },
     };
+    let op = raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
     match reference(raw.reference) {
-        Ok(given) => Parsed { reference: given.unwrap_or(Ref::Line(number)), request: request(&raw) },
-        Err(refusal) => Parsed { reference: Ref::Line(number), request: Err(refusal) },
+        Ok(given) => Parsed { reference: given.unwrap_or(Ref::Line(number)), op, request: request(&raw, text) },
+        Err(refusal) => Parsed { reference: Ref::Line(number), op, request: Err(refusal) },
     }
 }
 
@@ -136,9 +119,14 @@ pub fn torn() -> Refusal {
     invalid("the line has no line end: it was cut off before the connection closed, and is not published")
 }
 
-fn request<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
-    let Some(op) = raw.op else { return event(raw).map(Request::Event) };
-    match &*string(op, "op")? {
+fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
+    let Some(op) = raw.op else {
+        refuse_near(raw.has_near, line, &LINE, &OPTIONS)?;
+        return event(raw).map(Request::Event);
+    };
+    let op = string(op, "op")?;
+    refuse_near(raw.has_near, line, &LINE, &CONTEXT)?;
+    match &*op {
         "hello" => Ok(Request::Hello(context(raw.context)?)),
         "ping" => Ok(Request::Ping),
         "flush" => Ok(Request::Flush),
@@ -156,14 +144,18 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
         return Err(invalid("data is not an object"));
     }
     let options: RawOptions<'a> = match raw.options {
-        Some(options) => object(options.get(), "options")?,
+        Some(json) => {
+            let options: RawOptions<'a> = object(json.get(), "options")?;
+            refuse_near(options.has_near, json.get(), &OPTIONS, &LINE)?;
+            options
+        }
         None => RawOptions::default(),
     };
     Ok(Event {
         event_type,
         data,
         key: options.partition_key.map(partition_key).transpose()?.flatten(),
-        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?,
+        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?.flatten(),
         user_id: text(options.source_user_id, "options.sourceUserId")?,
         id: options.id.map(event_id).transpose()?,
         echo: options.echo.map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
@@ -172,7 +164,11 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
 
 fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     let raw: RawContext<'_> = match raw {
-        Some(raw) => object(raw.get(), "context")?,
+        Some(json) => {
+            let context: RawContext<'_> = object(json.get(), "context")?;
+            refuse_near(context.has_near, json.get(), &CONTEXT, &LINE)?;
+            context
+        }
         None => RawContext::default(),
     };
     let own = |raw, field| -> Result<Option<String>, Refusal> {
@@ -211,9 +207,12 @@ fn partition_key(raw: &RawValue) -> Result<Option<PartitionKey>, Refusal> {
     PartitionKey::new(text).map(Some).map_err(|error| invalid(format!("options.partitionKey {error}")))
 }
 
-fn explicit_hash(raw: &RawValue) -> Result<HashKey, Refusal> {
+fn explicit_hash(raw: &RawValue) -> Result<Option<HashKey>, Refusal> {
     let text = string(raw, "options.explicitHashKey")?;
-    HashKey::parse(&text).map_err(|error| invalid(format!("options.explicitHashKey {error}")))
+    if text.is_empty() {
+        return Ok(None);
+    }
+    HashKey::parse(&text).map(Some).map_err(|error| invalid(format!("options.explicitHashKey {error}")))
 }
 
 fn event_id(raw: &RawValue) -> Result<Uuid, Refusal> {
@@ -247,6 +246,22 @@ fn boolean(raw: &RawValue, field: &str) -> Result<bool, Refusal> {
         "false" => Ok(false),
         _ => Err(invalid(format!("{field} is not true or false"))),
     }
+}
+
+const LINE: Object = Object { within: "", fields: RawLine::NAMES };
+const OPTIONS: Object = Object { within: "options", fields: RawOptions::NAMES };
+const CONTEXT: Object = Object { within: "context", fields: RawContext::NAMES };
+
+/// Whether a field that is not known where it stands may be meant as a known one.
+fn is_near(name: &str) -> bool {
+    [LINE, OPTIONS, CONTEXT].iter().any(|object| object.fields.iter().any(|field| is_spelt_alike(field, name)))
+}
+
+/// Unknown fields are ignored, but for one that is most likely meant as a known one: the event would be acked, and not be
+/// what its caller believes.
+fn refuse_near(has_near: bool, json: &str, object: &Object, other: &Object) -> Result<(), Refusal> {
+    let meant = if has_near { object.meant(json, other) } else { None };
+    meant.map_or(Ok(()), |says| Err(invalid(says)))
 }
 
 /// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for first.
@@ -303,7 +318,7 @@ mod tests {
             r#","options":null"#,
             r#","options":{}"#,
             r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"echo":null,"explicitHashKey":null}"#,
-            r#","options":{"partitionKey":"","sourceUserId":""}"#,
+            r#","options":{"partitionKey":"","sourceUserId":"","explicitHashKey":""}"#,
         ] {
             let line = format!(r#"{{"type":"t","data":{{}}{options}}}"#);
             let event = event_of(&line);
@@ -364,6 +379,84 @@ mod tests {
         }
         let line = format!(r#"{{"type":"t","data":{{}},"options":{{"partitionKey":"{long}"}}}}"#);
         assert_eq!(refusal_of(&line), "options.partitionKey has 257 characters, it takes 1 to 256");
+    }
+
+    #[test]
+    fn a_field_that_is_most_likely_meant_as_a_known_one_is_refused_and_any_other_ignored() {
+        let event = |more: &str| format!(r#"{{"type":"t","data":{{}},{more}}}"#);
+        let almost = |field: &str| format!("a field is spelt almost as {field}: write exactly that, or another name");
+        let stands = |field: &str, here: &str, there: &str| {
+            format!("{field} stands {here}, where it has no meaning: write {there}, or another name")
+        };
+        for (line, says) in [
+            (event(r#""options":{"partitionkey":"k"}"#), almost("options.partitionKey")),
+            (event(r#""options":{"PARTITION_KEY":"k"}"#), almost("options.partitionKey")),
+            (event(r#""options":{"partition\u004bey":"k","partition-key":null}"#), almost("options.partitionKey")),
+            (event(r#""options":{"n":1,"explicitHashkey":"7"}"#), almost("options.explicitHashKey")),
+            (event(r#""Options":{"partitionKey":"k"}"#), almost("options")),
+            (event(r#""Ref":7"#), almost("ref")),
+            (event(r#""partitionKey":"k""#), stands("partitionKey", "at the top level", "options.partitionKey")),
+            (event(r#""partition_key":"k""#), stands("partitionKey", "at the top level", "options.partitionKey")),
+            (event(r#""id":null"#), stands("id", "at the top level", "options.id")),
+            (event(r#""options":{"ref":7}"#), stands("ref", "in options", "ref at the top level")),
+            (
+                r#"{"op":"hello","producerId":"p"}"#.to_owned(),
+                stands("producerId", "at the top level", "context.producerId"),
+            ),
+            (r#"{"op":"hello","context":{"producerID":"p"}}"#.to_owned(), almost("context.producerId")),
+            (r#"{"op":"flush","REF":1}"#.to_owned(), almost("ref")),
+        ] {
+            assert_eq!(refusal_of(&line), says, "{line}");
+        }
+        for ignored in [
+            r#""traceId":1,"idempotencyKey":2,"options":{"key":1,"partitionKeys":2,"":3}"#,
+            r#""source":{"partitionKey":"k"},"producerId":"of no event's line""#,
+            r#""options":{"producerId":"p","x":{"ref":1}},"x":{"partitionkey":1}"#,
+        ] {
+            event_of(&event(ignored));
+        }
+        assert!(parse(br#"{"op":"ping","id":1,"partitionKey":"of no control line"}"#, 1).request.is_ok());
+    }
+
+    #[test]
+    fn the_page_has_every_field_and_no_other() {
+        let page = include_str!("../../docs/protocol.md");
+        let table = page.lines().skip_while(|line| *line != "| field | | meaning |").skip(2);
+        let rows = table.map_while(|line| line.strip_prefix("| `")?.split('`').next());
+        let (mut of_options, mut of_line): (Vec<_>, Vec<_>) = rows.partition(|field| field.starts_with("options."));
+        of_options.iter_mut().for_each(|field| *field = field.trim_start_matches("options."));
+        of_line.extend(["op", "options", "context"]); // told of by their fields, and among the control lines
+        let sorted = |names: &[&'static str]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(sorted(&of_options), sorted(RawOptions::NAMES));
+        assert_eq!(sorted(&of_line), sorted(RawLine::NAMES));
+        let hello = page.lines().find(|line| line.starts_with("| `{\"op\":\"hello\"")).expect("its row");
+        let context = hello.split("\"context\":{").nth(1).and_then(|rest| rest.split('}').next()).expect("its context");
+        let told: Vec<_> = context.split(',').map(|pair| pair.split('"').nth(1).expect("a name")).collect();
+        assert_eq!(told, RawContext::NAMES);
+        for op in ["hello", "ping", "flush"] {
+            assert!(page.contains(&format!("| `{{\"op\":\"{op}\"")), "{op}");
+        }
+    }
+
+    #[test]
+    fn a_refused_control_line_keeps_its_op_as_it_came() {
+        let long = format!(r#"{{"op":"{}"}}"#, "o".repeat(127));
+        for (line, op) in [
+            (r#"{"op":"hello","context":7}"#, Some(r#""hello""#)),
+            (r#"{"op":"d\u0061nce"}"#, Some(r#""d\u0061nce""#)),
+            (r#"{"ref":{},"op":"ping"}"#, Some(r#""ping""#)),
+            (r#"{"op":7}"#, None),
+            (&long, None),
+            (r#"{"op":null,"type":"t"}"#, None),
+        ] {
+            let parsed = parse(line.as_bytes(), 1);
+            assert!(parsed.request.is_err(), "{line}");
+            assert_eq!(parsed.op, op, "{line}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
 use super::Door;
+use super::listener::Visit;
 use super::reader::Reader;
 use super::slots::slots;
 use super::writer::Writer;
@@ -22,21 +23,27 @@ use crate::limits::ANSWER_ROOM_BYTES;
 const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written.
-pub async fn serve(stream: UnixStream, door: Arc<Door>) {
+pub async fn serve(stream: UnixStream, door: Arc<Door>, mut visit: Visit) {
     let (read, write) = stream.into_split();
     let (outbox, answers) = Outbox::new(Arc::clone(&door.books));
     let (slots, returns) = slots(door.window, ANSWER_ROOM_BYTES);
     let gone = CancellationToken::new();
-    let reader = Reader::new(read, outbox, slots, gone.clone(), door);
+    let reader = Reader::new(read, outbox, slots, gone.clone(), Arc::clone(&door));
     let writer = Writer::new(write, answers, returns, gone);
-    let (rest, ()) = tokio::join!(reader.run(), writer.run());
+    let (rest, peer_has_closed) = tokio::join!(reader.run(&mut visit), writer.run());
     if let Some(rest) = rest {
+        let mut lines = 0;
         // Past the grace the peer is on its own.
-        let _ = tokio::time::timeout(CLOSE_GRACE, read_off(rest)).await;
+        let _ = tokio::time::timeout(CLOSE_GRACE, read_off(rest, &mut lines)).await;
+        if peer_has_closed {
+            door.callers.left_unread(lines); // any other peer sees an end before its answers
+        }
     }
 }
 
-async fn read_off(mut rest: OwnedReadHalf) {
+async fn read_off(mut rest: OwnedReadHalf, lines: &mut u64) {
     let mut discarded = [0; 4096];
-    while rest.read(&mut discarded).await.is_ok_and(|count| count > 0) {}
+    while let Ok(count @ 1..) = rest.read(&mut discarded).await {
+        *lines += memchr::memchr_iter(b'\n', &discarded[..count]).count() as u64;
+    }
 }

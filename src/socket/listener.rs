@@ -4,15 +4,17 @@
 //! SIGTERM); it closes when none is, or when it is told to stop reading. It never looks into a connection.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bind::Bound;
+use super::bind::{Bound, LOOK_EVERY, Look};
 use super::{Door, connection};
 use crate::backoff::Backoff;
 use crate::protocol::reply;
@@ -32,8 +34,25 @@ const LAST_KNOCK: Duration = Duration::from_millis(1);
 pub struct Presence {
     /// Connections that are open.
     pub connected: usize,
-    /// Whether there ever was one.
+    /// Those of them that sent a line: who only connects may be a probe.
+    pub clients: usize,
+    /// Whether there ever was a client.
     pub ever: bool,
+}
+
+/// How many are let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    pub max_connections: usize,
+    /// Descriptors that no connection may take, see [`crate::config::files_kept_back`].
+    pub files_kept_back: usize,
+}
+
+/// A connection that becomes a client with its first line, and is one until its last answer is written.
+#[derive(Debug)]
+pub struct Visit {
+    presence: watch::Sender<Presence>,
+    is_client: bool,
 }
 
 /// The task's parts.
@@ -41,7 +60,7 @@ pub struct Presence {
 pub struct Listener {
     pub bound: Bound,
     pub door: Arc<Door>,
-    pub max_connections: usize,
+    pub caps: Caps,
     pub presence: watch::Sender<Presence>,
     /// The stop began.
     pub drain: CancellationToken,
@@ -50,14 +69,15 @@ pub struct Listener {
 impl Listener {
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { bound, door, max_connections, presence, drain } = self;
+        let Self { mut bound, door, caps, presence, drain } = self;
+        let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
         let mut told = None;
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
-                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, max_connections, &presence),
+                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, caps, &presence),
                     _ => break,
                 }
             }
@@ -66,10 +86,15 @@ impl Listener {
                 () = door.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 Some(ended) = connections.join_next() => close(&door, ended, &presence),
+                _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
+                    while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
+                        admit(stream, &door, &mut connections, caps, &presence);
+                    }
+                },
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
-                        admit(stream, &door, &mut connections, max_connections, &presence);
+                        admit(stream, &door, &mut connections, caps, &presence);
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
@@ -87,24 +112,54 @@ impl Listener {
     }
 }
 
+impl Caps {
+    /// Why one more is not let in. The system gives the lowest descriptor that is free, so that a high one tells that all
+    /// below it are taken, by whomever. The limit may have been lowered meanwhile.
+    fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
+        if connected >= self.max_connections {
+            return Some("too many connections are open: socket.max_connections is reached");
+        }
+        let limit = getrlimit(Resource::Nofile).current?;
+        let (descriptor, kept_back) = (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
+        let refused = "the daemon has too many files open: raise its limit of open files (ulimit -n, LimitNOFILE)";
+        (descriptor + kept_back >= limit).then_some(refused)
+    }
+}
+
+impl Visit {
+    pub fn sent_a_line(&mut self) {
+        if !std::mem::replace(&mut self.is_client, true) {
+            self.presence.send_modify(|presence| (presence.clients, presence.ever) = (presence.clients + 1, true));
+        }
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.is_client {
+            self.presence.send_modify(|presence| presence.clients -= 1);
+        }
+    }
+}
+
 fn admit(
     stream: UnixStream,
     door: &Arc<Door>,
     connections: &mut JoinSet<()>,
-    max_connections: usize,
+    caps: Caps,
     presence: &watch::Sender<Presence>,
 ) {
-    if connections.len() >= max_connections {
+    if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
         door.metrics.connections_refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
-        let _ =
-            stream.try_write(&reply::turned_away("too many connections are open: socket.max_connections is reached"));
+        let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
     door.metrics.connections_accepted.increment(1);
     door.metrics.connections.increment(1.0);
-    connections.spawn(connection::serve(stream, Arc::clone(door)));
-    presence.send_modify(|presence| *presence = Presence { connected: presence.connected + 1, ever: true });
+    let visit = Visit { presence: presence.clone(), is_client: false };
+    connections.spawn(connection::serve(stream, Arc::clone(door), visit));
+    presence.send_modify(|presence| presence.connected += 1);
 }
 
 fn close(door: &Door, ended: Result<(), tokio::task::JoinError>, presence: &watch::Sender<Presence>) {

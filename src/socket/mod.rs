@@ -1,18 +1,22 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
-//! `bind` makes the socket file, `listener` lets connections in, and each connection is one task with two
-//! halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader waits for room for a long line (`long_lines`),
-//! then for an answer's slot (`slots`), then for bytes of the budget (`allowance` has both), then for a lane's inbox, in this
-//! order; a writer waits for the peer alone. So a slow or hostile peer costs nobody else anything, and nothing waits in a circle.
+//! `bind` makes the socket file and keeps it (`place`: where it may lie; `lock`: for one daemon), `listener` lets connections
+//! in, and each connection is one task with two halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader
+//! waits for room for a long line (`long_lines`), then for an answer's slot (`slots`), then for bytes of the budget
+//! (`allowance` has both), then for a lane's inbox, in this order; a writer waits for the peer alone. So a slow or hostile
+//! peer costs nobody else anything, and nothing waits in a circle.
 
 mod allowance;
 pub mod barred;
 pub mod bind;
+mod callers;
 mod clock;
 mod connection;
 pub mod listener;
+mod lock;
 mod long_lines;
 mod patience;
+pub mod place;
 mod reader;
 mod slots;
 mod writer;
@@ -29,6 +33,7 @@ use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
 
+pub use callers::Callers;
 pub use long_lines::LongLines;
 
 /// What every connection shares.
@@ -47,6 +52,7 @@ pub struct Door {
     /// The largest record that our memory carries, whatever the stream takes.
     pub record_bytes_carried: usize,
     pub long_lines: LongLines,
+    pub callers: Arc<Callers>,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }

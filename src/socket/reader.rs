@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::Door;
 use super::allowance::{Allowance, Lack};
 use super::clock::{Clock, now};
+use super::listener::Visit;
 use super::long_lines::buffer_of;
 use super::patience::Patience;
 use super::slots::Slots;
@@ -44,7 +45,7 @@ This version of dispatchd speaks newline-delimited JSON on this socket, see docs
 #[derive(Debug)]
 pub struct Reader {
     read: OwnedReadHalf,
-    /// Told by the writer when the peer is gone.
+    /// Told by the writer when the peer takes nothing.
     gone: CancellationToken,
     buf: BytesMut,
     splitter: Splitter,
@@ -107,19 +108,20 @@ impl Reader {
     }
 
     /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
-    pub async fn run(mut self) -> Option<OwnedReadHalf> {
-        let left = self.read_lines().await;
+    pub async fn run(mut self, visit: &mut Visit) -> Option<OwnedReadHalf> {
+        let left = self.read_lines(visit).await;
         self.hand_over().await;
         left.then_some(self.read)
     }
 
-    async fn read_lines(&mut self) -> bool {
+    async fn read_lines(&mut self, visit: &mut Visit) -> bool {
         let door = Arc::clone(&self.door);
         let mut room: Option<SemaphorePermit<'_>> = None;
         let mut first = true;
         loop {
             if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
                 let line_bytes_max = line_bytes_max(self.record_bytes_max);
+                let _held_up = door.callers.hold_up();
                 room = Some(tokio::select! {
                     () = self.gone.cancelled() => return false,
                     () = door.stop_reading.cancelled() => return true,
@@ -137,11 +139,13 @@ impl Reader {
                 return true;
             }
             self.clock.refresh();
+            door.callers.heard(self.clock.now);
             if room.is_none() {
                 self.learn_limits(); // a line that has its room keeps the limit that it has it for
             }
             let mut buf = std::mem::take(&mut self.buf);
             while let Some(line) = self.splitter.next(&buf) {
+                visit.sent_a_line();
                 if self.insist(|reader| reader.take(line)).await.is_none() {
                     return false;
                 }
@@ -251,10 +255,17 @@ impl Reader {
                 return self.refuse(Ref::Line(number), too_long);
             }
         };
-        let Parsed { reference, request } = request::parse(text, number);
+        let Parsed { reference, op, request } = request::parse(text, number);
         match request {
             Ok(Request::Event(event)) => self.accept(reference, event),
-            Err(refusal) => self.refuse(reference, refusal),
+            Err(refusal) => match op {
+                Some(op) => {
+                    let mut line = Vec::new();
+                    reply::control_refusal(&mut line, op, &reference, &refusal);
+                    self.control(line)
+                }
+                None => self.refuse(reference, refusal),
+            },
             Ok(Request::Hello(context)) => {
                 let mut line = Vec::new();
                 reply::hello(&mut line, &reference, self.record_bytes_max);
@@ -341,15 +352,18 @@ impl Reader {
         Duty::new(Arc::clone(&self.outbox), reference, self.epoch, room)
     }
 
-    /// Offers a line until nothing lacks. Nothing when the peer is gone and no line matters any more.
+    /// Offers a line until nothing lacks. Nothing when the peer is given up and no line matters any more.
     async fn insist(&mut self, mut offer: impl FnMut(&mut Self) -> Result<(), Lack>) -> Option<()> {
         while let Err(lack) = offer(self) {
             self.hand_over().await;
+            let held_up = self.door.callers.hold_up();
             tokio::select! {
                 () = self.gone.cancelled() => return None,
                 () = self.allowance.wait(lack) => {}
             }
             self.clock.refresh(); // accepted now, after the wait
+            self.door.callers.heard(self.clock.now);
+            drop(held_up);
         }
         Some(())
     }

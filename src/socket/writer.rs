@@ -1,12 +1,16 @@
 //! Outcomes → bytes: prints the answers of one connection, many per write.
 //!
 //! It waits for the peer and for nobody else. A peer that takes nothing for long loses its connection, so that it
-//! cannot hold a drain. It never drops an answer while the connection lives.
+//! cannot hold a drain. It never drops an answer while the connection lives. A peer that has closed gets none, and what it
+//! wrote before is read to its end and delivered all the same.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +33,9 @@ pub struct Writer {
     write: OwnedWriteHalf,
     answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     slots: Returns,
-    /// Told when the peer is gone, so that the reader stops too.
+    /// Told when the peer takes nothing, so that the reader stops too.
     gone: CancellationToken,
+    peer_has_closed: bool,
     epochs: Epochs,
     out: Vec<u8>,
     /// What is in `out`.
@@ -67,26 +72,28 @@ impl Writer {
         slots: Returns,
         gone: CancellationToken,
     ) -> Self {
-        Self { write, answers, slots, gone, epochs: Epochs::default(), out: Vec::new(), printed: Owed::default() }
+        let (epochs, out, printed) = (Epochs::default(), Vec::new(), Owed::default());
+        Self { write, answers, slots, gone, peer_has_closed: false, epochs, out, printed }
     }
 
-    /// Runs until the reader has ended and every answer it owes is written, or the peer is gone.
-    pub async fn run(mut self) {
+    /// Runs until the reader has ended and every answer it owes is written. Says whether the peer has closed, and so knows
+    /// nothing of what is left.
+    pub async fn run(mut self) -> bool {
         let mut groups = Vec::new();
         while self.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
             for answer in groups.iter().flatten() {
                 self.print(answer);
-                if self.out.len() >= BYTES_PER_WRITE && self.write_out().await.is_err() {
-                    return self.peer_is_gone().await;
+                if self.out.len() >= BYTES_PER_WRITE {
+                    self.write_out().await;
                 }
             }
             groups.clear();
-            if self.write_out().await.is_err() {
-                return self.peer_is_gone().await;
-            }
+            self.write_out().await;
         }
+        let has_closed = self.peer_has_closed || self.is_closed_by_now().await;
         // The peer sees the end after the last answer. If it is gone there is nobody to tell.
         let _ = self.write.shutdown().await;
+        has_closed
     }
 
     fn print(&mut self, answer: &Answer) {
@@ -112,22 +119,34 @@ impl Writer {
         }
     }
 
-    async fn write_out(&mut self) -> io::Result<()> {
+    /// Gives the slots back too where nobody takes the answers: a peer that has closed may have left lines to be read.
+    async fn write_out(&mut self) {
+        if !self.peer_has_closed && !self.gone.is_cancelled() {
+            match self.write_all().await {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.gone.cancel(),
+                Err(_) => self.peer_has_closed = true,
+            }
+        }
+        self.out.clear();
+        self.out.shrink_to(BYTES_PER_WRITE);
+        self.slots.give_back(std::mem::take(&mut self.printed));
+    }
+
+    async fn write_all(&mut self) -> io::Result<()> {
         let mut unwritten = self.out.as_slice();
         while !unwritten.is_empty() {
             let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, self.write.write(unwritten)).await??;
             unwritten = &unwritten[written..];
         }
-        self.out.clear();
-        self.out.shrink_to(BYTES_PER_WRITE);
-        self.slots.give_back(std::mem::take(&mut self.printed));
         Ok(())
     }
 
-    /// The events that were read are delivered all the same; only their answers have no reader.
-    async fn peer_is_gone(mut self) {
-        self.gone.cancel();
-        while self.answers.recv().await.is_some() {}
+    /// Looks once: a peer whose buffer is full is there.
+    async fn is_closed_by_now(&self) -> bool {
+        let mut ready = pin!(self.write.ready(Interest::WRITABLE));
+        let looked = poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await;
+        matches!(looked, Poll::Ready(Ok(ready)) if ready.is_write_closed())
     }
 }
 

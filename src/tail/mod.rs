@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::{self, Chunk, ReadError};
-use crate::kinesis::aws::Kinesis;
+use crate::kinesis::aws::{Kinesis, Read};
+use crate::terminal::escaped;
 
 pub use crate::consume::From;
 
@@ -37,6 +38,8 @@ pub struct Options {
     pub pretty: bool,
     /// [`POLL`] or [`POLL_LOCAL`].
     pub poll: Duration,
+    /// What is not seen is written out (see [`crate::terminal`]), where a terminal would act on it.
+    pub to_terminal: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +50,12 @@ pub enum TailError {
     Write(#[source] io::Error),
 }
 
-/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end.
+/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end. Who stops it may notice
+/// the second before the next write does.
 ///
 /// A record is printed as it is, one line each, if its data is one line of text: our envelopes are, and so is most of
-/// what others write. One line break at its end counts as ours. Whatever else (binary, many lines, control characters
-/// that would reach a terminal) is one line of JSON: `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`.
+/// what others write. One line break at its end counts as ours. Whatever else (binary, many lines, controls that JSON does
+/// not have) is one line of JSON: `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`.
 /// An aggregate of the KPL's format is printed event by event, `subSequenceNumber` is an event's place in it.
 ///
 /// `on_ready` is called once what is stored from then on will be printed.
@@ -68,7 +72,7 @@ pub async fn run(
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
     let reading = consume::Options { from: options.from, poll: options.poll };
     let read = consume::run(kinesis, reading, sender, on_ready);
-    let print = print_all(chunks, options.pretty, out);
+    let print = print_all(chunks, options, out);
     tokio::select! {
         // Before a stream that never ends.
         biased;
@@ -83,22 +87,29 @@ pub async fn run(
 
 async fn print_all(
     mut chunks: mpsc::Receiver<Chunk>,
-    pretty: bool,
+    options: Options,
     mut out: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let print = if pretty { print::pretty } else { print::line };
-    let mut text = Vec::with_capacity(WRITE_BYTES);
-    while let Some(Chunk { shard, records }) = chunks.recv().await {
-        for record in &records {
-            print(&shard, record, &mut text);
+    let print = if options.pretty { print::pretty } else { print::line };
+    let mut text = String::with_capacity(WRITE_BYTES);
+    while let Some(Chunk { shard, records, held }) = chunks.recv().await {
+        for event in records.iter().flat_map(Read::events) {
+            print(&shard, &event, &mut text);
             if text.len() >= WRITE_BYTES {
-                out.write_all(&text).await?;
-                text.clear();
+                write(&mut text, options.to_terminal, &mut out).await?;
             }
         }
-        out.write_all(&text).await?;
+        write(&mut text, options.to_terminal, &mut out).await?;
         out.flush().await?;
-        text.clear();
+        drop((records, held)); // until now they were held
     }
+    Ok(())
+}
+
+async fn write(text: &mut String, to_terminal: bool, out: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let shown = if to_terminal { escaped(text) } else { text.as_str().into() };
+    out.write_all(shown.as_bytes()).await?;
+    text.clear();
+    text.shrink_to(WRITE_BYTES); // a large event is seldom followed by another
     Ok(())
 }

@@ -9,13 +9,14 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::stderr::Stderr;
-use crate::config::LogFormat;
+use crate::config::{LogFormat, log_filter};
+use crate::terminal::escaped_but_colours;
 
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment until all is written.
 #[derive(Debug)]
@@ -25,7 +26,11 @@ pub struct Log {
 }
 
 /// A line's way to standard error.
-struct Line(Arc<Stderr>);
+struct Line {
+    stderr: Arc<Stderr>,
+    /// What others said is in it, and a terminal would act on it.
+    to_terminal: bool,
+}
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -48,15 +53,17 @@ pub struct NotALevel(String);
 pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let stderr = Stderr::start(tell_lost)?;
+    let to_terminal = io::stderr().is_terminal();
     let text = match format {
-        LogFormat::Auto => io::stderr().is_terminal(),
+        LogFormat::Auto => to_terminal,
         LogFormat::Json => false,
         LogFormat::Text => true,
     };
     let lines = Arc::clone(&stderr);
-    let log = fmt::layer().with_writer(move || Line(Arc::clone(&lines))).log_internal_errors(false).with_target(false);
+    let line = move || Line { stderr: Arc::clone(&lines), to_terminal };
+    let log = fmt::layer().with_writer(line).log_internal_errors(false).with_target(false);
     let log = if text {
-        log.with_ansi(io::stderr().is_terminal()).boxed()
+        log.with_ansi(to_terminal).boxed()
     } else {
         log.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     };
@@ -82,25 +89,8 @@ fn tell_panic(stderr: &Stderr, panic: &PanicHookInfo<'_>) {
     stderr.wait_until_written();
 }
 
-/// Whether `level` is a level or a filter directive.
-///
-/// # Errors
-/// If it is neither.
-pub fn check(level: &str) -> Result<(), NotALevel> {
-    filter(level).map(drop)
-}
-
-/// The libraries' own chatter begins at warn; a directive of the operator's can ask for more.
 fn filter(level: &str) -> Result<Targets, NotALevel> {
-    // The parser takes any word for the name of a module: `verbose` would turn everything else off.
-    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
-    let ends_in_level = |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));
-    let directives = if is_level(level) { format!("warn,dispatchd={level}") } else { level.to_owned() };
-    let refused = || NotALevel(level.to_owned());
-    if !directives.split(',').all(ends_in_level) {
-        return Err(refused());
-    }
-    directives.parse().map_err(|_| refused())
+    log_filter(level).ok_or_else(|| NotALevel(level.to_owned()))
 }
 
 impl Log {
@@ -128,7 +118,11 @@ impl Drop for Log {
 impl Write for Line {
     /// Takes all of it: the subscriber writes a line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        if self.to_terminal {
+            self.stderr.push(escaped_but_colours(&String::from_utf8_lossy(line)).as_bytes());
+        } else {
+            self.stderr.push(line);
+        }
         Ok(line.len())
     }
 
@@ -161,17 +155,5 @@ mod tests {
         let told = String::from_utf8_lossy(&told[..told_bytes]);
         assert!(told.contains("thread 'lane' panicked at src/telemetry/log.rs:"), "{told}");
         assert!(told.contains("\nout of words\n"), "{told}");
-    }
-
-    #[test]
-    fn a_level_or_directives_that_name_one_are_taken_and_nothing_else() {
-        for level in
-            ["error", "info", "TRACE", "off", "warn,dispatchd=debug", "dispatchd::lane=trace", "hyper=debug,info"]
-        {
-            assert_eq!(check(level), Ok(()), "{level}");
-        }
-        for level in ["verbose", "dispatchd", "dispatchd=", "debug=", "info,verbose", "=", ",", ""] {
-            assert_eq!(check(level), Err(NotALevel(level.to_owned())), "{level}");
-        }
     }
 }

@@ -5,5 +5,6 @@
 pub mod histogram;
 pub mod log;
 pub mod metrics;
+pub mod outage;
 pub mod recent;
 pub mod stderr;

@@ -220,5 +220,5 @@ fn failed(class: Class, code: &str) -> Verdict {
 }
 
 fn error(class: Class, code: &str, message: &str) -> PutError {
-    PutError { class, code: code.to_owned(), message: message.to_owned(), maybe_stored: false }
+    PutError { class, cause: class.into(), code: code.to_owned(), message: message.to_owned(), maybe_stored: false }
 }

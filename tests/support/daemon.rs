@@ -58,7 +58,10 @@ pub fn binary() -> &'static str {
 
 /// A command that sees none of this machine's AWS settings and has credentials that open nothing.
 pub fn command() -> Command {
-    sheltered(Command::new(binary()))
+    // A shell's background job ignores SIGINT, and a daemon goes on ignoring what was ignored when it began.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", binary()]);
+    sheltered(command)
 }
 
 /// This command, seeing what [`command`] does.
@@ -136,7 +139,13 @@ impl Start {
     }
 
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.before = Some(format!("ulimit -n {limit}"));
+        self.before = Some(format!("ulimit -S -n {limit}"));
+        self
+    }
+
+    /// With these signals ignored from the beginning, as `nohup` and the background jobs of scripts are started.
+    pub fn ignoring(mut self, signals: &str) -> Self {
+        self.before = Some(format!("trap '' {signals}"));
         self
     }
 

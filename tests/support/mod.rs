@@ -3,9 +3,11 @@
 //! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its own process, from npm).
 //! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by plan, and keeps a
 //!   ledger of what was really stored.
+//! - [`scripted`]: a Kinesis that answers what the test says.
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
 //! - [`bench`]: the three of them put together.
 //! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
+//! - [`terminal`]: a terminal of a test's own.
 //! - [`namespace`]: a network namespace, whose packets a filter drops; name resolution of a daemon's own.
 //! - [`tls`]: TLS as AWS's endpoints speak it.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
@@ -28,9 +30,11 @@ pub mod kinesis;
 pub mod namespace;
 pub mod packages;
 pub mod prometheus;
+pub mod scripted;
 pub mod stream;
 pub mod tasks;
 pub mod tcp;
+pub mod terminal;
 pub mod tls;
 pub mod truth;
 

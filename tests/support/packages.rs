@@ -1,5 +1,5 @@
 //! The packages that tests run: installed by the tests themselves, once. Those from npm and PyPI are pinned by a committed
-//! file; Prometheus is the one of the system's own Debian release, unpacked beside the build: nothing is installed.
+//! file; those of the system's own Debian release are unpacked beside the build: nothing is installed.
 //!
 //! Where node, python, apt or a registry is missing there is no such folder: the test says so and passes, so that a laptop
 //! without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
@@ -43,18 +43,30 @@ pub fn python() -> Option<PathBuf> {
 /// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it downloads.
 pub fn prometheus() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let install = || {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus");
-        install(Path::new("/etc/os-release"), &folder, |folder| {
-            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            // A fresh machine may have no lists of packages yet.
-            let unpack = "apt-get download prometheus || { apt-get update && apt-get download prometheus; } \
-                          && dpkg -x prometheus_*.deb . && rm prometheus_*.deb";
-            run(Command::new("sh").args(["-c", unpack]).current_dir(folder))
-        })?;
-        Ok(folder.join("usr/bin"))
-    };
-    FOLDER.get_or_init(|| unless_on_ci("prometheus from Debian", install())).clone()
+    FOLDER.get_or_init(|| debian("prometheus")).as_ref().map(|folder| folder.join("usr/bin"))
+}
+
+/// The library that lies to a program about the time, for LD_PRELOAD; `None` where there is no apt. Blocks while it downloads.
+pub fn faketime() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let libraries = FOLDER.get_or_init(|| debian("libfaketime")).as_ref()?.join("usr/lib");
+    let mut architectures = fs::read_dir(&libraries).expect("the package has it").filter_map(Result::ok);
+    architectures.find_map(|entry| Some(entry.path().join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists()))
+}
+
+/// A package of the system's own Debian release, unpacked.
+fn debian(package: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(package);
+    let installed = install(Path::new("/etc/os-release"), &folder, |folder| {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // A fresh machine may have no lists of packages yet.
+        let unpack = format!(
+            "apt-get download {package} || {{ apt-get update && apt-get download {package}; }} \
+             && dpkg -x {package}_*.deb . && rm {package}_*.deb"
+        );
+        run(Command::new("sh").args(["-c", &unpack]).current_dir(folder))
+    });
+    unless_on_ci(&format!("{package} from Debian"), installed.map(|()| folder))
 }
 
 /// What a test needs of the machine, or nothing, aloud; on CI there is no nothing.

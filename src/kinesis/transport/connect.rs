@@ -21,6 +21,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -83,13 +84,19 @@ impl Connector {
         proxy: Option<&Proxy>,
         within: Duration,
     ) -> Result<Connection, NotConnected> {
-        let connected = tokio::time::timeout(within, self.connect_by(origin, proxy)).await;
+        let deadline = Instant::now() + within;
+        let connected = timeout_at(deadline, self.connect_by(origin, proxy, deadline)).await;
         connected.unwrap_or_else(|_| Err(NotConnected::TimedOut { to: origin.to_string(), within }))
     }
 
-    async fn connect_by(&self, origin: &Origin, proxy: Option<&Proxy>) -> Result<Connection, NotConnected> {
+    async fn connect_by(
+        &self,
+        origin: &Origin,
+        proxy: Option<&Proxy>,
+        deadline: Instant,
+    ) -> Result<Connection, NotConnected> {
         let next = proxy.map_or(origin, |proxy| &proxy.at);
-        let stream = self.tcp(next).await?;
+        let stream = self.tcp(next, deadline).await?;
         match proxy {
             None if origin.is_secure => http(origin, self.tls(origin, stream).await?).await,
             None => http(origin, stream).await,
@@ -114,9 +121,12 @@ impl Connector {
         }
     }
 
-    async fn tcp(&self, to: &Origin) -> Result<TcpStream, NotConnected> {
-        let found = lookup_host((&*to.host, to.port)).await;
-        let found = found.map_err(|source| NotConnected::Lookup { host: Arc::clone(&to.host), source })?;
+    async fn tcp(&self, to: &Origin, deadline: Instant) -> Result<TcpStream, NotConnected> {
+        // Asked before the whole is given up at the same time: a name server that is silent is told from a host that is.
+        let found = timeout_at(deadline, lookup_host((&*to.host, to.port))).await;
+        let found = found
+            .unwrap_or_else(|late| Err(late.into()))
+            .map_err(|source| NotConnected::Lookup { host: Arc::clone(&to.host), source })?;
         let addresses = in_turn(found.collect(), self.turn.fetch_add(1, Ordering::Relaxed));
         let stream = first_of(&addresses).await.and_then(|stream| set_options(&stream).map(|()| stream));
         stream.map_err(|source| NotConnected::Tcp { to: to.to_string(), source })

@@ -30,7 +30,8 @@ use hyper::{Request, Response, Uri};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use self::connect::{Connector, NotConnected};
+use self::connect::Connector;
+pub use self::connect::NotConnected;
 use self::pool::{Exchange, Pool};
 pub use self::proxy::BadVariable;
 

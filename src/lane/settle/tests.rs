@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::PACED_REST_MIN;
+use crate::config::KEYS;
 use crate::event::{Class, Code, Outcome, Reason};
 use crate::kinesis::Verdict;
 use crate::lane::Rules;
@@ -86,6 +88,36 @@ fn a_throttled_shard_rests_and_no_other() {
     let wakes = kit.waits_until(31).expect("it wakes");
     assert!((50..=60).contains(&wakes), "{wakes}");
     assert_eq!(names(&kit.send(wakes + 1)), ["a", "c"]);
+}
+
+/// The documents had it backwards: "the first wait is up to this long".
+#[test]
+fn the_words_on_the_least_back_off_are_what_is_done() {
+    let backoff = crate::backoff::Backoff { min: ms(100), max: ms(100_000) };
+    let mut rests = Vec::new();
+    for _ in 0..200 {
+        let mut kit = Kit::with_two_shards(Rules { backoff, timeout: Duration::from_secs(3600), ..rules() });
+        kit.push_to(0, 0, "a", "a");
+        let batch = kit.send(10);
+        kit.land(10, batch, vec![failed(Class::Transient)]);
+        let wait = kit.waits_until(10).expect("it cools") - 10;
+        assert!((100..=200).contains(&wait), "{wait}");
+        let batch = kit.send(10 + wait + 1);
+        kit.land(300, batch, vec![failed(Class::Throttled)]);
+        rests.push(kit.buffer.report(kit.at(300)).shards[0].rests_for.expect("it rests"));
+    }
+    assert!(rests.iter().all(|rest| (PACED_REST_MIN..=2 * PACED_REST_MIN).contains(rest)), "{rests:?}");
+    let said = format!(
+        "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from {}ms",
+        PACED_REST_MIN.as_millis()
+    );
+    let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
+    assert_eq!(key.meaning, said);
+    let plain = |text: &str| text.replace("\n#", "").to_lowercase();
+    let said = said.replace("no wait after a failure is shorter", "none is shorter than the least");
+    let files = [include_str!("../../../config.toml"), include_str!("../../../docs/configuration.md")];
+    assert!(plain(files[0]).contains(&said), "config.toml should say: {said}");
+    assert!(!files.iter().any(|file| file.contains("is up to th")), "it is at least that long");
 }
 
 #[test]

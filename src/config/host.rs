@@ -1,0 +1,103 @@
+//! Whether a configuration fits the limits that this host set for the process. Pure: [`Machine`] has read them.
+//!
+//! For `run` and what checks a configuration for it: a command that only asks needs none of this.
+
+use super::check::{Problem, Problems, of, problem};
+use super::rule::show_size;
+use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
+use crate::limits::{ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX};
+
+/// As [`resolve`], for a process that serves here.
+///
+/// # Errors
+/// Those of [`resolve`], or every limit of the host's that is too low.
+pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
+    let resolved = resolve(inputs)?;
+    let problems: Vec<_> = [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
+        .into_iter()
+        .flatten()
+        .collect();
+    if problems.is_empty() { Ok(resolved) } else { Err(Problems::Values(problems)) }
+}
+
+/// Descriptors that a daemon with this configuration may come to have.
+pub fn files_needed(config: &Config) -> usize {
+    config.socket.max_connections + files_kept_back(config)
+}
+
+/// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered, whoever is connected.
+pub fn files_kept_back(config: &Config) -> usize {
+    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
+}
+
+fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
+    let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
+    let room = limit.saturating_sub(kept);
+    let reason = format!(
+        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
+    );
+    let expected = match room {
+        0 => format!("a higher limit of open files: {reason}"),
+        _ => format!("at most {room}, or a higher limit of open files: {reason}"),
+    };
+    (files_needed(&resolved.config) > limit).then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
+}
+
+fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
+    let limit = machine.address_space?;
+    let sum = memory_sum(&resolved.config);
+    let needed = ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
+    let parts = [
+        (sum.events_bytes, "memory.budget"),
+        (sum.requests_bytes, "batch.max_bytes"),
+        (sum.long_lines_bytes, "stream.max_record_bytes"),
+    ];
+    let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are three");
+    let expected = format!(
+        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
+        show_size(limit),
+        show_size(needed)
+    );
+    (needed > limit).then(|| problem(of(&resolved.values, key), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flag;
+    use crate::limits::MIB;
+
+    fn resolved(set: &[(&str, &str)], machine: Machine) -> Result<Resolved, String> {
+        let flag =
+            |(key, value): &(&str, &str)| Flag { key: (*key).into(), value: (*value).into(), flag: "--set".into() };
+        let inputs = Inputs { flags: set.iter().map(flag).collect(), local: true, machine, ..Inputs::default() };
+        resolve_to_serve(&inputs).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn more_connections_than_the_limit_of_open_files_leaves_room_for_are_refused() {
+        let files = |open_files| Machine { open_files: Some(open_files), ..Machine::default() };
+        let config = resolved(&[], files(1024)).expect("the defaults hold where nobody set a limit").config;
+        let needed = files_needed(&config);
+        assert!(resolved(&[], files(needed)).is_ok());
+        let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
+        let says = format!(
+            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher limit of open files: the process may open {} files",
+            needed - 1
+        );
+        assert!(refused.starts_with(&says), "{refused}");
+        assert!(resolved(&[("socket.max_connections", "511")], files(needed - 1)).is_ok());
+        assert!(resolved(&[("batch.max_in_flight", "17")], files(needed)).is_err(), "each request has a connection");
+        assert!(resolved(&[], files(20)).expect_err("there is no room at all").contains("expected a higher limit"));
+    }
+
+    #[test]
+    fn a_budget_or_a_record_limit_over_the_limit_of_address_space_is_refused() {
+        let space = |bytes| Machine { address_space: Some(bytes), ..Machine::default() };
+        assert!(resolved(&[], space(1024 * MIB)).is_ok());
+        let budget = resolved(&[("memory.budget", "1GiB")], space(1024 * MIB)).expect_err("it would abort");
+        assert!(budget.starts_with("memory.budget = \"1GiB\" (from --set): expected less"), "{budget}");
+        let record = resolved(&[("stream.max_record_bytes", "10MiB")], space(600 * MIB)).expect_err("it would abort");
+        assert!(record.starts_with("stream.max_record_bytes = \"10MiB\""), "{record}");
+    }
+}
