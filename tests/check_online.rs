@@ -252,7 +252,7 @@ async fn servers_that_never_answer_are_not_waited_for() {
     assert_eq!(asked.code, Some(69));
     asked.assert("caller", "warn", &format!("not known, STS at {sts} does not say: GetCallerIdentity: Timeout"));
     asked.assert("stream", "fail", "DescribeStreamSummary: Timeout");
-    assert!(asked.of("stream").2.starts_with("see whether this host reaches the endpoint"));
+    assert!(asked.of("stream").2.starts_with("see to the way to the endpoint"));
 
     let began = Instant::now();
     check.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &sts);

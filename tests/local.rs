@@ -7,10 +7,14 @@ mod support;
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition};
+use aws_smithy_eventstream::frame::read_message_from;
+use bytes::{Buf, Bytes};
 use dispatchd::local::{Limits, Local, LocalError};
-use support::stream::{entries, entry, put, read_all, shards, split};
-use support::{client, eventually};
+use serde_json::{Value, json};
+use support::http::JSON;
+use support::stream::{entries, entry, merge, put, read_all, shards, split};
+use support::{client, eventually, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn start(shards: usize, limits: Limits) -> (Local, Client) {
@@ -209,6 +213,155 @@ async fn a_flood_that_is_swept_while_it_lasts_never_stops() {
     }
     while let Some(written) = writers.join_next().await {
         written.expect("no writer is left waiting");
+    }
+}
+
+const CBOR: &str = "application/x-amz-cbor-1.1";
+
+/// One operation in this format, answered in it.
+async fn call(local: &Local, content_type: &str, operation: &str, request: &Value) -> Bytes {
+    let mut body = Vec::new();
+    match content_type {
+        JSON => serde_json::to_writer(&mut body, request).expect("it is JSON"),
+        _ => ciborium::into_writer(request, &mut body).expect("a Vec takes every byte"),
+    }
+    let answer = http::post(local.endpoint(), operation, content_type, body.into()).await.expect("it answers");
+    assert_eq!(answer.status, 200, "{operation}: {:?}", answer.body);
+    answer.body
+}
+
+/// What both formats say in the same words. Bytes are left out: JSON has none.
+fn parsed(content_type: &str, body: &[u8]) -> Value {
+    if content_type == JSON {
+        return serde_json::from_slice(body).expect("it is JSON");
+    }
+    let mut page: ciborium::Value = ciborium::from_reader(body).expect("it is CBOR");
+    let fields = page.as_map_mut().expect("a map");
+    for record in fields.iter_mut().filter_map(|(_, value)| value.as_array_mut()).flatten() {
+        record.as_map_mut().expect("records and shards are maps").retain(|(_, value)| !value.is_bytes());
+    }
+    page.deserialized().expect("the rest is JSON too")
+}
+
+/// The ARN of a consumer that may subscribe.
+async fn consumer(local: &Local) -> String {
+    let consumer = json!({ "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/s", "ConsumerName": "c" });
+    let consumer = parsed(JSON, &call(local, JSON, "RegisterStreamConsumer", &consumer).await);
+    let arn = consumer["Consumer"]["ConsumerARN"].as_str().expect("an ARN").to_owned();
+    eventually("the consumer is ACTIVE", async || {
+        let described = call(local, JSON, "DescribeStreamConsumer", &json!({ "ConsumerARN": arn })).await;
+        (parsed(JSON, &described)["ConsumerDescription"]["ConsumerStatus"] == "ACTIVE").then_some(())
+    })
+    .await;
+    arn
+}
+
+/// A stream whose shard 0 was split into 2 and 3, and whose 3 and 1 were merged into 4, with records before, between and
+/// after; and what is told of the children at the end of each closed shard.
+async fn resharded() -> (Local, [(&'static str, Value); 3]) {
+    let (local, client) = start(2, Limits::default()).await;
+    put(&client, "s", entries(100)).await;
+    split(&client, "s", &shards(&client, "s").await[0]).await;
+    put(&client, "s", entries(100)).await;
+    let before = shards(&client, "s").await;
+    merge(&client, "s", &before[3], &before[1]).await;
+    put(&client, "s", entries(100)).await;
+    let after = shards(&client, "s").await;
+    let child = |shard: usize, parents: Value| {
+        let range = json!({
+            "StartingHashKey": after[shard].first.to_string(),
+            "EndingHashKey": after[shard].last.to_string(),
+        });
+        json!({ "ShardId": after[shard].id, "ParentShards": parents, "HashKeyRange": range })
+    };
+    let halves = json!(["shardId-000000000000"]);
+    let merged = child(4, json!(["shardId-000000000003", "shardId-000000000001"]));
+    let told = [
+        ("shardId-000000000000", json!([child(2, halves.clone()), child(3, halves)])),
+        ("shardId-000000000001", json!([merged.clone()])),
+        ("shardId-000000000003", json!([merged])),
+    ];
+    (local, told)
+}
+
+/// Without its children no reader of today goes on: it stands at the closed shard for ever.
+#[tokio::test]
+async fn pages_are_behind_until_the_last_record_and_the_last_one_of_a_closed_shard_names_its_children() {
+    let (local, told) = resharded().await;
+    for content_type in [JSON, CBOR] {
+        for (shard, children) in &told {
+            let start = json!({ "StreamName": "s", "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON" });
+            let start = parsed(content_type, &call(&local, content_type, "GetShardIterator", &start).await);
+            let (mut iterator, mut records_count) = (start["ShardIterator"].clone(), 0);
+            let mut behind = Vec::new();
+            let last = loop {
+                let request = json!({ "ShardIterator": iterator, "Limit": 10 });
+                let page = parsed(content_type, &call(&local, content_type, "GetRecords", &request).await);
+                records_count += page["Records"].as_array().expect("there are always records").len();
+                behind.push((records_count, page["MillisBehindLatest"].as_u64().expect("a number")));
+                match page.get("NextShardIterator") {
+                    Some(next) => iterator = next.clone(),
+                    None => break page,
+                }
+                assert_eq!(page.get("ChildShards"), None, "{shard} goes on");
+            };
+            assert!(records_count > 10, "{shard}: {records_count} records");
+            for (read_count, behind) in behind {
+                assert_eq!(behind > 0, read_count < records_count, "{behind} after {read_count} of {records_count}");
+            }
+            let expected = json!({ "Records": [], "MillisBehindLatest": 0, "ChildShards": children });
+            assert_eq!(last, expected, "{content_type}, {shard}");
+        }
+    }
+}
+
+/// As the KCL wants it: children and no sequence number to go on from at the end, and the other way round before it.
+#[tokio::test]
+async fn the_last_event_of_a_subscription_names_the_children_and_no_other_does() {
+    let (local, told) = resharded().await;
+    let consumer = consumer(&local).await;
+    for content_type in [JSON, CBOR] {
+        for (shard, children) in &told {
+            let start = json!({ "Type": "TRIM_HORIZON" });
+            let request = json!({ "ConsumerARN": consumer, "ShardId": shard, "StartingPosition": start });
+            let mut answer = call(&local, content_type, "SubscribeToShard", &request).await;
+            let mut events = Vec::new();
+            while answer.has_remaining() {
+                let message = read_message_from(&mut answer).expect("an event stream");
+                if !message.payload().is_empty() {
+                    events.push(parsed(content_type, message.payload()));
+                }
+            }
+            let last = events.pop().expect("an event");
+            let expected = json!({ "Records": [], "MillisBehindLatest": 0, "ChildShards": children });
+            assert_eq!(last, expected, "{content_type}, {shard}");
+            let records_count: usize = events.iter().map(|event| event["Records"].as_array().map_or(0, Vec::len)).sum();
+            assert!(records_count > 10, "{shard}: {records_count} records");
+            for event in &events {
+                for record in event["Records"].as_array().expect("there are always records") {
+                    assert_eq!(record.get("Data").is_some(), content_type == JSON, "bytes stay bytes in CBOR");
+                }
+                assert_eq!(event["ChildShards"], json!([]), "{content_type}, {shard}");
+                assert!(event["ContinuationSequenceNumber"].is_string(), "{content_type}, {shard}: {event}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_subscription_is_behind_until_the_last_record() {
+    let (local, client) = start(1, Limits::default()).await;
+    // An event has 10,000 records at most.
+    for _ in 0..21 {
+        put(&client, "s", entries(500)).await;
+    }
+    let call = client.subscribe_to_shard().consumer_arn(consumer(&local).await).shard_id("shardId-000000000000");
+    let start = StartingPosition::builder().r#type(ShardIteratorType::TrimHorizon).build().expect("a type");
+    let mut events = call.starting_position(start).send().await.expect("the consumer is ACTIVE").event_stream;
+    for (records_count, is_behind) in [(10_000, true), (500, false)] {
+        let event = events.recv().await.expect("it can be read").expect("the shard is open");
+        let event = event.as_subscribe_to_shard_event().expect("the only kind");
+        assert_eq!((event.records.len(), event.millis_behind_latest > 0), (records_count, is_behind));
     }
 }
 

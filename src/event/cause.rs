@@ -148,7 +148,7 @@ impl Cause {
             Cause::NotKinesis => (
                 "not_kinesis",
                 "what answers at the endpoint is not Kinesis",
-                "correct the endpoint, or see what answers instead: a proxy, a firewall's page, another service",
+                "see what answers at the endpoint, it does not speak as Kinesis does: a proxy, a firewall's page, another service? Correct the endpoint if so",
             ),
             Cause::Gateway => (
                 "gateway_error",

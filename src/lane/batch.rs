@@ -49,6 +49,14 @@ pub struct Limits {
     pub aggregation: Aggregation,
     /// Of an aggregate, its partition key counted.
     pub aggregate_bytes: usize,
+    /// What was accepted by then is overdue, if anything is: reckoned once a request, not once an event.
+    pub overdue: Option<Instant>,
+}
+
+impl Limits {
+    pub fn is_overdue(&self, item: &Item) -> bool {
+        self.overdue.is_some_and(|overdue| item.accepted <= overdue)
+    }
 }
 
 /// How an event would travel.

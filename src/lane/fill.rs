@@ -19,7 +19,7 @@ impl Buffer {
     /// Takes the oldest events that may be sent, up to the limits of a request.
     pub(super) fn fill(&mut self, max_entries: usize, now: Instant) -> Batch {
         let mut batch = Batch::default();
-        let limits = self.limits(max_entries);
+        let limits = self.limits(max_entries, now);
         let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
         let mut oldest_first: BinaryHeap<_> =
             sendable.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
@@ -40,7 +40,7 @@ impl Buffer {
         batch
     }
 
-    fn limits(&self, max_entries: usize) -> Limits {
+    fn limits(&self, max_entries: usize, now: Instant) -> Limits {
         let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
         // What any stream takes.
         let record_bytes_max = self.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
@@ -58,6 +58,9 @@ impl Buffer {
                 Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
                 _ => record_bytes_max,
             },
+            overdue: now
+                .checked_sub(self.rules.timeout)
+                .filter(|overdue| self.ages.oldest().is_some_and(|oldest| oldest <= *overdue)),
         }
     }
 
@@ -76,7 +79,7 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
             return true; // a place left behind
         };
-        if queue.front().is_some_and(|head| self.rules.is_overdue(head, now)) {
+        if queue.front().is_some_and(|head| limits.is_overdue(head)) {
             self.expire_head(key, index, now);
             return true; // its place is left behind
         }
@@ -94,7 +97,7 @@ impl Buffer {
                 Fit::Not => false,
             };
             // Groups of other connections may have brought one that is older than the head by a moment.
-            let goes = goes && (is_first || !self.rules.is_overdue(head, now));
+            let goes = goes && (is_first || !limits.is_overdue(head));
             let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
                 let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };

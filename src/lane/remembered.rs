@@ -226,8 +226,8 @@ impl Digits {
 
 /// The number of a shard that is named as AWS names them.
 fn shard_of(id: &str) -> Option<u32> {
-    let number = id.strip_prefix("shardId-")?.parse().ok()?;
-    (shard_id(number) == id).then_some(number)
+    let digits = id.strip_prefix("shardId-")?;
+    if digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 fn shard_id(number: u32) -> String {

@@ -45,7 +45,7 @@ pub struct Lane<S> {
     /// As configured; changed by a reload.
     pub rules: watch::Receiver<Rules>,
     /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It is held for one look
-    /// at one id, some 100 ns, never across a wait, and only for events whose callers chose their ids. A channel to an owner
+    /// at one id, 0.3 µs for both that it takes, never across a wait, and only for events whose callers chose their ids. A channel to an owner
     /// would send each such event through one more task before it has its place behind the others of its key.
     pub dedupe: Arc<Mutex<Dedupe>>,
     pub service: Arc<S>,

@@ -1,7 +1,7 @@
 //! Who may ask the embedded stream: programs of this machine, and pages that this machine serves itself.
 //!
 //! A browser sends any page's requests to loopback. Their `Origin` tells the page; and a name that leads here by DNS
-//! (rebinding) stands in their `Host`. It does not read what is asked.
+//! (rebinding) stands in their `Host`, or in HTTP/2's `:authority`. It does not read what is asked.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 /// Passes on what comes from this machine, and refuses the rest, preflights included.
 pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
-    let foreign = foreign(request.headers());
+    let foreign = foreign(request.uri(), request.headers());
     match foreign {
         None => next.run(request).await,
         Some(what) => {
@@ -25,14 +25,16 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     }
 }
 
-/// The header that names another host, if one does. A program sends no `Origin`, and every one a `Host`.
-fn foreign(headers: &HeaderMap) -> Option<HeaderName> {
+/// The header that names another host, if one does. A program sends no `Origin`, and every one a `Host`, or over HTTP/2 an
+/// authority, which stands in the request's URI.
+fn foreign(uri: &Uri, headers: &HeaderMap) -> Option<HeaderName> {
     let all = |name: HeaderName, is_ours: fn(&str) -> bool| {
         headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(is_ours))
     };
     let is_own_page = |origin: &str| origin.parse::<Uri>().is_ok_and(|page| page.authority().is_some_and(is_loopback));
     let is_own_host = |host: &str| host.parse::<Authority>().is_ok_and(|host| is_loopback(&host));
-    if !all(header::HOST, is_own_host) || !headers.contains_key(header::HOST) {
+    let names_a_host = headers.contains_key(header::HOST) || uri.authority().is_some();
+    if !names_a_host || !all(header::HOST, is_own_host) || !uri.authority().is_none_or(is_loopback) {
         Some(header::HOST)
     } else if !all(header::ORIGIN, is_own_page) {
         Some(header::ORIGIN)
@@ -59,7 +61,7 @@ mod tests {
             if let Some(origin) = origin {
                 headers.append(header::ORIGIN, origin.parse().expect("a header"));
             }
-            foreign(&headers)
+            foreign(&Uri::from_static("/"), &headers)
         };
         for host in ["127.0.0.1:4567", "localhost:4567", "LOCALHOST", "[::1]:4567", "127.0.0.2"] {
             assert_eq!(refused(host, None), None, "{host}");
@@ -73,6 +75,10 @@ mod tests {
         for origin in ["https://evil.example", "null", "http://localhost.evil.example", "file://", ""] {
             assert_eq!(refused("localhost:4567", Some(origin)), Some(header::ORIGIN), "{origin}");
         }
-        assert_eq!(foreign(&HeaderMap::new()), Some(header::HOST));
+        assert_eq!(foreign(&Uri::from_static("/"), &HeaderMap::new()), Some(header::HOST));
+        // HTTP/2 has no `Host`.
+        let over_http2 = |uri| foreign(&Uri::from_static(uri), &HeaderMap::new());
+        assert_eq!(over_http2("http://127.0.0.1:4567/"), None);
+        assert_eq!(over_http2("http://evil.example/"), Some(header::HOST));
     }
 }

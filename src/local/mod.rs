@@ -5,6 +5,7 @@
 //! age and bytes (`trim`) and gone when it ends.
 
 mod guard;
+mod pages;
 mod trim;
 
 use std::io;
@@ -21,12 +22,13 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
 use ferrokinesis::create_app;
 use ferrokinesis::server::kinesis_413_middleware;
-use ferrokinesis::store::StoreOptions;
+use ferrokinesis::store::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::pages::Format;
 use crate::config::{SdkEnv, StreamId, Wire};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Until, WaitError};
@@ -113,7 +115,8 @@ impl Local {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let turns = Turns::default();
-        tasks.spawn(serve(listener, emulator, Arc::clone(&turns), stop.clone()));
+        let backend = Backend { store: store.clone(), turns: Arc::clone(&turns) };
+        tasks.spawn(serve(listener, emulator, backend, stop.clone()));
         tasks.spawn(trim::run(store, turns, limits.keep_for, limits.keep_bytes as u64));
         let local = Self { endpoint: format!("http://{address}"), _tasks: tasks, _stop: stop.drop_guard() };
         create_stream(local.endpoint(), stream, shards_count).await?;
@@ -138,9 +141,9 @@ async fn bind(port: u16) -> Result<(TcpListener, SocketAddr), LocalError> {
     })
 }
 
-async fn serve(listener: TcpListener, emulator: Router, turns: Turns, stop: CancellationToken) {
+async fn serve(listener: TcpListener, emulator: Router, backend: Backend, stop: CancellationToken) {
     let app = emulator
-        .layer(from_fn_with_state(turns, in_turn))
+        .layer(from_fn_with_state(backend, in_turn))
         .layer(from_fn(kinesis_413_middleware))
         .layer(DefaultBodyLimit::max(HTTP_BYTES_MAX))
         .layer(from_fn(guard::refuse_foreign)); // the last one is the first that a request meets
@@ -159,13 +162,20 @@ async fn serve(listener: TcpListener, emulator: Router, turns: Turns, stop: Canc
 /// close that gap. Held while the emulator works, never while a client sends or receives.
 type Turns = Arc<RwLock<()>>;
 
-async fn in_turn(State(turns): State<Turns>, request: Request, next: Next) -> Response {
-    let operation = operation(&request);
+/// What stands behind a request.
+#[derive(Clone)]
+struct Backend {
+    store: Store,
+    turns: Turns,
+}
+
+async fn in_turn(State(Backend { store, turns }): State<Backend>, request: Request, next: Next) -> Response {
+    let (operation, format) = (operation(&request), Format::of(request.headers()));
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, HTTP_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let request = Request::from_parts(parts, Body::from(body));
+    let request = Request::from_parts(parts, Body::from(body.clone()));
     match operation {
         Operation::Put => {
             let _turn = turns.write().await;
@@ -173,7 +183,11 @@ async fn in_turn(State(turns): State<Turns>, request: Request, next: Next) -> Re
         }
         Operation::Get => {
             let _turn = turns.read().await;
-            next.run(request).await
+            pages::tell_in_page(&store, format, &body, next.run(request).await).await
+        }
+        Operation::Subscribe => {
+            let answer = next.run(request).await;
+            pages::tell_in_events(store, turns, format, &body, answer)
         }
         Operation::Other => next.run(request).await,
     }
@@ -182,6 +196,7 @@ async fn in_turn(State(turns): State<Turns>, request: Request, next: Next) -> Re
 enum Operation {
     Put,
     Get,
+    Subscribe,
     Other,
 }
 
@@ -190,6 +205,7 @@ fn operation(request: &Request) -> Operation {
     match target.and_then(|target| target.rsplit('.').next()) {
         Some("PutRecord" | "PutRecords") => Operation::Put,
         Some("GetRecords") => Operation::Get,
+        Some("SubscribeToShard") => Operation::Subscribe,
         _ => Operation::Other,
     }
 }

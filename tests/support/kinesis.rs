@@ -1,5 +1,5 @@
 //! The emulators that play Kinesis. Two, because they disagree: what holds on both is more likely to hold on AWS; and a
-//! third, slow one for what both lack.
+//! third, slow one for what both lack. And one that plays DynamoDB, where the KCL keeps its leases.
 //!
 //! None is AWS. Known to differ there in the first two: 10 MiB requests and records, `StreamARN` in ListShards, on-demand
 //! streams, and the partition key's bytes, which AWS counts toward a record's limit and these do not.
@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::packages::node;
+use super::stream::ShardRange;
 use super::{eventually, http};
 
 /// Over the largest PutRecords of 2026: 10 MiB of data and keys, a third more as base64. axum's own limit is 2 MiB.
@@ -58,7 +59,7 @@ pub struct Kinesalite(NodeServer);
 impl Kinesalite {
     /// `None` where node is missing; see [`packages`](super::packages).
     pub async fn start() -> Option<Kinesalite> {
-        NodeServer::start("kinesalite.cjs").await.map(Kinesalite)
+        NodeServer::start("kinesalite.cjs", &[]).await.map(Kinesalite)
     }
 
     pub fn endpoint(&self) -> String {
@@ -89,7 +90,24 @@ pub struct KinesisLocal(NodeServer);
 impl KinesisLocal {
     /// `None` where node is missing; see [`packages`](super::packages).
     pub async fn start() -> Option<KinesisLocal> {
-        NodeServer::start("kinesis-local.cjs").await.map(KinesisLocal)
+        NodeServer::start("kinesis-local.cjs", &[]).await.map(KinesisLocal)
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.0.endpoint()
+    }
+}
+
+/// dynalite in a process of its own, killed on drop, with a table of leases that nobody holds.
+pub struct Dynalite(NodeServer);
+
+impl Dynalite {
+    /// `None` where node is missing; see [`packages`](super::packages).
+    pub async fn start(table: &str, shards: &[ShardRange]) -> Option<Dynalite> {
+        let shards =
+            shards.iter().flat_map(|shard| [shard.id.clone(), shard.first.to_string(), shard.last.to_string()]);
+        let arguments: Vec<String> = std::iter::once(table.to_owned()).chain(shards).collect();
+        NodeServer::start("dynalite.cjs", &arguments).await.map(Dynalite)
     }
 
     pub fn endpoint(&self) -> String {
@@ -104,10 +122,11 @@ struct NodeServer {
 }
 
 impl NodeServer {
-    async fn start(script: &str) -> Option<NodeServer> {
+    async fn start(script: &str, arguments: &[String]) -> Option<NodeServer> {
         let folder = tokio::task::spawn_blocking(node).await.expect("npm ci ends")?;
         let mut process = Command::new("node")
             .arg(script)
+            .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -12,7 +12,7 @@
 //! - [`tls`]: TLS as AWS's endpoints speak it.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
 //! - [`aws`]: what else there is of AWS: credentials, STS.
-//! - [`packages`]: the packages from npm, PyPI and Debian that tests run, installed once.
+//! - [`packages`]: the packages from npm, PyPI, Maven, of Go and Debian that tests run, installed once.
 //! - [`prometheus`]: a real Prometheus, and its tool for rules.
 //!
 //! Nothing here asserts a promise of dispatchd: helpers fail only when the surroundings do, and then say which.

@@ -1,8 +1,8 @@
-//! The packages that tests run: installed by the tests themselves, once. Those from npm and PyPI are pinned by a committed
-//! file; those of the system's own Debian release are unpacked beside the build: nothing is installed.
+//! The packages that tests run: installed by the tests themselves, once. Those from npm, PyPI, Maven and of Go are pinned by
+//! a committed file; those of the system's own Debian release are unpacked beside the build: nothing is installed.
 //!
-//! Where node, python, apt or a registry is missing there is no such folder: the test says so and passes, so that a laptop
-//! without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
+//! Where node, python, java, go, apt or a registry is missing there is no such folder: the test says so and passes, so that a
+//! laptop without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,37 @@ pub fn python() -> Option<PathBuf> {
         Ok(folder.join("bin"))
     };
     FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
+}
+
+/// The jars of the KCL and what it needs, as `tests/java/kcl/pom.xml` says; `None` where a JDK or Maven is missing. Blocks
+/// while it downloads.
+pub fn kcl() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        run(Command::new("javac").arg("--version"))?;
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java/kcl/pom.xml");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kcl");
+        install(&pom, &folder, |folder| {
+            let copy = ["--quiet", "--batch-mode", "dependency:copy-dependencies"];
+            let into = format!("-DoutputDirectory={}", folder.display());
+            run(Command::new("mvn").args(copy).arg(into).arg("--file").arg(&pom))
+        })?;
+        Ok(folder)
+    };
+    FOLDER.get_or_init(|| unless_on_ci("a JDK and Maven", install())).clone()
+}
+
+/// The program of `tests/go/reader`, with the modules that its `go.sum` says; `None` where go is missing. Blocks while it
+/// builds.
+pub fn go_reader() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = || {
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-reader");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/reader");
+        run(Command::new("go").args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").current_dir(source))?;
+        Ok(program)
+    };
+    PROGRAM.get_or_init(|| unless_on_ci("go", build())).clone()
 }
 
 /// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it downloads.

@@ -75,3 +75,17 @@ pub fn assert_key_order(stored: &[StoredRecord]) {
         *next = (*next).max(place + 1);
     }
 }
+
+/// These are the data of `count` events by [`numbered_lines`], each once and in the order of its key.
+pub fn assert_read_once_in_order(data: &[String], count: usize) {
+    let mut next: HashMap<String, u64> = HashMap::new();
+    for data in data {
+        let envelope: Value = serde_json::from_str(data).expect("envelopes are JSON");
+        let key = envelope["source"]["kinesisPartitionKey"].as_str().expect("it had a key").to_owned();
+        let place = envelope["data"]["place"].as_u64().expect("numbered_lines made it");
+        let next = next.entry(key.clone()).or_default();
+        assert_eq!(place, *next, "{key}: what comes next");
+        *next += 1;
+    }
+    assert_eq!(data.len(), count, "events that were read");
+}
