@@ -7,7 +7,9 @@
 # deploy/build-image.sh makes the same image without Docker and without a registry.
 
 # Compiles for either architecture on the machine's own.
-FROM --platform=$BUILDPLATFORM rust:1.95.0-bookworm AS build
+# By its tag, which its authors may move: who wants the very same compiler adds @sha256:… of his own registry.
+ARG RUST_IMAGE=rust:1.95.0-bookworm
+FROM --platform=$BUILDPLATFORM $RUST_IMAGE AS build
 ARG TARGETARCH
 ARG FEATURES=""
 # The toolchain that is here, without the components that rust-toolchain.toml names for developers.

@@ -6,7 +6,7 @@
 #
 # Leaves an OCI layout in target/image/oci, tagged with the version and the architecture. To publish it:
 #   skopeo copy oci:target/image/oci:0.1.0-amd64 docker://registry.example.com/dispatchd:0.1.0-amd64
-# The same binary and commit give the same digest. FEATURES=local in the environment compiles that feature in.
+# The same binary and commit give the same digest, which is printed: deploy by it. FEATURES=local in the environment compiles that feature in.
 # Needs Rust, gcc and root; installs buildah.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,4 +31,5 @@ sed -n '/^FROM scratch/,$ { s|--from=build ||; s|/out/|out/|; p }' Dockerfile >"
 buildah "${storage[@]}" build --isolation chroot --pull=never --arch "$arch" \
     --timestamp "$committed" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
     --tag "localhost/dispatchd:$version-$arch" --file "$work/Dockerfile" "$work"
-buildah "${storage[@]}" push "localhost/dispatchd:$version-$arch" "oci:$work/oci:$version-$arch"
+buildah "${storage[@]}" push --digestfile "$work/digest" "localhost/dispatchd:$version-$arch" "oci:$work/oci:$version-$arch"
+echo "dispatchd:$version-$arch is $(cat "$work/digest")"

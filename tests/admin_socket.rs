@@ -70,7 +70,7 @@ async fn status_tells_the_books_the_buffer_and_who_is_there() {
     assert_eq!((&status["events"]["accepted"], &status["events"]["refused"]["InvalidRequest"]), (&2.into(), &1.into()));
     let used = status["buffer"]["used_bytes"].as_u64().expect("a number");
     assert!(used > 0 && used < status["buffer"]["limit_bytes"].as_u64().expect("a number"), "{status}");
-    let lane = &status["lanes"][0]["told"];
+    let lane = &status["lanes"][0]["ok"];
     let ready: u64 = lane["shards"].as_array().expect("two").iter().filter_map(|shard| shard["ready"].as_u64()).sum();
     assert_eq!((ready, &lane["keys"], &lane["blocked"]), (1, &1.into(), &Value::Null));
     assert_eq!((&status["errors"], &status["last_reload"]), (&serde_json::json!([]), &Value::Null));
@@ -146,7 +146,7 @@ async fn a_hot_shard_shows_its_pace_and_its_refused_share_and_its_neighbours_non
     let shards =
         eventually("the hot shard is paced, more of it waits, and the other one was sent something", async || {
             let status = daemon.status().await;
-            let shards = status["lanes"][0]["told"]["shards"].as_array()?.clone();
+            let shards = status["lanes"][0]["ok"]["shards"].as_array()?.clone();
             let other = shards.get(1)?["throttled_share"].as_f64();
             let waits = shards[0]["ready"].as_u64()? > 0;
             (shards[0]["pace"].is_number() && waits && other.is_some()).then_some(shards)
@@ -158,7 +158,7 @@ async fn a_hot_shard_shows_its_pace_and_its_refused_share_and_its_neighbours_non
     assert_eq!((&other["pace"], &other["throttled_share"]), (&Value::Null, &0.0.into()), "{other}");
     eventually("now and then the hot shard cools", async || {
         let status = daemon.status().await;
-        status["lanes"][0]["told"]["shards"][0]["rests_seconds"].as_f64()
+        status["lanes"][0]["ok"]["shards"][0]["rests_seconds"].as_f64()
     })
     .await;
 }
@@ -174,10 +174,10 @@ async fn a_blocked_stream_says_why_and_what_to_do_and_the_last_errors_are_kept()
     caller.send(&event(1, "secret-key", "{\"secret\":\"payload\"}")).await;
     let status = eventually("it is blocked", async || {
         let status = daemon.status().await;
-        status["lanes"][0]["told"]["blocked"].is_object().then_some(status)
+        status["lanes"][0]["ok"]["blocked"].is_object().then_some(status)
     })
     .await;
-    let blocked = &status["lanes"][0]["told"]["blocked"];
+    let blocked = &status["lanes"][0]["ok"]["blocked"];
     assert_eq!(blocked["reason"], "access_denied");
     assert!(blocked["advice"].as_str().expect("a text").contains("allow kinesis:PutRecords"), "{blocked}");
     assert_eq!(status["errors"][0]["code"], "AccessDeniedException", "{status}");
@@ -189,7 +189,7 @@ async fn a_blocked_stream_says_why_and_what_to_do_and_the_last_errors_are_kept()
     server.set(Plan::default());
     assert_eq!(caller.answer().await["ok"], true);
     let status = daemon.status().await;
-    assert_eq!(status["lanes"][0]["told"]["blocked"], Value::Null);
+    assert_eq!(status["lanes"][0]["ok"]["blocked"], Value::Null);
     assert_eq!(status["errors"][0]["code"], "AccessDeniedException", "it is over, and still told");
 }
 

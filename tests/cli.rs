@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -46,8 +47,8 @@ async fn demo() -> Demo {
         .expect("it starts");
     let mut stdout = BufReader::new(daemon.stdout.take().expect("it is piped")).lines();
     let mut welcome = Vec::new();
-    while welcome.len() < 7 {
-        welcome.push(stdout.next_line().await.expect("it prints").expect("seven lines"));
+    while !welcome.iter().any(|line: &String| line.contains(" tail ")) {
+        welcome.push(stdout.next_line().await.expect("it prints").expect("the last line is about tail"));
     }
     let socket = dir.path().join("d.sock");
     eventually("it listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
@@ -68,6 +69,12 @@ async fn run_local_prints_lines_that_work_when_pasted() {
     assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
     let ack: serde_json::Value = serde_json::from_slice(&sent.stdout).expect("the ack");
     assert_eq!((&ack["ok"], &ack["partitionKey"]), (&true.into(), &"customer-9".into()));
+
+    // What an SDK needs, and nothing of it is set here.
+    let export = demo.welcome.iter().find(|line| line.contains("export ")).expect("a line to paste");
+    let bare = format!("env -i PATH=\"$PATH\" sh -c '{export}; {} stream describe local'", binary());
+    let described = paste(&bare).await;
+    assert!(stdout(&described).contains("arn:aws:kinesis:us-east-1:"), "{}", stderr(&described));
 
     let mut tail = tokio::process::Command::new("sh")
         .args(["-c", &format!("exec {}", tail.trim())])
@@ -267,6 +274,169 @@ async fn without_privileges_the_socket_lies_where_one_may_write() {
     assert!(
         path.contains("/run/dispatchd/dispatchd.sock") || path.contains(expected.to_str().expect("UTF-8")),
         "{path}"
+    );
+}
+
+const ARN: &str = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders";
+
+/// The rows that `check` prints of these keys, without their origins.
+async fn checked(keys: &[&str], args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
+    let checked = command().arg("check").args(args).envs(env.iter().copied()).output().await.expect("it runs");
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let rows = stdout(&checked);
+    let words = rows.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    words.filter(|row| row.first().is_some_and(|key| keys.contains(key))).map(|row| row.join(" ")).collect()
+}
+
+#[tokio::test]
+async fn a_stream_is_typed_by_name_or_by_arn_whatever_file_and_environment_say() {
+    let keys = ["stream.name", "stream.arn"];
+    let by_arn = checked(&keys, &["--stream", ARN], &[("DISPATCHD__STREAM__NAME", "other")]).await;
+    assert_eq!(by_arn, ["stream.name default", &format!("stream.arn {ARN} --stream")]);
+    let by_name = checked(&keys, &["--stream", "orders"], &[("DISPATCHD__STREAM__ARN", ARN)]).await;
+    assert_eq!(by_name, ["stream.name orders --stream", "stream.arn default"]);
+    let unset = checked(&keys, &["--stream", ""], &[("DISPATCHD__STREAM__ARN", ARN)]).await;
+    assert_eq!(unset, ["stream.name default", &format!("stream.arn {ARN} DISPATCHD__STREAM__ARN")]);
+    let nameless = command().args(["stream", "delete", ""]).env("DISPATCHD__STREAM__NAME", "other").output().await;
+    assert_eq!(nameless.expect("it runs").status.code(), Some(64), "no other stream is deleted in its place");
+    let both = output(&["check", "--stream", "orders", "--set", &format!("stream.arn={ARN}")]).await;
+    assert_eq!(both.status.code(), Some(64));
+    assert!(stderr(&both).contains("expected nothing beside stream.name = \"orders\""), "{}", stderr(&both));
+    let misplaced = output(&["check", "--set", &format!("stream.name={ARN}")]).await;
+    assert!(stderr(&misplaced).contains("an ARN goes into stream.arn"), "{}", stderr(&misplaced));
+}
+
+#[tokio::test]
+async fn a_daemon_is_started_and_read_by_arn() {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+    let daemon = Start::new(&ferro.endpoint(), arn).start().await;
+    assert_eq!(daemon.connect().await.ask(&support::daemon::event(1, "k", "{}")).await["ok"], true);
+    let mut tail = command();
+    // The emulator lists no shards by ARN; of an embedded stream's only the name counts.
+    let endpoint = ferro.endpoint();
+    let port = endpoint.rsplit(':').next().expect("a port");
+    tail.args(["tail", "--stream", arn, "--from", "trim-horizon", "--local", "--local-port", port]);
+    let mut tail = tail.stdout(Stdio::piped()).spawn().expect("it starts");
+    let line = BufReader::new(tail.stdout.take().expect("it is piped")).lines().next_line().await;
+    assert!(line.expect("it prints").expect("the event").contains("\"kinesisPartitionKey\":\"k\""));
+}
+
+#[tokio::test]
+async fn a_daemon_listens_where_clients_look() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let socket = dir.path().join("clients.sock");
+    let path = socket.to_str().expect("UTF-8");
+    let mut daemon = command();
+    daemon.args(["run", "--local", "--admin-listen", "off"]).env("DISPATCHD_SOCKET", path);
+    let _daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    eventually("it listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
+    let sent = command().args(["send", "--type", "t"]).env("DISPATCHD_SOCKET", path).output().await.expect("it runs");
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    // What is said to the daemon itself is nearer.
+    let set = [("DISPATCHD_SOCKET", path), ("DISPATCHD__SOCKET__PATH", "/nearer.sock")];
+    let row = checked(&["socket.path"], &["--local"], &set).await;
+    assert_eq!(row, ["socket.path /nearer.sock DISPATCHD__SOCKET__PATH"]);
+    let row = checked(&["socket.path"], &["--local"], &[("DISPATCHD_SOCKET", "")]).await;
+    assert!(
+        row[0].ends_with("dispatchd.sock /run/dispatchd is writable") || row[0].contains("is not writable"),
+        "{row:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_may_not_connect_is_not_told_that_there_is_no_daemon() {
+    let daemon = Start::local().args(["--socket-mode", "0600"]).start().await;
+    if rustix::process::geteuid().as_raw() != 0 {
+        return eprintln!("not run, it needs root to be somebody else");
+    }
+    let directory = daemon.socket().parent().expect("it lies in one");
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    };
+    let copy = directory.join("dispatchd");
+    std::fs::copy(binary(), &copy).expect("there is room");
+    open(directory);
+    open(&copy);
+    let mut nobody = tokio::process::Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&copy);
+    nobody.args(["send", "--type", "t", "--socket"]).arg(daemon.socket());
+    let told = nobody.output().await.expect("util-linux has setpriv");
+    assert_eq!(told.status.code(), Some(1));
+    let expected = format!("user 65534 may not connect to {}: join the socket's group", daemon.socket().display());
+    assert!(stderr(&told).contains(&expected), "{}", stderr(&told));
+}
+
+#[tokio::test]
+async fn a_mode_that_the_sockets_directory_undoes_is_told() {
+    let private = || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+        dir
+    };
+    let daemon = Start::local().args(["--socket-mode", "0666"]).start_at(private()).await;
+    let told = daemon.logged("socket.mode 0666 lets other users connect");
+    assert_eq!((told.len(), &told[0]["level"]), (1, &"WARN".into()), "{}", daemon.log());
+    assert!(told[0]["message"].as_str().expect("a text").contains("chmod o+x"), "{told:?}");
+    let usual = Start::local().start_at(private()).await;
+    assert!(usual.logged("socket.mode").is_empty(), "{}", usual.log());
+}
+
+#[tokio::test]
+async fn no_password_of_a_url_is_echoed() {
+    for args in [
+        &["check", "--stream", "s", "--endpoint-url", "https://user:s3cret@a.example"][..],
+        &["run", "--stream", "s", "--set", "stream.endpoint_url=https://user:s3cret@a.example"],
+        &["run", "--stream", "https://user:s3cret@a.example/s"],
+    ] {
+        let refused = output(args).await;
+        assert_eq!(refused.status.code(), Some(64), "{args:?}");
+        let said = stderr(&refused);
+        assert!(said.contains("https://(not shown)@a.example") && !said.contains("s3cret"), "{said}");
+    }
+    let refused = command()
+        .args(["check", "--stream", "s"])
+        .env("AWS_ENDPOINT_URL", "https://user:s3cret@a.example")
+        .output()
+        .await
+        .expect("it runs");
+    assert!(stderr(&refused).contains("AWS_ENDPOINT_URL = ") && !stderr(&refused).contains("s3cret"));
+}
+
+/// The flags that a command's help lists.
+async fn flags(command: &[&str]) -> Vec<String> {
+    let help = output(&[command, &["--help"]].concat()).await;
+    let text = stdout(&help);
+    let words = text.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let flags = words.flat_map(|line| line.split([' ', ',', '='])).filter(|word| word.starts_with("--"));
+    flags.filter(|flag| *flag != "--help").map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn help_lists_the_flags_that_a_command_has_a_use_for() {
+    let reach = ["--config", "--region", "--endpoint-url", "--local", "--local-port", "--set"];
+    let daemon = ["--socket", "--socket-mode", "--admin-listen", "--admin-socket", "--local-shards"];
+    let stream = [&reach[..], &["--stream", "--log-level"]].concat();
+    let run = [&stream[..], &daemon].concat();
+    for (command, expected) in [
+        (&["run"][..], [&run[..], &["--exit-after-last-client"]].concat()),
+        (&["exec"], run.clone()),
+        (&["check"], [&run[..], &["--online", "--json"]].concat()),
+        (&["tail"], [&stream[..], &["--from", "--pretty"]].concat()),
+        (&["local"], vec!["--config", "--stream", "--local-port", "--local-shards", "--log-level", "--set"]),
+        (&["stream", "describe"], [&reach[..], &["--json"]].concat()),
+        (&["stream", "delete"], [&reach[..], &["--yes", "--wait"]].concat()),
+    ] {
+        let (mut found, mut expected) = (flags(command).await, expected);
+        found.sort();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{command:?}");
+    }
+    assert_eq!(
+        output(&["tail", "--stream", "s", "--socket", "/s"]).await.status.code(),
+        Some(64),
+        "it has no use for it"
     );
 }
 

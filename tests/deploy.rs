@@ -2,14 +2,23 @@
 
 mod support;
 
+use std::io::Write;
+use std::os::linux::net::SocketAddrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::daemon::{Start, binary, command};
-use support::packages::python;
+use support::daemon::{Daemon, Start, binary, command};
+use support::fault::FaultServer;
+use support::fault::plan::{Plan, Refusal};
+use support::kinesis::Ferro;
+use support::packages::{node, python};
 use support::prometheus::promtool;
+use support::stream::{create_stream, read_all};
+use support::{client, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::UnixDatagram;
 
 /// Where the sidecar's probes and metrics are.
 const ADMIN_PORT: u64 = 16464;
@@ -198,6 +207,37 @@ fn the_component_adds_the_sidecar_to_every_kind_of_workload_that_asks_for_it() {
 }
 
 #[test]
+fn a_component_that_matched_nothing_is_told_and_lets_nothing_through() {
+    if !has("kubectl") {
+        return;
+    }
+    let matched = |rendered: &str| {
+        let mut script = Command::new(root().join("deploy/component/matched"));
+        let mut script =
+            script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh");
+        script.stdin.take().expect("it is piped").write_all(rendered.as_bytes()).expect("it reads");
+        script.wait_with_output().expect("it ends")
+    };
+    let example = render(&root().join("deploy/example"));
+    let said = matched(&example);
+    assert!(said.status.success() && String::from_utf8_lossy(&said.stdout) == example, "it is handed on as it is");
+    assert_eq!(
+        String::from_utf8_lossy(&said.stderr),
+        "dispatchd is in Deployment orders\ndispatchd is in CronJob orders-report\ndispatchd is in Job orders-import\n"
+    );
+    // The usual mistakes: no label; one on the pods alone; one that the same kustomization puts on.
+    let deployment = text("deploy/example/deployment.yaml");
+    let bare = deployment.replace("  labels: { dispatchd: sidecar }\n", "");
+    let on_pods = bare.replace("labels: { app: orders }", "labels: { app: orders, dispatchd: sidecar }");
+    let late = "labels: [{ pairs: { dispatchd: sidecar } }]";
+    for (workload, more) in [(&bare, ""), (&on_pods, ""), (&bare, late)] {
+        let said = matched(&apply(workload, more));
+        assert_eq!((said.status.code(), said.stdout.len()), (Some(1), 0), "{more}");
+        assert!(String::from_utf8_lossy(&said.stderr).contains("in no workload"), "{said:?}");
+    }
+}
+
+#[test]
 fn a_group_of_the_pods_own_can_be_put_back() {
     let Some(python) = python().filter(|_| has("kubectl")) else { return };
     let deployment = text("deploy/example/deployment.yaml");
@@ -231,6 +271,8 @@ fn every_pod_of_the_example_is_of_the_restricted_profile() {
     let (_, documents) = example(&python);
     for workload in documents.iter().filter(is_workload) {
         assert_eq!(violations(pod(workload)), [""; 0], "{}", workload["kind"]);
+        // Nobody in it asks the Kubernetes API, so nobody gets a token for it.
+        assert_eq!(pod(workload)["spec"]["automountServiceAccountToken"], false, "{}", workload["kind"]);
     }
     // Each rule of this file is seen to be broken.
     let good = pod(documents.iter().find(is_workload).expect("it has workloads")).clone();
@@ -364,6 +406,58 @@ async fn whoever_stops_it_waits_longer_than_it_takes() {
     assert!(stop.trim_end_matches('s').parse::<u64>().expect("seconds") > timeout);
 }
 
+/// What a service manager is told next.
+async fn told(manager: &UnixDatagram) -> String {
+    let mut state = [0; 256];
+    let bytes = tokio::time::timeout(support::DEADLINE, manager.recv(&mut state)).await.expect("in time");
+    String::from_utf8_lossy(&state[..bytes.expect("it is bound")]).into_owned()
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_how_the_daemon_stands() {
+    let unit = text("deploy/dispatchd.service");
+    for line in ["Type=notify", "ExecReload=/usr/local/bin/dispatchd admin reload --config /etc/dispatchd/config.toml"]
+    {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("it is free");
+    let mut daemon = Start::local().env("NOTIFY_SOCKET", path.to_str().expect("UTF-8")).start().await;
+    assert_eq!(told(&manager).await, "READY=1");
+    assert_eq!(daemon.connect().await.ask("{\"op\":\"ping\"}").await["ok"], true);
+    let reload = daemon.run_admin(&["reload"]).await;
+    assert!(reload.status.success(), "what ExecReload runs says whether it took");
+    assert_eq!([told(&manager).await, told(&manager).await], ["RELOADING=1", "READY=1"]);
+    daemon.signal(Signal::TERM);
+    assert_eq!(told(&manager).await, "STOPPING=1");
+    assert_eq!(daemon.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_service_manager_at_an_abstract_address_is_told_and_one_that_is_gone_stops_nothing() {
+    let name = format!("dispatchd-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a short name");
+    let socket = std::os::unix::net::UnixDatagram::bind_addr(&address).expect("it is free");
+    socket.set_nonblocking(true).expect("it can be");
+    let manager = UnixDatagram::from_std(socket).expect("there is a runtime");
+    let _daemon = Start::local().env("NOTIFY_SOCKET", &format!("@{name}")).start().await;
+    assert_eq!(told(&manager).await, "READY=1");
+    let alone = Start::local().env("NOTIFY_SOCKET", "/nonexistent/notify").start().await;
+    assert_eq!(alone.logged("the service manager cannot be told").len(), 1);
+}
+
+#[tokio::test]
+async fn a_command_of_exec_tells_its_service_manager_itself() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("it is free");
+    let mut exec = command();
+    exec.args(["exec", "--local", "--", "true"]).env("NOTIFY_SOCKET", &path);
+    assert!(exec.status().await.expect("it runs").success());
+    assert!(manager.try_recv(&mut [0; 16]).is_err(), "the daemon is not what was started");
+}
+
 #[test]
 fn the_unit_starts_again_however_often_it_failed_and_its_directory_stays() {
     let unit = text("deploy/dispatchd.service");
@@ -402,7 +496,8 @@ fn the_compose_file_and_the_image_are_written_as_their_tools_want_them() {
     let mut compose = Command::new(python.join("check-jsonschema"));
     output(compose.args(["--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml"]).current_dir(root()));
     output(Command::new(python.join("hadolint")).arg("Dockerfile").current_dir(root()));
-    let scripts = ["deploy/build-binary.sh", "deploy/build-image.sh", ".ci/run", "fuzz/run"];
+    let scripts =
+        ["deploy/build-binary.sh", "deploy/build-image.sh", "deploy/component/matched", ".ci/run", "fuzz/run"];
     output(Command::new(python.join("shellcheck")).args(scripts).current_dir(root()));
 }
 
@@ -434,6 +529,112 @@ fn the_readme_shows_the_kustomization_that_is_tested() {
     assert_eq!(block(&text("README.md")), block(&text("deploy/README.md")));
 }
 
+/// Lets an application meet a daemon that is full, one that gives its events up, and one that is killed. It goes on for ever,
+/// and prints a line with this word for each event that it believes to be stored.
+async fn assert_nothing_is_taken_for_stored_that_is_not(dir: &Path, mut app: tokio::process::Command, word: &str) {
+    let ferro = Ferro::start(false).await;
+    create_stream(&client(&ferro.endpoint()), "s", 1).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
+    let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s");
+    let mut daemon = start.clone().set("socket.max_connections", 1).start_in(dir).await;
+    let other = daemon.connect().await;
+    let mut app = app.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("its interpreter is there");
+    let mut said = BufReader::new(app.stdout.take().expect("it is piped")).lines();
+    let mut stored = 0;
+    let mut until_stored = async || loop {
+        let line = tokio::time::timeout(support::DEADLINE, said.next_line()).await.expect("it says something in time");
+        let line = line.expect("UTF-8").expect("it goes on for ever");
+        assert!(!line.contains("rejected"), "{line}");
+        if line.contains(word) {
+            stored += 1;
+            return stored;
+        }
+    };
+    let moved = async |daemon: &Daemon, metric: &str| {
+        eventually(metric, async || (daemon.metric(metric).await > 0.0).then_some(())).await;
+    };
+    moved(&daemon, "dispatchd_connections_refused_total{reason=\"max_connections\"}").await;
+    drop(other);
+    until_stored().await;
+
+    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    moved(&daemon, "dispatchd_events_refused_total{code=\"DeliveryTimeout\"}").await;
+    server.set(Plan::default());
+    assert!(daemon.run_admin(&["reload"]).await.status.success(), "the stream is tried at once");
+    until_stored().await;
+
+    daemon.signal(Signal::KILL);
+    daemon.exit_code().await;
+    let _next = start.start_in(dir).await;
+    let believed = [until_stored().await, until_stored().await][1];
+    let records = read_all(&client(&ferro.endpoint()), "s").await;
+    let orders = records.iter().map(|record| {
+        let event: Value = serde_json::from_slice(&record.data).expect("an envelope");
+        event["data"]["order"].as_u64().expect("its number")
+    });
+    let orders: std::collections::BTreeSet<_> = orders.collect();
+    assert!(orders.len() >= believed, "{believed} were believed to be stored, {} are", orders.len());
+    assert!((0..believed as u64).all(|order| orders.contains(&order)), "one was left out: {orders:?}");
+}
+
+#[tokio::test]
+async fn the_laptops_application_takes_no_refusal_for_an_ack() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut app = tokio::process::Command::new(python.join("python"));
+    app.arg("-u").arg(root().join("deploy/app.py")).env("DISPATCHD_SOCKET", dir.path().join("d.sock"));
+    assert_nothing_is_taken_for_stored_that_is_not(dir.path(), app, "\"ok\": true").await;
+}
+
+/// This application beside the `dispatch.js` of the page, for the daemon in this directory.
+fn with_the_pages_dispatch_js(dir: &Path, app: &str) -> tokio::process::Command {
+    let page = text("docs/operations.md");
+    let snippet = page.split_once("```js\n").and_then(|(_, rest)| rest.split_once("```")).expect("the page has it").0;
+    for (name, script) in [("dispatch.js", snippet), ("app.js", app)] {
+        std::fs::write(dir.join(name), script).expect("it is ours");
+    }
+    let mut node = tokio::process::Command::new("node");
+    node.arg("app.js").current_dir(dir).env("DISPATCHD_SOCKET", dir.join("d.sock"));
+    node
+}
+
+#[tokio::test]
+async fn what_the_page_gives_to_users_of_lk_dispatch_takes_no_refusal_for_an_ack() {
+    if node().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // One key: what is stored is stored in order, one after another.
+    let app = "const dispatch = require('./dispatch.js');
+        let order = 0;
+        const next = () => dispatch('t', { order: order++ }, { partitionKey: 'k' })
+            .then((event) => console.log('stored', event.id), (error) => console.log('rejected', error.message))
+            .then(() => setTimeout(next, 50));
+        next();";
+    let app = with_the_pages_dispatch_js(dir.path(), app);
+    assert_nothing_is_taken_for_stored_that_is_not(dir.path(), app, "stored").await;
+}
+
+#[tokio::test]
+async fn what_the_page_gives_to_users_of_lk_dispatch_lets_many_wait_and_its_process_end() {
+    if node().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let app = "const dispatch = require('./dispatch.js');
+        const all = Array.from({ length: 500 }, (_, order) => dispatch('t', { order }, { partitionKey: 'k', sourceUserId: 'u' }));
+        Promise.all(all).then((events) => {
+            const kept = events.every(({ data, source }, at) => data.order === at && source.userId === 'u');
+            return dispatch('t', []).catch((error) => console.log(kept, new Set(events.map(({ id }) => id)).size, error.code));
+        });";
+    let _daemon = Start::local().start_in(dir.path()).await;
+    let mut app = with_the_pages_dispatch_js(dir.path(), app);
+    let ended =
+        tokio::time::timeout(support::DEADLINE, app.kill_on_drop(true).output()).await.expect("it ends by itself");
+    let ended = ended.expect("there is node");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "true 500 InvalidRequest\n", "{ended:?}");
+}
+
 #[tokio::test]
 async fn the_laptops_application_gets_its_acks_from_one_daemon_and_the_next() {
     let Some(python) = python() else { return };
@@ -455,6 +656,6 @@ async fn the_laptops_application_gets_its_acks_from_one_daemon_and_the_next() {
     assert!(line().await.starts_with("no daemon at "), "it is started before the daemon");
     for _ in 0..2 {
         let _daemon = Start::local().start_in(dir.path()).await;
-        while !line().await.contains(r#""ok":true"#) {}
+        while !line().await.contains(r#""ok": true"#) {}
     }
 }

@@ -132,7 +132,7 @@ async fn a_stream_that_opens_during_the_stop_gets_everything_and_it_exits_0() {
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
     accepted(&daemon, 100).await;
     let next = eventually("the next probe is seconds away", async || {
-        let next = daemon.status().await["lanes"][0]["told"]["blocked"]["next_probe_seconds"].as_f64()?;
+        let next = daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
         (next > 4.0).then_some(next)
     })
     .await;

@@ -144,6 +144,31 @@ async fn without_a_daemon_the_command_is_never_started() {
 }
 
 #[tokio::test]
+async fn a_command_finds_a_relative_socket_from_wherever_it_works() {
+    let ferro = stream().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut relative = exec(&ferro.endpoint(), &["--socket", "d.sock"], "cd / && \"$DISPATCHD_BINARY\" send --type t");
+    relative.current_dir(dir.path());
+    assert_eq!(code(relative).await, Some(0));
+    // What it would be to the command has to fit too.
+    let deep = dir.path().join("d".repeat(100));
+    std::fs::create_dir(&deep).expect("it is ours");
+    let mut long = exec(&ferro.endpoint(), &["--socket", "d.sock"], "true");
+    let output = long.current_dir(&deep).output().await.expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    assert!(told.contains("bytes, a Unix socket takes at most 107"), "{told}");
+}
+
+#[tokio::test]
+async fn an_exec_inside_another_ones_command_has_a_socket_of_its_own() {
+    let ferro = stream().await;
+    let script = "outer=$DISPATCHD_SOCKET; \"$DISPATCHD_BINARY\" exec --stream s -- \
+        sh -c '\"$DISPATCHD_BINARY\" send --type t && test \"$DISPATCHD_SOCKET\" != '$outer";
+    assert_eq!(code(exec(&ferro.endpoint(), &[], script)).await, Some(0));
+}
+
+#[tokio::test]
 async fn events_that_are_left_show_only_where_the_command_succeeded() {
     let ferro = stream().await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;

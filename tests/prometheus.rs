@@ -204,12 +204,12 @@ async fn every_panel_shows_something(prometheus: &Prometheus) {
 
 async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus) {
     let expected = json!([
-        ["ConnectionsRefused", "max_connections"],
-        ["EventsRefused", "EventTooLarge"],
-        ["EventsRefused", "IdReused"],
-        ["EventsRefused", "InvalidRequest"],
-        ["EventsRefused", "Rejected"],
-        ["EventsUnconfirmed", null],
+        ["DispatchdConnectionsRefused", "max_connections"],
+        ["DispatchdEventsRefused", "EventTooLarge"],
+        ["DispatchdEventsRefused", "IdReused"],
+        ["DispatchdEventsRefused", "InvalidRequest"],
+        ["DispatchdEventsRefused", "Rejected"],
+        ["DispatchdEventsUnconfirmed", null],
     ]);
     eventually("the alerts without a wait fire", async || {
         let alerts = prometheus.ask("alerts", "").await;
@@ -356,6 +356,8 @@ async fn every_alert_fires_in_its_case_and_is_silent_near_it() {
 fn every_alert_links_to_its_runbook() {
     let alerts = read("deploy/alerts.yaml");
     let (names, links) = (in_alerts(&alerts, "alert"), in_alerts(&alerts, "runbook_url"));
+    // An Alertmanager has the alerts of everybody: a name alone must say whose it is.
+    assert!(names.iter().all(|name| name.starts_with("Dispatchd")), "{names:?}");
     let expected: Vec<_> =
         names.iter().map(|name| format!("docs/operations.md#{}", name.to_ascii_lowercase())).collect();
     assert_eq!(links, expected);

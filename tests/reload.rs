@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -25,6 +26,8 @@ struct Scene {
     server: FaultServer,
     daemon: Daemon,
     file: PathBuf,
+    /// Told how the daemon stands.
+    manager: UnixDatagram,
     _dir: TempDir,
 }
 
@@ -36,8 +39,19 @@ async fn scene(config: &str) -> Scene {
     let file = dir.path().join("config.toml");
     write(&file, config);
     let path = file.to_str().expect("UTF-8").to_owned();
-    let daemon = Start::new(&server.endpoint(), "s").args(["--config", &path]).start().await;
-    Scene { _ferro: ferro, server, daemon, file, _dir: dir }
+    let notify = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&notify).expect("it is free");
+    manager.set_nonblocking(true).expect("it can be");
+    let start = Start::new(&server.endpoint(), "s").args(["--config", &path]);
+    let daemon = start.env("NOTIFY_SOCKET", notify.to_str().expect("UTF-8")).start().await;
+    Scene { _ferro: ferro, server, daemon, file, manager, _dir: dir }
+}
+
+/// What the service manager was told since it was last looked at.
+fn states(manager: &UnixDatagram) -> Vec<String> {
+    let mut state = [0; 64];
+    let told = || manager.recv(&mut state).ok().map(|bytes| String::from_utf8_lossy(&state[..bytes]).into_owned());
+    std::iter::from_fn(told).collect()
 }
 
 fn write(file: &Path, config: &str) {
@@ -117,7 +131,7 @@ async fn a_reload_tries_a_blocked_stream_at_once() {
     let mut caller = scene.daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
     let next = eventually("the next probe is seconds away", async || {
-        let next = scene.daemon.status().await["lanes"][0]["told"]["blocked"]["next_probe_seconds"].as_f64()?;
+        let next = scene.daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
         (next > 4.0).then_some(next)
     })
     .await;
@@ -197,6 +211,8 @@ async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
     assert!(late.contains("it could not be read within 3 s"), "{late}");
     assert!(others_at < late_at, "they waited for it");
     assert!(refused_reload(daemon).await.contains("an earlier reload still hangs"));
+    let both = ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"];
+    assert_eq!(states(&scene.manager), both, "who manages the service waits for no reload that hangs");
     lease.kill().await.expect("it runs");
     eventually("what hung has ended", async || daemon.run_admin(&["reload"]).await.status.success().then_some(()))
         .await;

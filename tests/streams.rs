@@ -5,12 +5,14 @@ mod support;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
-use support::client;
-use support::daemon::command;
+use support::daemon::{binary, command, sheltered};
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};
 use support::kinesis::{Ferro, Kinesalite, KinesisLocal};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use support::{DEADLINE, client, eventually};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 /// `dispatchd stream …` against the server at `endpoint`.
 async fn stream(endpoint: &str, args: &[&str]) -> Output {
@@ -119,6 +121,55 @@ async fn the_embedded_stream_has_streams_of_ones_own() {
     assert!(stderr(&nowhere).contains("which embedded stream? Say --local-port"), "{}", stderr(&nowhere));
 }
 
+/// A terminal in which `stream delete` asks, and this is typed. What it showed, and its exit code.
+async fn asked_on_a_terminal(endpoint: &str, typed: &str) -> (Option<i32>, String) {
+    let line = format!("exec {} stream delete orders --set stream.allow_http=true --endpoint-url {endpoint}", binary());
+    let mut script = sheltered(Command::new("script"));
+    script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().expect("bsdutils has script");
+    let (mut stdin, mut stdout) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
+    let mut shown = String::new();
+    let mut some = [0; 256];
+    while !shown.contains("to go on: ") {
+        let read = timeout(DEADLINE, stdout.read(&mut some)).await.expect("it asks in time").expect("it prints");
+        assert!(read > 0, "it ended without a question: {shown}");
+        shown += &String::from_utf8_lossy(&some[..read]);
+    }
+    stdin.write_all(format!("{typed}\n").as_bytes()).await.expect("it reads");
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).await.expect("it prints");
+    (script.wait().await.expect("it ends").code(), shown + &rest)
+}
+
+#[tokio::test]
+async fn a_delete_asks_unless_the_stream_is_on_this_host() {
+    let ferro = Ferro::start(false).await;
+    // An address that is not loopback, and leads here all the same.
+    let elsewhere = ferro.endpoint().replace("127.0.0.1", "0.0.0.0");
+    let there = ["--set", "stream.allow_http=true"];
+    let delete = async |more: &[&str]| stream(&elsewhere, &[&["delete", "orders"], &there[..], more].concat()).await;
+    done(&ferro.endpoint(), &["create", "orders", "--wait"]).await;
+
+    let refused = delete(&[]).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let said = stderr(&refused);
+    assert!(said.contains(&format!("deletes stream \"orders\" at {elsewhere}")) && said.contains("--yes"), "{said}");
+    let (code, shown) = asked_on_a_terminal(&elsewhere, "order").await;
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("nothing was deleted"), "{shown}");
+    assert_eq!(described(&ferro.endpoint(), "orders").await["status"], "ACTIVE");
+
+    let (code, shown) = asked_on_a_terminal(&elsewhere, "orders").await;
+    assert_eq!(code, Some(0), "{shown}");
+    eventually("it is gone", async || {
+        let output = stream(&ferro.endpoint(), &["describe", "orders"]).await;
+        (output.status.code() == Some(1)).then_some(())
+    })
+    .await;
+    done(&ferro.endpoint(), &["create", "orders", "--wait"]).await;
+    assert_eq!(delete(&["--yes", "--wait"]).await.status.code(), Some(0));
+}
+
 #[tokio::test]
 async fn failures_say_what_to_do() {
     let ferro = Ferro::start(false).await;
@@ -143,7 +194,7 @@ async fn bad_usage_exits_64() {
         (&["create", "a b"][..], "stream.name = \"a b\" (from the command line): expected 1 to 128 characters"),
         (&["create", "orders", "--shards", "0"], "0 is not in 1..=10000"),
         (&["create", "orders", "--shards", "2", "--on-demand"], "cannot be used with"),
-        (&["describe"], "<NAME>"),
+        (&["describe"], "<NAME|ARN>"),
         (&["describe", "orders", "--region", "Europe"], "stream.region = \"Europe\" (from --region)"),
     ] {
         let output = stream("http://127.0.0.1:1", args).await;

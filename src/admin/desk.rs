@@ -232,9 +232,9 @@ impl Desk {
         let mut lanes = Vec::new();
         for lane in &self.lanes {
             lanes.push(match timeout(LANE_TIMEOUT, ask(lane)).await {
-                Ok(Some(report)) => status::Lane::Told(told(report)),
-                Ok(None) => status::Lane::Silent("the lane has ended".into()),
-                Err(_) => status::Lane::Silent("the lane did not answer within 1 s".into()),
+                Ok(Some(report)) => status::Lane::Ok(lane_status(report)),
+                Ok(None) => status::Lane::Unresponsive("the lane has ended".into()),
+                Err(_) => status::Lane::Unresponsive("the lane did not answer within 1 s".into()),
             });
         }
         let Sources { books, budget, oldest, credentials, .. } = &self.sources;
@@ -310,9 +310,9 @@ async fn ask(lane: &mpsc::Sender<Question>) -> Option<Report> {
     answer.await.ok()
 }
 
-fn told(report: Report) -> status::Told {
+fn lane_status(report: Report) -> status::LaneStatus {
     let Report { flights, flying_bytes, keys, keys_cooling, keys_held, blocked, shards } = report;
-    status::Told {
+    status::LaneStatus {
         requests: flights,
         request_bytes: flying_bytes,
         keys,
@@ -447,9 +447,9 @@ mod tests {
         let (ended, _) = mpsc::channel(1);
         let began = TokioInstant::now();
         let status = desk(vec![stuck, full, ended], mpsc::channel(1).0).status().await;
-        let silent = |why: &str| status::Lane::Silent(why.into());
-        let late = silent("the lane did not answer within 1 s");
-        assert_eq!(status.lanes, [late.clone(), late, silent("the lane has ended")]);
+        let unresponsive = |why: &str| status::Lane::Unresponsive(why.into());
+        let late = unresponsive("the lane did not answer within 1 s");
+        assert_eq!(status.lanes, [late.clone(), late, unresponsive("the lane has ended")]);
         assert_eq!(began.elapsed(), 2 * LANE_TIMEOUT);
         assert_eq!((status.state.as_str(), status.stream.name.as_str()), ("running", "orders"), "the rest is told");
     }

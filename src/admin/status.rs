@@ -90,13 +90,13 @@ pub struct Events {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
+    Ok(LaneStatus),
     /// Why nothing is known of it.
-    Silent(String),
-    Told(Told),
+    Unresponsive(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct LaneStatus {
     /// PutRecords requests that are out, and the records' bytes in them.
     pub requests: usize,
     pub request_bytes: usize,

@@ -107,7 +107,15 @@ impl Admin {
             [flag("socket.path", "--socket", &self.socket), flag("admin.socket", "--admin-socket", &self.admin_socket)];
         let flags: Vec<_> = flags.into_iter().flatten().collect();
         let is_named = !flags.is_empty();
-        let inputs = Inputs { preset, file: self.config.clone(), env: env_vars(), flags, local: true, machine };
+        let inputs = Inputs {
+            preset,
+            file: self.config.clone(),
+            env: env_vars(),
+            flags,
+            is_stream_typed: false,
+            local: true,
+            machine,
+        };
         let socket = config::resolve(&inputs)?.config.admin.socket;
         match beside {
             Err(foreign) if !is_named && socket.as_ref().is_some_and(|socket| socket.starts_with(&foreign.path)) => {

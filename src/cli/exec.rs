@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::tcgetpgrp;
@@ -26,6 +27,7 @@ use super::signals::catch;
 use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
+use crate::limits::SOCKET_PATH_BYTES_MAX;
 
 /// A command that was found and cannot be executed, and one that was not found: as a shell says it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -65,11 +67,16 @@ impl Exec {
         let mut inputs = self.flags.inputs();
         let directory = PrivateDirectory::new();
         inputs.preset = presets(&directory);
+        inputs.machine.client_socket = None; // that of an `exec` around this one
         let (plan, runtime) = match prepare(inputs) {
             Ok(prepared) => prepared,
             Err(code) => return code,
         };
-        let code = runtime.block_on(serve(plan, &self.command));
+        let socket = match seen_from_anywhere(&plan.resolved.config.socket.path) {
+            Ok(socket) => socket,
+            Err(error) => return fail(format_args!("{error:#}"), exit::USAGE),
+        };
+        let code = runtime.block_on(serve(plan, &socket, &self.command));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         code.unwrap_or_else(|error| start_failed(&error))
     }
@@ -82,7 +89,24 @@ fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
     presets.map(|(key, value)| Flag { key: key.into(), value, flag: "exec".into() }).into()
 }
 
-async fn serve(plan: Plan, command: &[OsString]) -> Result<ExitCode, StartError> {
+/// The socket's path, for a command that may work in another directory.
+///
+/// # Errors
+/// Then it is too long for the command to connect.
+fn seen_from_anywhere(socket: &Path) -> anyhow::Result<PathBuf> {
+    let path =
+        std::path::absolute(socket).context("cannot tell the working directory, which --socket is relative to")?;
+    let bytes = path.as_os_str().len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        let path = path.display();
+        bail!(
+            "socket.path (--socket) is {path} to the command: {bytes} bytes, a Unix socket takes at most {SOCKET_PATH_BYTES_MAX}"
+        );
+    }
+    Ok(path)
+}
+
+async fn serve(plan: Plan, socket: &Path, command: &[OsString]) -> Result<ExitCode, StartError> {
     let mut signals = Forwarded::listen()?;
     let (stop, stops) = mpsc::channel(2);
     let (_hangups, reload) = mpsc::channel(1); // SIGHUP is the command's; `admin reload` is left
@@ -91,9 +115,8 @@ async fn serve(plan: Plan, command: &[OsString]) -> Result<ExitCode, StartError>
         signal = signals.that_ends() => return Ok(signalled(signal.as_raw())), // the command was never started
         built = Daemon::build(plan) => built?,
     };
-    let socket = daemon.socket().to_owned();
     let mut serving = tokio::spawn(daemon.run(Signals { stop: stops, reload }));
-    let (ran, early) = match start(command, &socket) {
+    let (ran, early) = match start(command, socket) {
         Err(error) => (Ran::NotStarted(error), None),
         Ok(child) => attend(child, &mut serving, &mut signals).await,
     };

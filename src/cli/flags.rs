@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 
-use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, resolve};
+use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, is_arn, resolve};
 
 /// Which stream service, and how it is reached: for every command that speaks to it.
 #[derive(Debug, Args)]
@@ -31,14 +31,24 @@ pub struct ConnectionFlags {
     set: Vec<Flag>,
 }
 
-/// Flags for what a person types; `--set` for any other key.
+/// One stream, and how it is reached: for every command that has to do with a single one.
+#[derive(Debug, Args)]
+pub struct StreamFlags {
+    #[command(flatten)]
+    connection: ConnectionFlags,
+    /// The Kinesis stream, by name or ARN (stream.name, stream.arn)
+    #[arg(long, value_name = "NAME|ARN")]
+    stream: Option<String>,
+    /// error, warn, info, debug or trace (log.level)
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+/// Flags for what a person types who runs a daemon; `--set` for any other key.
 #[derive(Debug, Args)]
 pub struct ConfigFlags {
     #[command(flatten)]
-    connection: ConnectionFlags,
-    /// The Kinesis stream (stream.name)
-    #[arg(long, value_name = "NAME")]
-    stream: Option<String>,
+    stream: StreamFlags,
     /// The Unix socket (socket.path)
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
@@ -51,12 +61,33 @@ pub struct ConfigFlags {
     /// Where `dispatchd admin` asks, or "off" (admin.socket)
     #[arg(long, value_name = "PATH")]
     admin_socket: Option<String>,
-    /// error, warn, info, debug or trace (log.level)
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
     /// The embedded stream's shards (local.shards)
     #[arg(long, value_name = "N")]
     local_shards: Option<String>,
+}
+
+/// Flags for who runs the embedded stream alone: it reaches nothing.
+#[cfg(feature = "local")]
+#[derive(Debug, Args)]
+pub struct EmbeddedFlags {
+    /// Read this configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The stream's name, or an ARN that ends in it (stream.name, stream.arn)
+    #[arg(long, value_name = "NAME|ARN")]
+    stream: Option<String>,
+    /// Its port on loopback; 0: any (local.port)
+    #[arg(long, value_name = "N")]
+    local_port: Option<String>,
+    /// Its shards (local.shards)
+    #[arg(long, value_name = "N")]
+    local_shards: Option<String>,
+    /// error, warn, info, debug or trace (log.level)
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Set any configuration key
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Flag>,
 }
 
 impl ConnectionFlags {
@@ -73,34 +104,34 @@ impl ConnectionFlags {
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(typed(named)).chain(own).collect(),
+            is_stream_typed: false,
             local: self.local,
             machine: Machine::read(),
         }
     }
+}
+
+impl StreamFlags {
+    fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
+        let mut inputs = self.connection.inputs(typed([("log.level", "--log-level", &self.log_level)]).chain(own));
+        name_stream_if_set(&mut inputs, &self.stream);
+        inputs
+    }
 
     /// The configuration from them.
-    pub fn resolve(&self, own: impl IntoIterator<Item = Flag>) -> Result<Resolved, Problems> {
-        resolve(&self.inputs(own))
+    pub fn resolve(&self) -> Result<Resolved, Problems> {
+        resolve(&self.inputs([]))
     }
 }
 
 impl ConfigFlags {
-    /// As if `--local` were among them.
-    #[cfg(feature = "local")]
-    pub fn with_local(mut self) -> Self {
-        self.connection.local = true;
-        self
-    }
-
     /// What the configuration is made from: file, environment and these flags.
     pub fn inputs(&self) -> Inputs {
-        self.connection.inputs(typed([
-            ("stream.name", "--stream", &self.stream),
+        self.stream.inputs(typed([
             ("socket.path", "--socket", &self.socket),
             ("socket.mode", "--socket-mode", &self.socket_mode),
             ("admin.listen", "--admin-listen", &self.admin_listen),
             ("admin.socket", "--admin-socket", &self.admin_socket),
-            ("log.level", "--log-level", &self.log_level),
             ("local.shards", "--local-shards", &self.local_shards),
         ]))
     }
@@ -108,6 +139,44 @@ impl ConfigFlags {
     /// The configuration from them.
     pub fn resolve(&self) -> Result<Resolved, Problems> {
         resolve(&self.inputs())
+    }
+}
+
+#[cfg(feature = "local")]
+impl EmbeddedFlags {
+    /// The configuration from them.
+    pub fn resolve(&self) -> Result<Resolved, Problems> {
+        let named = typed([
+            ("local.port", "--local-port", &self.local_port),
+            ("local.shards", "--local-shards", &self.local_shards),
+            ("log.level", "--log-level", &self.log_level),
+        ]);
+        let mut inputs = Inputs {
+            preset: Vec::new(),
+            file: self.config.clone(),
+            env: env_vars(),
+            flags: self.set.iter().cloned().chain(named).collect(),
+            is_stream_typed: false,
+            local: true,
+            machine: Machine::read(),
+        };
+        name_stream_if_set(&mut inputs, &self.stream);
+        resolve(&inputs)
+    }
+}
+
+/// The stream that was typed, by name or by ARN, whichever of the two file and environment say. Beside a `--set` of the
+/// other one it is refused, as they are anywhere.
+pub fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
+    let key = if is_arn(stream) { "stream.arn" } else { "stream.name" };
+    inputs.is_stream_typed = true;
+    inputs.flags.push(Flag { key: key.into(), value: stream.into(), flag: flag.into() });
+}
+
+/// The same of `--stream`. An empty one is not set.
+fn name_stream_if_set(inputs: &mut Inputs, stream: &Option<String>) {
+    if let Some(stream) = stream.as_deref().filter(|stream| !stream.is_empty()) {
+        name_stream(inputs, stream, "--stream");
     }
 }
 

@@ -4,20 +4,24 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
-use super::{ConfigFlags, exit, fail, runtime, start_log, stop_signal};
+use super::{exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
 use crate::local::{Limits, Local as EmbeddedStream};
+
+/// Where the embedded stream says that it is, in ARNs.
+const REGION: &str = "us-east-1";
 
 #[derive(Debug, Args)]
 pub struct Local {
     #[command(flatten)]
-    flags: ConfigFlags,
+    flags: EmbeddedFlags,
 }
 
 impl Local {
     pub fn main(self) -> ExitCode {
-        let config = match self.flags.with_local().resolve() {
+        let config = match self.flags.resolve() {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -40,10 +44,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let server = EmbeddedStream::start(local.port, local.shards, stream, Limits::default()).await?;
     let (shards, endpoint, program) = (local.shards, server.endpoint(), program());
+    let settings = client_settings(endpoint);
     let text = format!(
         "stream {stream:?} ({shards} shards) at {endpoint}
 
-  AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\
+  {settings} \\
     {program} run --stream {stream}\n"
     );
     if out::print(&text)?.is_continue() {
@@ -59,16 +64,27 @@ pub fn welcome(config: &Config, endpoint: &str) -> Taken {
     };
     let (program, socket) = (program(), config.socket.path.display());
     let port = endpoint.rsplit(':').next().unwrap_or_default();
-    let shards = local.shards;
+    let (shards, settings) = (local.shards, client_settings(endpoint));
     out::print(&format!(
         "socket    {socket}
 stream    {stream:?}, {shards} shards, at {endpoint}
+
+let a consumer, or the AWS CLI, find it: any credentials do
+
+  export {settings}
 
 send an event, and see it in the stream:
 
   {program} send --socket {socket} --type order.placed --key customer-9 --data '{{\"total\":12.50}}'
   {program} tail --local --local-port {port} --stream {stream} --from trim-horizon\n\n"
     ))
+}
+
+/// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends nothing without one.
+fn client_settings(endpoint: &str) -> String {
+    format!(
+        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+    )
 }
 
 /// This program, as it can be typed again.

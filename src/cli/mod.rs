@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::telemetry::log::{self, Log, StartError};
-pub use flags::{ConfigFlags, ConnectionFlags};
+pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 use signals::catch;
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::signals::catch;
 use super::{ConfigFlags, exit, fail, runtime, start_log};
 use crate::config::{Config, Flag, Inputs, files_needed, resolve_to_serve};
-use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
+use crate::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
 
 #[derive(Debug, Args)]
 pub struct Run {
@@ -33,10 +33,16 @@ impl Run {
             value,
             flag: "--exit-after-last-client".into(),
         }));
-        let (plan, runtime) = match prepare(inputs) {
+        let (mut plan, runtime) = match prepare(inputs) {
             Ok(prepared) => prepared,
             Err(code) => return code,
         };
+        match ServiceManager::of_environment() {
+            Ok(manager) => plan.manager = manager,
+            Err(error) => {
+                return fail(format_args!("NOTIFY_SOCKET names no socket that can be told: {error}"), exit::FAILED);
+            }
+        }
         let served = runtime.block_on(serve(plan));
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         served.unwrap_or_else(|error| start_failed(&error))
@@ -49,7 +55,7 @@ pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let log = start_log(&resolved.config.log)?;
     raise_open_files(&resolved.config).map_err(|error| fail(format_args!("{error:#}"), exit::FAILED))?;
     let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
-    Ok((Plan { inputs, resolved, log }, runtime))
+    Ok((Plan { inputs, resolved, log, manager: ServiceManager::default() }, runtime))
 }
 
 /// Asks the system for as many descriptors as the configuration needs: what it gives unasked, mostly 1024, is for programs

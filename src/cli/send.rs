@@ -7,10 +7,10 @@ mod pipeline;
 
 use std::io::{self, IsTerminal};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
@@ -95,10 +95,7 @@ impl Send {
     fn connect(&self) -> anyhow::Result<UnixStream> {
         let path = self.socket.clone().filter(|path| !path.as_os_str().is_empty());
         let path = path.map_or_else(|| Machine::read().client_socket_path(), Ok)?;
-        UnixStream::connect(&path).with_context(|| {
-            let path = path.display();
-            format!("no daemon answers at {path}: start one with `dispatchd run`, or say where it is with --socket or DISPATCHD_SOCKET")
-        })
+        UnixStream::connect(&path).map_err(|error| connect_error(&path, &error))
     }
 
     fn line(&self, event_type: &str) -> anyhow::Result<Vec<u8>> {
@@ -114,5 +111,20 @@ impl Send {
         let mut line = serde_json::to_vec(&Line { event_type, data, options })?;
         line.push(b'\n');
         Ok(line)
+    }
+}
+
+/// What keeps us from the daemon: whether there is none, or one that we may not reach, is not the same to mend.
+fn connect_error(path: &Path, error: &io::Error) -> anyhow::Error {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
+            "no daemon answers at {path}: start one with `dispatchd run`, or say where it is with --socket or DISPATCHD_SOCKET"
+        ),
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "user {} may not connect to {path}: join the socket's group, or let others in with socket.mode and the mode of its directory",
+            rustix::process::geteuid().as_raw()
+        ),
+        _ => anyhow!("cannot connect to {path}: {error}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, Outage, Shard, Status, Told};
+use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status};
 use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
@@ -13,14 +13,14 @@ pub fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut text, status);
-    let is_blocked = |lane: &Lane| matches!(lane, Lane::Told(Told { blocked: Some(_), .. }));
+    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
     if let Some(outage) = status.outage.as_ref().filter(|_| !status.lanes.iter().any(is_blocked)) {
         let _ = outage_told(&mut text, outage);
     }
     for lane in &status.lanes {
         let _ = match lane {
-            Lane::Silent(why) => writeln!(text, "\n!! {why}"),
-            Lane::Told(told) => lane_told(&mut text, told),
+            Lane::Unresponsive(why) => writeln!(text, "\n!! {why}"),
+            Lane::Ok(lane) => write_lane(&mut text, lane),
         };
     }
     let _ = errors(&mut text, &status.errors);
@@ -103,8 +103,8 @@ fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
     writeln!(text, "!! to do: {advice}")
 }
 
-fn lane_told(text: &mut String, told: &Told) -> std::fmt::Result {
-    let Told { requests, request_bytes, keys, keys_cooling, keys_held_by_order, blocked, shards } = told;
+fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
+    let LaneStatus { requests, request_bytes, keys, keys_cooling, keys_held_by_order, blocked, shards } = lane;
     writeln!(
         text,
         "requests  {requests} in flight, {}  {keys} keys  {keys_cooling} cooling  {keys_held_by_order} held by order",
@@ -221,7 +221,7 @@ mod tests {
                 in_flight: 2,
                 oldest_age_seconds: 1.5,
             },
-            lanes: vec![Lane::Told(Told {
+            lanes: vec![Lane::Ok(LaneStatus {
                 requests: 1,
                 request_bytes: 2048,
                 keys: 2,
@@ -342,7 +342,7 @@ errors, the last one first
     #[test]
     fn a_lane_that_says_nothing_is_news() {
         let mut status = status(Vec::new());
-        status.lanes = vec![Lane::Silent("the lane did not answer within 1 s".into())];
+        status.lanes = vec![Lane::Unresponsive("the lane did not answer within 1 s".into())];
         assert!(render(&status).contains("!! the lane did not answer within 1 s"));
     }
 }

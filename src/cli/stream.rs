@@ -1,14 +1,15 @@
 //! `stream`: creates, describes and deletes a stream, for laptops and tests.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 
-use super::flags::running_local;
+use super::flags::{name_stream, running_local};
 use super::{ConnectionFlags, exit, fail, out, runtime, said};
-use crate::config::{Config, Flag, StreamId, show_size};
+use crate::config::{Config, Inputs, StreamId, is_loopback_url, resolve, show_size};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Summary, Until};
 use crate::terminal::on_one_line;
@@ -62,6 +63,9 @@ struct Describe {
 struct Delete {
     #[command(flatten)]
     named: Named,
+    /// Do not ask. Without it a name is asked for on a terminal, and refused elsewhere, unless the endpoint is on this host
+    #[arg(long)]
+    yes: bool,
     /// Return when it is gone, after five minutes at most
     #[arg(long)]
     wait: bool,
@@ -71,7 +75,7 @@ struct Delete {
 #[derive(Debug, Args)]
 struct Named {
     /// The stream's name, or its ARN
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME|ARN")]
     name: String,
     #[command(flatten)]
     flags: ConnectionFlags,
@@ -84,7 +88,7 @@ impl Stream {
             | Verb::Describe(Describe { named, .. })
             | Verb::Delete(Delete { named, .. }) => named,
         };
-        let config = match named.flags.resolve(named.keys()) {
+        let config = match resolve(&named.inputs()) {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -103,13 +107,11 @@ impl Stream {
 
 impl Named {
     /// The argument is the stream, whatever file and environment say.
-    fn keys(&self) -> [Flag; 2] {
-        let (name, arn) = if self.name.starts_with("arn:") { ("", &*self.name) } else { (&*self.name, "") };
-        [("stream.name", name), ("stream.arn", arn)].map(|(key, value)| Flag {
-            key: key.into(),
-            value: value.into(),
-            flag: "the command line".into(),
-        })
+    fn inputs(&self) -> Inputs {
+        let mut inputs = self.flags.inputs([]);
+        inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
+        name_stream(&mut inputs, &self.name, "the command line");
+        inputs
     }
 }
 
@@ -139,6 +141,9 @@ impl Verb {
                 if describe.json { serde_json::to_string(&summary)? + "\n" } else { show(&summary) }
             }
             Self::Delete(delete) => {
+                if !delete.yes && !is_loopback_url(kinesis.endpoint()) {
+                    confirm(name, kinesis.endpoint())?;
+                }
                 kinesis.delete().await.map_err(told)?;
                 if delete.wait {
                     wait(&kinesis, name, Until::Gone).await?;
@@ -149,6 +154,24 @@ impl Verb {
             }
         })
     }
+}
+
+/// Lets a person type the name of what will be gone. Blocks: there is nothing else to do meanwhile.
+///
+/// # Errors
+/// Nobody is there to ask, or something else was typed.
+fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
+    let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
+    if !io::stdin().is_terminal() {
+        bail!("this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want");
+    }
+    out::tell(&format!("This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "));
+    let mut typed = String::new();
+    io::stdin().read_line(&mut typed)?;
+    if typed.trim() != name {
+        bail!("that is not its name: nothing was deleted");
+    }
+    Ok(())
 }
 
 async fn wait(kinesis: &Kinesis, name: &str, until: Until) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{ConfigFlags, exit, fail, out, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
 use crate::tail::{self, Options};
@@ -22,7 +22,7 @@ const READY: &str = "ready: what is stored from now on is printed, end with Ctrl
 )]
 pub struct Tail {
     #[command(flatten)]
-    flags: ConfigFlags,
+    flags: StreamFlags,
     /// Where to begin
     #[arg(long, value_enum, default_value_t = From::Latest)]
     from: From,

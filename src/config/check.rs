@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
-use super::rule::{is_plain_off_host, show_size};
+use super::rule::{is_plain_off_host, show_size, without_login};
 use super::used::Values;
 use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
 use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
@@ -64,7 +64,10 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
                 *setting = typed;
             }
             None => {
-                let expected = format!("a known key, perhaps {}", nearest(&typed.key));
+                let expected = match nearest(&typed.key) {
+                    Some(known) => format!("a known key, perhaps {known}"),
+                    None => "a known key: `dispatchd check --local` prints all there are".to_owned(),
+                };
                 problems.push(Problem { value: None, ..problem(&typed, expected) });
             }
         }
@@ -199,7 +202,7 @@ pub(super) fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
 
 pub(super) fn problem(setting: &Setting, expected: String) -> Problem {
     let Setting { key, value, origin } = setting.clone();
-    Problem { key, value: Some(value), expected, origin }
+    Problem { key, value: Some(without_login(&value)), expected, origin }
 }
 
 fn shown(value: &Option<String>) -> String {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::rule::{Rule, Value};
+use super::rule::{Rule, Value, without_login};
 use super::{Origin, Problem};
 
 /// The part of the environment that the SDK and its transport may see: the variables that are theirs and not blank, and
@@ -67,8 +67,8 @@ pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
 fn problem(name: &str, value: &str) -> Option<Problem> {
     let form = form(name);
     let expected = form.expected(value)?;
-    let value = if matches!(form, Form::Secret) { "(not shown)" } else { value };
-    Some(Problem { key: name.to_owned(), value: Some(value.to_owned()), expected, origin: Origin::Environment })
+    let value = if matches!(form, Form::Secret) { "(not shown)".to_owned() } else { without_login(value) };
+    Some(Problem { key: name.to_owned(), value: Some(value), expected, origin: Origin::Environment })
 }
 
 fn form(name: &str) -> Form {
@@ -178,6 +178,12 @@ mod tests {
                 "localhost:4566",
                 "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an http or https url \
                  without credentials",
+            ),
+            (
+                "AWS_ENDPOINT_URL_KINESIS",
+                "https://user:word@a.example",
+                "AWS_ENDPOINT_URL_KINESIS = \"https://(not shown)@a.example\" (from the environment): expected an http or \
+                 https url without credentials",
             ),
             (
                 "AWS_USE_FIPS_ENDPOINT",

@@ -25,6 +25,9 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
     let services = services(&inputs.env);
     let ours = inputs.env.iter().filter(|(name, _)| !services.iter().any(|service| is_of_service(name, service)));
     settings.extend(ours.flat_map(env_layer));
+    if inputs.is_stream_typed {
+        settings.retain(|setting| !["stream.name", "stream.arn"].contains(&&*setting.key));
+    }
     settings.extend(inputs.flags.iter().map(flag_layer));
     Ok(settings)
 }

@@ -46,7 +46,7 @@ pub const KEYS: &[Key] = &[
     key("stream.max_record_bytes", "auto", Rule::AutoSize(RECORD_BYTES_MIN..=RECORD_BYTES_MAX),
         "the largest record, data and partition key; auto: ask the stream"),
     key("socket.path", "auto", Rule::Path,
-        "where applications connect; auto: the first of three places that can be written"),
+        "where applications connect; auto: `DISPATCHD_SOCKET`, else the first of three places that can be written"),
     key("socket.mode", "0660", Rule::Mode,
         "the socket's permissions"),
     key("socket.max_connections", "512", Rule::Count(1..=65_536),
@@ -123,10 +123,19 @@ impl Key {
     }
 }
 
-/// The known key that takes the fewest edits to reach from `name`.
-pub(super) fn nearest(name: &str) -> &'static str {
-    let nearest = KEYS.iter().min_by_key(|key| edits_count(name, key.name));
-    nearest.expect("the table is not empty").name
+/// The known key that was probably meant: a slip of the pen away, with or without its table; or the first one of a table.
+/// A guess from further away would only mislead.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let is_near = |edits: usize, of: &str| edits <= 1 + of.len() / 5;
+    let edits = |known: &'static str| {
+        let last = known.rsplit('.').next().unwrap_or(known);
+        let (whole, alone) = (edits_count(name, known), edits_count(name, last));
+        let (edits, of) = if alone < whole { (alone, last) } else { (whole, known) };
+        is_near(edits, of).then_some((edits, known))
+    };
+    let of_table = KEYS.iter().map(|key| key.name).find(|known| known.starts_with(&format!("{name}.")));
+    let nearest = || KEYS.iter().filter_map(|key| edits(key.name)).min_by_key(|(edits, _)| *edits);
+    of_table.or_else(|| nearest().map(|(_, known)| known))
 }
 
 /// Levenshtein's distance, one row at a time.
@@ -151,10 +160,23 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_finds_its_key() {
-        assert_eq!(nearest("batch.lingr"), "batch.linger");
-        assert_eq!(nearest("stream.nmae"), "stream.name");
-        assert_eq!(nearest("linger"), "batch.linger");
-        assert_eq!(nearest("log_level"), "log.level");
+        for (typed, meant) in [
+            ("batch.lingr", "batch.linger"),
+            ("stream.nmae", "stream.name"),
+            ("linger", "batch.linger"),
+            ("log_level", "log.level"),
+            ("max_conections", "socket.max_connections"),
+            ("socket", "socket.path"),
+        ] {
+            assert_eq!(nearest(typed), Some(meant), "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_near_to_nothing_is_not_guessed() {
+        for typed in ["x", "", "kafka.brokers", "retries", "admin.password", "stream.partitions"] {
+            assert_eq!(nearest(typed), None, "{typed}");
+        }
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Machine {
     /// The file name that this program was started by.
     pub program: String,
     pub hostname: String,
+    /// `DISPATCHD_SOCKET`, where clients look.
+    pub client_socket: Option<String>,
     /// Bytes; the smallest limit of our cgroup and those above it.
     pub memory_limit: Option<usize>,
     /// `XDG_RUNTIME_DIR`, if a folder of ours in it could hold files.
@@ -60,6 +62,7 @@ impl Machine {
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
             program: program(),
+            client_socket: env::var("DISPATCHD_SOCKET").ok().filter(|path| !path.trim().is_empty()),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             memory_limit: memory_limit(Path::new("/sys/fs/cgroup"), &membership),
             runtime_dir: runtime_dir(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)),
@@ -77,6 +80,9 @@ impl Machine {
     }
 
     pub(super) fn socket_path(&self) -> (String, String) {
+        if let Some(path) = &self.client_socket {
+            return (path.clone(), "DISPATCHD_SOCKET, where clients look".to_owned());
+        }
         let (dir, why) = match &self.runtime_dir {
             _ if self.run_dir_writable => (RUN_DIR.into(), format!("{RUN_DIR} is writable")),
             Some(dir) => (dir.join(OWN_FOLDER), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable")),
@@ -92,7 +98,8 @@ impl Machine {
     /// In the temporary directory anybody may have made the folder of that name, to be taken for the daemon.
     pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
         let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
-        let path = if shared.exists() { shared } else { self.socket_path().0.into() };
+        // One that may not be looked at is there, as far as we know: whoever connects hears why not.
+        let path = if shared.try_exists().unwrap_or(true) { shared } else { self.socket_path().0.into() };
         let fallback = self.fallback_dir();
         match foreign_owner(&fallback) {
             Ok(Some(owner)) if path.starts_with(&fallback) => Err(ForeignFallback { path: fallback, owner }),
@@ -270,6 +277,8 @@ mod tests {
         assert_eq!(machine.socket_path().0, "/run/user/7/dispatchd/dispatchd.sock");
         machine.runtime_dir = None;
         assert_eq!(machine.socket_path().0, "/tmp/dispatchd-7/dispatchd.sock");
+        machine.client_socket = Some("/shared/d.sock".into());
+        assert_eq!(machine.socket_path().0, "/shared/d.sock");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub use level::log_filter;
 pub use machine::{ForeignFallback, Machine, could_make_files, foreign_owner};
 pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
-pub use rule::{duration, is_plain_off_host, is_region, show_size};
+pub use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +241,8 @@ pub struct Inputs {
     pub env: Vec<(String, String)>,
     /// In the order in which they were typed: the last one wins.
     pub flags: Vec<Flag>,
+    /// Whether the command line names the stream: what the layers below say of it, name or ARN, does not hold.
+    pub is_stream_typed: bool,
     /// Whether an embedded stream stands in for Kinesis.
     pub local: bool,
     pub machine: Machine,

@@ -91,6 +91,7 @@ impl Rule {
                 Some(format!("this one has {}", text.len()))
             }
             Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => Some("units are KiB, MiB and GiB".to_owned()),
+            Self::StreamName if is_arn(text) => Some("an ARN goes into stream.arn".to_owned()),
             _ => None,
         }
     }
@@ -266,6 +267,11 @@ pub fn is_region(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// Whether a stream that was typed is meant as an ARN: no name has a colon.
+pub fn is_arn(text: &str) -> bool {
+    text.starts_with("arn:")
+}
+
 /// Without credentials: `check` would print them.
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|url| {
@@ -274,6 +280,21 @@ fn is_http_url(text: &str) -> bool {
                 .authority()
                 .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
     })
+}
+
+/// The text as it may be shown: without the user and the password of a URL. One that is broken may hold them anywhere
+/// before the last `@`.
+pub fn without_login(text: &str) -> String {
+    let Some((login, rest)) = text.rsplit_once('@').filter(|(login, _)| login.contains(':')) else {
+        return text.to_owned();
+    };
+    let scheme = login.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
+    format!("{scheme}(not shown)@{rest}")
+}
+
+/// Whether this URL leads to this host.
+pub fn is_loopback_url(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|url| url.host().is_some_and(is_loopback))
 }
 
 /// Whether what is sent to this URL can be read on the network.
@@ -337,6 +358,32 @@ mod tests {
         assert_eq!(mode("0777"), Some(0o777));
         for text in ["", "660", "00660", "0o660", "0460", "0260", "0668", "0+60", "06600", "rw-rw----"] {
             assert_eq!(mode(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_login_of_a_url_is_shown() {
+        for (text, shown) in [
+            ("https://user:word@a.example/p", "https://(not shown)@a.example/p"),
+            ("http://word@a.example", "http://(not shown)@a.example"),
+            ("https://user:w@rd/1@a.example", "https://(not shown)@a.example"),
+            ("user:word@a.example:4567", "(not shown)@a.example:4567"),
+            ("https://a.example", "https://a.example"),
+            ("dispatchd@host", "dispatchd@host"),
+            ("arn:aws:kinesis:eu-central-1:1:stream/a", "arn:aws:kinesis:eu-central-1:1:stream/a"),
+        ] {
+            assert_eq!(without_login(text), shown);
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_a_name_that_looks_like_it() {
+        for url in ["http://localhost:1", "http://127.0.0.1", "https://[::1]:4567", "http://127.9.9.9:1"] {
+            assert!(is_loopback_url(url), "{url}");
+        }
+        for url in ["https://kinesis.eu-central-1.amazonaws.com", "http://localhost.a.example", "http://0.0.0.0:1", ""]
+        {
+            assert!(!is_loopback_url(url), "{url}");
         }
     }
 

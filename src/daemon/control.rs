@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::ServiceManager;
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{
     Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again, resolve_to_serve,
@@ -42,6 +43,7 @@ pub struct Control {
     /// Events do not wait for company any more, whatever is configured.
     pub lingers: bool,
     pub reloading: Reloading,
+    pub manager: ServiceManager,
 }
 
 /// A configuration that is being read again. One thread reads, at most.
@@ -138,6 +140,7 @@ impl Control {
 
     fn reload(&mut self, reply: Option<oneshot::Sender<LastReload>>) {
         self.identity.forget(); // before the lanes hear of it and try the stream
+        self.manager.reloading();
         let reloading = &mut self.reloading;
         match (&reloading.read, reloading.until) {
             (None, _) => self.read_again(reply.into_iter().collect()),
@@ -166,6 +169,7 @@ impl Control {
                 let outcome = read.and_then(|read| self.take_over(*read));
                 self.conclude(outcome, replies);
                 if let Some(replies) = again {
+                    self.manager.reloading();
                     self.read_again(replies);
                 }
             }
@@ -202,6 +206,7 @@ impl Control {
         self.metrics.config_last_reload_successful.set(f64::from(u8::from(outcome.is_ok())));
         let done = LastReload { at: SystemTime::now(), outcome };
         self.settings.send_modify(|settings| settings.last_reload = Some(done.clone()));
+        self.manager.ready(); // whichever configuration it is that holds now
         for reply in replies {
             let _ = reply.send(done.clone()); // who asked may have given up waiting
         }

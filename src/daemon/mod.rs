@@ -9,6 +9,7 @@
 //! ask for the beginning alone (`admin drain`): readiness falls and nothing lingers, and the daemon serves on.
 
 mod control;
+mod manager;
 mod stop;
 
 use std::os::unix::net::UnixListener;
@@ -23,7 +24,7 @@ use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
-use crate::config::{Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
+use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
@@ -34,6 +35,7 @@ use crate::lane::{Lanes, Rules};
 use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
+use crate::socket::barred::{Barred, barred_from};
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Caps, Listener, Presence};
 use crate::socket::{Callers, Door, LongLines};
@@ -42,6 +44,7 @@ use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control, Reloading};
+pub use manager::ServiceManager;
 use stop::{Sight, Stop, tell_died};
 
 /// Lanes of a daemon. One keeps up with two cores; more would split batches.
@@ -74,6 +77,8 @@ pub struct Plan {
     pub inputs: Inputs,
     pub resolved: Resolved,
     pub log: Log,
+    /// Told how it stands.
+    pub manager: ServiceManager,
 }
 
 /// What tells a running daemon what to do, besides its admin socket.
@@ -122,7 +127,7 @@ impl Daemon {
     /// # Errors
     /// A path, a port or a region that cannot be had, in words for the operator.
     pub async fn build(plan: Plan) -> Result<Self, StartError> {
-        let Plan { inputs, resolved, log } = plan;
+        let Plan { inputs, resolved, log, manager } = plan;
         let config = &resolved.config;
         #[cfg(feature = "local")]
         let local = start_local(config).await?;
@@ -190,6 +195,7 @@ impl Daemon {
             stop_reading: stop.stop_reading.clone(),
         });
         let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
+        tell_barred(&config.socket);
         let caps = Caps { max_connections: config.socket.max_connections, files_kept_back: files_kept_back(config) };
         let log_level = config.log.level.clone();
         let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
@@ -247,6 +253,7 @@ impl Daemon {
                 lingers: true,
                 reloading: Reloading::default(),
                 metrics,
+                manager,
             },
             presence,
             stop,
@@ -259,11 +266,6 @@ impl Daemon {
     #[cfg(feature = "local")]
     pub fn local_endpoint(&self) -> Option<&str> {
         self.local.as_ref().map(|local| local.endpoint())
-    }
-
-    /// Where callers connect.
-    pub fn socket(&self) -> &Path {
-        self.listener.bound.path()
     }
 
     /// Serves until it is told to stop, then drains; a second signal gives up what is left at once.
@@ -293,6 +295,7 @@ impl Daemon {
         }
         metrics.set_state(State::Running);
         probe.set(State::Running);
+        control.manager.ready();
         let identity = who(&kinesis).await;
         tracing::info!(
             socket = %path.display(),
@@ -330,6 +333,7 @@ impl Daemon {
         };
         metrics.set_state(State::Draining);
         probe.set(State::Draining);
+        control.manager.stopping();
         let began = Instant::now();
         tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
@@ -401,6 +405,17 @@ async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Durat
         if tokio::time::timeout(after, presence.changed()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may have it mounted.
+fn tell_barred(socket: &config::Socket) {
+    if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {
+        tracing::warn!(
+            path = %socket.path.display(),
+            "socket.mode {:04o} lets {who} connect, the socket's directory does not let them pass: chmod {wanted} it, choose another path, or mount the directory where they are",
+            socket.mode
+        );
     }
 }
 

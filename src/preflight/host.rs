@@ -6,6 +6,7 @@ use super::Finding;
 use crate::admin::Admin as metrics;
 use crate::config::{Admin, Config, Socket, memory_sum};
 use crate::limits::MIB;
+use crate::socket::barred::{Barred, barred};
 use crate::socket::bind::BindError;
 use crate::socket::place::{Site, survey};
 
@@ -23,12 +24,24 @@ pub(super) async fn socket(socket: &Socket) -> (Finding, bool) {
     let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
     let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}", socket.mode);
     match site.served_by {
-        None => (Finding::ok(NAME, what), false),
+        None => (unserved(NAME, what, &site, socket.mode), false),
         Some(peer) if peer.is_dispatchd() => {
             let what = format!("{what}; {peer} serves it now");
             (Finding::warn(NAME, what, "stop that one before you start a second one here"), true)
         }
         Some(peer) => (refused(NAME, BindError::InUse { path: socket.path.clone(), peer }, "--socket"), false),
+    }
+}
+
+/// Nobody serves it: whom its mode lets in must get through its directory.
+fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding {
+    match barred(mode, site.gid, site.directory_mode, site.directory_gid) {
+        None => Finding::ok(name, what),
+        Some(Barred { who, wanted }) => {
+            let fix =
+                format!("let {who} pass through its directory (chmod {wanted}), or choose another path with --socket");
+            Finding::warn(name, what, fix)
+        }
     }
 }
 

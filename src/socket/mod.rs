@@ -7,6 +7,7 @@
 //! peer costs nobody else anything, and nothing waits in a circle.
 
 mod allowance;
+pub mod barred;
 pub mod bind;
 mod callers;
 mod clock;
