@@ -97,9 +97,15 @@ impl Machine {
     /// # Errors
     /// In the temporary directory anybody may have made the folder of that name, to be taken for the daemon.
     pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
-        let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
         // One that may not be looked at is there, as far as we know: whoever connects hears why not.
-        let path = if shared.try_exists().unwrap_or(true) { shared } else { self.socket_path().0.into() };
+        let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
+        let is_there = shared.try_exists().unwrap_or(true);
+        self.client_socket_besides(is_there.then_some(shared))
+    }
+
+    /// `shared`: the socket below `/run`, where there is one.
+    fn client_socket_besides(&self, shared: Option<PathBuf>) -> Result<PathBuf, ForeignFallback> {
+        let path = shared.unwrap_or_else(|| self.socket_path().0.into());
         let fallback = self.fallback_dir();
         match foreign_owner(&fallback) {
             Ok(Some(owner)) if path.starts_with(&fallback) => Err(ForeignFallback { path: fallback, owner }),
@@ -247,20 +253,20 @@ mod tests {
         let root = tempfile::tempdir().expect("the temporary directory is writable");
         let machine = Machine { temp_dir: root.path().into(), uid: 7, ..Machine::default() };
         let fallback = machine.fallback_dir();
-        assert!(machine.client_socket_path().is_ok(), "who connects hears that nobody is there");
+        assert!(machine.client_socket_besides(None).is_ok(), "who connects hears that nobody is there");
         fs::create_dir(&fallback).expect("the root is writable");
-        assert_eq!(machine.client_socket_path().expect("it is ours"), fallback.join(SOCKET_NAME));
+        assert_eq!(machine.client_socket_besides(None).expect("it is ours"), fallback.join(SOCKET_NAME));
         if rustix::process::geteuid().as_raw() != 0 {
             eprintln!("not root: no file can be another's");
             return;
         }
         std::os::unix::fs::chown(&fallback, Some(12_345), None).expect("we are root");
-        let refused = machine.client_socket_path().expect_err("it is another's").to_string();
+        let refused = machine.client_socket_besides(None).expect_err("it is another's").to_string();
         assert!(refused.contains("belongs to user 12345") && refused.contains("--socket"), "{refused}");
         fs::remove_dir(&fallback).expect("it is empty");
         std::os::unix::fs::symlink(root.path(), &fallback).expect("the root is writable");
         std::os::unix::fs::lchown(&fallback, Some(12_345), None).expect("we are root");
-        assert!(machine.client_socket_path().is_err(), "the link is another's, whatever it leads to");
+        assert!(machine.client_socket_besides(None).is_err(), "the link is another's, whatever it leads to");
     }
 
     #[test]
