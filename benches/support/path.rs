@@ -11,7 +11,7 @@ use dispatchd::budget::{Ahead, Budget, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
 use dispatchd::event::envelope::{Draft, Timestamp};
 use dispatchd::event::{Fingerprints, PartitionKey};
-use dispatchd::kinesis::Verdict;
+use dispatchd::kinesis::{StreamFacts, Verdict};
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
 use dispatchd::lane::settle::Settled;
@@ -60,13 +60,16 @@ impl Path {
             backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         };
         let (outbox, answers) = Outbox::new(Arc::<Books>::default());
+        // As a lane is once the stream was described.
+        let mut buffer = Buffer::new(rules);
+        buffer.learn(StreamFacts { record_limit: Some(1 << 20), ..StreamFacts::unknown(None) }, Instant::now());
         Self {
             splitter: Splitter::new(1 << 20),
             outbox,
             answers,
             share: Budget::new(64 << 20).share(),
             ahead: Ahead::default(),
-            buffer: Buffer::new(rules),
+            buffer,
             rng: SmallRng::seed_from_u64(7),
             now: Instant::now(),
             timestamp: Timestamp::from_unix_ms(1_795_210_449_335),

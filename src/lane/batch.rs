@@ -44,8 +44,8 @@ pub struct Limits {
     pub bytes: usize,
     /// A first record may be larger than that, up to this.
     pub first_bytes: usize,
-    /// A record that is larger than this shares its request with no other.
-    pub shared_bytes: usize,
+    /// A record that is larger than this, if there is such a bound, shares its request with no other.
+    pub shared_bytes: Option<usize>,
     pub aggregation: Aggregation,
     /// Of an aggregate, its partition key counted.
     pub aggregate_bytes: usize,
@@ -77,7 +77,7 @@ impl Batch {
         if self.items.is_empty() {
             return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
         }
-        if size.max(self.items[0].record.size()) > limits.shared_bytes {
+        if limits.shared_bytes.is_some_and(|shared| size.max(self.items[0].record.size()) > shared) {
             return Fit::Not;
         }
         let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);

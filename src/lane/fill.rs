@@ -51,7 +51,7 @@ impl Buffer {
             // A record that is larger than the aim goes alone, when the others leave room for its request.
             first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
             // So that the stream's word on it is on nothing else, where nobody knows what it takes.
-            shared_bytes: if self.record_limit.is_none() { record_bytes_max } else { usize::MAX },
+            shared_bytes: self.record_limit.is_none().then_some(record_bytes_max),
             // Without shards to predict, only events of one key are known to belong together.
             aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
             aggregate_bytes: match aggregation {
@@ -79,7 +79,7 @@ impl Buffer {
         let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
             return true; // a place left behind
         };
-        if queue.front().is_some_and(|head| limits.is_overdue(head)) {
+        if limits.overdue.is_some() && queue.front().is_some_and(|head| limits.is_overdue(head)) {
             self.expire_head(key, index, now);
             return true; // its place is left behind
         }

@@ -242,8 +242,13 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<Inode> {
     if !found.file_type().is_socket() || found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("somebody else has put another file there"));
     }
-    // A descriptor that only names a file is changed by no other call.
-    std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), PermissionsExt::from_mode(mode))?;
+    // A descriptor that only names a file is changed by no other call. Where nothing is mounted at /proc, as in a bare
+    // chroot, its path has to do: nobody but us can replace it, or the directory would have been refused.
+    let permissions = || PermissionsExt::from_mode(mode);
+    match std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), permissions()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::set_permissions(path, permissions())?,
+        set => set?,
+    }
     Ok((found.dev(), found.ino()))
 }
 
