@@ -303,6 +303,6 @@ async fn an_application_of_another_user_reaches_the_socket_through_the_pods_grou
     let sent = send("64000").await;
     assert!(String::from_utf8_lossy(&sent.stdout).contains(r#""ok":true"#), "{sent:?}");
     let refused = send("64001").await;
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("user 1000 may not connect to"), "{refused:?}");
     assert_eq!(container.stop().await, Some(0));
 }
