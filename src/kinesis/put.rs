@@ -27,6 +27,8 @@ const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
 
 /// Characters of a reply that is not the service's which are shown.
 const SHOWN_CHARS_MAX: usize = 120;
+/// Bytes at its beginning that they are taken from: a page may be long, and comes again with each attempt.
+const SHOWN_FROM_BYTES: usize = 1024;
 
 /// By what way PutRecords go.
 #[derive(Debug)]
@@ -160,7 +162,7 @@ fn bare_code(code: &str) -> &str {
 
 /// The beginning of a text that anybody may have written.
 fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN_FROM_BYTES)]);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if words.is_empty() { "it is empty".to_owned() } else { words.chars().take(SHOWN_CHARS_MAX).collect() }
 }
