@@ -198,14 +198,13 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_failed_takes_the_idle_connections_of_its_origin_along_and_no_others() {
         let pool = Pool::default();
-        let (_first, _second) = (put_idle(&pool).await, put_idle(&pool).await);
+        let _peers = [put_idle(&pool).await, put_idle(&pool).await, put_idle(&pool).await, put_idle(&pool).await];
         let other = Origin::of(&hyper::Uri::from_static("https://host:1")).expect("it names a host");
-        drop(pool.begin(&other, pool.take(&origin()).expect("two are idle")));
-        drop(pool.begin(&origin(), pool.take(&origin()).expect("one is idle")));
-        assert!(pool.take(&origin()).is_none());
-        let _third = put_idle(&pool).await;
-        pool.begin(&origin(), pool.take(&origin()).expect("one is idle")).closed();
-        let (_fourth, _fifth) = (put_idle(&pool).await, put_idle(&pool).await);
+        drop(pool.begin(&other, pool.take(&origin()).expect("four are idle")));
+        let failed = pool.take(&origin()).expect("what failed at another origin left three");
+        drop(pool.begin(&origin(), failed));
+        assert!(pool.take(&origin()).is_none(), "two were idle beside it");
+        let _peers = [put_idle(&pool).await, put_idle(&pool).await];
         pool.begin(&origin(), pool.take(&origin()).expect("two are idle")).closed();
         assert!(pool.take(&origin()).is_some(), "one that its peer closed in order says nothing of another");
     }
