@@ -1,7 +1,8 @@
 //! Single steps of an event's trip, each by itself: time and allocations.
 //!
-//! `cargo bench --bench hot_path [FILTER]`; see docs/performance.md. An argument is the bytes of `data`; a step that
-//! works on a whole request of 500 events says so by its counter, in items a second.
+//! `cargo bench --bench hot_path [FILTER]`; see docs/performance.md. An argument is the bytes of
+//! `data`; a step that works on a whole request of 500 events says so by its counter, in items a
+//! second.
 
 #[path = "support/path.rs"]
 mod path;
@@ -67,12 +68,14 @@ fn seal_envelope(bencher: Bencher, data_bytes: usize) {
 /// What an event costs more whose caller chose its id, where it enters.
 #[divan::bench(args = SIZES)]
 fn fingerprint(bencher: Bencher, data_bytes: usize) {
-    let (line, fingerprints) = (support::line(&support::data(data_bytes), 7), Fingerprints::default());
+    let (line, fingerprints) =
+        (support::line(&support::data(data_bytes), 7), Fingerprints::default());
     let event = event(&line);
     bencher.bench_local(|| fingerprints.of(divan::black_box(&event).said()));
 }
 
-/// And in the lane: 500 ids are met, acked and remembered. The allocations are what the window grows by, over all samples.
+/// And in the lane: 500 ids are met, acked and remembered. The allocations are what the window
+/// grows by, over all samples.
 #[divan::bench]
 fn remember_500(bencher: Bencher) {
     let (data, now) = (support::data(SIZES[0]), Instant::now());
@@ -106,12 +109,13 @@ fn hash_key(bencher: Bencher) {
 
 #[divan::bench(args = SIZES)]
 fn push_500(bencher: Bencher, data_bytes: usize) {
-    bencher.counter(ItemsCount::new(GROUP)).with_inputs(|| accepted(data_bytes)).bench_local_values(
-        |(mut path, items)| {
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .with_inputs(|| accepted(data_bytes))
+        .bench_local_values(|(mut path, items)| {
             path.push(items);
             path // dropped outside of what is timed
-        },
-    );
+        });
 }
 
 #[divan::bench(args = SIZES)]
@@ -145,18 +149,22 @@ fn settle_500(bencher: Bencher, data_bytes: usize) {
 fn write_500(bencher: Bencher, data_bytes: usize) {
     let (_path, batch) = sent(data_bytes);
     let stream = StreamId::Name("bench".into());
-    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
 }
 
 /// The body of a reply → verdicts.
 #[divan::bench]
 fn read_500(bencher: Bencher) {
     let reply = reply(Wire::Json);
-    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
+    bencher
+        .counter(ItemsCount::new(GROUP))
+        .bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
-/// One PutRecords, to a server on loopback that does nothing but answer: the request is written, signed and sent, the reply
-/// read. Both ends are timed.
+/// One PutRecords, to a server on loopback that does nothing but answer: the request is written,
+/// signed and sent, the reply read. Both ends are timed.
 #[divan::bench(args = SIZES)]
 fn put_500(bencher: Bencher, data_bytes: usize) {
     put(bencher, data_bytes, Wire::Json);
@@ -168,12 +176,13 @@ fn put_500_cbor(bencher: Bencher, data_bytes: usize) {
 }
 
 fn put(bencher: Bencher, data_bytes: usize, wire: Wire) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let kinesis = runtime.block_on(kinesis(wire));
     let (_path, batch) = sent(data_bytes);
-    bencher
-        .counter(ItemsCount::new(GROUP))
-        .bench_local(|| runtime.block_on(kinesis.put(batch.entries())).expect("the connection answers").len());
+    bencher.counter(ItemsCount::new(GROUP)).bench_local(|| {
+        runtime.block_on(kinesis.put(batch.entries())).expect("the connection answers").len()
+    });
 }
 
 /// Outcomes → tickets → outbox.
@@ -230,13 +239,15 @@ fn sent(data_bytes: usize) -> (Path, Batch) {
     (path, batch)
 }
 
-/// A client of a server, in a thread of its own, that answers every request as a PutRecords of 500 that was stored.
+/// A client of a server, in a thread of its own, that answers every request as a PutRecords of 500
+/// that was stored.
 async fn kinesis(wire: Wire) -> Kinesis {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.set_nonblocking(true).expect("it can be");
     let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let reply = reply(wire);
             let app = Router::new().fallback(async move |body: Body| {
@@ -265,16 +276,28 @@ fn reply(wire: Wire) -> Bytes {
     let shard_id = |n: usize| format!("shardId-{:012}", n % 4);
     match wire {
         Wire::Json => {
-            let entry = |n| format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}}"#, shard_id(n));
+            let entry = |n| {
+                format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}}"#, shard_id(n))
+            };
             let entries: Vec<_> = (0..GROUP).map(entry).collect();
             format!(r#"{{"FailedRecordCount":0,"Records":[{}]}}"#, entries.join(",")).into()
         }
         Wire::Cbor => {
             let mut reply = Encoder::new(Vec::new());
             let mut write = || {
-                reply.map(2)?.str("FailedRecordCount")?.u8(0)?.str("Records")?.array(GROUP as u64)?;
+                reply
+                    .map(2)?
+                    .str("FailedRecordCount")?
+                    .u8(0)?
+                    .str("Records")?
+                    .array(GROUP as u64)?;
                 for n in 0..GROUP {
-                    reply.map(2)?.str("SequenceNumber")?.str(SEQUENCE_NUMBER)?.str("ShardId")?.str(&shard_id(n))?;
+                    reply
+                        .map(2)?
+                        .str("SequenceNumber")?
+                        .str(SEQUENCE_NUMBER)?
+                        .str("ShardId")?
+                        .str(&shard_id(n))?;
                 }
                 Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
             };

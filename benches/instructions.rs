@@ -1,7 +1,8 @@
 //! Instructions of an event's trip, for callgrind: what wall time cannot say on a shared machine.
 //!
-//! `benches/check-instructions` runs it and compares with the committed counts. Each step is a function that is never
-//! inlined, so that callgrind can name it; what they do is deterministic but for the seeds of hash maps.
+//! `benches/check-instructions` runs it and compares with the committed counts. Each step is a
+//! function that is never inlined, so that callgrind can name it; what they do is deterministic but
+//! for the seeds of hash maps.
 
 #[path = "support/path.rs"]
 mod path;
@@ -23,8 +24,9 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let [data_bytes, groups] = numbers[..] else { return }; // not run by benches/check-instructions
     let data = support::data(data_bytes);
-    let lines =
-        |group: usize| -> String { (0..GROUP).map(|n| support::line(&data, (group * GROUP + n) % KEYS)).collect() };
+    let lines = |group: usize| -> String {
+        (0..GROUP).map(|n| support::line(&data, (group * GROUP + n) % KEYS)).collect()
+    };
     let mut path = Path::new();
     for group in 0..groups {
         let (mut bytes, verdicts) = (BytesMut::from(&*lines(group)), verdicts(GROUP));

@@ -1,8 +1,8 @@
 //! Tickets: the duty to answer, once, whatever happens.
 //!
-//! The answer's slot on its connection was reserved before the event was accepted, so that answering never waits. A
-//! ticket that is dropped answers for itself: *unconfirmed*, the safe word.
-//! Nothing here prints or writes.
+//! The answer's slot on its connection was reserved before the event was accepted, so that
+//! answering never waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe
+//! word. Nothing here prints or writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,15 +73,17 @@ impl Balance {
     }
 }
 
-/// The way back to one connection. It takes what slots were reserved for, so it needs no bound of its own.
+/// The way back to one connection. It takes what slots were reserved for, so it needs no bound of
+/// its own.
 #[derive(Debug)]
 pub struct Outbox {
     answers: mpsc::UnboundedSender<Vec<Answer>>,
     books: Arc<Books>,
 }
 
-/// Answers on their way back, those of one connection together: to wake its writer, to count them and to give back their
-/// bytes costs as much for one as for hundreds. What is left is handed over when it is dropped.
+/// Answers on their way back, those of one connection together: to wake its writer, to count them
+/// and to give back their bytes costs as much for one as for hundreds. What is left is handed over
+/// when it is dropped.
 #[derive(Debug, Default)]
 pub struct Returning {
     to: Option<Arc<Outbox>>,
@@ -160,7 +162,8 @@ impl Outbox {
 }
 
 impl Duty {
-    /// From here on the line counts as accepted. `room`: bytes of the slot that was reserved for the answer.
+    /// From here on the line counts as accepted. `room`: bytes of the slot that was reserved for
+    /// the answer.
     pub fn new(outbox: Arc<Outbox>, reference: Ref, epoch: u32, room: u32) -> Self {
         outbox.books.accepted.fetch_add(1, Ordering::Release);
         Self { outbox, reference, epoch, room, is_done: false }
@@ -218,11 +221,14 @@ impl Ticket {
 }
 
 impl Returning {
-    /// Says what became of an event. Never waits; its bytes are given back with those of the others.
+    /// Says what became of an event. Never waits; its bytes are given back with those of the
+    /// others.
     #[inline] // or ticket and record are copied on the way, and again into the answer
     pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
         let Ticket { mut duty, id, timestamp, echo, charge, .. } = ticket;
-        let goes_along = |to: &Arc<Outbox>| Arc::ptr_eq(to, &duty.outbox) && self.answers.len() < GROUP_ANSWERS_MAX;
+        let goes_along = |to: &Arc<Outbox>| {
+            Arc::ptr_eq(to, &duty.outbox) && self.answers.len() < GROUP_ANSWERS_MAX
+        };
         if !self.to.as_ref().is_some_and(goes_along) {
             self.turn_to(&duty.outbox);
         }
@@ -293,15 +299,23 @@ mod tests {
             let ((outbox, _), share) = &homes[home];
             let duty = Duty::new(Arc::clone(outbox), Ref::Line(1), 0, 0);
             let charge = share.try_take(100).expect("there is room");
-            let ticket = duty.ticket(EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0), false, charge);
-            let record = Record::new(PartitionKey::new("k").expect("one character"), None, "{}".into());
+            let ticket =
+                duty.ticket(EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0), false, charge);
+            let record =
+                Record::new(PartitionKey::new("k").expect("one character"), None, "{}".into());
             returning.answer(ticket, record, durable());
         }
-        assert_eq!((books.balance().in_flight(), budget.used_bytes()), (1, 100), "one waits for company");
+        assert_eq!(
+            (books.balance().in_flight(), budget.used_bytes()),
+            (1, 100),
+            "one waits for company"
+        );
         drop(returning);
         assert_eq!((books.balance().in_flight(), budget.used_bytes()), (0, 0));
         let groups = homes.each_mut().map(|((_, answers), _)| {
-            std::iter::from_fn(|| answers.try_recv().ok()).map(|group| group.len()).collect::<Vec<_>>()
+            std::iter::from_fn(|| answers.try_recv().ok())
+                .map(|group| group.len())
+                .collect::<Vec<_>>()
         });
         assert_eq!(groups, [vec![2, GROUP_ANSWERS_MAX, 1], vec![1]]);
     }

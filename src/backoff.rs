@@ -12,8 +12,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after the `failures`-th failure in a row, counted from 1: evenly spread between `min` and
-    /// `min` doubled once a failure, at most `max`.
+    /// The wait after the `failures`-th failure in a row, counted from 1: evenly spread between
+    /// `min` and `min` doubled once a failure, at most `max`.
     pub fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
         let doubled = 1u32.checked_shl(failures).unwrap_or(u32::MAX);
         let ceiling = self.min.saturating_mul(doubled).min(self.max).max(self.min);
@@ -42,7 +42,8 @@ mod tests {
         let backoff = Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) };
         let mut rng = SmallRng::seed_from_u64(7);
         for failures in 1..6 {
-            let longest = (0..500).map(|_| backoff.delay(failures, &mut rng)).max().expect("500 draws");
+            let longest =
+                (0..500).map(|_| backoff.delay(failures, &mut rng)).max().expect("500 draws");
             let ceiling = backoff.min * 2u32.pow(failures);
             assert!(longest <= ceiling && longest > ceiling / 2, "{failures}: {longest:?}");
         }

@@ -19,13 +19,14 @@ const AHEAD_BYTES: usize = 32 * KIB;
 pub struct Budget {
     free: Semaphore,
     limit_bytes: usize,
-    /// Taken by a reader that must wait and by a scrape, for a few additions; never on the way of an event that finds
-    /// room. Two atomics would not do: a scrape between the two would see a wait twice or not at all.
+    /// Taken by a reader that must wait and by a scrape, for a few additions; never on the way of
+    /// an event that finds room. Two atomics would not do: a scrape between the two would see a
+    /// wait twice or not at all.
     waits: Mutex<Waits>,
 }
 
-/// How long readers have waited for bytes, for `dispatchd_backpressure_seconds_total`: those that wait still count, or
-/// a daemon that takes nothing at all would seem to hold nobody back.
+/// How long readers have waited for bytes, for `dispatchd_backpressure_seconds_total`: those that
+/// wait still count, or a daemon that takes nothing at all would seem to hold nobody back.
 #[derive(Debug)]
 struct Waits {
     epoch: Instant,
@@ -55,13 +56,15 @@ pub struct Charge {
     bytes: u32,
 }
 
-/// Bytes that are taken already, for events that come one after the other: once for many, as every taking costs.
+/// Bytes that are taken already, for events that come one after the other: once for many, as every
+/// taking costs.
 #[derive(Debug, Default)]
 pub struct Ahead(Option<Charge>);
 
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        let waits = Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
+        let waits =
+            Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
         Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes, waits: Mutex::new(waits) })
     }
 
@@ -123,14 +126,15 @@ impl Share {
         let _waiting = self.budget.wait();
         let bytes = self.clamp(bytes);
         let own = self.free.acquire_many(bytes).await.expect("the semaphore is never closed");
-        let all = self.budget.free.acquire_many(bytes).await.expect("the semaphore is never closed");
+        let all =
+            self.budget.free.acquire_many(bytes).await.expect("the semaphore is never closed");
         own.forget();
         all.forget();
         Charge { share: Arc::clone(self), bytes }
     }
 
-    /// An event larger than the whole share passes alone, when the share is free; a budget that small is
-    /// refused by the configuration, but the stream's record limit is learnt later.
+    /// An event larger than the whole share passes alone, when the share is free; a budget that
+    /// small is refused by the configuration, but the stream's record limit is learnt later.
     fn clamp(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.min(self.budget.limit_bytes / 2)).unwrap_or(u32::MAX)
     }
@@ -230,7 +234,8 @@ mod tests {
     async fn a_waiting_reader_goes_on_when_bytes_come_back() {
         let budget = Budget::new(100);
         let (a, b) = (budget.share(), budget.share());
-        let (first, second) = (a.try_take(50).expect("half"), b.try_take(50).expect("the other half"));
+        let (first, second) =
+            (a.try_take(50).expect("half"), b.try_take(50).expect("the other half"));
         let c = budget.share();
         let waiting = tokio::spawn(async move { c.take(60).await });
         tokio::task::yield_now().await;
@@ -256,7 +261,9 @@ mod tests {
             budget.waited()
         };
         let counted = async { grows(grows(Duration::ZERO).await).await };
-        tokio::time::timeout(Duration::from_secs(10), counted).await.expect("it counts before the wait is over");
+        tokio::time::timeout(Duration::from_secs(10), counted)
+            .await
+            .expect("it counts before the wait is over");
         waiting.abort();
         assert!(waiting.await.expect_err("it was cancelled").is_cancelled());
         let waited = budget.waited();

@@ -1,12 +1,12 @@
 //! dispatchd: a local socket in, Kinesis Data Streams out, an ack back once the event is durable.
 //!
 //! # Words
-//! *event* what an app wrote · *record* the sealed bytes with key and hash · *ticket* the duty to answer the caller ·
-//! *item* record + ticket · *lane* an owner of keys · *line* a shard's ready keys inside a lane · *batch* what goes into one
-//! PutRecords · *flight* a batch being sent · *verdict* Kinesis' word on one record · *outcome* our word to the caller:
-//! durable, refused, or refused as unconfirmed (send it again) · *identity* whose requests they are: credentials, kept and
-//! renewed.
-//! "Shard", "partition key" and "record" are used in Kinesis' sense only.
+//! *event* what an app wrote · *record* the sealed bytes with key and hash · *ticket* the duty to
+//! answer the caller · *item* record + ticket · *lane* an owner of keys · *line* a shard's ready
+//! keys inside a lane · *batch* what goes into one PutRecords · *flight* a batch being sent ·
+//! *verdict* Kinesis' word on one record · *outcome* our word to the caller: durable, refused, or
+//! refused as unconfirmed (send it again) · *identity* whose requests they are: credentials, kept
+//! and renewed. "Shard", "partition key" and "record" are used in Kinesis' sense only.
 //!
 //! # Floors
 //! A file imports from its own floor or a lower one; `tests/floors.rs` draws the line.
@@ -35,12 +35,13 @@
 //! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
 //! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
 //!
-//! Down once, back once: nothing is looked up on the way back, the ticket holds the way home. A refusal turns round at 2–4
-//! through the same outbox.
+//! Down once, back once: nothing is looked up on the way back, the ticket holds the way home. A
+//! refusal turns round at 2–4 through the same outbox.
 //!
 //! # Promises
-//! An ack means it is in Kinesis. Every event is answered exactly once. At least once: what was lost on the way back is
-//! sent again. Per-key order, under every failure when strict. Memory is bounded by a sum. Nobody pays for another's fault.
+//! An ack means it is in Kinesis. Every event is answered exactly once. At least once: what was
+//! lost on the way back is sent again. Per-key order, under every failure when strict. Memory is
+//! bounded by a sum. Nobody pays for another's fault.
 
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

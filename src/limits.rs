@@ -50,21 +50,23 @@ pub const LINE_SLACK_BYTES: usize = 64 * KIB;
 /// Bytes of a connection's line buffer. A longer line needs room, see [`long_lines_bytes`].
 pub const LINE_BUFFER_BYTES: usize = 64 * KIB;
 
-/// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the default window.
+/// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the
+/// default window.
 pub const ANSWER_ROOM_BYTES: usize = MIB;
 
-/// Bytes that an answer takes in memory besides its key, its reference and an echo (measured by size: 176, and 24 for a
-/// group of its own).
+/// Bytes that an answer takes in memory besides its key, its reference and an echo (measured by
+/// size: 176, and 24 for a group of its own).
 pub const ANSWER_BYTES: usize = 200;
 
-/// Bytes that an event takes in memory besides its record: queue, ticket, places in lines (measured by size).
+/// Bytes that an event takes in memory besides its record: queue, ticket, places in lines (measured
+/// by size).
 pub const ITEM_BYTES: usize = 512;
 
 /// How long a peer may take nothing of what is written to it before its connection is closed.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes that the dedupe window may take for each of `delivery.dedupe_ids` (measured: 89 to 98, while a
-/// table grows too; see `tests/ids.rs`).
+/// Bytes that the dedupe window may take for each of `delivery.dedupe_ids` (measured: 89 to 98,
+/// while a table grows too; see `tests/ids.rs`).
 pub const DEDUPE_BYTES_PER_ID: usize = 104;
 
 /// How long a line may stay incomplete before its connection is closed: a caller that stalls must
@@ -90,8 +92,8 @@ pub const BUDGET_BYTES_MIN: usize = 4 * MIB;
 /// The greatest budget one may set: above it a typing error is likelier than a wish.
 pub const BUDGET_BYTES_MAX: usize = 64 * GIB;
 
-/// Descriptors that the process needs for itself: its log, event loops, listeners, locks, and those that come and go with
-/// names, credentials and certificates. 25 measured at rest, 2026-11.
+/// Descriptors that the process needs for itself: its log, event loops, listeners, locks, and those
+/// that come and go with names, credentials and certificates. 25 measured at rest, 2026-11.
 pub const FILES_OWN: usize = 48;
 
 /// Connections at once to metrics and probes. Prometheus and the kubelet need a handful.
@@ -100,8 +102,8 @@ pub const PAGES_CONNECTIONS_MAX: usize = 64;
 /// Connections at once to the admin socket: operators, not callers.
 pub const DESK_CONNECTIONS_MAX: usize = 8;
 
-/// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and what the allocator sets
-/// aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).
+/// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and
+/// what the allocator sets aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).
 pub const ADDRESS_SPACE_OWN_BYTES: usize = 384 * MIB;
 
 /// Bytes that a request's encoding has besides its records' data: field names, keys, headers,
@@ -113,16 +115,18 @@ pub const fn line_bytes_max(record_bytes_max: usize) -> usize {
     record_bytes_max + LINE_SLACK_BYTES
 }
 
-/// Bytes of the lines longer than a line buffer that are being read at once, on all connections together: as much as one
-/// connection may hold of the budget, which is the longest line that it carries. Each takes the room of the longest line
-/// that is permitted, so that one that is begun can always be ended. A caller that does not finish its own, or
-/// takes none of its answers, may hold up other long lines, for [`PARTIAL_LINE_TIMEOUT`] or [`WRITE_STALL_TIMEOUT`], and
-/// nothing else.
+/// Bytes of the lines longer than a line buffer that are being read at once, on all connections
+/// together: as much as one connection may hold of the budget, which is the longest line that it
+/// carries. Each takes the room of the longest line that is permitted, so that one that is begun
+/// can always be ended. A caller that does not finish its own, or takes none of its answers, may
+/// hold up other long lines, for [`PARTIAL_LINE_TIMEOUT`] or [`WRITE_STALL_TIMEOUT`], and nothing
+/// else.
 pub const fn long_lines_bytes(budget_bytes: usize) -> usize {
     budget_bytes / 2
 }
 
-/// The largest record that works with this budget, at most what a stream can take: [`budget_bytes_min`], turned round.
+/// The largest record that works with this budget, at most what a stream can take:
+/// [`budget_bytes_min`], turned round.
 pub const fn record_bytes_carried(budget_bytes: usize) -> usize {
     let carried = (budget_bytes / 2).saturating_sub(LINE_SLACK_BYTES);
     if carried < RECORD_BYTES_MAX { carried } else { RECORD_BYTES_MAX }
@@ -149,14 +153,21 @@ const _: () = {
         "what the record lacks fits the slack, however it is escaped"
     );
     assert!(BUDGET_BYTES_MIN <= BUDGET_BYTES_DEFAULT && BUDGET_BYTES_DEFAULT <= BUDGET_BYTES_MAX);
-    assert!(budget_bytes_min(RECORD_BYTES_DEFAULT) <= BUDGET_BYTES_MIN, "any budget works with the default record");
-    assert!(budget_bytes_min(RECORD_BYTES_MAX) <= BUDGET_BYTES_DEFAULT, "the default budget works with any record");
+    assert!(
+        budget_bytes_min(RECORD_BYTES_DEFAULT) <= BUDGET_BYTES_MIN,
+        "any budget works with the default record"
+    );
+    assert!(
+        budget_bytes_min(RECORD_BYTES_MAX) <= BUDGET_BYTES_DEFAULT,
+        "the default budget works with any record"
+    );
     assert!(
         record_bytes_carried(budget_bytes_min(RECORD_BYTES_MAX)) == RECORD_BYTES_MAX,
         "the one is the other's inverse"
     );
     assert!(
-        line_bytes_max(record_bytes_carried(BUDGET_BYTES_MIN)) <= long_lines_bytes(BUDGET_BYTES_MIN),
+        line_bytes_max(record_bytes_carried(BUDGET_BYTES_MIN))
+            <= long_lines_bytes(BUDGET_BYTES_MIN),
         "there is room for one of the longest lines"
     );
 };

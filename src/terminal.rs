@@ -1,14 +1,16 @@
-//! Text that a terminal may be shown: what others wrote into it cannot move the cursor, change what stands there already,
-//! or turn around what is read. Pure: whether there is a terminal is looked at by whoever prints.
+//! Text that a terminal may be shown: what others wrote into it cannot move the cursor, change what
+//! stands there already, or turn around what is read. Pure: whether there is a terminal is looked
+//! at by whoever prints.
 //!
-//! Only for terminals. What goes into a pipe or a file is for a program, which gets the bytes as they are.
+//! Only for terminals. What goes into a pipe or a file is for a program, which gets the bytes as
+//! they are.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-/// Unicode's categories Cc, Cf, Zl and Zp (14.0): controls, marks that turn the direction or hide text, line separators.
-/// The line's end and the tabulator are among them, and left as they are.
+/// Unicode's categories Cc, Cf, Zl and Zp (14.0): controls, marks that turn the direction or hide
+/// text, line separators. The line's end and the tabulator are among them, and left as they are.
 const UNSEEN: [RangeInclusive<char>; 22] = [
     '\0'..='\u{1f}',
     '\u{7f}'..='\u{9f}',
@@ -34,18 +36,21 @@ const UNSEEN: [RangeInclusive<char>; 22] = [
     '\u{e0020}'..='\u{e007f}',
 ];
 
-/// The text with JSON's escape (`\u202e`) in the place of each character that is not seen, but for line ends and
-/// tabulators. So a line of JSON, which can hold such a character in a string alone, stays the same JSON.
+/// The text with JSON's escape (`\u202e`) in the place of each character that is not seen, but for
+/// line ends and tabulators. So a line of JSON, which can hold such a character in a string alone,
+/// stays the same JSON.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t'])
 }
 
-/// The same for a line of the log, whose colours are the log's own: it has escaped those of others itself.
+/// The same for a line of the log, whose colours are the log's own: it has escaped those of others
+/// itself.
 pub fn escaped_but_colours(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t', '\x1b'])
 }
 
-/// The text on one line, for what has a place in a layout: a line end would let it write the next line.
+/// The text on one line, for what has a place in a layout: a line end would let it write the next
+/// line.
 pub fn on_one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
@@ -98,7 +103,8 @@ mod tests {
 
     #[test]
     fn what_is_seen_stays_as_it_is() {
-        for text in ["", "a\tb\nc", "Grüße, 東京, שלום, 🚚", "\\u202e is written out already"] {
+        for text in ["", "a\tb\nc", "Grüße, 東京, שלום, 🚚", "\\u202e is written out already"]
+        {
             assert!(matches!(escaped(text), Cow::Borrowed(shown) if shown == text), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! What an operator asks of a running daemon, and tells it, where there is nothing but its own binary.
+//! What an operator asks of a running daemon, and tells it, where there is nothing but its own
+//! binary.
 
 mod support;
 
@@ -67,16 +68,30 @@ async fn status_tells_the_books_the_buffer_and_who_is_there() {
     .await;
     assert_eq!((&status["state"], &status["pid"]), (&"running".into(), &daemon.pid().into()));
     assert_eq!((&status["stream"]["name"], &status["connections"]), (&"s".into(), &1.into()));
-    assert_eq!((&status["events"]["accepted"], &status["events"]["refused"]["InvalidRequest"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&status["events"]["accepted"], &status["events"]["refused"]["InvalidRequest"]),
+        (&2.into(), &1.into())
+    );
     let used = status["buffer"]["used_bytes"].as_u64().expect("a number");
-    assert!(used > 0 && used < status["buffer"]["limit_bytes"].as_u64().expect("a number"), "{status}");
+    assert!(
+        used > 0 && used < status["buffer"]["limit_bytes"].as_u64().expect("a number"),
+        "{status}"
+    );
     let lane = &status["lanes"][0]["ok"];
-    let ready: u64 = lane["shards"].as_array().expect("two").iter().filter_map(|shard| shard["ready"].as_u64()).sum();
+    let ready: u64 = lane["shards"]
+        .as_array()
+        .expect("two")
+        .iter()
+        .filter_map(|shard| shard["ready"].as_u64())
+        .sum();
     assert_eq!((ready, &lane["keys"], &lane["blocked"]), (1, &1.into(), &Value::Null));
     assert_eq!((&status["errors"], &status["last_reload"]), (&serde_json::json!([]), &Value::Null));
     let text = daemon.run_admin(&["status"]).await;
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
-    assert!(text.contains("events    1 in flight") && text.contains("shardId-000000000001"), "{text}");
+    assert!(
+        text.contains("events    1 in flight") && text.contains("shardId-000000000001"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +123,10 @@ async fn only_the_daemons_own_user_and_root_may_ask() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let told = as_nobody().await;
-    assert!(told.contains("not permitted to ask") && told.contains("as the daemon's own user"), "{told}");
+    assert!(
+        told.contains("not permitted to ask") && told.contains("as the daemon's own user"),
+        "{told}"
+    );
     // Even where somebody opened the file to all.
     set(&path, 0o666);
     let told = as_nobody().await;
@@ -123,9 +141,9 @@ async fn a_hot_shard_shows_its_pace_and_its_refused_share_and_its_neighbours_non
     let mut tasks = JoinSet::new();
     for shard in 0..2u64 {
         let support::daemon::Caller { mut read, mut write } = daemon.connect().await;
-        tasks.spawn(
-            async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await.map(drop).unwrap_or_default() },
-        );
+        tasks.spawn(async move {
+            tokio::io::copy(&mut read, &mut tokio::io::sink()).await.map(drop).unwrap_or_default()
+        });
         tasks.spawn(async move {
             // The first one gets all it takes, the second one a line now and then.
             let hash = u128::from(shard) << 127;
@@ -143,17 +161,22 @@ async fn a_hot_shard_shows_its_pace_and_its_refused_share_and_its_neighbours_non
             }
         });
     }
-    let shards =
-        eventually("the hot shard is paced, more of it waits, and the other one was sent something", async || {
+    let shards = eventually(
+        "the hot shard is paced, more of it waits, and the other one was sent something",
+        async || {
             let status = daemon.status().await;
             let shards = status["lanes"][0]["ok"]["shards"].as_array()?.clone();
             let other = shards.get(1)?["throttled_share"].as_f64();
             let waits = shards[0]["ready"].as_u64()? > 0;
             (shards[0]["pace"].is_number() && waits && other.is_some()).then_some(shards)
-        })
-        .await;
+        },
+    )
+    .await;
     let (hot, other) = (&shards[0], &shards[1]);
-    assert!(hot["throttled_share"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0), "{hot}");
+    assert!(
+        hot["throttled_share"].as_f64().is_some_and(|share| share > 0.0 && share < 1.0),
+        "{hot}"
+    );
     assert!(hot["id"] == "shardId-000000000000" && other["id"] == "shardId-000000000001");
     assert_eq!((&other["pace"], &other["throttled_share"]), (&Value::Null, &0.0.into()), "{other}");
     eventually("now and then the hot shard cools", async || {
@@ -167,7 +190,8 @@ async fn a_hot_shard_shows_its_pace_and_its_refused_share_and_its_neighbours_non
 async fn a_blocked_stream_says_why_and_what_to_do_and_the_last_errors_are_kept() {
     let ferro = stream(false, 1).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
-    let denied = |refusal| Plan { denied: [("PutRecords".to_owned(), refusal)].into(), ..Plan::default() };
+    let denied =
+        |refusal| Plan { denied: [("PutRecords".to_owned(), refusal)].into(), ..Plan::default() };
     server.set(denied(Refusal::access_denied()));
     let daemon = Start::new(&server.endpoint(), "s").start().await;
     let mut caller = daemon.connect().await;
@@ -179,12 +203,18 @@ async fn a_blocked_stream_says_why_and_what_to_do_and_the_last_errors_are_kept()
     .await;
     let blocked = &status["lanes"][0]["ok"]["blocked"];
     assert_eq!(blocked["reason"], "access_denied");
-    assert!(blocked["advice"].as_str().expect("a text").contains("allow kinesis:PutRecords"), "{blocked}");
+    assert!(
+        blocked["advice"].as_str().expect("a text").contains("allow kinesis:PutRecords"),
+        "{blocked}"
+    );
     assert_eq!(status["errors"][0]["code"], "AccessDeniedException", "{status}");
     assert_eq!(status["errors"][0]["call"], "PutRecords");
     let text = String::from_utf8_lossy(&daemon.run_admin(&["status"]).await.stdout).into_owned();
     assert!(text.contains("!! the stream takes nothing: access_denied"), "{text}");
-    assert!(!text.contains("secret") && !status.to_string().contains("secret"), "never a payload, never a key");
+    assert!(
+        !text.contains("secret") && !status.to_string().contains("secret"),
+        "never a payload, never a key"
+    );
 
     server.set(Plan::default());
     assert_eq!(caller.answer().await["ok"], true);
@@ -218,7 +248,10 @@ async fn a_level_of_the_log_that_is_set_for_a_time_reverts_by_itself() {
     })
     .await;
     assert_eq!(daemon.logged("the log's level is the configured one again")[0]["level"], "info");
-    assert_eq!(daemon.run_admin(&["log-level", "debug", "--for", "25h"]).await.status.code(), Some(64));
+    assert_eq!(
+        daemon.run_admin(&["log-level", "debug", "--for", "25h"]).await.status.code(),
+        Some(64)
+    );
 }
 
 #[tokio::test]
@@ -227,14 +260,20 @@ async fn drain_makes_ready_to_stop_and_serves_on() {
     let mut daemon = Start::new(&ferro.endpoint(), "s").set("batch.linger", "60s").start().await;
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
-    eventually("it is accepted", async || (daemon.status().await["events"]["in_flight"] == 1).then_some(())).await;
+    eventually("it is accepted", async || {
+        (daemon.status().await["events"]["in_flight"] == 1).then_some(())
+    })
+    .await;
     assert!(daemon.run_admin(&["drain"]).await.status.success());
     assert_eq!(caller.answer().await["ok"], true, "nothing lingers");
     assert_eq!(daemon.get("/readyz").await, (503, "draining\n".into()));
     assert_eq!(daemon.status().await["state"], "draining");
     drop(caller);
     let answers = daemon.connect().await.pipeline(numbered_lines(100, 10)).await;
-    assert!(answers.len() == 100 && answers.iter().all(|answer| answer["ok"] == true), "it serves on");
+    assert!(
+        answers.len() == 100 && answers.iter().all(|answer| answer["ok"] == true),
+        "it serves on"
+    );
     assert!(!daemon.has_ended());
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code().await, Some(0));
@@ -245,7 +284,10 @@ async fn quit_stops_as_sigterm_does_and_returns_when_the_daemon_is_gone() {
     let ferro = stream(false, 1).await;
     let mut daemon = Start::new(&ferro.endpoint(), "s").set("batch.linger", "60s").start().await;
     let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
-    eventually("they are accepted", async || (daemon.status().await["events"]["in_flight"] == 100).then_some(())).await;
+    eventually("they are accepted", async || {
+        (daemon.status().await["events"]["in_flight"] == 100).then_some(())
+    })
+    .await;
     assert!(daemon.run_admin(&["quit"]).await.status.success());
     assert!(!admin_path(&daemon).exists(), "its file went along");
     assert!(waiting.await.expect("it does not panic").iter().all(|answer| answer["ok"] == true));
@@ -262,24 +304,42 @@ async fn requests_that_make_no_sense_are_refused_and_idle_connections_hold_nobod
     let daemon = Start::new(&ferro.endpoint(), "s").start().await;
     let (status, body) = raw(&daemon, "GET /env HTTP/1.1\r\nhost: d\r\n\r\n").await;
     assert_eq!(status, "HTTP/1.1 404 Not Found");
-    assert!(body["error"].as_str().expect("a text").starts_with("served are GET /status"), "{body}");
+    assert!(
+        body["error"].as_str().expect("a text").starts_with("served are GET /status"),
+        "{body}"
+    );
     // What changes something is no GET: nothing that follows links can do it.
-    for (wrong, allowed) in
-        [("GET /quit", "POST"), ("PUT /reload", "POST"), ("POST /status", "GET"), ("GET /log-level", "PUT")]
-    {
+    for (wrong, allowed) in [
+        ("GET /quit", "POST"),
+        ("PUT /reload", "POST"),
+        ("POST /status", "GET"),
+        ("GET /log-level", "PUT"),
+    ] {
         let head = head(&daemon, &format!("{wrong} HTTP/1.1\r\nhost: d\r\n\r\n")).await;
         assert!(head.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{wrong}: {head}");
         assert!(head.lines().any(|line| line == format!("allow: {allowed}")), "{wrong}: {head}");
     }
-    for body in ["", "{}", "{\"level\":\"info\",\"for\":1}", &format!("{{\"level\":\"{}\"}}", "x".repeat(5_000))] {
-        let request = format!("PUT /log-level HTTP/1.1\r\nhost: d\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    for body in [
+        "",
+        "{}",
+        "{\"level\":\"info\",\"for\":1}",
+        &format!("{{\"level\":\"{}\"}}", "x".repeat(5_000)),
+    ] {
+        let request = format!(
+            "PUT /log-level HTTP/1.1\r\nhost: d\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         assert_eq!(raw(&daemon, &request).await.0, "HTTP/1.1 400 Bad Request", "{body}");
     }
     let mut idle = Vec::new();
     for _ in 0..8 {
         idle.push(UnixStream::connect(admin_path(&daemon)).await.expect("it listens"));
     }
-    assert_eq!(daemon.status().await["state"], "running", "eight that say nothing make room in time");
+    assert_eq!(
+        daemon.status().await["state"],
+        "running",
+        "eight that say nothing make room in time"
+    );
 }
 
 #[tokio::test]
@@ -288,7 +348,11 @@ async fn watch_shows_the_status_again_and_again_until_it_is_interrupted() {
     let mut daemon = Start::new(&ferro.endpoint(), "s").start().await;
     let watch = |extra: &[&str]| {
         let mut watch = command();
-        watch.args(["admin", "--socket"]).arg(daemon.socket()).args(["status", "--watch"]).args(extra);
+        watch
+            .args(["admin", "--socket"])
+            .arg(daemon.socket())
+            .args(["status", "--watch"])
+            .args(extra);
         watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
     };
     let mut json = watch(&["--json"]);

@@ -1,4 +1,5 @@
-//! Events that share a record: whoever reads the KPL's format finds every one of them where its ack says.
+//! Events that share a record: whoever reads the KPL's format finds every one of them where its ack
+//! says.
 //!
 //! Read back with two public readers, one from PyPI and one from npm, and by `tail`.
 
@@ -24,7 +25,8 @@ use tokio::process::Command;
 
 const SHARDS: &str = "dispatchd_shards";
 
-/// An event as a reader finds it: the record's sequence number, its index there if it is not alone, key and data.
+/// An event as a reader finds it: the record's sequence number, its index there if it is not alone,
+/// key and data.
 type Found = HashMap<(String, Option<u64>), Value>;
 
 /// Runs a reader over what is stored.
@@ -35,7 +37,11 @@ async fn run(mut reader: Command, stored: &[StoredRecord]) -> Vec<Value> {
         line.to_string() + "\n"
     };
     let lines: String = stored.iter().map(line).collect();
-    let mut reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the reader is installed");
+    let mut reader = reader
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the reader is installed");
     let mut stdin = reader.stdin.take().expect("it is piped");
     let writing = tokio::spawn(async move { stdin.write_all(lines.as_bytes()).await });
     let output = reader.wait_with_output().await.expect("the reader ends");
@@ -59,12 +65,15 @@ async fn found(stored: &[StoredRecord]) -> Option<Vec<Value>> {
 }
 
 fn by_place(found: &[Value]) -> Found {
-    let place = |event: &Value| (event["sequence"].as_str().expect("a text").to_owned(), event["index"].as_u64());
+    let place = |event: &Value| {
+        (event["sequence"].as_str().expect("a text").to_owned(), event["index"].as_u64())
+    };
     found.iter().map(|event| (place(event), event.clone())).collect()
 }
 
 fn envelope(event: &Value) -> Value {
-    let data = STANDARD.decode(event["data"].as_str().expect("a text")).expect("the readers print base64");
+    let data =
+        STANDARD.decode(event["data"].as_str().expect("a text")).expect("the readers print base64");
     serde_json::from_slice(&data).expect("envelopes are JSON")
 }
 
@@ -80,7 +89,8 @@ fn assert_acks_name_the_place(acks: &[Value], found: &Found) {
     }
 }
 
-/// The events of a key stand in the order in which they were sent; a second copy of one may come later.
+/// The events of a key stand in the order in which they were sent; a second copy of one may come
+/// later.
 fn assert_keys_in_order(found: &[Value]) {
     let mut next: HashMap<String, u64> = HashMap::new();
     for event in found {
@@ -97,7 +107,8 @@ async fn a_hot_key_travels_in_few_records_and_in_order() {
     let ferro = Ferro::start(false).await;
     let direct = client(&ferro.endpoint());
     create_stream(&direct, "s", 2).await;
-    let daemon = Start::new(&ferro.endpoint(), "s").set("delivery.aggregation", "key").start().await;
+    let daemon =
+        Start::new(&ferro.endpoint(), "s").set("delivery.aggregation", "key").start().await;
     let acks = daemon.connect().await.pipeline(numbered_lines(EVENTS, 3)).await;
     assert_eq!(refs(&acks).len(), EVENTS);
     let stored = read_all(&direct, "s").await;
@@ -114,15 +125,20 @@ async fn events_of_many_keys_share_records_and_explicit_hash_keys_stay_their_own
     let ferro = Ferro::start(false).await;
     let direct = client(&ferro.endpoint());
     create_stream(&direct, "s", 4).await;
-    let daemon = Start::new(&ferro.endpoint(), "s").set("delivery.aggregation", "shard").start().await;
-    eventually("the map is known", async || (daemon.metric(SHARDS).await == 4.0).then_some(())).await;
+    let daemon =
+        Start::new(&ferro.endpoint(), "s").set("delivery.aggregation", "shard").start().await;
+    eventually("the map is known", async || (daemon.metric(SHARDS).await == 4.0).then_some(()))
+        .await;
     // The last thousand have explicit hash keys, somewhere on the ring.
-    let hash_of_event = |n: usize| (n >= EVENTS - 1_000).then(|| hash_of(&format!("elsewhere {n}")).to_string());
+    let hash_of_event =
+        |n: usize| (n >= EVENTS - 1_000).then(|| hash_of(&format!("elsewhere {n}")).to_string());
     let lines: String = numbered_lines(EVENTS, EVENTS)
         .lines()
         .enumerate()
         .map(|(n, line)| match hash_of_event(n) {
-            Some(hash) => line.replace("}}", &format!(",\"explicitHashKey\":\"{hash}\"}}}}")) + "\n",
+            Some(hash) => {
+                line.replace("}}", &format!(",\"explicitHashKey\":\"{hash}\"}}}}")) + "\n"
+            }
             None => format!("{line}\n"),
         })
         .collect();
@@ -136,7 +152,8 @@ async fn events_of_many_keys_share_records_and_explicit_hash_keys_stay_their_own
     assert_acks_name_the_place(&acks, &found);
     for event in found.values() {
         let key = event["partition_key"].as_str().expect("a text");
-        let n: usize = key.strip_prefix("key-").and_then(|n| n.parse().ok()).expect("numbered_lines made it");
+        let n: usize =
+            key.strip_prefix("key-").and_then(|n| n.parse().ok()).expect("numbered_lines made it");
         assert_eq!(event["explicit_hash_key"], json!(hash_of_event(n)), "{key}");
     }
 }
@@ -148,13 +165,17 @@ async fn through_a_reshard_no_acked_event_is_in_a_record_that_a_careful_consumer
     server.set(Plan { latency_ms: 20, ..Plan::default() });
     let direct = client(&ferro.endpoint());
     create_stream(&direct, "s", 2).await;
-    let daemon = Start::new(&server.endpoint(), "s").set("delivery.aggregation", "shard").start().await;
-    eventually("the map is known", async || (daemon.metric(SHARDS).await == 2.0).then_some(())).await;
-    let (seen_enough, caller) = daemon.connect().await.send_until_told(numbered_lines(400_000, 300));
+    let daemon =
+        Start::new(&server.endpoint(), "s").set("delivery.aggregation", "shard").start().await;
+    eventually("the map is known", async || (daemon.metric(SHARDS).await == 2.0).then_some(()))
+        .await;
+    let (seen_enough, caller) =
+        daemon.connect().await.send_until_told(numbered_lines(400_000, 300));
     let acked = async || daemon.metric("dispatchd_events_acked_total").await;
     eventually("events flow", async || (acked().await > 2_000.0).then_some(())).await;
     split(&direct, "s", &shards(&direct, "s").await[0]).await;
-    eventually("the map follows", async || (daemon.metric(SHARDS).await == 3.0).then_some(())).await;
+    eventually("the map follows", async || (daemon.metric(SHARDS).await == 3.0).then_some(()))
+        .await;
     let then = acked().await;
     eventually("events flow on", async || (acked().await > then + 5_000.0).then_some(())).await;
     seen_enough.cancel();
@@ -165,16 +186,24 @@ async fn through_a_reshard_no_acked_event_is_in_a_record_that_a_careful_consumer
     let regrouped = daemon.metric("dispatchd_retries_total{class=\"regrouped\"}").await;
     assert!(regrouped > 0.0, "the split met no record on its way");
     let Some(found) = found(&stored).await else { return };
-    let shard_of_record: HashMap<_, _> = stored.iter().map(|record| (&record.sequence, &record.shard)).collect();
+    let shard_of_record: HashMap<_, _> =
+        stored.iter().map(|record| (&record.sequence, &record.shard)).collect();
     let belongs = |event: &Value| {
         let shard = shard_of_record[&event["sequence"].as_str().expect("a text").to_owned()];
         let range = ranges.iter().find(|range| range.id == *shard).expect("the shard is listed");
-        (range.first..=range.last).contains(&hash_of(event["partition_key"].as_str().expect("a text")))
+        (range.first..=range.last)
+            .contains(&hash_of(event["partition_key"].as_str().expect("a text")))
     };
-    let dropped: HashSet<_> =
-        found.iter().filter(|event| !belongs(event)).map(|event| event["sequence"].to_string()).collect();
+    let dropped: HashSet<_> = found
+        .iter()
+        .filter(|event| !belongs(event))
+        .map(|event| event["sequence"].to_string())
+        .collect();
     assert!(!dropped.is_empty(), "no record went to a shard where not all of its events belong");
-    let kept: Vec<_> = found.into_iter().filter(|event| !dropped.contains(&event["sequence"].to_string())).collect();
+    let kept: Vec<_> = found
+        .into_iter()
+        .filter(|event| !dropped.contains(&event["sequence"].to_string()))
+        .collect();
     assert_acks_name_the_place(&acks, &by_place(&kept));
     assert_keys_in_order(&kept);
 }
@@ -190,7 +219,11 @@ of_pypi.add_user_record("b", b'{"n":2}')
 sys.stdout.buffer.write(of_pypi.clear_and_get().get_contents()[2])
 "#;
     let Some(folder) = tokio::task::spawn_blocking(python).await.expect("pip ends") else { return };
-    let made = Command::new(folder.join("python")).args(["-c", AGGREGATE]).output().await.expect("pip installed it");
+    let made = Command::new(folder.join("python"))
+        .args(["-c", AGGREGATE])
+        .output()
+        .await
+        .expect("pip installed it");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let ferro = Ferro::start(false).await;
     let direct = client(&ferro.endpoint());

@@ -1,5 +1,5 @@
-//! boto3 and the AWS CLI, from PyPI, work against the embedded stream as they do against AWS; readers made with AWS's SDKs go
-//! from a closed shard to its children. The KCL has `tests/kcl.rs`.
+//! boto3 and the AWS CLI, from PyPI, work against the embedded stream as they do against AWS;
+//! readers made with AWS's SDKs go from a closed shard to its children. The KCL has `tests/kcl.rs`.
 
 #![cfg(feature = "local")]
 
@@ -44,16 +44,38 @@ async fn run(folder: &Path, program: &str, args: &[&str]) -> String {
 #[tokio::test]
 async fn boto3_and_the_aws_cli_work_against_the_embedded_stream() {
     let Some(folder) = tokio::task::spawn_blocking(python).await.expect("pip ends") else { return };
-    let mut local = command().args(["local", "--local-shards", "2"]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut local = command()
+        .args(["local", "--local-shards", "2"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut lines = BufReader::new(local.stdout.take().expect("it is piped")).lines();
     let line = lines.next_line().await.expect("it prints").expect("where it is");
     let endpoint = line.rsplit(' ').next().expect("the address comes last").to_owned();
     assert_eq!(run(&folder, "python", &["-c", READ_BACK, &endpoint]).await, "k from boto3\n");
-    let listed =
-        run(&folder, "aws", &["--endpoint-url", &endpoint, "--output", "text", "kinesis", "list-streams"]).await;
+    let listed = run(
+        &folder,
+        "aws",
+        &["--endpoint-url", &endpoint, "--output", "text", "kinesis", "list-streams"],
+    )
+    .await;
     assert!(listed.contains("STREAMNAMES\tlocal"), "{listed}");
-    let put = ["kinesis", "put-record", "--stream-name", "local", "--partition-key", "1", "--data", "hello world"];
-    let answer = run(&folder, "aws", &[&["--endpoint-url", &endpoint, "--output", "text"], &put[..]].concat()).await;
+    let put = [
+        "kinesis",
+        "put-record",
+        "--stream-name",
+        "local",
+        "--partition-key",
+        "1",
+        "--data",
+        "hello world",
+    ];
+    let answer = run(
+        &folder,
+        "aws",
+        &[&["--endpoint-url", &endpoint, "--output", "text"], &put[..]].concat(),
+    )
+    .await;
     assert!(answer.contains("shardId-00000000000"), "{answer}");
 }
 
@@ -62,7 +84,8 @@ async fn resharded() -> Local {
     let local = Local::start(0, 2, "s", Limits::default()).await.expect("a free port is free");
     let client = client(local.endpoint());
     let daemon = Start::new(local.endpoint(), "s").start().await;
-    let lines: Vec<String> = numbered_lines(900, 30).lines().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> =
+        numbered_lines(900, 30).lines().map(|line| format!("{line}\n")).collect();
     let send = async |part: usize| {
         let acks = daemon.connect().await.pipeline(lines[part * 300..][..300].concat()).await;
         assert!(acks.iter().all(|ack| ack["ok"] == true), "{acks:?}");
@@ -80,7 +103,8 @@ async fn resharded() -> Local {
 async fn assert_reads_all_in_order(mut reader: Command) {
     let local = resharded().await;
     let output = reader.args([local.endpoint(), "s", "900"]).output();
-    let output = tokio::time::timeout(DEADLINE, output).await.expect("it reads on to the last event");
+    let output =
+        tokio::time::timeout(DEADLINE, output).await.expect("it reads on to the last event");
     let output = output.expect("it starts");
     assert!(output.status.success(), "{reader:?}: {}", String::from_utf8_lossy(&output.stderr));
     let read = String::from_utf8(output.stdout).expect("events are UTF-8");
@@ -108,6 +132,8 @@ async fn a_reader_made_with_the_sdk_for_javascript_goes_from_closed_shards_to_th
 
 #[tokio::test]
 async fn a_reader_made_with_the_sdk_for_go_goes_from_closed_shards_to_their_children() {
-    let Some(reader) = tokio::task::spawn_blocking(go_reader).await.expect("go build ends") else { return };
+    let Some(reader) = tokio::task::spawn_blocking(go_reader).await.expect("go build ends") else {
+        return;
+    };
     assert_reads_all_in_order(sheltered(Command::new(reader))).await;
 }

@@ -1,4 +1,5 @@
-//! `check --online`: what it finds, what it says to do, its exit codes; that it writes nothing and never waits for long.
+//! `check --online`: what it finds, what it says to do, its exit codes; that it writes nothing and
+//! never waits for long.
 
 mod support;
 
@@ -35,10 +36,13 @@ struct Found {
 
 async fn found(check: &mut Command) -> Found {
     let Output { status, stdout, stderr } = check.output().await.expect("it runs");
-    let report: Value =
-        serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stderr)));
+    let report: Value = serde_json::from_slice(&stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&stderr)));
     assert!(report["configuration"].as_array().is_some_and(|keys| keys.len() > 10), "{report}");
-    Found { code: status.code(), checks: report["checks"].as_array().expect("the findings").clone() }
+    Found {
+        code: status.code(),
+        checks: report["checks"].as_array().expect("the findings").clone(),
+    }
 }
 
 impl Found {
@@ -46,7 +50,8 @@ impl Found {
     fn of(&self, name: &str) -> (&str, &str, &str) {
         let check = self.checks.iter().find(|check| check["name"] == name);
         let check = check.unwrap_or_else(|| panic!("no check {name} in {:?}", self.checks));
-        let [level, what, fix] = ["level", "what", "fix"].map(|key| check[key].as_str().unwrap_or_default());
+        let [level, what, fix] =
+            ["level", "what", "fix"].map(|key| check[key].as_str().unwrap_or_default());
         (level, what, fix)
     }
 
@@ -98,7 +103,11 @@ async fn a_stream_that_works_passes_and_nothing_is_written_to_it() {
         "s is ACTIVE, PROVISIONED, 2 open shards, records of a size it does not tell, not encrypted",
     );
     found.assert("shards", "ok", "ListShards is permitted, 2 open");
-    found.assert("write", "warn", "is not AWS's own, and a server that knows no dry run would write");
+    found.assert(
+        "write",
+        "warn",
+        "is not AWS's own, and a server that knows no dry run would write",
+    );
     found.assert("socket", "ok", &format!("{}, mode 0660, uid ", socket.display()));
     found.assert("shutdown", "ok", "shutdown.timeout 25s");
     assert_eq!(server.ledger().requests().len(), 0, "no PutRecords was sent, dry or not");
@@ -114,13 +123,19 @@ async fn write_at_aws(status: StatusCode, body: Value) -> (String, String) {
     for name in ["https_proxy", "NO_PROXY", "no_proxy"] {
         check.env_remove(name);
     }
-    let asked = found(check.env("HTTPS_PROXY", &aws.proxy).env("SSL_CERT_FILE", aws.certificate.path())).await;
+    let asked =
+        found(check.env("HTTPS_PROXY", &aws.proxy).env("SSL_CERT_FILE", aws.certificate.path()))
+            .await;
     asked.assert("endpoint", "ok", "https://kinesis.us-east-1.amazonaws.com, region us-east-1");
     asked.assert("caller", "ok", "arn:aws:sts::123456789012:assumed-role/orders/pod");
     asked.assert("stream", "ok", "s is ACTIVE");
     let puts = aws.puts();
     assert_eq!(puts.len(), 1);
-    assert_eq!((&puts[0]["DryRun"], &puts[0]["StreamName"]), (&true.into(), &"s".into()), "never without it");
+    assert_eq!(
+        (&puts[0]["DryRun"], &puts[0]["StreamName"]),
+        (&true.into(), &"s".into()),
+        "never without it"
+    );
     let (level, what, _) = asked.of("write");
     assert_eq!(asked.code, Some(if level == "fail" { 69 } else { 0 }), "{:?}", asked.checks);
     (level.to_owned(), what.to_owned())
@@ -129,15 +144,24 @@ async fn write_at_aws(status: StatusCode, body: Value) -> (String, String) {
 #[tokio::test]
 async fn the_permission_to_write_is_asked_of_aws_by_a_dry_run() {
     let refusal = |code: &str, message: &str| json!({"__type": code, "message": message});
-    let (level, what) =
-        write_at_aws(StatusCode::BAD_REQUEST, refusal("DryRunOperationException", "it would have succeeded")).await;
-    assert_eq!((&*level, &*what), ("ok", "PutRecords is permitted, by a dry run: nothing was written"));
-    for (code, message) in [("AccessDeniedException", "not authorized"), ("KMSAccessDeniedException", "no key")] {
+    let (level, what) = write_at_aws(
+        StatusCode::BAD_REQUEST,
+        refusal("DryRunOperationException", "it would have succeeded"),
+    )
+    .await;
+    assert_eq!(
+        (&*level, &*what),
+        ("ok", "PutRecords is permitted, by a dry run: nothing was written")
+    );
+    for (code, message) in
+        [("AccessDeniedException", "not authorized"), ("KMSAccessDeniedException", "no key")]
+    {
         let (level, what) = write_at_aws(StatusCode::BAD_REQUEST, refusal(code, message)).await;
         assert_eq!((level, what), ("fail".to_owned(), format!("PutRecords: {code}: {message}")));
     }
     let record = json!({"SequenceNumber": "1", "ShardId": "shardId-000000000000"});
-    let (level, what) = write_at_aws(StatusCode::OK, json!({"FailedRecordCount": 0, "Records": [record]})).await;
+    let (level, what) =
+        write_at_aws(StatusCode::OK, json!({"FailedRecordCount": 0, "Records": [record]})).await;
     assert_eq!(level, "warn");
     assert!(what.ends_with("one event of type dispatchd.check was written"), "{what}");
 }
@@ -151,17 +175,26 @@ async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() 
         said.assert("wire", "ok", "the server reads CBOR");
         assert_eq!(read_all(&client(&endpoint), "s").await, [], "nothing is written by asking");
         let said = found(&mut check(&endpoint)).await;
-        assert!(said.checks.iter().all(|check| check["name"] != "wire"), "JSON is not asked after: {:?}", said.checks);
+        assert!(
+            said.checks.iter().all(|check| check["name"] != "wire"),
+            "JSON is not asked after: {:?}",
+            said.checks
+        );
     }
     // It refuses what is not JSON.
     let server = FaultServer::start(&emulators.ferro.endpoint(), 7).await;
     let said = found(check(&server.endpoint()).args(["--set", "kinesis.wire=cbor"])).await;
-    said.assert("wire", "fail", "the server does not read CBOR, it would refuse every event: PutRecords: FaultServer");
+    said.assert(
+        "wire",
+        "fail",
+        "the server does not read CBOR, it would refuse every event: PutRecords: FaultServer",
+    );
     assert!(said.of("wire").2.contains("kinesis.wire = \"json\""), "{:?}", said.of("wire"));
     assert_eq!(said.code, Some(69));
     // So does this one, in the words of the JSON protocol.
     let refusal = Json(json!({"__type": "SerializationException", "message": "it is no JSON"}));
-    let (url, _server) = serve(Router::new().fallback(async || (StatusCode::BAD_REQUEST, refusal))).await;
+    let (url, _server) =
+        serve(Router::new().fallback(async || (StatusCode::BAD_REQUEST, refusal))).await;
     let said = found(check(&url).args(["--set", "kinesis.wire=cbor"])).await;
     said.assert(
         "wire",
@@ -169,8 +202,18 @@ async fn where_put_records_are_cbor_it_is_asked_whether_the_server_reads_that() 
         "the server does not read CBOR, it would refuse every event: PutRecords: Serialization",
     );
     let (_mute, mute) = mute().await;
-    let said = found(check(&mute).args(["--set", "kinesis.wire=cbor", "--set", "kinesis.attempt_timeout=1s"])).await;
-    said.assert("wire", "warn", "not known, a PutRecords in CBOR failed for something else: PutRecords: Timeout");
+    let said = found(check(&mute).args([
+        "--set",
+        "kinesis.wire=cbor",
+        "--set",
+        "kinesis.attempt_timeout=1s",
+    ]))
+    .await;
+    said.assert(
+        "wire",
+        "warn",
+        "not known, a PutRecords in CBOR failed for something else: PutRecords: Timeout",
+    );
 }
 
 #[tokio::test]
@@ -178,7 +221,8 @@ async fn what_run_can_do_without_is_a_warning() {
     let ferro = Ferro::start(false).await;
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
-    let denied = ["DescribeStreamSummary", "ListShards"].map(|name| (name.to_owned(), Refusal::access_denied()));
+    let denied = ["DescribeStreamSummary", "ListShards"]
+        .map(|name| (name.to_owned(), Refusal::access_denied()));
     server.set(Plan { denied: denied.into(), ..Plan::default() });
     let sts = Sts::that_refuses().await;
     let found = found(check(&server.endpoint()).env("AWS_ENDPOINT_URL_STS", &sts.url)).await;
@@ -188,7 +232,12 @@ async fn what_run_can_do_without_is_a_warning() {
         "warn",
         "DescribeStreamSummary: AccessDeniedException: User: arn:aws:iam::000000000000:user/test",
     );
-    assert!(found.of("stream").2.starts_with("allow kinesis:DescribeStreamSummary on the stream to this identity"));
+    assert!(
+        found
+            .of("stream")
+            .2
+            .starts_with("allow kinesis:DescribeStreamSummary on the stream to this identity")
+    );
     found.assert("order", "warn", "not known whether the stream goes by partition keys");
     assert_eq!(found.of("order").2, found.of("stream").2);
     found.assert("shards", "warn", "ListShards: AccessDeniedException");
@@ -204,7 +253,11 @@ async fn a_stream_that_is_not_there_fails_and_the_other_checks_are_made() {
     found.assert("stream", "fail", "ResourceNotFoundException");
     assert!(found.of("stream").2.starts_with("create the stream, or correct stream.name"));
     found.assert("shards", "fail", "ResourceNotFoundException");
-    found.assert("credentials", "ok", "environment variables, access key …test; they do not expire");
+    found.assert(
+        "credentials",
+        "ok",
+        "environment variables, access key …test; they do not expire",
+    );
     found.assert("caller", "warn", "not asked: the stream's endpoint is not AWS's, and STS's is");
     for name in ["socket", "admin", "memory", "shutdown"] {
         found.of(name);
@@ -216,7 +269,8 @@ async fn without_credentials_nothing_is_asked_and_the_rest_is_checked() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     let mut check = check(&server.endpoint());
-    let found = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    let found =
+        found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
     assert_eq!(found.code, Some(69));
     found.assert("credentials", "fail", "Ec2InstanceMetadata: ");
     assert!(!found.of("credentials").1.contains('\n'), "one line");
@@ -234,7 +288,8 @@ async fn credentials_that_have_expired_fail() {
     let agent = Agent::start(Utc::now() - TimeDelta::hours(1)).await;
     let mut check = check(&ferro.endpoint());
     check.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent.uri);
-    let found = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    let found =
+        found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
     assert_eq!(found.code, Some(69));
     found.assert("credentials", "fail", "they expired at ");
 }
@@ -250,13 +305,18 @@ async fn servers_that_never_answer_are_not_waited_for() {
     // One attempt, all of them at once; the rest is for a loaded machine.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(asked.code, Some(69));
-    asked.assert("caller", "warn", &format!("not known, STS at {sts} does not say: GetCallerIdentity: Timeout"));
+    asked.assert(
+        "caller",
+        "warn",
+        &format!("not known, STS at {sts} does not say: GetCallerIdentity: Timeout"),
+    );
     asked.assert("stream", "fail", "DescribeStreamSummary: Timeout");
     assert!(asked.of("stream").2.starts_with("see to the way to the endpoint"));
 
     let began = Instant::now();
     check.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", &sts);
-    let asked = found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
+    let asked =
+        found(check.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY")).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     asked.assert("credentials", "fail", "timed out");
 }
@@ -281,21 +341,34 @@ async fn what_the_stream_says_of_itself_is_told_and_held_against_the_configurati
     asked.assert("record", "warn", "stream.max_record_bytes is 4MiB, the stream takes 2MiB");
 
     let asked = found(check.args(["--set", "delivery.aggregation=key"])).await;
-    asked.assert("order", "warn", "delivery.aggregation is off there, since readers drop such records silently");
+    asked.assert(
+        "order",
+        "warn",
+        "delivery.aggregation is off there, since readers drop such records silently",
+    );
 
     for kib in [0, -1, 1_000_000_000] {
         let stream = StreamThatSays::start(json!({"MaxRecordSizeInKiB": kib})).await;
         let asked = found(&mut self::check(&stream.url)).await;
-        let says = format!("the stream tells a record limit of {kib} KiB, and streams have 1KiB to 10MiB");
+        let says =
+            format!("the stream tells a record limit of {kib} KiB, and streams have 1KiB to 10MiB");
         asked.assert("record", "warn", &says);
         assert_eq!(asked.code, Some(0));
     }
     let large = StreamThatSays::start(json!({"MaxRecordSizeInKiB": 10 * 1024})).await;
     let asked = found(self::check(&large.url).args(["--set", "memory.budget=16MiB"])).await;
-    asked.assert("record", "warn", "the stream takes 10MiB, memory carries 8128KiB: larger events are refused");
-    assert!(asked.of("record").2.starts_with("to take them, set memory.budget to at least 20608KiB"));
+    asked.assert(
+        "record",
+        "warn",
+        "the stream takes 10MiB, memory carries 8128KiB: larger events are refused",
+    );
+    assert!(
+        asked.of("record").2.starts_with("to take them, set memory.budget to at least 20608KiB")
+    );
 
-    for (status, fix) in [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")] {
+    for (status, fix) in
+        [("CREATING", "wait until the stream is ACTIVE"), ("DELETING", "create the stream again")]
+    {
         let stream = StreamThatSays::start(json!({"StreamStatus": status})).await;
         let asked = found(&mut self::check(&stream.url)).await;
         assert_eq!(asked.code, Some(69));
@@ -313,15 +386,24 @@ async fn a_list_that_does_not_end_fails_and_is_not_waited_for() {
     server.set(Plan { denied: [("ListShards".to_owned(), endless)].into(), ..Plan::default() });
     let asked = found(&mut check(&server.endpoint())).await;
     assert_eq!(asked.code, Some(69));
-    asked.assert("shards", "fail", "ListShards: BadReply: page 2 leads to one that was there before");
-    assert!(asked.of("shards").2.starts_with("see what answers at the endpoint"), "{:?}", asked.of("shards"));
+    asked.assert(
+        "shards",
+        "fail",
+        "ListShards: BadReply: page 2 leads to one that was there before",
+    );
+    assert!(
+        asked.of("shards").2.starts_with("see what answers at the endpoint"),
+        "{:?}",
+        asked.of("shards")
+    );
     assert_eq!(server.ledger().calls("ListShards"), 2);
 }
 
 #[tokio::test]
 async fn a_reply_that_is_longer_than_any_is_not_read_to_its_end() {
     let long = |reply: Value| " ".repeat(32 << 20) + &reply.to_string();
-    let answer = async move |headers: axum::http::HeaderMap| match headers["x-amz-target"].to_str() {
+    let answer = async move |headers: axum::http::HeaderMap| match headers["x-amz-target"].to_str()
+    {
         Ok("Kinesis_20131202.ListShards") => long(json!({"Shards": []})),
         _ => long(description(&json!({}))),
     };
@@ -368,9 +450,14 @@ async fn with_local_it_is_the_embedded_stream_that_is_asked() {
 
 #[tokio::test]
 async fn a_configuration_that_does_not_hold_exits_64_before_anything_is_asked() {
-    let refused = check("http://127.0.0.1:1").args(["--set", "batch.linger=5min"]).output().await.expect("it runs");
+    let refused = check("http://127.0.0.1:1")
+        .args(["--set", "batch.linger=5min"])
+        .output()
+        .await
+        .expect("it runs");
     assert_eq!((refused.status.code(), refused.stdout.len()), (Some(64), 0));
-    let offline = command().args(["check", "--stream", "s", "--json"]).output().await.expect("it runs");
+    let offline =
+        command().args(["check", "--stream", "s", "--json"]).output().await.expect("it runs");
     let report: Value = serde_json::from_slice(&offline.stdout).expect("JSON");
     assert_eq!((report.get("checks"), offline.status.code()), (None, Some(0)));
     assert!(report["memoryBytesMax"].as_u64().is_some_and(|bytes| bytes > 64 << 20), "{report}");

@@ -48,7 +48,9 @@ async fn demo() -> Demo {
     let mut stdout = BufReader::new(daemon.stdout.take().expect("it is piped")).lines();
     let mut welcome = Vec::new();
     while !welcome.iter().any(|line: &String| line.contains(" tail ")) {
-        welcome.push(stdout.next_line().await.expect("it prints").expect("the last line is about tail"));
+        welcome.push(
+            stdout.next_line().await.expect("it prints").expect("the last line is about tail"),
+        );
     }
     let socket = dir.path().join("d.sock");
     eventually("it listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
@@ -63,16 +65,19 @@ async fn paste(line: &str) -> Output {
 #[tokio::test]
 async fn run_local_prints_lines_that_work_when_pasted() {
     let mut demo = demo().await;
-    let [send, tail] = [" send ", " tail "]
-        .map(|verb| demo.welcome.iter().find(|line| line.contains(verb)).expect("a line to paste").clone());
+    let [send, tail] = [" send ", " tail "].map(|verb| {
+        demo.welcome.iter().find(|line| line.contains(verb)).expect("a line to paste").clone()
+    });
     let sent = paste(&send).await;
     assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
     let ack: serde_json::Value = serde_json::from_slice(&sent.stdout).expect("the ack");
     assert_eq!((&ack["ok"], &ack["partitionKey"]), (&true.into(), &"customer-9".into()));
 
     // What an SDK needs, and nothing of it is set here.
-    let export = demo.welcome.iter().find(|line| line.contains("export ")).expect("a line to paste");
-    let bare = format!("env -i PATH=\"$PATH\" sh -c '{export}; {} stream describe local'", binary());
+    let export =
+        demo.welcome.iter().find(|line| line.contains("export ")).expect("a line to paste");
+    let bare =
+        format!("env -i PATH=\"$PATH\" sh -c '{export}; {} stream describe local'", binary());
     let described = paste(&bare).await;
     assert!(stdout(&described).contains("arn:aws:kinesis:us-east-1:"), "{}", stderr(&described));
 
@@ -98,12 +103,25 @@ async fn send_prints_the_answers_and_fails_if_one_is_a_refusal() {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let daemon = Start::new(&ferro.endpoint(), "s").start().await;
     let socket = daemon.socket().to_str().expect("UTF-8");
-    let multiline = output(&["send", "--socket", socket, "--type", "t", "--data", "{\n  \"a\": 1\n}", "--echo"]).await;
+    let multiline = output(&[
+        "send",
+        "--socket",
+        socket,
+        "--type",
+        "t",
+        "--data",
+        "{\n  \"a\": 1\n}",
+        "--echo",
+    ])
+    .await;
     assert_eq!(multiline.status.code(), Some(0), "{}", stderr(&multiline));
     assert!(stdout(&multiline).contains("\"data\":{   \"a\": 1 }"), "{}", stdout(&multiline));
     let refused = output(&["send", "--socket", socket, "--type", "t", "--data", "[]"]).await;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stdout(&refused).contains("\"code\":\"InvalidRequest\",\"message\":\"data is not an object\""));
+    assert!(
+        stdout(&refused)
+            .contains("\"code\":\"InvalidRequest\",\"message\":\"data is not an object\"")
+    );
     let no_json = output(&["send", "--socket", socket, "--type", "t", "--data", "{a:1}"]).await;
     assert_eq!(no_json.status.code(), Some(1));
     assert!(stderr(&no_json).contains("--data is not JSON"), "{}", stderr(&no_json));
@@ -138,7 +156,8 @@ async fn send_says_so_when_there_is_no_daemon_or_it_goes_away() {
     let nobody = output(&["send", "--socket", "/nonexistent/d.sock", "--type", "t"]).await;
     assert_eq!(nobody.status.code(), Some(1));
     assert!(
-        stderr(&nobody).starts_with("dispatchd: no daemon answers at /nonexistent/d.sock: start one with"),
+        stderr(&nobody)
+            .starts_with("dispatchd: no daemon answers at /nonexistent/d.sock: start one with"),
         "{}",
         stderr(&nobody)
     );
@@ -147,9 +166,12 @@ async fn send_says_so_when_there_is_no_daemon_or_it_goes_away() {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let daemon = Start::new(&ferro.endpoint(), "s").set("batch.linger", "60s").start().await;
     let socket = daemon.socket().to_str().expect("UTF-8").to_owned();
-    let waiting = tokio::spawn(async move { output(&["send", "--socket", &socket, "--type", "t"]).await });
-    eventually("it is accepted", async || (daemon.metric("dispatchd_events_in_flight").await == 1.0).then_some(()))
-        .await;
+    let waiting =
+        tokio::spawn(async move { output(&["send", "--socket", &socket, "--type", "t"]).await });
+    eventually("it is accepted", async || {
+        (daemon.metric("dispatchd_events_in_flight").await == 1.0).then_some(())
+    })
+    .await;
     daemon.signal(Signal::KILL);
     let lost = waiting.await.expect("no panic");
     assert_eq!(lost.status.code(), Some(1));
@@ -173,8 +195,10 @@ async fn check_prints_every_value_with_its_origin() {
         .await
         .expect("it runs");
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
-    let words: Vec<String> =
-        stdout(&checked).lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let words: Vec<String> = stdout(&checked)
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     for line in [
         "stream.name orders --stream".to_owned(),
         format!("batch.linger 5ms {file}"),
@@ -190,8 +214,16 @@ async fn check_prints_every_value_with_its_origin() {
 #[tokio::test]
 async fn a_bad_configuration_is_told_whole_and_exits_64() {
     for verb in ["check", "run"] {
-        let refused =
-            output(&[verb, "--set", "batch.linger=5min", "--set", "batch.lingre=1s", "--socket-mode", "rw"]).await;
+        let refused = output(&[
+            verb,
+            "--set",
+            "batch.linger=5min",
+            "--set",
+            "batch.lingre=1s",
+            "--socket-mode",
+            "rw",
+        ])
+        .await;
         assert_eq!(refused.status.code(), Some(64), "{verb}");
         for part in ["batch.linger = \"5min\"", "batch.lingre", "socket.mode", "stream.name"] {
             assert!(stderr(&refused).contains(part), "{part} is not in\n{}", stderr(&refused));
@@ -218,13 +250,20 @@ async fn a_start_that_fails_exits_1_and_says_why_and_check_says_it_before() {
     let address = taken.local_addr().expect("it is bound").to_string();
     let served = dir.path().join("served");
     let _other = std::os::unix::net::UnixListener::bind(&served).expect("a socket");
-    let [file, socket, served] = [&file, &socket, &served].map(|path| path.to_str().expect("UTF-8"));
+    let [file, socket, served] =
+        [&file, &socket, &served].map(|path| path.to_str().expect("UTF-8"));
     for (args, says) in [
-        (["--socket", file, "--admin-listen", "off"], "exists and is no socket: it is not replaced"),
+        (
+            ["--socket", file, "--admin-listen", "off"],
+            "exists and is no socket: it is not replaced",
+        ),
         (["--socket", served, "--admin-listen", "off"], "it is left alone"),
         (["--socket", socket, "--admin-socket", served], "it is left alone"),
         (["--socket", "/proc/no/such/d.sock", "--admin-listen", "off"], "/proc/no/such"),
-        (["--socket", socket, "--admin-listen", &address], "for metrics and probes: Address already in use"),
+        (
+            ["--socket", socket, "--admin-listen", &address],
+            "for metrics and probes: Address already in use",
+        ),
     ] {
         // What stands where is the same for both; a port of the test's own, where none is named.
         let both = async |verb| {
@@ -248,7 +287,11 @@ async fn a_start_that_fails_exits_1_and_says_why_and_check_says_it_before() {
 #[tokio::test]
 async fn what_run_refuses_of_a_configuration_check_refuses_too() {
     for (limit, set, says) in [
-        ("true", "log.level=verbose", "log.level = \"verbose\" (from --set): expected error, warn, info"),
+        (
+            "true",
+            "log.level=verbose",
+            "log.level = \"verbose\" (from --set): expected error, warn, info",
+        ),
         ("ulimit -n 300", "socket.max_connections=512", "the process may open 300 files"),
         ("ulimit -v 700000", "memory.budget=1GiB", "of address space"),
     ] {
@@ -266,13 +309,19 @@ async fn what_run_refuses_of_a_configuration_check_refuses_too() {
 #[tokio::test]
 async fn without_privileges_the_socket_lies_where_one_may_write() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let checked =
-        command().args(["check", "--local"]).env("XDG_RUNTIME_DIR", dir.path()).output().await.expect("it runs");
+    let checked = command()
+        .args(["check", "--local"])
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .output()
+        .await
+        .expect("it runs");
     let text = stdout(&checked);
-    let path = text.lines().find(|line| line.starts_with("socket.path")).expect("every key is printed");
+    let path =
+        text.lines().find(|line| line.starts_with("socket.path")).expect("every key is printed");
     let expected = dir.path().join("dispatchd/dispatchd.sock");
     assert!(
-        path.contains("/run/dispatchd/dispatchd.sock") || path.contains(expected.to_str().expect("UTF-8")),
+        path.contains("/run/dispatchd/dispatchd.sock")
+            || path.contains(expected.to_str().expect("UTF-8")),
         "{path}"
     );
 }
@@ -281,11 +330,20 @@ const ARN: &str = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders";
 
 /// The rows that `check` prints of these keys, without their origins.
 async fn checked(keys: &[&str], args: &[&str], env: &[(&str, &str)]) -> Vec<String> {
-    let checked = command().arg("check").args(args).envs(env.iter().copied()).output().await.expect("it runs");
+    let checked = command()
+        .arg("check")
+        .args(args)
+        .envs(env.iter().copied())
+        .output()
+        .await
+        .expect("it runs");
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
     let rows = stdout(&checked);
     let words = rows.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-    words.filter(|row| row.first().is_some_and(|key| keys.contains(key))).map(|row| row.join(" ")).collect()
+    words
+        .filter(|row| row.first().is_some_and(|key| keys.contains(key)))
+        .map(|row| row.join(" "))
+        .collect()
 }
 
 #[tokio::test]
@@ -297,11 +355,24 @@ async fn a_stream_is_typed_by_name_or_by_arn_whatever_file_and_environment_say()
     assert_eq!(by_name, ["stream.name orders --stream", "stream.arn default"]);
     let unset = checked(&keys, &["--stream", ""], &[("DISPATCHD__STREAM__ARN", ARN)]).await;
     assert_eq!(unset, ["stream.name default", &format!("stream.arn {ARN} DISPATCHD__STREAM__ARN")]);
-    let nameless = command().args(["stream", "delete", ""]).env("DISPATCHD__STREAM__NAME", "other").output().await;
-    assert_eq!(nameless.expect("it runs").status.code(), Some(64), "no other stream is deleted in its place");
-    let both = output(&["check", "--stream", "orders", "--set", &format!("stream.arn={ARN}")]).await;
+    let nameless = command()
+        .args(["stream", "delete", ""])
+        .env("DISPATCHD__STREAM__NAME", "other")
+        .output()
+        .await;
+    assert_eq!(
+        nameless.expect("it runs").status.code(),
+        Some(64),
+        "no other stream is deleted in its place"
+    );
+    let both =
+        output(&["check", "--stream", "orders", "--set", &format!("stream.arn={ARN}")]).await;
     assert_eq!(both.status.code(), Some(64));
-    assert!(stderr(&both).contains("expected nothing beside stream.name = \"orders\""), "{}", stderr(&both));
+    assert!(
+        stderr(&both).contains("expected nothing beside stream.name = \"orders\""),
+        "{}",
+        stderr(&both)
+    );
     let misplaced = output(&["check", "--set", &format!("stream.name={ARN}")]).await;
     assert!(stderr(&misplaced).contains("an ARN goes into stream.arn"), "{}", stderr(&misplaced));
 }
@@ -332,7 +403,12 @@ async fn a_daemon_listens_where_clients_look() {
     daemon.args(["run", "--local", "--admin-listen", "off"]).env("DISPATCHD_SOCKET", path);
     let _daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     eventually("it listens", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
-    let sent = command().args(["send", "--type", "t"]).env("DISPATCHD_SOCKET", path).output().await.expect("it runs");
+    let sent = command()
+        .args(["send", "--type", "t"])
+        .env("DISPATCHD_SOCKET", path)
+        .output()
+        .await
+        .expect("it runs");
     assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
     // What is said to the daemon itself is nearer.
     let set = [("DISPATCHD_SOCKET", path), ("DISPATCHD__SOCKET__PATH", "/nearer.sock")];
@@ -340,7 +416,8 @@ async fn a_daemon_listens_where_clients_look() {
     assert_eq!(row, ["socket.path /nearer.sock DISPATCHD__SOCKET__PATH"]);
     let row = checked(&["socket.path"], &["--local"], &[("DISPATCHD_SOCKET", "")]).await;
     assert!(
-        row[0].ends_with("dispatchd.sock /run/dispatchd is writable") || row[0].contains("is not writable"),
+        row[0].ends_with("dispatchd.sock /run/dispatchd is writable")
+            || row[0].contains("is not writable"),
         "{row:?}"
     );
 }
@@ -364,7 +441,10 @@ async fn who_may_not_connect_is_not_told_that_there_is_no_daemon() {
     nobody.args(["send", "--type", "t", "--socket"]).arg(daemon.socket());
     let told = nobody.output().await.expect("util-linux has setpriv");
     assert_eq!(told.status.code(), Some(1));
-    let expected = format!("user 65534 may not connect to {}: join the socket's group", daemon.socket().display());
+    let expected = format!(
+        "user 65534 may not connect to {}: join the socket's group",
+        daemon.socket().display()
+    );
     assert!(stderr(&told).contains(&expected), "{}", stderr(&told));
 }
 
@@ -372,7 +452,8 @@ async fn who_may_not_connect_is_not_told_that_there_is_no_daemon() {
 async fn a_mode_that_the_sockets_directory_undoes_is_told() {
     let private = || {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700))
+            .expect("it is ours");
         dir
     };
     let daemon = Start::local().args(["--socket-mode", "0666"]).start_at(private()).await;
@@ -393,7 +474,10 @@ async fn no_password_of_a_url_is_echoed() {
         let refused = output(args).await;
         assert_eq!(refused.status.code(), Some(64), "{args:?}");
         let said = stderr(&refused);
-        assert!(said.contains("https://(not shown)@a.example") && !said.contains("s3cret"), "{said}");
+        assert!(
+            said.contains("https://(not shown)@a.example") && !said.contains("s3cret"),
+            "{said}"
+        );
     }
     let refused = command()
         .args(["check", "--stream", "s"])
@@ -401,7 +485,9 @@ async fn no_password_of_a_url_is_echoed() {
         .output()
         .await
         .expect("it runs");
-    assert!(stderr(&refused).contains("AWS_ENDPOINT_URL = ") && !stderr(&refused).contains("s3cret"));
+    assert!(
+        stderr(&refused).contains("AWS_ENDPOINT_URL = ") && !stderr(&refused).contains("s3cret")
+    );
 }
 
 /// The flags that a command's help lists.
@@ -409,14 +495,16 @@ async fn flags(command: &[&str]) -> Vec<String> {
     let help = output(&[command, &["--help"]].concat()).await;
     let text = stdout(&help);
     let words = text.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
-    let flags = words.flat_map(|line| line.split([' ', ',', '='])).filter(|word| word.starts_with("--"));
+    let flags =
+        words.flat_map(|line| line.split([' ', ',', '='])).filter(|word| word.starts_with("--"));
     flags.filter(|flag| *flag != "--help").map(str::to_owned).collect()
 }
 
 #[tokio::test]
 async fn help_lists_the_flags_that_a_command_has_a_use_for() {
     let reach = ["--config", "--region", "--endpoint-url", "--local", "--local-port", "--set"];
-    let daemon = ["--socket", "--socket-mode", "--admin-listen", "--admin-socket", "--local-shards"];
+    let daemon =
+        ["--socket", "--socket-mode", "--admin-listen", "--admin-socket", "--local-shards"];
     let stream = [&reach[..], &["--stream", "--log-level"]].concat();
     let run = [&stream[..], &daemon].concat();
     for (command, expected) in [
@@ -424,7 +512,10 @@ async fn help_lists_the_flags_that_a_command_has_a_use_for() {
         (&["exec"], run.clone()),
         (&["check"], [&run[..], &["--online", "--json"]].concat()),
         (&["tail"], [&stream[..], &["--from", "--pretty"]].concat()),
-        (&["local"], vec!["--config", "--stream", "--local-port", "--local-shards", "--log-level", "--set"]),
+        (
+            &["local"],
+            vec!["--config", "--stream", "--local-port", "--local-shards", "--log-level", "--set"],
+        ),
         (&["stream", "describe"], [&reach[..], &["--json"]].concat()),
         (&["stream", "delete"], [&reach[..], &["--yes", "--wait"]].concat()),
     ] {
@@ -444,7 +535,8 @@ async fn help_lists_the_flags_that_a_command_has_a_use_for() {
 async fn an_empty_variable_for_the_socket_is_not_set() {
     for command_line in [["send", "--type=t"], ["admin", "status"]] {
         let mut command = command();
-        let output = command.args(command_line).env("DISPATCHD_SOCKET", "").output().await.expect("it runs");
+        let output =
+            command.args(command_line).env("DISPATCHD_SOCKET", "").output().await.expect("it runs");
         let said = stderr(&output);
         assert!(said.contains("dispatchd.sock"), "it looks where `run` puts it by default: {said}");
     }

@@ -1,12 +1,14 @@
-//! The connections that PutRecords take: dead ones cost one attempt and no more, idle ones that the service closes cost
-//! nothing, a name's addresses share them, and 16 requests at once do not wait for each other.
+//! The connections that PutRecords take: dead ones cost one attempt and no more, idle ones that the
+//! service closes cost nothing, a name's addresses share them, and 16 requests at once do not wait
+//! for each other.
 //!
-//! The bars are a request's own limits and a second for a busy machine. Where a number decides (attempts, connections) it
-//! is asserted beside the time: it holds on any machine.
+//! The bars are a request's own limits and a second for a busy machine. Where a number decides
+//! (attempts, connections) it is asserted beside the time: it holds on any machine.
 //!
-//! Seen red (2026-11, with the SDK's own HTTP client): a silent peer, 16 dead connections after each other, until the
-//! event was refused, and over TLS one shared connection that is never replaced; dropped packets, the attempt timeout
-//! for each; addresses, only the first that answers; 16 MiB at once, HTTP/2 and its window.
+//! Seen red (2026-11, with the SDK's own HTTP client): a silent peer, 16 dead connections after
+//! each other, until the event was refused, and over TLS one shared connection that is never
+//! replaced; dropped packets, the attempt timeout for each; addresses, only the first that answers;
+//! 16 MiB at once, HTTP/2 and its window.
 
 mod support;
 
@@ -69,7 +71,8 @@ impl Service {
             caller.send(&event(n as u64, &format!("key-{n}"), "{}")).await;
         }
         let what = "sixteen requests are out at once";
-        eventually(what, async || (self.server.ledger().in_flight() == FLIGHTS).then_some(())).await;
+        eventually(what, async || (self.server.ledger().in_flight() == FLIGHTS).then_some(()))
+            .await;
     }
 
     /// Sixteen requests at the same time: so many connections are there, and idle, in the end.
@@ -128,7 +131,10 @@ async fn a_silent_peer_costs_one_attempt(certificate: Option<Certificate>) {
     service.fill_the_pool(&mut caller).await;
     network.silence();
     caller.send(&event(1, "last", "{}")).await;
-    eventually("it is taken", async || (daemon.metric("dispatchd_events_in_flight").await == 1.0).then_some(())).await;
+    eventually("it is taken", async || {
+        (daemon.metric("dispatchd_events_in_flight").await == 1.0).then_some(())
+    })
+    .await;
     daemon.signal(Signal::TERM);
     let answers = caller.finish().await;
     assert!(answers.len() == 1 && answers[0]["ok"] == true, "{answers:?}");
@@ -152,7 +158,8 @@ async fn sixteen_requests_that_meet_silence_at_once_cost_one_attempt_together() 
     let service = Service::start(Some(&certificate)).await;
     let network = TcpProxy::start(&service.server.endpoint(), 1);
     let timeout = format!("{}s", ATTEMPT_TIMEOUT.as_secs());
-    let start = start(&network.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", timeout);
+    let start =
+        start(&network.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", timeout);
     let daemon = start.start().await;
     let mut caller = daemon.connect().await;
     service.hold_sixteen(&mut caller).await;
@@ -174,7 +181,8 @@ async fn packets_that_are_dropped_cost_the_user_timeout_once() {
     let server = FaultServer::on(namespace.listen(), &ferro.endpoint(), 1, Some(&certificate));
     let service = Service { ferro, server };
     // The attempt's own limit is out of reach: what ends the wait is that nobody acknowledges.
-    let start = start(&service.server.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", "60s");
+    let start =
+        start(&service.server.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", "60s");
     let daemon = start.start().await;
     let mut caller = daemon.connect().await;
     service.fill_the_pool(&mut caller).await;
@@ -199,19 +207,31 @@ const NAME: &str = "kinesis.test";
 const ADDRESSES: [[u8; 4]; 2] = [[127, 0, 0, 2], [127, 0, 0, 3]];
 
 impl Addresses {
-    /// With these addresses for the name at first. `None` where a daemon cannot have names of its own.
+    /// With these addresses for the name at first. `None` where a daemon cannot have names of its
+    /// own.
     async fn start(first: &[&str]) -> Option<Addresses> {
         if !can_mount() {
             return None;
         }
         let certificate = Certificate::of([NAME]);
         let service = Service::start(Some(&certificate)).await;
-        let one = TcpProxy::start_at(SocketAddr::from((ADDRESSES[0], 0)), &service.server.endpoint(), 1);
-        let port: u16 = one.endpoint().rsplit(':').next().and_then(|port| port.parse().ok()).expect("it has a port");
-        let two = TcpProxy::start_at(SocketAddr::from((ADDRESSES[1], port)), &service.server.endpoint(), 2);
+        let one =
+            TcpProxy::start_at(SocketAddr::from((ADDRESSES[0], 0)), &service.server.endpoint(), 1);
+        let port: u16 = one
+            .endpoint()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .expect("it has a port");
+        let two = TcpProxy::start_at(
+            SocketAddr::from((ADDRESSES[1], port)),
+            &service.server.endpoint(),
+            2,
+        );
         let hosts = tempfile::NamedTempFile::new().expect("a temporary file");
         write_hosts(hosts.path(), first);
-        let start = start(&format!("https://{NAME}:{port}"), Some(&certificate)).hosts(hosts.path());
+        let start =
+            start(&format!("https://{NAME}:{port}"), Some(&certificate)).hosts(hosts.path());
         Some(Addresses { service, networks: [one, two], daemon: start.start().await, hosts })
     }
 }
@@ -223,12 +243,18 @@ fn write_hosts(file: &Path, addresses: &[&str]) {
 
 #[tokio::test]
 async fn connections_are_spread_over_the_addresses_of_a_name_and_a_dead_one_costs_nobody() {
-    let Some(house) = Addresses::start(&["127.0.0.4", "127.0.0.2", "127.0.0.3"]).await else { return };
+    let Some(house) = Addresses::start(&["127.0.0.4", "127.0.0.2", "127.0.0.3"]).await else {
+        return;
+    };
     let mut caller = house.daemon.connect().await;
     house.service.fill_the_pool(&mut caller).await;
     let shares = house.networks.each_ref().map(TcpProxy::connections);
     assert!(shares.iter().all(|share| *share >= FLIGHTS / 5), "{shares:?} connections");
-    assert_eq!(house.daemon.metric(RETRIED).await, 0.0, "no event was sent to where nobody listens");
+    assert_eq!(
+        house.daemon.metric(RETRIED).await,
+        0.0,
+        "no event was sent to where nobody listens"
+    );
     house.service.server.assert_http1();
 }
 
@@ -242,7 +268,10 @@ async fn a_name_is_looked_up_anew_for_a_new_connection() {
     write_hosts(house.hosts.path(), &["127.0.0.3"]);
     house.networks[0].set(Weather { refusing: true, ..Weather::default() });
     house.networks[0].close();
-    eventually("the old connections are gone", async || (house.networks[0].open() == 0).then_some(())).await;
+    eventually("the old connections are gone", async || {
+        (house.networks[0].open() == 0).then_some(())
+    })
+    .await;
     assert_acked_within(&mut caller, Duration::from_secs(10)).await;
     assert!(house.networks[1].connections() > 0);
     assert_eq!(house.daemon.metric(RETRIED).await, 0.0, "nothing was tried at the old address");
@@ -255,7 +284,8 @@ async fn between_ends(certificate: Option<Certificate>, is_patient: bool) {
     let certificate = certificate.as_ref();
     let service = Service::start(certificate).await;
     let network = TcpProxy::start(&service.server.endpoint(), 1);
-    let daemon = start(&network.endpoint(), certificate).set("delivery.backoff_min", "1ms").start().await;
+    let daemon =
+        start(&network.endpoint(), certificate).set("delivery.backoff_min", "1ms").start().await;
     let mut caller = daemon.connect().await;
     let mut answers = Vec::new();
     for n in 0..ALONE {
@@ -275,7 +305,11 @@ async fn between_ends(certificate: Option<Certificate>, is_patient: bool) {
     let stored = read_all(&client(&service.ferro.endpoint()), "s").await;
     assert_eq!(assert_acks_are_true(&answers, &stored), 0, "each record is there once");
     if is_patient {
-        assert_eq!(daemon.metric(RETRIED).await, 0.0, "nothing is sent on a connection that has ended");
+        assert_eq!(
+            daemon.metric(RETRIED).await,
+            0.0,
+            "nothing is sent on a connection that has ended"
+        );
         assert_eq!(service.server.ledger().requests().len(), ALONE);
     }
     service.server.assert_http1();
@@ -308,7 +342,10 @@ async fn sixteen_requests_of_a_mebibyte_do_not_share_a_window() {
     let network = TcpProxy::start(&service.server.endpoint(), 1);
     let half = Duration::from_millis(10);
     network.set(Weather { delay_up: half, delay_down: half, ..Weather::default() });
-    let daemon = start(&network.endpoint(), Some(&certificate)).set("kinesis.attempt_timeout", "60s").start().await;
+    let daemon = start(&network.endpoint(), Some(&certificate))
+        .set("kinesis.attempt_timeout", "60s")
+        .start()
+        .await;
     let lines = numbered_lines_some_long(FLIGHTS, FLIGHTS, 1_000_000, |_| true);
     let began = Instant::now();
     let answers = daemon.connect().await.pipeline(lines).await;

@@ -25,12 +25,14 @@ async fn the_metrics_show_when_the_credentials_expire_and_follow_when_new_ones_c
         .await;
     let shows = async |expiry: DateTime<Utc>| {
         let expiry = expiry.timestamp() as f64;
-        eventually("it is shown", async || (daemon.metric(EXPIRY).await == expiry).then_some(())).await;
+        eventually("it is shown", async || (daemon.metric(EXPIRY).await == expiry).then_some(()))
+            .await;
     };
     shows(soon).await;
     let later = soon + TimeDelta::hours(6);
     agent.set_expiry(later);
-    // The source is asked again when a request needs credentials and those there are have expired, once a second at most.
+    // The source is asked again when a request needs credentials and those there are have expired,
+    // once a second at most.
     let mut caller = daemon.connect().await;
     eventually("it is shown", async || {
         let answer = caller.ask(&event(1, "k", "{}")).await;

@@ -1,4 +1,5 @@
-//! Sending again with the same `options.id` is safe: one outcome, and one record unless a reply of Kinesis was lost.
+//! Sending again with the same `options.id` is safe: one outcome, and one record unless a reply of
+//! Kinesis was lost.
 
 mod support;
 
@@ -13,7 +14,9 @@ use support::{client, eventually};
 const ID: &str = "9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11";
 
 fn line(reference: u32) -> String {
-    format!(r#"{{"ref":{reference},"type":"t","data":{{}},"options":{{"id":"{ID}","partitionKey":"k","echo":true}}}}"#)
+    format!(
+        r#"{{"ref":{reference},"type":"t","data":{{}},"options":{{"id":"{ID}","partitionKey":"k","echo":true}}}}"#
+    )
 }
 
 async fn setting(start: impl FnOnce(Start) -> Start) -> (Ferro, FaultServer, Daemon) {
@@ -62,8 +65,10 @@ async fn a_copy_waits_for_the_first_one_through_its_retries() {
 
 #[tokio::test]
 async fn what_was_refused_may_be_sent_again() {
-    let (ferro, server, daemon) =
-        setting(|start| start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "500ms")).await;
+    let (ferro, server, daemon) = setting(|start| {
+        start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "500ms")
+    })
+    .await;
     server.set(Plan { hang_before_ratio: 1.0, ..Default::default() });
     let mut caller = daemon.connect().await;
     assert_eq!(caller.ask(&line(1)).await["error"]["code"], "DeliveryTimeout");
@@ -81,7 +86,8 @@ async fn with_a_window_of_none_every_copy_is_an_event_of_its_own() {
     assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len(), 2);
 }
 
-/// What the window is asked about an id: everything that a caller can say of an event, each said in another way.
+/// What the window is asked about an id: everything that a caller can say of an event, each said in
+/// another way.
 const OTHERS: [&str; 7] = [
     r#""type":"u","data":{},"options":{"partitionKey":"k""#,
     r#""type":"t","data":{"a":1},"options":{"partitionKey":"k""#,
@@ -101,7 +107,10 @@ async fn assert_all_reused(caller: &mut Caller) {
     for said in OTHERS {
         let refused = caller.answer().await;
         assert_eq!(refused["error"]["code"], "IdReused", "{said}: {refused}");
-        assert_eq!((&refused["error"]["retryable"], &refused["error"]["outcome"]), (&false.into(), &Value::Null));
+        assert_eq!(
+            (&refused["error"]["retryable"], &refused["error"]["outcome"]),
+            (&false.into(), &Value::Null)
+        );
     }
 }
 
@@ -110,8 +119,10 @@ async fn another_event_with_a_known_id_is_refused_while_the_first_is_on_its_way_
     let (ferro, _server, daemon) = setting(|start| start.set("batch.linger", "300ms")).await;
     let (mut caller, mut first) = (daemon.connect().await, daemon.connect().await);
     first.send(&line(1)).await;
-    eventually("it came in", async || (daemon.metric("dispatchd_events_accepted_total").await == 1.0).then_some(()))
-        .await;
+    eventually("it came in", async || {
+        (daemon.metric("dispatchd_events_accepted_total").await == 1.0).then_some(())
+    })
+    .await;
     for _ in ["while it lingers", "once it is acked"] {
         caller.send_bytes(others().as_bytes()).await;
         assert_all_reused(&mut caller).await;
@@ -129,9 +140,13 @@ async fn another_event_with_a_known_id_is_refused_while_the_first_is_on_its_way_
 
 #[tokio::test]
 async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_surely_not_is_free() {
-    for (fault, is_free) in [(Fault::HangAfter, false), (Fault::FailAll(RecordError::Internal), true)] {
-        let (ferro, server, daemon) =
-            setting(|start| start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "300ms")).await;
+    for (fault, is_free) in
+        [(Fault::HangAfter, false), (Fault::FailAll(RecordError::Internal), true)]
+    {
+        let (ferro, server, daemon) = setting(|start| {
+            start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "300ms")
+        })
+        .await;
         server.next(fault);
         server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
         let mut caller = daemon.connect().await;
@@ -150,16 +165,20 @@ async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_sur
 }
 
 #[tokio::test]
-async fn an_event_that_names_no_key_has_the_key_of_its_id_and_so_the_same_one_when_it_is_sent_again() {
+async fn an_event_that_names_no_key_has_the_key_of_its_id_and_so_the_same_one_when_it_is_sent_again()
+ {
     let (ferro, _server, daemon) = setting(|start| start.set("delivery.dedupe_ids", 0)).await;
     let mut caller = daemon.connect().await;
-    let lines =
-        [ID.to_owned(), ID.to_uppercase()].map(|id| format!(r#"{{"type":"t","data":{{}},"options":{{"id":"{id}"}}}}"#));
+    let lines = [ID.to_owned(), ID.to_uppercase()]
+        .map(|id| format!(r#"{{"type":"t","data":{{}},"options":{{"id":"{id}"}}}}"#));
     for line in lines {
         assert_eq!(caller.ask(&line).await["partitionKey"], ID);
     }
     let other = caller.ask(r#"{"type":"t","data":{}}"#).await;
-    assert_ne!(other["partitionKey"], other["id"], "a key of the daemon's own has nothing to do with its id");
+    assert_ne!(
+        other["partitionKey"], other["id"],
+        "a key of the daemon's own has nothing to do with its id"
+    );
     let stored = read_all(&client(&ferro.endpoint()), "s").await;
     assert_eq!(stored.iter().filter(|record| record.partition_key == ID).count(), 2);
 }

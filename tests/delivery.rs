@@ -1,4 +1,5 @@
-//! The first promise, on independent servers: an ack means that the event is in the stream, once, in order.
+//! The first promise, on independent servers: an ack means that the event is in the stream, once,
+//! in order.
 
 mod support;
 
@@ -46,9 +47,15 @@ async fn faults_cost_neither_acks_nor_order(ordering: &str) {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
-    server.set(Plan { throttled_ratio: 0.10, internal_ratio: 0.05, cut_ratio: 0.02, ..Plan::default() });
-    let start =
-        Start::new(&server.endpoint(), "s").set("delivery.ordering", ordering).set("delivery.backoff_max", "200ms");
+    server.set(Plan {
+        throttled_ratio: 0.10,
+        internal_ratio: 0.05,
+        cut_ratio: 0.02,
+        ..Plan::default()
+    });
+    let start = Start::new(&server.endpoint(), "s")
+        .set("delivery.ordering", ordering)
+        .set("delivery.backoff_max", "200ms");
     let daemon = start.start().await;
     let answers = daemon.connect().await.pipeline(numbered_lines(EVENTS, 500)).await;
     assert_eq!(answers.len(), EVENTS);
@@ -85,13 +92,19 @@ async fn a_record_that_kinesis_refuses_for_good_is_rejected_alone_and_at_once() 
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let daemon = Start::new(&server.endpoint(), "s").set("batch.linger", "200ms").start().await;
-    let refused = RecordError::Other { code: "InvalidArgumentException".into(), message: "not this one".into() };
+    let refused = RecordError::Other {
+        code: "InvalidArgumentException".into(),
+        message: "not this one".into(),
+    };
     server.next(Fault::FailRecords(vec![3], refused));
     let answers = daemon.connect().await.pipeline(numbered_lines(10, 10)).await;
     let rejected: Vec<_> = answers.iter().filter(|answer| answer["ok"] == false).collect();
     assert_eq!(rejected.len(), 1);
     assert_eq!(rejected[0]["error"]["code"], "Rejected");
-    assert_eq!(rejected[0]["error"]["message"], "Kinesis refused it: InvalidArgumentException: not this one");
+    assert_eq!(
+        rejected[0]["error"]["message"],
+        "Kinesis refused it: InvalidArgumentException: not this one"
+    );
     assert_eq!(rejected[0]["error"]["retryable"], false);
     assert_eq!(server.ledger().requests().len(), 1, "nothing was sent again");
 }
@@ -108,7 +121,11 @@ async fn a_request_refused_for_one_record_delivers_the_others() {
         });
         let daemon = Start::new(&server.endpoint(), "s").set("batch.linger", "200ms").start().await;
         let long = "x".repeat(3_000);
-        let lines = numbered_lines(100, 100).replacen("\"place\":0}", &format!("\"place\":0,\"x\":\"{long}\"}}"), 42);
+        let lines = numbered_lines(100, 100).replacen(
+            "\"place\":0}",
+            &format!("\"place\":0,\"x\":\"{long}\"}}"),
+            42,
+        );
         let lines = lines.replacen(&format!("\"place\":0,\"x\":\"{long}\"}}"), "\"place\":0}", 41);
         let answers = daemon.connect().await.pipeline(lines).await;
         let rejected: Vec<_> = answers.iter().filter(|answer| answer["ok"] == false).collect();
@@ -144,7 +161,8 @@ async fn a_late_event_is_refused_with_what_is_known_of_it() {
         (Plan { cut_ratio: 1.0, ..Plan::default() }, "unknown"),
     ] {
         server.set(ratio);
-        let daemon = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s").start().await;
+        let daemon =
+            Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s").start().await;
         let answers = daemon.connect().await.pipeline(numbered_lines(3, 3)).await;
         assert_eq!(answers.len(), 3);
         for answer in answers {

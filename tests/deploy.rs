@@ -1,4 +1,5 @@
-//! What is in `deploy/` works as its README says: rendered, validated and linted by the tools that people use.
+//! What is in `deploy/` works as its README says: rendered, validated and linted by the tools that
+//! people use.
 
 mod support;
 
@@ -22,7 +23,8 @@ use tokio::net::UnixDatagram;
 
 /// Where the sidecar's probes and metrics are.
 const ADMIN_PORT: u64 = 16464;
-/// The default of others: an application with OpenTelemetry's exporter in the same pod could not start.
+/// The default of others: an application with OpenTelemetry's exporter in the same pod could not
+/// start.
 const TAKEN_PORT: &str = "9464";
 /// Idle, in a container: what `check` does not count.
 const IDLE_BYTES: u64 = 16 << 20;
@@ -39,13 +41,22 @@ fn text(path: &str) -> String {
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     said
 }
 
 /// Whether a program that no package manager of ours brings is here. On CI it must be.
 fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let found = Command::new(program)
+        .arg("--help")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
     let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
     assert!(found || !on_ci, "CI must run the tests that need {program}");
     if !found {
@@ -71,11 +82,15 @@ fn apply(workloads: &str, more: &str) -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let write = |path: &str, text: &str| {
         let path = dir.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("it is in the directory")).expect("it is ours");
+        std::fs::create_dir_all(path.parent().expect("it is in the directory"))
+            .expect("it is ours");
         std::fs::write(path, text).expect("it is ours");
     };
     for file in ["kustomization.yaml", "app.yaml", "sidecar.yaml", "cronjob.yaml"] {
-        write(&format!("dispatchd/deploy/component/{file}"), &text(&format!("deploy/component/{file}")));
+        write(
+            &format!("dispatchd/deploy/component/{file}"),
+            &text(&format!("deploy/component/{file}")),
+        );
     }
     write("deployment.yaml", workloads);
     write("kustomization.yaml", &format!("{}\n{more}", block(&text("deploy/README.md"))));
@@ -84,13 +99,20 @@ fn apply(workloads: &str, more: &str) -> String {
 
 /// The first block of YAML on a page.
 fn block(page: &str) -> &str {
-    page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).expect("the page has a block of YAML").0
+    page.split_once("```yaml\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .expect("the page has a block of YAML")
+        .0
 }
 
 /// The pod template of a workload.
 fn pod(workload: &Value) -> &Value {
     let spec = &workload["spec"];
-    if workload["kind"] == "CronJob" { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] }
+    if workload["kind"] == "CronJob" {
+        &spec["jobTemplate"]["spec"]["template"]
+    } else {
+        &spec["template"]
+    }
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -104,7 +126,8 @@ fn is_workload(document: &&Value) -> bool {
 /// The sidecar in the example's Deployment, and the whole example.
 fn example(python: &Path) -> (Value, Vec<Value>) {
     let documents = parse(python, &render(&root().join("deploy/example")));
-    let deployment = documents.iter().find(|document| document["kind"] == "Deployment").expect("it has one");
+    let deployment =
+        documents.iter().find(|document| document["kind"] == "Deployment").expect("it has one");
     (pod(deployment)["spec"]["initContainers"][0].clone(), documents)
 }
 
@@ -114,8 +137,8 @@ fn bytes(quantity: &Value) -> u64 {
     mib.parse::<u64>().expect("a whole number") << 20
 }
 
-/// What keeps a pod out of a namespace with the *restricted* profile, of what a pod can say wrongly here.
-/// <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, 1.29 to 1.34.
+/// What keeps a pod out of a namespace with the *restricted* profile, of what a pod can say wrongly
+/// here. <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, 1.29 to 1.34.
 fn violations(pod: &Value) -> Vec<String> {
     let spec = &pod["spec"];
     let mut found = Vec::new();
@@ -135,12 +158,18 @@ fn violations(pod: &Value) -> Vec<String> {
             "projected",
             "secret",
         ];
-        let kinds = volume.as_object().expect("a volume is a mapping").keys().filter(|key| *key != "name");
-        found.extend(kinds.filter(|kind| !allowed.contains(&kind.as_str())).map(|kind| format!("volume {kind}")));
+        let kinds =
+            volume.as_object().expect("a volume is a mapping").keys().filter(|key| *key != "name");
+        found.extend(
+            kinds
+                .filter(|kind| !allowed.contains(&kind.as_str()))
+                .map(|kind| format!("volume {kind}")),
+        );
     }
     for container in list(&spec["initContainers"]).iter().chain(list(&spec["containers"])) {
         let own = &container["securityContext"];
-        let either = |key: &str| if own[key].is_null() { &spec["securityContext"][key] } else { &own[key] };
+        let either =
+            |key: &str| if own[key].is_null() { &spec["securityContext"][key] } else { &own[key] };
         let seccomp = &either("seccompProfile")["type"];
         let added = list(&own["capabilities"]["add"]).iter().all(|name| name == "NET_BIND_SERVICE");
         let host_ports = list(&container["ports"]).iter().any(|port| !port["hostPort"].is_null());
@@ -180,29 +209,49 @@ fn the_component_adds_the_sidecar_to_every_kind_of_workload_that_asks_for_it() {
     let bare = workloads.replace("name: x, labels: {dispatchd: sidecar}", "name: bare");
     let rendered = parse(&python, &apply(&(workloads + &bare), ""));
 
-    let (bare, asked): (Vec<&Value>, Vec<&Value>) =
-        rendered.iter().filter(is_workload).partition(|document| document["metadata"]["name"] == "bare");
+    let (bare, asked): (Vec<&Value>, Vec<&Value>) = rendered
+        .iter()
+        .filter(is_workload)
+        .partition(|document| document["metadata"]["name"] == "bare");
     let untouched = &parse(&python, spec)[0];
     assert!(
         bare.iter().all(|workload| pod(workload)["spec"] == *untouched),
         "who does not ask gets nothing: {bare:#?}"
     );
     assert_eq!((asked.len(), bare.len()), (5, 5));
-    let config = rendered.iter().find(|document| document["kind"] == "ConfigMap").expect("it is generated");
+    let config =
+        rendered.iter().find(|document| document["kind"] == "ConfigMap").expect("it is generated");
     for workload in asked {
         let (pod, kind) = (pod(workload), &workload["kind"]);
         let sidecar = &pod["spec"]["initContainers"][0];
-        assert_eq!((&sidecar["name"], &sidecar["restartPolicy"]), (&json!("dispatchd"), &json!("Always")), "{kind}");
+        assert_eq!(
+            (&sidecar["name"], &sidecar["restartPolicy"]),
+            (&json!("dispatchd"), &json!("Always")),
+            "{kind}"
+        );
         assert_eq!(sidecar["image"], "registry.example.com/dispatchd:0.1.0");
         assert_eq!(sidecar["envFrom"][0]["configMapRef"]["name"], config["metadata"]["name"]);
-        assert_eq!(pod["spec"]["initContainers"][1]["name"], "migrate", "{kind}: the others come after it");
+        assert_eq!(
+            pod["spec"]["initContainers"][1]["name"], "migrate",
+            "{kind}: the others come after it"
+        );
         assert_eq!(pod["metadata"]["labels"]["dispatchd"], "sidecar");
-        let [app, other] = list(&pod["spec"]["containers"]) else { panic!("{kind}: two containers") };
+        let [app, other] = list(&pod["spec"]["containers"]) else {
+            panic!("{kind}: two containers")
+        };
         let socket = json!({"name": "DISPATCHD_SOCKET", "value": "/run/dispatchd/dispatchd.sock"});
         assert_eq!(app["env"], json!([{"name": "X", "value": "1"}, socket]), "{kind}");
         let mount = json!({"name": "dispatchd", "mountPath": "/run/dispatchd", "readOnly": true});
-        assert_eq!(app["volumeMounts"], json!([{"name": "tmp", "mountPath": "/tmp"}, mount]), "{kind}");
-        assert_eq!(*other, json!({"name": "other", "image": "b"}), "{kind}: the first container only");
+        assert_eq!(
+            app["volumeMounts"],
+            json!([{"name": "tmp", "mountPath": "/tmp"}, mount]),
+            "{kind}"
+        );
+        assert_eq!(
+            *other,
+            json!({"name": "other", "image": "b"}),
+            "{kind}: the first container only"
+        );
     }
 }
 
@@ -213,14 +262,21 @@ fn a_component_that_matched_nothing_is_told_and_lets_nothing_through() {
     }
     let matched = |rendered: &str| {
         let mut script = Command::new(root().join("deploy/component/matched"));
-        let mut script =
-            script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh");
+        let mut script = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("sh");
         script.stdin.take().expect("it is piped").write_all(rendered.as_bytes()).expect("it reads");
         script.wait_with_output().expect("it ends")
     };
     let example = render(&root().join("deploy/example"));
     let said = matched(&example);
-    assert!(said.status.success() && String::from_utf8_lossy(&said.stdout) == example, "it is handed on as it is");
+    assert!(
+        said.status.success() && String::from_utf8_lossy(&said.stdout) == example,
+        "it is handed on as it is"
+    );
     assert_eq!(
         String::from_utf8_lossy(&said.stderr),
         "dispatchd is in Deployment orders\ndispatchd is in CronJob orders-report\ndispatchd is in Job orders-import\n"
@@ -228,7 +284,8 @@ fn a_component_that_matched_nothing_is_told_and_lets_nothing_through() {
     // The usual mistakes: no label; one on the pods alone; one that the same kustomization puts on.
     let deployment = text("deploy/example/deployment.yaml");
     let bare = deployment.replace("  labels: { dispatchd: sidecar }\n", "");
-    let on_pods = bare.replace("labels: { app: orders }", "labels: { app: orders, dispatchd: sidecar }");
+    let on_pods =
+        bare.replace("labels: { app: orders }", "labels: { app: orders, dispatchd: sidecar }");
     let late = "labels: [{ pairs: { dispatchd: sidecar } }]";
     for (workload, more) in [(&bare, ""), (&on_pods, ""), (&bare, late)] {
         let said = matched(&apply(workload, more));
@@ -272,7 +329,12 @@ fn every_pod_of_the_example_is_of_the_restricted_profile() {
     for workload in documents.iter().filter(is_workload) {
         assert_eq!(violations(pod(workload)), [""; 0], "{}", workload["kind"]);
         // Nobody in it asks the Kubernetes API, so nobody gets a token for it.
-        assert_eq!(pod(workload)["spec"]["automountServiceAccountToken"], false, "{}", workload["kind"]);
+        assert_eq!(
+            pod(workload)["spec"]["automountServiceAccountToken"],
+            false,
+            "{}",
+            workload["kind"]
+        );
     }
     // Each rule of this file is seen to be broken.
     let good = pod(documents.iter().find(is_workload).expect("it has workloads")).clone();
@@ -292,15 +354,27 @@ fn every_pod_of_the_example_is_of_the_restricted_profile() {
     ] {
         assert_eq!(weakened(&format!("{own}/{key}"), value.clone()), 1, "{key}: {value}");
     }
-    assert_eq!(weakened("/spec/initContainers/0/ports", json!([{"containerPort": 1, "hostPort": 1}])), 1);
-    assert_eq!(weakened("/spec/volumes", json!([{"name": "dispatchd", "hostPath": {"path": "/run"}}])), 1);
+    assert_eq!(
+        weakened("/spec/initContainers/0/ports", json!([{"containerPort": 1, "hostPort": 1}])),
+        1
+    );
+    assert_eq!(
+        weakened("/spec/volumes", json!([{"name": "dispatchd", "hostPath": {"path": "/run"}}])),
+        1
+    );
 }
 
 #[test]
 fn the_default_port_is_the_same_wherever_it_stands() {
-    let default = dispatchd::config::KEYS.iter().find(|key| key.name == "admin.listen").expect("a key").default;
+    let default = dispatchd::config::KEYS
+        .iter()
+        .find(|key| key.name == "admin.listen")
+        .expect("a key")
+        .default;
     assert_eq!(default, format!("[::]:{ADMIN_PORT}"));
-    let numbers = |text: &str| text.split(|c: char| !c.is_ascii_digit()).map(str::to_owned).collect::<Vec<_>>();
+    let numbers = |text: &str| {
+        text.split(|c: char| !c.is_ascii_digit()).map(str::to_owned).collect::<Vec<_>>()
+    };
     for path in [
         "Dockerfile",
         "SECURITY.md",
@@ -318,15 +392,25 @@ fn the_default_port_is_the_same_wherever_it_stands() {
         assert!(numbers.contains(&ADMIN_PORT.to_string()), "{path} names another port");
         assert!(!numbers.iter().any(|number| number == TAKEN_PORT), "{path} names the old port");
     }
-    for path in ["README.md", "deploy/README.md", "deploy/alerts.yaml", "deploy/podmonitor.yaml", "docs/delivery.md"] {
-        assert!(!numbers(&text(path)).iter().any(|number| number == TAKEN_PORT), "{path} names the old port");
+    for path in [
+        "README.md",
+        "deploy/README.md",
+        "deploy/alerts.yaml",
+        "deploy/podmonitor.yaml",
+        "docs/delivery.md",
+    ] {
+        assert!(
+            !numbers(&text(path)).iter().any(|number| number == TAKEN_PORT),
+            "{path} names the old port"
+        );
     }
 }
 
 #[test]
 fn the_patch_for_cron_jobs_is_the_sidecars() {
     let Some(python) = python() else { return };
-    let [sidecar, cron_job] = ["sidecar", "cronjob"].map(|name| text(&format!("deploy/component/{name}.yaml")));
+    let [sidecar, cron_job] =
+        ["sidecar", "cronjob"].map(|name| text(&format!("deploy/component/{name}.yaml")));
     let (sidecar, cron_job) = (&parse(&python, &sidecar)[0], &parse(&python, &cron_job)[0]);
     assert_eq!(sidecar["spec"], cron_job["spec"]["jobTemplate"]["spec"]);
 }
@@ -338,22 +422,43 @@ async fn the_sidecars_configuration_is_valid_and_its_memory_adds_up_below_its_li
     let mut check = command();
     check.arg("check");
     for variable in list(&sidecar["env"]) {
-        check.env(variable["name"].as_str().expect("a name"), variable["value"].as_str().expect("a value"));
+        check.env(
+            variable["name"].as_str().expect("a name"),
+            variable["value"].as_str().expect("a value"),
+        );
     }
-    let config = documents.iter().find(|document| document["kind"] == "ConfigMap").expect("the example has one");
+    let config = documents
+        .iter()
+        .find(|document| document["kind"] == "ConfigMap")
+        .expect("the example has one");
     for (name, value) in config["data"].as_object().expect("it has data") {
         check.env(name, value.as_str().expect("data is text"));
     }
     let output = check.output().await.expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let sum = said.rsplit_once(" = ").and_then(|(_, sum)| sum.trim().strip_suffix(" MiB")).expect("check prints a sum");
+    let sum = said
+        .rsplit_once(" = ")
+        .and_then(|(_, sum)| sum.trim().strip_suffix(" MiB"))
+        .expect("check prints a sum");
     let sum_bytes = (sum.parse::<f64>().expect("a number") * f64::from(1 << 20)) as u64;
     let limit_bytes = bytes(&sidecar["resources"]["limits"]["memory"]);
-    assert!(sum_bytes + IDLE_BYTES < limit_bytes, "{sum} MiB and what it takes idle, of {}", limit_bytes >> 20);
-    assert_eq!(parse(&python, block(&text("docs/operations.md")))[0]["env"], sidecar["env"], "the page explains them");
+    assert!(
+        sum_bytes + IDLE_BYTES < limit_bytes,
+        "{sum} MiB and what it takes idle, of {}",
+        limit_bytes >> 20
+    );
+    assert_eq!(
+        parse(&python, block(&text("docs/operations.md")))[0]["env"],
+        sidecar["env"],
+        "the page explains them"
+    );
     assert!(sidecar["resources"]["limits"].get("cpu").is_none());
-    assert!(sidecar["lifecycle"].is_null(), "a preStop hook runs while the application still sends");
+    assert!(
+        sidecar["lifecycle"].is_null(),
+        "a preStop hook runs while the application still sends"
+    );
 }
 
 #[tokio::test]
@@ -372,9 +477,15 @@ async fn every_probe_and_the_monitor_find_what_they_ask_for() {
 
     // No schema of this kind is bundled with a validator: held against what it must fit.
     let monitor = &parse(&python, &text("deploy/podmonitor.yaml"))[0];
-    assert_eq!((&monitor["apiVersion"], &monitor["kind"]), (&json!("monitoring.coreos.com/v1"), &json!("PodMonitor")));
+    assert_eq!(
+        (&monitor["apiVersion"], &monitor["kind"]),
+        (&json!("monitoring.coreos.com/v1"), &json!("PodMonitor"))
+    );
     let endpoints = &monitor["spec"]["podMetricsEndpoints"];
-    assert_eq!(*endpoints, json!([{"port": sidecar["ports"][0]["name"], "path": "/metrics", "interval": "15s"}]));
+    assert_eq!(
+        *endpoints,
+        json!([{"port": sidecar["ports"][0]["name"], "path": "/metrics", "interval": "15s"}])
+    );
     assert_eq!(monitor["spec"].as_object().expect("a mapping").len(), 2, "{monitor}");
     let policy = &parse(&python, &text("deploy/networkpolicy.yaml"))[0]["spec"];
     let ports = list(&policy["ingress"]).iter().flat_map(|rule| list(&rule["ports"]));
@@ -391,39 +502,53 @@ async fn every_probe_and_the_monitor_find_what_they_ask_for() {
 async fn whoever_stops_it_waits_longer_than_it_takes() {
     let Some(python) = python().filter(|_| has("kubectl")) else { return };
     let check = Start::local().check().await;
-    let timeout = check.lines().find_map(|line| line.strip_prefix("shutdown.timeout")).expect("check prints it");
-    let timeout = timeout.trim().split('s').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
+    let timeout = check
+        .lines()
+        .find_map(|line| line.strip_prefix("shutdown.timeout"))
+        .expect("check prints it");
+    let timeout =
+        timeout.trim().split('s').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
     let (_, documents) = example(&python);
     for workload in documents.iter().filter(is_workload) {
-        let grace = pod(workload)["spec"]["terminationGracePeriodSeconds"].as_u64().expect("the example says it");
+        let grace = pod(workload)["spec"]["terminationGracePeriodSeconds"]
+            .as_u64()
+            .expect("the example says it");
         assert!(grace >= timeout + 30, "{}: the application needs time as well", workload["kind"]);
     }
     let unit = text("deploy/dispatchd.service");
-    let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("the unit says it");
+    let stop = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+        .expect("the unit says it");
     assert!(stop.parse::<u64>().expect("seconds") > timeout);
     let compose = &parse(&python, &text("deploy/compose.yaml"))[0];
-    let stop = compose["services"]["dispatchd"]["stop_grace_period"].as_str().expect("compose says it");
+    let stop =
+        compose["services"]["dispatchd"]["stop_grace_period"].as_str().expect("compose says it");
     assert!(stop.trim_end_matches('s').parse::<u64>().expect("seconds") > timeout);
 }
 
 /// What a service manager is told next.
 async fn told(manager: &UnixDatagram) -> String {
     let mut state = [0; 256];
-    let bytes = tokio::time::timeout(support::DEADLINE, manager.recv(&mut state)).await.expect("in time");
+    let bytes =
+        tokio::time::timeout(support::DEADLINE, manager.recv(&mut state)).await.expect("in time");
     String::from_utf8_lossy(&state[..bytes.expect("it is bound")]).into_owned()
 }
 
 #[tokio::test]
 async fn the_service_manager_is_told_how_the_daemon_stands() {
     let unit = text("deploy/dispatchd.service");
-    for line in ["Type=notify", "ExecReload=/usr/local/bin/dispatchd admin reload --config /etc/dispatchd/config.toml"]
-    {
+    for line in [
+        "Type=notify",
+        "ExecReload=/usr/local/bin/dispatchd admin reload --config /etc/dispatchd/config.toml",
+    ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("it is free");
-    let mut daemon = Start::local().env("NOTIFY_SOCKET", path.to_str().expect("UTF-8")).start().await;
+    let mut daemon =
+        Start::local().env("NOTIFY_SOCKET", path.to_str().expect("UTF-8")).start().await;
     assert_eq!(told(&manager).await, "READY=1");
     assert_eq!(daemon.connect().await.ask("{\"op\":\"ping\"}").await["ok"], true);
     let reload = daemon.run_admin(&["reload"]).await;
@@ -461,7 +586,9 @@ async fn a_command_of_exec_tells_its_service_manager_itself() {
 #[test]
 fn the_unit_starts_again_however_often_it_failed_and_its_directory_stays() {
     let unit = text("deploy/dispatchd.service");
-    for line in ["StartLimitIntervalSec=0", "RuntimeDirectoryPreserve=restart", "Restart=on-failure"] {
+    for line in
+        ["StartLimitIntervalSec=0", "RuntimeDirectoryPreserve=restart", "Restart=on-failure"]
+    {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
     let (head, service) = unit.split_once("[Service]").expect("a section");
@@ -480,8 +607,13 @@ fn systemd_has_no_complaint_about_the_unit() {
     let unit = dir.path().join("dispatchd.service");
     let verify = |text: &str| {
         // It looks for the program that would be started.
-        std::fs::write(&unit, text.replace("/usr/local/bin/dispatchd", binary())).expect("it is ours");
-        let said = Command::new("systemd-analyze").arg("verify").arg(&unit).output().expect("it was just here");
+        std::fs::write(&unit, text.replace("/usr/local/bin/dispatchd", binary()))
+            .expect("it is ours");
+        let said = Command::new("systemd-analyze")
+            .arg("verify")
+            .arg(&unit)
+            .output()
+            .expect("it was just here");
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr)
     };
     let unit_text = text("deploy/dispatchd.service");
@@ -494,17 +626,29 @@ fn systemd_has_no_complaint_about_the_unit() {
 fn the_compose_file_and_the_image_are_written_as_their_tools_want_them() {
     let Some(python) = python() else { return };
     let mut compose = Command::new(python.join("check-jsonschema"));
-    output(compose.args(["--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml"]).current_dir(root()));
+    output(
+        compose
+            .args(["--builtin-schema", "vendor.compose-spec", "deploy/compose.yaml"])
+            .current_dir(root()),
+    );
     output(Command::new(python.join("hadolint")).arg("Dockerfile").current_dir(root()));
-    let scripts =
-        ["deploy/build-binary.sh", "deploy/build-image.sh", "deploy/component/matched", ".ci/run", "fuzz/run"];
+    let scripts = [
+        "deploy/build-binary.sh",
+        "deploy/build-image.sh",
+        "deploy/component/matched",
+        ".ci/run",
+        "fuzz/run",
+    ];
     output(Command::new(python.join("shellcheck")).args(scripts).current_dir(root()));
 }
 
 #[tokio::test]
 async fn prometheus_takes_the_configuration_and_the_alerts_of_the_compose_file() {
     let config = root().join("deploy/prometheus.yml");
-    let Some(said) = promtool(&["check", "config", config.to_str().expect("UTF-8")], "").await else { return };
+    let Some(said) = promtool(&["check", "config", config.to_str().expect("UTF-8")], "").await
+    else {
+        return;
+    };
     assert!(said.status.success(), "{said:?}");
 }
 
@@ -520,8 +664,16 @@ fn versions_are_the_same_wherever_they_stand() {
     let dockerfile = text("Dockerfile");
     assert!(dockerfile.contains(&format!("ARG VERSION={version}\n")));
     let toolchain = text("rust-toolchain.toml");
-    let rust = toolchain.split("channel = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a channel");
-    assert_eq!(dockerfile.matches(rust).count(), 2, "the image is built by the toolchain of the tests: {rust}");
+    let rust = toolchain
+        .split("channel = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("a channel");
+    assert_eq!(
+        dockerfile.matches(rust).count(),
+        2,
+        "the image is built by the toolchain of the tests: {rust}"
+    );
 }
 
 #[test]
@@ -529,20 +681,28 @@ fn the_readme_shows_the_kustomization_that_is_tested() {
     assert_eq!(block(&text("README.md")), block(&text("deploy/README.md")));
 }
 
-/// Lets an application meet a daemon that is full, one that gives its events up, and one that is killed. It goes on for ever,
-/// and prints a line with this word for each event that it believes to be stored.
-async fn assert_nothing_is_taken_for_stored_that_is_not(dir: &Path, mut app: tokio::process::Command, word: &str) {
+/// Lets an application meet a daemon that is full, one that gives its events up, and one that is
+/// killed. It goes on for ever, and prints a line with this word for each event that it believes to
+/// be stored.
+async fn assert_nothing_is_taken_for_stored_that_is_not(
+    dir: &Path,
+    mut app: tokio::process::Command,
+    word: &str,
+) {
     let ferro = Ferro::start(false).await;
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "1s");
     let mut daemon = start.clone().set("socket.max_connections", 1).start_in(dir).await;
     let other = daemon.connect().await;
-    let mut app = app.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("its interpreter is there");
+    let mut app =
+        app.stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("its interpreter is there");
     let mut said = BufReader::new(app.stdout.take().expect("it is piped")).lines();
     let mut stored = 0;
     let mut until_stored = async || loop {
-        let line = tokio::time::timeout(support::DEADLINE, said.next_line()).await.expect("it says something in time");
+        let line = tokio::time::timeout(support::DEADLINE, said.next_line())
+            .await
+            .expect("it says something in time");
         let line = line.expect("UTF-8").expect("it goes on for ever");
         assert!(!line.contains("rejected"), "{line}");
         if line.contains(word) {
@@ -557,7 +717,10 @@ async fn assert_nothing_is_taken_for_stored_that_is_not(dir: &Path, mut app: tok
     drop(other);
     until_stored().await;
 
-    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    server.set(Plan {
+        denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(),
+        ..Plan::default()
+    });
     moved(&daemon, "dispatchd_events_refused_total{code=\"DeliveryTimeout\"}").await;
     server.set(Plan::default());
     assert!(daemon.run_admin(&["reload"]).await.status.success(), "the stream is tried at once");
@@ -573,8 +736,15 @@ async fn assert_nothing_is_taken_for_stored_that_is_not(dir: &Path, mut app: tok
         event["data"]["order"].as_u64().expect("its number")
     });
     let orders: std::collections::BTreeSet<_> = orders.collect();
-    assert!(orders.len() >= believed, "{believed} were believed to be stored, {} are", orders.len());
-    assert!((0..believed as u64).all(|order| orders.contains(&order)), "one was left out: {orders:?}");
+    assert!(
+        orders.len() >= believed,
+        "{believed} were believed to be stored, {} are",
+        orders.len()
+    );
+    assert!(
+        (0..believed as u64).all(|order| orders.contains(&order)),
+        "one was left out: {orders:?}"
+    );
 }
 
 #[tokio::test]
@@ -582,14 +752,20 @@ async fn the_laptops_application_takes_no_refusal_for_an_ack() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut app = tokio::process::Command::new(python.join("python"));
-    app.arg("-u").arg(root().join("deploy/app.py")).env("DISPATCHD_SOCKET", dir.path().join("d.sock"));
+    app.arg("-u")
+        .arg(root().join("deploy/app.py"))
+        .env("DISPATCHD_SOCKET", dir.path().join("d.sock"));
     assert_nothing_is_taken_for_stored_that_is_not(dir.path(), app, "\"ok\": true").await;
 }
 
 /// This application beside the `dispatch.js` of the page, for the daemon in this directory.
 fn with_the_pages_dispatch_js(dir: &Path, app: &str) -> tokio::process::Command {
     let page = text("docs/operations.md");
-    let snippet = page.split_once("```js\n").and_then(|(_, rest)| rest.split_once("```")).expect("the page has it").0;
+    let snippet = page
+        .split_once("```js\n")
+        .and_then(|(_, rest)| rest.split_once("```"))
+        .expect("the page has it")
+        .0;
     for (name, script) in [("dispatch.js", snippet), ("app.js", app)] {
         std::fs::write(dir.join(name), script).expect("it is ours");
     }
@@ -629,8 +805,9 @@ async fn what_the_page_gives_to_users_of_lk_dispatch_lets_many_wait_and_its_proc
         });";
     let _daemon = Start::local().start_in(dir.path()).await;
     let mut app = with_the_pages_dispatch_js(dir.path(), app);
-    let ended =
-        tokio::time::timeout(support::DEADLINE, app.kill_on_drop(true).output()).await.expect("it ends by itself");
+    let ended = tokio::time::timeout(support::DEADLINE, app.kill_on_drop(true).output())
+        .await
+        .expect("it ends by itself");
     let ended = ended.expect("there is node");
     assert_eq!(String::from_utf8_lossy(&ended.stdout), "true 500 InvalidRequest\n", "{ended:?}");
 }
@@ -650,7 +827,9 @@ async fn the_laptops_application_gets_its_acks_from_one_daemon_and_the_next() {
         .expect("there is python");
     let mut said = BufReader::new(app.stdout.take().expect("it is piped")).lines();
     let mut line = async || {
-        let line = tokio::time::timeout(support::DEADLINE, said.next_line()).await.expect("it says something in time");
+        let line = tokio::time::timeout(support::DEADLINE, said.next_line())
+            .await
+            .expect("it says something in time");
         line.expect("UTF-8").expect("it goes on for ever")
     };
     assert!(line().await.starts_with("no daemon at "), "it is started before the daemon");

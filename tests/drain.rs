@@ -1,4 +1,5 @@
-//! The stop at its worst: by the deadline every event is answered, and the exit code tells the truth.
+//! The stop at its worst: by the deadline every event is answered, and the exit code tells the
+//! truth.
 
 mod support;
 
@@ -16,8 +17,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A process takes a moment to end, and the machine is shared. With it a stop still ends before a request that hangs, which
-/// takes `kinesis.attempt_timeout`, 10 s.
+/// A process takes a moment to end, and the machine is shared. With it a stop still ends before a
+/// request that hangs, which takes `kinesis.attempt_timeout`, 10 s.
 const GRACE: Duration = Duration::from_secs(4);
 /// For a stop that ends by itself: never reached.
 const LONG: &str = "20s";
@@ -33,7 +34,8 @@ async fn servers() -> (Ferro, FaultServer) {
 }
 
 fn daemon(server: &FaultServer) -> Start {
-    Start::new(&server.endpoint(), "s").set("shutdown.timeout", format_args!("{}s", TIMEOUT.as_secs()))
+    Start::new(&server.endpoint(), "s")
+        .set("shutdown.timeout", format_args!("{}s", TIMEOUT.as_secs()))
 }
 
 async fn accepted(daemon: &Daemon, count: usize) {
@@ -72,26 +74,47 @@ async fn stop_under(plan: Plan) -> GivenUp {
     accepted(&daemon, EVENTS).await;
     let code = stop_in_time(&mut daemon).await;
     let answers = caller.await.expect("the caller does not panic");
-    assert_eq!(refs(&answers), (0..EVENTS as u64).collect::<Vec<_>>(), "every event is answered, once");
-    let (acked, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer["ok"] == true);
+    assert_eq!(
+        refs(&answers),
+        (0..EVENTS as u64).collect::<Vec<_>>(),
+        "every event is answered, once"
+    );
+    let (acked, refused): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer["ok"] == true);
     assert!(acked.is_empty(), "{}", acked[0]);
     assert_eq!(code, Some(75), "{}", daemon.log());
     assert!(refused.iter().all(|answer| answer["error"]["code"] == "ShuttingDown"));
     let said = daemon.logged("stopped with events unconfirmed");
     assert_eq!(said[0]["unconfirmed"], EVENTS, "the last line has their count");
-    let outcomes = |outcome: &str| refused.iter().filter(|answer| answer["error"]["outcome"] == outcome).count();
+    let outcomes = |outcome: &str| {
+        refused.iter().filter(|answer| answer["error"]["outcome"] == outcome).count()
+    };
     let given_up = GivenUp { unknown: outcomes("unknown"), not_stored: outcomes("not_stored") };
-    assert_eq!(given_up.unknown + given_up.not_stored, EVENTS, "each says whether it may be stored");
-    assert!(given_up.unknown <= KEYS, "{} were out at once, of {KEYS} keys in strict order", given_up.unknown);
+    assert_eq!(
+        given_up.unknown + given_up.not_stored,
+        EVENTS,
+        "each says whether it may be stored"
+    );
+    assert!(
+        given_up.unknown <= KEYS,
+        "{} were out at once, of {KEYS} keys in strict order",
+        given_up.unknown
+    );
     let stored = read_all(&client(&ferro.endpoint()), "s").await;
-    assert!(stored.len() <= given_up.unknown, "{} are stored, {} may be", stored.len(), given_up.unknown);
+    assert!(
+        stored.len() <= given_up.unknown,
+        "{} are stored, {} may be",
+        stored.len(),
+        given_up.unknown
+    );
     given_up
 }
 
 #[tokio::test]
 async fn a_stop_while_everything_is_throttled_answers_all_in_time_and_exits_75() {
     let given_up = stop_under(Plan { throttled_ratio: 1.0, ..Plan::default() }).await;
-    // Of what is out at the deadline nobody knows yet what becomes of it; what was refused before is not stored.
+    // Of what is out at the deadline nobody knows yet what becomes of it; what was refused before
+    // is not stored.
     assert!(given_up.not_stored >= EVENTS - KEYS);
 }
 
@@ -112,7 +135,8 @@ async fn a_stop_with_requests_that_hang_answers_all_in_time_and_exits_75() {
 async fn a_stop_while_most_is_throttled_delivers_what_it_can_and_exits_0_if_that_is_all() {
     let (ferro, server) = servers().await;
     server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
-    let brief = daemon(&server).set("delivery.backoff_min", "10ms").set("delivery.backoff_max", "20ms");
+    let brief =
+        daemon(&server).set("delivery.backoff_min", "10ms").set("delivery.backoff_max", "20ms");
     let mut daemon = brief.set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(EVENTS, EVENTS)));
     accepted(&daemon, EVENTS).await;
@@ -127,12 +151,16 @@ async fn a_stop_while_most_is_throttled_delivers_what_it_can_and_exits_0_if_that
 #[tokio::test]
 async fn a_stream_that_opens_during_the_stop_gets_everything_and_it_exits_0() {
     let (ferro, server) = servers().await;
-    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::expired_token())].into(), ..Plan::default() });
+    server.set(Plan {
+        denied: [("PutRecords".to_owned(), Refusal::expired_token())].into(),
+        ..Plan::default()
+    });
     let mut daemon = daemon(&server).set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
     accepted(&daemon, 100).await;
     let next = eventually("the next probe is seconds away", async || {
-        let next = daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
+        let next =
+            daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
         (next > 4.0).then_some(next)
     })
     .await;
@@ -149,7 +177,9 @@ async fn a_caller_that_never_reads_its_answers_holds_a_stop_no_longer_than_its_t
     let (ferro, server) = servers().await;
     let mut daemon = daemon(&server).start().await;
     let Caller { read, mut write } = daemon.connect().await;
-    let flood = tokio::spawn(async move { while write.write_all(numbered_lines(500, 50).as_bytes()).await.is_ok() {} });
+    let flood = tokio::spawn(async move {
+        while write.write_all(numbered_lines(500, 50).as_bytes()).await.is_ok() {}
+    });
     let mut before = -1.0;
     eventually("nothing more of it is read", async || {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -164,7 +194,8 @@ async fn a_caller_that_never_reads_its_answers_holds_a_stop_no_longer_than_its_t
     let answers = other.await.expect("the caller does not panic");
     assert!(answers.len() == 100 && answers.iter().all(|answer| answer["ok"] == true));
     assert_eq!(code, Some(0), "what it sent is in the stream, read or not\n{}", daemon.log());
-    let acked = daemon.logged("stopped: every event was answered")[0]["acked"].as_u64().expect("a number");
+    let acked =
+        daemon.logged("stopped: every event was answered")[0]["acked"].as_u64().expect("a number");
     assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len() as u64, acked);
 }
 
@@ -173,7 +204,8 @@ async fn a_plain_stop_takes_one_round_trip() {
     let (_ferro, server) = servers().await;
     let round_trip = Duration::from_secs(2);
     server.set(Plan { latency_ms: 2_000, ..Plan::default() });
-    let mut daemon = daemon(&server).set("batch.linger", "60s").set("shutdown.timeout", LONG).start().await;
+    let mut daemon =
+        daemon(&server).set("batch.linger", "60s").set("shutdown.timeout", LONG).start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(100, 100)));
     accepted(&daemon, 100).await;
     let (code, took) = stop(&mut daemon).await;
@@ -197,7 +229,8 @@ async fn a_stop_says_for_how_many_callers_it_waits_until_when_and_not_for_idle_o
     assert_eq!(caller.line().await, None, "its connection is closed in order");
     let said = &daemon.logged("callers are connected and may send their last lines")[0];
     assert_eq!((&said["level"], &said["connected"]), (&"INFO".into(), &2.into()));
-    let until = chrono::DateTime::parse_from_rfc3339(said["until"].as_str().expect("a time")).expect("RFC 3339");
+    let until = chrono::DateTime::parse_from_rfc3339(said["until"].as_str().expect("a time"))
+        .expect("RFC 3339");
     let waits = SystemTime::from(until).duration_since(before).expect("it lies ahead");
     assert!((3_590..=3_600).contains(&waits.as_secs()), "an hour less the reserve: {waits:?}");
     assert_eq!(daemon.logged("nothing is in flight and no line has come for 2 s").len(), 1);

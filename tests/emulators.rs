@@ -1,5 +1,6 @@
-//! What the test servers do as Kinesis does. Every other test rests on this: the same promises for ferrokinesis, for
-//! kinesalite, and for the fault server with nothing planned, which must not change them.
+//! What the test servers do as Kinesis does. Every other test rests on this: the same promises for
+//! ferrokinesis, for kinesalite, and for the fault server with nothing planned, which must not
+//! change them.
 
 mod support;
 
@@ -10,7 +11,9 @@ use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::types::StreamStatus;
 use support::fault::FaultServer;
 use support::kinesis::{Ferro, Kinesalite};
-use support::stream::{StoredRecord, create_stream, entries, entry, hash_of, put, read_all, shard_of, shards, split};
+use support::stream::{
+    StoredRecord, create_stream, entries, entry, hash_of, put, read_all, shard_of, shards, split,
+};
 use support::{client, eventually, http};
 
 /// One test for each promise and server.
@@ -80,7 +83,8 @@ async fn a_key_lands_where_its_md5_says(endpoint: &str) {
     let client = stream(endpoint, 4).await;
     let shards = shards(&client, "s").await;
     let scripts = ["plain", "größe", "ключ", "鍵", "مفتاح", "🔑", "a b\t\"\\", "Zalgo\u{301}"];
-    let keys: Vec<String> = (0..200).map(|n| format!("{}-{n}", scripts[n % scripts.len()])).collect();
+    let keys: Vec<String> =
+        (0..200).map(|n| format!("{}-{n}", scripts[n % scripts.len()])).collect();
     let answer = put(&client, "s", keys.iter().map(|key| entry(key, "x")).collect()).await;
     for (key, record) in keys.iter().zip(answer.records()) {
         assert_eq!(record.shard_id(), Some(shard_of(&shards, hash_of(key))), "{key:?}");
@@ -117,7 +121,8 @@ async fn five_hundred_and_one_records_are_refused_whole(endpoint: &str) {
 }
 
 async fn five_mebibytes_go_in_one_request(endpoint: &str) {
-    // Over what HTTP servers take by default: the surroundings must not be the limit that a test runs into.
+    // Over what HTTP servers take by default: the surroundings must not be the limit that a test
+    // runs into.
     let client = stream(endpoint, 8).await;
     let shards = shards(&client, "s").await;
     let mut large = Vec::new();
@@ -128,7 +133,8 @@ async fn five_mebibytes_go_in_one_request(endpoint: &str) {
     }
     let answer = put(&client, "s", large).await;
     assert_eq!(answer.failed_record_count(), Some(0));
-    let lengths: Vec<usize> = read_all(&client, "s").await.iter().map(|record| record.data.len()).collect();
+    let lengths: Vec<usize> =
+        read_all(&client, "s").await.iter().map(|record| record.data.len()).collect();
     assert_eq!(lengths, [(1 << 20) - 1; 5]);
 }
 
@@ -138,7 +144,8 @@ async fn sequence_numbers_grow_within_a_shard(endpoint: &str) {
     for _ in 0..5 {
         for record in put(&client, "s", entries(50)).await.records() {
             let shard = record.shard_id().expect("a stored record has a shard").to_owned();
-            // 56 digits do not fit: the first ones name the shard's creation and are the same for all.
+            // 56 digits do not fit: the first ones name the shard's creation and are the same for
+            // all.
             let number = record.sequence_number().expect("a stored record has a number");
             let tail: u128 = number[20..].parse().expect("a sequence number is a number");
             let before = last.insert(shard, tail);
@@ -157,7 +164,8 @@ async fn a_missing_stream_is_refused_in_the_aws_json_form(endpoint: &str) {
     assert!(message.contains("nowhere"), "{message}");
 
     // And an SDK finds the code in it.
-    let request = client(endpoint).put_records().stream_name("nowhere").set_records(Some(entries(1)));
+    let request =
+        client(endpoint).put_records().stream_name("nowhere").set_records(Some(entries(1)));
     let error = request.send().await.expect_err("there is no such stream");
     assert_eq!(error.code(), Some("ResourceNotFoundException"));
 }
@@ -195,7 +203,10 @@ async fn a_split_closes_the_parent_and_reading_goes_on_in_the_children(endpoint:
     })
     .await;
     assert_eq!(all.len(), 3);
-    assert!(!all[0].open && all[1..].iter().all(|child| child.parent.as_deref() == Some(&parent.id)), "{all:?}");
+    assert!(
+        !all[0].open && all[1..].iter().all(|child| child.parent.as_deref() == Some(&parent.id)),
+        "{all:?}"
+    );
 
     let after = put(&client, "s", entries(40)).await;
     for (n, record) in after.records().iter().enumerate() {
@@ -204,7 +215,10 @@ async fn a_split_closes_the_parent_and_reading_goes_on_in_the_children(endpoint:
     assert!(before.records().iter().all(|record| record.shard_id() == Some(&parent.id)));
     let read = read_all(&client, "s").await;
     assert_eq!(read.len(), 80);
-    assert!(read[..40].iter().all(|record| record.shard == parent.id), "parents are read before children");
+    assert!(
+        read[..40].iter().all(|record| record.shard == parent.id),
+        "parents are read before children"
+    );
 }
 
 /// kinesalite has no limits; the fault server has its own, tested in `faults.rs`.
@@ -224,7 +238,8 @@ async fn ferrokinesis_throttles_a_full_shard_and_no_other() {
     }
     let answer = put(&client, "s", records).await;
     let throttled = "ProvisionedThroughputExceededException";
-    let failed: Vec<bool> = answer.records().iter().map(|record| record.error_code() == Some(throttled)).collect();
+    let failed: Vec<bool> =
+        answer.records().iter().map(|record| record.error_code() == Some(throttled)).collect();
     assert_eq!(failed[..10], [false; 10], "the first mebibyte is taken");
     assert_eq!(failed[10..14], [true; 4], "what is over it is not");
     assert_eq!(failed[14..], [false; 4], "the other shard has room");

@@ -1,5 +1,5 @@
-//! What the environment says for the SDK is looked at before the daemon is ready: blank is unset, broken is named; and
-//! where requests will go is shown, and guarded, whoever named it.
+//! What the environment says for the SDK is looked at before the daemon is ready: blank is unset,
+//! broken is named; and where requests will go is shown, and guarded, whoever named it.
 
 mod support;
 
@@ -18,7 +18,9 @@ async fn refused(vars: &[(&str, &str)]) -> String {
     for program in ["run", "check"] {
         let mut command = command();
         command.arg(program).args(["--stream", "s", "--admin-listen", "off"]);
-        command.args(["--socket".as_ref(), dir.path().join("d.sock").as_os_str()]).envs(vars.iter().copied());
+        command
+            .args(["--socket".as_ref(), dir.path().join("d.sock").as_os_str()])
+            .envs(vars.iter().copied());
         let ended = timeout(DEADLINE, command.output()).await.expect("it does not serve");
         let Output { status, stderr, .. } = ended.expect("it runs");
         let stderr = String::from_utf8(stderr).expect("UTF-8");
@@ -43,7 +45,10 @@ async fn a_variable_that_cannot_be_meant_is_refused_at_the_start_by_its_name() {
     ] {
         let said = refused(&[(name, value)]).await;
         assert!(said.starts_with(&format!("dispatchd: {name} = ")), "{said}");
-        assert!(said.contains("(from the environment): expected ") && !said.contains("SECRET\""), "{said}");
+        assert!(
+            said.contains("(from the environment): expected ") && !said.contains("SECRET\""),
+            "{said}"
+        );
         assert!(!said.contains("AKID") && said.lines().count() == 1, "{said}");
     }
 }
@@ -72,12 +77,23 @@ async fn blank_variables_are_unset() {
     let ready = &daemon.logged("ready")[0];
     assert_eq!(
         (&ready["region"], &ready["endpoint"], &ready["identity"]),
-        (&"eu-north-1".into(), &ferro.endpoint().into(), &"environment variables, access key …test".into())
+        (
+            &"eu-north-1".into(),
+            &ferro.endpoint().into(),
+            &"environment variables, access key …test".into()
+        )
     );
     let told = daemon.status().await["stream"].clone();
-    assert_eq!((&told["region"], &told["endpoint"]), (&"eu-north-1".into(), &ferro.endpoint().into()));
+    assert_eq!(
+        (&told["region"], &told["endpoint"]),
+        (&"eu-north-1".into(), &ferro.endpoint().into())
+    );
     let checked = start.check().await;
-    assert!(checked.contains("\nendpoint: https://kinesis.eu-north-1.amazonaws.com, region eu-north-1\n"), "{checked}");
+    assert!(
+        checked
+            .contains("\nendpoint: https://kinesis.eu-north-1.amazonaws.com, region eu-north-1\n"),
+        "{checked}"
+    );
 }
 
 #[tokio::test]
@@ -103,15 +119,19 @@ async fn plain_http_to_another_host_is_refused_whoever_named_the_endpoint() {
             "dispatchd: the endpoint is {URL} (from {named}): expected https, or http to loopback, unless stream.allow_http is true\n"
         );
         assert_eq!(said, expected);
-        let allowed = Start::new("", "s").set("stream.allow_http", true).env(name, value).check().await;
+        let allowed =
+            Start::new("", "s").set("stream.allow_http", true).env(name, value).check().await;
         assert!(allowed.contains(&format!("\nendpoint: {URL}, region us-east-1\n")), "{allowed}");
     }
 }
 
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_is_refused_at_the_start() {
-    let said =
-        refused(&[("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.example"), ("AWS_USE_FIPS_ENDPOINT", "true")]).await;
+    let said = refused(&[
+        ("AWS_ENDPOINT_URL_KINESIS", "https://kinesis.example"),
+        ("AWS_USE_FIPS_ENDPOINT", "true"),
+    ])
+    .await;
     assert!(said.starts_with("dispatchd: no endpoint for region \"us-east-1\": "), "{said}");
     assert!(said.contains("FIPS"), "{said}");
 }
@@ -121,14 +141,20 @@ async fn a_broken_region_of_a_profile_is_named() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let config = dir.path().join("config");
     std::fs::write(&config, "[default]\nregion = us_east_1\n").expect("it is writable");
-    let said = refused(&[("AWS_REGION", ""), ("AWS_CONFIG_FILE", config.to_str().expect("UTF-8"))]).await;
-    assert!(said.starts_with("dispatchd: \"us_east_1\" is no region; it comes from a profile file"), "{said}");
+    let said =
+        refused(&[("AWS_REGION", ""), ("AWS_CONFIG_FILE", config.to_str().expect("UTF-8"))]).await;
+    assert!(
+        said.starts_with("dispatchd: \"us_east_1\" is no region; it comes from a profile file"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
 async fn the_embedded_stream_looks_at_none_of_it() {
-    let start =
-        Start::local().env("AWS_REGION", "??").env("AWS_ENDPOINT_URL", "nowhere").env("AWS_ACCESS_KEY_ID", "\u{7}");
+    let start = Start::local()
+        .env("AWS_REGION", "??")
+        .env("AWS_ENDPOINT_URL", "nowhere")
+        .env("AWS_ACCESS_KEY_ID", "\u{7}");
     let daemon = start.clone().start().await;
     assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
     assert!(start.check().await.contains("\nendpoint: the embedded stream\n"));
@@ -139,7 +165,6 @@ async fn a_check_without_the_network_leaves_the_metadata_service_alone_and_says_
     let start = Start::new("", "s").env("AWS_REGION", "").env("AWS_EC2_METADATA_DISABLED", "false");
     // A request there would hang: nothing answers at an address of the documentation's.
     let checked = start.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1").check().await;
-    let said =
-        "\nendpoint: not known, no region is named: the instance's metadata service is asked for one at the start\n";
+    let said = "\nendpoint: not known, no region is named: the instance's metadata service is asked for one at the start\n";
     assert!(checked.contains(said), "{checked}");
 }

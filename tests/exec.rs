@@ -1,4 +1,5 @@
-//! A daemon for the life of one command: its events are delivered, its signals reach it once, its exit code comes out.
+//! A daemon for the life of one command: its events are delivered, its signals reach it once, its
+//! exit code comes out.
 
 mod support;
 
@@ -33,10 +34,15 @@ fn exec(endpoint: &str, flags: &[&str], script: &str) -> Command {
 
 async fn code(mut exec: Command) -> Option<i32> {
     let mut running = exec.spawn().expect("it starts");
-    timeout(DEADLINE, running.wait()).await.expect("it ends in time").expect("it can be waited for").code()
+    timeout(DEADLINE, running.wait())
+        .await
+        .expect("it ends in time")
+        .expect("it can be waited for")
+        .code()
 }
 
-/// A command that says where its socket is and ends when its input does, with the code that it reads there.
+/// A command that says where its socket is and ends when its input does, with the code that it
+/// reads there.
 struct Asked {
     exec: Child,
     socket: String,
@@ -44,9 +50,18 @@ struct Asked {
 }
 
 async fn asked(mut exec: Command) -> Asked {
-    let mut exec = exec.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut exec = exec
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut lines = BufReader::new(exec.stdout.take().expect("it is piped")).lines();
-    let socket = timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("it prints").expect("a line");
+    let socket = timeout(DEADLINE, lines.next_line())
+        .await
+        .expect("in time")
+        .expect("it prints")
+        .expect("a line");
     Asked { exec, socket, lines }
 }
 
@@ -64,7 +79,11 @@ impl Asked {
     }
 
     async fn code(&mut self) -> Option<i32> {
-        timeout(DEADLINE, self.exec.wait()).await.expect("it ends in time").expect("it can be waited for").code()
+        timeout(DEADLINE, self.exec.wait())
+            .await
+            .expect("it ends in time")
+            .expect("it can be waited for")
+            .code()
     }
 }
 
@@ -90,13 +109,22 @@ async fn a_command_uses_its_streams_as_if_it_ran_alone() {
     let ferro = stream().await;
     let script = "cat; echo to-stderr >&2; \"$DISPATCHD_BINARY\" send --type t";
     let mut exec = exec(&ferro.endpoint(), &[], script);
-    let mut exec = exec.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut exec = exec
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     exec.stdin.take().expect("it is piped").write_all(b"from stdin\n").await.expect("it reads");
     let output = exec.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(0));
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(stdout.starts_with("from stdin\n{\"ref\":1,\"ok\":true"), "{stdout}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "to-stderr\n", "the daemon has nothing to say by itself");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "to-stderr\n",
+        "the daemon has nothing to say by itself"
+    );
 }
 
 #[tokio::test]
@@ -115,11 +143,14 @@ async fn a_command_that_cannot_be_started_ends_as_in_a_shell() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("file");
     std::fs::write(&file, "no program").expect("it is writable");
-    for (program, expected) in
-        [("/nonexistent/program", 127), ("no-such-program", 127), (file.to_str().expect("UTF-8"), 126)]
-    {
+    for (program, expected) in [
+        ("/nonexistent/program", 127),
+        ("no-such-program", 127),
+        (file.to_str().expect("UTF-8"), 126),
+    ] {
         let mut exec = command();
-        exec.env("AWS_ENDPOINT_URL_KINESIS", ferro.endpoint()).args(["exec", "--stream", "s", "--", program]);
+        exec.env("AWS_ENDPOINT_URL_KINESIS", ferro.endpoint())
+            .args(["exec", "--stream", "s", "--", program]);
         let output = exec.output().await.expect("it runs");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(expected), "{told}");
@@ -147,7 +178,11 @@ async fn without_a_daemon_the_command_is_never_started() {
 async fn a_command_finds_a_relative_socket_from_wherever_it_works() {
     let ferro = stream().await;
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut relative = exec(&ferro.endpoint(), &["--socket", "d.sock"], "cd / && \"$DISPATCHD_BINARY\" send --type t");
+    let mut relative = exec(
+        &ferro.endpoint(),
+        &["--socket", "d.sock"],
+        "cd / && \"$DISPATCHD_BINARY\" send --type t",
+    );
     relative.current_dir(dir.path());
     assert_eq!(code(relative).await, Some(0));
     // What it would be to the command has to fit too.
@@ -175,7 +210,8 @@ async fn events_that_are_left_show_only_where_the_command_succeeded() {
     let denied = [("PutRecords".to_owned(), Refusal::access_denied())].into();
     server.set(Plan { denied, ..Plan::default() });
     for (its, expected) in [("0", 75), ("3", 3)] {
-        let mut asked = asked(exec(&server.endpoint(), &["--set", "shutdown.timeout=1s"], ASK)).await;
+        let mut asked =
+            asked(exec(&server.endpoint(), &["--set", "shutdown.timeout=1s"], ASK)).await;
         let mut caller = Caller::connect(Path::new(&asked.socket)).await;
         caller.send(&event(1, "k", "{}")).await;
         caller.send("{\"op\":\"ping\"}").await;
@@ -201,13 +237,19 @@ async fn signals_reach_the_command_and_it_decides() {
         (Signal::TERM, "TERM"),
     ] {
         asked.signal(signal);
-        let line = timeout(DEADLINE, asked.lines.next_line()).await.expect("in time").expect("it prints");
+        let line =
+            timeout(DEADLINE, asked.lines.next_line()).await.expect("in time").expect("it prints");
         assert_eq!(line.as_deref(), Some(name));
     }
-    assert_eq!(asked.code().await, Some(5), "the first SIGTERM was for the command, and it ended so");
+    assert_eq!(
+        asked.code().await,
+        Some(5),
+        "the first SIGTERM was for the command, and it ended so"
+    );
 }
 
-/// A terminal with `exec` of this command in its foreground. What it reads is typed, what it prints is shown.
+/// A terminal with `exec` of this command in its foreground. What it reads is typed, what it prints
+/// is shown.
 struct Terminal {
     script: Child,
     typed: ChildStdin,
@@ -220,7 +262,11 @@ impl Terminal {
         let line = format!("exec {} exec --stream s -- {command}", binary());
         let mut script = sheltered(Command::new("script"));
         script.env("AWS_ENDPOINT_URL_KINESIS", endpoint).args(["-qefc", &line, "/dev/null"]);
-        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bsdutils has script");
+        let mut script = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("bsdutils has script");
         let typed = script.stdin.take().expect("it is piped");
         let shows = script.stdout.take().expect("it is piped");
         Self { script, typed, shows, shown: String::new() }
@@ -239,7 +285,10 @@ impl Terminal {
                 self.shown = after.to_owned();
                 return before;
             }
-            let read = timeout(DEADLINE, self.shows.read(&mut some)).await.expect("in time").expect("it prints");
+            let read = timeout(DEADLINE, self.shows.read(&mut some))
+                .await
+                .expect("in time")
+                .expect("it prints");
             assert!(read > 0, "it ended without {text}: {}", self.shown);
             self.shown += &String::from_utf8_lossy(&some[..read]);
         }
@@ -248,15 +297,23 @@ impl Terminal {
 
 #[tokio::test]
 async fn a_terminals_ctrl_c_reaches_the_command_as_if_it_ran_alone() {
-    // The terminal sends it to every process of its foreground. A second one from us would come so soon after that a
-    // shell takes both for one; so one of the two commands has left the foreground, and must hear nothing.
+    // The terminal sends it to every process of its foreground. A second one from us would come so
+    // soon after that a shell takes both for one; so one of the two commands has left the
+    // foreground, and must hear nothing.
     let ferro = stream().await;
     for (leaves, hears) in [("", "got-int"), ("setsid ", "")] {
         let script = "for s in INT USR1; do trap \"echo got-$s\" $s; done; trap 'echo got-int' INT; trap 'exit 4' TERM
             echo pid $PPID.; while :; do sleep 0.05; done";
-        let mut terminal = Terminal::open(&ferro.endpoint(), &format!("{leaves}sh -c {}", shell_quote(script)));
+        let mut terminal =
+            Terminal::open(&ferro.endpoint(), &format!("{leaves}sh -c {}", shell_quote(script)));
         terminal.until("pid ").await;
-        let exec = terminal.until(".").await.parse().ok().and_then(Pid::from_raw).expect("its parent is exec");
+        let exec = terminal
+            .until(".")
+            .await
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("its parent is exec");
         terminal.types("\x03").await;
         terminal.until("^C").await; // shown as it is sent
         terminal.until(hears).await;
@@ -275,11 +332,16 @@ fn shell_quote(text: &str) -> String {
 #[tokio::test]
 async fn two_side_by_side_do_not_meet() {
     let ferro = stream().await;
-    let (mut one, mut other) =
-        (asked(exec(&ferro.endpoint(), &[], ASK)).await, asked(exec(&ferro.endpoint(), &[], ASK)).await);
+    let (mut one, mut other) = (
+        asked(exec(&ferro.endpoint(), &[], ASK)).await,
+        asked(exec(&ferro.endpoint(), &[], ASK)).await,
+    );
     assert_ne!(one.socket, other.socket);
     for asked in [&mut one, &mut other] {
-        assert_eq!(Caller::connect(Path::new(&asked.socket)).await.ask(&event(1, "k", "{}")).await["ok"], true);
+        assert_eq!(
+            Caller::connect(Path::new(&asked.socket)).await.ask(&event(1, "k", "{}")).await["ok"],
+            true
+        );
         asked.end("0").await;
         assert_eq!(asked.code().await, Some(0));
     }
@@ -292,17 +354,24 @@ async fn a_command_whose_daemon_is_gone_is_ended_too() {
     let mut asked = asked(exec(&ferro.endpoint(), &[], script)).await;
     let child = Pid::from_raw(asked.socket.parse().expect("its id")).expect("not zero");
     assert_eq!(asked.code().await, Some(1));
-    eventually("no process is left", async || rustix::process::test_kill_process(child).is_err().then_some(())).await;
+    eventually("no process is left", async || {
+        rustix::process::test_kill_process(child).is_err().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_command_that_does_not_end_with_its_daemon_is_killed() {
     let ferro = stream().await;
-    let script = "trap '' TERM; echo $$; \"$DISPATCHD_BINARY\" admin quit & while :; do sleep 0.05; done";
+    let script =
+        "trap '' TERM; echo $$; \"$DISPATCHD_BINARY\" admin quit & while :; do sleep 0.05; done";
     let mut asked = asked(exec(&ferro.endpoint(), &[], script)).await;
     let child = Pid::from_raw(asked.socket.parse().expect("its id")).expect("not zero");
     assert_eq!(asked.code().await, Some(1), "some ten seconds later");
-    eventually("no process is left", async || rustix::process::test_kill_process(child).is_err().then_some(())).await;
+    eventually("no process is left", async || {
+        rustix::process::test_kill_process(child).is_err().then_some(())
+    })
+    .await;
 }
 
 /// A stream that takes nothing until it is told otherwise.
@@ -313,14 +382,16 @@ async fn closed(ferro: &Ferro) -> FaultServer {
     server
 }
 
-/// More than a reader takes at once and than `WINDOW` lets it accept; the kernel has room for the rest.
+/// More than a reader takes at once and than `WINDOW` lets it accept; the kernel has room for the
+/// rest.
 const LINES: usize = 1_500;
 const WINDOW: [&str; 2] = ["--set", "socket.window=10"];
 
 /// Writes all lines, reads no answer, and closes.
 async fn write_and_close(socket: &str) {
     let mut caller = Caller::connect(Path::new(socket)).await;
-    let lines: String = (0..LINES).map(|n| event(n as u64, &format!("k{n}"), "{}") + "\n").collect();
+    let lines: String =
+        (0..LINES).map(|n| event(n as u64, &format!("k{n}"), "{}") + "\n").collect();
     caller.send_bytes(lines.as_bytes()).await;
 }
 
@@ -347,7 +418,8 @@ async fn what_a_command_wrote_and_nobody_could_read_in_time_is_counted() {
     assert_eq!(asked.code().await, Some(75));
     let mut log = String::new();
     asked.exec.stderr.take().expect("it is piped").read_to_string(&mut log).await.expect("UTF-8");
-    let last: serde_json::Value = serde_json::from_str(log.lines().last().expect("it logs")).expect("JSON");
+    let last: serde_json::Value =
+        serde_json::from_str(log.lines().last().expect("it logs")).expect("JSON");
     assert_eq!(last["unconfirmed"], LINES, "{log}");
     assert!(last["unread"].as_u64().is_some_and(|unread| unread > 0), "{log}");
 }
@@ -356,16 +428,22 @@ async fn what_a_command_wrote_and_nobody_could_read_in_time_is_counted() {
 async fn a_signal_that_comes_together_with_the_commands_end_gives_nothing_up() {
     let ferro = stream().await;
     let server = closed(&ferro).await;
-    // As an entrypoint's `trap 'kill 0' EXIT`: the signal is sent once the command has been waited for.
+    // As an entrypoint's `trap 'kill 0' EXIT`: the signal is sent once the command has been waited
+    // for.
     let script = format!("(while kill -0 $$ 2>/dev/null; do :; done; kill -TERM $PPID) & {ASK}");
-    let mut asked = asked(exec(&server.endpoint(), &["--set", "shutdown.timeout=1h"], &script)).await;
+    let mut asked =
+        asked(exec(&server.endpoint(), &["--set", "shutdown.timeout=1h"], &script)).await;
     let mut caller = Caller::connect(Path::new(&asked.socket)).await;
     caller.send(&event(1, "k", "{}")).await;
     assert_eq!(caller.ask("{\"op\":\"ping\"}").await["op"], "ping", "the event before it was read");
     asked.end("0").await;
     let mut log = BufReader::new(asked.exec.stderr.take().expect("it is piped")).lines();
     loop {
-        let line = timeout(DEADLINE, log.next_line()).await.expect("in time").expect("UTF-8").expect("it is said");
+        let line = timeout(DEADLINE, log.next_line())
+            .await
+            .expect("in time")
+            .expect("UTF-8")
+            .expect("it is said");
         if line.contains("another signal came within 1 s of the first") {
             break;
         }
@@ -415,7 +493,11 @@ async fn a_later_signal_while_the_rest_is_delivered_gives_it_up() {
     drop(caller);
     asked.end("0").await;
     eventually("the command has ended", async || {
-        let status = command().args(["admin", "--socket", &asked.socket, "status"]).output().await.expect("it runs");
+        let status = command()
+            .args(["admin", "--socket", &asked.socket, "status"])
+            .output()
+            .await
+            .expect("it runs");
         String::from_utf8_lossy(&status.stdout).contains("draining").then_some(())
     })
     .await;

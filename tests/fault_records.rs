@@ -24,7 +24,10 @@ async fn without_a_plan_everything_is_stored_and_booked() {
     let fact = &ledger.requests()[0];
     assert_eq!((fact.number, fact.stored, fact.failed, &fact.done), (1, 100, 0, &Done::Passed));
     assert_eq!(fact.keys, (0..100).map(|n| format!("key-{n}")).collect::<Vec<_>>());
-    assert_eq!(fact.bytes, ledger.records().iter().map(|r| r.data.len() + r.partition_key.len()).sum::<usize>());
+    assert_eq!(
+        fact.bytes,
+        ledger.records().iter().map(|r| r.data.len() + r.partition_key.len()).sum::<usize>()
+    );
     assert!(fact.ended.is_some_and(|ended| ended >= fact.at));
     assert_eq!((ledger.in_flight(), ledger.in_flight_max()), (0, 1));
     for (place, (record, answered)) in ledger.records().iter().zip(answer.records()).enumerate() {
@@ -46,7 +49,10 @@ async fn failed_records_keep_their_place_and_only_the_others_are_stored() {
     for place in failed {
         let shard = shard_of(&shards, hash_of(&format!("key-{place}")));
         let message = answer.records()[place].error_message().expect("an error has a message");
-        assert_eq!(message, format!("Rate exceeded for shard {shard} in stream s under account 000000000000."));
+        assert_eq!(
+            message,
+            format!("Rate exceeded for shard {shard} in stream s under account 000000000000.")
+        );
     }
     bench.stored(7).await;
     let ledger = bench.server.ledger();
@@ -103,14 +109,17 @@ async fn the_same_seed_gives_the_same_faults() {
         bench.server.set(plan.clone());
         let mut answers = Vec::new();
         for _ in 0..20 {
-            let request = bench.client.put_records().stream_name("s").set_records(Some(entries(20)));
+            let request =
+                bench.client.put_records().stream_name("s").set_records(Some(entries(20)));
             let answer = request.send().await;
             answers.push(answer.map_or_else(
                 |error| vec![Some(format!("{:?}", error.code()))],
                 |answer| codes(&answer).into_iter().map(|code| code.map(str::to_owned)).collect(),
             ));
         }
-        bench.stored(bench.server.ledger().requests().iter().map(|request| request.stored).sum()).await;
+        bench
+            .stored(bench.server.ledger().requests().iter().map(|request| request.stored).sum())
+            .await;
         seen.push((answers, bench.done()));
     }
     assert_eq!(seen[0], seen[1]);
@@ -126,9 +135,10 @@ async fn a_shard_over_its_limits_throttles_the_rest_until_it_has_room_again() {
         record.explicit_hash_key = Some(shards[place].first.to_string());
         record
     };
-    bench
-        .server
-        .set(Plan { shard_limits: Some(ShardLimits { records_per_s: 4, bytes_per_s: 1_000 }), ..Plan::default() });
+    bench.server.set(Plan {
+        shard_limits: Some(ShardLimits { records_per_s: 4, bytes_per_s: 1_000 }),
+        ..Plan::default()
+    });
     // Four small ones fit the first shard; by bytes, only one fits the other.
     let mut records: Vec<_> = (0..6).map(|_| to(0, 10)).collect();
     records.extend([to(1, 900), to(1, 900)]);
@@ -164,7 +174,11 @@ async fn after_a_split_the_children_have_limits_of_their_own() {
         taken[usize::from(record == children[2].id)] += 1;
     }
     assert_eq!(taken, [20, 20]);
-    let throttled = answer.records().iter().find_map(|record| record.error_message()).expect("200 are too many");
+    let throttled = answer
+        .records()
+        .iter()
+        .find_map(|record| record.error_message())
+        .expect("200 are too many");
     assert!(!throttled.contains(&parent.id), "{throttled}");
 }
 
@@ -173,16 +187,26 @@ async fn poison_refuses_the_whole_request_and_names_the_records_or_not() {
     let bench = Bench::start(1).await;
     let records = |sizes: [usize; 4]| sizes.map(|bytes| entry("k", vec![b'x'; bytes])).to_vec();
     for named in [true, false] {
-        bench.server.set(Plan { poison: Some(Poison { max_record_bytes: 100, named }), ..Plan::default() });
-        let request = bench.client.put_records().stream_name("s").set_records(Some(records([5, 100, 99, 200])));
+        bench
+            .server
+            .set(Plan { poison: Some(Poison { max_record_bytes: 100, named }), ..Plan::default() });
+        let request = bench
+            .client
+            .put_records()
+            .stream_name("s")
+            .set_records(Some(records([5, 100, 99, 200])));
         let error = request.send().await.expect_err("two records are over 100 bytes, key counted");
         assert_eq!(error.code(), Some("ValidationException"));
         let message = error.message().expect("an error has a message");
-        let names: Vec<bool> = (1..=4).map(|n| message.contains(&format!("records.{n}.member.data"))).collect();
+        let names: Vec<bool> =
+            (1..=4).map(|n| message.contains(&format!("records.{n}.member.data"))).collect();
         assert_eq!(names, [false, named, false, named], "{message}");
     }
     bench.stored(0).await;
-    assert_eq!(put(&bench.client, "s", records([1, 2, 3, 99])).await.failed_record_count(), Some(0));
+    assert_eq!(
+        put(&bench.client, "s", records([1, 2, 3, 99])).await.failed_record_count(),
+        Some(0)
+    );
     bench.stored(4).await;
 }
 

@@ -48,7 +48,8 @@ async fn a_refusal_has_its_status_code_and_message_and_stores_nothing() {
     for refusal in refusals {
         // Once as bytes, once as an SDK understands it.
         bench.server.next(Fault::Refuse(refusal.clone()));
-        let answer = http::call(&bench.server.endpoint(), "PutRecords", body).await.expect("an answer");
+        let answer =
+            http::call(&bench.server.endpoint(), "PutRecords", body).await.expect("an answer");
         assert_eq!(answer.status, refusal.status);
         assert_eq!(answer.error_type, refusal.code);
         assert_eq!(answer.content_type.as_deref(), Some(http::JSON));
@@ -92,7 +93,10 @@ async fn a_cut_reply_breaks_in_the_middle_after_the_records_are_stored() {
     let (head, got) = answer.split_once("\r\n\r\n").expect("the head is whole");
     let head = head.to_lowercase();
     assert!(head.starts_with("http/1.1 200 ok"), "{head}");
-    let promised = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("it promises a length");
+    let promised = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .expect("it promises a length");
     let promised: usize = promised.parse().expect("a length is a number");
     assert_eq!(got.len(), promised / 2);
     bench.stored(11).await;
@@ -125,7 +129,8 @@ async fn a_hang_before_stores_nothing_when_the_client_leaves_and_everything_when
     let leaver = bench.put_aside(3);
     eventually("the request hangs", async || (ledger.in_flight() == 1).then_some(())).await;
     leaver.abort();
-    eventually("the proxy sees the client leave", async || (ledger.in_flight() == 0).then_some(())).await;
+    eventually("the proxy sees the client leave", async || (ledger.in_flight() == 0).then_some(()))
+        .await;
     bench.stored(0).await;
 
     bench.server.next(Fault::HangBefore);
@@ -144,7 +149,8 @@ async fn a_hang_after_has_stored_everything_and_is_answered_when_released() {
     let ledger = bench.server.ledger();
     bench.server.next(Fault::HangAfter);
     let hanging = bench.put_aside(3);
-    eventually("the records are stored", async || (ledger.records().len() == 3).then_some(())).await;
+    eventually("the records are stored", async || (ledger.records().len() == 3).then_some(()))
+        .await;
     bench.stored(3).await;
     assert_eq!(ledger.in_flight(), 1);
     bench.server.release();
@@ -157,10 +163,13 @@ async fn dropping_the_server_ends_what_hangs() {
     let Bench { upstream: _upstream, server, client, .. } = Bench::start(1).await;
     let ledger = server.ledger();
     server.set(Plan { hang_after_ratio: 1.0, ..Plan::default() });
-    let hanging = tokio::spawn(client.put_records().stream_name("s").set_records(Some(entries(1))).send());
+    let hanging =
+        tokio::spawn(client.put_records().stream_name("s").set_records(Some(entries(1))).send());
     eventually("the request hangs", async || (ledger.records().len() == 1).then_some(())).await;
     drop(server);
-    let ended = timeout(Duration::from_secs(15), hanging).await.expect("long before the client's own timeout");
+    let ended = timeout(Duration::from_secs(15), hanging)
+        .await
+        .expect("long before the client's own timeout");
     ended.expect("no panic").expect_err("nobody answers any more");
     assert_eq!(ledger.in_flight(), 0);
 }
@@ -189,7 +198,8 @@ async fn a_request_whose_client_leaves_on_the_way_is_stored_and_booked() {
     let leaver = bench.put_aside(3);
     eventually("the request is on its way", async || (ledger.in_flight() == 1).then_some(())).await;
     leaver.abort();
-    eventually("the proxy sees the client leave", async || (ledger.in_flight() == 0).then_some(())).await;
+    eventually("the proxy sees the client leave", async || (ledger.in_flight() == 0).then_some(()))
+        .await;
     eventually("it is stored", async || (ledger.records().len() == 3).then_some(())).await;
     bench.stored(3).await;
 }
@@ -230,7 +240,8 @@ async fn one_shot_faults_come_in_their_order_and_before_the_ratios() {
 #[tokio::test]
 async fn a_denied_operation_is_refused_and_counted_and_others_pass() {
     let bench = Bench::start(1).await;
-    let denied = [("ListShards", Refusal::access_denied()), ("PutRecords", Refusal::expired_token())];
+    let denied =
+        [("ListShards", Refusal::access_denied()), ("PutRecords", Refusal::expired_token())];
     let denied = denied.map(|(operation, refusal)| (operation.to_owned(), refusal)).into();
     bench.server.set(Plan { denied, ..Plan::default() });
     let error = bench.client.list_shards().stream_name("s").send().await.expect_err("it is denied");
@@ -261,10 +272,14 @@ async fn a_put_that_is_not_json_is_refused_aloud() {
     // Passed through, it would escape every fault and the ledger.
     let bench = Bench::start(1).await;
     let cbor = Bytes::from_static(&[0xa0]);
-    let answer = http::post(&bench.server.endpoint(), "PutRecords", "application/x-amz-cbor-1.1", cbor)
-        .await
-        .expect("an answer");
-    assert_eq!((answer.status.as_u16(), answer.error_type.as_deref()), (501, Some("FaultServerReadsJsonOnly")));
+    let answer =
+        http::post(&bench.server.endpoint(), "PutRecords", "application/x-amz-cbor-1.1", cbor)
+            .await
+            .expect("an answer");
+    assert_eq!(
+        (answer.status.as_u16(), answer.error_type.as_deref()),
+        (501, Some("FaultServerReadsJsonOnly"))
+    );
     bench.stored(0).await;
 }
 
@@ -275,7 +290,8 @@ async fn a_request_of_another_key_is_turned_away_whatever_it_asks() {
     // The clients here sign as `test`.
     bench.server.set(Plan { caller: Some(rule("other")), ..Plan::default() });
     assert_eq!(bench.put_fails(1).await, Refusal::unknown_key().code);
-    let told = bench.client.list_shards().stream_name("s").send().await.expect_err("it is turned away");
+    let told =
+        bench.client.list_shards().stream_name("s").send().await.expect_err("it is turned away");
     assert_eq!(told.code(), Refusal::unknown_key().code.as_deref());
     bench.server.set(Plan { caller: Some(rule("test")), ..Plan::default() });
     bench.put(1).await;
@@ -287,13 +303,24 @@ async fn a_request_of_another_key_is_turned_away_whatever_it_asks() {
 async fn a_record_limit_is_told_and_held() {
     let bench = Bench::start(1).await;
     bench.server.set(Plan { record_limit_kib: Some(2), ..Plan::default() });
-    let summary = bench.client.describe_stream_summary().stream_name("s").send().await.expect("it is described");
+    let summary = bench
+        .client
+        .describe_stream_summary()
+        .stream_name("s")
+        .send()
+        .await
+        .expect("it is described");
     let summary = summary.stream_description_summary.expect("a summary");
     assert_eq!((summary.max_record_size_in_kib, summary.open_shard_count), (Some(2), 1));
     for (bytes, fails) in [(2047, false), (2048, true)] {
         let entries = vec![entry("k", vec![b'x'; bytes])];
-        let put = bench.client.put_records().stream_name("s").set_records(Some(entries)).send().await;
-        assert_eq!(put.err().and_then(|error| error.code().map(str::to_owned)).is_some(), fails, "{bytes}");
+        let put =
+            bench.client.put_records().stream_name("s").set_records(Some(entries)).send().await;
+        assert_eq!(
+            put.err().and_then(|error| error.code().map(str::to_owned)).is_some(),
+            fails,
+            "{bytes}"
+        );
     }
     bench.stored(1).await;
 }
@@ -304,16 +331,22 @@ async fn who_takes_http2_is_served_and_found_out() {
     let upstream = Ferro::start(false).await;
     let server = FaultServer::start_tls(&upstream.endpoint(), 1, &certificate).await;
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(certificate.path()).expect("it is in PEM")).expect("it is whole");
+    roots
+        .add(CertificateDer::from_pem_file(certificate.path()).expect("it is in PEM"))
+        .expect("it is whole");
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let tls = tls.with_safe_default_protocol_versions().expect("the provider knows them");
     let mut tls = tls.with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
-    let tcp = TcpStream::connect(server.endpoint().trim_start_matches("https://")).await.expect("it listens");
+    let tcp = TcpStream::connect(server.endpoint().trim_start_matches("https://"))
+        .await
+        .expect("it listens");
     let name = ServerName::try_from("localhost").expect("it is a name");
-    let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.expect("they trust each other");
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("they speak HTTP/2");
+    let stream =
+        TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.expect("they trust each other");
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .expect("they speak HTTP/2");
     let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::post("https://localhost/")
         .header("content-type", http::JSON)

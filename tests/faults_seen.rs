@@ -1,6 +1,8 @@
-//! What a bad reply of Kinesis becomes in our words: class, code, and whether the records may be there all the same.
+//! What a bad reply of Kinesis becomes in our words: class, code, and whether the records may be
+//! there all the same.
 //!
-//! The adapter alone, over HTTP. What the lanes do about it is held elsewhere (`poison`, `blocked`, `timeouts`).
+//! The adapter alone, over HTTP. What the lanes do about it is held elsewhere (`poison`, `blocked`,
+//! `timeouts`).
 
 mod support;
 
@@ -29,7 +31,8 @@ const CREDENTIALS: Class = Class::Blocked(Reason::Credentials);
 const MISSING: Class = Class::Blocked(Reason::StreamNotFound);
 const KMS: Class = Class::Blocked(Reason::Kms);
 
-/// Every code with the status that AWS sends it with, and its class. Written from AWS's pages, not from our table.
+/// Every code with the status that AWS sends it with, and its class. Written from AWS's pages, not
+/// from our table.
 const EXPECTED: &[(&str, u16, Class)] = &[
     ("ProvisionedThroughputExceededException", 400, Class::Throttled),
     ("ThrottlingException", 400, Class::Throttled),
@@ -67,7 +70,8 @@ const EXPECTED: &[(&str, u16, Class)] = &[
     ("RequestEntityTooLargeException", 413, Class::Poison),
 ];
 
-/// Codes that pass by themselves, known to AWS or to nobody yet: no row of the table needs to name them.
+/// Codes that pass by themselves, known to AWS or to nobody yet: no row of the table needs to name
+/// them.
 const PASSING: &[(&str, u16)] = &[
     ("InternalFailure", 500),
     ("InternalFailureException", 500),
@@ -77,7 +81,8 @@ const PASSING: &[(&str, u16)] = &[
     ("SomethingNewException", 400),
 ];
 
-/// Bare statuses, as load balancers and proxies give them: class, and whether the records may be stored.
+/// Bare statuses, as load balancers and proxies give them: class, and whether the records may be
+/// stored.
 const STATUSES: &[(u16, Class, bool)] = &[
     (429, Class::Throttled, false),
     (413, Class::Poison, false),
@@ -125,7 +130,8 @@ fn records(count: usize) -> Vec<Record> {
     (0..count).map(record).collect()
 }
 
-/// What comes of a request of three records to which `fault` happens. It must have been one request.
+/// What comes of a request of three records to which `fault` happens. It must have been one
+/// request.
 async fn seen(bench: &Bench, kinesis: &Kinesis, fault: Fault) -> Result<Vec<Verdict>, PutError> {
     let before = bench.server.ledger().calls("PutRecords");
     bench.server.next(fault);
@@ -180,7 +186,8 @@ async fn a_code_is_read_without_its_name_space() {
         "com.amazonaws.kinesis.v20131202#ResourceNotFoundException",
         "com.amazon.coral.service#AccessDeniedException:http://internal.amazon.com/coral/com.amazon.coral.service/",
     ] {
-        let (class, code, _) = refused(&bench, &kinesis, Fault::Refuse(Refusal::new(400, form, "words"))).await;
+        let (class, code, _) =
+            refused(&bench, &kinesis, Fault::Refuse(Refusal::new(400, form, "words"))).await;
         assert!(matches!(class, Class::Blocked(_)), "{form} became {code}, {class:?}");
     }
 }
@@ -190,7 +197,8 @@ async fn a_status_without_a_body_or_with_a_web_page_has_its_class() {
     let bench = Bench::start(1).await;
     let kinesis = kinesis(&bench.server.endpoint()).await;
     for (status, class, maybe_stored) in STATUSES {
-        let page = Refusal { status: *status, code: None, message: "<html>Bad Gateway</html>".into() };
+        let page =
+            Refusal { status: *status, code: None, message: "<html>Bad Gateway</html>".into() };
         for refusal in [Refusal::empty(*status), page] {
             let seen = refused(&bench, &kinesis, Fault::Refuse(refusal)).await;
             assert_eq!(seen, (*class, format!("HTTP {status}"), *maybe_stored));
@@ -203,11 +211,14 @@ async fn every_code_of_a_record_has_its_class_and_its_neighbours_are_stored() {
     let bench = Bench::start(2).await;
     let kinesis = kinesis(&bench.server.endpoint()).await;
     let passing = PASSING.iter().map(|(code, _)| (*code, Class::Transient));
-    let rows: Vec<_> = EXPECTED.iter().map(|(code, _, class)| (*code, *class)).chain(passing).collect();
+    let rows: Vec<_> =
+        EXPECTED.iter().map(|(code, _, class)| (*code, *class)).chain(passing).collect();
     let count = rows.len();
     for (code, class) in rows {
-        let fault =
-            Fault::FailRecords(vec![1], RecordError::Other { code: code.into(), message: format!("{code} it is") });
+        let fault = Fault::FailRecords(
+            vec![1],
+            RecordError::Other { code: code.into(), message: format!("{code} it is") },
+        );
         let verdicts = seen(&bench, &kinesis, fault).await.expect("the request was answered");
         // One record's word says nothing about the stream.
         let class = if matches!(class, Class::Blocked(_)) { Class::Transient } else { class };
@@ -238,14 +249,23 @@ async fn a_reply_of_another_length_confirms_no_record_and_may_have_stored_all() 
 
 #[tokio::test]
 async fn a_reply_that_cannot_be_read_may_have_stored_all() {
-    // A success that is no JSON: a proxy's page, a body cut by a gateway that corrects the length. The records may be in.
+    // A success that is no JSON: a proxy's page, a body cut by a gateway that corrects the length.
+    // The records may be in.
     let bench = Bench::start(1).await;
     let kinesis = kinesis(&bench.server.endpoint()).await;
-    for body in
-        ["<html>welcome to the hotel</html>", r#"{"Records":[{"SequenceNumber":"4"#, r#"{"Records":7}"#, "\0", ""]
-    {
+    for body in [
+        "<html>welcome to the hotel</html>",
+        r#"{"Records":[{"SequenceNumber":"4"#,
+        r#"{"Records":7}"#,
+        "\0",
+        "",
+    ] {
         let (class, code, maybe_stored) = refused(&bench, &kinesis, Fault::Say(body.into())).await;
-        assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "BadReply", true), "{body:?}");
+        assert_eq!(
+            (class, code.as_str(), maybe_stored),
+            (Class::Transient, "BadReply", true),
+            "{body:?}"
+        );
     }
 }
 
@@ -300,7 +320,8 @@ async fn what_never_reached_a_server_stored_nothing() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let closed = nobody.local_addr().expect("it is bound");
     drop(nobody);
-    // A queue of connections that is full: the kernel answers no more, and connecting takes for ever.
+    // A queue of connections that is full: the kernel answers no more, and connecting takes for
+    // ever.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
     let full = socket.listen(1).expect("it listens");
@@ -327,7 +348,11 @@ async fn what_never_reached_a_server_stored_nothing() {
         let kinesis = with_patience(&endpoint, Duration::from_secs(2)).await;
         let error = put(&kinesis, records(1)).await.expect_err("nobody answers");
         let PutError { class, cause, code, message, maybe_stored } = error;
-        assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "NotConnected", false), "{message}");
+        assert_eq!(
+            (class, code.as_str(), maybe_stored),
+            (Class::Transient, "NotConnected", false),
+            "{message}"
+        );
         assert_eq!(cause, wanted, "{endpoint}: {message}");
     }
     tasks.abort();
@@ -338,7 +363,9 @@ async fn what_never_reached_a_server_stored_nothing() {
 async fn a_reply_that_is_not_kinesis_has_another_cause_than_one_that_is() {
     let bench = Bench::start(1).await;
     let kinesis = with_patience(&bench.server.endpoint(), Duration::from_secs(3)).await;
-    let page = |status| Fault::Refuse(Refusal { status, code: None, message: "<html>hello</html>".into() });
+    let page = |status| {
+        Fault::Refuse(Refusal { status, code: None, message: "<html>hello</html>".into() })
+    };
     for (fault, wanted) in [
         (page(404), Cause::NotFound),
         (page(403), Cause::NotKinesis),

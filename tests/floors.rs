@@ -29,7 +29,9 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 
 /// The modules that a source text names as `crate::module`, grouped imports included.
 fn imports(text: &str) -> Vec<String> {
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let name = |rest: &str| {
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>()
+    };
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split("crate::").skip(1).map(name).collect::<Vec<_>>())
         .filter(|name| !name.is_empty())
@@ -42,7 +44,13 @@ fn no_file_imports_from_a_floor_above() {
     let mut upward = Vec::new();
     for path in rust_files(&src) {
         let inside = path.strip_prefix(&src).expect("it was found there");
-        let first = inside.components().next().expect("a file has a name").as_os_str().to_string_lossy().into_owned();
+        let first = inside
+            .components()
+            .next()
+            .expect("a file has a name")
+            .as_os_str()
+            .to_string_lossy()
+            .into_owned();
         let module = first.trim_end_matches(".rs");
         if module == "lib" || module == "main" {
             continue;
@@ -62,6 +70,10 @@ fn grouped_imports_of_whole_modules_are_not_used_to_hide_an_arrow() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in rust_files(&src) {
         let text = std::fs::read_to_string(&path).expect("sources are UTF-8");
-        assert!(!text.contains("use crate::{"), "{}: name each module on a line of its own", path.display());
+        assert!(
+            !text.contains("use crate::{"),
+            "{}: name each module on a line of its own",
+            path.display()
+        );
     }
 }

@@ -29,7 +29,8 @@ async fn memory_sum_bytes(settings: &[&str]) -> usize {
     for setting in settings {
         check.args(["--set", setting]);
     }
-    let said = String::from_utf8(check.output().await.expect("it runs").stdout).expect("it prints UTF-8");
+    let said =
+        String::from_utf8(check.output().await.expect("it runs").stdout).expect("it prints UTF-8");
     let mib = said
         .trim()
         .rsplit_once("= ")
@@ -40,7 +41,8 @@ async fn memory_sum_bytes(settings: &[&str]) -> usize {
 
 /// An event whose key is named wrongly would be stored, acked, and ordered with nothing.
 #[tokio::test]
-async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused_control_line_carries_its_op() {
+async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused_control_line_carries_its_op()
+ {
     let (_ferro, daemon) = daemon(|start| start).await;
     let mut caller = daemon.connect().await;
     caller.send(r#"{"ref":"a","type":"t","data":{},"options":{"partitionkey":"k"}}"#).await;
@@ -53,7 +55,11 @@ async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused
     assert!(answer["ref"] == 2 && message.contains("write options.partitionKey"), "{answer}");
     caller.send(r#"{"op":"hello","context":{"sourceUserId":7}}"#).await;
     let answer = caller.answer().await;
-    assert_eq!((&answer["op"], &answer["ref"], &answer["ok"]), (&"hello".into(), &3.into(), &false.into()), "{answer}");
+    assert_eq!(
+        (&answer["op"], &answer["ref"], &answer["ok"]),
+        (&"hello".into(), &3.into(), &false.into()),
+        "{answer}"
+    );
     caller.send(r#"{"type":"t","data":{},"options":{"explicitHashKey":""},"traceId":1}"#).await;
     assert_eq!(caller.answer().await["ok"], true);
 }
@@ -87,7 +93,8 @@ async fn a_caller_that_never_reads_its_answers_holds_up_only_itself() {
 #[tokio::test]
 async fn garbage_is_answered_line_by_line_and_costs_nobody_else() {
     let (_ferro, daemon) = daemon(|start| start).await;
-    let garbage: String = (0..5_000).map(|n| format!("{{\"ref\":{n},\"type\":\u{0}\"}}\n")).collect();
+    let garbage: String =
+        (0..5_000).map(|n| format!("{{\"ref\":{n},\"type\":\u{0}\"}}\n")).collect();
     let hostile = tokio::spawn(daemon.connect().await.pipeline(garbage));
     assert_others_are_served(&daemon).await;
     let answers = hostile.await.expect("the caller does not panic");
@@ -140,13 +147,21 @@ async fn a_thousand_idle_connections_cost_little_and_the_next_one_is_told_why() 
         )
     );
     assert_eq!(turned_away.line().await, None);
-    assert_eq!(daemon.metric("dispatchd_connections_refused_total{reason=\"max_connections\"}").await, 1.0);
+    assert_eq!(
+        daemon.metric("dispatchd_connections_refused_total{reason=\"max_connections\"}").await,
+        1.0
+    );
     assert_eq!(last.ask(&event(1, "k", "{}")).await["ok"], true);
 }
 
 #[tokio::test]
 async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum() {
-    let settings = ["memory.budget=4MiB", "socket.max_connections=4", "delivery.timeout=1h", "batch.max_in_flight=2"];
+    let settings = [
+        "memory.budget=4MiB",
+        "socket.max_connections=4",
+        "delivery.timeout=1h",
+        "batch.max_in_flight=2",
+    ];
     let ferro = Ferro::start(false).await;
     let server = support::fault::FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
@@ -160,13 +175,16 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
     let text = "x".repeat(10_000);
     let mut flooding = tokio::task::JoinSet::new();
     for _ in 0..3 {
-        let lines: String =
-            (0..2_000).map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n").collect();
+        let lines: String = (0..2_000)
+            .map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n")
+            .collect();
         flooding.spawn(daemon.connect().await.pipeline(lines));
     }
     let sum = memory_sum_bytes(&settings).await;
-    eventually("the budget is full", async || (daemon.metric("dispatchd_buffer_bytes").await > 4.0e6).then_some(()))
-        .await;
+    eventually("the budget is full", async || {
+        (daemon.metric("dispatchd_buffer_bytes").await > 4.0e6).then_some(())
+    })
+    .await;
     assert!(
         daemon.resident_bytes() - idle < sum,
         "{} more than idle, the sum is {sum}",
@@ -189,7 +207,8 @@ async fn a_flood_on_one_connection_starves_no_other() {
         let lines = numbered_lines(10_000, 5_000);
         while write.write_all(lines.as_bytes()).await.is_ok() {}
     });
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
+    let answers =
+        tokio::spawn(async move { tokio::io::copy(&mut read, &mut tokio::io::sink()).await });
     eventually("the flood fills its window", async || {
         (daemon.metric("dispatchd_events_in_flight").await > 3_000.0).then_some(())
     })
@@ -202,17 +221,20 @@ async fn a_flood_on_one_connection_starves_no_other() {
         waits.push(began.elapsed());
     }
     waits.sort_unstable();
-    // What stands before it is at most the flood's window, 4096 events: some ten requests. The flood itself never ends.
+    // What stands before it is at most the flood's window, 4096 events: some ten requests. The
+    // flood itself never ends.
     assert!(waits[10] < std::time::Duration::from_secs(10), "{waits:?}");
     flood.abort();
     answers.abort();
 }
 
-/// A connection to the pages that asks this, and takes as little of the answer as the system allows.
+/// A connection to the pages that asks this, and takes as little of the answer as the system
+/// allows.
 async fn ask_and_read_nothing(daemon: &Daemon, request: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(1).expect("the system rounds it up");
-    let mut stream = socket.connect(daemon.admin().parse().expect("an address")).await.expect("it listens");
+    let mut stream =
+        socket.connect(daemon.admin().parse().expect("an address")).await.expect("it listens");
     // Who was there too long is cut off, in the middle of a word.
     let _ = stream.write_all(request).await;
     stream
@@ -230,7 +252,8 @@ async fn probes_are_answered_whatever_else_is_connected_to_their_port() {
             held.push(ask_and_read_nothing(&daemon, request).await);
         }
         for probe in ["/livez", "/readyz", "/startupz"] {
-            let answer = tokio::time::timeout(std::time::Duration::from_secs(3), daemon.get(probe)).await;
+            let answer =
+                tokio::time::timeout(std::time::Duration::from_secs(3), daemon.get(probe)).await;
             assert_eq!(answer.expect("the kubelet waits no longer").0, 200, "{probe}");
         }
     }

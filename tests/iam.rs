@@ -1,4 +1,5 @@
-//! The policies that `iam` prints: the least that the daemon needs, and nothing that a linter of IAM has to say about.
+//! The policies that `iam` prints: the least that the daemon needs, and nothing that a linter of
+//! IAM has to say about.
 
 mod support;
 
@@ -66,7 +67,8 @@ async fn the_policy_permits_what_run_calls_on_one_stream_and_one_key() {
     });
     let plain: Value = serde_json::from_str(&policy(&["--stream", STREAM]).await).expect("JSON");
     assert_eq!(plain, json!({"Version": "2012-10-17", "Statement": [write]}));
-    let encrypted: Value = serde_json::from_str(&policy(&["--stream", STREAM, "--kms-key", KEY]).await).expect("JSON");
+    let encrypted: Value =
+        serde_json::from_str(&policy(&["--stream", STREAM, "--kms-key", KEY]).await).expect("JSON");
     assert_eq!(encrypted, json!({"Version": "2012-10-17", "Statement": [write, encrypt]}));
 }
 
@@ -74,11 +76,14 @@ async fn the_policy_permits_what_run_calls_on_one_stream_and_one_key() {
 async fn parliament_finds_nothing_in_it() {
     let Some(folder) = tokio::task::spawn_blocking(python).await.expect("pip ends") else { return };
     let china = STREAM.replace("aws:kinesis:eu-central-1", "aws-cn:kinesis:cn-north-1");
-    for args in [&["--stream", STREAM][..], &["--stream", &china], &["--stream", STREAM, "--kms-key", KEY]] {
+    for args in
+        [&["--stream", STREAM][..], &["--stream", &china], &["--stream", STREAM, "--kms-key", KEY]]
+    {
         assert_eq!(lint(&folder, &policy(args).await).await, "", "{args:?}");
     }
     // It would find something.
-    let wrong = policy(&["--stream", STREAM]).await.replace("kinesis:ListShards", "kinesis:ListStreams");
+    let wrong =
+        policy(&["--stream", STREAM]).await.replace("kinesis:ListShards", "kinesis:ListStreams");
     assert!(lint(&folder, &wrong).await.contains("RESOURCE_MISMATCH"));
 }
 
@@ -87,10 +92,24 @@ async fn what_is_no_arn_is_refused_and_named() {
     for (args, says) in [
         (&[][..], "--stream <ARN>"),
         (&["--stream", "orders"], "expected arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME"),
-        (&["--stream", "arn:aws:kinesis:*:123456789012:stream/orders"], "expected arn:PARTITION:kinesis"),
+        (
+            &["--stream", "arn:aws:kinesis:*:123456789012:stream/orders"],
+            "expected arn:PARTITION:kinesis",
+        ),
         (&["--stream", STREAM, "--kms-key", "alias/orders"], "is not the ARN of a KMS key"),
-        (&["--stream", STREAM, "--kms-key", "arn:aws:kms:eu-central-1:123456789012:alias/orders"], "is an alias"),
-        (&["--stream", STREAM, "--kms-key", &KEY.replace("eu-central-1", "eu-west-1")], "partition or region"),
+        (
+            &[
+                "--stream",
+                STREAM,
+                "--kms-key",
+                "arn:aws:kms:eu-central-1:123456789012:alias/orders",
+            ],
+            "is an alias",
+        ),
+        (
+            &["--stream", STREAM, "--kms-key", &KEY.replace("eu-central-1", "eu-west-1")],
+            "partition or region",
+        ),
     ] {
         let refused = producer(args).await;
         let stderr = String::from_utf8_lossy(&refused.stderr);

@@ -1,5 +1,5 @@
-//! Credentials that are refused before they expire, and sources that rotate: the source is asked anew, soon, seldom and by
-//! one at a time; what cannot be sent is named and ends nothing.
+//! Credentials that are refused before they expire, and sources that rotate: the source is asked
+//! anew, soon, seldom and by one at a time; what cannot be sent is named and ends nothing.
 
 mod support;
 
@@ -22,8 +22,8 @@ use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A stream that stores nothing and says it does, for those whose session token it takes; and three sources of
-/// credentials: an agent, an STS, and what a test writes to a file.
+/// A stream that stores nothing and says it does, for those whose session token it takes; and three
+/// sources of credentials: an agent, an STS, and what a test writes to a file.
 struct Aws {
     url: String,
     world: Arc<World>,
@@ -54,7 +54,8 @@ impl Aws {
     async fn start() -> Self {
         let world = Arc::<World>::default();
         world.side(|side| (side.token, side.key_id) = ("old".into(), "AKIDEXAMPLE".into()));
-        let (url, _server) = serve(Router::new().fallback(answer).with_state(Arc::clone(&world))).await;
+        let (url, _server) =
+            serve(Router::new().fallback(answer).with_state(Arc::clone(&world))).await;
         Self { url, world, _server }
     }
 
@@ -72,7 +73,9 @@ impl Aws {
 
     /// A daemon without credentials of its own.
     fn daemon(&self) -> Start {
-        Start::new(&self.url, "s").without_env("AWS_ACCESS_KEY_ID").without_env("AWS_SECRET_ACCESS_KEY")
+        Start::new(&self.url, "s")
+            .without_env("AWS_ACCESS_KEY_ID")
+            .without_env("AWS_SECRET_ACCESS_KEY")
     }
 
     /// One that asks an agent, as ECS and EKS Pod Identity have it.
@@ -87,8 +90,15 @@ impl World {
     }
 }
 
-async fn answer(State(world): State<Arc<World>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+async fn answer(
+    State(world): State<Arc<World>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let header = |name: &str| {
+        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
     let expires = "2099-01-01T00:00:00Z";
     let given = || {
         world.side(|side| {
@@ -151,8 +161,9 @@ impl Home {
 
     /// As a program does that rotates: written beside, then moved over.
     fn write(&self, key: &str, token: &str) {
-        let text =
-            format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = s\naws_session_token = {token}\n");
+        let text = format!(
+            "[default]\naws_access_key_id = {key}\naws_secret_access_key = s\naws_session_token = {token}\n"
+        );
         let beside = self.0.path().join("new");
         std::fs::write(&beside, text).expect("it is writable");
         std::fs::rename(beside, self.file()).expect("it is writable");
@@ -174,8 +185,8 @@ async fn acked(caller: &mut Caller, id: u64) -> Duration {
     began.elapsed()
 }
 
-/// How long one refused session holds an event up: the request that finds out, and the first attempt of a blocked lane
-/// after 1 s. The rest is for a machine that is busy.
+/// How long one refused session holds an event up: the request that finds out, and the first
+/// attempt of a blocked lane after 1 s. The rest is for a machine that is busy.
 const SOON: Duration = Duration::from_secs(15);
 
 #[tokio::test]
@@ -228,8 +239,10 @@ async fn a_session_that_is_revoked_long_before_it_expires_is_followed_by_a_new_o
             .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
             .env("AWS_ENDPOINT_URL_STS", &aws.url);
         for (start, new) in [(aws.with_agent(), 1), (irsa, 1)] {
-            aws.world
-                .side(|side| *side = Side { token: "old".into(), key_id: "AKIDEXAMPLE".into(), ..Side::default() });
+            aws.world.side(|side| {
+                *side =
+                    Side { token: "old".into(), key_id: "AKIDEXAMPLE".into(), ..Side::default() }
+            });
             let daemon = start.start().await;
             let mut caller = daemon.connect().await;
             acked(&mut caller, 1).await;
@@ -253,9 +266,15 @@ async fn while_all_that_a_source_gives_is_refused_it_is_asked_ever_less_often() 
     let asked = aws.world.side(|side| side.asked.clone());
     let gaps: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
     let least = [1, 2].map(Duration::from_secs);
-    assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least - Duration::from_millis(50)), "{gaps:?}");
+    assert!(
+        gaps.iter().zip(least).all(|(gap, least)| *gap >= least - Duration::from_millis(50)),
+        "{gaps:?}"
+    );
     aws.rotate("UnrecognizedClientException");
-    assert!(daemon.run_admin(&["reload"]).await.status.success(), "an operator need not wait for that");
+    assert!(
+        daemon.run_admin(&["reload"]).await.status.success(),
+        "an operator need not wait for that"
+    );
     assert_eq!(caller.answer().await["ok"], true);
 }
 
@@ -263,30 +282,40 @@ async fn while_all_that_a_source_gives_is_refused_it_is_asked_ever_less_often() 
 async fn sixteen_flights_that_are_refused_together_ask_once() {
     const FLIGHTS: usize = 16;
     let aws = Aws::start().await;
-    let daemon = aws.with_agent().set("batch.max_records", 1).set("batch.linger", "0ms").start().await;
+    let daemon =
+        aws.with_agent().set("batch.max_records", 1).set("batch.linger", "0ms").start().await;
     let mut caller = daemon.connect().await;
     acked(&mut caller, 1).await;
     let before = aws.asked();
     aws.rotate("ExpiredTokenException");
-    *aws.world.together.lock().expect("nobody panics with it in hand") = Some(Arc::new(Barrier::new(FLIGHTS)));
+    *aws.world.together.lock().expect("nobody panics with it in hand") =
+        Some(Arc::new(Barrier::new(FLIGHTS)));
     let mut lines = String::new();
     for id in 0..FLIGHTS as u64 {
-        writeln!(lines, "{}", event(10 + id, &format!("key-{id}"), "{}")).expect("a String takes it");
+        writeln!(lines, "{}", event(10 + id, &format!("key-{id}"), "{}"))
+            .expect("a String takes it");
     }
     caller.send_bytes(lines.as_bytes()).await;
-    eventually("all were refused", async || aws.world.side(|side| side.puts.len() == 1 + FLIGHTS).then_some(())).await;
+    eventually("all were refused", async || {
+        aws.world.side(|side| side.puts.len() == 1 + FLIGHTS).then_some(())
+    })
+    .await;
     *aws.world.together.lock().expect("nobody panics with it in hand") = None;
     for _ in 0..FLIGHTS {
         assert_eq!(caller.answer().await["ok"], true);
     }
     assert_eq!(aws.asked() - before, 1);
-    assert_eq!(aws.world.side(|side| side.puts.iter().filter(|token| *token == "old").count()), 1 + FLIGHTS);
+    assert_eq!(
+        aws.world.side(|side| side.puts.iter().filter(|token| *token == "old").count()),
+        1 + FLIGHTS
+    );
 }
 
 async fn named_as_unfit(daemon: &Daemon, said: &str) {
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
-    let told = eventually("it is told", async || daemon.logged("the stream takes nothing").pop()).await;
+    let told =
+        eventually("it is told", async || daemon.logged("the stream takes nothing").pop()).await;
     assert_eq!(told["cause"], "credentials");
     assert!(told["message_from_kinesis"].as_str().is_some_and(|why| why.contains(said)), "{told}");
     assert!(!daemon.log().contains("AKIDBAD"), "nothing of it is shown: {}", daemon.log());
@@ -316,7 +345,8 @@ async fn a_process_gives_credentials_where_a_profile_says_so() {
     let (aws, home) = (Aws::start().await, Home::new());
     let config = home.0.path().join("config");
     let given = r#"{"Version": 1, "AccessKeyId": "AKIDPROC", "SecretAccessKey": "s", "SessionToken": "process"}"#;
-    std::fs::write(&config, format!("[default]\ncredential_process = echo '{given}'\n")).expect("it is writable");
+    std::fs::write(&config, format!("[default]\ncredential_process = echo '{given}'\n"))
+        .expect("it is writable");
     let daemon = aws.daemon().env("AWS_CONFIG_FILE", text(&config)).start().await;
     let took = timeout(DEADLINE, acked(&mut daemon.connect().await, 1)).await;
     assert!(took.is_ok());
@@ -334,6 +364,9 @@ async fn a_login_that_is_not_built_in_says_what_to_use_instead() {
     let daemon = aws.daemon().env("AWS_CONFIG_FILE", text(&config)).start().await;
     let who = daemon.logged("ready")[0]["identity"].as_str().expect("a text").to_owned();
     assert!(who.contains("IAM Identity Center (SSO), which dispatchd does not speak"), "{who}");
-    assert!(who.contains("credential_process = aws configure export-credentials --profile NAME"), "{who}");
+    assert!(
+        who.contains("credential_process = aws configure export-credentials --profile NAME"),
+        "{who}"
+    );
     assert!(!who.contains("cargo"), "{who}");
 }

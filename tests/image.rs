@@ -1,6 +1,6 @@
-//! The image that `deploy/build-image.sh` left in `target/image`, run as a container runtime would run it: its files
-//! and nothing else, its user, its entrypoint. Where there is no image, or nobody to change roots, the tests say so and
-//! pass; never on CI.
+//! The image that `deploy/build-image.sh` left in `target/image`, run as a container runtime would
+//! run it: its files and nothing else, its user, its entrypoint. Where there is no image, or nobody
+//! to change roots, the tests say so and pass; never on CI.
 
 mod support;
 
@@ -66,27 +66,39 @@ impl Image {
             return None;
         }
         let index = json(&layout.join("index.json"));
-        let named = |manifest: &&Value| manifest["annotations"]["org.opencontainers.image.ref.name"] == tag.as_str();
-        let descriptor = index["manifests"].as_array().expect("it lists manifests").iter().find(named);
-        let manifest = json(&blob(&layout, descriptor.unwrap_or_else(|| panic!("no image {tag} in {index}"))));
+        let named = |manifest: &&Value| {
+            manifest["annotations"]["org.opencontainers.image.ref.name"] == tag.as_str()
+        };
+        let descriptor =
+            index["manifests"].as_array().expect("it lists manifests").iter().find(named);
+        let manifest =
+            json(&blob(&layout, descriptor.unwrap_or_else(|| panic!("no image {tag} in {index}"))));
         let root = tempfile::tempdir().expect("a temporary directory");
         for layer in manifest["layers"].as_array().expect("it lists layers") {
             let mut tar = Command::new("tar");
-            tar.arg("-xzf").arg(blob(&layout, layer)).arg("-C").arg(root.path()).args(["--numeric-owner", "-p"]);
+            tar.arg("-xzf")
+                .arg(blob(&layout, layer))
+                .arg("-C")
+                .arg(root.path())
+                .args(["--numeric-owner", "-p"]);
             assert!(tar.status().expect("there is tar").success(), "{tar:?}");
         }
         // A temporary directory is its maker's alone; the root of a container is not.
-        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).expect("it is ours");
+        std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755))
+            .expect("it is ours");
         Some(Image { config: json(&blob(&layout, &manifest["config"])), root })
     }
 
     /// Every file that is no directory, as the container sees it, with its size.
     fn files(&self) -> Vec<(PathBuf, u64)> {
         fn below(folder: &Path) -> Vec<PathBuf> {
-            let entries =
-                std::fs::read_dir(folder).expect("it is readable").map(|entry| entry.expect("so are its entries"));
+            let entries = std::fs::read_dir(folder)
+                .expect("it is readable")
+                .map(|entry| entry.expect("so are its entries"));
             entries
-                .flat_map(|entry| if entry.path().is_dir() { below(&entry.path()) } else { vec![entry.path()] })
+                .flat_map(|entry| {
+                    if entry.path().is_dir() { below(&entry.path()) } else { vec![entry.path()] }
+                })
                 .collect()
         }
         let inside = |path: PathBuf| {
@@ -106,16 +118,24 @@ impl Image {
     }
 
     fn strings(&self, key: &str) -> Vec<&str> {
-        let list = self.config["config"][key].as_array().unwrap_or_else(|| panic!("no {key} in {}", self.config));
+        let list = self.config["config"][key]
+            .as_array()
+            .unwrap_or_else(|| panic!("no {key} in {}", self.config));
         list.iter().map(|text| text.as_str().expect("they are strings")).collect()
     }
 
     /// A program in the container, as this user with these further groups.
     fn command(&self, user: &str, groups: &str) -> tokio::process::Command {
         let mut command = tokio::process::Command::new("chroot");
-        command.arg(format!("--userspec={user}")).arg(format!("--groups={groups}")).arg(self.root.path());
+        command
+            .arg(format!("--userspec={user}"))
+            .arg(format!("--groups={groups}"))
+            .arg(self.root.path());
         // Nothing of this machine's environment but where chroot is.
-        command.env_clear().env("PATH", std::env::var_os("PATH").expect("chroot was found there")).kill_on_drop(true);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").expect("chroot was found there"))
+            .kill_on_drop(true);
         command
     }
 
@@ -129,7 +149,11 @@ impl Image {
             .env("DISPATCHD__STREAM__NAME", "orders")
             .env("DISPATCHD__STREAM__ENDPOINT_URL", endpoint)
             .env("DISPATCHD__STREAM__ALLOW_HTTP", "true")
-            .envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs([
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+            ])
             .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
@@ -137,8 +161,13 @@ impl Image {
         let mut log = BufReader::new(process.stderr.take().expect("it is piped")).lines();
         let mut said = Vec::new();
         while !said.last().is_some_and(|line: &String| line.contains(r#""message":"ready""#)) {
-            let line = tokio::time::timeout(support::DEADLINE, log.next_line()).await.expect("it starts in time");
-            said.push(line.expect("UTF-8").unwrap_or_else(|| panic!("it ended before it was ready: {said:#?}")));
+            let line = tokio::time::timeout(support::DEADLINE, log.next_line())
+                .await
+                .expect("it starts in time");
+            said.push(
+                line.expect("UTF-8")
+                    .unwrap_or_else(|| panic!("it ended before it was ready: {said:#?}")),
+            );
         }
         let roots_missing = said.iter().any(|line| line.contains("no native root CA certificates"));
         assert!(!roots_missing, "it does not find the authorities in the image: {said:#?}");
@@ -156,8 +185,11 @@ impl Container {
         let mut said = Vec::new();
         loop {
             let line = tokio::time::timeout(support::DEADLINE, self.log.next_line()).await;
-            let line = line.unwrap_or_else(|_| panic!("it never said {text:?}: {said:#?}")).expect("UTF-8");
-            let line = line.unwrap_or_else(|| panic!("it ended and never said {text:?}: {said:#?}"));
+            let line = line
+                .unwrap_or_else(|_| panic!("it never said {text:?}: {said:#?}"))
+                .expect("UTF-8");
+            let line =
+                line.unwrap_or_else(|| panic!("it ended and never said {text:?}: {said:#?}"));
             if line.contains(text) {
                 return line;
             }
@@ -166,9 +198,12 @@ impl Container {
     }
 
     async fn stop(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.process.id().expect("it runs").cast_signed()).expect("not zero");
+        let pid =
+            Pid::from_raw(self.process.id().expect("it runs").cast_signed()).expect("not zero");
         kill_process(pid, Signal::TERM).expect("it runs");
-        let ended = tokio::time::timeout(support::DEADLINE, self.process.wait()).await.expect("it ends in time");
+        let ended = tokio::time::timeout(support::DEADLINE, self.process.wait())
+            .await
+            .expect("it ends in time");
         ended.expect("it can be waited for").code()
     }
 }
@@ -179,7 +214,8 @@ async fn name_server() -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut query = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut query).await {
-            // After the header of 12 bytes: labels, a zero, type and class. What follows (EDNS) is not echoed.
+            // After the header of 12 bytes: labels, a zero, type and class. What follows (EDNS) is
+            // not echoed.
             let name = query[12..length].iter().position(|byte| *byte == 0).expect("a name ends");
             let question = &query[12..12 + name + 5];
             let is_a = question[name + 1..name + 3] == [0, 1];
@@ -194,14 +230,29 @@ async fn name_server() -> AbortOnDropHandle<()> {
     }))
 }
 
-/// TLS in front of `upstream`, with a certificate for `localhost` that no public authority knows; it is its own
-/// authority. Where it listens, and the certificate.
+/// TLS in front of `upstream`, with a certificate for `localhost` that no public authority knows;
+/// it is its own authority. Where it listens, and the certificate.
 async fn tls(upstream: String) -> (SocketAddr, Vec<u8>, AbortOnDropHandle<()>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let made = Command::new("openssl")
         .current_dir(dir.path())
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
         .args(["-keyout", "key.pem", "-out", "cert.pem"])
         .output()
         .expect("openssl came with ca-certificates");
@@ -209,7 +260,8 @@ async fn tls(upstream: String) -> (SocketAddr, Vec<u8>, AbortOnDropHandle<()>) {
     let pem = std::fs::read(dir.path().join("cert.pem")).expect("it was made");
     let certificate = CertificateDer::from_pem_slice(&pem).expect("PEM");
     let key = PrivateKeyDer::from_pem_file(dir.path().join("key.pem")).expect("PEM");
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
     let acceptor = TlsAcceptor::from(Arc::new(config.expect("they belong together")));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -218,7 +270,8 @@ async fn tls(upstream: String) -> (SocketAddr, Vec<u8>, AbortOnDropHandle<()>) {
             let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
             tokio::spawn(async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else { return }; // it did not like the certificate
-                let mut upstream = TcpStream::connect(upstream).await.expect("the emulator listens");
+                let mut upstream =
+                    TcpStream::connect(upstream).await.expect("the emulator listens");
                 let _ = copy_bidirectional(&mut stream, &mut upstream).await; // the container ends as it likes
             });
         }
@@ -238,16 +291,31 @@ fn the_image_holds_a_binary_and_the_public_authorities_and_says_what_it_is() {
     let Some(image) = Image::unpack() else { return };
     let files = image.files();
     let names: Vec<_> = files.iter().map(|(path, _)| path.to_str().expect("UTF-8")).collect();
-    assert_eq!(names, ["dispatchd", "etc/ssl/certs/ca-certificates.crt"], "no shell, no library, no key");
+    assert_eq!(
+        names,
+        ["dispatchd", "etc/ssl/certs/ca-certificates.crt"],
+        "no shell, no library, no key"
+    );
     let bytes: u64 = files.iter().map(|(_, size)| size).sum();
     assert!(bytes < IMAGE_BYTES_MAX, "{bytes} bytes");
     let config = &image.config["config"];
-    assert_eq!((&config["User"], &config["StopSignal"]), (&"65532:65532".into(), &"SIGTERM".into()));
-    assert_eq!((image.strings("Entrypoint"), image.strings("Cmd")), (vec!["/dispatchd"], vec!["run"]));
+    assert_eq!(
+        (&config["User"], &config["StopSignal"]),
+        (&"65532:65532".into(), &"SIGTERM".into())
+    );
+    assert_eq!(
+        (image.strings("Entrypoint"), image.strings("Cmd")),
+        (vec!["/dispatchd"], vec!["run"])
+    );
     assert!(config["ExposedPorts"].get("16464/tcp").is_some(), "{config}");
-    let label = |name: &str| config["Labels"][format!("org.opencontainers.image.{name}")].as_str().expect("a label");
+    let label = |name: &str| {
+        config["Labels"][format!("org.opencontainers.image.{name}")].as_str().expect("a label")
+    };
     assert_eq!((label("title"), label("version")), ("dispatchd", env!("CARGO_PKG_VERSION")));
-    assert_eq!((label("licenses"), label("description")), (env!("CARGO_PKG_LICENSE"), env!("CARGO_PKG_DESCRIPTION")));
+    assert_eq!(
+        (label("licenses"), label("description")),
+        (env!("CARGO_PKG_LICENSE"), env!("CARGO_PKG_DESCRIPTION"))
+    );
     assert!(!label("revision").is_empty());
 }
 
@@ -297,12 +365,19 @@ async fn an_application_of_another_user_reaches_the_socket_through_the_pods_grou
     std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o2777)).expect("it is ours");
     let container = image.run(&ferro.endpoint(), &[]).await;
     let send = async |groups| {
-        let sent = image.command("1000:1000", groups).args(["/dispatchd", "send", "--type", "t"]).output().await;
+        let sent = image
+            .command("1000:1000", groups)
+            .args(["/dispatchd", "send", "--type", "t"])
+            .output()
+            .await;
         sent.expect("there is chroot")
     };
     let sent = send("64000").await;
     assert!(String::from_utf8_lossy(&sent.stdout).contains(r#""ok":true"#), "{sent:?}");
     let refused = send("64001").await;
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("user 1000 may not connect to"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("user 1000 may not connect to"),
+        "{refused:?}"
+    );
     assert_eq!(container.stop().await, Some(0));
 }

@@ -19,7 +19,8 @@ use support::truth::{assert_read_once_in_order, numbered_lines};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// For a line of the worker: its first comes after 15 s, the first of a child after 30 s more, on an idle machine.
+/// For a line of the worker: its first comes after 15 s, the first of a child after 30 s more, on
+/// an idle machine.
 const LINE_WITHIN: Duration = Duration::from_secs(300);
 
 /// A worker of the KCL, `tests/java/kcl/Reader.java`. Killed when dropped.
@@ -47,33 +48,41 @@ impl Worker {
 
     /// Reads on until it has so many records, and these shards to their end.
     async fn read_until(&mut self, records_count: usize, ended: &[&str]) {
-        while self.read.len() < records_count || !ended.iter().all(|shard| self.ended.contains(*shard)) {
+        while self.read.len() < records_count
+            || !ended.iter().all(|shard| self.ended.contains(*shard))
+        {
             let line = tokio::time::timeout(LINE_WITHIN, self.lines.next_line()).await;
-            let line =
-                line.unwrap_or_else(|_| panic!("{} records, and stands; {:?} ended", self.read.len(), self.ended));
+            let line = line.unwrap_or_else(|_| {
+                panic!("{} records, and stands; {:?} ended", self.read.len(), self.ended)
+            });
             let line = line.expect("it can be read").expect("the worker runs on");
             match line.split_once(' ') {
                 Some(("record", data)) => self.read.push(data.to_owned()),
-                Some(("end", shard)) => assert!(self.ended.insert(shard.to_owned()), "{shard} ended before"),
+                Some(("end", shard)) => {
+                    assert!(self.ended.insert(shard.to_owned()), "{shard} ended before")
+                }
                 _ => panic!("the worker says {line}"),
             }
         }
     }
 }
 
-/// A worker that reads this way gets every event once, each key's in order, aggregates too, while shards split and merge.
+/// A worker that reads this way gets every event once, each key's in order, aggregates too, while
+/// shards split and merge.
 async fn assert_reads_through_a_split_and_a_merge(retrieval: &str) {
     let Some(jars) = tokio::task::spawn_blocking(kcl).await.expect("Maven ends") else { return };
     let local = Local::start(0, 2, "s", Limits::default()).await.expect("a free port is free");
     let client = client(local.endpoint());
     let Some(leases) = Dynalite::start("app", &shards(&client, "s").await).await else { return };
     let daemon = Start::new(local.endpoint(), "s").set("delivery.aggregation", "key").start().await;
-    let lines: Vec<String> = numbered_lines(3_000, 50).lines().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> =
+        numbered_lines(3_000, 50).lines().map(|line| format!("{line}\n")).collect();
     let send = async |part: usize| {
         let acks = daemon.connect().await.pipeline(lines[part * 1_000..][..1_000].concat()).await;
         assert!(acks.iter().all(|ack| ack["ok"] == true), "{acks:?}");
     };
-    let mut worker = Worker::start(&jars, ["app", "s", local.endpoint(), &leases.endpoint(), retrieval]);
+    let mut worker =
+        Worker::start(&jars, ["app", "s", local.endpoint(), &leases.endpoint(), retrieval]);
 
     send(0).await;
     worker.read_until(1_000, &[]).await;

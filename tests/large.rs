@@ -1,7 +1,8 @@
-//! Records over 1 MiB, and a stream that is named by its ARN: on kinesis-local, the one emulator that knows both.
+//! Records over 1 MiB, and a stream that is named by its ARN: on kinesis-local, the one emulator
+//! that knows both.
 //!
-//! Few tests, since its server takes two seconds to start and a put of 2 MiB another. And what holds while the limit is not
-//! known, or is told wrongly.
+//! Few tests, since its server takes two seconds to start and a put of 2 MiB another. And what
+//! holds while the limit is not known, or is told wrongly.
 
 mod support;
 
@@ -18,10 +19,15 @@ use support::{client, eventually};
 const MIB: usize = 1 << 20;
 
 async fn create(client: &Client, stream: &str, record_kib: i32) -> String {
-    let create = client.create_stream().stream_name(stream).shard_count(2).max_record_size_in_kib(record_kib);
+    let create = client
+        .create_stream()
+        .stream_name(stream)
+        .shard_count(2)
+        .max_record_size_in_kib(record_kib);
     create.send().await.expect("kinesis-local creates a stream");
     wait_active(client, stream).await;
-    let summary = client.describe_stream_summary().stream_name(stream).send().await.expect("it is there");
+    let summary =
+        client.describe_stream_summary().stream_name(stream).send().await.expect("it is there");
     summary.stream_description_summary.expect("a summary").stream_arn
 }
 
@@ -55,7 +61,8 @@ async fn large_records_and_streams_by_arn_work_and_a_streams_limit_is_held_at_th
     assert_too_large(&mut caller, 2 * MIB).await;
 
     let start = Start::by_arn(&server.endpoint(), &large_arn).set("stream.region", "us-east-1");
-    let daemon = start.set("batch.linger", "300ms").set("kinesis.attempt_timeout", "60s").start().await;
+    let daemon =
+        start.set("batch.linger", "300ms").set("kinesis.attempt_timeout", "60s").start().await;
     let mut caller = daemon.connect_with_limit(10 * MIB).await;
     let shards = async || daemon.metric("dispatchd_shards").await;
     eventually("they are listed by ARN", async || (shards().await == 2.0).then_some(())).await;
@@ -75,7 +82,8 @@ async fn large_records_and_streams_by_arn_work_and_a_streams_limit_is_held_at_th
     assert_eq!(alone.keys, ["large"], "a record over batch.max_bytes goes alone");
     let stored = read_all(&direct, "large").await;
     assert_eq!(support::truth::assert_acks_are_true(&acks, &stored), 0);
-    let record = stored.iter().find(|record| record.partition_key == "large").expect("it is in the stream");
+    let record =
+        stored.iter().find(|record| record.partition_key == "large").expect("it is in the stream");
     let text = std::str::from_utf8(&record.data).expect("envelopes are UTF-8");
     assert!(text.contains(&format!(",\"data\":{},", data(2 * MIB))), "byte for byte");
 }
@@ -92,7 +100,9 @@ async fn while_the_limit_is_not_known_larger_events_are_taken_and_the_streams_ow
     let server = FaultServer::start(&emulator.endpoint(), 7).await;
     create(&direct, "s", 2 * 1024).await;
     server.set(denied("DescribeStreamSummary", Refusal::access_denied()));
-    let start = Start::new(&server.endpoint(), "s").set("batch.max_bytes", "10MiB").set("batch.linger", "300ms");
+    let start = Start::new(&server.endpoint(), "s")
+        .set("batch.max_bytes", "10MiB")
+        .set("batch.linger", "300ms");
     let start = start.set("kinesis.attempt_timeout", "60s").set("memory.budget", "64MiB");
     let daemon = start.start().await;
     let mut caller = daemon.connect_with_limit(10 * MIB).await; // what the budget carries
@@ -105,19 +115,39 @@ async fn while_the_limit_is_not_known_larger_events_are_taken_and_the_streams_ow
     while answers.len() < 12 {
         answers.push(caller.answer().await);
     }
-    let (acks, refusals): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer["ok"] == true);
+    let (acks, refusals): (Vec<_>, Vec<_>) =
+        answers.into_iter().partition(|answer| answer["ok"] == true);
     assert_eq!(support::truth::assert_acks_are_true(&acks, &read_all(&direct, "s").await), 0);
     let [refused] = &refusals[..] else { panic!("one is too large: {refusals:?}") };
-    assert_eq!((&refused["ref"], &refused["error"]["code"]), (&11.into(), &"Rejected".into()), "{refused}");
+    assert_eq!(
+        (&refused["ref"], &refused["error"]["code"]),
+        (&11.into(), &"Rejected".into()),
+        "{refused}"
+    );
     for request in server.ledger().requests() {
-        assert!(request.bytes <= MIB || request.keys.len() == 1, "each larger one goes alone: {:?}", request.keys);
+        assert!(
+            request.bytes <= MIB || request.keys.len() == 1,
+            "each larger one goes alone: {:?}",
+            request.keys
+        );
     }
     let told = daemon.logged("the stream's record limit is not known");
     assert_eq!(told.len(), 1, "told once, and by itself");
-    assert!(told[0]["to_do"].as_str().is_some_and(|what| what.starts_with("allow kinesis:DescribeStreamSummary")));
+    assert!(
+        told[0]["to_do"]
+            .as_str()
+            .is_some_and(|what| what.starts_with("allow kinesis:DescribeStreamSummary"))
+    );
     let stream = daemon.status().await["stream"].clone();
-    assert_eq!((&stream["record_bytes_max"], &stream["list_shards"]["failures"]), (&Value::Null, &0.into()));
-    assert_eq!((&stream["describe_stream"]["failures"], &stream["shards"]), (&1.into(), &2.into()), "{stream}");
+    assert_eq!(
+        (&stream["record_bytes_max"], &stream["list_shards"]["failures"]),
+        (&Value::Null, &0.into())
+    );
+    assert_eq!(
+        (&stream["describe_stream"]["failures"], &stream["shards"]),
+        (&1.into(), &2.into()),
+        "{stream}"
+    );
 
     server.set(Plan::default());
     assert!(daemon.run_admin(&["reload"]).await.status.success());
@@ -135,7 +165,8 @@ async fn a_limit_that_no_stream_can_have_is_told_once_and_refuses_nothing() {
     let daemon = Start::new(&server.endpoint(), "s").start().await;
     let asked = async || server.ledger().calls("DescribeStreamSummary");
     let told = async |count: usize| {
-        let told = daemon.logged("the stream tells a record limit that cannot be: streams have 1 KiB to 10 MiB");
+        let told = daemon
+            .logged("the stream tells a record limit that cannot be: streams have 1 KiB to 10 MiB");
         assert!(told.len() <= count, "told once a limit: {told:?}");
         (told.len() == count).then_some(())
     };

@@ -1,4 +1,5 @@
-//! A daemon beside a job's container, where nobody tells it that the job is done: it stops when its clients are gone.
+//! A daemon beside a job's container, where nobody tells it that the job is done: it stops when its
+//! clients are gone.
 
 mod support;
 

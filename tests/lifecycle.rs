@@ -1,4 +1,5 @@
-//! Start and stop: what is accepted is answered, what is acked is in the stream, and exit codes tell the truth.
+//! Start and stop: what is accepted is answered, what is acked is in the stream, and exit codes
+//! tell the truth.
 
 mod support;
 
@@ -30,13 +31,20 @@ fn send_until_the_end(caller: Caller) -> tokio::task::JoinHandle<Vec<Value>> {
         let Caller { mut read, mut write } = caller;
         let writing = tokio::spawn(async move {
             let mut n = 0;
-            while write.write_all(format!("{}\n", event(n, &format!("k{}", n % 50), "{}")).as_bytes()).await.is_ok() {
+            while write
+                .write_all(format!("{}\n", event(n, &format!("k{}", n % 50), "{}")).as_bytes())
+                .await
+                .is_ok()
+            {
                 n += 1;
             }
         });
         let mut answers = Vec::new();
         let mut line = String::new();
-        while tokio::io::AsyncBufReadExt::read_line(&mut read, &mut line).await.is_ok_and(|read| read > 0) {
+        while tokio::io::AsyncBufReadExt::read_line(&mut read, &mut line)
+            .await
+            .is_ok_and(|read| read > 0)
+        {
             // The last line of a daemon that was killed may be torn.
             answers.extend(serde_json::from_str::<Value>(&line).ok());
             line.clear();
@@ -50,7 +58,9 @@ fn send_until_the_end(caller: Caller) -> tokio::task::JoinHandle<Vec<Value>> {
 async fn sigterm_in_mid_traffic_answers_every_accepted_line_and_exits_0() {
     let ferro = Ferro::start(false).await;
     // A window that a loaded machine delivers within the second that is left when reading stops.
-    let start = Start::new(&stream(&ferro).await, "s").set("shutdown.timeout", "6s").set("socket.window", 200);
+    let start = Start::new(&stream(&ferro).await, "s")
+        .set("shutdown.timeout", "6s")
+        .set("socket.window", 200);
     let mut daemon = start.start().await;
     let sending = send_until_the_end(daemon.connect().await);
     eventually("events are acked", async || (acked(&daemon).await > 500.0).then_some(())).await;
@@ -64,7 +74,8 @@ async fn sigterm_in_mid_traffic_answers_every_accepted_line_and_exits_0() {
     let answers = sending.await.expect("the caller does not panic");
     assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.log());
     let refs: Vec<u64> = {
-        let mut refs: Vec<u64> = answers.iter().map(|answer| answer["ref"].as_u64().expect("ours")).collect();
+        let mut refs: Vec<u64> =
+            answers.iter().map(|answer| answer["ref"].as_u64().expect("ours")).collect();
         refs.sort_unstable();
         refs
     };
@@ -78,7 +89,8 @@ async fn sigterm_in_mid_traffic_answers_every_accepted_line_and_exits_0() {
 #[tokio::test]
 async fn without_callers_a_drain_takes_no_time() {
     let ferro = Ferro::start(false).await;
-    let mut daemon = Start::new(&stream(&ferro).await, "s").set("batch.linger", "60s").start().await;
+    let mut daemon =
+        Start::new(&stream(&ferro).await, "s").set("batch.linger", "60s").start().await;
     let caller = daemon.connect().await;
     let waiting = tokio::spawn(caller.pipeline(numbered_lines(100, 100)));
     eventually("they are accepted", async || {
@@ -116,7 +128,9 @@ async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
     let endpoint = stream(&ferro).await;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let socket = dir.path().join("d.sock");
-    let mut first = Start::new(&endpoint, "s").start_at(tempfile::tempdir_in(dir.path()).expect("a directory")).await;
+    let mut first = Start::new(&endpoint, "s")
+        .start_at(tempfile::tempdir_in(dir.path()).expect("a directory"))
+        .await;
     let path = first.socket().to_owned();
     let refused = command()
         .args(["run", "--stream", "s", "--admin-listen", "off", "--socket"])
@@ -128,7 +142,11 @@ async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     let serves = format!("another dispatchd (process {}, user ", first.pid());
-    assert!(said.contains(&serves) && said.contains(&format!("serves {}: it is left alone", path.display())), "{said}");
+    assert!(
+        said.contains(&serves)
+            && said.contains(&format!("serves {}: it is left alone", path.display())),
+        "{said}"
+    );
     first.signal(Signal::KILL);
     assert_eq!(first.exit_code().await, None);
     assert!(path.exists(), "a killed daemon leaves its file");
@@ -138,8 +156,10 @@ async fn a_killed_daemon_blocks_no_start_and_a_live_one_does() {
         .env("AWS_ENDPOINT_URL_KINESIS", &endpoint)
         .spawn()
         .expect("it starts");
-    let mut caller =
-        eventually("the next one listens", async || tokio::net::UnixStream::connect(&path).await.ok()).await;
+    let mut caller = eventually("the next one listens", async || {
+        tokio::net::UnixStream::connect(&path).await.ok()
+    })
+    .await;
     caller.write_all(b"{}\n").await.expect("it reads");
     second.start_kill().expect("it runs");
     drop(socket);
@@ -160,10 +180,13 @@ async fn at_the_deadline_what_is_left_is_told_so_and_the_exit_code_shouts() {
     eventually("a request hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
     daemon.signal(Signal::TERM);
     let answers = waiting.await.expect("the caller does not panic");
-    let outcomes: Vec<_> =
-        answers.iter().map(|answer| answer["error"]["outcome"].as_str().expect("unconfirmed")).collect();
+    let outcomes: Vec<_> = answers
+        .iter()
+        .map(|answer| answer["error"]["outcome"].as_str().expect("unconfirmed"))
+        .collect();
     assert!(
-        answers.iter().all(|answer| answer["error"]["code"] == "ShuttingDown" && answer["error"]["retryable"] == true)
+        answers.iter().all(|answer| answer["error"]["code"] == "ShuttingDown"
+            && answer["error"]["retryable"] == true)
     );
     assert_eq!(
         outcomes.iter().filter(|outcome| **outcome == "unknown").count(),
@@ -206,14 +229,22 @@ async fn a_signal_during_the_start_is_a_stop_and_no_failure() {
 async fn signals_that_come_together_are_one_wish() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&stream(&ferro).await, 7).await;
-    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
-    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    server.set(Plan {
+        denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(),
+        ..Plan::default()
+    });
+    let mut daemon =
+        Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
     let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(3, 3)));
-    eventually("they are accepted", async || (daemon.metric("dispatchd_events_in_flight").await == 3.0).then_some(()))
-        .await;
+    eventually("they are accepted", async || {
+        (daemon.metric("dispatchd_events_in_flight").await == 3.0).then_some(())
+    })
+    .await;
     daemon.signal(Signal::INT);
     daemon.signal(Signal::TERM);
-    let said = eventually("it is said", async || daemon.logged("another signal came within 1 s").pop()).await;
+    let said =
+        eventually("it is said", async || daemon.logged("another signal came within 1 s").pop())
+            .await;
     assert_eq!(said["level"], "WARN");
     server.set(Plan::default());
     let answers = waiting.await.expect("the caller does not panic");
@@ -224,9 +255,11 @@ async fn signals_that_come_together_are_one_wish() {
 #[tokio::test]
 async fn signals_that_were_ignored_at_the_start_stay_ignored() {
     let daemon = Start::local().ignoring("HUP INT").start().await;
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it runs");
     let mask = |field: &str| {
-        let mask = status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel says it");
+        let mask =
+            status.lines().find_map(|line| line.strip_prefix(field)).expect("the kernel says it");
         u64::from_str_radix(mask.trim(), 16).expect("hexadecimal")
     };
     let of = [Signal::HUP, Signal::INT, Signal::TERM].map(|signal| 1 << (signal.as_raw() - 1));
@@ -239,7 +272,8 @@ async fn a_later_signal_ends_it_at_once() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&stream(&ferro).await, 7).await;
     server.set(Plan { hang_before_ratio: 1.0, ..Plan::default() });
-    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    let mut daemon =
+        Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
     let waiting = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(3, 3)));
     eventually("a request hangs", async || (server.ledger().in_flight() == 1).then_some(())).await;
     daemon.signal(Signal::INT);
@@ -259,8 +293,12 @@ async fn a_later_signal_ends_it_at_once() {
 async fn a_drain_goes_on_serving_callers_that_are_connected() {
     let ferro = Ferro::start(false).await;
     let server = FaultServer::start(&stream(&ferro).await, 7).await;
-    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
-    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
+    server.set(Plan {
+        denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(),
+        ..Plan::default()
+    });
+    let mut daemon =
+        Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1h").start().await;
     let (mut caller, mut late) = (daemon.connect().await, daemon.connect().await);
     caller.send(&event(1, "k", "{}")).await; // while it is in flight nobody is idle
     caller.ask("{\"op\":\"ping\"}").await;
@@ -270,7 +308,11 @@ async fn a_drain_goes_on_serving_callers_that_are_connected() {
     let mut new = daemon.connect().await; // on a new connection too
     new.send(&event(3, "m", "{}")).await;
     for caller in [&mut late, &mut new] {
-        assert_eq!(caller.ask("{\"op\":\"ping\"}").await["op"], "ping", "the event before it was read");
+        assert_eq!(
+            caller.ask("{\"op\":\"ping\"}").await["op"],
+            "ping",
+            "the event before it was read"
+        );
     }
     server.set(Plan::default());
     for mut caller in [caller, late, new] {
@@ -289,13 +331,17 @@ async fn probes_do_not_ask_kinesis_and_the_socket_opens_without_it() {
     }
     let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
     assert_eq!(answer["error"]["code"], "DeliveryTimeout");
-    assert_eq!(answer["error"]["outcome"], "not_stored", "a connection that is refused stores nothing");
+    assert_eq!(
+        answer["error"]["outcome"], "not_stored",
+        "a connection that is refused stores nothing"
+    );
     assert_eq!(daemon.get("/nothing").await.0, 404);
     assert_eq!(daemon.get("/metrics").await.0, 200);
 }
 
 #[tokio::test]
-async fn sockets_that_vanished_are_there_again_within_seconds_and_nobody_who_is_connected_notices() {
+async fn sockets_that_vanished_are_there_again_within_seconds_and_nobody_who_is_connected_notices()
+{
     let ferro = Ferro::start(false).await;
     let daemon = Start::new(&stream(&ferro).await, "s").start().await;
     let mut old = daemon.connect().await;
@@ -305,8 +351,10 @@ async fn sockets_that_vanished_are_there_again_within_seconds_and_nobody_who_is_
     for entry in entries {
         std::fs::remove_file(entry.expect("it is listed").path()).expect("it is there");
     }
-    eventually("both are bound again", async || (daemon.logged("the socket's path led").len() == 2).then_some(()))
-        .await;
+    eventually("both are bound again", async || {
+        (daemon.logged("the socket's path led").len() == 2).then_some(())
+    })
+    .await;
     assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
     assert_eq!(old.ask(&event(1, "k", "{}")).await["ok"], true);
     assert_eq!(daemon.status().await["state"], "running");
@@ -334,9 +382,13 @@ async fn where_another_program_took_the_sockets_path_it_is_not_ready_and_says_wh
     );
     let lost = daemon.logged("the socket's path leads to this daemon no more");
     let owner = format!("(process {}, user ", std::process::id());
-    assert!(lost.len() == 1 && lost[0]["error"].as_str().is_some_and(|error| error.contains(&owner)), "{lost:?}");
+    assert!(
+        lost.len() == 1 && lost[0]["error"].as_str().is_some_and(|error| error.contains(&owner)),
+        "{lost:?}"
+    );
     drop(other);
-    eventually("it is ready again", async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    eventually("it is ready again", async || (daemon.get("/readyz").await.0 == 200).then_some(()))
+        .await;
     assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
 }
 
@@ -351,9 +403,19 @@ async fn nobody_but_the_daemons_own_user_can_hold_the_lock_that_a_restart_needs(
     let lock = dir.path().join("d.sock.lock");
     if rustix::process::geteuid().is_root() {
         // As the application's container sees it, which may enter the directory.
-        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("it is ours");
         let mut neighbour = tokio::process::Command::new("setpriv");
-        neighbour.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--", "flock", "--nonblock"]);
+        neighbour.args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "--",
+            "flock",
+            "--nonblock",
+        ]);
         let held = neighbour.arg(&lock).arg("true").output().await.expect("util-linux has both");
         assert!(!held.status.success(), "who may only connect has locked it");
     }

@@ -1,4 +1,5 @@
-//! What the system refuses, files to open or room for a log, stops neither the events nor the daemon.
+//! What the system refuses, files to open or room for a log, stops neither the events nor the
+//! daemon.
 
 mod support;
 
@@ -26,12 +27,16 @@ async fn servers() -> (Ferro, FaultServer) {
     (ferro, server)
 }
 
-/// Lets the daemon have descriptors up to the lowest that is free now, and this many more: as if others had the rest.
+/// Lets the daemon have descriptors up to the lowest that is free now, and this many more: as if
+/// others had the rest.
 fn leave_files(daemon: &Daemon, more: u64) {
-    let is_open = |descriptor: &u64| PathBuf::from(format!("/proc/{}/fd/{descriptor}", daemon.pid())).is_symlink();
+    let is_open = |descriptor: &u64| {
+        PathBuf::from(format!("/proc/{}/fd/{descriptor}", daemon.pid())).is_symlink()
+    };
     let lowest = (0..).find(|descriptor| !is_open(descriptor)).expect("it has not all of them");
     let limit = Rlimit { current: Some(lowest + more), maximum: Some(4096) };
-    prlimit(Pid::from_raw(daemon.pid().cast_signed()), Resource::Nofile, limit).expect("it is ours");
+    prlimit(Pid::from_raw(daemon.pid().cast_signed()), Resource::Nofile, limit)
+        .expect("it is ours");
 }
 
 #[tokio::test]
@@ -66,9 +71,15 @@ async fn without_files_to_open_it_waits_quietly_and_serves_again_when_there_are_
 async fn as_many_files_as_the_configuration_needs_are_asked_for() {
     let (_ferro, server) = servers().await;
     let daemon = Start::new(&server.endpoint(), "s").open_files(100).start().await;
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("it runs");
-    let open_files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("Linux tells");
-    assert_eq!(open_files.split_whitespace().next(), Some("648"), "512 callers and 136 kept back: {open_files}");
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).expect("it runs");
+    let open_files =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("Linux tells");
+    assert_eq!(
+        open_files.split_whitespace().next(),
+        Some("648"),
+        "512 callers and 136 kept back: {open_files}"
+    );
     assert_eq!(daemon.connect().await.ask(&event(1, "k", "{}")).await["ok"], true);
 }
 
@@ -96,8 +107,16 @@ async fn the_last_files_are_kept_for_kinesis_and_probes() {
         (&turned_away["error"]["code"], &turned_away["error"]["retryable"]),
         (&"Overloaded".into(), &true.into())
     );
-    assert!(turned_away["error"]["message"].as_str().is_some_and(|told| told.contains("too many files open")));
-    assert_eq!(served.ask(&event(1, "k", "{}")).await["ok"], true, "a connection to Kinesis can be made");
+    assert!(
+        turned_away["error"]["message"]
+            .as_str()
+            .is_some_and(|told| told.contains("too many files open"))
+    );
+    assert_eq!(
+        served.ask(&event(1, "k", "{}")).await["ok"],
+        true,
+        "a connection to Kinesis can be made"
+    );
     for probe in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(daemon.get(probe).await.0, 200, "{probe}");
     }
@@ -108,7 +127,8 @@ async fn the_last_files_are_kept_for_kinesis_and_probes() {
     .await;
 }
 
-/// Events, a stream that is blocked for a moment (an ERROR line), more events, a stop: all of it without a log.
+/// Events, a stream that is blocked for a moment (an ERROR line), more events, a stop: all of it
+/// without a log.
 async fn lives_unheard(stderr: impl Into<std::process::Stdio>) {
     let (ferro, server) = servers().await;
     let start = Start::new(&server.endpoint(), "s").set("log.level", "debug");
@@ -139,10 +159,12 @@ async fn without_a_log_the_exit_code_still_tells_of_what_is_unconfirmed() {
     let (_ferro, server) = servers().await;
     server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
-    let mut daemon = Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1s").start_unheard(full).await;
+    let mut daemon =
+        Start::new(&server.endpoint(), "s").set("shutdown.timeout", "1s").start_unheard(full).await;
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
-    eventually("it is tried", async || (!server.ledger().requests().is_empty()).then_some(())).await;
+    eventually("it is tried", async || (!server.ledger().requests().is_empty()).then_some(()))
+        .await;
     daemon.signal(Signal::TERM);
     assert_eq!(caller.answer().await["error"]["code"], "ShuttingDown");
     assert_eq!(daemon.exit_code().await, Some(75));
@@ -150,7 +172,9 @@ async fn without_a_log_the_exit_code_still_tells_of_what_is_unconfirmed() {
 
 #[tokio::test]
 async fn without_a_log_a_start_that_fails_still_has_its_exit_code() {
-    for (arguments, code) in [(["--set", "no.such=1"], 64), (["--socket", "/proc/no/such/place.sock"], 1)] {
+    for (arguments, code) in
+        [(["--set", "no.such=1"], 64), (["--socket", "/proc/no/such/place.sock"], 1)]
+    {
         let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
         let mut run = support::daemon::command();
         run.args(["run", "--stream", "s", "--admin-listen", "off"]).args(arguments).stderr(full);
@@ -162,10 +186,15 @@ async fn without_a_log_a_start_that_fails_still_has_its_exit_code() {
 async fn a_clock_that_is_past_the_year_9999_ends_nothing() {
     let Some(library) = support::packages::faketime() else { return };
     let (ferro, server) = servers().await;
-    let start = Start::new(&server.endpoint(), "s").env("LD_PRELOAD", library.to_str().expect("UTF-8"));
-    let mut daemon = start.env("FAKETIME", "+8100y").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").start().await;
+    let start =
+        Start::new(&server.endpoint(), "s").env("LD_PRELOAD", library.to_str().expect("UTF-8"));
+    let mut daemon =
+        start.env("FAKETIME", "+8100y").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").start().await;
     let answer = daemon.connect().await.ask(&event(1, "k", "{}")).await;
-    assert_eq!((&answer["ok"], &answer["timestamp"]), (&true.into(), &"9999-12-31T23:59:59.999Z".into()));
+    assert_eq!(
+        (&answer["ok"], &answer["timestamp"]),
+        (&true.into(), &"9999-12-31T23:59:59.999Z".into())
+    );
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code().await, Some(0), "{}", daemon.log());
     assert_acks_are_true(&[answer], &read_all(&client(&ferro.endpoint()), "s").await);

@@ -1,4 +1,5 @@
-//! The log: it costs lines where nobody reads it, never events; and it never holds what an event holds.
+//! The log: it costs lines where nobody reads it, never events; and it never holds what an event
+//! holds.
 
 mod support;
 
@@ -22,7 +23,11 @@ const LOST: &str = "dispatchd_log_lines_dropped_total";
 async fn unread(ferro: &Ferro) -> (Daemon, Lines<BufReader<ChildStderr>>) {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     let loud = "dispatchd=trace,aws_sigv4=trace";
-    Start::new(&ferro.endpoint(), "s").set("log.level", loud).set("shutdown.timeout", "10s").start_unread().await
+    Start::new(&ferro.endpoint(), "s")
+        .set("log.level", loud)
+        .set("shutdown.timeout", "10s")
+        .start_unread()
+        .await
 }
 
 /// Sends events, each of which must be acked, until the log has lost a line.
@@ -47,14 +52,23 @@ async fn a_log_that_nobody_reads_holds_up_no_event_and_says_what_it_lost_when_it
     assert_eq!(daemon.get("/livez").await.0, 200);
     let lost = daemon.metric(LOST).await;
     let told = loop {
-        let line = timeout(DEADLINE, log.next_line()).await.expect("it tells in time").expect("it can be read");
+        let line = timeout(DEADLINE, log.next_line())
+            .await
+            .expect("it tells in time")
+            .expect("it can be read");
         let line: Value = serde_json::from_str(&line.expect("it runs")).expect("no line is torn");
-        if line["message"].as_str().is_some_and(|said| said.starts_with("lines of this log were lost")) {
+        if line["message"]
+            .as_str()
+            .is_some_and(|said| said.starts_with("lines of this log were lost"))
+        {
             break line;
         }
     };
     assert_eq!(told["level"], "WARN");
-    assert!(told["lines"].as_f64().expect("a number") >= lost, "{told}, {lost} were lost before it was read");
+    assert!(
+        told["lines"].as_f64().expect("a number") >= lost,
+        "{told}, {lost} were lost before it was read"
+    );
 }
 
 #[tokio::test]
@@ -65,7 +79,11 @@ async fn a_log_that_nobody_reads_holds_up_no_stop() {
     let began = Instant::now();
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code().await, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(10), "shutdown.timeout is 10 s, it took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "shutdown.timeout is 10 s, it took {:?}",
+        began.elapsed()
+    );
 }
 
 /// What could go wrong: Kinesis names the value that it does not take.
@@ -78,7 +96,10 @@ async fn a_partition_key_that_kinesis_repeats_does_not_reach_the_log() {
     let said = "1 validation error detected: Value 'customer-9' at 'records.1.member.partitionKey' failed to satisfy constraint";
     server.next(Fault::Refuse(Refusal::new(400, "ValidationException", said)));
     let answer = daemon.connect().await.ask(&event(1, "customer-9", "{}")).await;
-    assert!(answer["error"]["message"].as_str().is_some_and(|told| told.contains(said)), "{answer}");
+    assert!(
+        answer["error"]["message"].as_str().is_some_and(|told| told.contains(said)),
+        "{answer}"
+    );
     eventually("the failure is logged", async || daemon.logged("PutRecords failed").pop()).await;
     assert!(!daemon.log().contains("customer-9"), "{}", daemon.log());
 }

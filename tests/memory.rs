@@ -1,4 +1,5 @@
-//! Memory after a burst, and with the largest records. That it is bounded otherwise, `tests/hostile.rs` and the others say.
+//! Memory after a burst, and with the largest records. That it is bounded otherwise,
+//! `tests/hostile.rs` and the others say.
 
 mod support;
 
@@ -28,8 +29,8 @@ const MIB: usize = 1 << 20;
 /// Each test measures one daemon and keeps the machine busy: one at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Callers with more than the budget takes, while the stream takes nothing; then it takes all. Gives what was resident
-/// when the budget was full.
+/// Callers with more than the budget takes, while the stream takes nothing; then it takes all.
+/// Gives what was resident when the budget was full.
 async fn burst(daemon: &Daemon, server: &FaultServer) -> usize {
     server.set(Plan { refusals: vec![(1.0, Refusal::access_denied())], ..Plan::default() });
     let mut callers = JoinSet::new();
@@ -64,7 +65,10 @@ async fn memory_goes_back_after_a_burst_though_nothing_more_comes() {
     let idle = daemon.resident_bytes();
     let full = burst(&daemon, &server).await;
     assert!(full > idle + 40 * MIB, "{} MiB idle, {} MiB when it is full", idle / MIB, full / MIB);
-    eventually("its memory goes back", async || (daemon.resident_bytes() < idle + 16 * MIB).then_some(())).await;
+    eventually("its memory goes back", async || {
+        (daemon.resident_bytes() < idle + 16 * MIB).then_some(())
+    })
+    .await;
     let cpu = daemon.cpu_time();
     sleep(Duration::from_secs(2)).await; // a paced negative check
     let cpu = daemon.cpu_time() - cpu;
@@ -72,7 +76,8 @@ async fn memory_goes_back_after_a_burst_though_nothing_more_comes() {
     assert!(!daemon.log().contains("mimalloc"), "{}", daemon.log());
 }
 
-/// A stream that takes records of 10 MiB and answers after a quarter of a second. The emulators of this process take 1 MiB.
+/// A stream that takes records of 10 MiB and answers after a quarter of a second. The emulators of
+/// this process take 1 MiB.
 async fn stream_of_10_mib() -> (String, AbortOnDropHandle<()>) {
     async fn answer(headers: HeaderMap, body: Bytes) -> String {
         let target = headers["x-amz-target"].to_str().expect("it is ASCII");
@@ -98,33 +103,44 @@ async fn stream_of_10_mib() -> (String, AbortOnDropHandle<()>) {
     let app = Router::new().route("/", post(answer)).layer(DefaultBodyLimit::disable());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+    let server = tokio::spawn(async move {
+        axum::serve(listener, app).await.expect("axum::serve never returns")
+    });
     (endpoint, AbortOnDropHandle::new(server))
 }
 
 /// The sidecar of `deploy/`, with this budget.
 fn sidecar(endpoint: &str, budget: &str) -> Start {
-    let start = Start::new(endpoint, "s").set("memory.budget", budget).set("socket.max_connections", 32);
+    let start =
+        Start::new(endpoint, "s").set("memory.budget", budget).set("socket.max_connections", 32);
     start.set("batch.max_in_flight", 4).set("delivery.dedupe_ids", 10_000)
 }
 
 /// The number of MiB before this text, in what `check` says.
 fn mib_before(said: &str, text: &str) -> f64 {
     let (before, _) = said.split_once(text).unwrap_or_else(|| panic!("no {text:?} in {said}"));
-    before.trim_end().rsplit(' ').next().and_then(|mib| mib.parse().ok()).unwrap_or_else(|| panic!("{before}"))
+    before
+        .trim_end()
+        .rsplit(' ')
+        .next()
+        .and_then(|mib| mib.parse().ok())
+        .unwrap_or_else(|| panic!("{before}"))
 }
 
 /// Sixteen callers send a record of so many bytes each; gives their answers.
 async fn sixteen_send(daemon: &Daemon, bytes: usize) -> Vec<Value> {
     let mut callers = JoinSet::new();
     for caller in 0..16 {
-        let line =
-            format!("{}\n", event(caller, &format!("k{caller}"), &format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes))));
+        let line = format!(
+            "{}\n",
+            event(caller, &format!("k{caller}"), &format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes)))
+        );
         let mut caller = daemon.connect().await;
         callers.spawn(async move {
             let (read, write) = (&mut caller.read, &mut caller.write);
             let mut answer = String::new();
-            let answered = tokio::join!(write.write_all(line.as_bytes()), read.read_line(&mut answer));
+            let answered =
+                tokio::join!(write.write_all(line.as_bytes()), read.read_line(&mut answer));
             answered.0.expect("it reads");
             answered.1.expect("it answers"); // sixteen one after the other: the last one waits for long
             serde_json::from_str(&answer).expect("answers are JSON")
@@ -142,7 +158,8 @@ async fn takes(daemon: &Daemon, bytes: usize) {
     .await;
 }
 
-/// What could go wrong: the stream's limit is raised, and a sidecar that was small enough is killed with all that it holds.
+/// What could go wrong: the stream's limit is raised, and a sidecar that was small enough is killed
+/// with all that it holds.
 #[tokio::test]
 async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_sidecars_limit() {
     const LIMIT: usize = 128 * MIB;
@@ -165,9 +182,14 @@ async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_si
         if sum.is_none() {
             for answer in sixteen_send(&daemon, 9_000_000).await {
                 assert_eq!(answer["error"]["code"], "EventTooLarge", "{answer}");
-                assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("raise memory.budget")));
+                assert!(
+                    answer["error"]["message"]
+                        .as_str()
+                        .is_some_and(|text| text.contains("raise memory.budget"))
+                );
             }
-            let warned = daemon.logged("the stream takes larger records than this daemon's memory carries");
+            let warned =
+                daemon.logged("the stream takes larger records than this daemon's memory carries");
             assert_eq!(warned.len(), 1, "{}", daemon.log());
             assert_eq!(
                 (&warned[0]["record_bytes_max"], &warned[0]["record_bytes_carried"]),
@@ -181,9 +203,22 @@ async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_si
             assert_eq!(daemon.status().await["stream"]["record_bytes_carried"], carried);
         }
         let answers = sixteen_send(&daemon, bytes).await;
-        assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 16, "nothing is lost: {answers:?}");
+        assert_eq!(
+            answers.iter().filter(|answer| answer["ok"] == true).count(),
+            16,
+            "nothing is lost: {answers:?}"
+        );
         let most = daemon.resident_bytes_max();
-        println!("{budget}: {} MiB idle, at most {} MiB, the sum is {mib} MiB", idle / MIB, most / MIB);
-        assert!(most < LIMIT && most - idle < (mib * MIB as f64) as usize, "{} MiB, {} idle", most / MIB, idle / MIB);
+        println!(
+            "{budget}: {} MiB idle, at most {} MiB, the sum is {mib} MiB",
+            idle / MIB,
+            most / MIB
+        );
+        assert!(
+            most < LIMIT && most - idle < (mib * MIB as f64) as usize,
+            "{} MiB, {} idle",
+            most / MIB,
+            idle / MIB
+        );
     }
 }

@@ -1,11 +1,13 @@
-//! The promises on a bad network between daemon and service: whatever it delays, stalls, cuts, swallows or refuses, acks
-//! are true, a key's order is kept, and everything accepted is acked once the network heals.
+//! The promises on a bad network between daemon and service: whatever it delays, stalls, cuts,
+//! swallows or refuses, acks are true, a key's order is kept, and everything accepted is acked once
+//! the network heals.
 //!
-//! The service itself does no wrong here: every second copy is the network's. Each test sees its fault happen before it
-//! trusts what came of it.
+//! The service itself does no wrong here: every second copy is the network's. Each test sees its
+//! fault happen before it trusts what came of it.
 //!
-//! Seen red (2026-11, by changing `src` by hand): retries put behind the later events of their key; an item that may be
-//! stored forgotten after a failed request; requests without an attempt timeout.
+//! Seen red (2026-11, by changing `src` by hand): retries put behind the later events of their key;
+//! an item that may be stored forgotten after a failed request; requests without an attempt
+//! timeout.
 
 mod support;
 
@@ -105,7 +107,11 @@ async fn a_stall_longer_than_an_attempt_loses_nothing_and_keeps_order() {
         wire.metric_passes(TRANSIENT, retried + 1.0).await; // an attempt has timed out; what it carried still waits inside
         wire.network.set(Weather::default());
         let acked = wire.daemon.metric("dispatchd_events_acked_total").await;
-        wire.metric_passes("dispatchd_events_acked_total", (acked + 500.0).min(EVENTS as f64 * 0.7)).await;
+        wire.metric_passes(
+            "dispatchd_events_acked_total",
+            (acked + 500.0).min(EVENTS as f64 * 0.7),
+        )
+        .await;
     }
     wire.heals(sending).await;
 }
@@ -113,7 +119,8 @@ async fn a_stall_longer_than_an_attempt_loses_nothing_and_keeps_order() {
 #[tokio::test]
 async fn connections_reset_in_mid_request_or_mid_reply_lose_nothing_and_keep_order() {
     let wire = Wire::start().await;
-    // Every connection, for the load would end on one that is spared; 4,000 events need more than forty such connections.
+    // Every connection, for the load would end on one that is spared; 4,000 events need more than
+    // forty such connections.
     wire.network.set(Weather { reset_ratio: 1.0, reset_after_bytes: 30_000, ..Weather::default() });
     let sending = wire.send().await;
     eventually("connections are reset", async || (wire.network.resets() >= 10).then_some(())).await;
@@ -133,7 +140,10 @@ async fn a_server_that_refuses_connections_for_a_while_costs_no_event_and_makes_
     let connections = wire.network.connections();
     wire.network.set(Weather::default());
     let copies = {
-        eventually("it connects again", async || (wire.network.connections() > connections).then_some(())).await;
+        eventually("it connects again", async || {
+            (wire.network.connections() > connections).then_some(())
+        })
+        .await;
         wire.heals(sending).await
     };
     assert_eq!(copies, 0, "a connection that is refused stores nothing");

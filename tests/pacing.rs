@@ -1,8 +1,9 @@
-//! A shard with too much to do, under Kinesis' real limits (1,000 records a second): it is kept full, few of its records are
-//! refused, its neighbours do not notice, and daemons that share it get equal parts.
+//! A shard with too much to do, under Kinesis' real limits (1,000 records a second): it is kept
+//! full, few of its records are refused, its neighbours do not notice, and daemons that share it
+//! get equal parts.
 //!
-//! `tests/sim` holds the same bars in virtual time. Here a machine that is busy with other things is made allowance for, by
-//! the time that the kernel says it kept from us.
+//! `tests/sim` holds the same bars in virtual time. Here a machine that is busy with other things
+//! is made allowance for, by the time that the kernel says it kept from us.
 
 mod support;
 
@@ -61,14 +62,17 @@ async fn flood(daemon: &Daemon, shard: u32, tasks: &mut JoinSet<()>) -> Arc<Atom
     acked
 }
 
-/// Sends 100 events a second to each of three shards, and gives the latencies from write to ack in the order of the writes.
+/// Sends 100 events a second to each of three shards, and gives the latencies from write to ack in
+/// the order of the writes.
 async fn paced_latencies(daemon: &Daemon, time: Duration) -> Vec<Duration> {
     let Caller { mut read, mut write } = daemon.connect().await;
     let began = Instant::now();
     let reading = tokio::spawn(async move {
         let (mut answer, mut answered) = (String::new(), Vec::new());
         while read.read_line(&mut answer).await.expect("the daemon lives") > 0 {
-            let reference = serde_json::from_str::<Value>(&answer).expect("JSON")["ref"].as_u64().expect("ours");
+            let reference = serde_json::from_str::<Value>(&answer).expect("JSON")["ref"]
+                .as_u64()
+                .expect("ours");
             answered.push((reference, Instant::now()));
             answer.clear();
         }
@@ -91,8 +95,8 @@ async fn paced_latencies(daemon: &Daemon, time: Duration) -> Vec<Duration> {
     answered.into_iter().map(|(n, at)| at - sent[n as usize]).collect()
 }
 
-/// The 99th percentile of a usual second: the median over the seconds, so that one in which the machine had something else
-/// to do does not decide.
+/// The 99th percentile of a usual second: the median over the seconds, so that one in which the
+/// machine had something else to do does not decide.
 fn p99(latencies: &[Duration]) -> Duration {
     let mut seconds: Vec<_> = latencies
         .chunks_exact(300)
@@ -115,14 +119,20 @@ struct Kept {
 impl Kept {
     fn since_now(daemons: &[&Daemon]) -> Self {
         let processes = daemons.iter().map(|daemon| daemon.pid()).chain([std::process::id()]);
-        let tasks = processes.flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs"));
+        let tasks = processes
+            .flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs"));
         let stats = tasks.map(|task| task.expect("it can be listed").path().join("schedstat"));
-        Self { began: Instant::now(), by_thread: stats.filter_map(|stat| Some((stat.clone(), kept(&stat)?))).collect() }
+        Self {
+            began: Instant::now(),
+            by_thread: stats.filter_map(|stat| Some((stat.clone(), kept(&stat)?))).collect(),
+        }
     }
 
     /// The part of the time since then that one of them was kept waiting, the one that was it most.
     fn share(&self) -> f64 {
-        let waited = |(stat, before): (&std::path::PathBuf, &Duration)| Some(kept(stat)?.saturating_sub(*before));
+        let waited = |(stat, before): (&std::path::PathBuf, &Duration)| {
+            Some(kept(stat)?.saturating_sub(*before))
+        };
         let most = self.by_thread.iter().filter_map(waited).max().unwrap_or_default();
         most.as_secs_f64() / self.began.elapsed().as_secs_f64()
     }
@@ -149,7 +159,8 @@ async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
     let hot = flood(&daemon, 0, &mut tasks).await;
     tokio::time::sleep(SETTLES).await;
     let throttled = async || daemon.metric("dispatchd_records_total{outcome=\"throttled\"}").await;
-    let (hot_before, throttled_before, began) = (hot.load(Ordering::Relaxed), throttled().await, Instant::now());
+    let (hot_before, throttled_before, began) =
+        (hot.load(Ordering::Relaxed), throttled().await, Instant::now());
     let kept = Kept::since_now(&[&daemon]);
     let beside = paced_latencies(&daemon, MEASURED).await;
     let kept = kept.share();
@@ -164,9 +175,13 @@ async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
     );
     assert!(used > 0.95 - kept, "the hot shard is used to {used:.3} of its limit");
     assert!(refused < 0.10 + kept, "{refused:.3} of the records sent to it are refused");
-    // Alone they are some fifteen milliseconds. Who waits for the hot shard waits for its window: four seconds.
+    // Alone they are some fifteen milliseconds. Who waits for the hot shard waits for its window:
+    // four seconds.
     assert!(
-        p99(&beside) < p99(&alone).mul_f64(1.5) + Duration::from_millis(10) + Duration::from_secs(2).mul_f64(kept),
+        p99(&beside)
+            < p99(&alone).mul_f64(1.5)
+                + Duration::from_millis(10)
+                + Duration::from_secs(2).mul_f64(kept),
         "{:?} beside, {:?} alone",
         p99(&beside),
         p99(&alone)
@@ -194,5 +209,8 @@ async fn two_daemons_share_a_shard_fairly() {
         "the first daemon has {part:.3} of the shard, together they use {:.3} of it; the machine kept us waiting for {kept:.3} of the time",
         (a + b) as f64 / (SHARD_RECORDS_PER_SECOND * MEASURED.as_secs_f64())
     );
-    assert!(part > 0.35 - kept / 2.0 && part < 0.65 + kept / 2.0, "the first daemon has {part:.3} of the shard");
+    assert!(
+        part > 0.35 - kept / 2.0 && part < 0.65 + kept / 2.0,
+        "the first daemon has {part:.3} of the shard"
+    );
 }

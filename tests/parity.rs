@@ -1,5 +1,6 @@
-//! The envelope is byte-equal to what `lk-dispatch` 1.1.0 writes, held against the real package on kinesalite; and the
-//! module that takes its place resolves and rejects as `docs/operations.md` says.
+//! The envelope is byte-equal to what `lk-dispatch` 1.1.0 writes, held against the real package on
+//! kinesalite; and the module that takes its place resolves and rejects as `docs/operations.md`
+//! says.
 
 mod support;
 
@@ -11,7 +12,8 @@ use support::packages::node;
 use support::stream::{StoredRecord, create_stream, read_all};
 use tokio::process::Command;
 
-/// The record with what is chosen by chance or the clock blanked out: id, timestamp and, where none was asked for, the key.
+/// The record with what is chosen by chance or the clock blanked out: id, timestamp and, where none
+/// was asked for, the key.
 fn blanked(record: &StoredRecord, line: &Value) -> String {
     let text = std::str::from_utf8(&record.data).expect("envelopes are UTF-8");
     let envelope: Value = serde_json::from_str(text).expect("envelopes are JSON");
@@ -19,7 +21,9 @@ fn blanked(record: &StoredRecord, line: &Value) -> String {
     let field = |name: &str| envelope[name].as_str().expect("a string").to_owned();
     let mut blanked = text.replace(&field("id"), "ID").replace(&field("timestamp"), "TIME");
     assert_eq!(field("timestamp").len(), "2026-01-01T00:00:00.000Z".len());
-    for uuid in [field("id")].into_iter().chain(random_key(line).then(|| record.partition_key.clone())) {
+    for uuid in
+        [field("id")].into_iter().chain(random_key(line).then(|| record.partition_key.clone()))
+    {
         let parsed = uuid::Uuid::parse_str(&uuid).expect("a uuid");
         assert_eq!(parsed.get_version_num(), 4);
         blanked = blanked.replace(&uuid, "UUID");
@@ -34,7 +38,10 @@ fn random_key(line: &Value) -> bool {
 #[tokio::test]
 async fn the_envelope_is_byte_equal_to_lk_dispatch() {
     let Some(kinesalite) = Kinesalite::start().await else { return };
-    let folder = tokio::task::spawn_blocking(node).await.expect("npm ci ends").expect("kinesalite runs on it");
+    let folder = tokio::task::spawn_blocking(node)
+        .await
+        .expect("npm ci ends")
+        .expect("kinesalite runs on it");
     let (endpoint, producer_id) = (kinesalite.endpoint(), "server@hostname");
     let client = client(&endpoint);
     create_stream(&client, "theirs", 1).await;
@@ -49,7 +56,11 @@ async fn the_envelope_is_byte_equal_to_lk_dispatch() {
     let lines = String::from_utf8(published.stdout).expect("node prints UTF-8");
     assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
 
-    let daemon = Start::new(&endpoint, "ours").set("producer_id", producer_id).set("batch.linger", "0ms").start().await;
+    let daemon = Start::new(&endpoint, "ours")
+        .set("producer_id", producer_id)
+        .set("batch.linger", "0ms")
+        .start()
+        .await;
     let mut caller = daemon.connect().await;
     for line in lines.lines() {
         let ack = caller.ask(line).await;
@@ -86,8 +97,8 @@ async fn the_module_of_the_operations_page_stands_in_for_lk_dispatch() {
     if tokio::task::spawn_blocking(node).await.expect("npm ci ends").is_none() {
         return;
     }
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("it is there");
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md"))
+        .expect("it is there");
     let (_, module) = page.split_once("```js\n").expect("the page has one module");
     let (module, _) = module.split_once("```").expect("it ends");
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -96,10 +107,14 @@ async fn the_module_of_the_operations_page_stands_in_for_lk_dispatch() {
     }
     let daemon = Start::local().start().await;
     let mut application = Command::new("node");
-    let application = application.arg("application.js").current_dir(&dir).env("DISPATCHD_SOCKET", daemon.socket());
+    let application = application
+        .arg("application.js")
+        .current_dir(&dir)
+        .env("DISPATCHD_SOCKET", daemon.socket());
     let output = application.output().await.expect("node runs");
     let printed = String::from_utf8(output.stdout).expect("node prints UTF-8");
-    let said: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).expect("and JSON")).collect();
+    let said: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("and JSON")).collect();
     assert_eq!(said.len(), 4, "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(said[0]["data"]["total"], 12.5);
     assert_eq!(said[0]["source"]["kinesisPartitionKey"], "customer-9");

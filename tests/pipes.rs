@@ -1,4 +1,5 @@
-//! What stands at the ends of a command: pipes that nobody reads, full disks, terminals, programs that pause.
+//! What stands at the ends of a command: pipes that nobody reads, full disks, terminals, programs
+//! that pause.
 
 mod support;
 
@@ -30,7 +31,10 @@ fn text(bytes: &[u8]) -> String {
 }
 
 async fn ended(child: Child) -> Output {
-    timeout(DEADLINE, child.wait_with_output()).await.expect("it ends").expect("it can be waited for")
+    timeout(DEADLINE, child.wait_with_output())
+        .await
+        .expect("it ends")
+        .expect("it can be waited for")
 }
 
 /// A standard output that nobody reads.
@@ -76,12 +80,13 @@ async fn sending() -> Sending {
     send.arg("send").arg("--socket").arg(dir.path().join("d.sock"));
     send.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let send = send.spawn().expect("it starts");
-    let (connection, _) = timeout(DEADLINE, listener.accept()).await.expect("in time").expect("it connects");
+    let (connection, _) =
+        timeout(DEADLINE, listener.accept()).await.expect("in time").expect("it connects");
     Sending { send, connection, _dir: dir }
 }
 
-/// What could go wrong: the daemon closes a connection whose line stays incomplete for 30 s, and C's stdio writes blocks
-/// that end anywhere.
+/// What could go wrong: the daemon closes a connection whose line stays incomplete for 30 s, and
+/// C's stdio writes blocks that end anywhere.
 #[tokio::test]
 async fn send_passes_a_line_on_when_it_is_whole() {
     let mut sending = sending().await;
@@ -89,17 +94,23 @@ async fn send_passes_a_line_on_when_it_is_whole() {
     let mut read = [0; 64];
     for (written, sent) in [("{\"a\":1}\n{\"b\"", "{\"a\":1}\n"), (":2}\n{", "{\"b\":2}\n")] {
         stdin.write_all(written.as_bytes()).await.expect("it reads");
-        let read_bytes =
-            timeout(DEADLINE, sending.connection.read(&mut read)).await.expect("in time").expect("it sends");
+        let read_bytes = timeout(DEADLINE, sending.connection.read(&mut read))
+            .await
+            .expect("in time")
+            .expect("it sends");
         assert_eq!(text(&read[..read_bytes]), sent);
     }
     drop(stdin);
     let mut rest = String::new();
-    timeout(DEADLINE, sending.connection.read_to_string(&mut rest)).await.expect("in time").expect("its half ends");
+    timeout(DEADLINE, sending.connection.read_to_string(&mut rest))
+        .await
+        .expect("in time")
+        .expect("its half ends");
     assert_eq!(rest, "{\n", "a last line without an end is no torn write");
 }
 
-/// What could go wrong: answers are read no faster than they are printed, and the daemon, which cannot write, closes.
+/// What could go wrong: answers are read no faster than they are printed, and the daemon, which
+/// cannot write, closes.
 #[tokio::test]
 async fn send_reads_answers_that_nobody_takes_and_stops_sending() {
     const LINES: usize = 20_000;
@@ -122,11 +133,17 @@ async fn send_reads_answers_that_nobody_takes_and_stops_sending() {
         }
     });
     // Nobody reads the answers: more than the pipe and both sockets hold are taken all the same.
-    eventually("a window of answers is taken", async || (*counted.borrow() >= WINDOW).then_some(())).await;
+    eventually("a window of answers is taken", async || {
+        (*counted.borrow() >= WINDOW).then_some(())
+    })
+    .await;
     let held = *counted.borrow();
     assert!(held < LINES / 2, "{held} lines were sent though nobody takes their answers");
     let mut answers = String::new();
-    timeout(DEADLINE, stdout.read_to_string(&mut answers)).await.expect("in time").expect("it prints");
+    timeout(DEADLINE, stdout.read_to_string(&mut answers))
+        .await
+        .expect("in time")
+        .expect("it prints");
     assert_eq!(answers.lines().count(), LINES);
     writing.await.expect("no panic");
     answering.await.expect("no panic");
@@ -137,15 +154,29 @@ async fn send_reads_answers_that_nobody_takes_and_stops_sending() {
 async fn send_says_why_its_input_cannot_be_read_and_prints_what_is_owed() {
     let (_ferro, daemon) = daemon().await;
     let directory = File::open("/").expect("it can be opened, and not read");
-    let refused = ended(send_to(&daemon).stdin(directory).stdout(Stdio::piped()).spawn().expect("it starts")).await;
+    let refused =
+        ended(send_to(&daemon).stdin(directory).stdout(Stdio::piped()).spawn().expect("it starts"))
+            .await;
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("cannot read the input: Is a directory"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("cannot read the input: Is a directory"),
+        "{}",
+        text(&refused.stderr)
+    );
 
     let mut terminal = Terminal::open();
-    let mut send = send_to(&daemon).stdin(terminal.stream()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut send = send_to(&daemon)
+        .stdin(terminal.stream())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     terminal.type_in(&format!("{}\n", event(7, "k", "{}")));
     let mut stdout = BufReader::new(send.stdout.take().expect("it is piped")).lines();
-    let answer = timeout(DEADLINE, stdout.next_line()).await.expect("in time").expect("it prints").expect("an answer");
+    let answer = timeout(DEADLINE, stdout.next_line())
+        .await
+        .expect("in time")
+        .expect("it prints")
+        .expect("an answer");
     assert!(answer.starts_with("{\"ref\":7,\"ok\":true"), "{answer}");
     drop(terminal);
     let hung_up = ended(send).await;
@@ -159,7 +190,8 @@ async fn send_does_not_say_of_lines_that_nobody_read_that_they_may_be_stored() {
     let daemon = Start::new(&ferro.endpoint(), "s").set("socket.max_connections", 1).start().await;
     let mut held = daemon.connect().await;
     held.ask("{\"op\":\"ping\"}").await;
-    let mut send = send_to(&daemon).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut send =
+        send_to(&daemon).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = send.stdin.take().expect("it is piped");
     let _ = stdin.write_all(numbered_lines(100, 10).as_bytes()).await;
     drop(stdin);
@@ -174,20 +206,27 @@ async fn send_does_not_say_of_lines_that_nobody_read_that_they_may_be_stored() {
 async fn send_ends_when_nobody_takes_its_answers() {
     let (_ferro, daemon) = daemon().await;
     // The input stays open: nothing else ends it.
-    let mut send = send_to(&daemon).stdin(Stdio::piped()).stdout(unread()).spawn().expect("it starts");
+    let mut send =
+        send_to(&daemon).stdin(Stdio::piped()).stdout(unread()).spawn().expect("it starts");
     let _stdin = send.stdin.take();
     let unread = ended(send).await;
     assert_eq!((unread.status.code(), text(&unread.stderr)), (Some(1), String::new()));
 
-    let mut send = send_to(&daemon).stdin(Stdio::piped()).stdout(full_disk()).spawn().expect("it starts");
+    let mut send =
+        send_to(&daemon).stdin(Stdio::piped()).stdout(full_disk()).spawn().expect("it starts");
     let mut stdin = send.stdin.take().expect("it is piped");
     stdin.write_all(numbered_lines(1, 10).as_bytes()).await.expect("it reads");
     let full = ended(send).await;
     assert_eq!(full.status.code(), Some(1));
-    assert!(text(&full.stderr).contains("cannot write to standard output: No space left"), "{}", text(&full.stderr));
+    assert!(
+        text(&full.stderr).contains("cannot write to standard output: No space left"),
+        "{}",
+        text(&full.stderr)
+    );
 }
 
-/// What could go wrong: `head -n 5` of five answers leaves before the daemon has ended the connection.
+/// What could go wrong: `head -n 5` of five answers leaves before the daemon has ended the
+/// connection.
 #[tokio::test]
 async fn a_reader_that_leaves_after_the_last_answer_missed_nothing() {
     let mut sending = sending().await;
@@ -195,7 +234,10 @@ async fn a_reader_that_leaves_after_the_last_answer_missed_nothing() {
     stdin.write_all(b"{}\n").await.expect("it reads");
     drop(stdin);
     let mut sent = String::new();
-    timeout(DEADLINE, sending.connection.read_to_string(&mut sent)).await.expect("in time").expect("its half ends");
+    timeout(DEADLINE, sending.connection.read_to_string(&mut sent))
+        .await
+        .expect("in time")
+        .expect("its half ends");
     sending.connection.write_all(b"{\"ok\":true}\n").await.expect("it reads");
     let mut stdout = BufReader::new(sending.send.stdout.take().expect("it is piped")).lines();
     let answer = timeout(DEADLINE, stdout.next_line()).await.expect("in time").expect("it prints");
@@ -245,9 +287,19 @@ async fn a_command_whose_output_nobody_takes_ends_quietly_and_on_a_full_disk_wit
         vec!["stream", "create", "t", "--endpoint-url", &endpoint],
         vec!["stream", "create", "u", "--wait", "--endpoint-url", &endpoint],
         vec!["local"],
-        vec!["run", "--local", "--socket", &socket, "--admin-listen", "off", "--log-level", "error"],
+        vec![
+            "run",
+            "--local",
+            "--socket",
+            &socket,
+            "--admin-listen",
+            "off",
+            "--log-level",
+            "error",
+        ],
     ] {
-        // `create` of the second round finds what the first one made, and says so before it would print.
+        // `create` of the second round finds what the first one made, and says so before it would
+        // print.
         let full = !arguments.contains(&"create");
         for (stdout, code, says) in
             [(unread(), 0, ""), (full_disk(), 1, "cannot write to standard output: No space left")]
@@ -255,11 +307,19 @@ async fn a_command_whose_output_nobody_takes_ends_quietly_and_on_a_full_disk_wit
             if code == 1 && !full {
                 continue;
             }
-            let child = command().args(&arguments).stdout(stdout).stderr(Stdio::piped()).spawn().expect("it starts");
+            let child = command()
+                .args(&arguments)
+                .stdout(stdout)
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
             let output = ended(child).await;
             assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
             let said = text(&output.stderr);
-            assert!(if code == 0 { said.is_empty() } else { said.contains(says) }, "{arguments:?}: {said}");
+            assert!(
+                if code == 0 { said.is_empty() } else { said.contains(says) },
+                "{arguments:?}: {said}"
+            );
         }
     }
 }
@@ -279,7 +339,12 @@ async fn admin_status_ends_when_nobody_takes_it() {
                 .stderr(Stdio::piped());
             let output = ended(admin.spawn().expect("it starts")).await;
             assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
-            assert_eq!(output.stderr.is_empty(), code == 0, "{arguments:?}: {}", text(&output.stderr));
+            assert_eq!(
+                output.stderr.is_empty(),
+                code == 0,
+                "{arguments:?}: {}",
+                text(&output.stderr)
+            );
         }
     }
 }
@@ -291,7 +356,8 @@ const SHOWN: &str = "\\u007f\\u009b31m\\u202eevil";
 /// What a command shows on a terminal, on both streams.
 async fn on_terminal(mut command: Command) -> String {
     let terminal = Terminal::open();
-    let child = command.stdout(terminal.stream()).stderr(terminal.stream()).spawn().expect("it starts");
+    let child =
+        command.stdout(terminal.stream()).stderr(terminal.stream()).spawn().expect("it starts");
     drop(command); // it holds the terminal too
     let shown = timeout(DEADLINE, terminal.shown()).await.expect("it ends");
     drop(child);
@@ -321,7 +387,9 @@ async fn what_others_wrote_into_the_stream_is_written_out_on_a_terminal_and_pipe
     let (ferro, client) = stream().await;
     let json = format!("{{\"a\":\"{HOSTILE}\"}}");
     put(&client, "s", vec![entry(HOSTILE, &json), entry("k", format!("{HOSTILE} text"))]).await;
-    let tail = |arguments: &[&str]| tail(&ferro.endpoint(), &[&["--from", "trim-horizon"], arguments].concat());
+    let tail = |arguments: &[&str]| {
+        tail(&ferro.endpoint(), &[&["--from", "trim-horizon"], arguments].concat())
+    };
     let mut piped = tail(&[]).spawn().expect("it starts");
     let mut lines = BufReader::new(piped.stdout.take().expect("it is piped")).lines();
     for expected in [json, format!("{HOSTILE} text")] {
@@ -331,7 +399,8 @@ async fn what_others_wrote_into_the_stream_is_written_out_on_a_terminal_and_pipe
     for arguments in [&[][..], &["--pretty"]] {
         let terminal = Terminal::open();
         let mut watched = tail(arguments);
-        let mut child = watched.stdout(terminal.stream()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut child =
+            watched.stdout(terminal.stream()).stderr(Stdio::null()).spawn().expect("it starts");
         drop(watched);
         let shown = tokio::spawn(terminal.shown_until(" text"));
         let shown = timeout(DEADLINE, shown).await.expect("in time").expect("no panic");
@@ -350,15 +419,20 @@ async fn what_a_service_says_is_written_out_on_a_terminal_whoever_repeats_it() {
     let denied = operations.map(|operation| (operation.to_owned(), refusal.clone())).into();
     server.set(Plan { denied, ..Plan::default() });
     let endpoint = server.endpoint();
-    for arguments in
-        [&["stream", "describe", "s"][..], &["check", "--online", "--stream", "s"], &["tail", "--stream", "s"]]
-    {
+    for arguments in [
+        &["stream", "describe", "s"][..],
+        &["check", "--online", "--stream", "s"],
+        &["tail", "--stream", "s"],
+    ] {
         let mut command = command();
         command.args(arguments).args(["--endpoint-url", &endpoint]);
         assert_shown(&format!("{arguments:?}"), &on_terminal(command).await);
     }
     let daemon = Start::new(&endpoint, "s").start().await;
-    eventually("the refusal is known", async || daemon.status().await["errors"].get(0).is_some().then_some(())).await;
+    eventually("the refusal is known", async || {
+        daemon.status().await["errors"].get(0).is_some().then_some(())
+    })
+    .await;
     let mut admin = command();
     admin.args(["admin", "status", "--socket"]).arg(daemon.socket());
     assert_shown("admin status", &on_terminal(admin).await);
@@ -371,30 +445,44 @@ fn tail(endpoint: &str, arguments: &[&str]) -> Command {
     tail
 }
 
-/// What could go wrong: only a write tells that the reader is gone, and on a quiet stream there is none.
+/// What could go wrong: only a write tells that the reader is gone, and on a quiet stream there is
+/// none.
 #[tokio::test]
 async fn tail_ends_when_its_reader_has_gone_though_nothing_comes() {
     let (ferro, client) = stream().await;
     put(&client, "s", vec![entry("k", "first")]).await;
     let mut tail = tail(&ferro.endpoint(), &["--from", "trim-horizon"]).spawn().expect("it starts");
     let mut lines = BufReader::new(tail.stdout.take().expect("it is piped")).lines();
-    assert_eq!(timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("a line").as_deref(), Some("first"));
+    assert_eq!(
+        timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("a line").as_deref(),
+        Some("first")
+    );
     drop(lines);
     let left = ended(tail).await;
     assert_eq!(left.status.code(), Some(0), "{}", text(&left.stderr));
 }
 
-/// What could go wrong: a script that waits for the tail to be ready has nothing to wait for, or its configuration silences it.
+/// What could go wrong: a script that waits for the tail to be ready has nothing to wait for, or
+/// its configuration silences it.
 #[tokio::test]
 async fn tail_says_when_what_is_stored_will_be_printed() {
     let (ferro, client) = stream().await;
-    let mut tail = tail(&ferro.endpoint(), &["--from", "latest", "--log-level", "off"]).spawn().expect("it starts");
+    let mut tail = tail(&ferro.endpoint(), &["--from", "latest", "--log-level", "off"])
+        .spawn()
+        .expect("it starts");
     let mut said = BufReader::new(tail.stderr.take().expect("it is piped")).lines();
-    let ready = timeout(DEADLINE, said.next_line()).await.expect("in time").expect("a line").expect("it says so");
+    let ready = timeout(DEADLINE, said.next_line())
+        .await
+        .expect("in time")
+        .expect("a line")
+        .expect("it says so");
     assert!(ready.starts_with("ready: "), "{ready}");
     put(&client, "s", vec![entry("k", "after")]).await;
     let mut lines = BufReader::new(tail.stdout.take().expect("it is piped")).lines();
-    assert_eq!(timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("a line").as_deref(), Some("after"));
+    assert_eq!(
+        timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("a line").as_deref(),
+        Some("after")
+    );
 }
 
 /// What could go wrong: throttling that comes and goes writes two lines each time, for each shard.
@@ -404,12 +492,14 @@ async fn tail_tells_of_calls_that_fail_once_for_all_shards() {
     let client = client(&ferro.endpoint());
     create_stream(&client, "s", 4).await;
     let server = FaultServer::start(&ferro.endpoint(), 1).await;
-    let mut tail = tail(&server.endpoint(), &["--from", "trim-horizon"]).spawn().expect("it starts");
+    let mut tail =
+        tail(&server.endpoint(), &["--from", "trim-horizon"]).spawn().expect("it starts");
     let calls = || server.ledger().calls("GetRecords");
     for round in 1..4 {
         for denied in [Some(Refusal::throttled()), None] {
             let before = calls();
-            let denied = denied.map(|refusal| ("GetRecords".to_owned(), refusal)).into_iter().collect();
+            let denied =
+                denied.map(|refusal| ("GetRecords".to_owned(), refusal)).into_iter().collect();
             server.set(Plan { denied, ..Plan::default() });
             eventually("every shard asks", async || (calls() >= before + 8).then_some(())).await;
         }
@@ -422,20 +512,28 @@ async fn tail_tells_of_calls_that_fail_once_for_all_shards() {
     }
     drop(lines);
     let said = text(&ended(tail).await.stderr);
-    let is_of_calls = |line: &&str| line.contains("\"level\"") && !line.contains("\"message\":\"credentials\"");
+    let is_of_calls =
+        |line: &&str| line.contains("\"level\"") && !line.contains("\"message\":\"credentials\"");
     let told: Vec<&str> = said.lines().filter(is_of_calls).collect();
-    assert!(matches!(told[..], [line] if line.contains("1 ProvisionedThroughputExceededException")), "{said}");
+    assert!(
+        matches!(told[..], [line] if line.contains("1 ProvisionedThroughputExceededException")),
+        "{said}"
+    );
 }
 
-/// The most memory that a tail had while it printed all of this; what it printed is counted in bytes.
+/// The most memory that a tail had while it printed all of this; what it printed is counted in
+/// bytes.
 async fn peak_of(mut tail: Child, printed_bytes: usize) -> usize {
     let mut stdout = tail.stdout.take().expect("it is piped");
     let (mut piece, mut read_bytes) = (vec![0; 64 * 1024], 0);
     while read_bytes < printed_bytes {
-        read_bytes += timeout(DEADLINE, stdout.read(&mut piece)).await.expect("in time").expect("it prints");
+        read_bytes +=
+            timeout(DEADLINE, stdout.read(&mut piece)).await.expect("in time").expect("it prints");
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", tail.id().expect("it runs"))).expect("it runs");
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tail.id().expect("it runs")))
+        .expect("it runs");
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.parse::<usize>().ok()).expect("Linux says it in kB") / 1024
 }
 
@@ -443,7 +541,11 @@ async fn peak_of(mut tail: Child, printed_bytes: usize) -> usize {
 #[tokio::test]
 async fn an_aggregate_of_a_hundred_thousand_members_takes_little_more_than_its_bytes() {
     const MEMBERS: usize = 100_000;
-    let record = Record::new(PartitionKey::new("k".repeat(256)).expect("the longest"), None, Bytes::from_static(b"x"));
+    let record = Record::new(
+        PartitionKey::new("k".repeat(256)).expect("the longest"),
+        None,
+        Bytes::from_static(b"x"),
+    );
     let aggregate = encode(&vec![&record; MEMBERS]);
     let (ferro, client) = stream().await;
     put(&client, "s", vec![entry("k", aggregate)]).await;
@@ -452,7 +554,8 @@ async fn an_aggregate_of_a_hundred_thousand_members_takes_little_more_than_its_b
     assert!(peak_mib < 64, "{peak_mib} MiB");
 }
 
-/// What could go wrong: every shard holds a page of the largest size, however many shards there are.
+/// What could go wrong: every shard holds a page of the largest size, however many shards there
+/// are.
 #[tokio::test]
 async fn the_pages_of_many_shards_are_bounded_together() {
     const SHARDS: usize = 10;
@@ -470,7 +573,8 @@ async fn backlog(shards: usize, records: usize) -> Scripted {
         "ListShards" => shard_list(shards),
         "GetShardIterator" => json!({ "ShardIterator": "0" }),
         _ => {
-            let first: usize = question["ShardIterator"].as_str().and_then(|at| at.parse().ok()).expect("ours");
+            let first: usize =
+                question["ShardIterator"].as_str().and_then(|at| at.parse().ok()).expect("ours");
             let limit = question["Limit"].as_u64().expect("it says how many") as usize;
             let last = (first + limit).min(records);
             let record = |n: usize| json!({ "SequenceNumber": n.to_string(), "PartitionKey": "k", "Data": data });
@@ -478,5 +582,8 @@ async fn backlog(shards: usize, records: usize) -> Scripted {
             json!({ "Records": page, "NextShardIterator": last.to_string(), "MillisBehindLatest": records - last })
         }
     };
-    Scripted::start(SystemTime::now(), move |operation, n, question| (200, answer(operation, n, question))).await
+    Scripted::start(SystemTime::now(), move |operation, n, question| {
+        (200, answer(operation, n, question))
+    })
+    .await
 }

@@ -1,4 +1,5 @@
-//! The metrics as an operator has them: scraped by a real Prometheus, asked through its API, alerted on, drawn, described.
+//! The metrics as an operator has them: scraped by a real Prometheus, asked through its API,
+//! alerted on, drawn, described.
 //!
 //! What each number counts is held where the thing happens (`wire`, `delivery`, `blocked`, …).
 
@@ -46,7 +47,11 @@ async fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
     series(&daemon.get("/metrics").await.1)
 }
 
-fn assert_no_series_came_or_went(before: &BTreeMap<String, f64>, now: &BTreeMap<String, f64>, when: &str) {
+fn assert_no_series_came_or_went(
+    before: &BTreeMap<String, f64>,
+    now: &BTreeMap<String, f64>,
+    when: &str,
+) {
     let (before, now): (BTreeSet<_>, BTreeSet<_>) = (before.keys().collect(), now.keys().collect());
     let other: Vec<_> = before.symmetric_difference(&now).collect();
     assert!(other.is_empty(), "{when}, only before or only now: {other:?}");
@@ -54,17 +59,22 @@ fn assert_no_series_came_or_went(before: &BTreeMap<String, f64>, now: &BTreeMap<
 
 /// The expressions of every panel, with Grafana's variables filled in.
 fn panels(rate_interval: &str) -> Vec<(String, String)> {
-    let dashboard: Value = serde_json::from_str(&read("deploy/dashboard.json")).expect("it is JSON");
+    let dashboard: Value =
+        serde_json::from_str(&read("deploy/dashboard.json")).expect("it is JSON");
     let panels = dashboard["panels"].as_array().expect("it has panels").iter();
     panels
         .flat_map(|panel| {
             let title = panel["title"].as_str().expect("panels have titles").to_owned();
             let targets = panel["targets"].as_array().cloned().unwrap_or_default(); // a row has none
-            targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().expect("a query").to_owned()))
+            targets.into_iter().map(move |target| {
+                (title.clone(), target["expr"].as_str().expect("a query").to_owned())
+            })
         })
         .map(|(title, expr)| {
-            let filled =
-                expr.replace("$__rate_interval", rate_interval).replace("$job", ".+").replace("$instance", ".+");
+            let filled = expr
+                .replace("$__rate_interval", rate_interval)
+                .replace("$job", ".+")
+                .replace("$instance", ".+");
             assert!(!filled.contains('$'), "{title}: a variable that nobody fills in: {filled}");
             (title, filled)
         })
@@ -79,8 +89,9 @@ fn metrics_named(text: &str) -> BTreeSet<&str> {
 
 /// The values of a key in `deploy/alerts.yaml`, which has one a line.
 fn in_alerts(alerts: &str, key: &str) -> Vec<String> {
-    let values =
-        alerts.lines().filter_map(|line| line.trim().strip_prefix("- ").unwrap_or(line.trim()).strip_prefix(key));
+    let values = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ").unwrap_or(line.trim()).strip_prefix(key));
     values.map(|value| value.trim_start_matches(':').trim().to_owned()).collect()
 }
 
@@ -90,16 +101,27 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
     // Until the shards are known; a failure that passes, so that they are asked for again at once.
-    server.set(Plan { denied: [("ListShards".to_owned(), Refusal::internal())].into(), ..Plan::default() });
-    let start = Start::new(&server.endpoint(), "s").set("memory.budget", "4MiB").set("delivery.timeout", "10s");
+    server.set(Plan {
+        denied: [("ListShards".to_owned(), Refusal::internal())].into(),
+        ..Plan::default()
+    });
+    let start = Start::new(&server.endpoint(), "s")
+        .set("memory.budget", "4MiB")
+        .set("delivery.timeout", "10s");
     // So that aggregates can be taken apart.
-    let daemon = start.set("socket.max_connections", 3).set("delivery.aggregation", "key").start().await;
+    let daemon =
+        start.set("socket.max_connections", 3).set("delivery.aggregation", "key").start().await;
     let before = scrape(&daemon).await;
     assert!(before.len() < SERIES_MAX, "{} series", before.len());
-    let Some(prometheus) = Prometheus::start(daemon.admin(), &repository("deploy/alerts.yaml")).await else { return };
+    let Some(prometheus) =
+        Prometheus::start(daemon.admin(), &repository("deploy/alerts.yaml")).await
+    else {
+        return;
+    };
     prometheus.eventually("dispatchd_events_accepted_total == 0").await;
     eventually("the shards were asked for in vain", async || {
-        (daemon.metric("dispatchd_shard_map_refreshes_total{outcome=\"error\"}").await > 0.0).then_some(())
+        (daemon.metric("dispatchd_shard_map_refreshes_total{outcome=\"error\"}").await > 0.0)
+            .then_some(())
     })
     .await;
     server.set(Plan::default());
@@ -107,7 +129,9 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
 
     let answers = daemon.connect().await.pipeline(numbered_lines(2_000, 200)).await;
     assert!(answers.iter().all(|answer| answer["ok"] == true));
-    prometheus.eventually("dispatchd_events_acked_total == 2000 and dispatchd_events_in_flight == 0").await;
+    prometheus
+        .eventually("dispatchd_events_acked_total == 2000 and dispatchd_events_in_flight == 0")
+        .await;
     prometheus.eventually("dispatchd_ack_duration_seconds_bucket{le=\"+Inf\"} == 2000").await;
     assert_no_series_came_or_went(&before, &scrape(&daemon).await, "after traffic");
 
@@ -115,7 +139,8 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     block_until_events_are_given_up(&daemon, &server).await;
     let after = scrape(&daemon).await;
     assert_no_series_came_or_went(&before, &after, "after faults");
-    let still: Vec<_> = after.iter().filter(|(name, value)| is_counter(name) && **value == 0.0).collect();
+    let still: Vec<_> =
+        after.iter().filter(|(name, value)| is_counter(name) && **value == 0.0).collect();
     assert_eq!(
         still,
         [(&SEEN_BY_NOBODY.to_owned(), &0.0), (&LOG_IS_READ.to_owned(), &0.0)],
@@ -125,7 +150,10 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     prometheus.eventually("dispatchd_events_refused_total{code=\"DeliveryTimeout\"} > 0").await;
     // Over all of the time, not only now: what came and went would be here.
     let ever = prometheus
-        .ask("series", "match[]=%7Bjob%3D%22dispatchd%22%2C__name__%3D~%22(dispatchd|process)_.%2B%22%7D")
+        .ask(
+            "series",
+            "match[]=%7Bjob%3D%22dispatchd%22%2C__name__%3D~%22(dispatchd|process)_.%2B%22%7D",
+        )
         .await;
     assert_eq!(ever.as_array().map(Vec::len), Some(before.len()));
     assert_eq!(
@@ -137,13 +165,17 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
 }
 
 fn is_counter(name: &str) -> bool {
-    name.starts_with("dispatchd_") && name.split('{').next().is_some_and(|name| name.ends_with("_total"))
+    name.starts_with("dispatchd_")
+        && name.split('{').next().is_some_and(|name| name.ends_with("_total"))
 }
 
-/// Whatever can become of a record and a request but that the stream is blocked, and whatever is turned round at the door.
+/// Whatever can become of a record and a request but that the stream is blocked, and whatever is
+/// turned round at the door.
 async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     let id = "6f9d1b3e-0000-4000-8000-000000000001";
-    let chosen = format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"partitionKey\":\"k\",\"id\":\"{id}\"}}}}");
+    let chosen = format!(
+        "{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"partitionKey\":\"k\",\"id\":\"{id}\"}}}}"
+    );
     let long = |bytes: usize| event(1, "long", &format!("{{\"a\":\"{}\"}}", "x".repeat(bytes)));
     let mut caller = daemon.connect_with_limit(1 << 20).await;
     for fault in [
@@ -161,7 +193,10 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     assert_eq!(caller.ask(&other).await["error"]["code"], "IdReused");
     assert_eq!(caller.ask("{").await["error"]["code"], "InvalidRequest");
     assert_eq!(caller.ask(&long(1_048_576)).await["error"]["code"], "EventTooLarge");
-    server.set(Plan { poison: Some(Poison { max_record_bytes: 8_000, named: true }), ..Plan::default() });
+    server.set(Plan {
+        poison: Some(Poison { max_record_bytes: 8_000, named: true }),
+        ..Plan::default()
+    });
     caller.send(&format!("{}\n{}", event(1, "long", "{}"), long(10_000))).await;
     let answers = [caller.answer().await, caller.answer().await];
     assert!(answers.iter().any(|answer| answer["ok"] == true), "{answers:?}");
@@ -171,20 +206,27 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     assert_eq!(daemon.connect().await.answer().await["error"]["code"], "Overloaded");
 }
 
-/// A stream that takes nothing, two callers with more than the budget holds, and then a stream that does again.
+/// A stream that takes nothing, two callers with more than the budget holds, and then a stream that
+/// does again.
 async fn block_until_events_are_given_up(daemon: &Daemon, server: &FaultServer) {
     eventually("the callers before are gone", async || {
         (daemon.metric("dispatchd_connections").await == 0.0).then_some(())
     })
     .await;
-    server.set(Plan { denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    server.set(Plan {
+        denied: [("PutRecords".to_owned(), Refusal::access_denied())].into(),
+        ..Plan::default()
+    });
     let text = "x".repeat(2_000);
-    let lines: String =
-        (0..2_000).map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n").collect();
-    let callers = [daemon.connect().await.pipeline(lines.clone()), daemon.connect().await.pipeline(lines)];
+    let lines: String = (0..2_000)
+        .map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n")
+        .collect();
+    let callers =
+        [daemon.connect().await.pipeline(lines.clone()), daemon.connect().await.pipeline(lines)];
     let callers = callers.map(tokio::spawn);
     eventually("events are given up", async || {
-        (daemon.metric("dispatchd_events_refused_total{code=\"DeliveryTimeout\"}").await > 0.0).then_some(())
+        (daemon.metric("dispatchd_events_refused_total{code=\"DeliveryTimeout\"}").await > 0.0)
+            .then_some(())
     })
     .await;
     server.set(Plan::default());
@@ -217,7 +259,8 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
         let mut firing: Vec<_> = firing
             .map(|alert| {
                 let labels = &alert["labels"];
-                let detail = if labels["code"].is_null() { &labels["reason"] } else { &labels["code"] };
+                let detail =
+                    if labels["code"].is_null() { &labels["reason"] } else { &labels["code"] };
                 json!([labels["alertname"], detail])
             })
             .collect();
@@ -265,7 +308,12 @@ fn exposed(page: &str) -> BTreeMap<String, Said> {
         if label == "le" {
             continue; // a histogram's own
         }
-        let values = metrics.get_mut(name).expect("it has a help text").labels.entry(label.to_owned()).or_default();
+        let values = metrics
+            .get_mut(name)
+            .expect("it has a help text")
+            .labels
+            .entry(label.to_owned())
+            .or_default();
         // The version is this build's: a page cannot name it.
         values.extend((label != "version").then(|| value.trim_matches('"').to_owned()));
     }
@@ -278,9 +326,13 @@ fn documented(page: &str) -> BTreeMap<String, Said> {
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect(); // the first is what stands before the row
         let [_, name, kind, labels, help, ..] = cells[..] else { panic!("{row}: too few cells") };
-        let mut words = labels.split(['`', ' ', ':']).filter(|word| !word.is_empty()).map(str::to_owned);
+        let mut words =
+            labels.split(['`', ' ', ':']).filter(|word| !word.is_empty()).map(str::to_owned);
         let labels = words.next().map(|label| (label, words.collect())).into_iter().collect();
-        (name.trim_matches('`').to_owned(), Said { kind: kind.to_owned(), help: help.to_owned(), labels })
+        (
+            name.trim_matches('`').to_owned(),
+            Said { kind: kind.to_owned(), help: help.to_owned(), labels },
+        )
     })
     .collect()
 }
@@ -304,9 +356,11 @@ async fn alerts_dashboard_and_pages_name_only_metrics_that_are_there() {
     let daemon = Start::new(&ferro.endpoint(), "s").start().await;
     let page = daemon.get("/metrics").await.1;
     let (series, metrics) = (series(&page), exposed(&page));
-    let can_be_asked: BTreeSet<_> = series.keys().filter_map(|series| series.split('{').next()).collect();
+    let can_be_asked: BTreeSet<_> =
+        series.keys().filter_map(|series| series.split('{').next()).collect();
     // A page may also speak of a histogram by its name, which is no series.
-    let can_be_named = can_be_asked.iter().copied().chain(metrics.keys().map(String::as_str)).collect();
+    let can_be_named =
+        can_be_asked.iter().copied().chain(metrics.keys().map(String::as_str)).collect();
     for (path, there) in [
         ("deploy/alerts.yaml", &can_be_asked),
         ("deploy/alerts_test.yaml", &can_be_asked),
@@ -323,13 +377,17 @@ async fn alerts_dashboard_and_pages_name_only_metrics_that_are_there() {
 
 #[tokio::test]
 async fn every_panel_is_valid_promql() {
-    let rules: Vec<_> = panels("5m").iter().map(|(_, expr)| json!({ "record": "panel", "expr": expr })).collect();
+    let rules: Vec<_> =
+        panels("5m").iter().map(|(_, expr)| json!({ "record": "panel", "expr": expr })).collect();
     assert!(rules.len() > 30, "there is a dashboard");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("panels.yaml"); // JSON is YAML
     let groups = json!({ "groups": [{ "name": "panels", "rules": rules }] });
     std::fs::write(&file, groups.to_string()).expect("the directory is ours");
-    let Some(output) = promtool(&["check", "rules", file.to_str().expect("UTF-8")], "").await else { return };
+    let Some(output) = promtool(&["check", "rules", file.to_str().expect("UTF-8")], "").await
+    else {
+        return;
+    };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -348,8 +406,14 @@ async fn every_alert_fires_in_its_case_and_is_silent_near_it() {
         assert!(has(alert, &|next| next == "exp_alerts: []"), "no test has {alert} silent");
     }
     let path = repository("deploy/alerts_test.yaml");
-    let Some(output) = promtool(&["test", "rules", path.to_str().expect("UTF-8")], "").await else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+    let Some(output) = promtool(&["test", "rules", path.to_str().expect("UTF-8")], "").await else {
+        return;
+    };
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+    );
 }
 
 #[test]
@@ -358,8 +422,10 @@ fn every_alert_links_to_its_runbook() {
     let (names, links) = (in_alerts(&alerts, "alert"), in_alerts(&alerts, "runbook_url"));
     // An Alertmanager has the alerts of everybody: a name alone must say whose it is.
     assert!(names.iter().all(|name| name.starts_with("Dispatchd")), "{names:?}");
-    let expected: Vec<_> =
-        names.iter().map(|name| format!("docs/operations.md#{}", name.to_ascii_lowercase())).collect();
+    let expected: Vec<_> = names
+        .iter()
+        .map(|name| format!("docs/operations.md#{}", name.to_ascii_lowercase()))
+        .collect();
     assert_eq!(links, expected);
     let operations = read("docs/operations.md");
     for name in names {

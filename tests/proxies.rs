@@ -1,4 +1,5 @@
-//! By what way requests go: proxies, whom they are for and whom never, and the authorities that TLS believes.
+//! By what way requests go: proxies, whom they are for and whom never, and the authorities that TLS
+//! believes.
 
 mod support;
 
@@ -52,7 +53,9 @@ async fn plain_http_is_given_to_the_proxy_with_the_url_and_the_password() {
     });
     let (url, _proxy) = serve(proxy).await;
     let with_password = url.replace("http://", "http://user:secret@");
-    let start = start("http://kinesis.invalid").set("stream.allow_http", true).env("HTTP_PROXY", &with_password);
+    let start = start("http://kinesis.invalid")
+        .set("stream.allow_http", true)
+        .env("HTTP_PROXY", &with_password);
     let answer = start.start().await.connect().await.ask(&event(1, "k", "{}")).await;
     assert_eq!(answer["ok"], true, "{answer}");
     for (uri, headers) in &*seen.lock().expect("nobody panics with it in hand") {
@@ -64,7 +67,8 @@ async fn plain_http_is_given_to_the_proxy_with_the_url_and_the_password() {
 
 #[tokio::test]
 async fn a_proxy_that_lets_nobody_through_is_what_the_refusal_names() {
-    let (url, _proxy) = serve(Router::new().fallback(StatusCode::PROXY_AUTHENTICATION_REQUIRED)).await;
+    let (url, _proxy) =
+        serve(Router::new().fallback(StatusCode::PROXY_AUTHENTICATION_REQUIRED)).await;
     let daemon = start("https://kinesis.us-east-1.amazonaws.com")
         .env("HTTPS_PROXY", &url)
         .set("delivery.timeout", "1s")
@@ -88,7 +92,9 @@ async fn loopback_is_never_given_to_a_proxy() {
     create_stream(&client(&ferro.endpoint()), "s", 1).await;
     // Nobody listens there.
     let nowhere = "http://127.0.0.1:9";
-    let proxied = |start: Start| start.env("HTTP_PROXY", nowhere).env("http_proxy", nowhere).env("ALL_PROXY", nowhere);
+    let proxied = |start: Start| {
+        start.env("HTTP_PROXY", nowhere).env("http_proxy", nowhere).env("ALL_PROXY", nowhere)
+    };
     for start in [proxied(start(&ferro.endpoint())), proxied(Start::local())] {
         let answer = start.start().await.connect().await.ask(&event(1, "k", "{}")).await;
         assert_eq!(answer["ok"], true, "{answer}");
@@ -100,7 +106,11 @@ async fn a_proxy_or_a_bundle_that_cannot_be_used_ends_the_start_by_its_name() {
     let empty = tempfile::NamedTempFile::new().expect("a temporary file");
     let empty = empty.path().to_str().expect("a path is text");
     for (name, value, says) in [
-        ("HTTPS_PROXY", "socks5://user:secret@proxy:1080", "HTTPS_PROXY: a proxy is reached by http:// or https://"),
+        (
+            "HTTPS_PROXY",
+            "socks5://user:secret@proxy:1080",
+            "HTTPS_PROXY: a proxy is reached by http:// or https://",
+        ),
         ("AWS_CA_BUNDLE", "/nowhere/ca.pem", "AWS_CA_BUNDLE: /nowhere/ca.pem: "),
         ("AWS_CA_BUNDLE", empty, "holds no certificate"),
     ] {

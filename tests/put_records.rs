@@ -1,5 +1,6 @@
-//! PutRecords on the wire, in JSON and in CBOR: what is sent is what the SDK would have sent, signed as it is, and both
-//! emulators read it. What is answered in CBOR is taken as the same in JSON.
+//! PutRecords on the wire, in JSON and in CBOR: what is sent is what the SDK would have sent,
+//! signed as it is, and both emulators read it. What is answered in CBOR is taken as the same in
+//! JSON.
 
 mod support;
 
@@ -55,21 +56,32 @@ impl Server {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app).await.expect("axum::serve never returns")
+        });
         Self { endpoint, answer, sent, _server: AbortOnDropHandle::new(server) }
     }
 
     fn says(&self, status: u16, headers: &[(&'static str, &str)], body: impl Into<Bytes>) {
         let headers = headers.iter().map(|(name, value)| {
-            ((*name).try_into().expect("it is a name"), value.parse().expect("it is a header's value"))
+            (
+                (*name).try_into().expect("it is a name"),
+                value.parse().expect("it is a header's value"),
+            )
         });
         let status = StatusCode::from_u16(status).expect("it is a status");
-        *self.answer.lock().expect("nobody panics with it in hand") = (status, headers.collect(), body.into());
+        *self.answer.lock().expect("nobody panics with it in hand") =
+            (status, headers.collect(), body.into());
     }
 
     /// What came last.
     fn sent(&self) -> (HeaderMap, Bytes) {
-        self.sent.lock().expect("nobody panics with it in hand").last().expect("something came").clone()
+        self.sent
+            .lock()
+            .expect("nobody panics with it in hand")
+            .last()
+            .expect("something came")
+            .clone()
     }
 }
 
@@ -93,8 +105,8 @@ fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
     Record::new(key, hash.map(HashKey), Bytes::copy_from_slice(data))
 }
 
-/// What a lane may send: bytes that are no text, odd keys, a place of its own, two events in one record. And where each
-/// entry ends.
+/// What a lane may send: bytes that are no text, odd keys, a place of its own, two events in one
+/// record. And where each entry ends.
 fn records() -> (Vec<Record>, Vec<usize>) {
     let all: Vec<u8> = (0..=255).collect();
     let records = vec![
@@ -148,9 +160,14 @@ async fn a_request_in_json_is_the_one_that_the_sdk_would_have_sent() {
         let json = |body: &Bytes| serde_json::from_slice::<Value>(body).expect("it is JSON");
         assert_eq!(json(&body), json(&sdk_body));
         // Whose program it is, and its own count of retries, say nothing to Kinesis.
-        let of_the_sdk = ["user-agent", "x-amz-user-agent", "amz-sdk-request", "amz-sdk-invocation-id"];
+        let of_the_sdk =
+            ["user-agent", "x-amz-user-agent", "amz-sdk-request", "amz-sdk-invocation-id"];
         let names = |headers: &HeaderMap| -> BTreeSet<String> {
-            headers.keys().map(ToString::to_string).filter(|name| !of_the_sdk.contains(&&**name)).collect()
+            headers
+                .keys()
+                .map(ToString::to_string)
+                .filter(|name| !of_the_sdk.contains(&&**name))
+                .collect()
         };
         assert_eq!(names(&headers), names(&sdk_headers));
         assert!(headers["user-agent"].to_str().is_ok_and(|agent| agent.starts_with("dispatchd/")));
@@ -163,7 +180,8 @@ async fn a_request_in_json_is_the_one_that_the_sdk_would_have_sent() {
 
 #[tokio::test]
 async fn the_signature_is_that_of_the_body_that_is_sent() {
-    // AWS would refuse every request that was signed before its body was swapped; no emulator looks.
+    // AWS would refuse every request that was signed before its body was swapped; no emulator
+    // looks.
     let server = Server::start().await;
     let (records, ends) = records();
     for wire in BOTH {
@@ -187,7 +205,9 @@ async fn the_signature_is_that_of_the_body_that_is_sent() {
 /// The names of the signed headers, and the signature.
 fn signed_and_signature(authorization: &str) -> (Vec<&str>, &str) {
     let part = |name: &str| {
-        let (_, rest) = authorization.split_once(name).unwrap_or_else(|| panic!("no {name} in {authorization}"));
+        let (_, rest) = authorization
+            .split_once(name)
+            .unwrap_or_else(|| panic!("no {name} in {authorization}"));
         rest.split(',').next().unwrap_or_default()
     };
     (part("SignedHeaders=").split(';').collect(), part("Signature="))
@@ -210,7 +230,8 @@ fn sign_again<'a>(
         .build()
         .expect("all is set")
         .into();
-    let request = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body)).expect("it is a request");
+    let request = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body))
+        .expect("it is a request");
     sign(request, &params).expect("it can be signed").signature().to_owned()
 }
 
@@ -225,7 +246,9 @@ async fn both_emulators_store_what_was_meant_in_either_wire() {
             let kinesis = kinesis(&endpoint, StreamId::Name(name.into()), wire).await;
             let verdicts = kinesis.put(entries.clone()).await.expect("it is answered");
             for (events, verdict) in entries.iter().zip(verdicts) {
-                let Verdict::Stored { shard_id, sequence_number } = verdict else { panic!("{verdict:?}") };
+                let Verdict::Stored { shard_id, sequence_number } = verdict else {
+                    panic!("{verdict:?}")
+                };
                 let stored = stored_at(&endpoint, name, &shard_id, &sequence_number).await;
                 assert_eq!(stored["PartitionKey"], events[0].key.as_str());
                 assert_eq!(data_of(&stored), data(events), "{endpoint} {wire:?}");
@@ -242,7 +265,8 @@ async fn stored_at(endpoint: &str, stream: &str, shard_id: &str, sequence_number
     let start = json!({"StreamName": stream, "ShardId": shard_id, "ShardIteratorType": "AT_SEQUENCE_NUMBER",
         "StartingSequenceNumber": sequence_number});
     let iterator = ask("GetShardIterator", start).await;
-    let page = ask("GetRecords", json!({"ShardIterator": iterator["ShardIterator"], "Limit": 1})).await;
+    let page =
+        ask("GetRecords", json!({"ShardIterator": iterator["ShardIterator"], "Limit": 1})).await;
     assert_eq!(page["Records"][0]["SequenceNumber"], sequence_number, "{page}");
     page["Records"][0].clone()
 }
@@ -261,9 +285,10 @@ async fn both_emulators_refuse_in_either_wire_alike() {
     for endpoint in emulators.endpoints() {
         create_stream(&client(&endpoint), "s", 1).await;
         let large = record("k", None, &vec![b'x'; 2 << 20]);
-        for (stream, record, expected) in
-            [("missing", record("k", None, b"x"), "ResourceNotFoundException"), ("s", large, "ValidationException")]
-        {
+        for (stream, record, expected) in [
+            ("missing", record("k", None, b"x"), "ResourceNotFoundException"),
+            ("s", large, "ValidationException"),
+        ] {
             let mut errors = Vec::new();
             for wire in BOTH {
                 let kinesis = kinesis(&endpoint, StreamId::Name(stream.into()), wire).await;
@@ -271,7 +296,11 @@ async fn both_emulators_refuse_in_either_wire_alike() {
                 errors.push(error.expect_err("nothing can be stored"));
             }
             assert_eq!(errors[0].code, expected, "{endpoint}: {}", errors[0].message);
-            assert_eq!((errors[1].class, &errors[1].code), (errors[0].class, &errors[0].code), "{endpoint}");
+            assert_eq!(
+                (errors[1].class, &errors[1].code),
+                (errors[0].class, &errors[0].code),
+                "{endpoint}"
+            );
             assert_eq!(errors[1].maybe_stored, errors[0].maybe_stored);
         }
     }
@@ -291,15 +320,31 @@ async fn an_error_in_cbor_is_what_it_is_in_json() {
     for code in names {
         for status in [400, 403, 408, 413, 500, 503] {
             let body = json!({"__type": code, "message": "words"});
-            server.says(status, &[("content-type", "application/x-amz-json-1.1")], body.to_string());
+            server.says(
+                status,
+                &[("content-type", "application/x-amz-json-1.1")],
+                body.to_string(),
+            );
             let in_json = put_one(&kinesis).await.expect_err("it is an error");
             assert_eq!(in_json.message, "words");
             let cbor_type = ("content-type", "application/x-amz-cbor-1.1");
             server.says(status, &[cbor_type], cbor(&body));
-            assert_eq!(put_one(&kinesis).await.expect_err("it is an error"), in_json, "{code} {status}");
+            assert_eq!(
+                put_one(&kinesis).await.expect_err("it is an error"),
+                in_json,
+                "{code} {status}"
+            );
             // The code in the header, which both have it from first.
-            server.says(status, &[cbor_type, ("x-amzn-errortype", code)], cbor(&json!({"message": "words"})));
-            assert_eq!(put_one(&kinesis).await.expect_err("it is an error"), in_json, "{code} {status}");
+            server.says(
+                status,
+                &[cbor_type, ("x-amzn-errortype", code)],
+                cbor(&json!({"message": "words"})),
+            );
+            assert_eq!(
+                put_one(&kinesis).await.expect_err("it is an error"),
+                in_json,
+                "{code} {status}"
+            );
         }
     }
 }
@@ -308,15 +353,25 @@ async fn an_error_in_cbor_is_what_it_is_in_json() {
 async fn an_error_without_a_code_or_that_cannot_be_read_has_the_class_of_its_status() {
     let server = Server::start().await;
     let kinesis = kinesis(&server.endpoint, StreamId::Name("s".into()), Wire::Cbor).await;
-    for body in
-        [vec![], b"<html>".to_vec(), cbor(&json!({"message": "words"})), cbor(&json!({"__type": 7})), vec![0xbf]]
-    {
-        for (status, class, maybe_stored) in
-            [(429, Class::Throttled, false), (413, Class::Poison, false), (502, Class::Transient, true)]
-        {
+    for body in [
+        vec![],
+        b"<html>".to_vec(),
+        cbor(&json!({"message": "words"})),
+        cbor(&json!({"__type": 7})),
+        vec![0xbf],
+    ] {
+        for (status, class, maybe_stored) in [
+            (429, Class::Throttled, false),
+            (413, Class::Poison, false),
+            (502, Class::Transient, true),
+        ] {
             server.says(status, &[("content-type", "application/x-amz-cbor-1.1")], body.clone());
             let error = put_one(&kinesis).await.expect_err("it is an error");
-            assert_eq!((error.class, error.maybe_stored), (class, maybe_stored), "{status} {body:?}");
+            assert_eq!(
+                (error.class, error.maybe_stored),
+                (class, maybe_stored),
+                "{status} {body:?}"
+            );
             assert_eq!(error.code, format!("HTTP {status}"), "{body:?}");
         }
     }
@@ -333,11 +388,19 @@ async fn a_reply_in_cbor_that_cannot_be_read_or_has_another_length_may_have_stor
     bodies.push(cbor(&json!({"Records": []})));
     for body in bodies {
         server.says(200, &[("content-type", "application/x-amz-cbor-1.1")], body.clone());
-        let PutError { class, code, maybe_stored, .. } = put_one(&kinesis).await.expect_err("nothing is confirmed");
-        assert_eq!((class, code.as_str(), maybe_stored), (Class::Transient, "BadReply", true), "{body:?}");
+        let PutError { class, code, maybe_stored, .. } =
+            put_one(&kinesis).await.expect_err("nothing is confirmed");
+        assert_eq!(
+            (class, code.as_str(), maybe_stored),
+            (Class::Transient, "BadReply", true),
+            "{body:?}"
+        );
     }
     server.says(200, &[("content-type", "application/x-amz-cbor-1.1")], whole);
-    assert!(matches!(put_one(&kinesis).await.expect("it is one record")[..], [Verdict::Stored { .. }]));
+    assert!(matches!(
+        put_one(&kinesis).await.expect("it is one record")[..],
+        [Verdict::Stored { .. }]
+    ));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A configuration that is read again while events are on their way: what is safe holds at once, what is wrong changes
-//! nothing, and a blocked stream is tried.
+//! A configuration that is read again while events are on their way: what is safe holds at once,
+//! what is wrong changes nothing, and a blocked stream is tried.
 
 mod support;
 
@@ -50,7 +50,12 @@ async fn scene(config: &str) -> Scene {
 /// What the service manager was told since it was last looked at.
 fn states(manager: &UnixDatagram) -> Vec<String> {
     let mut state = [0; 64];
-    let told = || manager.recv(&mut state).ok().map(|bytes| String::from_utf8_lossy(&state[..bytes]).into_owned());
+    let told = || {
+        manager
+            .recv(&mut state)
+            .ok()
+            .map(|bytes| String::from_utf8_lossy(&state[..bytes]).into_owned())
+    };
     std::iter::from_fn(told).collect()
 }
 
@@ -75,7 +80,12 @@ async fn sighup_takes_over_what_is_safe_for_events_that_wait_already() {
         (scene.daemon.metric("dispatchd_events_in_flight").await == 1.0).then_some(())
     })
     .await;
-    let said = reload(&scene, "[batch]\nlinger = \"0ms\"\n[log]\nlevel = \"debug\"\n", "configuration reloaded").await;
+    let said = reload(
+        &scene,
+        "[batch]\nlinger = \"0ms\"\n[log]\nlevel = \"debug\"\n",
+        "configuration reloaded",
+    )
+    .await;
     assert_eq!(said["changed"], "batch.linger = 0ms, log.level = debug");
     assert_eq!(caller.answer().await["ok"], true, "linger was a minute");
     assert_eq!(scene.daemon.status().await["log"]["level"], "debug");
@@ -85,10 +95,17 @@ async fn sighup_takes_over_what_is_safe_for_events_that_wait_already() {
 #[tokio::test]
 async fn keys_that_need_a_restart_are_named_and_keep_their_values() {
     let scene = scene("").await;
-    let config = "[socket]\nwindow = 7\n[batch]\nmax_records = 9\n[delivery]\nordering = \"relaxed\"\n";
+    let config =
+        "[socket]\nwindow = 7\n[batch]\nmax_records = 9\n[delivery]\nordering = \"relaxed\"\n";
     let said = reload(&scene, config, "these keys changed and need a restart").await;
-    assert_eq!((&said["level"], &said["keys"]), (&"WARN".into(), &"socket.window, delivery.ordering".into()));
-    assert_eq!(scene.daemon.logged("configuration reloaded")[0]["changed"], "batch.max_records = 9");
+    assert_eq!(
+        (&said["level"], &said["keys"]),
+        (&"WARN".into(), &"socket.window, delivery.ordering".into())
+    );
+    assert_eq!(
+        scene.daemon.logged("configuration reloaded")[0]["changed"],
+        "batch.max_records = 9"
+    );
     let last = &scene.daemon.status().await["last_reload"];
     assert_eq!(last["needs_restart"], serde_json::json!(["socket.window", "delivery.ordering"]));
 }
@@ -113,8 +130,16 @@ async fn a_configuration_with_a_problem_changes_nothing_and_every_problem_is_tol
     let refused = scene.daemon.run_admin(&["reload"]).await;
     assert_eq!(refused.status.code(), Some(1));
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("the old configuration holds") && told.contains("batch.max_record"), "{told}");
-    reload(&scene, "[log]\nlevel = \"verbose\"\n", "the configuration was read again and is refused").await;
+    assert!(
+        told.contains("the old configuration holds") && told.contains("batch.max_record"),
+        "{told}"
+    );
+    reload(
+        &scene,
+        "[log]\nlevel = \"verbose\"\n",
+        "the configuration was read again and is refused",
+    )
+    .await;
 
     write(&scene.file, "[batch]\nlinger = \"0ms\"\n");
     let done = scene.daemon.run_admin(&["reload"]).await;
@@ -131,7 +156,8 @@ async fn a_reload_tries_a_blocked_stream_at_once() {
     let mut caller = scene.daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
     let next = eventually("the next probe is seconds away", async || {
-        let next = scene.daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"].as_f64()?;
+        let next = scene.daemon.status().await["lanes"][0]["ok"]["blocked"]["next_probe_seconds"]
+            .as_f64()?;
         (next > 4.0).then_some(next)
     })
     .await;
@@ -139,7 +165,11 @@ async fn a_reload_tries_a_blocked_stream_at_once() {
     let began = Instant::now();
     scene.daemon.signal(Signal::HUP);
     assert_eq!(caller.answer().await["ok"], true);
-    assert!(began.elapsed().as_secs_f64() < next - 1.0, "it waited for its turn: {:?} of {next} s", began.elapsed());
+    assert!(
+        began.elapsed().as_secs_f64() < next - 1.0,
+        "it waited for its turn: {:?} of {next} s",
+        began.elapsed()
+    );
 }
 
 /// What `dispatchd admin` says of a reload that is refused.
@@ -153,7 +183,8 @@ async fn refused_reload(daemon: &Daemon) -> String {
 async fn what_is_no_regular_file_is_not_read_again_and_that_is_said() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let fifo = dir.path().join("config.toml");
-    let made = std::process::Command::new("mkfifo").arg(&fifo).status().expect("coreutils has mkfifo");
+    let made =
+        std::process::Command::new("mkfifo").arg(&fifo).status().expect("coreutils has mkfifo");
     assert!(made.success());
     let writing = tokio::task::spawn_blocking({
         let fifo = fifo.clone();
@@ -165,14 +196,21 @@ async fn what_is_no_regular_file_is_not_read_again_and_that_is_said() {
     assert!(refused_reload(&daemon).await.contains("it is no regular file"));
     daemon.signal(Signal::HUP);
     eventually("it is logged", async || {
-        daemon.logged("the configuration was read again and is refused").get(1).map(|line| line["level"] == "ERROR")
+        daemon
+            .logged("the configuration was read again and is refused")
+            .get(1)
+            .map(|line| line["level"] == "ERROR")
     })
     .await;
     assert_eq!(daemon.metric(SUCCESSFUL).await, 0.0);
     let mut caller = daemon.connect().await;
     caller.send(&event(1, "k", "{}")).await;
     caller.ask("{\"op\":\"ping\"}").await;
-    assert_eq!(daemon.metric("dispatchd_events_in_flight").await, 1.0, "no default took the place of a minute");
+    assert_eq!(
+        daemon.metric("dispatchd_events_in_flight").await,
+        1.0,
+        "no default took the place of a minute"
+    );
     for command in [&["status"][..], &["log-level", "debug"], &["drain"]] {
         assert!(daemon.run_admin(command).await.status.success(), "{command:?}");
     }
@@ -181,7 +219,8 @@ async fn what_is_no_regular_file_is_not_read_again_and_that_is_said() {
     assert_eq!(daemon.exit_code().await, Some(0));
 }
 
-/// Whoever opens the file hangs while this runs, as on a disk that does not answer: it has a lease on it, and does not let go.
+/// Whoever opens the file hangs while this runs, as on a disk that does not answer: it has a lease
+/// on it, and does not let go.
 const LEASE: &str = "import fcntl, os, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)
 fcntl.fcntl(os.open(sys.argv[1], os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
@@ -192,7 +231,12 @@ sys.stdin.read()";
 async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
     let scene = scene("").await;
     let mut lease = tokio::process::Command::new("python3");
-    lease.args(["-c", LEASE]).arg(&scene.file).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    lease
+        .args(["-c", LEASE])
+        .arg(&scene.file)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
     let mut lease = lease.spawn().expect("python3 is there");
     let held = lease.stdout.take().expect("it is piped").read_u8().await;
     assert_eq!(held.expect("it has the lease"), b'\n');
@@ -212,10 +256,16 @@ async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
     assert!(others_at < late_at, "they waited for it");
     assert!(refused_reload(daemon).await.contains("an earlier reload still hangs"));
     let both = ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"];
-    assert_eq!(states(&scene.manager), both, "who manages the service waits for no reload that hangs");
+    assert_eq!(
+        states(&scene.manager),
+        both,
+        "who manages the service waits for no reload that hangs"
+    );
     lease.kill().await.expect("it runs");
-    eventually("what hung has ended", async || daemon.run_admin(&["reload"]).await.status.success().then_some(()))
-        .await;
+    eventually("what hung has ended", async || {
+        daemon.run_admin(&["reload"]).await.status.success().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -224,5 +274,9 @@ async fn a_file_that_has_become_empty_is_worth_a_warning() {
     let said = reload(&scene, "", "the configuration file sets nothing any more").await;
     assert_eq!(said["level"], "WARN");
     reload(&scene, "", "configuration reloaded").await;
-    assert_eq!(scene.daemon.logged("the configuration file sets nothing any more").len(), 1, "it was empty already");
+    assert_eq!(
+        scene.daemon.logged("the configuration file sets nothing any more").len(),
+        1,
+        "it was empty already"
+    );
 }

@@ -1,21 +1,26 @@
-//! The lane under chance: buffer, settle, pace and dedupe against a model stream, in virtual time, with every fault that
-//! the stream knows. One seed is one run and decides all of it, so a failing seed is a bug report:
-//! `DISPATCHD_SIM_SEED=2834 cargo test --test sim` runs it alone; `DISPATCHD_SIM_SEEDS` runs as many as it says.
+//! The lane under chance: buffer, settle, pace and dedupe against a model stream, in virtual time,
+//! with every fault that the stream knows. One seed is one run and decides all of it, so a failing
+//! seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test --test sim` runs it alone;
+//! `DISPATCHD_SIM_SEEDS` runs as many as it says.
 //!
 //! - [`plan`]: what a seed stands for: rules, events and copies of them, faults, limits.
 //! - [`stream`]: the model stream: shards, what they hold, what they take, what they say.
 //! - [`door`]: the reader's part: real tickets, books and budget.
 //! - [`run`]: the lane's task in virtual time.
-//! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows what a shard may be made to
-//!   wait for, [`copies`] what an id that comes again may do, and [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to everything.
+//! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows
+//!   what a shard may be made to wait for, [`copies`] what an id that comes again may do, and
+//!   [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to
+//!   everything.
 //! - [`mutant`]: lanes that are wrong on purpose, and the check that is there for each.
-//! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single events.
+//! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single
+//!   events.
 //!
 //! It never sleeps, starts no thread and no task, and reads the clock once a run, for an origin.
 //! 20,000 seeds take 7 s in release (1 core, 2026-11), the fixed ones about as long in dev:
 //! `DISPATCHD_SIM_SEEDS=20000 cargo test --release --test sim every_promise`.
 //!
-//! What a mutant cannot do from outside was tried by hand, by changing `src/lane` and looking at what fails (2026-11):
+//! What a mutant cannot do from outside was tried by hand, by changing `src/lane` and looking at
+//! what fails (2026-11):
 //!
 //! | change in `src/lane` | the check that fails |
 //! |---|---|
@@ -52,9 +57,10 @@
 //! | a second attempt does not know that the first may have stored its event | maybe stored is told |
 //! | it remembers another timestamp | acked is stored |
 //!
-//! Four changes no seed sees: a flight home late counts as a failed probe; what expired, or what rests, still counts for a
-//! full request; the window forgets only when the next id comes in. They cost company, a second of waiting or some places in
-//! memory and break no promise. The unit tests see them all.
+//! Four changes no seed sees: a flight home late counts as a failed probe; what expired, or what
+//! rests, still counts for a full request; the window forgets only when the next id comes in. They
+//! cost company, a second of waiting or some places in memory and break no promise. The unit tests
+//! see them all.
 
 #[path = "sim/copies.rs"]
 mod copies;
@@ -94,19 +100,28 @@ const SHOWN_MAX: usize = 8;
 fn every_promise_holds_in_the_fixed_seeds_and_in_one_more() {
     let seeds: Vec<u64> = match number("DISPATCHD_SIM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("DISPATCHD_SIM_SEEDS").unwrap_or(SEEDS_COUNT)).chain([rand::random()]).collect(),
+        None => (0..number("DISPATCHD_SIM_SEEDS").unwrap_or(SEEDS_COUNT))
+            .chain([rand::random()])
+            .collect(),
     };
     println!("the last seed is {:?}", seeds.last());
     let mut sum = Tally::default();
     let mut broken = Vec::new();
     for &seed in &seeds {
         match run::run(seed, None) {
-            Ok(mut tally) => sum.counts().into_iter().zip(tally.counts()).for_each(|(sum, one)| *sum.1 += *one.1),
+            Ok(mut tally) => {
+                sum.counts().into_iter().zip(tally.counts()).for_each(|(sum, one)| *sum.1 += *one.1)
+            }
             Err(found) => broken.push(found.what),
         }
     }
     let shown = broken[..broken.len().min(SHOWN_MAX)].join("\n");
-    assert!(broken.is_empty(), "{} of {} seeds fail, among them\n{shown}", broken.len(), seeds.len());
+    assert!(
+        broken.is_empty(),
+        "{} of {} seeds fail, among them\n{shown}",
+        broken.len(),
+        seeds.len()
+    );
     for (what, count) in sum.counts() {
         println!("{what}: {count}");
         // A simulation that no longer gets to what it is for would be green for ever.
@@ -118,7 +133,8 @@ fn every_promise_holds_in_the_fixed_seeds_and_in_one_more() {
 fn every_mutant_is_caught_by_the_check_that_is_there_for_it() {
     let mut survivors = Vec::new();
     for &(mutant, check) in Mutant::ALL {
-        let caught = |seed| run::run(seed, Some(mutant)).err().filter(|broken| broken.check == check);
+        let caught =
+            |seed| run::run(seed, Some(mutant)).err().filter(|broken| broken.check == check);
         match (0..SEEDS_COUNT).find_map(caught) {
             Some(broken) => println!("{mutant:?}: {}", broken.what),
             None => survivors.push(format!("{mutant:?} lives: no seed fails the check: {check}")),
@@ -127,9 +143,15 @@ fn every_mutant_is_caught_by_the_check_that_is_there_for_it() {
     assert!(survivors.is_empty(), "{}", survivors.join("\n"));
 }
 
-/// A minute at twice what one shard of four takes. Kinesis counts "a second" in ways that it does not tell: both are tried.
-const OVERLOAD: Load =
-    Load { lanes: 1, limit: Limit::PerSecond(SHARD_RECORDS), hot_per_ms: 2, seconds: 60, without_pace: false };
+/// A minute at twice what one shard of four takes. Kinesis counts "a second" in ways that it does
+/// not tell: both are tried.
+const OVERLOAD: Load = Load {
+    lanes: 1,
+    limit: Limit::PerSecond(SHARD_RECORDS),
+    hot_per_ms: 2,
+    seconds: 60,
+    without_pace: false,
+};
 
 const SHARD_RECORDS: u32 = 1000;
 

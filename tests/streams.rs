@@ -48,19 +48,38 @@ async fn described(endpoint: &str, name: &str) -> Value {
 
 /// What holds on every server.
 async fn assert_a_life(endpoint: &str) {
-    assert_eq!(done(endpoint, &["create", "orders", "--shards", "2", "--wait"]).await, "stream \"orders\" is ACTIVE\n");
+    assert_eq!(
+        done(endpoint, &["create", "orders", "--shards", "2", "--wait"]).await,
+        "stream \"orders\" is ACTIVE\n"
+    );
     let orders = described(endpoint, "orders").await;
-    assert_eq!((&orders["status"], &orders["openShards"]), (&"ACTIVE".into(), &2.into()), "{orders}");
-    assert_eq!((&orders["mode"], &orders["kmsKey"]), (&"PROVISIONED".into(), &Value::Null), "{orders}");
+    assert_eq!(
+        (&orders["status"], &orders["openShards"]),
+        (&"ACTIVE".into(), &2.into()),
+        "{orders}"
+    );
+    assert_eq!(
+        (&orders["mode"], &orders["kmsKey"]),
+        (&"PROVISIONED".into(), &Value::Null),
+        "{orders}"
+    );
     assert!(
         refused(endpoint, &["create", "orders"])
             .await
             .starts_with("dispatchd: stream \"orders\" exists already in region us-east-1: ")
     );
-    assert_eq!(done(endpoint, &["delete", "orders", "--wait"]).await, "stream \"orders\" is gone\n");
+    assert_eq!(
+        done(endpoint, &["delete", "orders", "--wait"]).await,
+        "stream \"orders\" is gone\n"
+    );
     for verb in ["describe", "delete"] {
         let said = refused(endpoint, &[verb, "orders"]).await;
-        assert!(said.starts_with("dispatchd: there is no stream \"orders\" in region us-east-1: correct"), "{said}");
+        assert!(
+            said.starts_with(
+                "dispatchd: there is no stream \"orders\" in region us-east-1: correct"
+            ),
+            "{said}"
+        );
     }
 }
 
@@ -96,15 +115,19 @@ async fn kinesis_local_tells_mode_and_record_limit_and_takes_an_arn() {
     let large = client(&local.endpoint()).create_stream().stream_name("large").shard_count(1);
     large.max_record_size_in_kib(2048).send().await.expect("it creates a stream");
     assert_eq!(described(&local.endpoint(), "large").await["recordBytesMax"], 2 << 20);
-    // Another name: where this server refuses to delete a stream that is not there, it deletes what has the name by half a
-    // second later.
+    // Another name: where this server refuses to delete a stream that is not there, it deletes what
+    // has the name by half a second later.
     done(&local.endpoint(), &["create", "clicks", "--on-demand", "--wait"]).await;
     let clicks = described(&local.endpoint(), "clicks").await;
     assert_eq!(clicks["mode"], "ON_DEMAND", "{clicks}");
     let arn = clicks["arn"].as_str().expect("a text");
-    // A named stream and an ARN exclude each other elsewhere; here the argument wins over what is configured.
+    // A named stream and an ARN exclude each other elsewhere; here the argument wins over what is
+    // configured.
     let by_arn = ["describe", arn, "--json", "--set", "stream.name=other"];
-    assert_eq!(serde_json::from_str::<Value>(&done(&local.endpoint(), &by_arn).await).expect("JSON"), clicks);
+    assert_eq!(
+        serde_json::from_str::<Value>(&done(&local.endpoint(), &by_arn).await).expect("JSON"),
+        clicks
+    );
 }
 
 #[tokio::test]
@@ -113,25 +136,42 @@ async fn the_embedded_stream_has_streams_of_ones_own() {
     let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
     let line = lines.next_line().await.expect("it prints").expect("where it is");
     let port = line.rsplit(':').next().expect("a port");
-    let output = command().args(["stream", "create", "orders", "--wait", "--local", "--local-port", port]).output();
+    let output = command()
+        .args(["stream", "create", "orders", "--wait", "--local", "--local-port", port])
+        .output();
     let output = output.await.expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let nowhere = command().args(["stream", "describe", "orders", "--local"]).output().await.expect("it runs");
+    let nowhere = command()
+        .args(["stream", "describe", "orders", "--local"])
+        .output()
+        .await
+        .expect("it runs");
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(stderr(&nowhere).contains("which embedded stream? Say --local-port"), "{}", stderr(&nowhere));
+    assert!(
+        stderr(&nowhere).contains("which embedded stream? Say --local-port"),
+        "{}",
+        stderr(&nowhere)
+    );
 }
 
 /// A terminal in which `stream delete` asks, and this is typed. What it showed, and its exit code.
 async fn asked_on_a_terminal(endpoint: &str, typed: &str) -> (Option<i32>, String) {
-    let line = format!("exec {} stream delete orders --set stream.allow_http=true --endpoint-url {endpoint}", binary());
+    let line = format!(
+        "exec {} stream delete orders --set stream.allow_http=true --endpoint-url {endpoint}",
+        binary()
+    );
     let mut script = sheltered(Command::new("script"));
     script.args(["-qefc", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().expect("bsdutils has script");
-    let (mut stdin, mut stdout) = (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
+    let (mut stdin, mut stdout) =
+        (script.stdin.take().expect("piped"), script.stdout.take().expect("piped"));
     let mut shown = String::new();
     let mut some = [0; 256];
     while !shown.contains("to go on: ") {
-        let read = timeout(DEADLINE, stdout.read(&mut some)).await.expect("it asks in time").expect("it prints");
+        let read = timeout(DEADLINE, stdout.read(&mut some))
+            .await
+            .expect("it asks in time")
+            .expect("it prints");
         assert!(read > 0, "it ended without a question: {shown}");
         shown += &String::from_utf8_lossy(&some[..read]);
     }
@@ -147,13 +187,19 @@ async fn a_delete_asks_unless_the_stream_is_on_this_host() {
     // An address that is not loopback, and leads here all the same.
     let elsewhere = ferro.endpoint().replace("127.0.0.1", "0.0.0.0");
     let there = ["--set", "stream.allow_http=true"];
-    let delete = async |more: &[&str]| stream(&elsewhere, &[&["delete", "orders"], &there[..], more].concat()).await;
+    let delete = async |more: &[&str]| {
+        stream(&elsewhere, &[&["delete", "orders"], &there[..], more].concat()).await
+    };
     done(&ferro.endpoint(), &["create", "orders", "--wait"]).await;
 
     let refused = delete(&[]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
     let said = stderr(&refused);
-    assert!(said.contains(&format!("deletes stream \"orders\" at {elsewhere}")) && said.contains("--yes"), "{said}");
+    assert!(
+        said.contains(&format!("deletes stream \"orders\" at {elsewhere}"))
+            && said.contains("--yes"),
+        "{said}"
+    );
     let (code, shown) = asked_on_a_terminal(&elsewhere, "order").await;
     assert_eq!(code, Some(1), "{shown}");
     assert!(shown.contains("nothing was deleted"), "{shown}");
@@ -177,25 +223,41 @@ async fn failures_say_what_to_do() {
     let endpoint = server.endpoint();
     let limit = refused(&endpoint, &["create", "orders", "--shards", "5000"]).await;
     assert!(limit.starts_with("dispatchd: a limit of the account is reached: "), "{limit}");
-    assert!(limit.contains("Ask again later or for fewer shards, or have the quota raised"), "{limit}");
-    server.set(Plan { denied: [("CreateStream".to_owned(), Refusal::access_denied())].into(), ..Plan::default() });
+    assert!(
+        limit.contains("Ask again later or for fewer shards, or have the quota raised"),
+        "{limit}"
+    );
+    server.set(Plan {
+        denied: [("CreateStream".to_owned(), Refusal::access_denied())].into(),
+        ..Plan::default()
+    });
     let denied = refused(&endpoint, &["create", "orders"]).await;
     assert!(
-        denied.contains("CreateStream: AccessDeniedException: User: arn:aws:iam::000000000000:user/test"),
+        denied.contains(
+            "CreateStream: AccessDeniedException: User: arn:aws:iam::000000000000:user/test"
+        ),
         "{denied}"
     );
-    let arn = refused(&endpoint, &["create", "arn:aws:kinesis:us-east-1:000000000000:stream/orders"]).await;
+    let arn =
+        refused(&endpoint, &["create", "arn:aws:kinesis:us-east-1:000000000000:stream/orders"])
+            .await;
     assert!(arn.contains("a new stream takes a name"), "{arn}");
 }
 
 #[tokio::test]
 async fn bad_usage_exits_64() {
     for (args, says) in [
-        (&["create", "a b"][..], "stream.name = \"a b\" (from the command line): expected 1 to 128 characters"),
+        (
+            &["create", "a b"][..],
+            "stream.name = \"a b\" (from the command line): expected 1 to 128 characters",
+        ),
         (&["create", "orders", "--shards", "0"], "0 is not in 1..=10000"),
         (&["create", "orders", "--shards", "2", "--on-demand"], "cannot be used with"),
         (&["describe"], "<NAME|ARN>"),
-        (&["describe", "orders", "--region", "Europe"], "stream.region = \"Europe\" (from --region)"),
+        (
+            &["describe", "orders", "--region", "Europe"],
+            "stream.region = \"Europe\" (from --region)",
+        ),
     ] {
         let output = stream("http://127.0.0.1:1", args).await;
         assert_eq!(output.status.code(), Some(64), "{args:?}");

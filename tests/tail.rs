@@ -1,4 +1,5 @@
-//! `tail` reads a stream as it is and as it changes: every record once, the records of a key in order.
+//! `tail` reads a stream as it is and as it changes: every record once, the records of a key in
+//! order.
 
 mod support;
 
@@ -52,13 +53,19 @@ impl Tail {
     /// From now on what is stored is printed.
     async fn ready(mut self) -> Tail {
         let ready = self.ready.take().expect("asked once");
-        timeout(DEADLINE, ready).await.expect("it is ready in time").expect("it did not end before it was ready");
+        timeout(DEADLINE, ready)
+            .await
+            .expect("it is ready in time")
+            .expect("it did not end before it was ready");
         self
     }
 
     /// The next line; nothing when it has ended.
     async fn line(&mut self) -> Option<String> {
-        timeout(DEADLINE, self.lines.next_line()).await.expect("a line in time").expect("the screen can be read")
+        timeout(DEADLINE, self.lines.next_line())
+            .await
+            .expect("a line in time")
+            .expect("the screen can be read")
     }
 
     async fn lines(&mut self, count: usize) -> Vec<String> {
@@ -76,7 +83,11 @@ impl Tail {
         while let Some(line) = self.line().await {
             rest.push(line);
         }
-        timeout(DEADLINE, self.task).await.expect("it ends").expect("it does not panic").expect("a stop is no error");
+        timeout(DEADLINE, self.task)
+            .await
+            .expect("it ends")
+            .expect("it does not panic")
+            .expect("a stop is no error");
         rest
     }
 }
@@ -164,7 +175,11 @@ async fn from_latest_comes_what_is_stored_after_it_is_ready_and_nothing_before(e
 }
 
 async fn merge(client: &Client, first: &str, second: &str) {
-    let call = client.merge_shards().stream_name("s").shard_to_merge(first).adjacent_shard_to_merge(second);
+    let call = client
+        .merge_shards()
+        .stream_name("s")
+        .shard_to_merge(first)
+        .adjacent_shard_to_merge(second);
     call.send().await.expect("the emulator merges neighbours");
     wait_active(client, "s").await;
 }
@@ -172,10 +187,17 @@ async fn merge(client: &Client, first: &str, second: &str) {
 /// Splits the first open shard and merges its children, again and again.
 async fn reshard(client: &Client, rounds: usize) {
     for _ in 0..rounds {
-        let open = shards(client, "s").await.into_iter().find(|shard| shard.open).expect("a stream has open shards");
+        let open = shards(client, "s")
+            .await
+            .into_iter()
+            .find(|shard| shard.open)
+            .expect("a stream has open shards");
         split(client, "s", &open).await;
-        let children: Vec<_> =
-            shards(client, "s").await.into_iter().filter(|shard| shard.parent.as_deref() == Some(&open.id)).collect();
+        let children: Vec<_> = shards(client, "s")
+            .await
+            .into_iter()
+            .filter(|shard| shard.parent.as_deref() == Some(&open.id))
+            .collect();
         merge(client, &children[0].id, &children[1].id).await;
     }
 }
@@ -186,7 +208,8 @@ const KEYS: usize = 10;
 fn assert_whole_and_in_order(lines: &[String], rounds: usize) {
     for key in 0..KEYS {
         let prefix = format!("{key}:");
-        let numbers: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).collect();
+        let numbers: Vec<&str> =
+            lines.iter().filter_map(|line| line.strip_prefix(&prefix)).collect();
         let expected: Vec<String> = (0..rounds).map(|round| round.to_string()).collect();
         assert_eq!(numbers, expected, "key {key}");
     }
@@ -194,12 +217,15 @@ fn assert_whole_and_in_order(lines: &[String], rounds: usize) {
 }
 
 async fn put_round(client: &Client, round: usize) {
-    let records = (0..KEYS).map(|key| entry(&format!("key-{key}"), format!("{key}:{round}"))).collect();
-    // In an emulator a shard may close while a record is on its way to it: such a record is put again.
+    let records =
+        (0..KEYS).map(|key| entry(&format!("key-{key}"), format!("{key}:{round}"))).collect();
+    // In an emulator a shard may close while a record is on its way to it: such a record is put
+    // again.
     assert_eq!(put(client, "s", records).await.failed_record_count(), Some(0));
 }
 
-/// What could go wrong: a child read before its parent is at its end, a shard found late or twice, a parent left early.
+/// What could go wrong: a child read before its parent is at its end, a shard found late or twice,
+/// a parent left early.
 async fn through_splits_and_merges_every_record_comes_once_and_each_key_in_order(endpoint: &str) {
     let client = client(endpoint);
     create_stream(&client, "s", 2).await;
@@ -258,7 +284,8 @@ async fn from_latest_a_resharded_stream_is_read_from_its_open_shards(endpoint: &
     assert_eq!(tail.end().await, [""; 0]);
 }
 
-/// What could go wrong: the children are found by the next regular list only, ten seconds later each time.
+/// What could go wrong: the children are found by the next regular list only, ten seconds later
+/// each time.
 #[tokio::test]
 async fn the_end_of_a_shard_makes_it_look_for_the_children() {
     let (server, client) = stream(0).await;
@@ -267,7 +294,11 @@ async fn the_end_of_a_shard_makes_it_look_for_the_children() {
     reshard(&client, 2).await;
     put_range(&client, 0, 10).await;
     assert_eq!(sorted(tail.lines(10).await), data(0, 10));
-    assert!(started.elapsed() < Duration::from_secs(20), "four reshards took {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "four reshards took {:?}",
+        started.elapsed()
+    );
 }
 
 /// A stream on an emulator, with some records.
@@ -292,11 +323,18 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
     let (server, client) = stream(0).await;
     let large = (0..4).map(|n| entry(&n.to_string(), vec![b'x'; 500_000])).collect();
     put(&client, "s", large).await;
-    let options =
-        Options { from: From::TrimHorizon, pretty: false, poll: Duration::from_secs(3600), to_terminal: false };
+    let options = Options {
+        from: From::TrimHorizon,
+        pretty: false,
+        poll: Duration::from_secs(3600),
+        to_terminal: false,
+    };
     let tail = Tail::with(&server.endpoint(), options).await.ready().await;
     tail.stop.cancel();
-    let ended = timeout(DEADLINE, tail.task).await.expect("at once, not in an hour").expect("it does not panic");
+    let ended = timeout(DEADLINE, tail.task)
+        .await
+        .expect("at once, not in an hour")
+        .expect("it does not panic");
     assert!(ended.is_ok(), "{ended:?}");
 }
 
@@ -320,7 +358,10 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
     let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
     let mut tail = Tail::with(&server.endpoint(), options).await;
     let first = format!("shardId-000000000000 {number} \"user 1\"");
-    assert_eq!(tail.lines(6).await, [first.as_str(), "{", "  \"b\": 1.50,", "  \"a\": []", "}", ""]);
+    assert_eq!(
+        tail.lines(6).await,
+        [first.as_str(), "{", "  \"b\": 1.50,", "  \"a\": []", "}", ""]
+    );
 }
 
 #[tokio::test]
@@ -357,7 +398,8 @@ impl Between {
     }
 
     fn deny(&self, operations: &[&str], refusal: &Refusal) {
-        let denied = operations.iter().map(|&operation| (operation.to_owned(), refusal.clone())).collect();
+        let denied =
+            operations.iter().map(|&operation| (operation.to_owned(), refusal.clone())).collect();
         self.server.set(Plan { denied, ..Plan::default() });
     }
 
@@ -371,7 +413,8 @@ impl Between {
     }
 }
 
-/// What could go wrong: a laptop sleeps, the tail stalls in a pager; AWS forgets iterators after five minutes.
+/// What could go wrong: a laptop sleeps, the tail stalls in a pager; AWS forgets iterators after
+/// five minutes.
 #[tokio::test]
 async fn expired_iterators_cost_no_record_and_repeat_none() {
     let expired = Refusal::new(400, "ExpiredIteratorException", "Iterator expired.");
@@ -443,24 +486,34 @@ async fn what_is_no_longer_permitted_is_waited_out() {
     assert_eq!(tail.end().await, [""; 0]);
 }
 
-/// What could go wrong: the place of a tail that has read nothing is a time by this machine's clock, which may be off.
+/// What could go wrong: the place of a tail that has read nothing is a time by this machine's
+/// clock, which may be off.
 #[tokio::test]
 async fn an_iterator_that_expired_before_the_first_record_is_followed_by_the_service_s_time() {
     let two_hours = Duration::from_secs(7200);
     for service in [SystemTime::now() - two_hours, SystemTime::now() + two_hours] {
         let (asked, mut placed) = tokio::sync::mpsc::unbounded_channel();
-        let server = Scripted::start(service, move |operation, number, question| match (operation, number) {
-            ("ListShards", _) => (200, shard_list(1)),
-            ("GetShardIterator", _) => {
-                let _ = asked.send(question.clone());
-                (200, json!({ "ShardIterator": "i" }))
+        let server = Scripted::start(service, move |operation, number, question| {
+            match (operation, number) {
+                ("ListShards", _) => (200, shard_list(1)),
+                ("GetShardIterator", _) => {
+                    let _ = asked.send(question.clone());
+                    (200, json!({ "ShardIterator": "i" }))
+                }
+                (_, 2) => (
+                    400,
+                    json!({ "__type": "ExpiredIteratorException", "message": "Iterator expired." }),
+                ),
+                _ => (
+                    200,
+                    json!({ "Records": [], "NextShardIterator": "i", "MillisBehindLatest": 0 }),
+                ),
             }
-            (_, 2) => (400, json!({ "__type": "ExpiredIteratorException", "message": "Iterator expired." })),
-            _ => (200, json!({ "Records": [], "NextShardIterator": "i", "MillisBehindLatest": 0 })),
         })
         .await;
         let tail = Tail::start(&server.endpoint(), From::Latest).await.ready().await;
-        let mut question = async || timeout(DEADLINE, placed.recv()).await.expect("in time").expect("it asks");
+        let mut question =
+            async || timeout(DEADLINE, placed.recv()).await.expect("in time").expect("it asks");
         assert_eq!(question().await["ShardIteratorType"], "LATEST");
         let again = question().await;
         assert_eq!(again["ShardIteratorType"], "AT_TIMESTAMP");
@@ -481,11 +534,16 @@ async fn records_without_a_key_are_read() {
     create_stream(&direct, "s", 1).await;
     let page = r#"{"Records":[{"SequenceNumber":"49","Data":"e30="},{"SequenceNumber":"50","PartitionKey":"k","Data":"AA=="},
         {"SequenceNumber":"51","Data":"AA=="}],"MillisBehindLatest":0,"NextShardIterator":""}"#;
-    server.set(Plan { denied: [("GetRecords".to_owned(), Refusal::answer(page))].into(), ..Plan::default() });
+    server.set(Plan {
+        denied: [("GetRecords".to_owned(), Refusal::answer(page))].into(),
+        ..Plan::default()
+    });
     let mut tail = Tail::start(&server.endpoint(), From::TrimHorizon).await;
     let wrapped = |number: u8, key: &str| {
         let shard = "shardId-000000000000";
-        format!(r#"{{"shardId":"{shard}","sequenceNumber":"{number}","partitionKey":{key},"data":"AA=="}}"#)
+        format!(
+            r#"{{"shardId":"{shard}","sequenceNumber":"{number}","partitionKey":{key},"data":"AA=="}}"#
+        )
     };
     for expected in ["{}".to_owned(), wrapped(50, "\"k\""), wrapped(51, "null")] {
         assert_eq!(tail.line().await, Some(expected));

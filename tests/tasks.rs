@@ -1,4 +1,5 @@
-//! The tasks themselves, under a paused clock: a listener, its connections and a lane, with a service that does as it is told.
+//! The tasks themselves, under a paused clock: a listener, its connections and a lane, with a
+//! service that does as it is told.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +12,9 @@ use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::{Dedupe, Window};
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
-use dispatchd::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried};
+use dispatchd::limits::{
+    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
+};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::{Caps, Listener};
 use dispatchd::socket::{Callers, Door, LongLines};
@@ -83,9 +86,11 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     };
     let (metrics, _exposition) = metrics::build(sources);
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
-    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
+    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) =
+        (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
+    let defaults =
+        resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
     assert_eq!(defaults.batch.linger, LINGER);
     let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
     let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
@@ -180,7 +185,8 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
 async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
     let house = house(Does::Hang, 1000).await;
     let caller = house.connect().await.into_inner();
-    let line = format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
+    let line =
+        format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
     let mut bytes = 0;
     while let Ok(written) = caller.try_write(&line.repeat(16)) {
         bytes += written; // as many as the kernel holds
@@ -193,7 +199,11 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
     while accepted < lines as u64 {
         tokio::task::yield_now().await; // one of the others
         let now = house.books.balance().accepted;
-        assert!(now - accepted <= turn_max as u64, "{} lines without a turn for us", now - accepted);
+        assert!(
+            now - accepted <= turn_max as u64,
+            "{} lines without a turn for us",
+            now - accepted
+        );
         accepted = now;
     }
 }
@@ -247,7 +257,8 @@ async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(33), "{waited:?}");
 }
 
-/// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could not.
+/// A daemon that was stopped, frozen or without a processor: its clock went on, the caller could
+/// not.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_daemons_own_is_not_the_callers() {
     let house = house(Does::Store, 100).await;
@@ -265,11 +276,13 @@ async fn a_pause_of_the_daemons_own_is_not_the_callers() {
 
 /// An event on a line of about so many bytes, in two halves.
 fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
-    let line = format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}}}}\n", "x".repeat(bytes)).into_bytes();
+    let line =
+        format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}}}}\n", "x".repeat(bytes)).into_bytes();
     (line[..bytes / 2].to_vec(), line[bytes / 2..].to_vec())
 }
 
-/// What could go wrong: each holds some of the room and waits for more, or the limit under which it has its room moves.
+/// What could go wrong: each holds some of the room and waits for more, or the limit under which it
+/// has its room moves.
 #[tokio::test(start_paused = true)]
 async fn long_lines_that_are_half_read_never_wait_for_each_other() {
     let house = house(Does::Store, 100).await;
@@ -327,9 +340,10 @@ async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_b
     caller.write_all(b"{\"op\":\"hello\"}\n").await.expect("it reads");
     let carried = record_bytes_carried(BUDGET_BYTES);
     assert_eq!(answer(&mut caller).await.expect("an answer")["maxEventBytes"], carried);
-    for (bytes, says) in
-        [(carried, "this daemon's memory carries 4128768"), (10 << 20, "the line is over 4194304 bytes")]
-    {
+    for (bytes, says) in [
+        (carried, "this daemon's memory carries 4128768"),
+        (10 << 20, "the line is over 4194304 bytes"),
+    ] {
         let (head, tail) = long_event(bytes);
         caller.write_all(&[head, tail].concat()).await.expect("it reads");
         let refused = answer(&mut caller).await.expect("an answer");
@@ -337,11 +351,16 @@ async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_b
         let message = refused["error"]["message"].as_str().expect("a text");
         assert!(message.contains(says) && message.contains("raise memory.budget"), "{message}");
     }
-    let echo =
-        format!("{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}},\"options\":{{\"echo\":true}}}}\n", "x".repeat(1 << 20));
+    let echo = format!(
+        "{{\"type\":\"t\",\"data\":{{\"x\":\"{}\"}},\"options\":{{\"echo\":true}}}}\n",
+        "x".repeat(1 << 20)
+    );
     caller.write_all(echo.as_bytes()).await.expect("it reads");
     let refused = answer(&mut caller).await.expect("an answer");
-    assert_eq!(refused["error"]["code"], "InvalidRequest", "an echo would be held beside the budget: {refused}");
+    assert_eq!(
+        refused["error"]["code"], "InvalidRequest",
+        "an echo would be held beside the budget: {refused}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,7 +398,10 @@ async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_the
     assert_eq!(refused["error"]["outcome"], "unknown");
     assert!(house.ended().await.expect_err("the lane died").is_panic());
     caller.write_all(EVENT).await.expect("the connection lives");
-    assert_eq!(answer(&mut caller).await.expect("nor a later one")["error"]["code"], "ShuttingDown");
+    assert_eq!(
+        answer(&mut caller).await.expect("nor a later one")["error"]["code"],
+        "ShuttingDown"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,13 +409,21 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
     let house = house(Does::Hang, 100).await;
     let mut caller = house.connect().await;
     let began = Instant::now();
-    caller.write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n").await.expect("it reads");
+    caller
+        .write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n")
+        .await
+        .expect("it reads");
     tokio::time::sleep(LINGER * 2).await; // the first is out now, the second waits behind it
-    caller.write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n").await.expect("it reads");
+    caller
+        .write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n")
+        .await
+        .expect("it reads");
     let late = answer(&mut caller).await.expect("the one that waits");
     assert_eq!((&late["ref"], &late["error"]["code"]), (&2.into(), &"DeliveryTimeout".into()));
     assert_eq!(late["error"]["outcome"], "not_stored");
-    assert!(began.elapsed() >= Duration::from_secs(120) && began.elapsed() < Duration::from_secs(123));
+    assert!(
+        began.elapsed() >= Duration::from_secs(120) && began.elapsed() < Duration::from_secs(123)
+    );
     caller.get_mut().shutdown().await.expect("it is there");
     let mut rest = [0; 1];
     let end = tokio::time::timeout(Duration::from_secs(60), caller.read(&mut rest)).await;
@@ -409,7 +439,8 @@ async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
         format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"id\":\"{id}\"{key}}}}}\n")
     };
     // Keys of an id's own, and keys that are named: they are of all four lanes.
-    let first: String = (0..40).map(|n| line(n, "")).chain((40..80).map(|n| line(n, &key(n)))).collect();
+    let first: String =
+        (0..40).map(|n| line(n, "")).chain((40..80).map(|n| line(n, &key(n)))).collect();
     let again = first.clone();
     let others: String = (0..80).map(|n| line(n, &key(n + 100))).collect();
     caller.write_all(first.as_bytes()).await.expect("it reads");
@@ -424,7 +455,11 @@ async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
         answers.push(answer(&mut caller).await.expect("every line is answered"));
     }
     let count = |is: &dyn Fn(&Value) -> bool| answers.iter().filter(|answer| is(answer)).count();
-    assert_eq!(count(&|answer| answer["error"]["code"] == "IdReused"), 160, "while the first is on its way, and later");
+    assert_eq!(
+        count(&|answer| answer["error"]["code"] == "IdReused"),
+        160,
+        "while the first is on its way, and later"
+    );
     assert_eq!(count(&|answer| answer["deduplicated"] == true), 80);
     let own = |answer: &Value| answer["ok"] == true && answer["partitionKey"] == answer["id"];
     assert_eq!(count(&|answer| own(answer)), 80, "a key of an id's own is the id");

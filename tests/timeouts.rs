@@ -1,4 +1,5 @@
-//! Time limits: what is told of an event at the end of its time, and how long a request that hangs can hold a key.
+//! Time limits: what is told of an event at the end of its time, and how long a request that hangs
+//! can hold a key.
 
 mod support;
 
@@ -22,7 +23,8 @@ async fn server() -> (Ferro, FaultServer) {
 
 #[tokio::test]
 async fn an_event_that_one_attempt_may_have_stored_is_never_called_not_stored() {
-    // The reply of the first attempt never comes; every later attempt surely stores nothing. The first one counts.
+    // The reply of the first attempt never comes; every later attempt surely stores nothing. The
+    // first one counts.
     let (ferro, server) = server().await;
     let say = |entry: &str| Fault::Say(format!(r#"{{"FailedRecordCount":0,"Records":[{entry}]}}"#));
     for (fault, copies) in [
@@ -61,7 +63,8 @@ async fn a_request_that_hangs_holds_its_key_for_the_attempt_timeout_and_no_other
         let answer = caller.answer().await;
         assert_eq!((&answer["ok"], &answer["ref"]), (&true.into(), &reference.into()), "in order");
     }
-    let attempts: Vec<_> = server.ledger().requests().into_iter().filter(|fact| fact.keys == ["held"]).collect();
+    let attempts: Vec<_> =
+        server.ledger().requests().into_iter().filter(|fact| fact.keys == ["held"]).collect();
     let waited = attempts[1].at - attempts[0].at;
     // The default would be 10 s.
     assert!((4_000..8_000).contains(&waited.as_millis()), "the next attempt came after {waited:?}");
@@ -75,7 +78,9 @@ async fn a_request_that_hangs_holds_its_key_for_the_attempt_timeout_and_no_other
 #[tokio::test]
 async fn the_longest_timeout_with_the_longest_linger_sends_what_is_full_and_drains_the_rest() {
     let (ferro, server) = server().await;
-    let start = Start::new(&server.endpoint(), "s").set("delivery.timeout", "24h").set("batch.linger", "60s");
+    let start = Start::new(&server.endpoint(), "s")
+        .set("delivery.timeout", "24h")
+        .set("batch.linger", "60s");
     let mut daemon = start.set("kinesis.attempt_timeout", "5m").start().await;
     let caller = tokio::spawn(daemon.connect().await.pipeline(numbered_lines(600, 600)));
     eventually("a full request goes out at once", async || {

@@ -1,4 +1,5 @@
-//! The protocol on a real socket: exact bytes where the protocol fixes them, and what reaches the stream.
+//! The protocol on a real socket: exact bytes where the protocol fixes them, and what reaches the
+//! stream.
 
 mod support;
 
@@ -17,7 +18,11 @@ async fn daemon(ferro: &Ferro) -> Daemon {
 async fn transcript(caller: &mut Caller, sent: &str, answers: &[&str]) {
     caller.send_bytes(sent.as_bytes()).await;
     for answer in answers {
-        assert_eq!(caller.line().await.as_deref(), Some(format!("{answer}\n").as_str()), "after {sent}");
+        assert_eq!(
+            caller.line().await.as_deref(),
+            Some(format!("{answer}\n").as_str()),
+            "after {sent}"
+        );
     }
 }
 
@@ -39,7 +44,8 @@ async fn an_ack_says_where_the_event_is_and_the_stream_holds_its_bytes() {
     assert_eq!(stored[0].sequence, ack["sequenceNumber"]);
     assert_eq!(stored[0].shard, ack["shardId"]);
     assert_eq!(stored[0].partition_key, "customer-9");
-    let (id, timestamp) = (ack["id"].as_str().expect("an id"), ack["timestamp"].as_str().expect("a time"));
+    let (id, timestamp) =
+        (ack["id"].as_str().expect("an id"), ack["timestamp"].as_str().expect("a time"));
     let envelope = format!(
         r#"{{"id":"{id}","type":"order.placed","data":{data},"timestamp":"{timestamp}","source":{{"userId":"u-3","producerId":"app@host","kinesisPartitionKey":"customer-9"}}}}"#
     );
@@ -53,8 +59,9 @@ async fn every_option_does_what_it_says() {
     let mut caller = daemon.connect().await;
     let id = "9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11";
     let last = u128::MAX.to_string();
-    let line =
-        format!(r#"{{"type":"t","data":{{}},"options":{{"explicitHashKey":"{last}","id":"{id}","echo":true}}}}"#);
+    let line = format!(
+        r#"{{"type":"t","data":{{}},"options":{{"explicitHashKey":"{last}","id":"{id}","echo":true}}}}"#
+    );
     let ack = caller.ask(&line).await;
     assert_eq!(ack["ref"], 1, "without a ref the line's number stands for it");
     assert_eq!(ack["id"], id);
@@ -108,14 +115,21 @@ async fn a_flush_is_answered_after_all_that_was_sent_before_it() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;
     let mut caller = daemon.connect().await;
-    let mut lines: String = (0..300).map(|n| event(n, &format!("k{}", n % 7), "{}") + "\n").collect();
+    let mut lines: String =
+        (0..300).map(|n| event(n, &format!("k{}", n % 7), "{}") + "\n").collect();
     lines += "{\"op\":\"flush\",\"ref\":\"f\"}\n{\"op\":\"flush\",\"ref\":\"g\"}\n";
     caller.send_bytes(lines.as_bytes()).await;
     for _ in 0..300 {
         assert_eq!(caller.answer().await["ok"], true, "an ack comes before the flush");
     }
-    assert_eq!(caller.line().await.as_deref(), Some("{\"op\":\"flush\",\"ref\":\"f\",\"ok\":true}\n"));
-    assert_eq!(caller.line().await.as_deref(), Some("{\"op\":\"flush\",\"ref\":\"g\",\"ok\":true}\n"));
+    assert_eq!(
+        caller.line().await.as_deref(),
+        Some("{\"op\":\"flush\",\"ref\":\"f\",\"ok\":true}\n")
+    );
+    assert_eq!(
+        caller.line().await.as_deref(),
+        Some("{\"op\":\"flush\",\"ref\":\"g\",\"ok\":true}\n")
+    );
 }
 
 #[tokio::test]
@@ -128,10 +142,15 @@ async fn after_a_half_close_every_answer_comes_and_then_the_end() {
     caller.send_bytes(b"{\"ref\":100,\"type\":\"t\",\"data\":{}}").await;
     let answers = caller.finish().await;
     assert_eq!(answers.len(), 101);
-    let torn = answers.iter().find(|answer| answer["ok"] == false).expect("the last line was cut off");
+    let torn =
+        answers.iter().find(|answer| answer["ok"] == false).expect("the last line was cut off");
     assert_eq!(torn["ref"], 101, "a torn line is named by its number");
     assert_eq!(torn["error"]["code"], "InvalidRequest");
-    assert_eq!(read_all(&client(&ferro.endpoint()), "s").await.len(), 100, "a torn line is not published");
+    assert_eq!(
+        read_all(&client(&ferro.endpoint()), "s").await.len(),
+        100,
+        "a torn line is not published"
+    );
 }
 
 #[tokio::test]
@@ -145,13 +164,17 @@ async fn what_is_too_large_is_refused_with_its_size_and_the_limit() {
     assert_eq!(large["error"]["code"], "EventTooLarge");
     let message = large["error"]["message"].as_str().expect("a message");
     assert!(
-        message.starts_with("record is 10487") && message.ends_with("bytes, the stream takes 1048576"),
+        message.starts_with("record is 10487")
+            && message.ends_with("bytes, the stream takes 1048576"),
         "{message}"
     );
     let long = format!("{{\"ref\":2,\"x\":\"{text}{text}\"}}");
     let answer = caller.ask(&long).await;
     assert_eq!(answer["ref"], 2, "its number: the ref was not kept");
-    assert_eq!(answer["error"]["message"], "the line is over 1114112 bytes, the longest that is read");
+    assert_eq!(
+        answer["error"]["message"],
+        "the line is over 1114112 bytes, the longest that is read"
+    );
     let fits = format!("{{\"a\":\"{}\"}}", &text[..(1 << 20) - 400]);
     assert_eq!(caller.ask(&event(3, "k", &fits)).await["ok"], true, "just under the limit");
     assert_eq!(daemon.metric("dispatchd_events_refused_total{code=\"EventTooLarge\"}").await, 2.0);
@@ -190,6 +213,8 @@ async fn the_books_balance_and_every_answer_is_in_them() {
     assert_eq!(daemon.metric("dispatchd_ack_duration_seconds_count").await, 10.0);
     assert_eq!(daemon.metric("dispatchd_oldest_event_age_seconds").await, 0.0);
     drop(caller);
-    eventually("the connection is gone", async || (daemon.metric("dispatchd_connections").await == 0.0).then_some(()))
-        .await;
+    eventually("the connection is gone", async || {
+        (daemon.metric("dispatchd_connections").await == 0.0).then_some(())
+    })
+    .await;
 }

@@ -1,8 +1,9 @@
 //! The callers: connections that write lines and read acks, by blocking threads.
 //!
-//! Closed loop: each connection has so many events unanswered and writes one for each ack. Open loop: events are due at
-//! a rate whatever the daemon does, and an ack's latency counts from when its event was due, not from when it was
-//! written: a daemon that stalls cannot hide it (coordinated omission).
+//! Closed loop: each connection has so many events unanswered and writes one for each ack. Open
+//! loop: events are due at a rate whatever the daemon does, and an ack's latency counts from when
+//! its event was due, not from when it was written: a daemon that stalls cannot hide it
+//! (coordinated omission).
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::os::unix::net::UnixStream;
@@ -114,7 +115,9 @@ impl Callers {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
             threads.push(thread.spawn(move || match load.pace {
                 Pace::InFlight(events) => caller.closed_loop(events.div_ceil(load.connections)),
-                Pace::PerSecond(rate) => caller.open_loop(Duration::from_secs(1) * load.connections as u32 / rate),
+                Pace::PerSecond(rate) => {
+                    caller.open_loop(Duration::from_secs(1) * load.connections as u32 / rate)
+                }
             })?);
         }
         Ok(Self { threads, acked })
@@ -125,11 +128,13 @@ impl Callers {
         self.acked.load(Ordering::Relaxed)
     }
 
-    /// The latencies that were seen in the window. The daemon is gone by now, so that nobody waits for it.
+    /// The latencies that were seen in the window. The daemon is gone by now, so that nobody waits
+    /// for it.
     pub fn latencies(self) -> Histogram<u64> {
         let mut all = histogram();
         for thread in self.threads {
-            all.add(thread.join().expect("a caller does not panic")).expect("all have the same bounds");
+            all.add(thread.join().expect("a caller does not panic"))
+                .expect("all have the same bounds");
         }
         all
     }
@@ -168,7 +173,8 @@ impl Lines {
 
 impl Caller {
     fn closed_loop(self, in_flight: usize) -> Histogram<u64> {
-        let (mut acks, mut latencies, mut numbers) = (Acks::new(&self.socket), histogram(), Vec::new());
+        let (mut acks, mut latencies, mut numbers) =
+            (Acks::new(&self.socket), histogram(), Vec::new());
         // By the line's number; microseconds since the beginning.
         let mut written = Vec::<u32>::new();
         let mut wanted = in_flight;
@@ -201,7 +207,8 @@ impl Caller {
                     }
                 }
             });
-            let (mut acks, mut latencies, mut numbers) = (Acks::new(&self.socket), histogram(), Vec::new());
+            let (mut acks, mut latencies, mut numbers) =
+                (Acks::new(&self.socket), histogram(), Vec::new());
             while Instant::now() < self.window.to && acks.read(&mut numbers).is_ok() {
                 self.count(&numbers, &mut latencies, due);
                 numbers.clear();
@@ -211,7 +218,12 @@ impl Caller {
     }
 
     /// Books the acks of these lines, which were due then.
-    fn count(&self, numbers: &[usize], latencies: &mut Histogram<u64>, due: impl Fn(usize) -> Instant) {
+    fn count(
+        &self,
+        numbers: &[usize],
+        latencies: &mut Histogram<u64>,
+        due: impl Fn(usize) -> Instant,
+    ) {
         let now = Instant::now();
         self.acked.fetch_add(numbers.len() as u64, Ordering::Relaxed);
         if now >= self.window.from && now < self.window.to {
@@ -224,7 +236,11 @@ impl Caller {
 
 impl Acks {
     fn new(socket: &UnixStream) -> Self {
-        Self { socket: socket.try_clone().expect("a descriptor is left"), buf: vec![0; 64 * 1024], filled: 0 }
+        Self {
+            socket: socket.try_clone().expect("a descriptor is left"),
+            buf: vec![0; 64 * 1024],
+            filled: 0,
+        }
     }
 
     /// Waits for acks and appends the numbers of their lines, counted from 0.
@@ -244,7 +260,10 @@ impl Acks {
         while let Some(length) = memchr::memchr(b'\n', &self.buf[begin..self.filled]) {
             let line = &self.buf[begin..begin + length];
             begin += length + 1;
-            numbers.push(ack(line).unwrap_or_else(|| panic!("not acked: {}", String::from_utf8_lossy(line))) - 1);
+            numbers.push(
+                ack(line).unwrap_or_else(|| panic!("not acked: {}", String::from_utf8_lossy(line)))
+                    - 1,
+            );
         }
         self.buf.copy_within(begin..self.filled, 0);
         self.filled -= begin;
@@ -257,6 +276,7 @@ fn ack(line: &[u8]) -> Option<usize> {
     let rest = line.strip_prefix(br#"{"ref":"#)?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let acked = rest[digits..].starts_with(br#","ok":true"#);
-    let number = rest[..digits].iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
+    let number =
+        rest[..digits].iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'));
     acked.then_some(number)
 }

@@ -1,8 +1,9 @@
-//! Callers → socket → daemon → a server that counts → ack: throughput, cost and latency, case by case.
+//! Callers → socket → daemon → a server that counts → ack: throughput, cost and latency, case by
+//! case.
 //!
-//! `cargo bench --bench end_to_end`; see docs/performance.md. The daemon, the server and the plain alternatives are
-//! processes of their own, so that CPU time and memory are theirs alone; the callers are this process. It judges
-//! nothing: it prints what it measured.
+//! `cargo bench --bench end_to_end`; see docs/performance.md. The daemon, the server and the plain
+//! alternatives are processes of their own, so that CPU time and memory are theirs alone; the
+//! callers are this process. It judges nothing: it prints what it measured.
 
 mod load;
 mod plain;
@@ -61,7 +62,8 @@ enum Role {
     Memory,
     /// CPU by the request at 100, 1,000 and 5,000 events/s, plain and over TLS
     Transport {
-        /// Programs that take turns, such as a release of before; without any the one that was built with this bench
+        /// Programs that take turns, such as a release of before; without any the one that was
+        /// built with this bench
         programs: Vec<PathBuf>,
         /// How often each has its turn: medians are printed
         #[arg(long, default_value_t = 3)]
@@ -151,7 +153,8 @@ fn table(args: &Args) -> Result<()> {
     println!("{}", Reading::HEADER);
     for case in cases {
         let reading = case.run(Duration::from_secs(args.seconds), args.syscalls)?;
-        let batcher = done.iter().find(|(other, _)| other.is_batcher_for(&case)).map(|(_, reading)| reading);
+        let batcher =
+            done.iter().find(|(other, _)| other.is_batcher_for(&case)).map(|(_, reading)| reading);
         println!("{}", reading.line(&case.name(), batcher));
         done.push((case, reading));
     }
@@ -175,12 +178,19 @@ fn cases() -> Vec<Case> {
             for keys in [10_000, 1] {
                 for aggregation in ["off", "key", "shard"] {
                     for connections in [64, 4, 1] {
-                        cases.push(Case::new(Who::Daemon(aggregation), data_bytes, keys, connections, delay_ms));
+                        cases.push(Case::new(
+                            Who::Daemon(aggregation),
+                            data_bytes,
+                            keys,
+                            connections,
+                            delay_ms,
+                        ));
                     }
                 }
             }
             let mut relaxed = Case::new(Who::Daemon("off"), data_bytes, 1, 4, delay_ms);
-            (relaxed.setting, relaxed.load.pace) = (Some("delivery.ordering=relaxed"), Pace::InFlight(BUSY));
+            (relaxed.setting, relaxed.load.pace) =
+                (Some("delivery.ordering=relaxed"), Pace::InFlight(BUSY));
             cases.push(relaxed);
         }
     }
@@ -268,14 +278,21 @@ impl Case {
         let environment = server.environment(self.tls);
         let mut reading = match self.who {
             Who::Plain(plain) => self.run_plain(plain, &environment, measured)?,
-            Who::Daemon(aggregation) => self.run_daemon(aggregation, &environment, measured, syscalls)?,
+            Who::Daemon(aggregation) => {
+                self.run_daemon(aggregation, &environment, measured, syscalls)?
+            }
         };
         let counts = server::counts(server.port)?;
         reading.records_a_request = counts.records as f64 / counts.requests.max(1) as f64;
         Ok(reading)
     }
 
-    fn run_plain(&self, plain: Plain, environment: &[(&str, String)], measured: Duration) -> Result<Reading> {
+    fn run_plain(
+        &self,
+        plain: Plain,
+        environment: &[(&str, String)],
+        measured: Duration,
+    ) -> Result<Reading> {
         let plain = if plain == Plain::Batcher { "batcher" } else { "one" };
         let (data_bytes, keys) = (self.load.data_bytes.to_string(), self.load.keys.to_string());
         let seconds = measured.as_secs().to_string();
@@ -318,7 +335,8 @@ impl Case {
 impl Reading {
     const HEADER: &str = "case | events/s | CPU µs/event (user + system) | events/CPU-s | p50 ms | p99 ms | p99.9 ms | peak MiB | records/request | system calls/event | × batcher's events/s | × batcher's CPU/event\n---|---|---|---|---|---|---|---|---|---|---|---";
 
-    /// From what was seen when the window opened and when it closed: when, how many events were done, CPU time.
+    /// From what was seen when the window opened and when it closed: when, how many events were
+    /// done, CPU time.
     fn between(
         before: (Instant, u64, Usage),
         after: (Instant, u64, Usage),
@@ -331,7 +349,8 @@ impl Reading {
             seconds: (after.0 - before.0).as_secs_f64(),
             user_us: micros(after.2.user - before.2.user),
             system_us: micros(after.2.system - before.2.system),
-            latency: [0.5, 0.99, 0.999].map(|share| latencies.value_at_quantile(share) as f64 / 1e3),
+            latency: [0.5, 0.99, 0.999]
+                .map(|share| latencies.value_at_quantile(share) as f64 / 1e3),
             peak_mib,
             records_a_request: 0.0,
             syscalls: None,
@@ -349,8 +368,9 @@ impl Reading {
 
     fn line(&self, name: &str, batcher: Option<&Self>) -> String {
         let events = self.events as f64;
-        let ratio =
-            |of: fn(&Self) -> f64| batcher.map_or("-".into(), |batcher| format!("{:.2}", of(self) / of(batcher)));
+        let ratio = |of: fn(&Self) -> f64| {
+            batcher.map_or("-".into(), |batcher| format!("{:.2}", of(self) / of(batcher)))
+        };
         let [p50, p99, p999] = self.latency;
         format!(
             "{name} | {:.0} | {:.2} ({:.2} + {:.2}) | {:.0} | {p50:.2} | {p99:.2} | {p999:.2} | {:.1} | {:.0} | {} | {} | {}",
@@ -371,7 +391,16 @@ impl Reading {
 /// Counts the system calls that a process enters within so many seconds.
 fn start_counting(pid: u32, seconds: f64) -> Result<Child> {
     let mut perf = Command::new("perf");
-    perf.args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pid.to_string(), "sleep", &seconds.to_string()]);
+    perf.args([
+        "stat",
+        "-x,",
+        "-e",
+        "raw_syscalls:sys_enter",
+        "-p",
+        &pid.to_string(),
+        "sleep",
+        &seconds.to_string(),
+    ]);
     perf.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
 }
 

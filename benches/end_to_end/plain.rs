@@ -1,5 +1,5 @@
-//! What one would write without dispatchd: the SDK, called by the application itself. No socket, no ack, no order, no
-//! retry of the records that failed in a request that did not.
+//! What one would write without dispatchd: the SDK, called by the application itself. No socket, no
+//! ack, no order, no retry of the records that failed in a request that did not.
 
 use std::io::Result;
 use std::sync::Arc;
@@ -64,7 +64,13 @@ struct Putter {
 }
 
 /// Puts for as long as the window is open and prints its reading.
-pub fn run(plain: Plain, data_bytes: usize, keys: usize, warm_up: Duration, measured: Duration) -> Result<()> {
+pub fn run(
+    plain: Plain,
+    data_bytes: usize,
+    keys: usize,
+    warm_up: Duration,
+    measured: Duration,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reading = runtime.block_on(measure(plain, data_bytes, keys, warm_up, measured))?;
     println!("{}", serde_json::to_string(&reading)?);
@@ -94,7 +100,11 @@ async fn measure(
     }
     let look = async |at: Instant| {
         tokio::time::sleep_until(at.into()).await;
-        Ok::<_, std::io::Error>((Instant::now(), putter.stored.load(Ordering::Relaxed), usage(std::process::id())?))
+        Ok::<_, std::io::Error>((
+            Instant::now(),
+            putter.stored.load(Ordering::Relaxed),
+            usage(std::process::id())?,
+        ))
     };
     let (before, after) = (look(window.from).await?, look(window.to).await?);
     let mut latencies = histogram();
@@ -129,15 +139,23 @@ impl Putter {
     }
 
     async fn put_500(&self) -> u64 {
-        let entry =
-            |(key, data)| PutRecordsRequestEntry::builder().partition_key(key).data(data).build().expect("it has data");
+        let entry = |(key, data)| {
+            PutRecordsRequestEntry::builder()
+                .partition_key(key)
+                .data(data)
+                .build()
+                .expect("it has data")
+        };
         let entries = (0..500).map(|_| entry(self.event())).collect();
         let call = self.client.put_records().stream_name("bench").set_records(Some(entries));
         call.send().await.expect("the counting server takes everything").records.len() as u64
     }
 
     fn event(&self) -> (String, Blob) {
-        let key = format!("customer-{:06}", self.next.fetch_add(1, Ordering::Relaxed) as usize % self.keys);
+        let key = format!(
+            "customer-{:06}",
+            self.next.fetch_add(1, Ordering::Relaxed) as usize % self.keys
+        );
         let envelope = Envelope {
             id: Uuid::new_v4().to_string(),
             r#type: "order.placed",

@@ -26,7 +26,8 @@ impl Process {
     /// This binary again, in another role, and the first line that it prints.
     pub fn role(args: &[&str], environment: &[(&str, String)]) -> Result<(Self, String)> {
         let mut child = Command::new(std::env::current_exe()?);
-        let mut child = child.args(args).envs(environment.iter().cloned()).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            child.args(args).envs(environment.iter().cloned()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().expect("it is piped");
         let process = Self(child);
         let mut line = String::new();
@@ -35,10 +36,24 @@ impl Process {
     }
 
     /// The daemon as it would run against AWS, with these variables alone; returns when it listens.
-    pub fn daemon(program: &Path, environment: &[(&str, String)], socket: &Path, settings: &[&str]) -> Result<Self> {
+    pub fn daemon(
+        program: &Path,
+        environment: &[(&str, String)],
+        socket: &Path,
+        settings: &[&str],
+    ) -> Result<Self> {
         let mut daemon = Command::new(program);
         daemon
-            .args(["run", "--stream", "bench", "--admin-listen", "off", "--log-level", "error", "--socket"])
+            .args([
+                "run",
+                "--stream",
+                "bench",
+                "--admin-listen",
+                "off",
+                "--log-level",
+                "error",
+                "--socket",
+            ])
             .arg(socket);
         daemon.args(settings.iter().flat_map(|setting| ["--set", *setting]));
         daemon.env_clear().envs(environment.iter().cloned());
@@ -83,11 +98,15 @@ impl Server {
 
     pub fn start(shards: usize, delay_ms: u64) -> Result<Self> {
         let certificate = NamedTempFile::new()?;
-        let path = certificate.path().to_str().ok_or_else(|| Error::other("the temporary directory is not UTF-8"))?;
+        let path = certificate
+            .path()
+            .to_str()
+            .ok_or_else(|| Error::other("the temporary directory is not UTF-8"))?;
         let args = ["as-server", &shards.to_string(), &delay_ms.to_string(), path];
         let (process, ports) = Process::role(&args, &[])?;
         let port = |text: &str| text.parse().map_err(Error::other);
-        let (plain, tls) = ports.split_once(' ').ok_or_else(|| Error::other("the server did not start"))?;
+        let (plain, tls) =
+            ports.split_once(' ').ok_or_else(|| Error::other("the server did not start"))?;
         Ok(Self { process, port: port(plain)?, tls_port: port(tls)?, certificate })
     }
 
@@ -113,8 +132,11 @@ impl Server {
 /// Fields 14 and 15 of /proc/PID/stat, in hundredths of a second (proc(5)).
 pub fn usage(pid: u32) -> Result<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<_> = stat.rsplit_once(") ").map_or(vec![], |(_, rest)| rest.split(' ').collect());
-    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse().ok()).map(|n: u64| 10 * n);
+    let fields: Vec<_> =
+        stat.rsplit_once(") ").map_or(vec![], |(_, rest)| rest.split(' ').collect());
+    let ticks = |field: usize| {
+        fields.get(field - 3).and_then(|text| text.parse().ok()).map(|n: u64| 10 * n)
+    };
     match (ticks(14), ticks(15)) {
         (Some(user), Some(system)) => {
             Ok(Usage { user: Duration::from_millis(user), system: Duration::from_millis(system) })
@@ -133,7 +155,10 @@ impl Usage {
 /// What a process holds (VmRSS) or ever held (VmHWM).
 pub fn memory_mib(pid: u32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let of = |line: &str| line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok();
+    let of = |line: &str| {
+        line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok()
+    };
     let kib: Option<f64> = status.lines().find_map(of);
-    kib.map(|kib| kib / 1024.0).ok_or_else(|| Error::other(format!("no {field} in /proc/PID/status")))
+    kib.map(|kib| kib / 1024.0)
+        .ok_or_else(|| Error::other(format!("no {field} in /proc/PID/status")))
 }

@@ -1,7 +1,8 @@
-//! What a daemon takes beside its application: CPU and memory by the rate of events, memory when its budget is full and
-//! after that, and whether memory grows with time.
+//! What a daemon takes beside its application: CPU and memory by the rate of events, memory when
+//! its budget is full and after that, and whether memory grows with time.
 //!
-//! Default settings, four shards, a stream that answers in 15 ms, one connection unless said otherwise.
+//! Default settings, four shards, a stream that answers in 15 ms, one connection unless said
+//! otherwise.
 
 use std::io::{Error, Result};
 use std::path::Path;
@@ -20,7 +21,8 @@ const DELAY_MS: u64 = 15;
 const KEYS: usize = 10_000;
 const RATES: [u32; 4] = [100, 1_000, 5_000, 20_000];
 const SOAK_RATE: u32 = 5_000;
-/// What an allocator may come to hold after the first minute without being taken for a leak, in MiB.
+/// What an allocator may come to hold after the first minute without being taken for a leak, in
+/// MiB.
 const SLACK_MIB: f64 = 3.0;
 
 /// The parts of a run; they end together.
@@ -35,7 +37,8 @@ impl House {
     pub fn build(program: &Path, tls: bool) -> Result<Self> {
         let server = Server::start(SHARDS, DELAY_MS)?;
         let dir = tempfile::tempdir()?;
-        let daemon = Process::daemon(program, &server.environment(tls), &dir.path().join("d.sock"), &[])?;
+        let daemon =
+            Process::daemon(program, &server.environment(tls), &dir.path().join("d.sock"), &[])?;
         Ok(Self { server, daemon, dir })
     }
 
@@ -43,7 +46,13 @@ impl House {
         Self::build(Path::new(DISPATCHD), false)
     }
 
-    pub fn load(&self, data_bytes: usize, connections: usize, pace: Pace, window: Window) -> Result<Callers> {
+    pub fn load(
+        &self,
+        data_bytes: usize,
+        connections: usize,
+        pace: Pace,
+        window: Window,
+    ) -> Result<Callers> {
         let load = Load { data_bytes, shape: Shape::Members, keys: KEYS, connections, pace };
         Callers::start(&self.dir.path().join("d.sock"), load, window)
     }
@@ -51,10 +60,14 @@ impl House {
     /// Events that the daemon holds, as it tells an operator.
     fn in_flight(&self) -> Result<u64> {
         let mut admin = Command::new(DISPATCHD);
-        let told =
-            admin.args(["admin", "status", "--json", "--socket"]).arg(self.dir.path().join("d.sock")).output()?;
+        let told = admin
+            .args(["admin", "status", "--json", "--socket"])
+            .arg(self.dir.path().join("d.sock"))
+            .output()?;
         let status: serde_json::Value = serde_json::from_slice(&told.stdout)?;
-        status["events"]["in_flight"].as_u64().ok_or_else(|| Error::other(format!("it is not in {status}")))
+        status["events"]["in_flight"]
+            .as_u64()
+            .ok_or_else(|| Error::other(format!("it is not in {status}")))
     }
 
     fn resident_mib(&self) -> Result<f64> {
@@ -64,7 +77,9 @@ impl House {
 
 /// Prints the table: a line a rate.
 pub fn table(measured: Duration) -> Result<()> {
-    println!("events/s | CPU, 200 B | CPU, 1 KiB | memory, 200 B | memory, 1 KiB\n---|---|---|---|---");
+    println!(
+        "events/s | CPU, 200 B | CPU, 1 KiB | memory, 200 B | memory, 1 KiB\n---|---|---|---|---"
+    );
     let idle = House::ours()?;
     sleep(Duration::from_secs(2));
     let before = usage(idle.daemon.id())?;
@@ -72,7 +87,8 @@ pub fn table(measured: Duration) -> Result<()> {
     let used = usage(idle.daemon.id())?.since(&before);
     println!("idle | {} | | {:.1} MiB |", share(used, measured), idle.resident_mib()?);
     for rate in RATES {
-        let [(small_cpu, small_mib), (large_cpu, large_mib)] = [one(200, rate, measured)?, one(1024, rate, measured)?];
+        let [(small_cpu, small_mib), (large_cpu, large_mib)] =
+            [one(200, rate, measured)?, one(1024, rate, measured)?];
         println!("{rate} | {small_cpu} | {large_cpu} | {small_mib:.1} MiB | {large_mib:.1} MiB");
     }
     Ok(())
@@ -94,11 +110,13 @@ fn share(used: Duration, of: Duration) -> String {
     format!("{:.1} %", 100.0 * used.as_secs_f64() / of.as_secs_f64())
 }
 
-/// Prints what is held while the stream takes nothing and the budget is full, what stays of it when all is delivered, and
-/// what of that when a little traffic goes on.
+/// Prints what is held while the stream takes nothing and the budget is full, what stays of it when
+/// all is delivered, and what of that when a little traffic goes on.
 pub fn memory() -> Result<()> {
     const FULL: Duration = Duration::from_secs(4);
-    println!("data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later");
+    println!(
+        "data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later"
+    );
     println!("---|---|---|---|---|---|---");
     for data_bytes in [200, 1024] {
         let house = House::ours()?;
@@ -143,7 +161,11 @@ pub fn soak(minutes: u32) -> Result<()> {
     for minute in 1..=minutes {
         sleep((window.began + MINUTE * minute).saturating_duration_since(Instant::now()));
         after.push(house.resident_mib()?);
-        println!("minute {minute}: {:.1} MiB, {} events acked", after[after.len() - 1], callers.acked());
+        println!(
+            "minute {minute}: {:.1} MiB, {} events acked",
+            after[after.len() - 1],
+            callers.acked()
+        );
     }
     match (after.get(1), after.last()) {
         (Some(early), Some(late)) if late - early > SLACK_MIB => {

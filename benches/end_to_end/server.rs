@@ -1,8 +1,9 @@
-//! The stream that is measured against: as much of Kinesis' API as a producer needs, answered without looking into a
-//! record. It stores nothing; its own ceiling is measured by [`ceiling`].
+//! The stream that is measured against: as much of Kinesis' API as a producer needs, answered
+//! without looking into a record. It stores nothing; its own ceiling is measured by [`ceiling`].
 //!
-//! A thread a connection and blocking sockets: nothing is faster for a few connections, and a delay is a sleep. Over TLS it
-//! offers HTTP/2 first, as AWS's endpoints do, serves those that take it, and counts them.
+//! A thread a connection and blocking sockets: nothing is faster for a few connections, and a delay
+//! is a sleep. Over TLS it offers HTTP/2 first, as AWS's endpoints do, serves those that take it,
+//! and counts them.
 
 use std::io::{Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -64,15 +65,22 @@ pub struct Counts {
     pub http2: u64,
 }
 
-/// Writes the certificate of its TLS port, prints its plain and its TLS port, and serves until it is killed.
+/// Writes the certificate of its TLS port, prints its plain and its TLS port, and serves until it
+/// is killed.
 pub fn serve(shards_count: usize, delay: Duration, certificate: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(Error::other)?;
+    let made =
+        rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(Error::other)?;
     let der = BASE64_STANDARD.encode(made.cert.der());
-    std::fs::write(certificate, format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n"))?;
+    std::fs::write(
+        certificate,
+        format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n"),
+    )?;
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|tls| tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+        .and_then(|tls| {
+            tls.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)
+        })
         .map_err(Error::other)?;
     tls.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
     let stream = Arc::new(Stream::new(shards_count, delay));
@@ -98,9 +106,12 @@ fn listen(stream: &Arc<Stream>, tls: Option<Arc<ServerConfig>>) -> Result<u16> {
 impl Stream {
     fn new(shards_count: usize, delay: Duration) -> Self {
         let width = u128::MAX / shards_count as u128;
-        let shards = (0..shards_count).map(|n| Shard { id: format!("shardId-{n:012}"), first: n as u128 * width });
+        let shards = (0..shards_count)
+            .map(|n| Shard { id: format!("shardId-{n:012}"), first: n as u128 * width });
         let shards = ShardMap::new(shards.collect()).expect("there is a shard");
-        let entry = |n| format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}},"#, shards.id(n));
+        let entry = |n| {
+            format!(r#"{{"SequenceNumber":"{SEQUENCE_NUMBER}","ShardId":"{}"}},"#, shards.id(n))
+        };
         let entries = (0..shards_count).map(entry).collect();
         Self {
             shards,
@@ -112,14 +123,19 @@ impl Stream {
         }
     }
 
-    fn answer_all(self: Arc<Self>, socket: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<()> {
+    fn answer_all(
+        self: Arc<Self>,
+        socket: TcpStream,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<()> {
         socket.set_nodelay(true)?;
         let Some(tls) = tls else { return self.answer_each(socket) };
         // HTTP/2 is hyper's, which needs a runtime; the protocol is known after the handshake.
         socket.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let socket = runtime.block_on(async {
-            let stream = TlsAcceptor::from(tls).accept(tokio::net::TcpStream::from_std(socket)?).await?;
+            let stream =
+                TlsAcceptor::from(tls).accept(tokio::net::TcpStream::from_std(socket)?).await?;
             if stream.get_ref().1.alpn_protocol() == Some(HTTP2) {
                 return Arc::clone(&self).answer_http2(stream).await.map(|()| None);
             }
@@ -138,15 +154,21 @@ impl Stream {
             async move {
                 let (head, body) = request.into_parts();
                 let body = body.collect().await?.to_bytes();
-                let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+                let target =
+                    head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
                 let mut reply = Vec::new();
-                tokio::time::sleep(stream.answer(target.unwrap_or_default(), &body, &mut reply)).await;
-                let reply = Response::builder().header("content-type", "application/x-amz-json-1.1").body(reply.into());
+                tokio::time::sleep(stream.answer(target.unwrap_or_default(), &body, &mut reply))
+                    .await;
+                let reply = Response::builder()
+                    .header("content-type", "application/x-amz-json-1.1")
+                    .body(reply.into());
                 Ok::<_, hyper::Error>(reply.expect("the header is one") as Response<Full<Bytes>>)
             }
         });
         let mut server = http2::Builder::new(TokioExecutor::new());
-        server.initial_stream_window_size(HTTP2_WINDOW_BYTES).initial_connection_window_size(HTTP2_WINDOW_BYTES);
+        server
+            .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_WINDOW_BYTES);
         server.serve_connection(TokioIo::new(stream), service).await.map_err(Error::other)
     }
 
@@ -191,9 +213,12 @@ impl Stream {
                 return self.stored(1);
             }
             "ListShards" => reply.extend_from_slice(self.list_shards().to_string().as_bytes()),
-            "DescribeStreamSummary" => reply.extend_from_slice(self.summary().to_string().as_bytes()),
+            "DescribeStreamSummary" => {
+                reply.extend_from_slice(self.summary().to_string().as_bytes())
+            }
             "Counts" => {
-                let counts = [&self.requests, &self.records, &self.http2].map(|count| count.load(Ordering::Relaxed));
+                let counts = [&self.requests, &self.records, &self.http2]
+                    .map(|count| count.load(Ordering::Relaxed));
                 reply.extend_from_slice(serde_json::json!(counts).to_string().as_bytes());
             }
             other => panic!("{other:?} is not what a producer asks for"),
@@ -226,7 +251,8 @@ impl Stream {
     fn list_shards(&self) -> serde_json::Value {
         let width = u128::MAX / self.shards.len() as u128;
         let shard = |n: usize| {
-            let last = if n + 1 == self.shards.len() { u128::MAX } else { (n as u128 + 1) * width - 1 };
+            let last =
+                if n + 1 == self.shards.len() { u128::MAX } else { (n as u128 + 1) * width - 1 };
             json!({
                 "ShardId": self.shards.id(n),
                 "HashKeyRange": { "StartingHashKey": (n as u128 * width).to_string(), "EndingHashKey": last.to_string() },
@@ -264,7 +290,8 @@ fn read_request(socket: &mut impl Read, buf: &mut Vec<u8>) -> Result<Option<usiz
             return Ok(None);
         }
     };
-    let body_bytes: usize = header(&buf[..head_bytes], b"content-length: ").parse().expect("requests have a length");
+    let body_bytes: usize =
+        header(&buf[..head_bytes], b"content-length: ").parse().expect("requests have a length");
     buf.resize(head_bytes + body_bytes, 0);
     socket.read_exact(&mut buf[filled..])?;
     Ok(Some(head_bytes))
@@ -284,22 +311,28 @@ pub fn counts(port: u16) -> Result<Counts> {
     socket.shutdown(std::net::Shutdown::Write)?;
     let mut reply = String::new();
     socket.read_to_string(&mut reply)?;
-    let [requests, records, http2] = serde_json::from_str(reply.lines().last().unwrap_or_default())?;
+    let [requests, records, http2] =
+        serde_json::from_str(reply.lines().last().unwrap_or_default())?;
     Ok(Counts { requests, records, http2 })
 }
 
-/// Records a second that the server takes from clients that do nothing but send a ready request of 500 records.
+/// Records a second that the server takes from clients that do nothing but send a ready request of
+/// 500 records.
 pub fn ceiling(port: u16, record_bytes: usize) -> Result<f64> {
     const CLIENTS: usize = 2;
     const FOR: Duration = Duration::from_secs(1);
     let data = "A".repeat(record_bytes.div_ceil(3) * 4); // as base64
     let entry = |n| format!(r#"{{"Data":"{data}","PartitionKey":"customer-{n:06}"}}"#);
-    let body = format!(r#"{{"Records":[{}],"StreamName":"bench"}}"#, (0..500).map(entry).collect::<Vec<_>>().join(","));
+    let body = format!(
+        r#"{{"Records":[{}],"StreamName":"bench"}}"#,
+        (0..500).map(entry).collect::<Vec<_>>().join(",")
+    );
     let (request, before, began) =
         (request("Kinesis_20131202.PutRecords", body.as_bytes()), counts(port)?, Instant::now());
     std::thread::scope(|scope| {
         let send = || -> Result<()> {
-            let (mut socket, mut reply) = (TcpStream::connect(("127.0.0.1", port))?, vec![0; 1 << 20]);
+            let (mut socket, mut reply) =
+                (TcpStream::connect(("127.0.0.1", port))?, vec![0; 1 << 20]);
             while began.elapsed() < FOR {
                 socket.write_all(&request)?;
                 let mut filled = 0;
@@ -316,6 +349,9 @@ pub fn ceiling(port: u16, record_bytes: usize) -> Result<f64> {
 }
 
 fn request(target: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("POST / HTTP/1.1\r\nx-amz-target: {target}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST / HTTP/1.1\r\nx-amz-target: {target}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     [head.as_bytes(), body].concat()
 }

@@ -1,5 +1,6 @@
-//! What sending costs the daemon, at the rates that applications have: CPU by the event and by the request, plain and over
-//! TLS. Several programs take turns, so that before and after are measured on the same machine at the same time.
+//! What sending costs the daemon, at the rates that applications have: CPU by the event and by the
+//! request, plain and over TLS. Several programs take turns, so that before and after are measured
+//! on the same machine at the same time.
 //!
 //! Default settings, four shards, a stream that answers in 15 ms, one connection.
 
@@ -29,7 +30,9 @@ struct Cost {
 
 /// Prints a line for each rate, plain or TLS, and program: the medians of so many rounds.
 pub fn table(programs: &[PathBuf], rounds: usize, measured: Duration) -> Result<()> {
-    println!("events/s | stream | program | CPU µs/event | CPU µs/request | requests/s | HTTP/2 connections");
+    println!(
+        "events/s | stream | program | CPU µs/event | CPU µs/request | requests/s | HTTP/2 connections"
+    );
     println!("---|---|---|---|---|---|---");
     for rate in RATES {
         for tls in [false, true] {
@@ -41,12 +44,17 @@ pub fn table(programs: &[PathBuf], rounds: usize, measured: Duration) -> Result<
             }
             for (program, costs) in programs.iter().zip(&costs) {
                 let stream = if tls { "TLS" } else { "plain" };
-                let [event, request, requests] =
-                    [|c: &Cost| c.event_us, |c: &Cost| c.request_us, |c: &Cost| c.requests_a_second]
-                        .map(|of| median(costs.iter().map(of)));
+                let [event, request, requests] = [
+                    |c: &Cost| c.event_us,
+                    |c: &Cost| c.request_us,
+                    |c: &Cost| c.requests_a_second,
+                ]
+                .map(|of| median(costs.iter().map(of)));
                 let http2: u64 = costs.iter().map(|cost| cost.http2).sum();
                 let program = program.display();
-                println!("{rate} | {stream} | {program} | {event:.0} | {request:.0} | {requests:.1} | {http2}");
+                println!(
+                    "{rate} | {stream} | {program} | {event:.0} | {request:.0} | {requests:.1} | {http2}"
+                );
             }
         }
     }
@@ -59,7 +67,11 @@ fn one(program: &std::path::Path, rate: u32, tls: bool, measured: Duration) -> R
     let callers = house.load(DATA_BYTES, 1, Pace::PerSecond(rate), window)?;
     let look = |at: Instant| {
         sleep(at.saturating_duration_since(Instant::now()));
-        Ok::<_, std::io::Error>((callers.acked(), usage(house.daemon.id())?, server::counts(house.server.port)?))
+        Ok::<_, std::io::Error>((
+            callers.acked(),
+            usage(house.daemon.id())?,
+            server::counts(house.server.port)?,
+        ))
     };
     let (before, after) = (look(window.from)?, look(window.to)?);
     let used_us = after.1.since(&before.1).as_secs_f64() * 1e6;

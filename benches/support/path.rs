@@ -1,5 +1,5 @@
-//! The trip of an event through the pure parts, step by step, with the stream's word made up: as the reader, the lane and
-//! the writer do it, without sockets, tasks and the SDK.
+//! The trip of an event through the pure parts, step by step, with the stream's word made up: as
+//! the reader, the lane and the writer do it, without sockets, tasks and the SDK.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,7 +62,10 @@ impl Path {
         let (outbox, answers) = Outbox::new(Arc::<Books>::default());
         // As a lane is once the stream was described.
         let mut buffer = Buffer::new(rules);
-        buffer.learn(StreamFacts { record_limit: Some(1 << 20), ..StreamFacts::unknown(None) }, Instant::now());
+        buffer.learn(
+            StreamFacts { record_limit: Some(1 << 20), ..StreamFacts::unknown(None) },
+            Instant::now(),
+        );
         Self {
             splitter: Splitter::new(1 << 20),
             outbox,
@@ -96,10 +99,16 @@ impl Path {
             let charge = self.ahead.try_take(&self.share, sealed_len).expect("an event fits");
             let id = match &self.fingerprints {
                 None => EventId::Made(draft.id),
-                Some(fingerprints) => EventId::Chosen { id: draft.id, said: fingerprints.of(draft.event_type) },
+                Some(fingerprints) => {
+                    EventId::Chosen { id: draft.id, said: fingerprints.of(draft.event_type) }
+                }
             };
             let duty = Duty::new(Arc::clone(&self.outbox), parsed.reference, 0, 0);
-            items.push(Item::new(draft.seal(sealed_len), duty.ticket(id, self.timestamp, false, charge), self.now));
+            items.push(Item::new(
+                draft.seal(sealed_len),
+                duty.ticket(id, self.timestamp, false, charge),
+                self.now,
+            ));
         }
         bytes.advance(self.splitter.take_split());
         items
@@ -148,7 +157,9 @@ impl Path {
 /// What the reader makes of an event before it is sealed.
 pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
     // The id of a draft outlives its event, its type does not: a benched event has a plain type.
-    let std::borrow::Cow::Borrowed(event_type) = event.event_type else { panic!("the type has escapes") };
+    let std::borrow::Cow::Borrowed(event_type) = event.event_type else {
+        panic!("the type has escapes")
+    };
     Draft {
         id: Uuid::new_v4(),
         event_type,
@@ -163,7 +174,9 @@ pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
 
 /// The stream's word on a whole request.
 pub fn verdicts(count: usize) -> Vec<Verdict> {
-    let stored =
-        || Verdict::Stored { shard_id: "shardId-000000000000".into(), sequence_number: SEQUENCE_NUMBER.into() };
+    let stored = || Verdict::Stored {
+        shard_id: "shardId-000000000000".into(),
+        sequence_number: SEQUENCE_NUMBER.into(),
+    };
     (0..count).map(|_| stored()).collect()
 }

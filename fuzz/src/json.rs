@@ -1,9 +1,11 @@
-//! A second opinion on JSON: RFC 8259 read by hand, so that what serde_json accepted is judged by other code.
+//! A second opinion on JSON: RFC 8259 read by hand, so that what serde_json accepted is judged by
+//! other code.
 //!
-//! It finds where values begin and end and never builds one. It does not recurse, so no depth overflows its stack.
+//! It finds where values begin and end and never builds one. It does not recurse, so no depth
+//! overflows its stack.
 
-/// The members of a JSON object in order: each key decoded, each value as it stands, without white space around it.
-/// Nothing where `json` is no object, or where a key is no Unicode text.
+/// The members of a JSON object in order: each key decoded, each value as it stands, without white
+/// space around it. Nothing where `json` is no object, or where a key is no Unicode text.
 pub fn members(json: &str) -> Option<Vec<(String, &str)>> {
     let mut cursor = Cursor { json: json.as_bytes(), at: 0 };
     let mut members = Vec::new();

@@ -1,7 +1,9 @@
-//! The reader of aggregates: whatever bytes a stream holds, sealed with a right digest so that they are read at all.
+//! The reader of aggregates: whatever bytes a stream holds, sealed with a right digest so that they
+//! are read at all.
 //!
-//! An input is the message between magic and digest. What is read must lie in the message, and be read the same after it
-//! was written by our own writer; as it stands, unsealed, the input is no aggregate or the same as its sealed self.
+//! An input is the message between magic and digest. What is read must lie in the message, and be
+//! read the same after it was written by our own writer; as it stands, unsealed, the input is no
+//! aggregate or the same as its sealed self.
 #![no_main]
 
 use bytes::Bytes;
@@ -18,9 +20,11 @@ fuzz_target!(|message: &[u8]| {
     let Some(members) = decode(&sealed).map(Iterator::collect::<Vec<_>>) else { return };
     assert!(!members.is_empty());
     for member in &members {
-        for part in
-            [Some(member.data), Some(member.partition_key.as_bytes()), member.explicit_hash_key.map(str::as_bytes)]
-        {
+        for part in [
+            Some(member.data),
+            Some(member.partition_key.as_bytes()),
+            member.explicit_hash_key.map(str::as_bytes),
+        ] {
             let Some(part) = part else { continue };
             assert!(
                 part.is_empty() || message.windows(part.len()).any(|window| window == part),
@@ -28,7 +32,9 @@ fuzz_target!(|message: &[u8]| {
             );
         }
     }
-    let unlike = |pair: &[Member]| pair[0].explicit_hash_key.is_some() != pair[1].explicit_hash_key.is_some();
+    let unlike = |pair: &[Member]| {
+        pair[0].explicit_hash_key.is_some() != pair[1].explicit_hash_key.is_some()
+    };
     if members.windows(2).any(unlike) {
         return; // we never write such a mixture
     }

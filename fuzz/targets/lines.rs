@@ -1,8 +1,9 @@
-//! The splitter: arbitrary bytes, cut at arbitrary places, against a plain reading of docs/protocol.md.
+//! The splitter: arbitrary bytes, cut at arbitrary places, against a plain reading of
+//! docs/protocol.md.
 //!
-//! An input is written so that a seed can be read: its first byte gives the limit (`8` is 8 bytes, see below), in
-//! the rest a `|` is a place where one read ends and the next begins. `|` itself is never in the stream; to the
-//! splitter it is a byte like any other.
+//! An input is written so that a seed can be read: its first byte gives the limit (`8` is 8 bytes,
+//! see below), in the rest a `|` is a place where one read ends and the next begins. `|` itself is
+//! never in the stream; to the splitter it is a byte like any other.
 #![no_main]
 
 use bytes::{Buf, BytesMut};
@@ -41,7 +42,11 @@ fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, line_bytes_max: usize) -
         buf.advance(splitter.take_split());
         mid_line = read.last().map_or(mid_line, |last| *last != b'\n');
         assert_eq!(splitter.unfinished(&buf).is_some(), mid_line);
-        assert!(buf.len() <= line_bytes_max + 1, "holds {} bytes, the limit is {line_bytes_max}", buf.len());
+        assert!(
+            buf.len() <= line_bytes_max + 1,
+            "holds {} bytes, the limit is {line_bytes_max}",
+            buf.len()
+        );
     }
     (lines, splitter.torn(&buf))
 }
@@ -69,14 +74,20 @@ fn plainly(stream: &[u8], line_bytes_max: usize) -> Lines {
     (lines, last.iter().any(|b| !b.is_ascii_whitespace()).then_some(number))
 }
 
-/// The limit may be learnt between two reads. Which of two limits a line meets depends on the cuts then; what holds
-/// still is the bound, the numbers, and that no line is changed.
-fn split_with_moving_limit<'a>(reads: impl Iterator<Item = &'a [u8]>, line_bytes_max: usize, stream: &[u8]) {
+/// The limit may be learnt between two reads. Which of two limits a line meets depends on the cuts
+/// then; what holds still is the bound, the numbers, and that no line is changed.
+fn split_with_moving_limit<'a>(
+    reads: impl Iterator<Item = &'a [u8]>,
+    line_bytes_max: usize,
+    stream: &[u8],
+) {
     let whole: Vec<&[u8]> = stream.split(|b| *b == b'\n').collect();
     let mut splitter = Splitter::new(line_bytes_max);
     let mut buf = BytesMut::new();
     let mut number_last = 0;
-    for (read, line_bytes_max) in reads.zip([line_bytes_max, 2 * line_bytes_max + 3].into_iter().cycle()) {
+    for (read, line_bytes_max) in
+        reads.zip([line_bytes_max, 2 * line_bytes_max + 3].into_iter().cycle())
+    {
         splitter.set_line_bytes_max(line_bytes_max);
         buf.extend_from_slice(read);
         while let Some(line) = splitter.next(&buf) {

@@ -1,7 +1,8 @@
 //! One line → one request → one record → one answer, for a connection's lines one after another.
 //!
-//! An input is what a caller writes: lines, each ended by `\n`. The checks say what docs/protocol.md says, with other
-//! code: which lines are taken, what is published, and that an answer is one line of JSON with the caller's `ref`.
+//! An input is what a caller writes: lines, each ended by `\n`. The checks say what
+//! docs/protocol.md says, with other code: which lines are taken, what is published, and that an
+//! answer is one line of JSON with the caller's `ref`.
 #![no_main]
 
 use dispatchd_fuzz::event::envelope::{Draft, Timestamp};
@@ -36,10 +37,18 @@ fuzz_target!(|input: &[u8]| {
             (Ok(Request::Hello(given)), Some(WantedRequest::Hello(wanted))) => {
                 assert_eq!(given, wanted);
                 context = given;
-                check_control("hello", &reference, &[("version", "1"), ("maxEventBytes", "1048576")]);
+                check_control(
+                    "hello",
+                    &reference,
+                    &[("version", "1"), ("maxEventBytes", "1048576")],
+                );
             }
-            (Ok(Request::Ping), Some(WantedRequest::Control("ping"))) => check_control("ping", &reference, &[]),
-            (Ok(Request::Flush), Some(WantedRequest::Control("flush"))) => check_control("flush", &reference, &[]),
+            (Ok(Request::Ping), Some(WantedRequest::Control("ping"))) => {
+                check_control("ping", &reference, &[])
+            }
+            (Ok(Request::Flush), Some(WantedRequest::Control("flush"))) => {
+                check_control("flush", &reference, &[])
+            }
             (request, wanted) => panic!("{request:?}, but wanted {wanted:?}"),
         }
     }
@@ -87,7 +96,8 @@ impl<'a> Wanted<'a> {
         let refused = Self { reference: number.to_string(), op: None, request: None };
         let Ok(line) = std::str::from_utf8(line) else { return refused };
         let Some(object) = Object::read(line, &LINE) else { return refused };
-        let op = object.get("op").filter(|json| json.starts_with('"') && json.len() <= REF_BYTES_MAX);
+        let op =
+            object.get("op").filter(|json| json.starts_with('"') && json.len() <= REF_BYTES_MAX);
         let reference = match object.get("ref") {
             Some(json) if is_reference(json) => json.to_owned(),
             Some(_) => return Self { op, ..refused },
@@ -113,9 +123,14 @@ impl<'a> WantedRequest<'a> {
                 }
                 let field = |name| {
                     let text = context.text(name)?;
-                    text.as_ref().is_none_or(|text| text.len() <= PRODUCER_ID_BYTES_MAX).then(|| not_empty(text))
+                    text.as_ref()
+                        .is_none_or(|text| text.len() <= PRODUCER_ID_BYTES_MAX)
+                        .then(|| not_empty(text))
                 };
-                Some(Self::Hello(Context { user_id: field("sourceUserId")?, producer_id: field("producerId")? }))
+                Some(Self::Hello(Context {
+                    user_id: field("sourceUserId")?,
+                    producer_id: field("producerId")?,
+                }))
             }
             Some("ping") => Some(Self::Control("ping")),
             Some("flush") => Some(Self::Control("flush")),
@@ -143,7 +158,8 @@ impl<'a> WantedEvent<'a> {
                 Some(_) => return None,
             },
         };
-        let key_fits = wanted.key.as_ref().is_none_or(|key| key.chars().count() <= PARTITION_KEY_CHARS_MAX);
+        let key_fits =
+            wanted.key.as_ref().is_none_or(|key| key.chars().count() <= PARTITION_KEY_CHARS_MAX);
         (key_fits
             && wanted.explicit_hash.as_deref().is_none_or(is_hash_key)
             && wanted.id.as_deref().is_none_or(is_uuid))
@@ -159,11 +175,12 @@ impl<'a> Object<'a> {
         (!known.iter().any(twice)).then_some(Self(members))
     }
 
-    /// Whether a field that is not known here (the first names) is a known one but for capitals, `_` and `-`, or is one of
-    /// the object one level off (the other names).
+    /// Whether a field that is not known here (the first names) is a known one but for capitals,
+    /// `_` and `-`, or is one of the object one level off (the other names).
     fn has_near(&self, [own, others]: [&[&str]; 2]) -> bool {
         let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
-        let is_near = |name: &str| own.iter().chain(others).any(|known| plain(known) == plain(name));
+        let is_near =
+            |name: &str| own.iter().chain(others).any(|known| plain(known) == plain(name));
         self.0.iter().any(|(name, _)| !own.contains(&name.as_str()) && is_near(name))
     }
 
@@ -203,11 +220,17 @@ fn is_uuid(text: &str) -> bool {
 
 fn check_event(event: &Event<'_>, wanted: &WantedEvent<'_>) {
     assert_eq!(event.event_type, wanted.event_type);
-    assert!(std::ptr::eq(event.data, wanted.data), "data is the caller's own bytes, not a copy of them");
+    assert!(
+        std::ptr::eq(event.data, wanted.data),
+        "data is the caller's own bytes, not a copy of them"
+    );
     assert_eq!(event.key.as_ref().map(PartitionKey::as_str), wanted.key.as_deref());
     assert_eq!(event.explicit_hash.map(|hash| hash.0.to_string()), wanted.explicit_hash);
     assert_eq!(event.user_id.as_deref(), wanted.user_id.as_deref());
-    assert_eq!(event.id.map(|id| id.to_string()), wanted.id.as_ref().map(|id| id.to_ascii_lowercase()));
+    assert_eq!(
+        event.id.map(|id| id.to_string()),
+        wanted.id.as_ref().map(|id| id.to_ascii_lowercase())
+    );
     assert_eq!(event.echo, wanted.echo);
 }
 
@@ -241,7 +264,8 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
     assert_eq!(id_json, format!("\"{id}\""));
     assert_eq!(timestamp_json, format!("\"{}\"", timestamp.as_str()));
     assert_eq!(json::text(type_json).as_deref(), Some(&*event.event_type));
-    let [user_json, producer_json, key_json] = values(source, ["userId", "producerId", "kinesisPartitionKey"]);
+    let [user_json, producer_json, key_json] =
+        values(source, ["userId", "producerId", "kinesisPartitionKey"]);
     assert_eq!((user_json == "null").then_some(()), user_id.is_none().then_some(()));
     assert_eq!(json::text(producer_json).as_deref(), Some(producer_id));
     assert_eq!(json::text(key_json).as_deref(), Some(key.as_str()));
@@ -278,7 +302,8 @@ fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
     reply::ack(&mut out, reference, &ack);
     let fields = json::members(one_line(&out)).expect("an ack is an object");
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-    let mut expected = vec!["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber"];
+    let mut expected =
+        vec!["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber"];
     expected.extend(ack.place.sub_sequence_number.map(|_| "subSequenceNumber"));
     expected.extend(ack.deduplicated.then_some("deduplicated"));
     expected.extend(ack.event.as_ref().map(|_| "event"));
@@ -290,16 +315,36 @@ fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
     }
 }
 
-fn check_refusal(reference: &Ref, reference_json: &str, op: Option<&str>, refusal: &Refusal, line: &[u8]) {
+fn check_refusal(
+    reference: &Ref,
+    reference_json: &str,
+    op: Option<&str>,
+    refusal: &Refusal,
+    line: &[u8],
+) {
     assert_eq!(refusal.code, Code::InvalidRequest);
     assert_eq!(refusal.maybe_stored, None);
-    // Our own words use these letters only and are short. A message that repeated the caller's text would soon hold
-    // another letter: the fuzzer writes any.
-    let ours = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || " .,:;^()[]{}`\\-EFHIJKNOSTU".contains(c);
-    assert!(refusal.message.chars().all(ours) && refusal.message.len() <= 160, "{}", refusal.message);
-    assert!(!refusal.message.contains("line 1"), "its number is the reference, not serde's: {}", refusal.message);
+    // Our own words use these letters only and are short. A message that repeated the caller's text
+    // would soon hold another letter: the fuzzer writes any.
+    let ours = |c: char| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || " .,:;^()[]{}`\\-EFHIJKNOSTU".contains(c)
+    };
+    assert!(
+        refusal.message.chars().all(ours) && refusal.message.len() <= 160,
+        "{}",
+        refusal.message
+    );
+    assert!(
+        !refusal.message.contains("line 1"),
+        "its number is the reference, not serde's: {}",
+        refusal.message
+    );
     let column = refusal.message.rsplit_once("column ").map(|(_, column)| column.parse::<usize>());
-    assert!(column.is_none_or(|column| column.is_ok_and(|column| column <= line.len())), "{}", refusal.message);
+    assert!(
+        column.is_none_or(|column| column.is_ok_and(|column| column <= line.len())),
+        "{}",
+        refusal.message
+    );
 
     let mut out = Vec::new();
     let answer = match op {
@@ -316,7 +361,10 @@ fn check_refusal(reference: &Ref, reference_json: &str, op: Option<&str>, refusa
     };
     let [reference, ok, error] = answer;
     let [code, message, retryable] = values(error, ["code", "message", "retryable"]);
-    assert_eq!((reference, ok, code, retryable), (reference_json, "false", "\"InvalidRequest\"", "false"));
+    assert_eq!(
+        (reference, ok, code, retryable),
+        (reference_json, "false", "\"InvalidRequest\"", "false")
+    );
     assert_eq!(json::text(message).as_deref(), Some(&*refusal.message));
 }
 

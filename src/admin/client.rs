@@ -17,7 +17,8 @@ use super::status::Refused;
 
 /// From connecting to the last byte: the daemon's own limits are shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of an answer: a status has some 150 bytes for each shard, and a stream at most some ten thousand shards.
+/// Of an answer: a status has some 150 bytes for each shard, and a stream at most some ten thousand
+/// shards.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Why there is no answer, in words for the operator.
@@ -43,17 +44,26 @@ pub enum AskError {
 ///
 /// # Errors
 /// If nobody answers in time, or the daemon refuses; the refusal of a reload (422) is an answer.
-pub async fn ask(socket: &Path, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Bytes, AskError> {
-    let body = body.map(|body| serde_json::to_vec(body).expect("texts and numbers are JSON")).unwrap_or_default();
+pub async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&impl Serialize>,
+) -> Result<Bytes, AskError> {
+    let body = body
+        .map(|body| serde_json::to_vec(body).expect("texts and numbers are JSON"))
+        .unwrap_or_default();
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header(header::HOST, "dispatchd")
         .body(Full::new(Bytes::from(body)))
         .expect("the parts are constants");
-    let stream = UnixStream::connect(socket).await.map_err(|source| connect_error(socket, source))?;
-    let (status, body) =
-        timeout(ANSWER_TIMEOUT, exchange(stream, request)).await.map_err(|_| AskError::Silent(socket.into()))??;
+    let stream =
+        UnixStream::connect(socket).await.map_err(|source| connect_error(socket, source))?;
+    let (status, body) = timeout(ANSWER_TIMEOUT, exchange(stream, request))
+        .await
+        .map_err(|_| AskError::Silent(socket.into()))??;
     if status.is_success() || status == StatusCode::UNPROCESSABLE_ENTITY {
         return Ok(body);
     }
@@ -61,9 +71,13 @@ pub async fn ask(socket: &Path, method: Method, path: &str, body: Option<&impl S
     Err(AskError::Refused(refused.unwrap_or_else(|_| format!("the daemon answered {status}"))))
 }
 
-async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), AskError> {
+async fn exchange(
+    stream: UnixStream,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), AskError> {
     let broken = |error: &dyn std::fmt::Display| AskError::Broken(error.to_string());
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
@@ -77,7 +91,9 @@ async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(
 
 fn connect_error(socket: &Path, source: io::Error) -> AskError {
     match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::Nobody(socket.into()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AskError::Nobody(socket.into())
+        }
         io::ErrorKind::PermissionDenied => AskError::NotPermitted(socket.into()),
         _ => AskError::Connect { path: socket.into(), source },
     }

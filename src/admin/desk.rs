@@ -1,8 +1,9 @@
-//! The admin socket: what an operator asks of a running daemon, and tells it. HTTP/1.1 with small JSON bodies.
+//! The admin socket: what an operator asks of a running daemon, and tells it. HTTP/1.1 with small
+//! JSON bodies.
 //!
-//! `GET /status`, `PUT /log-level`, `POST /reload`, `POST /drain`, `POST /quit`; one request a connection. It decides
-//! nothing: it reads what others publish, asks the lanes, and hands commands to the daemon. It serves its own user and
-//! root alone, and tells no environment and no payload.
+//! `GET /status`, `PUT /log-level`, `POST /reload`, `POST /drain`, `POST /quit`; one request a
+//! connection. It decides nothing: it reads what others publish, asks the lanes, and hands commands
+//! to the daemon. It serves its own user and root alone, and tells no environment and no payload.
 
 use std::convert::Infallible;
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -35,7 +36,8 @@ use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};
 
-/// How long a client may take to send a request's head: it is on this host, and connections are few.
+/// How long a client may take to send a request's head: it is on this host, and connections are
+/// few.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 /// From a connection's first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -105,7 +107,8 @@ pub struct Desk {
     pub commands: mpsc::Sender<Command>,
 }
 
-/// Serves until the process ends: on the first listener that comes, and on each later one in its stead.
+/// Serves until the process ends: on the first listener that comes, and on each later one in its
+/// stead.
 pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
     let (desk, places) = (Arc::new(desk), Arc::new(Semaphore::new(DESK_CONNECTIONS_MAX)));
     let mut listener = None;
@@ -124,7 +127,8 @@ pub async fn serve(mut listeners: mpsc::Receiver<StdUnixListener>, desk: Desk) {
             tokio::time::sleep(Duration::from_millis(100)).await; // out of file descriptors
             continue;
         };
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let place =
+            Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
             // A client that errs or dawdles has only itself to tell.
@@ -143,7 +147,8 @@ async fn accept(listener: Option<&UnixListener>) -> std::io::Result<UnixStream> 
 
 async fn connection(stream: UnixStream, desk: &Desk) -> hyper::Result<()> {
     let may_ask = is_own_user(&stream);
-    let service = service_fn(async |request| Ok::<_, Infallible>(desk.answer(request, may_ask).await));
+    let service =
+        service_fn(async |request| Ok::<_, Infallible>(desk.answer(request, may_ask).await));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -183,12 +188,17 @@ impl Desk {
     async fn log_level(&self, body: Incoming) -> Response<Full<Bytes>> {
         let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("cannot read the body: {error}")),
+            Err(error) => {
+                return refused(StatusCode::BAD_REQUEST, &format!("cannot read the body: {error}"));
+            }
         };
         let status::LogLevel { level, for_ms } = match serde_json::from_slice(&body) {
             Ok(wanted) => wanted,
             Err(error) => {
-                return refused(StatusCode::BAD_REQUEST, &format!("the body is not {{\"level\":…}}: {error}"));
+                return refused(
+                    StatusCode::BAD_REQUEST,
+                    &format!("the body is not {{\"level\":…}}: {error}"),
+                );
             }
         };
         let lasts = for_ms.map(Duration::from_millis);
@@ -202,21 +212,31 @@ impl Desk {
     async fn reload(&self) -> Response<Full<Bytes>> {
         match self.command(|reply| Command::Reload { reply }).await {
             Ok(done) => {
-                let status = if done.outcome.is_ok() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+                let status = if done.outcome.is_ok() {
+                    StatusCode::OK
+                } else {
+                    StatusCode::UNPROCESSABLE_ENTITY
+                };
                 json(status, &reload(&done))
             }
             Err(silence) => refused(StatusCode::SERVICE_UNAVAILABLE, silence),
         }
     }
 
-    async fn tell(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) -> Response<Full<Bytes>> {
+    async fn tell(
+        &self,
+        command: impl FnOnce(oneshot::Sender<()>) -> Command,
+    ) -> Response<Full<Bytes>> {
         match self.command(command).await {
             Ok(()) => json(StatusCode::ACCEPTED, &serde_json::json!({})),
             Err(silence) => refused(StatusCode::SERVICE_UNAVAILABLE, silence),
         }
     }
 
-    async fn command<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, &'static str> {
+    async fn command<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, &'static str> {
         let (reply, answer) = oneshot::channel();
         let told = async {
             self.commands.send(command(reply)).await.ok()?;
@@ -267,9 +287,14 @@ impl Desk {
             events: status::Events {
                 accepted: balance.accepted,
                 acked: balance.acked,
-                refused: Code::ALL.iter().map(|code| (code.as_str().to_owned(), balance.refused(*code))).collect(),
+                refused: Code::ALL
+                    .iter()
+                    .map(|code| (code.as_str().to_owned(), balance.refused(*code)))
+                    .collect(),
                 in_flight: balance.in_flight(),
-                oldest_age_seconds: thousandths(oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max)),
+                oldest_age_seconds: thousandths(
+                    oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max),
+                ),
             },
             lanes,
             outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
@@ -284,7 +309,10 @@ impl Desk {
     fn log(&self) -> status::Log {
         let settings = self.settings.borrow();
         let left = settings.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
-        status::Log { level: settings.log_level.clone(), reverts_seconds: left.map(|left| left.as_secs()) }
+        status::Log {
+            level: settings.log_level.clone(),
+            reverts_seconds: left.map(|left| left.as_secs()),
+        }
     }
 }
 
@@ -348,7 +376,14 @@ fn call(fares: Fares) -> status::Call {
 
 fn error(error: RecentError) -> status::Error {
     let RecentError { call, code, message, first, last, count } = error;
-    status::Error { call: call.into(), code, message, first: rfc3339(first), last: rfc3339(last), count }
+    status::Error {
+        call: call.into(),
+        code,
+        message,
+        first: rfc3339(first),
+        last: rfc3339(last),
+        count,
+    }
 }
 
 fn credentials_told(expire: SystemTime) -> status::Credentials {
@@ -384,7 +419,9 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
     let body = serde_json::to_vec(body).expect("texts and finite numbers are JSON");
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
 
@@ -393,7 +430,8 @@ fn refused(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is served here"));
+    let mut response =
+        refused(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is served here"));
     response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
     response
 }
@@ -434,7 +472,12 @@ mod tests {
             lanes,
             recent: Arc::default(),
             outage: Arc::default(),
-            settings: watch::channel(Settings { log_level: "info".into(), reverts_at: None, last_reload: None }).1,
+            settings: watch::channel(Settings {
+                log_level: "info".into(),
+                reverts_at: None,
+                last_reload: None,
+            })
+            .1,
             commands,
         }
     }
@@ -451,7 +494,11 @@ mod tests {
         let late = unresponsive("the lane did not answer within 1 s");
         assert_eq!(status.lanes, [late.clone(), late, unresponsive("the lane has ended")]);
         assert_eq!(began.elapsed(), 2 * LANE_TIMEOUT);
-        assert_eq!((status.state.as_str(), status.stream.name.as_str()), ("running", "orders"), "the rest is told");
+        assert_eq!(
+            (status.state.as_str(), status.stream.name.as_str()),
+            ("running", "orders"),
+            "the rest is told"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
-//! Two surfaces on a thread and a runtime of their own, so that both answer while the data path is busy.
+//! Two surfaces on a thread and a runtime of their own, so that both answer while the data path is
+//! busy.
 //!
-//! Over TCP, for everybody and read-only: `pages`, metrics and probes. No answer depends on Kinesis (a probe that does
-//! takes every pod down with a brown-out). Over a Unix socket, for the daemon's own user: `desk`, what an operator asks
-//! and tells. `status` is what it says, `client` asks it.
+//! Over TCP, for everybody and read-only: `pages`, metrics and probes. No answer depends on Kinesis
+//! (a probe that does takes every pod down with a brown-out). Over a Unix socket, for the daemon's
+//! own user: `desk`, what an operator asks and tells. `status` is what it says, `client` asks it.
 
 pub mod client;
 pub mod desk;
@@ -73,7 +74,8 @@ impl Probe {
 }
 
 impl Admin {
-    /// Whether [`Admin::bind`] could have this address now. Nobody is listened to, so that two may look at once.
+    /// Whether [`Admin::bind`] could have this address now. Nobody is listened to, so that two may
+    /// look at once.
     pub fn try_address(address: SocketAddr) -> Result<(), AdminError> {
         bound(address).map(drop).map_err(|source| AdminError { address, source })
     }
@@ -113,7 +115,9 @@ impl Admin {
     /// If the system gives no thread or no event queue.
     pub fn spawn(self) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("admin".into()).spawn(move || runtime.block_on(self.run()))?;
+        std::thread::Builder::new()
+            .name("admin".into())
+            .spawn(move || runtime.block_on(self.run()))?;
         Ok(())
     }
 
@@ -146,7 +150,10 @@ fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 /// All addresses of a host without IPv6 are those of IPv4.
-fn first_that_is_had<T>(address: SocketAddr, bind: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+fn first_that_is_had<T>(
+    address: SocketAddr,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let is_without_ipv6 = |error: &io::Error| {
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         matches!(errno, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
@@ -175,11 +182,18 @@ mod tests {
     fn a_host_without_ipv6_is_listened_to_on_all_its_addresses() {
         for missing in [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL] {
             let bind = |address: SocketAddr| {
-                if address.is_ipv6() { Err(io::Error::from(missing)) } else { Ok(address.to_string()) }
+                if address.is_ipv6() {
+                    Err(io::Error::from(missing))
+                } else {
+                    Ok(address.to_string())
+                }
             };
             let had = |address: &str| first_that_is_had(address.parse().expect("an address"), bind);
             assert_eq!(had("[::]:16464").expect("IPv4 is there"), "0.0.0.0:16464");
-            assert!(had("[::1]:16464").is_err(), "one address that was asked for by name is no other");
+            assert!(
+                had("[::1]:16464").is_err(),
+                "one address that was asked for by name is no other"
+            );
         }
         let in_use = |_| Err::<(), _>(io::Error::from(Errno::ADDRINUSE));
         assert!(first_that_is_had("[::]:1".parse().expect("an address"), in_use).is_err());

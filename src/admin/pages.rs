@@ -1,7 +1,9 @@
-//! Metrics and probes over TCP, for everybody and read-only: `/livez`, `/readyz`, `/startupz`, `/metrics`.
+//! Metrics and probes over TCP, for everybody and read-only: `/livez`, `/readyz`, `/startupz`,
+//! `/metrics`.
 //!
-//! A probe that is not answered ends the daemon, so whoever comes last is served: where there is no place left, the
-//! connection that has been there longest ends. One request a connection, and a time in which all of it is done.
+//! A probe that is not answered ends the daemon, so whoever comes last is served: where there is no
+//! place left, the connection that has been there longest ends. One request a connection, and a
+//! time in which all of it is done.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -25,7 +27,8 @@ use crate::limits::PAGES_CONNECTIONS_MAX;
 use crate::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
 
-/// Of the connections, how many may be sent `/metrics` at once: some 60 KB each, for as long as they take to read it.
+/// Of the connections, how many may be sent `/metrics` at once: some 60 KB each, for as long as
+/// they take to read it.
 const SCRAPES_MAX: usize = 8;
 /// From a connection's first byte to its last. Prometheus waits no longer for a scrape.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,7 +90,8 @@ impl Pages {
                         let end = CancellationToken::new();
                         places.take(end.clone());
                         connections.spawn(Arc::clone(&self).connection(stream, end));
-                        // Those that are there get a turn before the next one comes, so a flood ends none that has asked.
+                        // Those that are there get a turn before the next one comes, so a flood
+                        // ends none that has asked.
                         tokio::task::yield_now().await;
                     }
                     Err(_) if places.end_first() => tokio::task::yield_now().await,
@@ -97,7 +101,11 @@ impl Pages {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin, end: CancellationToken) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        end: CancellationToken,
+    ) {
         let _ended = end.clone().drop_guard();
         let service = service_fn(|request| {
             let answer = self.answer(&request, &end);
@@ -115,7 +123,11 @@ impl Pages {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>, end: &CancellationToken) -> Response<Full<Bytes>> {
+    fn answer(
+        &self,
+        request: &Request<Incoming>,
+        end: &CancellationToken,
+    ) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served\n");
             return with(refused, ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -125,7 +137,8 @@ impl Pages {
         match request.uri().path() {
             "/metrics" => {
                 self.scrapes.lock().unwrap_or_else(PoisonError::into_inner).take(end.clone());
-                let exposition_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                let exposition_type =
+                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 with(text(StatusCode::OK, self.exposition.render()), CONTENT_TYPE, exposition_type)
             }
             "/livez" => text(StatusCode::OK, "ok\n"),
@@ -135,7 +148,9 @@ impl Pages {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "nobody can connect: the socket's path leads to this daemon no more, the log says why\n",
             ),
-            "/readyz" if state == State::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if state == State::Draining => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
             "/startupz" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
             _ => text(StatusCode::NOT_FOUND, "served are /metrics /livez /readyz /startupz\n"),
         }

@@ -1,4 +1,5 @@
-//! What `dispatchd admin status` knows, as JSON: written by the daemon, read by the command. Only types.
+//! What `dispatchd admin status` knows, as JSON: written by the daemon, read by the command. Only
+//! types.
 //!
 //! Never an environment, a payload, a key or an event's id.
 
@@ -25,7 +26,8 @@ pub struct Status {
     pub lanes: Vec<Lane>,
     /// While PutRecords store nothing, whatever is sent.
     pub outage: Option<Outage>,
-    /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one kind are one entry.
+    /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one
+    /// kind are one entry.
     pub errors: Vec<Error>,
     /// Whose requests they are; nothing while there are no credentials.
     pub identity: Option<Identity>,
@@ -47,9 +49,11 @@ pub struct Stream {
     pub shards: Option<usize>,
     /// The largest record that the stream takes; nothing while that is not known.
     pub record_bytes_max: Option<usize>,
-    /// What this daemon's memory carries: larger ones are refused, and what the stream takes decides below that.
+    /// What this daemon's memory carries: larger ones are refused, and what the stream takes
+    /// decides below that.
     pub record_bytes_carried: usize,
-    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is aggregated.
+    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is
+    /// aggregated.
     pub ignores_keys: bool,
     pub list_shards: Call,
     pub describe_stream: Call,
@@ -100,8 +104,8 @@ pub struct LaneStatus {
     /// PutRecords requests that are out, and the records' bytes in them.
     pub requests: usize,
     pub request_bytes: usize,
-    /// Partition keys with an event that is not settled; of these, those that wait before another attempt, and those
-    /// with events that wait behind one in flight.
+    /// Partition keys with an event that is not settled; of these, those that wait before another
+    /// attempt, and those with events that wait behind one in flight.
     pub keys: usize,
     pub keys_cooling: usize,
     pub keys_held_by_order: usize,
@@ -139,9 +143,11 @@ pub struct Shard {
     pub ready: usize,
     /// How long it still rests after being throttled; nothing if it does not.
     pub rests_seconds: Option<f64>,
-    /// What is sent to it at most, once it was throttled: 1.0 is what a whole shard takes. Nothing: no limit.
+    /// What is sent to it at most, once it was throttled: 1.0 is what a whole shard takes. Nothing:
+    /// no limit.
     pub pace: Option<f64>,
-    /// The part that was throttled of the records it was sent in the last minute; nothing if there were none.
+    /// The part that was throttled of the records it was sent in the last minute; nothing if there
+    /// were none.
     pub throttled_share: Option<f64>,
 }
 

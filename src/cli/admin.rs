@@ -66,14 +66,16 @@ enum Verb {
     },
     /// Read the configuration again, as SIGHUP does, and try a blocked stream at once
     Reload,
-    /// Make ready to stop: not ready any more, nothing lingers. Returns at once; the daemon serves on
+    /// Make ready to stop: not ready any more, nothing lingers. Returns at once; the daemon serves
+    /// on
     Drain,
     /// Stop as SIGTERM does, and wait until the daemon is gone
     Quit,
 }
 
 fn level_time(text: &str) -> Result<Duration, String> {
-    let time = config::duration(text).filter(|time| (Duration::from_millis(1)..=LEVEL_TIME_MAX).contains(time));
+    let time = config::duration(text)
+        .filter(|time| (Duration::from_millis(1)..=LEVEL_TIME_MAX).contains(time));
     time.ok_or_else(|| "expected a duration from 1ms to 24h, e.g. \"10m\"".to_owned())
 }
 
@@ -81,7 +83,12 @@ impl Admin {
     pub fn main(self) -> ExitCode {
         let socket = match self.socket() {
             Ok(Some(socket)) => socket,
-            Ok(None) => return fail("admin.socket is off: say where it is with --admin-socket", exit::USAGE),
+            Ok(None) => {
+                return fail(
+                    "admin.socket is off: say where it is with --admin-socket",
+                    exit::USAGE,
+                );
+            }
             Err(problems) => return fail(problems, exit::USAGE),
         };
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -99,12 +106,16 @@ impl Admin {
         let machine = Machine::read();
         let beside = machine.client_socket_path();
         let preset = beside.iter().map(|path| path.display().to_string());
-        let preset = preset.map(|value| Flag { key: "socket.path".into(), value, flag: "admin".into() }).collect();
+        let preset = preset
+            .map(|value| Flag { key: "socket.path".into(), value, flag: "admin".into() })
+            .collect();
         let flag = |key: &str, flag: &str, value: &Option<String>| {
             value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
         };
-        let flags =
-            [flag("socket.path", "--socket", &self.socket), flag("admin.socket", "--admin-socket", &self.admin_socket)];
+        let flags = [
+            flag("socket.path", "--socket", &self.socket),
+            flag("admin.socket", "--admin-socket", &self.admin_socket),
+        ];
         let flags: Vec<_> = flags.into_iter().flatten().collect();
         let is_named = !flags.is_empty();
         let inputs = Inputs {
@@ -118,7 +129,10 @@ impl Admin {
         };
         let socket = config::resolve(&inputs)?.config.admin.socket;
         match beside {
-            Err(foreign) if !is_named && socket.as_ref().is_some_and(|socket| socket.starts_with(&foreign.path)) => {
+            Err(foreign)
+                if !is_named
+                    && socket.as_ref().is_some_and(|socket| socket.starts_with(&foreign.path)) =>
+            {
                 Err(foreign.into())
             }
             _ => Ok(socket),
@@ -129,10 +143,13 @@ impl Admin {
 impl Verb {
     async fn run(self, socket: &Path) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Status { json, watch: false } => drop(print(&shown(&ask_status(socket).await?, json, false)?)?),
+            Self::Status { json, watch: false } => {
+                drop(print(&shown(&ask_status(socket).await?, json, false)?)?)
+            }
             Self::Status { json, watch: true } => watch(socket, json).await?,
             Self::LogLevel { level, lasts } => {
-                let for_ms = lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+                let for_ms =
+                    lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
                 ask(socket, Method::PUT, "/log-level", Some(&LogLevel { level, for_ms })).await?;
             }
             Self::Reload => return reload(socket).await,
@@ -154,8 +171,8 @@ fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
     if json && live {
         return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
     }
-    let status: Status =
-        serde_json::from_slice(answer).context("the daemon is of another version: its answer is not understood")?;
+    let status: Status = serde_json::from_slice(answer)
+        .context("the daemon is of another version: its answer is not understood")?;
     if json {
         return Ok(serde_json::to_string_pretty(&status)? + "\n");
     }
@@ -176,7 +193,8 @@ async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
             () = stop.cancelled() => break,
             answer = ask_status(socket) => shown(&answer?, json, true)?,
         };
-        let taken = if live { draw(&over(&text)) } else { print(&(text + if json { "" } else { "\n" })) };
+        let taken =
+            if live { draw(&over(&text)) } else { print(&(text + if json { "" } else { "\n" })) };
         if taken?.is_break() {
             break;
         }
@@ -203,10 +221,14 @@ async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
     Ok(said(print(&text), 0))
 }
 
-/// Waits until the daemon is gone, or another one is there. It has a deadline of its own, shutdown.timeout.
+/// Waits until the daemon is gone, or another one is there. It has a deadline of its own,
+/// shutdown.timeout.
 async fn quit(socket: &Path) -> anyhow::Result<()> {
-    let pid =
-        async || ask_status(socket).await.map(|answer| serde_json::from_slice(&answer).map(|s: Status| s.pid).ok());
+    let pid = async || {
+        ask_status(socket)
+            .await
+            .map(|answer| serde_json::from_slice(&answer).map(|s: Status| s.pid).ok())
+    };
     let told = pid().await?;
     ask(socket, Method::POST, "/quit", NOTHING).await?;
     let gone = async {
@@ -219,7 +241,9 @@ async fn quit(socket: &Path) -> anyhow::Result<()> {
             }
         }
     };
-    timeout(QUIT_WITHIN, gone).await.context("the daemon was told to stop and is still there: kill it")
+    timeout(QUIT_WITHIN, gone)
+        .await
+        .context("the daemon was told to stop and is still there: kill it")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, where requests go and the most memory it
-//! takes; and whether this host has its places free; with `--online` also what the service says to it, and more of this host.
+//! `check`: the configuration as `run` would use it, each value with its origin, where requests go
+//! and the most memory it takes; and whether this host has its places free; with `--online` also
+//! what the service says to it, and more of this host.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -8,7 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigFlags, exit, fail, out, runtime, said};
-use crate::config::{Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size};
+use crate::config::{
+    Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
+};
 use crate::limits::{MIB, RECORD_BYTES_MAX};
 use crate::preflight::{self, Finding, Level, Target};
 use crate::terminal::on_one_line;
@@ -70,7 +73,8 @@ impl Check {
         let text = if self.json {
             json(&resolved, target, findings.as_deref()) + "\n"
         } else {
-            show_configuration(&resolved, target) + &show_findings(findings.as_deref().unwrap_or_default())
+            show_configuration(&resolved, target)
+                + &show_findings(findings.as_deref().unwrap_or_default())
         };
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
         said(out::print(&text), if failed { exit::UNAVAILABLE } else { 0 })
@@ -87,16 +91,24 @@ async fn ask(config: &Config, online: bool) -> Vec<Finding> {
 }
 
 fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
-    let width = |text: fn(&crate::config::Setting) -> usize| resolved.values.iter().map(text).max().unwrap_or(0);
+    let width = |text: fn(&crate::config::Setting) -> usize| {
+        resolved.values.iter().map(text).max().unwrap_or(0)
+    };
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
     let mut text = String::new();
     // Writing to a String cannot fail.
     for setting in &resolved.values {
-        let _ = writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
+        let _ =
+            writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
     let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
     let _ = writeln!(text, "\nendpoint: {target}");
-    let _ = writeln!(text, "{}memory: at most {}", records(&resolved.config), memory_sum(&resolved.config));
+    let _ = writeln!(
+        text,
+        "{}memory: at most {}",
+        records(&resolved.config),
+        memory_sum(&resolved.config)
+    );
     text
 }
 
@@ -143,7 +155,11 @@ fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>)
     };
     let report = Report {
         configuration: configuration
-            .map(|setting| Value { key: &setting.key, value: &setting.value, origin: value(setting) })
+            .map(|setting| Value {
+                key: &setting.key,
+                value: &setting.value,
+                origin: value(setting),
+            })
             .collect(),
         memory_bytes_max: memory_sum(&resolved.config).total_bytes(),
         record_bytes_carried: Carried::of(&resolved.config).record_bytes,

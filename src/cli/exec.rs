@@ -1,7 +1,7 @@
 //! `exec -- CMD`: a daemon for the life of one command, for cron, CI, plain Docker and jobs.
 //!
-//! The daemon runs in this process, the command is its child in the same process group and with the same streams. What
-//! the command ends with is what this ends with.
+//! The daemon runs in this process, the command is its child in the same process group and with the
+//! same streams. What the command ends with is what this ends with.
 
 use std::env;
 use std::ffi::OsString;
@@ -82,10 +82,12 @@ impl Exec {
     }
 }
 
-/// Two of these on one machine must not meet at a socket or a port, and standard error is the command's.
+/// Two of these on one machine must not meet at a socket or a port, and standard error is the
+/// command's.
 fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
     let socket = directory.0.join("d.sock").display().to_string();
-    let presets = [("socket.path", socket), ("admin.listen", "off".into()), ("log.level", "warn".into())];
+    let presets =
+        [("socket.path", socket), ("admin.listen", "off".into()), ("log.level", "warn".into())];
     presets.map(|(key, value)| Flag { key: key.into(), value, flag: "exec".into() }).into()
 }
 
@@ -94,8 +96,8 @@ fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
 /// # Errors
 /// Then it is too long for the command to connect.
 fn seen_from_anywhere(socket: &Path) -> anyhow::Result<PathBuf> {
-    let path =
-        std::path::absolute(socket).context("cannot tell the working directory, which --socket is relative to")?;
+    let path = std::path::absolute(socket)
+        .context("cannot tell the working directory, which --socket is relative to")?;
     let bytes = path.as_os_str().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         let path = path.display();
@@ -134,7 +136,11 @@ fn start(command: &[OsString], socket: &Path) -> io::Result<Child> {
 }
 
 /// Hands signals on to the command until it ends, or its daemon does.
-async fn attend(mut child: Child, serving: &mut Serving, signals: &mut Forwarded) -> (Ran, Option<Served>) {
+async fn attend(
+    mut child: Child,
+    serving: &mut Serving,
+    signals: &mut Forwarded,
+) -> (Ran, Option<Served>) {
     loop {
         tokio::select! {
             biased;
@@ -156,8 +162,8 @@ async fn attend(mut child: Child, serving: &mut Serving, signals: &mut Forwarded
     }
 }
 
-/// Ends the daemon. Signals that would have ended the command give up what is left, unless they come together with its
-/// end: what ended it may have been sent to both.
+/// Ends the daemon. Signals that would have ended the command give up what is left, unless they
+/// come together with its end: what ended it may have been sent to both.
 async fn drain(mut serving: Serving, signals: &mut Forwarded, stop: &mpsc::Sender<()>) -> Served {
     let _ = stop.send(()).await; // a daemon that is gone needs no telling
     loop {
@@ -173,14 +179,17 @@ async fn drain(mut serving: Serving, signals: &mut Forwarded, stop: &mpsc::Sende
 
 fn send(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // It was not waited for yet, so the id is still its own; one that has ended takes no signal.
+        // It was not waited for yet, so the id is still its own; one that has ended takes no
+        // signal.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// The command's own failure wins: that is what the caller of a job looks at. Ours shows where it succeeded.
+/// The command's own failure wins: that is what the caller of a job looks at. Ours shows where it
+/// succeeded.
 fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
-    let program = command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let program =
+        command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     match ran {
         Ran::Ended(status) => match status.code() {
             Some(0) => code_of(ended).into(),
@@ -190,7 +199,9 @@ fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
         Ran::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {
             fail(format_args!("{program}: command not found"), NOT_FOUND)
         }
-        Ran::NotStarted(error) => fail(format_args!("cannot execute {program}: {error}"), NOT_EXECUTABLE),
+        Ran::NotStarted(error) => {
+            fail(format_args!("cannot execute {program}: {error}"), NOT_EXECUTABLE)
+        }
         Ran::Orphaned => fail(
             format_args!("the daemon ended before {program} did, so {program} was ended too"),
             if ended.task_died { exit::DEFECT } else { code_of(ended).max(exit::FAILED) },
@@ -220,7 +231,9 @@ impl Forwarded {
         let (tell, signals) = mpsc::channel(KINDS.len());
         for (kind, number) in KINDS {
             let (mut caught, tell) = (catch(kind)?, tell.clone());
-            tokio::spawn(async move { while caught.recv().await.is_some() && tell.send(number).await.is_ok() {} });
+            tokio::spawn(async move {
+                while caught.recv().await.is_some() && tell.send(number).await.is_ok() {}
+            });
         }
         Ok(Self { signals })
     }
@@ -240,7 +253,8 @@ impl Forwarded {
     }
 }
 
-/// Whether the terminal sent it, which sends it to the command too: Ctrl-C and Ctrl-\ go to every process in the foreground.
+/// Whether the terminal sent it, which sends it to the command too: Ctrl-C and Ctrl-\ go to every
+/// process in the foreground.
 fn is_of_the_terminal(signal: Signal) -> bool {
     let in_foreground = || {
         let foreground = tcgetpgrp(File::open("/dev/tty").ok()?).ok()?;
@@ -249,7 +263,8 @@ fn is_of_the_terminal(signal: Signal) -> bool {
     [Signal::INT, Signal::QUIT].contains(&signal) && in_foreground().unwrap_or(false)
 }
 
-/// A place for a socket that nobody else looks for. The daemon makes it, for its own user; it goes when this is dropped.
+/// A place for a socket that nobody else looks for. The daemon makes it, for its own user; it goes
+/// when this is dropped.
 struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {

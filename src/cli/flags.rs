@@ -1,5 +1,5 @@
-//! The flags that set configuration keys, for every command that has a configuration. What a value may be is the
-//! configuration's to say.
+//! The flags that set configuration keys, for every command that has a configuration. What a value
+//! may be is the configuration's to say.
 
 use std::path::PathBuf;
 
@@ -91,8 +91,8 @@ pub struct EmbeddedFlags {
 }
 
 impl ConnectionFlags {
-    /// What the configuration is made from: file, environment, these flags, and what a command's own arguments set; those
-    /// win.
+    /// What the configuration is made from: file, environment, these flags, and what a command's
+    /// own arguments set; those win.
     pub fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let named = [
             ("stream.region", "--region", &self.region),
@@ -113,7 +113,9 @@ impl ConnectionFlags {
 
 impl StreamFlags {
     fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
-        let mut inputs = self.connection.inputs(typed([("log.level", "--log-level", &self.log_level)]).chain(own));
+        let mut inputs = self
+            .connection
+            .inputs(typed([("log.level", "--log-level", &self.log_level)]).chain(own));
         name_stream_if_set(&mut inputs, &self.stream);
         inputs
     }
@@ -165,8 +167,8 @@ impl EmbeddedFlags {
     }
 }
 
-/// The stream that was typed, by name or by ARN, whichever of the two file and environment say. Beside a `--set` of the
-/// other one it is refused, as they are anywhere.
+/// The stream that was typed, by name or by ARN, whichever of the two file and environment say.
+/// Beside a `--set` of the other one it is refused, as they are anywhere.
 pub fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
     let key = if is_arn(stream) { "stream.arn" } else { "stream.name" };
     inputs.is_stream_typed = true;
@@ -184,9 +186,9 @@ fn name_stream_if_set(inputs: &mut Inputs, stream: &Option<String>) {
 fn typed<'a>(
     flags: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
 ) -> impl Iterator<Item = Flag> {
-    flags
-        .into_iter()
-        .filter_map(|(key, flag, value)| value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() }))
+    flags.into_iter().filter_map(|(key, flag, value)| {
+        value.clone().map(|value| Flag { key: key.into(), value, flag: flag.into() })
+    })
 }
 
 /// Where the embedded stream listens that another process runs; nothing without `--local`.

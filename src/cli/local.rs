@@ -29,7 +29,9 @@ impl Local {
             Ok(log) => log,
             Err(code) => return code,
         };
-        let served = runtime(1).map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(serve(&config)));
+        let served = runtime(1)
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(serve(&config)));
         match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
@@ -80,7 +82,8 @@ send an event, and see it in the stream:
     ))
 }
 
-/// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends nothing without one.
+/// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends
+/// nothing without one.
 fn client_settings(endpoint: &str) -> String {
     format!(
         "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"

@@ -41,8 +41,8 @@ pub mod exit {
     pub const UNCONFIRMED: u8 = 75;
 }
 
-/// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is acked only when it
-/// is in Kinesis.
+/// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is
+/// acked only when it is in Kinesis.
 #[derive(Debug, Parser)]
 #[command(name = "dispatchd", version, max_term_width = 100)]
 struct Cli {
@@ -62,7 +62,8 @@ enum Command {
     Send(send::Send),
     /// Print what is in the stream as it arrives
     Tail(tail::Tail),
-    /// Validate the configuration and print it, each value with its origin; with --online, ask the service too
+    /// Validate the configuration and print it, each value with its origin; with --online, ask the
+    /// service too
     Check(check::Check),
     /// Print what IAM must allow
     Iam(iam::Iam),
@@ -78,7 +79,8 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come as errors too; their text goes to stdout and they are no failure.
+            // Help and version come as errors too; their text goes to stdout and they are no
+            // failure.
             let failed = error.use_stderr();
             let printed = error.print();
             return if failed { exit::USAGE.into() } else { said(out::taken(printed), 0) };
@@ -104,7 +106,8 @@ fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
     code.into()
 }
 
-/// The exit code of a command that has said what it had to say. It is the same if nobody was there to read it.
+/// The exit code of a command that has said what it had to say. It is the same if nobody was there
+/// to read it.
 fn said(taken: out::Taken, code: u8) -> ExitCode {
     match taken {
         Ok(_) => code.into(),
@@ -122,7 +125,8 @@ fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
 
 /// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
 fn stop_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {

@@ -1,7 +1,8 @@
-//! What a command prints, and how it learns that nobody takes it. Nothing else here writes to the standard streams:
-//! `println!` panics when they are closed or full.
+//! What a command prints, and how it learns that nobody takes it. Nothing else here writes to the
+//! standard streams: `println!` panics when they are closed or full.
 //!
-//! On a terminal what is not seen is written out (see [`crate::terminal`]); a pipe and a file get the bytes.
+//! On a terminal what is not seen is written out (see [`crate::terminal`]); a pipe and a file get
+//! the bytes.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -12,13 +13,14 @@ use rustix::io::Errno;
 
 use crate::terminal;
 
-/// Text, or what should be text, can neither be printed nor thrown away without a word: a full disk.
+/// Text, or what should be text, can neither be printed nor thrown away without a word: a full
+/// disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
 pub struct PrintError(#[from] io::Error);
 
-/// Whether somebody takes what is printed. `Break`: nobody does any more, as with `| head`; that is no error, and there is
-/// nothing left to say.
+/// Whether somebody takes what is printed. `Break`: nobody does any more, as with `| head`; that is
+/// no error, and there is nothing left to say.
 pub type Taken = Result<ControlFlow<()>, PrintError>;
 
 /// Prints a text, and waits until it is taken.
@@ -53,7 +55,8 @@ pub fn taken(written: io::Result<()>) -> Taken {
 
 /// Says something on standard error. Where nobody can be told, the exit code still tells.
 pub fn tell(text: &str) {
-    let shown: Cow<str> = if io::stderr().is_terminal() { terminal::escaped(text) } else { text.into() };
+    let shown: Cow<str> =
+        if io::stderr().is_terminal() { terminal::escaped(text) } else { text.into() };
     let _ = io::stderr().write_all(shown.as_bytes());
 }
 
@@ -62,8 +65,8 @@ pub fn redraw(line: &str) {
     let _ = write!(io::stderr(), "\r{line}");
 }
 
-/// Returns when nobody can take what is printed any more, without printing: the reader of a pipe is gone, a terminal was
-/// hung up. Where that cannot happen (a file) it never returns.
+/// Returns when nobody can take what is printed any more, without printing: the reader of a pipe is
+/// gone, a terminal was hung up. Where that cannot happen (a file) it never returns.
 pub fn wait_until_unread() {
     let stdout = io::stdout();
     loop {

@@ -20,7 +20,8 @@ use crate::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
 pub struct Run {
     #[command(flatten)]
     flags: ConfigFlags,
-    /// Stop once a client has sent a line and none has been connected for so long, e.g. 10s (shutdown.after_last_client)
+    /// Stop once a client has sent a line and none has been connected for so long, e.g. 10s
+    /// (shutdown.after_last_client)
     #[arg(long, value_name = "DURATION")]
     exit_after_last_client: Option<String>,
 }
@@ -40,7 +41,10 @@ impl Run {
         match ServiceManager::of_environment() {
             Ok(manager) => plan.manager = manager,
             Err(error) => {
-                return fail(format_args!("NOTIFY_SOCKET names no socket that can be told: {error}"), exit::FAILED);
+                return fail(
+                    format_args!("NOTIFY_SOCKET names no socket that can be told: {error}"),
+                    exit::FAILED,
+                );
             }
         }
         let served = runtime.block_on(serve(plan));
@@ -49,17 +53,20 @@ impl Run {
     }
 }
 
-/// The configuration, with the log running as it says, and the runtime; or the exit code of what was told already.
+/// The configuration, with the log running as it says, and the runtime; or the exit code of what
+/// was told already.
 pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve_to_serve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
-    raise_open_files(&resolved.config).map_err(|error| fail(format_args!("{error:#}"), exit::FAILED))?;
-    let runtime = runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
+    raise_open_files(&resolved.config)
+        .map_err(|error| fail(format_args!("{error:#}"), exit::FAILED))?;
+    let runtime =
+        runtime(resolved.config.runtime.threads).map_err(|error| fail(error, exit::FAILED))?;
     Ok((Plan { inputs, resolved, log, manager: ServiceManager::default() }, runtime))
 }
 
-/// Asks the system for as many descriptors as the configuration needs: what it gives unasked, mostly 1024, is for programs
-/// that could not do with more.
+/// Asks the system for as many descriptors as the configuration needs: what it gives unasked,
+/// mostly 1024, is for programs that could not do with more.
 fn raise_open_files(config: &Config) -> anyhow::Result<()> {
     let (needed, limit) = (files_needed(config) as u64, getrlimit(Resource::Nofile));
     if limit.current.is_none_or(|current| current >= needed) {
@@ -109,7 +116,8 @@ async fn serve(plan: Plan) -> Result<ExitCode, StartError> {
 
 /// SIGTERM and SIGINT, as they come.
 fn stops() -> std::io::Result<mpsc::Receiver<()>> {
-    let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     let (tell, told) = mpsc::channel(2);
     tokio::spawn(async move {
         loop {

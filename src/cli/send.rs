@@ -1,6 +1,7 @@
 //! `send`: one event from flags, or lines of the protocol from stdin, to a running daemon.
 //!
-//! Prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and somebody took it.
+//! Prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and
+//! somebody took it.
 
 mod lines;
 mod pipeline;
@@ -86,7 +87,9 @@ impl Send {
             }
             None => {
                 // On one terminal progress and answers would stand in one line.
-                let progress = io::stderr().is_terminal() && !io::stdin().is_terminal() && !io::stdout().is_terminal();
+                let progress = io::stderr().is_terminal()
+                    && !io::stdin().is_terminal()
+                    && !io::stdout().is_terminal();
                 pipeline::run(self.connect()?, io::stdin(), progress)
             }
         }
@@ -114,7 +117,8 @@ impl Send {
     }
 }
 
-/// What keeps us from the daemon: whether there is none, or one that we may not reach, is not the same to mend.
+/// What keeps us from the daemon: whether there is none, or one that we may not reach, is not the
+/// same to mend.
 fn connect_error(path: &Path, error: &io::Error) -> anyhow::Error {
     let path = path.display();
     match error.kind() {

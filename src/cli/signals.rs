@@ -1,5 +1,6 @@
-//! Signals as tokio hands them on. One that was ignored when the process began stays ignored, here and in what is started
-//! from here: whoever began it so (`nohup`, a script's shell with its background jobs) meant it.
+//! Signals as tokio hands them on. One that was ignored when the process began stays ignored, here
+//! and in what is started from here: whoever began it so (`nohup`, a script's shell with its
+//! background jobs) meant it.
 
 use std::fs;
 use std::future::pending;
@@ -44,10 +45,12 @@ mod tests {
 
     #[test]
     fn the_kernels_mask_says_which_signals_are_ignored() {
-        let status =
-            "Name:\tdispatchd\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let status = "Name:\tdispatchd\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
         assert!(is_ignored(status, SignalKind::hangup()) && is_ignored(status, SignalKind::pipe()));
-        assert!(!is_ignored(status, SignalKind::interrupt()) && !is_ignored(status, SignalKind::terminate()));
+        assert!(
+            !is_ignored(status, SignalKind::interrupt())
+                && !is_ignored(status, SignalKind::terminate())
+        );
         assert!(!is_ignored("", SignalKind::hangup()));
     }
 }

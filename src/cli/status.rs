@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status};
+use crate::admin::status::{
+    Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
+};
 use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
@@ -30,23 +32,42 @@ pub fn render(status: &Status) -> String {
 fn head(text: &mut String, status: &Status) -> std::fmt::Result {
     let Status { state, version, pid, started, uptime_seconds, socket, connections, .. } = status;
     let Status { stream, buffer, events, identity, credentials, log, last_reload, .. } = status;
-    writeln!(text, "dispatchd {version}  {state}  up {}  since {started}  pid {pid}", time(*uptime_seconds as f64))?;
-    let shards = stream.shards.map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
+    writeln!(
+        text,
+        "dispatchd {version}  {state}  up {}  since {started}  pid {pid}",
+        time(*uptime_seconds as f64)
+    )?;
+    let shards = stream
+        .shards
+        .map_or("shards not known".to_owned(), |shards| format!("{shards} open shards"));
     let carried = stream.record_bytes_carried;
-    let records = stream
-        .record_bytes_max
-        .map_or("record limit not known".to_owned(), |takes| format!("records up to {}", size(takes.min(carried))));
+    let records = stream.record_bytes_max.map_or("record limit not known".to_owned(), |takes| {
+        format!("records up to {}", size(takes.min(carried)))
+    });
     writeln!(text, "stream    {}  {shards}  {records}", stream.name)?;
     if let Some(takes) = stream.record_bytes_max.filter(|takes| carried < *takes) {
-        writeln!(text, "!!        it takes {}, which our memory does not carry: raise memory.budget", size(takes))?;
+        writeln!(
+            text,
+            "!!        it takes {}, which our memory does not carry: raise memory.budget",
+            size(takes)
+        )?;
     }
     if stream.ignores_keys {
-        writeln!(text, "          ignores keys (strategy AUTO): their order is not kept, nothing is aggregated")?;
+        writeln!(
+            text,
+            "          ignores keys (strategy AUTO): their order is not kept, nothing is aggregated"
+        )?;
     }
-    for (name, call) in [("ListShards", &stream.list_shards), ("DescribeStreamSummary", &stream.describe_stream)] {
+    for (name, call) in
+        [("ListShards", &stream.list_shards), ("DescribeStreamSummary", &stream.describe_stream)]
+    {
         if let Call { last_ok, last_failed: Some(last), failures: 1.. } = call {
             let ok = last_ok.as_deref().unwrap_or("never");
-            writeln!(text, "          {name} failed {} times in a row, last {last}; succeeded {ok}", call.failures)?;
+            writeln!(
+                text,
+                "          {name} failed {} times in a row, last {last}; succeeded {ok}",
+                call.failures
+            )?;
         }
     }
     writeln!(text, "endpoint  {}  region {}", stream.endpoint, stream.region)?;
@@ -72,22 +93,32 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
         writeln!(text, "          {count} {code}")?;
     }
     if let Some(Identity { provider, key_id_end, account }) = identity {
-        let account = account.as_ref().map(|account| format!("  account {account}")).unwrap_or_default();
+        let account =
+            account.as_ref().map(|account| format!("  account {account}")).unwrap_or_default();
         writeln!(text, "login     {provider}  access key …{key_id_end}{account}")?;
     } else {
         writeln!(text, "login     no credentials")?;
     }
     if let Some(Credentials { expire, in_seconds }) = credentials {
-        writeln!(text, "          the credentials expire {expire}, in {}", time(*in_seconds as f64))?;
+        writeln!(
+            text,
+            "          the credentials expire {expire}, in {}",
+            time(*in_seconds as f64)
+        )?;
     }
-    let reverts = log.reverts_seconds.map(|left| format!(" for another {}", time(left as f64))).unwrap_or_default();
+    let reverts = log
+        .reverts_seconds
+        .map(|left| format!(" for another {}", time(left as f64)))
+        .unwrap_or_default();
     writeln!(text, "log       {}{reverts}", log.level)?;
     if let Some(reload) = last_reload {
         match &reload.error {
             None => writeln!(text, "reloaded  {}", reload.at)?,
-            Some(problems) => {
-                writeln!(text, "reload    refused {}, the old configuration holds: {problems}", reload.at)?
-            }
+            Some(problems) => writeln!(
+                text,
+                "reload    refused {}, the old configuration holds: {problems}",
+                reload.at
+            )?,
         }
         if !reload.needs_restart.is_empty() {
             writeln!(text, "          needs a restart: {}", reload.needs_restart.join(", "))?;
@@ -99,18 +130,31 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
 fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
     let Outage { cause, meaning, advice, lasts_seconds, requests_failed } = outage;
     let lasts = time(*lasts_seconds);
-    writeln!(text, "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} ({cause})")?;
+    writeln!(
+        text,
+        "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} ({cause})"
+    )?;
     writeln!(text, "!! to do: {advice}")
 }
 
 fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
-    let LaneStatus { requests, request_bytes, keys, keys_cooling, keys_held_by_order, blocked, shards } = lane;
+    let LaneStatus {
+        requests,
+        request_bytes,
+        keys,
+        keys_cooling,
+        keys_held_by_order,
+        blocked,
+        shards,
+    } = lane;
     writeln!(
         text,
         "requests  {requests} in flight, {}  {keys} keys  {keys_cooling} cooling  {keys_held_by_order} held by order",
         size(*request_bytes)
     )?;
-    if let Some(Blocked { reason, advice, since_seconds, probes_failed, next_probe_seconds }) = blocked {
+    if let Some(Blocked { reason, advice, since_seconds, probes_failed, next_probe_seconds }) =
+        blocked
+    {
         writeln!(
             text,
             "\n!! the stream takes nothing: {reason}, for {}. Tried {probes_failed} times since, again in {}\n!! to do: {advice}; then `dispatchd admin reload` tries at once",
@@ -120,7 +164,11 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     }
     let mut shards: Vec<&Shard> = shards.iter().collect();
     shards.sort_by_key(|shard| !is_slowed(shard)); // stable: in the order of the ring otherwise
-    writeln!(text, "\n{:<24} {:>8}  {:<14} {:>6}  {:>9}", "SHARD", "WAITING", "STATE", "PACE", "THROTTLED")?;
+    writeln!(
+        text,
+        "\n{:<24} {:>8}  {:<14} {:>6}  {:>9}",
+        "SHARD", "WAITING", "STATE", "PACE", "THROTTLED"
+    )?;
     for shard in shards.iter().take(SHARDS_SHOWN_MAX) {
         let Shard { id, ready, rests_seconds, pace, throttled_share } = shard;
         let state = match (rests_seconds, pace) {
@@ -128,9 +176,16 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
             (None, Some(_)) => "paced".to_owned(),
             (None, None) => "free".to_owned(),
         };
-        let percent = |part: &Option<f64>| part.map_or("-".to_owned(), |part| format!("{:.1} %", 100.0 * part));
+        let percent = |part: &Option<f64>| {
+            part.map_or("-".to_owned(), |part| format!("{:.1} %", 100.0 * part))
+        };
         let id = id.as_deref().unwrap_or("(not known)");
-        writeln!(text, "{id:<24} {ready:>8}  {state:<14} {:>6}  {:>9}", pace_of(pace), percent(throttled_share))?;
+        writeln!(
+            text,
+            "{id:<24} {ready:>8}  {state:<14} {:>6}  {:>9}",
+            pace_of(pace),
+            percent(throttled_share)
+        )?;
     }
     let more = shards.len().saturating_sub(SHARDS_SHOWN_MAX);
     if more > 0 {
@@ -145,7 +200,9 @@ fn pace_of(pace: &Option<f64>) -> String {
 }
 
 fn is_slowed(shard: &Shard) -> bool {
-    shard.pace.is_some() || shard.rests_seconds.is_some() || shard.throttled_share.is_some_and(|share| share > 0.0)
+    shard.pace.is_some()
+        || shard.rests_seconds.is_some()
+        || shard.throttled_share.is_some_and(|share| share > 0.0)
 }
 
 fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
@@ -205,7 +262,11 @@ mod tests {
                 shards: Some(shards.len()),
                 record_bytes_max: Some(1 << 20),
                 ignores_keys: false,
-                list_shards: Call { last_ok: Some("2026-11-21T03:58:00.000Z".into()), last_failed: None, failures: 0 },
+                list_shards: Call {
+                    last_ok: Some("2026-11-21T03:58:00.000Z".into()),
+                    last_failed: None,
+                    failures: 0,
+                },
                 describe_stream: Call {
                     last_ok: None,
                     last_failed: Some("2026-11-21T03:59:00.000Z".into()),
@@ -213,7 +274,11 @@ mod tests {
                 },
                 record_bytes_carried: 1 << 23,
             },
-            buffer: Buffer { used_bytes: 1 << 20, limit_bytes: 64 << 20, backpressure_seconds: 0.0 },
+            buffer: Buffer {
+                used_bytes: 1 << 20,
+                limit_bytes: 64 << 20,
+                backpressure_seconds: 0.0,
+            },
             events: Events {
                 accepted: 10,
                 acked: 7,
@@ -256,7 +321,10 @@ mod tests {
                 key_id_end: "MPLE".into(),
                 account: Some("123456789012".into()),
             }),
-            credentials: Some(Credentials { expire: "2026-11-21T06:00:00.000Z".into(), in_seconds: 7_200 }),
+            credentials: Some(Credentials {
+                expire: "2026-11-21T06:00:00.000Z".into(),
+                in_seconds: 7_200,
+            }),
             log: Log { level: "debug".into(), reverts_seconds: Some(90) },
             last_reload: Some(Reload {
                 at: "2026-11-21T03:30:00.000Z".into(),
@@ -334,7 +402,9 @@ errors, the last one first
         (status.stream.record_bytes_max, status.stream.ignores_keys) = (None, true);
         let text = render(&status);
         assert!(
-            text.contains("0 open shards  record limit not known\n          ignores keys (strategy AUTO)"),
+            text.contains(
+                "0 open shards  record limit not known\n          ignores keys (strategy AUTO)"
+            ),
             "{text}"
         );
     }

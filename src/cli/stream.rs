@@ -63,7 +63,8 @@ struct Describe {
 struct Delete {
     #[command(flatten)]
     named: Named,
-    /// Do not ask. Without it a name is asked for on a terminal, and refused elsewhere, unless the endpoint is on this host
+    /// Do not ask. Without it a name is asked for on a terminal, and refused elsewhere, unless the
+    /// endpoint is on this host
     #[arg(long)]
     yes: bool,
     /// Return when it is gone, after five minutes at most
@@ -127,7 +128,11 @@ impl Verb {
                 bail!("a new stream takes a name; the ARN follows from it")
             }
             Self::Create(create) => {
-                let capacity = if create.on_demand { Capacity::OnDemand } else { Capacity::Shards(create.shards) };
+                let capacity = if create.on_demand {
+                    Capacity::OnDemand
+                } else {
+                    Capacity::Shards(create.shards)
+                };
                 kinesis.create(capacity).await.map_err(told)?;
                 if create.wait {
                     wait(&kinesis, name, Until::Active).await?;
@@ -163,9 +168,13 @@ impl Verb {
 fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
     let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
     if !io::stdin().is_terminal() {
-        bail!("this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want");
+        bail!(
+            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want"
+        );
     }
-    out::tell(&format!("This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "));
+    out::tell(&format!(
+        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "
+    ));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
     if typed.trim() != name {
@@ -183,13 +192,19 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
     let said = error.message.trim_end_matches('.');
     match error.code.as_str() {
         _ if error.is_not_found() => {
-            anyhow!("there is no stream {name:?} in region {region}: correct the name, --region or --endpoint-url")
+            anyhow!(
+                "there is no stream {name:?} in region {region}: correct the name, --region or --endpoint-url"
+            )
         }
         _ if error.is_in_use() && error.operation == "CreateStream" => {
-            anyhow!("stream {name:?} exists already in region {region}: `dispatchd stream describe {name}` shows it")
+            anyhow!(
+                "stream {name:?} exists already in region {region}: `dispatchd stream describe {name}` shows it"
+            )
         }
         _ if error.is_in_use() => {
-            anyhow!("stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no consumers")
+            anyhow!(
+                "stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no consumers"
+            )
         }
         "LimitExceededException" => {
             anyhow!(
@@ -214,7 +229,10 @@ fn show(summary: &Summary) -> String {
         ("record limit", limit),
         ("encryption", summary.kms_key.clone().unwrap_or("none".to_owned())),
         ("retention", format!("{} h", summary.retention_hours)),
-        ("keys", if summary.ignores_keys { "ignored (AUTO)" } else { "decide the shard" }.to_owned()),
+        (
+            "keys",
+            if summary.ignores_keys { "ignored (AUTO)" } else { "decide the shard" }.to_owned(),
+        ),
     ];
     rows.iter().map(|(name, value)| format!("{name:14}{}\n", on_one_line(value))).collect()
 }

@@ -13,7 +13,8 @@ use crate::kinesis::aws::{Connection, Kinesis};
 use crate::tail::{self, Options};
 use crate::telemetry::log::Log;
 
-/// Said on standard error once every shard has its iterator; docs/operations.md promises the first word.
+/// Said on standard error once every shard has its iterator; docs/operations.md promises the first
+/// word.
 const READY: &str = "ready: what is stored from now on is printed, end with Ctrl-C\n";
 
 #[derive(Debug, Args)]
@@ -80,8 +81,11 @@ impl Tail {
             to_terminal: std::io::stdout().is_terminal(),
         };
         let kinesis = Kinesis::connect(Connection::new(&config, local_url)).await?;
-        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody waits for that.
+        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
+        // waits for that.
         let ready = || log.stderr().push(READY.as_bytes());
-        tail::run(kinesis, options, tokio::io::stdout(), stop, ready).await.context("cannot tail the stream")
+        tail::run(kinesis, options, tokio::io::stdout(), stop, ready)
+            .await
+            .context("cannot tail the stream")
     }
 }

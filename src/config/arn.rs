@@ -43,12 +43,14 @@ impl FromStr for StreamArn {
             return Err(NotAStreamArn);
         };
         let name = resource.strip_prefix("stream/").ok_or(NotAStreamArn)?;
-        let is_partition = partition == "aws" || (partition.starts_with("aws-") && is_region(partition));
+        let is_partition =
+            partition == "aws" || (partition.starts_with("aws-") && is_region(partition));
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
         if !(is_partition && is_region(region) && is_account && is_stream_name(name)) {
             return Err(NotAStreamArn);
         }
-        let [partition, region, account, name] = [partition, region, account, name].map(str::to_owned);
+        let [partition, region, account, name] =
+            [partition, region, account, name].map(str::to_owned);
         Ok(Self { partition, region, account, name })
     }
 }
@@ -66,7 +68,9 @@ mod tests {
 
     #[test]
     fn an_arn_names_a_stream_in_any_partition() {
-        for (partition, region) in [("aws", "eu-west-1"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")] {
+        for (partition, region) in
+            [("aws", "eu-west-1"), ("aws-cn", "cn-north-1"), ("aws-us-gov", "us-gov-west-1")]
+        {
             let text = format!("arn:{partition}:kinesis:{region}:123456789012:stream/orders");
             let arn: StreamArn = text.parse().expect("it is well formed");
             assert_eq!((arn.partition(), arn.region(), arn.name()), (partition, region, "orders"));

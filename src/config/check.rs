@@ -42,17 +42,21 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     let values = read(&settings, &mut problems);
     relate(&settings, &values, &mut problems);
     // The embedded stream looks at none of them.
-    let (sdk_env, odd) = if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
+    let (sdk_env, odd) =
+        if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
     problems.extend(odd);
     if problems.is_empty() {
-        Ok(Resolved { config: values.config(local, machine.memory_limit, sdk_env), values: settings })
+        Ok(Resolved {
+            config: values.config(local, machine.memory_limit, sdk_env),
+            values: settings,
+        })
     } else {
         Err(Problems::Values(problems))
     }
 }
 
-/// Every key once, in the table's order, and a problem for each typed key that the table lacks or one layer has twice. An
-/// empty text is not set: what lies below stays.
+/// Every key once, in the table's order, and a problem for each typed key that the table lacks or
+/// one layer has twice. An empty text is not set: what lies below stays.
 fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
     let mut problems = Vec::new();
@@ -66,7 +70,9 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
             None => {
                 let expected = match nearest(&typed.key) {
                     Some(known) => format!("a known key, perhaps {known}"),
-                    None => "a known key: `dispatchd check --local` prints all there are".to_owned(),
+                    None => {
+                        "a known key: `dispatchd check --local` prints all there are".to_owned()
+                    }
                 };
                 problems.push(Problem { value: None, ..problem(&typed, expected) });
             }
@@ -78,10 +84,15 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
 /// Within a file and within the environment there is no order in which one of two would win.
 fn twice(below: &Setting, typed: &Setting) -> Option<Problem> {
     let expected = match (&below.origin, &typed.origin) {
-        (Origin::Env(other), Origin::Env(_)) => format!("to be set by one variable, and {other} sets it too"),
+        (Origin::Env(other), Origin::Env(_)) => {
+            format!("to be set by one variable, and {other} sets it too")
+        }
         (Origin::File(_), Origin::File(_)) => {
             let (table, name) = typed.key.rsplit_once('.').unwrap_or_default();
-            format!("to be set once in the file, which has it as {:?} and as {name} in [{table}]", typed.key)
+            format!(
+                "to be set once in the file, which has it as {:?} and as {name} in [{table}]",
+                typed.key
+            )
         }
         _ => return None,
     };
@@ -106,7 +117,12 @@ fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
         fill(settings, "stream.name", "", ("local".into(), "the embedded stream".into()));
     }
     if let Ok(arn) = arn.parse::<StreamArn>() {
-        fill(settings, "stream.region", "", (arn.region().into(), "the region of stream.arn".into()));
+        fill(
+            settings,
+            "stream.region",
+            "",
+            (arn.region().into(), "the region of stream.arn".into()),
+        );
     }
 }
 
@@ -117,7 +133,8 @@ fn fill(settings: &mut [Setting], key: &str, open: &str, (value, why): (String, 
     }
 }
 
-/// Beside the socket, if the name has room there: whoever runs the daemon may make a file in that directory.
+/// Beside the socket, if the name has room there: whoever runs the daemon may make a file in that
+/// directory.
 fn admin_socket(socket: &str) -> (String, String) {
     let beside = format!("{socket}.admin");
     if beside.len() <= SOCKET_PATH_BYTES_MAX {
@@ -197,7 +214,10 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
 }
 
 pub(super) fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
-    settings.iter().find(|setting| setting.key == key).expect("settings hold every key of the table")
+    settings
+        .iter()
+        .find(|setting| setting.key == key)
+        .expect("settings hold every key of the table")
 }
 
 pub(super) fn problem(setting: &Setting, expected: String) -> Problem {

@@ -1,15 +1,17 @@
-//! What the SDK reads of the environment, looked at before the SDK does: there a line end at the end of a key panics at
-//! the first request, and a blank region is a host without a name. Pure: the variables come in as values.
+//! What the SDK reads of the environment, looked at before the SDK does: there a line end at the
+//! end of a key panics at the first request, and a blank region is a host without a name. Pure: the
+//! variables come in as values.
 //!
-//! A blank variable is unset. One that cannot be meant is a problem that names it; never with a secret's value.
+//! A blank variable is unset. One that cannot be meant is a problem that names it; never with a
+//! secret's value.
 
 use std::fmt;
 
 use super::rule::{Rule, Value, without_login};
 use super::{Origin, Problem};
 
-/// The part of the environment that the SDK and its transport may see: the variables that are theirs and not blank, and
-/// where the home directory is.
+/// The part of the environment that the SDK and its transport may see: the variables that are
+/// theirs and not blank, and where the home directory is.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SdkEnv(Vec<(String, String)>);
 
@@ -39,7 +41,8 @@ impl SdkEnv {
         self.vars().find_map(|(set, value)| (set == name).then_some(value))
     }
 
-    /// The same where nobody asks the instance's metadata service: for what is to be found out without the network.
+    /// The same where nobody asks the instance's metadata service: for what is to be found out
+    /// without the network.
     pub fn offline(mut self) -> Self {
         self.0.retain(|(name, _)| name != METADATA_DISABLED);
         self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));
@@ -54,10 +57,14 @@ impl SdkEnv {
 
 const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
-/// Takes what is the SDK's out of the environment, and a problem for each variable that cannot be meant.
+/// Takes what is the SDK's out of the environment, and a problem for each variable that cannot be
+/// meant.
 pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
-    let is_proxy = |name: &str| PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase());
-    let is_sdks = |name: &str| name.starts_with(PREFIX) || BESIDES.contains(&name) || is_proxy(name);
+    let is_proxy = |name: &str| {
+        PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase())
+    };
+    let is_sdks =
+        |name: &str| name.starts_with(PREFIX) || BESIDES.contains(&name) || is_proxy(name);
     let set = env.iter().filter(|(name, value)| is_sdks(name) && !value.trim().is_empty());
     let set: Vec<_> = set.cloned().collect();
     let problems = set.iter().filter_map(|(name, value)| problem(name, value)).collect();
@@ -67,19 +74,32 @@ pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
 fn problem(name: &str, value: &str) -> Option<Problem> {
     let form = form(name);
     let expected = form.expected(value)?;
-    let value = if matches!(form, Form::Secret) { "(not shown)".to_owned() } else { without_login(value) };
-    Some(Problem { key: name.to_owned(), value: Some(value), expected, origin: Origin::Environment })
+    let value =
+        if matches!(form, Form::Secret) { "(not shown)".to_owned() } else { without_login(value) };
+    Some(Problem {
+        key: name.to_owned(),
+        value: Some(value),
+        expected,
+        origin: Origin::Environment,
+    })
 }
 
 fn form(name: &str) -> Form {
     match name {
         "AWS_REGION" | "AWS_DEFAULT_REGION" => Form::Like(Rule::Region),
         "AWS_USE_FIPS_ENDPOINT" | "AWS_USE_DUALSTACK_ENDPOINT" => Form::Like(Rule::Switch),
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI" | "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Form::Like(Rule::Url),
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI" | "AWS_EC2_METADATA_SERVICE_ENDPOINT" => {
+            Form::Like(Rule::Url)
+        }
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI" => Form::RelativeUri,
-        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" | "SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" => Form::Secret,
+        "AWS_ACCESS_KEY_ID"
+        | "AWS_SECRET_ACCESS_KEY"
+        | "SECRET_ACCESS_KEY"
+        | "AWS_SESSION_TOKEN" => Form::Secret,
         // It may hold a password.
-        "HTTP_PROXY" | "http_proxy" | "HTTPS_PROXY" | "https_proxy" | "ALL_PROXY" | "all_proxy" => Form::Secret,
+        "HTTP_PROXY" | "http_proxy" | "HTTPS_PROXY" | "https_proxy" | "ALL_PROXY" | "all_proxy" => {
+            Form::Secret
+        }
         // It may hold a scheme and a token, parted by a space.
         "AWS_CONTAINER_AUTHORIZATION_TOKEN" => Form::Text,
         name if name.starts_with("AWS_ENDPOINT_URL") => Form::Like(Rule::Url),
@@ -91,11 +111,17 @@ impl Form {
     /// What was expected instead; nothing if this will do.
     fn expected(&self, value: &str) -> Option<String> {
         match self {
-            Self::Like(Rule::Switch) if value.parse::<bool>().is_err() => Some(Rule::Switch.to_string()),
-            Self::Like(rule) if !matches!(rule.read(value), Some(Value::Text(_) | Value::Switch(_))) => {
+            Self::Like(Rule::Switch) if value.parse::<bool>().is_err() => {
+                Some(Rule::Switch.to_string())
+            }
+            Self::Like(rule)
+                if !matches!(rule.read(value), Some(Value::Text(_) | Value::Switch(_))) =>
+            {
                 Some(format!("{rule}{}", line_end(value)))
             }
-            Self::Secret => unfit(value).map(|what| format!("printable ASCII without spaces, it holds {what}")),
+            Self::Secret => {
+                unfit(value).map(|what| format!("printable ASCII without spaces, it holds {what}"))
+            }
             Self::RelativeUri if !value.starts_with('/') || unfit(value).is_some() => {
                 Some("a path that begins with /".to_owned())
             }
@@ -112,8 +138,8 @@ fn line_end(value: &str) -> &'static str {
     if value.ends_with(['\n', '\r']) { ", and no line end behind it" } else { "" }
 }
 
-/// What keeps a key id, a secret or a token from being one; nothing if nothing does. In a header it would split the
-/// request, or not go at all.
+/// What keeps a key id, a secret or a token from being one; nothing if nothing does. In a header it
+/// would split the request, or not go at all.
 pub fn unfit(value: &str) -> Option<&'static str> {
     let odd = value.chars().rev().find(|c| !c.is_ascii_graphic())?;
     let is_last = value.ends_with(odd);
@@ -145,7 +171,13 @@ mod tests {
 
     #[test]
     fn a_blank_variable_is_unset() {
-        for name in ["AWS_REGION", "AWS_ENDPOINT_URL_KINESIS", "AWS_ROLE_ARN", "AWS_PROFILE", "AWS_SESSION_TOKEN"] {
+        for name in [
+            "AWS_REGION",
+            "AWS_ENDPOINT_URL_KINESIS",
+            "AWS_ROLE_ARN",
+            "AWS_PROFILE",
+            "AWS_SESSION_TOKEN",
+        ] {
             for value in ["", " ", "\n"] {
                 assert_eq!(checked(name, value), (SdkEnv::default(), None), "{name}={value:?}");
             }

@@ -1,5 +1,6 @@
-//! The layers above the defaults, flattened to dotted keys: presets < file < environment < flags, later ones
-//! last. Reads no meaning into any of them: an unknown key passes through with its origin.
+//! The layers above the defaults, flattened to dotted keys: presets < file < environment < flags,
+//! later ones last. Reads no meaning into any of them: an unknown key passes through with its
+//! origin.
 
 use std::env;
 use std::fs;
@@ -23,7 +24,10 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
         settings.extend(file_layer(path)?);
     }
     let services = services(&inputs.env);
-    let ours = inputs.env.iter().filter(|(name, _)| !services.iter().any(|service| is_of_service(name, service)));
+    let ours = inputs
+        .env
+        .iter()
+        .filter(|(name, _)| !services.iter().any(|service| is_of_service(name, service)));
     settings.extend(ours.flat_map(env_layer));
     if inputs.is_stream_typed {
         settings.retain(|setting| !["stream.name", "stream.arn"].contains(&&*setting.key));
@@ -46,7 +50,8 @@ fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
     toml_settings(&text, &Origin::File(path.to_owned())).map_err(unreadable)
 }
 
-/// Whether a reload may read the file of these inputs. The first read of a pipe took all that there was.
+/// Whether a reload may read the file of these inputs. The first read of a pipe took all that there
+/// was.
 ///
 /// # Errors
 /// A file that is not there, or is no regular one; links are followed.
@@ -71,7 +76,9 @@ fn without_quotes(error: &str) -> String {
 }
 
 fn toml_settings(text: &str, origin: &Origin) -> Result<Vec<Setting>, String> {
-    let table = File::from_str(text, FileFormat::Toml).collect().map_err(|error| without_quotes(&error.to_string()))?;
+    let table = File::from_str(text, FileFormat::Toml)
+        .collect()
+        .map_err(|error| without_quotes(&error.to_string()))?;
     let mut settings = Vec::new();
     flatten("", table, origin, &mut settings);
     // The table is a hash map, but problems should keep one order from run to run.
@@ -89,12 +96,17 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &Origin, settings: &
     }
 }
 
-/// What the names of variables begin with that Kubernetes makes of Services named `dispatchd--…`: they look like keys.
+/// What the names of variables begin with that Kubernetes makes of Services named `dispatchd--…`:
+/// they look like keys.
 fn services(env: &[(String, String)]) -> Vec<&str> {
-    env.iter().filter_map(|(name, _)| name.strip_suffix(SERVICE_HOST)).filter(|of| of.starts_with(ENV_PREFIX)).collect()
+    env.iter()
+        .filter_map(|(name, _)| name.strip_suffix(SERVICE_HOST))
+        .filter(|of| of.starts_with(ENV_PREFIX))
+        .collect()
 }
 
-/// Such a variable: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT`, `…_PORT_80_TCP_ADDR`. No key of ours begins so.
+/// Such a variable: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT`, `…_PORT_80_TCP_ADDR`. No key
+/// of ours begins so.
 fn is_of_service(name: &str, service: &str) -> bool {
     let is_port = |rest: &str| rest == "_PORT" || rest.starts_with("_PORT_");
     name.strip_prefix(service).is_some_and(|rest| rest.starts_with("_SERVICE_") || is_port(rest))
@@ -134,13 +146,21 @@ mod tests {
     #[test]
     fn toml_is_flattened_to_dotted_keys() {
         let text = "producer_id = 'p'\n[batch]\nmax_records = 7\n[stream]\nallow_http = true\n";
-        let expected = [("batch.max_records", "7"), ("producer_id", "p"), ("stream.allow_http", "true")];
+        let expected =
+            [("batch.max_records", "7"), ("producer_id", "p"), ("stream.allow_http", "true")];
         assert_eq!(toml(text), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]
     fn a_variable_with_single_underscores_is_not_ours() {
-        for name in ["DISPATCHD_SOCKET", "DISPATCHD_LOG", "DISPATCHD_PORT_80_TCP", "DISPATCHD", "AWS_REGION", "PATH"] {
+        for name in [
+            "DISPATCHD_SOCKET",
+            "DISPATCHD_LOG",
+            "DISPATCHD_PORT_80_TCP",
+            "DISPATCHD",
+            "AWS_REGION",
+            "PATH",
+        ] {
             assert_eq!(env(name), None, "{name}");
         }
     }
@@ -154,21 +174,27 @@ mod tests {
 
     #[test]
     fn the_shipped_file_holds_every_key_at_its_default() {
-        let mut defaults: Vec<_> = KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned())).collect();
+        let mut defaults: Vec<_> =
+            KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned())).collect();
         defaults.sort();
         assert_eq!(toml(include_str!("../../config.toml")), defaults);
     }
 
     #[test]
     fn a_file_that_is_missing_or_broken_is_named() {
-        let missing = file_layer(Path::new("/nonexistent/config.toml")).expect_err("there is no such file");
-        assert_eq!(missing.to_string(), "cannot read /nonexistent/config.toml: No such file or directory (os error 2)");
+        let missing =
+            file_layer(Path::new("/nonexistent/config.toml")).expect_err("there is no such file");
+        assert_eq!(
+            missing.to_string(),
+            "cannot read /nonexistent/config.toml: No such file or directory (os error 2)"
+        );
         let dir = tempfile::tempdir().expect("the temporary directory is writable");
         let path = dir.path().join("config.toml");
         fs::write(&path, "[socket]\nmode = 0660\n").expect("the directory is writable");
         let broken = file_layer(&path).expect_err("toml has no leading zeros").to_string();
         assert!(
-            broken.starts_with(&format!("cannot read {}: ", path.display())) && broken.contains("line 2"),
+            broken.starts_with(&format!("cannot read {}: ", path.display()))
+                && broken.contains("line 2"),
             "{broken}"
         );
         assert!(!broken.contains("0660"), "the line may hold a secret: {broken}");

@@ -1,11 +1,14 @@
-//! Whether a configuration fits the limits that this host set for the process. Pure: [`Machine`] has read them.
+//! Whether a configuration fits the limits that this host set for the process. Pure: [`Machine`]
+//! has read them.
 //!
 //! For `run` and what checks a configuration for it: a command that only asks needs none of this.
 
 use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
-use crate::limits::{ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX};
+use crate::limits::{
+    ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+};
 
 /// As [`resolve`], for a process that serves here.
 ///
@@ -13,10 +16,11 @@ use crate::limits::{ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PA
 /// Those of [`resolve`], or every limit of the host's that is too low.
 pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     let resolved = resolve(inputs)?;
-    let problems: Vec<_> = [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let problems: Vec<_> =
+        [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
+            .into_iter()
+            .flatten()
+            .collect();
     if problems.is_empty() { Ok(resolved) } else { Err(Problems::Values(problems)) }
 }
 
@@ -25,7 +29,8 @@ pub fn files_needed(config: &Config) -> usize {
     config.socket.max_connections + files_kept_back(config)
 }
 
-/// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered, whoever is connected.
+/// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
+/// whoever is connected.
 pub fn files_kept_back(config: &Config) -> usize {
     FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
 }
@@ -40,15 +45,20 @@ fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
         0 => format!("a higher limit of open files: {reason}"),
         _ => format!("at most {room}, or a higher limit of open files: {reason}"),
     };
-    (files_needed(&resolved.config) > limit).then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
+    (files_needed(&resolved.config) > limit)
+        .then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
 }
 
 fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let limit = machine.address_space?;
     let sum = memory_sum(&resolved.config);
-    let needed = ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
+    let needed =
+        ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
     // Long lines have a share of the budget.
-    let parts = [(sum.events_bytes + sum.long_lines_bytes, "memory.budget"), (sum.requests_bytes, "batch.max_bytes")];
+    let parts = [
+        (sum.events_bytes + sum.long_lines_bytes, "memory.budget"),
+        (sum.requests_bytes, "batch.max_bytes"),
+    ];
     let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are two");
     let expected = format!(
         "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
@@ -65,16 +75,25 @@ mod tests {
     use crate::limits::MIB;
 
     fn resolved(set: &[(&str, &str)], machine: Machine) -> Result<Resolved, String> {
-        let flag =
-            |(key, value): &(&str, &str)| Flag { key: (*key).into(), value: (*value).into(), flag: "--set".into() };
-        let inputs = Inputs { flags: set.iter().map(flag).collect(), local: true, machine, ..Inputs::default() };
+        let flag = |(key, value): &(&str, &str)| Flag {
+            key: (*key).into(),
+            value: (*value).into(),
+            flag: "--set".into(),
+        };
+        let inputs = Inputs {
+            flags: set.iter().map(flag).collect(),
+            local: true,
+            machine,
+            ..Inputs::default()
+        };
         resolve_to_serve(&inputs).map_err(|problems| problems.to_string())
     }
 
     #[test]
     fn more_connections_than_the_limit_of_open_files_leaves_room_for_are_refused() {
         let files = |open_files| Machine { open_files: Some(open_files), ..Machine::default() };
-        let config = resolved(&[], files(1024)).expect("the defaults hold where nobody set a limit").config;
+        let config =
+            resolved(&[], files(1024)).expect("the defaults hold where nobody set a limit").config;
         let needed = files_needed(&config);
         assert!(resolved(&[], files(needed)).is_ok());
         let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
@@ -84,18 +103,32 @@ mod tests {
         );
         assert!(refused.starts_with(&says), "{refused}");
         assert!(resolved(&[("socket.max_connections", "511")], files(needed - 1)).is_ok());
-        assert!(resolved(&[("batch.max_in_flight", "17")], files(needed)).is_err(), "each request has a connection");
-        assert!(resolved(&[], files(20)).expect_err("there is no room at all").contains("expected a higher limit"));
+        assert!(
+            resolved(&[("batch.max_in_flight", "17")], files(needed)).is_err(),
+            "each request has a connection"
+        );
+        assert!(
+            resolved(&[], files(20))
+                .expect_err("there is no room at all")
+                .contains("expected a higher limit")
+        );
     }
 
     #[test]
     fn a_budget_or_requests_over_the_limit_of_address_space_are_refused() {
         let space = |bytes| Machine { address_space: Some(bytes), ..Machine::default() };
         assert!(resolved(&[], space(1024 * MIB)).is_ok());
-        let budget = resolved(&[("memory.budget", "1GiB")], space(1024 * MIB)).expect_err("it would abort");
-        assert!(budget.starts_with("memory.budget = \"1GiB\" (from --set): expected less"), "{budget}");
+        let budget =
+            resolved(&[("memory.budget", "1GiB")], space(1024 * MIB)).expect_err("it would abort");
+        assert!(
+            budget.starts_with("memory.budget = \"1GiB\" (from --set): expected less"),
+            "{budget}"
+        );
         let large = [("batch.max_bytes", "10MiB"), ("batch.max_in_flight", "100")];
         let requests = resolved(&large, space(1024 * MIB)).expect_err("it would abort");
-        assert!(requests.starts_with("batch.max_bytes = \"10MiB\" (from --set): expected less"), "{requests}");
+        assert!(
+            requests.starts_with("batch.max_bytes = \"10MiB\" (from --set): expected less"),
+            "{requests}"
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rule::Rule;
 use crate::limits::{
-    BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX, RECORD_BYTES_MIN,
-    REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
+    BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
+    RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
 
 /// One key of the configuration.
@@ -123,8 +123,8 @@ impl Key {
     }
 }
 
-/// The known key that was probably meant: a slip of the pen away, with or without its table; or the first one of a table.
-/// A guess from further away would only mislead.
+/// The known key that was probably meant: a slip of the pen away, with or without its table; or the
+/// first one of a table. A guess from further away would only mislead.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let is_near = |edits: usize, of: &str| edits <= 1 + of.len() / 5;
     let edits = |known: &'static str| {
@@ -133,7 +133,8 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
         let (edits, of) = if alone < whole { (alone, last) } else { (whole, known) };
         is_near(edits, of).then_some((edits, known))
     };
-    let of_table = KEYS.iter().map(|key| key.name).find(|known| known.starts_with(&format!("{name}.")));
+    let of_table =
+        KEYS.iter().map(|key| key.name).find(|known| known.starts_with(&format!("{name}.")));
     let nearest = || KEYS.iter().filter_map(|key| edits(key.name)).min_by_key(|(edits, _)| *edits);
     of_table.or_else(|| nearest().map(|(_, known)| known))
 }
@@ -181,9 +182,13 @@ mod tests {
 
     #[test]
     fn edits_are_counted() {
-        for (from, to, count) in
-            [("", "", 0), ("", "ab", 2), ("ab", "", 2), ("kitten", "sitting", 3), ("same", "same", 0)]
-        {
+        for (from, to, count) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("ab", "", 2),
+            ("kitten", "sitting", 3),
+            ("same", "same", 0),
+        ] {
             assert_eq!(edits_count(from, to), count, "{from} {to}");
         }
     }
@@ -191,10 +196,15 @@ mod tests {
     #[test]
     fn the_documentation_holds_every_row_of_the_table() {
         let page = include_str!("../../docs/configuration.md");
-        let row =
-            |Key { name, default, rule, meaning }: &Key| format!("| `{name}` | `{default:?}` | {rule} | {meaning} |");
+        let row = |Key { name, default, rule, meaning }: &Key| {
+            format!("| `{name}` | `{default:?}` | {rule} | {meaning} |")
+        };
         let rows: Vec<String> = KEYS.iter().map(row).collect();
         let written: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
-        assert!(written == rows, "the rows of docs/configuration.md should be\n{}", rows.join("\n"));
+        assert!(
+            written == rows,
+            "the rows of docs/configuration.md should be\n{}",
+            rows.join("\n")
+        );
     }
 }

@@ -85,19 +85,26 @@ impl Machine {
         }
         let (dir, why) = match &self.runtime_dir {
             _ if self.run_dir_writable => (RUN_DIR.into(), format!("{RUN_DIR} is writable")),
-            Some(dir) => (dir.join(OWN_FOLDER), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable")),
-            None => (self.fallback_dir(), format!("the temporary directory, as {RUN_DIR} is not writable")),
+            Some(dir) => {
+                (dir.join(OWN_FOLDER), format!("XDG_RUNTIME_DIR, as {RUN_DIR} is not writable"))
+            }
+            None => (
+                self.fallback_dir(),
+                format!("the temporary directory, as {RUN_DIR} is not writable"),
+            ),
         };
         (dir.join(SOCKET_NAME).display().to_string(), why)
     }
 
-    /// Where a client looks that was told nothing: an app may see the shared directory without being allowed to
-    /// write there.
+    /// Where a client looks that was told nothing: an app may see the shared directory without
+    /// being allowed to write there.
     ///
     /// # Errors
-    /// In the temporary directory anybody may have made the folder of that name, to be taken for the daemon.
+    /// In the temporary directory anybody may have made the folder of that name, to be taken for
+    /// the daemon.
     pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
-        // One that may not be looked at is there, as far as we know: whoever connects hears why not.
+        // One that may not be looked at is there, as far as we know: whoever connects hears why
+        // not.
         let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
         let is_there = shared.try_exists().unwrap_or(true);
         self.client_socket_besides(is_there.then_some(shared))
@@ -108,7 +115,9 @@ impl Machine {
         let path = shared.unwrap_or_else(|| self.socket_path().0.into());
         let fallback = self.fallback_dir();
         match foreign_owner(&fallback) {
-            Ok(Some(owner)) if path.starts_with(&fallback) => Err(ForeignFallback { path: fallback, owner }),
+            Ok(Some(owner)) if path.starts_with(&fallback) => {
+                Err(ForeignFallback { path: fallback, owner })
+            }
             _ => Ok(path), // who connects hears of what is missing
         }
     }
@@ -140,8 +149,9 @@ fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {
     named.filter(|dir| dir.is_absolute() && could_make_files(&dir.join(OWN_FOLDER)).is_ok())
 }
 
-/// Whether files could be made in a directory, which may itself have to be made. It looks and makes nothing, so that
-/// nobody who looks at the same time meets anything; the kernel minds read-only mounts, capabilities and ACLs.
+/// Whether files could be made in a directory, which may itself have to be made. It looks and makes
+/// nothing, so that nobody who looks at the same time meets anything; the kernel minds read-only
+/// mounts, capabilities and ACLs.
 ///
 /// # Errors
 /// Why they could not.
@@ -149,7 +159,9 @@ pub fn could_make_files(dir: &Path) -> io::Result<()> {
     let place = match dir.metadata() {
         Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
         Ok(_) => dir,
-        Err(_) => dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        Err(_) => {
+            dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        }
     };
     Ok(access(place, Access::WRITE_OK | Access::EXEC_OK)?)
 }
@@ -176,7 +188,9 @@ fn group_limit(root: &Path, line: &str) -> Option<usize> {
     let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
     let (mount, file) = match controllers {
         "" => (root.to_owned(), "memory.max"),
-        names if names.split(',').any(|name| name == "memory") => (root.join("memory"), "memory.limit_in_bytes"),
+        names if names.split(',').any(|name| name == "memory") => {
+            (root.join("memory"), "memory.limit_in_bytes")
+        }
         _ => return None,
     };
     let groups = Path::new(path.trim_start_matches('/')).ancestors();
@@ -197,7 +211,8 @@ mod tests {
         let root = tempfile::tempdir().expect("the temporary directory is writable");
         for (path, text) in files {
             let path = root.path().join(path);
-            fs::create_dir_all(path.parent().expect("it is below the root")).expect("the root is writable");
+            fs::create_dir_all(path.parent().expect("it is below the root"))
+                .expect("the root is writable");
             fs::write(path, text).expect("the root is writable");
         }
         root
@@ -205,7 +220,11 @@ mod tests {
 
     #[test]
     fn the_smallest_limit_on_the_way_up_counts() {
-        let root = cgroup(&[("a/memory.max", "1000\n"), ("a/b/memory.max", "max\n"), ("memory.max", "2000\n")]);
+        let root = cgroup(&[
+            ("a/memory.max", "1000\n"),
+            ("a/b/memory.max", "max\n"),
+            ("memory.max", "2000\n"),
+        ]);
         assert_eq!(memory_limit(root.path(), "0::/a/b\n"), Some(1_000));
         assert_eq!(memory_limit(root.path(), "0::/\n"), Some(2_000));
     }
@@ -219,7 +238,10 @@ mod tests {
 
     #[test]
     fn no_limit_is_none() {
-        let root = cgroup(&[("memory.max", "max\n"), ("memory/memory.limit_in_bytes", "9223372036854771712\n")]);
+        let root = cgroup(&[
+            ("memory.max", "max\n"),
+            ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ]);
         for membership in ["", "0::/\n", "5:memory:/\n", "not a line"] {
             assert_eq!(memory_limit(root.path(), membership), None, "{membership:?}");
         }
@@ -253,20 +275,32 @@ mod tests {
         let root = tempfile::tempdir().expect("the temporary directory is writable");
         let machine = Machine { temp_dir: root.path().into(), uid: 7, ..Machine::default() };
         let fallback = machine.fallback_dir();
-        assert!(machine.client_socket_besides(None).is_ok(), "who connects hears that nobody is there");
+        assert!(
+            machine.client_socket_besides(None).is_ok(),
+            "who connects hears that nobody is there"
+        );
         fs::create_dir(&fallback).expect("the root is writable");
-        assert_eq!(machine.client_socket_besides(None).expect("it is ours"), fallback.join(SOCKET_NAME));
+        assert_eq!(
+            machine.client_socket_besides(None).expect("it is ours"),
+            fallback.join(SOCKET_NAME)
+        );
         if rustix::process::geteuid().as_raw() != 0 {
             eprintln!("not root: no file can be another's");
             return;
         }
         std::os::unix::fs::chown(&fallback, Some(12_345), None).expect("we are root");
         let refused = machine.client_socket_besides(None).expect_err("it is another's").to_string();
-        assert!(refused.contains("belongs to user 12345") && refused.contains("--socket"), "{refused}");
+        assert!(
+            refused.contains("belongs to user 12345") && refused.contains("--socket"),
+            "{refused}"
+        );
         fs::remove_dir(&fallback).expect("it is empty");
         std::os::unix::fs::symlink(root.path(), &fallback).expect("the root is writable");
         std::os::unix::fs::lchown(&fallback, Some(12_345), None).expect("we are root");
-        assert!(machine.client_socket_besides(None).is_err(), "the link is another's, whatever it leads to");
+        assert!(
+            machine.client_socket_besides(None).is_err(),
+            "the link is another's, whatever it leads to"
+        );
     }
 
     #[test]
@@ -294,8 +328,14 @@ mod tests {
             machine.memory_budget()
         };
         assert_eq!(budget(None), ("64MiB".to_owned(), "no cgroup memory limit".to_owned()));
-        assert_eq!(budget(Some(96 * MIB)), ("48MiB".to_owned(), "cgroup memory limit 96MiB".to_owned()));
-        assert_eq!(budget(Some(512 * MIB)), ("64MiB".to_owned(), "cgroup memory limit 512MiB".to_owned()));
+        assert_eq!(
+            budget(Some(96 * MIB)),
+            ("48MiB".to_owned(), "cgroup memory limit 96MiB".to_owned())
+        );
+        assert_eq!(
+            budget(Some(512 * MIB)),
+            ("64MiB".to_owned(), "cgroup memory limit 512MiB".to_owned())
+        );
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::fmt;
 use super::Config;
 use super::rule::show_size;
 use crate::limits::{
-    ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES,
-    budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
+    ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
+    REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
 
-/// What the program takes by itself, for the question what a cgroup has room for: idle it is some 13 MiB.
+/// What the program takes by itself, for the question what a cgroup has room for: idle it is some
+/// 13 MiB.
 const PROGRAM_BYTES: usize = 16 * MIB;
 
 /// The parts of the sum, in bytes.
@@ -19,19 +20,20 @@ const PROGRAM_BYTES: usize = 16 * MIB;
 pub struct MemorySum {
     /// Events from accept to outcome: the budget.
     pub events_bytes: usize,
-    /// If every connection fills its line buffer (and what is being made of it) and reads none of its answers.
+    /// If every connection fills its line buffer (and what is being made of it) and reads none of
+    /// its answers.
     pub connections_bytes: usize,
     /// Lines longer than a line buffer, and what each thread unescapes of one.
     pub long_lines_bytes: usize,
-    /// The encoded requests of all flights: the lanes keep their bytes together under `max_in_flight * max_bytes`, or
-    /// send one larger record alone.
+    /// The encoded requests of all flights: the lanes keep their bytes together under
+    /// `max_in_flight * max_bytes`, or send one larger record alone.
     pub requests_bytes: usize,
     /// The ids that callers chose, once they are settled.
     pub dedupe_bytes: usize,
 }
 
-/// The records that memory carries. Where the stream takes larger ones, they are refused for that reason: a daemon that
-/// took them would lose everything that it holds when it is killed.
+/// The records that memory carries. Where the stream takes larger ones, they are refused for that
+/// reason: a daemon that took them would lose everything that it holds when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
     /// The largest, data and partition key. Where it is configured, that.
@@ -48,8 +50,10 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     let budget_bytes = config.memory.budget_bytes;
     MemorySum {
         events_bytes: budget_bytes,
-        connections_bytes: config.socket.max_connections * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
-        long_lines_bytes: long_lines_bytes(budget_bytes) + config.runtime.threads * line_bytes_max(record_bytes_max),
+        connections_bytes: config.socket.max_connections
+            * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
+        long_lines_bytes: long_lines_bytes(budget_bytes)
+            + config.runtime.threads * line_bytes_max(record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
             + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
@@ -65,7 +69,10 @@ impl Carried {
     pub fn of(config: &Config) -> Self {
         let budget_bytes = config.memory.budget_bytes;
         let by_memory = || record_bytes_carried(budget_bytes).min(carried_by_cgroup(config));
-        Self { record_bytes: config.stream.max_record_bytes.unwrap_or_else(by_memory), budget_bytes }
+        Self {
+            record_bytes: config.stream.max_record_bytes.unwrap_or_else(by_memory),
+            budget_bytes,
+        }
     }
 
     /// What an operator does so that records of so many bytes are taken too.
@@ -80,19 +87,22 @@ impl Carried {
     }
 }
 
-/// The largest record whose part of the sum the cgroup still has room for. What callers that stop reading could take is
-/// left out: that is an attack, not a load. Records up to what is in flight anyway cost nothing more.
+/// The largest record whose part of the sum the cgroup still has room for. What callers that stop
+/// reading could take is left out: that is an attack, not a load. Records up to what is in flight
+/// anyway cost nothing more.
 fn carried_by_cgroup(config: &Config) -> usize {
     let least = flying_bytes(config).max(RECORD_BYTES_DEFAULT);
     let Some(cgroup_bytes) = config.memory.cgroup_bytes else { return usize::MAX };
     let sum = sum_with(config, least);
     let taken = PROGRAM_BYTES + sum.total_bytes() - sum.connections_bytes;
-    // One byte more of it is four thirds in the request and one a thread in a line that is unescaped.
+    // One byte more of it is four thirds in the request and one a thread in a line that is
+    // unescaped.
     let per_three_bytes = 4 + 3 * config.runtime.threads;
     least + cgroup_bytes.saturating_sub(taken) / per_three_bytes * 3
 }
 
-/// The sum if records of so many bytes are to be taken, and the budget that they need: for a stream whose limit is raised.
+/// The sum if records of so many bytes are to be taken, and the budget that they need: for a stream
+/// whose limit is raised.
 pub fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum) {
     let mut config = config.clone();
     config.memory.budget_bytes = config.memory.budget_bytes.max(budget_bytes_min(record_bytes));
@@ -101,7 +111,11 @@ pub fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum
 
 impl MemorySum {
     pub fn total_bytes(&self) -> usize {
-        self.events_bytes + self.connections_bytes + self.long_lines_bytes + self.requests_bytes + self.dedupe_bytes
+        self.events_bytes
+            + self.connections_bytes
+            + self.long_lines_bytes
+            + self.requests_bytes
+            + self.dedupe_bytes
     }
 }
 
@@ -128,9 +142,13 @@ mod tests {
     use crate::limits::{KIB, RECORD_BYTES_MAX};
 
     fn config(set: &[(&str, &str)], cgroup_bytes: Option<usize>) -> Config {
-        let flag =
-            |(key, value): &(&str, &str)| Flag { key: (*key).into(), value: (*value).into(), flag: "--set".into() };
-        let inputs = Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
+        let flag = |(key, value): &(&str, &str)| Flag {
+            key: (*key).into(),
+            value: (*value).into(),
+            flag: "--set".into(),
+        };
+        let inputs =
+            Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
         let mut config = resolve(&inputs).expect("it holds").config;
         config.memory.cgroup_bytes = cgroup_bytes;
         config
@@ -159,15 +177,25 @@ mod tests {
 
     #[test]
     fn a_cgroup_carries_what_is_in_flight_anyway_and_beyond_it_what_it_has_room_for() {
-        assert_eq!(carried(SIDECAR, Some(128 * MIB)), 8 * MIB - 64 * KIB, "here the budget is the bound");
+        assert_eq!(
+            carried(SIDECAR, Some(128 * MIB)),
+            8 * MIB - 64 * KIB,
+            "here the budget is the bound"
+        );
         let set: Vec<_> = SIDECAR.iter().copied().chain([("memory.budget", "32MiB")]).collect();
         for limit in [64 * MIB, 90 * MIB, 94 * MIB, 100 * MIB] {
             let config = config(&set, Some(limit));
             let bytes = Carried::of(&config).record_bytes;
             let sum = memory_sum(&config);
             let load = PROGRAM_BYTES + sum.total_bytes() - sum.connections_bytes;
-            assert!(bytes >= 4 * MIB && (bytes == 4 * MIB || load <= limit), "{bytes} of {limit}, {load}");
-            assert!(bytes == 10 * MIB || limit < load + 8, "{bytes} of {limit}: it has room for more");
+            assert!(
+                bytes >= 4 * MIB && (bytes == 4 * MIB || load <= limit),
+                "{bytes} of {limit}, {load}"
+            );
+            assert!(
+                bytes == 10 * MIB || limit < load + 8,
+                "{bytes} of {limit}: it has room for more"
+            );
         }
         assert_eq!(carried(&[], Some(64 * MIB)), 10 * MIB, "16 MiB are in flight anyway");
     }
@@ -179,7 +207,10 @@ mod tests {
         let (budget, sum) = memory_sum_for(&sidecar, RECORD_BYTES_MAX);
         assert_eq!((budget, sum.total_bytes() / MIB), (20_608 * KIB, 92));
         let to_carry = Carried::of(&sidecar).to_carry(RECORD_BYTES_MAX);
-        assert!(to_carry.starts_with("set memory.budget to at least 20608KiB, and the container's"), "{to_carry}");
+        assert!(
+            to_carry.starts_with("set memory.budget to at least 20608KiB, and the container's"),
+            "{to_carry}"
+        );
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //!
 //! - One table, `keys.rs`, says for each key: name, default, what it takes, meaning. Nothing else
 //!   knows a range.
-//! - Layers, each over the one before: defaults < what the command presets < file < environment < flags (`file.rs`).
+//! - Layers, each over the one before: defaults < what the command presets < file < environment <
+//!   flags (`file.rs`).
 //! - What is then still `auto` or empty and the machine knows is filled in from [`Machine`].
-//! - The SDK reads its own variables (`AWS_…`). They are checked here first, and it sees only those that are not blank
-//!   (`environment.rs`).
+//! - The SDK reads its own variables (`AWS_…`). They are checked here first, and it sees only those
+//!   that are not blank (`environment.rs`).
 //! - Only the step from text to [`Config`] can fail, and it reports every problem at once
 //!   (`check.rs`). What it lets through needs no second look.
 //! - `check` prints the very [`Resolved`] that `run` is built from.
@@ -118,7 +119,8 @@ pub struct Batch {
 pub struct Delivery {
     pub ordering: KeyOrder,
     pub aggregation: Aggregation,
-    /// Bytes of an aggregate of a shard's events, 1 KiB to 10 MiB; never more than the record limit.
+    /// Bytes of an aggregate of a shard's events, 1 KiB to 10 MiB; never more than the record
+    /// limit.
     pub aggregate_max_bytes: usize,
     /// From accept to `DeliveryTimeout`, 1 s to 24 h.
     pub timeout: Duration,
@@ -141,7 +143,8 @@ pub enum KeyOrder {
     Relaxed,
 }
 
-/// Which events travel as one record, in the KPL's format. Each takes in what the one before it allows.
+/// Which events travel as one record, in the KPL's format. Each takes in what the one before it
+/// allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aggregation {
     /// None: one event, one record.
@@ -164,8 +167,8 @@ pub struct Memory {
 /// What the process may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
-    /// 1 to 64. With one nothing is shared between cores, which costs the least; more carry more than some 300,000
-    /// events a second.
+    /// 1 to 64. With one nothing is shared between cores, which costs the least; more carry more
+    /// than some 300,000 events a second.
     pub threads: usize,
 }
 
@@ -237,11 +240,13 @@ pub struct Inputs {
     /// Below the file: what a command would rather have than the defaults.
     pub preset: Vec<Flag>,
     pub file: Option<PathBuf>,
-    /// All of the environment: `DISPATCHD__…` are keys, `AWS_…` are the SDK's, others are passed over.
+    /// All of the environment: `DISPATCHD__…` are keys, `AWS_…` are the SDK's, others are passed
+    /// over.
     pub env: Vec<(String, String)>,
     /// In the order in which they were typed: the last one wins.
     pub flags: Vec<Flag>,
-    /// Whether the command line names the stream: what the layers below say of it, name or ARN, does not hold.
+    /// Whether the command line names the stream: what the layers below say of it, name or ARN,
+    /// does not hold.
     pub is_stream_typed: bool,
     /// Whether an embedded stream stands in for Kinesis.
     pub local: bool,

@@ -1,6 +1,7 @@
 //! What a running daemon takes over from a configuration that was read again. Pure.
 //!
-//! Safe is what says how fast and how much at once; where things are and what was promised to callers is not.
+//! Safe is what says how fast and how much at once; where things are and what was promised to
+//! callers is not.
 
 use super::{Resolved, Setting};
 
@@ -28,7 +29,9 @@ pub struct Changes {
 /// What became of `old`, as it runs, with `new`.
 pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
     let mut changes = Changes::default();
-    for (Setting { value: before, .. }, Setting { key, value, .. }) in old.values.iter().zip(&new.values) {
+    for (Setting { value: before, .. }, Setting { key, value, .. }) in
+        old.values.iter().zip(&new.values)
+    {
         if before == value {
             continue;
         }
@@ -41,13 +44,15 @@ pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
     changes
 }
 
-/// The configuration that runs after a reload: `new`, where it is taken over, and `old` where it is not.
+/// The configuration that runs after a reload: `new`, where it is taken over, and `old` where it is
+/// not.
 pub fn after(old: &Resolved, new: Resolved) -> Resolved {
     let mut after = old.clone();
     after.config.batch = new.config.batch;
     after.config.log.level = new.config.log.level;
     let (running, read) = (&mut after.config.delivery, new.config.delivery);
-    (running.timeout, running.backoff_min, running.backoff_max) = (read.timeout, read.backoff_min, read.backoff_max);
+    (running.timeout, running.backoff_min, running.backoff_max) =
+        (read.timeout, read.backoff_min, read.backoff_max);
     for (setting, read) in after.values.iter_mut().zip(new.values) {
         if RELOADED.contains(&read.key.as_str()) {
             *setting = read;
@@ -62,8 +67,11 @@ mod tests {
     use crate::config::{Flag, Inputs, KEYS, resolve};
 
     fn resolved(set: &[(&str, &str)]) -> Resolved {
-        let flag =
-            |(key, value): &(&str, &str)| Flag { key: (*key).into(), value: (*value).into(), flag: "--set".into() };
+        let flag = |(key, value): &(&str, &str)| Flag {
+            key: (*key).into(),
+            value: (*value).into(),
+            flag: "--set".into(),
+        };
         let flags = set.iter().map(flag).collect();
         resolve(&Inputs { local: true, flags, ..Inputs::default() }).expect("the values hold")
     }
@@ -71,7 +79,8 @@ mod tests {
     #[test]
     fn what_may_change_is_taken_over_and_the_rest_is_named() {
         let old = resolved(&[]);
-        let new = resolved(&[("log.level", "debug"), ("batch.linger", "1s"), ("socket.window", "7")]);
+        let new =
+            resolved(&[("log.level", "debug"), ("batch.linger", "1s"), ("socket.window", "7")]);
         let found = changes(&old, &new);
         assert_eq!(found.applied, ["batch.linger = 1s", "log.level = debug"]);
         assert_eq!(found.needs_restart, ["socket.window"]);
@@ -80,7 +89,11 @@ mod tests {
         assert_eq!(after.config.log, new.config.log);
         assert_eq!(after.config.socket, old.config.socket);
         assert_eq!(changes(&after, &new).applied, [""; 0], "it is taken over once");
-        assert_eq!(changes(&after, &new).needs_restart, ["socket.window"], "and what is not is named each time");
+        assert_eq!(
+            changes(&after, &new).needs_restart,
+            ["socket.window"],
+            "and what is not is named each time"
+        );
     }
 
     #[test]

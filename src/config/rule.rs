@@ -61,10 +61,16 @@ impl Rule {
     /// `None` if the text is not one that this rule takes.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self {
-            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen if text == "off" => Some(Value::Unset),
-            Self::Duration(range) | Self::DurationOrOff(range) => within(range, duration(text)?).map(Value::Duration),
+            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen if text == "off" => {
+                Some(Value::Unset)
+            }
+            Self::Duration(range) | Self::DurationOrOff(range) => {
+                within(range, duration(text)?).map(Value::Duration)
+            }
             Self::AutoSize(_) if text == "auto" => Some(Value::Unset),
-            Self::Size(range) | Self::AutoSize(range) => within(range, size(text)?).map(Value::Number),
+            Self::Size(range) | Self::AutoSize(range) => {
+                within(range, size(text)?).map(Value::Number)
+            }
             Self::Count(range) => within(range, count(text)?).map(Value::Number),
             Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
             Self::Switch => text.parse().ok().map(Value::Switch),
@@ -76,7 +82,9 @@ impl Rule {
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
             Self::Listen => text.parse().ok().map(Value::Address),
-            Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => Some(Value::Unset),
+            Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => {
+                Some(Value::Unset)
+            }
             Self::StreamName => text_if(is_stream_name(text), text),
             Self::StreamArn => text_if(text.parse::<StreamArn>().is_ok(), text),
             Self::Region => text_if(is_region(text), text),
@@ -90,7 +98,9 @@ impl Rule {
             Self::Path | Self::PathOrOff if text.len() > SOCKET_PATH_BYTES_MAX => {
                 Some(format!("this one has {}", text.len()))
             }
-            Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => Some("units are KiB, MiB and GiB".to_owned()),
+            Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => {
+                Some("units are KiB, MiB and GiB".to_owned())
+            }
             Self::StreamName if is_arn(text) => Some("an ARN goes into stream.arn".to_owned()),
             _ => None,
         }
@@ -115,21 +125,29 @@ impl fmt::Display for Rule {
                 let (min, max) = (show_size(*range.start()), show_size(*range.end()));
                 write!(f, "{or}a size from {min} to {max}")
             }
-            Self::Count(range) => write!(f, "a whole number from {} to {}", range.start(), range.end()),
+            Self::Count(range) => {
+                write!(f, "a whole number from {} to {}", range.start(), range.end())
+            }
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
             Self::KeyOrder => f.write_str("strict or relaxed"),
             Self::Aggregation => f.write_str("off, key or shard"),
             Self::Wire => f.write_str("json or cbor"),
             Self::LogFormat => f.write_str("auto, json or text"),
-            Self::LogLevel => {
-                f.write_str("error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`")
+            Self::LogLevel => f.write_str(
+                "error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`",
+            ),
+            Self::Mode => {
+                f.write_str("octal digits from 0600 to 0777 that let the owner read and write")
             }
-            Self::Mode => f.write_str("octal digits from 0600 to 0777 that let the owner read and write"),
             Self::Path => write!(f, "a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
-            Self::PathOrOff => write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes"),
+            Self::PathOrOff => {
+                write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes")
+            }
             Self::Listen => f.write_str("an address with a port, or off"),
-            Self::StreamName => write!(f, "1 to {STREAM_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ . -"),
+            Self::StreamName => {
+                write!(f, "1 to {STREAM_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ . -")
+            }
             Self::StreamArn => f.write_str("arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME"),
             Self::Region => f.write_str("a region such as eu-central-1"),
             Self::Url => f.write_str("an http or https url without credentials"),
@@ -259,12 +277,15 @@ pub(super) fn is_stream_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
-/// Enough to catch a swapped value, loose enough for regions not yet built. It becomes a label of a host's name.
+/// Enough to catch a swapped value, loose enough for regions not yet built. It becomes a label of a
+/// host's name.
 pub fn is_region(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && !text.starts_with('-')
         && !text.ends_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Whether a stream that was typed is meant as an ARN: no name has a colon.
@@ -276,19 +297,20 @@ pub fn is_arn(text: &str) -> bool {
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https"))
-            && url
-                .authority()
-                .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+            && url.authority().is_some_and(|authority| {
+                !authority.host().is_empty() && !authority.as_str().contains('@')
+            })
     })
 }
 
-/// The text as it may be shown: without the user and the password of a URL. One that is broken may hold them anywhere
-/// before the last `@`.
+/// The text as it may be shown: without the user and the password of a URL. One that is broken may
+/// hold them anywhere before the last `@`.
 pub fn without_login(text: &str) -> String {
     let Some((login, rest)) = text.rsplit_once('@').filter(|(login, _)| login.contains(':')) else {
         return text.to_owned();
     };
-    let scheme = login.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
+    let scheme =
+        login.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
     format!("{scheme}(not shown)@{rest}")
 }
 
@@ -299,12 +321,14 @@ pub fn is_loopback_url(url: &str) -> bool {
 
 /// Whether what is sent to this URL can be read on the network.
 pub fn is_plain_off_host(url: &str) -> bool {
-    url.parse::<Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback))
+    url.parse::<Uri>()
+        .is_ok_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback))
 }
 
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || address.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -314,17 +338,23 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_whole_number_and_one_unit() {
-        for (text, ms) in [("0ms", 0), ("10ms", 10), ("2s", 2_000), ("3m", 180_000), ("1h", 3_600_000)] {
+        for (text, ms) in
+            [("0ms", 0), ("10ms", 10), ("2s", 2_000), ("3m", 180_000), ("1h", 3_600_000)]
+        {
             assert_eq!(duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "10", "ms", "1h30m", "1.5s", "-1s", "+1s", "1 s", "1d", "18446744073709551615h"] {
+        for text in
+            ["", "10", "ms", "1h30m", "1.5s", "-1s", "+1s", "1 s", "1d", "18446744073709551615h"]
+        {
             assert_eq!(duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn a_size_is_bytes_or_a_binary_unit() {
-        for (text, bytes) in [("0", 0), ("1000", 1_000), ("50KiB", 50 * KIB), ("64MiB", 64 * MIB), ("1GiB", GIB)] {
+        for (text, bytes) in
+            [("0", 0), ("1000", 1_000), ("50KiB", 50 * KIB), ("64MiB", 64 * MIB), ("1GiB", GIB)]
+        {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
         for text in ["", "KiB", "1KB", "1M", "1.5MiB", "1 MiB", "-1", "18446744073709551615KiB"] {
@@ -356,7 +386,9 @@ mod tests {
     fn a_mode_is_octal_and_leaves_the_owner_in() {
         assert_eq!(mode("0660"), Some(0o660));
         assert_eq!(mode("0777"), Some(0o777));
-        for text in ["", "660", "00660", "0o660", "0460", "0260", "0668", "0+60", "06600", "rw-rw----"] {
+        for text in
+            ["", "660", "00660", "0o660", "0460", "0260", "0668", "0+60", "06600", "rw-rw----"]
+        {
             assert_eq!(mode(text), None, "{text}");
         }
     }
@@ -378,11 +410,17 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_a_name_that_looks_like_it() {
-        for url in ["http://localhost:1", "http://127.0.0.1", "https://[::1]:4567", "http://127.9.9.9:1"] {
+        for url in
+            ["http://localhost:1", "http://127.0.0.1", "https://[::1]:4567", "http://127.9.9.9:1"]
+        {
             assert!(is_loopback_url(url), "{url}");
         }
-        for url in ["https://kinesis.eu-central-1.amazonaws.com", "http://localhost.a.example", "http://0.0.0.0:1", ""]
-        {
+        for url in [
+            "https://kinesis.eu-central-1.amazonaws.com",
+            "http://localhost.a.example",
+            "http://0.0.0.0:1",
+            "",
+        ] {
             assert!(!is_loopback_url(url), "{url}");
         }
     }
@@ -398,7 +436,12 @@ mod tests {
         ] {
             assert!(is_http_url(url) && !is_plain_off_host(url), "{url}");
         }
-        for url in ["http://a.example", "http://localhost.a.example", "http://10.0.0.1:4567", "http://[2001:db8::1]"] {
+        for url in [
+            "http://a.example",
+            "http://localhost.a.example",
+            "http://10.0.0.1:4567",
+            "http://[2001:db8::1]",
+        ] {
             assert!(is_http_url(url) && is_plain_off_host(url), "{url}");
         }
         for url in [

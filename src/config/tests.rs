@@ -94,7 +94,8 @@ fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
         let inputs = Inputs { local: true, ..from_env(&[(*name, *value)]) };
         let origin = Origin::Env(variable(name));
         let expected = key.expected(value);
-        let problem = Problem { key: name.to_string(), value: Some(value.to_string()), expected, origin };
+        let problem =
+            Problem { key: name.to_string(), value: Some(value.to_string()), expected, origin };
         assert_eq!(problems(&inputs), [problem]);
     }
 }
@@ -129,14 +130,18 @@ fn flags_beat_the_environment_beats_the_file_beats_the_defaults() {
     assert_eq!(in_flight(&inputs), (2, Origin::File(path)));
     inputs.env = from_env(&[("batch.max_in_flight", "3")]).env;
     assert_eq!(in_flight(&inputs), (3, Origin::Env("DISPATCHD__BATCH__MAX_IN_FLIGHT".to_owned())));
-    inputs.flags = ["batch.max_in_flight=4", "batch.max_in_flight=5"].map(|set| set.parse().expect("KEY=VALUE")).into();
+    inputs.flags = ["batch.max_in_flight=4", "batch.max_in_flight=5"]
+        .map(|set| set.parse().expect("KEY=VALUE"))
+        .into();
     assert_eq!(in_flight(&inputs), (5, Origin::Flag("--set".to_owned())));
 }
 
 #[test]
 fn a_value_that_is_overridden_is_not_checked() {
-    let flag = Flag { key: "batch.linger".to_owned(), value: "1s".to_owned(), flag: "--set".to_owned() };
-    let inputs = Inputs { local: true, flags: vec![flag], ..from_env(&[("batch.linger", "nonsense")]) };
+    let flag =
+        Flag { key: "batch.linger".to_owned(), value: "1s".to_owned(), flag: "--set".to_owned() };
+    let inputs =
+        Inputs { local: true, flags: vec![flag], ..from_env(&[("batch.linger", "nonsense")]) };
     assert!(resolve(&inputs).is_ok());
 }
 
@@ -156,17 +161,26 @@ fn an_empty_text_is_not_set_and_the_layer_below_holds() {
     let dir = tempfile::tempdir().expect("the temporary directory is writable");
     let path = dir.path().join("config.toml");
     let line = |key: &Key| format!("{:?} = \"\"\n", key.name);
-    std::fs::write(&path, KEYS.iter().map(line).collect::<String>()).expect("the directory is writable");
+    std::fs::write(&path, KEYS.iter().map(line).collect::<String>())
+        .expect("the directory is writable");
     let empty: Vec<_> = KEYS.iter().map(|key| (key.name, "")).collect();
-    let flag = |key: &Key| Flag { key: key.name.to_owned(), value: String::new(), flag: "--set".to_owned() };
+    let flag = |key: &Key| Flag {
+        key: key.name.to_owned(),
+        value: String::new(),
+        flag: "--set".to_owned(),
+    };
     let flags = KEYS.iter().map(flag).collect();
     let inputs = Inputs { local: true, file: Some(path), flags, ..from_env(&empty) };
     let resolved = resolve(&inputs).expect("nothing is set");
     let nothing = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
     assert_eq!((resolved.config, resolved.values), (nothing.config, nothing.values));
-    let below = Flag { key: "batch.linger".to_owned(), value: "7ms".to_owned(), flag: "exec".to_owned() };
+    let below =
+        Flag { key: "batch.linger".to_owned(), value: "7ms".to_owned(), flag: "exec".to_owned() };
     let inputs = Inputs { local: true, preset: vec![below], ..from_env(&[("batch.linger", "")]) };
-    assert_eq!(resolve(&inputs).expect("it is not set above").config.batch.linger, Duration::from_millis(7));
+    assert_eq!(
+        resolve(&inputs).expect("it is not set above").config.batch.linger,
+        Duration::from_millis(7)
+    );
 }
 
 #[test]
@@ -211,16 +225,31 @@ fn a_key_that_one_layer_has_twice_is_refused_by_name() {
 fn variables_of_a_service_whose_name_looks_like_ours_do_no_harm() {
     let of = |name: &str| {
         let service = name.to_uppercase().replace('-', "_");
-        ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_PROTO"]
-            .into_iter()
-            .map(move |end| (format!("{service}_{end}"), "tcp://10.0.0.1:80".to_owned()))
+        [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_80_TCP",
+            "PORT_80_TCP_PROTO",
+        ]
+        .into_iter()
+        .map(move |end| (format!("{service}_{end}"), "tcp://10.0.0.1:80".to_owned()))
     };
-    let env = of("dispatchd--x").chain(of("dispatchd--local")).chain(of("dispatchd--stream--name")).collect();
+    let env = of("dispatchd--x")
+        .chain(of("dispatchd--local"))
+        .chain(of("dispatchd--stream--name"))
+        .collect();
     assert!(resolve(&Inputs { env, local: true, ..Inputs::default() }).is_ok());
-    assert_eq!(messages(&[("stream.name", "s"), ("x_port", "80")]).len(), 1, "without such a Service it is a slip");
+    assert_eq!(
+        messages(&[("stream.name", "s"), ("x_port", "80")]).len(),
+        1,
+        "without such a Service it is a slip"
+    );
     let mut env: Vec<_> = of("dispatchd--local").collect();
     env.push(("DISPATCHD__LOCAL__PORT".to_owned(), "7".to_owned()));
-    let config = resolve(&Inputs { env, local: true, ..Inputs::default() }).expect("it holds").config;
+    let config =
+        resolve(&Inputs { env, local: true, ..Inputs::default() }).expect("it holds").config;
     assert_eq!(config.local.map(|local| local.port), Some(7), "a key stays a key");
 }
 
@@ -241,7 +270,10 @@ fn the_shipped_file_needs_nothing_but_a_stream() {
 
 #[test]
 fn exactly_one_stream_is_named() {
-    assert_eq!(messages(&[]), [r#"stream.name = "" (from default): expected a stream, by stream.name or stream.arn"#]);
+    assert_eq!(
+        messages(&[]),
+        [r#"stream.name = "" (from default): expected a stream, by stream.name or stream.arn"#]
+    );
     let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/orders";
     assert_eq!(
         messages(&[("stream.name", "s"), ("stream.arn", arn)]),
@@ -256,7 +288,10 @@ fn exactly_one_stream_is_named() {
 fn an_arn_brings_its_region() {
     let arn = "arn:aws-cn:kinesis:cn-north-1:123456789012:stream/orders";
     let stream = config(&[("stream.arn", arn)]).stream;
-    assert_eq!((stream.id, stream.region), (StreamId::Arn(arn.to_owned()), Some("cn-north-1".to_owned())));
+    assert_eq!(
+        (stream.id, stream.region),
+        (StreamId::Arn(arn.to_owned()), Some("cn-north-1".to_owned()))
+    );
     assert_eq!(
         messages(&[("stream.arn", arn), ("stream.region", "eu-west-1")]),
         [
@@ -282,14 +317,18 @@ fn the_embedded_stream_goes_by_name() {
 
 #[test]
 fn plain_http_to_another_host_has_to_be_allowed() {
-    let (name, url) = (("stream.name", "s"), ("stream.endpoint_url", "http://kinesis.example:4567"));
+    let (name, url) =
+        (("stream.name", "s"), ("stream.endpoint_url", "http://kinesis.example:4567"));
     assert_eq!(
         messages(&[name, url]),
         [
             r#"stream.endpoint_url = "http://kinesis.example:4567" (from DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless stream.allow_http is true"#
         ]
     );
-    assert_eq!(config(&[name, url, ("stream.allow_http", "true")]).stream.endpoint_url.as_deref(), Some(url.1));
+    assert_eq!(
+        config(&[name, url, ("stream.allow_http", "true")]).stream.endpoint_url.as_deref(),
+        Some(url.1)
+    );
 }
 
 #[test]
@@ -301,7 +340,10 @@ fn back_off_grows() {
             r#"delivery.backoff_min = "6s" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at most delivery.backoff_max = "5s" (from default)"#
         ]
     );
-    assert_eq!(messages(&[name, ("delivery.backoff_min", "6s"), ("delivery.backoff_max", "x")]).len(), 1);
+    assert_eq!(
+        messages(&[name, ("delivery.backoff_min", "6s"), ("delivery.backoff_max", "x")]).len(),
+        1
+    );
 }
 
 #[test]
@@ -330,7 +372,10 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
         let Resolved { config, values } = resolve(&inputs).expect("the values hold");
         (config.admin.socket, of(&values, "admin.socket").origin.to_string())
     };
-    assert_eq!(resolved("/run/d.sock"), (Some("/run/d.sock.admin".into()), "beside socket.path".into()));
+    assert_eq!(
+        resolved("/run/d.sock"),
+        (Some("/run/d.sock.admin".into()), "beside socket.path".into())
+    );
     let long = format!("/{}", "s".repeat(101));
     assert_eq!(resolved(&long), (None, "socket.path leaves no room for .admin".into()));
     assert_eq!(config(&[("stream.name", "s"), ("admin.socket", "off")]).admin.socket, None);
@@ -344,7 +389,8 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
 
 #[test]
 fn what_a_command_presets_gives_way_to_everything_that_was_typed() {
-    let preset = Flag { key: "log.level".to_owned(), value: "warn".to_owned(), flag: "exec".to_owned() };
+    let preset =
+        Flag { key: "log.level".to_owned(), value: "warn".to_owned(), flag: "exec".to_owned() };
     let level = |pairs| {
         let inputs = Inputs { preset: vec![preset.clone()], local: true, ..from_env(pairs) };
         resolve(&inputs).expect("the values hold").config.log.level
@@ -371,7 +417,10 @@ fn what_is_detected_says_why() {
     };
     let owned = |value: &str, why: &str| (value.to_owned(), why.to_owned());
     assert_eq!(detected("producer_id"), owned("dispatchd@pod-1", "program and hostname"));
-    assert_eq!(detected("socket.path"), owned("/run/dispatchd/dispatchd.sock", "/run/dispatchd is writable"));
+    assert_eq!(
+        detected("socket.path"),
+        owned("/run/dispatchd/dispatchd.sock", "/run/dispatchd is writable")
+    );
     assert_eq!(detected("memory.budget"), owned("48MiB", "cgroup memory limit 96MiB"));
     assert_eq!(detected("stream.name"), owned("local", "the embedded stream"));
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket, Stream, StreamArn,
-    StreamId,
+    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket,
+    Stream, StreamArn, StreamId,
 };
 use super::{Aggregation, KeyOrder, LogFormat, Wire};
 
@@ -19,7 +19,12 @@ pub(super) struct Values(pub HashMap<&'static str, Value>);
 
 impl Values {
     /// `cgroup_bytes`: the memory limit that the machine sets.
-    pub(super) fn config(&self, local: bool, cgroup_bytes: Option<usize>, sdk_env: SdkEnv) -> Config {
+    pub(super) fn config(
+        &self,
+        local: bool,
+        cgroup_bytes: Option<usize>,
+        sdk_env: SdkEnv,
+    ) -> Config {
         Config {
             producer_id: self.text("producer_id"),
             stream: Stream {
@@ -67,7 +72,10 @@ impl Values {
                 timeout: self.duration("shutdown.timeout"),
                 after_last_client: self.duration_if_set("shutdown.after_last_client"),
             },
-            local: local.then(|| Local { port: self.port("local.port"), shards: self.number("local.shards") }),
+            local: local.then(|| Local {
+                port: self.port("local.port"),
+                shards: self.number("local.shards"),
+            }),
             sdk_env,
         }
     }

@@ -1,7 +1,7 @@
 //! Where one reader is in its shard, and where it goes on when its iterator is no good. Pure.
 //!
-//! An iterator is a token for a place; it dies after five minutes without use (a laptop that slept, an outage, a pager
-//! that nobody pages). The place itself is kept here in terms that do not die.
+//! An iterator is a token for a place; it dies after five minutes without use (a laptop that slept,
+//! an outage, a pager that nobody pages). The place itself is kept here in terms that do not die.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,8 @@ use crate::kinesis::aws::{Page, Place, Position, Read};
 
 /// How far the clocks of the service's hosts may be apart. See [`Cursor::position`].
 const SERVICE_SKEW_MAX: Duration = Duration::from_secs(1);
-/// How far this machine's clock may be ahead of the service's, where the service does not tell the time.
+/// How far this machine's clock may be ahead of the service's, where the service does not tell the
+/// time.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -31,10 +32,11 @@ impl Cursor {
 
     /// Where the next iterator is asked for.
     ///
-    /// With a record read: after it. With none, the start holds, except `Latest`: asked for again it would skip what was
-    /// stored since the first time. Then it is the time of that first asking (AT_TIMESTAMP), by the service's own clock:
-    /// this machine's may be hours off. That clock shows seconds, so up to two seconds from before the start are shown
-    /// once, rather than records never. The alternative, the trim horizon and a filter, costs a day of the shard.
+    /// With a record read: after it. With none, the start holds, except `Latest`: asked for again
+    /// it would skip what was stored since the first time. Then it is the time of that first asking
+    /// (AT_TIMESTAMP), by the service's own clock: this machine's may be hours off. That clock
+    /// shows seconds, so up to two seconds from before the start are shown once, rather than
+    /// records never. The alternative, the trim horizon and a filter, costs a day of the shard.
     /// (kinesalite never answers AT_TIMESTAMP: there such a reader fails by timeout and says so.)
     pub fn position(&self) -> Position {
         match (&self.last, &self.start, self.began) {
@@ -44,7 +46,8 @@ impl Cursor {
         }
     }
 
-    /// There is an iterator for [`Cursor::position`], asked for at this time by this machine's clock.
+    /// There is an iterator for [`Cursor::position`], asked for at this time by this machine's
+    /// clock.
     pub fn placed(&mut self, place: Place, asked: SystemTime) {
         self.not_before = match self.position() {
             Position::At(time) => Some(time),
@@ -62,7 +65,8 @@ impl Cursor {
         self.iterator = page.next_iterator;
         let mut records = page.records;
         if let Some(time) = self.not_before {
-            // ferrokinesis answers AT_TIMESTAMP with the trim horizon when the shard has nothing as new.
+            // ferrokinesis answers AT_TIMESTAMP with the trim horizon when the shard has nothing as
+            // new.
             records.retain(|record| record.arrived.is_none_or(|arrived| arrived >= time));
         }
         if let Some(last) = records.last() {
@@ -94,7 +98,11 @@ mod tests {
             data: Vec::new(),
             arrived: Some(at(offset_s)),
         });
-        Page { records: records.collect(), next_iterator: Some("next".to_owned()), millis_behind_latest: 0 }
+        Page {
+            records: records.collect(),
+            next_iterator: Some("next".to_owned()),
+            millis_behind_latest: 0,
+        }
     }
 
     fn placed(start: Position) -> Cursor {
@@ -152,7 +160,8 @@ mod tests {
         let mut cursor = placed(Position::Latest);
         cursor.placed(place(Some(at(900))), at(8100));
         let records = cursor.take(page(&[("7", -2), ("8", -1), ("9", 5)]));
-        let numbers: Vec<&str> = records.iter().map(|record| record.sequence_number.as_str()).collect();
+        let numbers: Vec<&str> =
+            records.iter().map(|record| record.sequence_number.as_str()).collect();
         assert_eq!(numbers, ["8", "9"]);
     }
 }

@@ -1,12 +1,14 @@
 //! Reading a stream to its live end, every shard of it, through reshards.
 //!
-//! - A shard is read by one reader, from one place, once; never before its parents are read to their end. So the
-//!   records of one key come in the order in which they were stored, across splits and merges too.
-//! - No record comes twice and none is left out, also when calls fail or an iterator expires. A tail keeps nothing
-//!   between two runs; that is for a consumer with checkpoints.
+//! - A shard is read by one reader, from one place, once; never before its parents are read to
+//!   their end. So the records of one key come in the order in which they were stored, across
+//!   splits and merges too.
+//! - No record comes twice and none is left out, also when calls fail or an iterator expires. A
+//!   tail keeps nothing between two runs; that is for a consumer with checkpoints.
 //!
-//! `plan` decides which shards to read now (pure). `cursor` knows where in a shard (pure). `reader` is one shard's loop.
-//! `pages` bounds what all readers hold. `trouble` says when calls fail (pure). `task` owns them all and finds new shards.
+//! `plan` decides which shards to read now (pure). `cursor` knows where in a shard (pure). `reader`
+//! is one shard's loop. `pages` bounds what all readers hold. `trouble` says when calls fail
+//! (pure). `task` owns them all and finds new shards.
 
 mod cursor;
 mod pages;
@@ -50,8 +52,12 @@ fn advice(class: Class) -> &'static str {
         Class::Blocked(Reason::Credentials) => {
             "give valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
         }
-        Class::Blocked(Reason::StreamNotFound) => "check the stream's name, the region and the endpoint",
-        Class::Blocked(Reason::Kms) => "enable the stream's KMS key and allow kms:Decrypt on it to this identity",
+        Class::Blocked(Reason::StreamNotFound) => {
+            "check the stream's name, the region and the endpoint"
+        }
+        Class::Blocked(Reason::Kms) => {
+            "enable the stream's KMS key and allow kms:Decrypt on it to this identity"
+        }
         Class::Poison | Class::Blocked(Reason::RequestRefused) => {
             "the service will not take this call, however often it is made"
         }

@@ -1,8 +1,10 @@
-//! The bytes of all pages together: what is being asked for, what waits to be taken, what is being printed.
+//! The bytes of all pages together: what is being asked for, what waits to be taken, what is being
+//! printed.
 //!
-//! One bound for all shards of a stream, however many they are. A reader reserves what its next page may take, asks for no
-//! more records than fit, and gives back what it did not need once the page is here. A page that is larger all the same
-//! (its records are larger than those before it) is held, and others wait the longer.
+//! One bound for all shards of a stream, however many they are. A reader reserves what its next
+//! page may take, asks for no more records than fit, and gives back what it did not need once the
+//! page is here. A page that is larger all the same (its records are larger than those before it)
+//! is held, and others wait the longer.
 
 use std::sync::Arc;
 
@@ -16,10 +18,12 @@ pub(super) const PAGE_BYTES_MAX: usize = 10 * MIB;
 pub(super) const TIP_PAGE_BYTES: usize = MIB;
 /// Bytes of all pages together. One large page can be read at a time, or a dozen small ones.
 const PAGES_BYTES_MAX: usize = 48 * MIB;
-/// While it is read a page is there as a reply (in base64, in pieces and as a whole) and as records.
+/// While it is read a page is there as a reply (in base64, in pieces and as a whole) and as
+/// records.
 const READING_FACTOR: usize = 4;
 
-const _: () = assert!(PAGE_BYTES_MAX * READING_FACTOR <= PAGES_BYTES_MAX, "the largest page can be read");
+const _: () =
+    assert!(PAGE_BYTES_MAX * READING_FACTOR <= PAGES_BYTES_MAX, "the largest page can be read");
 
 /// In KiB, as the semaphore counts in 32 bits.
 #[derive(Debug, Clone)]
@@ -43,8 +47,9 @@ impl Pages {
 }
 
 impl Held {
-    /// The page is here and takes so much: what is over goes back. What it takes beyond that is counted as far as there
-    /// is room; to wait for more room with the page in hand, as others may, would end in all of them waiting.
+    /// The page is here and takes so much: what is over goes back. What it takes beyond that is
+    /// counted as far as there is room; to wait for more room with the page in hand, as others may,
+    /// would end in all of them waiting.
     pub fn settle(&mut self, bytes: usize) {
         let (held, needed) = (self.0.num_permits(), permits(bytes) as usize);
         if needed < held {
@@ -102,7 +107,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_page_does_not_take_goes_back_and_what_it_takes_more_is_counted_if_there_is_room() {
+    async fn what_a_page_does_not_take_goes_back_and_what_it_takes_more_is_counted_if_there_is_room()
+     {
         let pages = Pages::new();
         let mut small = pages.reserve(PAGE_BYTES_MAX).await;
         small.settle(1);

@@ -1,15 +1,17 @@
-//! Which shards to read now: parents before children, each shard once. Pure: lists of shards go in, starts come out.
+//! Which shards to read now: parents before children, each shard once. Pure: lists of shards go in,
+//! starts come out.
 //!
-//! Never starts a shard whose parents are still being read or wait to be. A parent that the plan does not know is past
-//! the stream's retention: nobody can wait for it.
+//! Never starts a shard whose parents are still being read or wait to be. A parent that the plan
+//! does not know is past the stream's retention: nobody can wait for it.
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::kinesis::aws::Position;
 use crate::kinesis::list::ShardInfo;
 
-/// Lists in a row in which a shard that was read must be missing before it is forgotten. One would do if lists were
-/// consistent; a shard that is forgotten and then listed again would be read twice.
+/// Lists in a row in which a shard that was read must be missing before it is forgotten. One would
+/// do if lists were consistent; a shard that is forgotten and then listed again would be read
+/// twice.
 const FORGET_AFTER_LISTS: u32 = 100;
 
 /// Where a stream is read from.
@@ -62,7 +64,8 @@ impl Plan {
         Self { from, is_first_list: true, shards: BTreeMap::new() }
     }
 
-    /// Takes in a list of all shards, open and closed. Returns what is to be read now, each shard once in the plan's life.
+    /// Takes in a list of all shards, open and closed. Returns what is to be read now, each shard
+    /// once in the plan's life.
     pub fn listed(&mut self, list: &[ShardInfo]) -> Vec<Start> {
         let only_new = self.is_first_list && self.from == From::Latest;
         self.is_first_list = false;
@@ -81,15 +84,22 @@ impl Plan {
     /// # Panics
     /// If the plan never started it.
     pub fn ended(&mut self, id: &str) -> Vec<Start> {
-        let shard = self.shards.get_mut(id).expect("a shard that ends was started, and is kept while it is read");
+        let shard = self
+            .shards
+            .get_mut(id)
+            .expect("a shard that ends was started, and is kept while it is read");
         assert_eq!(shard.state, State::Reading, "{id} ends once");
         shard.state = DONE;
         self.start()
     }
 
     fn start(&mut self) -> Vec<Start> {
-        let due: Vec<String> =
-            self.shards.iter().filter(|(_, shard)| self.is_due(shard)).map(|(id, _)| id.clone()).collect();
+        let due: Vec<String> = self
+            .shards
+            .iter()
+            .filter(|(_, shard)| self.is_due(shard))
+            .map(|(id, _)| id.clone())
+            .collect();
         due.into_iter()
             .map(|id| {
                 let shard = self.shards.get_mut(&id).expect("it was just found");
@@ -113,7 +123,8 @@ impl Plan {
         self.shards.retain(|id, shard| match &mut shard.state {
             State::Waiting | State::Reading => true,
             State::Done { missing_from_lists } => {
-                *missing_from_lists = if listed.contains(id.as_str()) { 0 } else { *missing_from_lists + 1 };
+                *missing_from_lists =
+                    if listed.contains(id.as_str()) { 0 } else { *missing_from_lists + 1 };
                 *missing_from_lists < FORGET_AFTER_LISTS
             }
         });
@@ -123,10 +134,15 @@ impl Plan {
 impl Shard {
     /// Read from its first record, after its parents.
     fn whole(info: &ShardInfo) -> Self {
-        Self { parents: info.parents.clone(), position: Position::TrimHorizon, state: State::Waiting }
+        Self {
+            parents: info.parents.clone(),
+            position: Position::TrimHorizon,
+            state: State::Waiting,
+        }
     }
 
-    /// Nothing that is there already is wanted: a closed shard is done, an open one waits for no parent.
+    /// Nothing that is there already is wanted: a closed shard is done, an open one waits for no
+    /// parent.
     fn at_its_end(info: &ShardInfo) -> Self {
         let state = if info.open { State::Waiting } else { DONE };
         Self { parents: Vec::new(), position: Position::Latest, state }

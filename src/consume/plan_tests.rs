@@ -7,7 +7,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn shard(id: &str, parents: &[&str], open: bool) -> ShardInfo {
-    ShardInfo { id: id.to_owned(), parents: parents.iter().map(|&parent| parent.to_owned()).collect(), open }
+    ShardInfo {
+        id: id.to_owned(),
+        parents: parents.iter().map(|&parent| parent.to_owned()).collect(),
+        open,
+    }
 }
 
 fn start(id: &str, position: Position) -> Start {
@@ -28,7 +32,10 @@ fn from_latest_children_that_appear_later_are_read_whole_once_their_parents_ende
     assert_eq!(plan.listed(&[shard("0", &[], true)]), [start("0", Position::Latest)]);
     let list = [shard("0", &[], false), shard("1", &["0"], true), shard("2", &["0"], true)];
     assert_eq!(plan.listed(&list), []);
-    assert_eq!(plan.ended("0"), [start("1", Position::TrimHorizon), start("2", Position::TrimHorizon)]);
+    assert_eq!(
+        plan.ended("0"),
+        [start("1", Position::TrimHorizon), start("2", Position::TrimHorizon)]
+    );
 }
 
 #[test]
@@ -43,7 +50,10 @@ fn a_child_that_is_found_after_its_parent_ended_starts_at_once() {
 fn a_merged_shard_waits_for_both_parents() {
     let mut plan = Plan::new(From::TrimHorizon);
     let list = [shard("2", &["0", "1"], true), shard("1", &[], false), shard("0", &[], false)];
-    assert_eq!(plan.listed(&list), [start("0", Position::TrimHorizon), start("1", Position::TrimHorizon)]);
+    assert_eq!(
+        plan.listed(&list),
+        [start("0", Position::TrimHorizon), start("1", Position::TrimHorizon)]
+    );
     assert_eq!(plan.ended("1"), []);
     assert_eq!(plan.ended("0"), [start("2", Position::TrimHorizon)]);
 }
@@ -114,11 +124,25 @@ impl Model {
     fn new(from: From, before: &[Step]) -> Self {
         let shards = vec![shard("000", &[], true), shard("001", &[], true)];
         let (started, reading) = (HashMap::new(), Vec::new());
-        let mut model =
-            Self { shards, plan: Plan::new(from), started, reading, ended: HashSet::new(), skipped: HashSet::new() };
-        before.iter().filter(|step| matches!(step, Step::Split(_) | Step::Merge(..))).for_each(|step| model.take(step));
+        let mut model = Self {
+            shards,
+            plan: Plan::new(from),
+            started,
+            reading,
+            ended: HashSet::new(),
+            skipped: HashSet::new(),
+        };
+        before
+            .iter()
+            .filter(|step| matches!(step, Step::Split(_) | Step::Merge(..)))
+            .for_each(|step| model.take(step));
         if from == From::Latest {
-            model.skipped = model.shards.iter().filter(|shard| !shard.open).map(|shard| shard.id.clone()).collect();
+            model.skipped = model
+                .shards
+                .iter()
+                .filter(|shard| !shard.open)
+                .map(|shard| shard.id.clone())
+                .collect();
         }
         model.take(&Step::List);
         model
@@ -140,7 +164,8 @@ impl Model {
                 self.start(starts);
             }
             Step::End(n) => {
-                let closed: Vec<String> = self.reading.iter().filter(|id| !self.is_open(id)).cloned().collect();
+                let closed: Vec<String> =
+                    self.reading.iter().filter(|id| !self.is_open(id)).cloned().collect();
                 if !closed.is_empty() {
                     self.end(&closed[n % closed.len()]);
                 }
@@ -152,7 +177,11 @@ impl Model {
         let ids: Vec<String> = parents.iter().map(|&n| self.shards[n].id.clone()).collect();
         parents.iter().for_each(|&n| self.shards[n].open = false);
         for _ in 0..children {
-            self.shards.push(ShardInfo { id: format!("{:03}", self.shards.len()), parents: ids.clone(), open: true });
+            self.shards.push(ShardInfo {
+                id: format!("{:03}", self.shards.len()),
+                parents: ids.clone(),
+                open: true,
+            });
         }
     }
 
@@ -169,9 +198,15 @@ impl Model {
 
     fn start(&mut self, starts: Vec<Start>) {
         for Start { shard, position } in starts {
-            let info = self.shards.iter().find(|info| info.id == shard).expect("a planned shard exists");
-            let past = |parent: &String| self.ended.contains(parent) || self.skipped.contains(parent);
-            assert!(info.parents.iter().all(past), "{shard} starts before {:?} ended", info.parents);
+            let info =
+                self.shards.iter().find(|info| info.id == shard).expect("a planned shard exists");
+            let past =
+                |parent: &String| self.ended.contains(parent) || self.skipped.contains(parent);
+            assert!(
+                info.parents.iter().all(past),
+                "{shard} starts before {:?} ended",
+                info.parents
+            );
             assert!(!self.skipped.contains(&shard), "{shard} was closed before the start");
             assert_eq!(self.started.insert(shard.clone(), position), None, "{shard} starts twice");
             self.reading.push(shard);

@@ -1,7 +1,7 @@
 //! One shard's loop: GetRecords, hand on, wait, again, until the shard ends.
 //!
-//! Never hands on a page before the one before it was taken: a printer that is slow slows the calls. Decides nothing
-//! about other shards.
+//! Never hands on a page before the one before it was taken: a printer that is slow slows the
+//! calls. Decides nothing about other shards.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -19,16 +19,19 @@ use crate::event::{Class, Reason};
 use crate::kinesis::aws::{CallError, Kinesis, PAGE_RECORDS_MAX, Page, Position, Read};
 use crate::limits::MIB;
 
-/// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its readers together.
+/// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its
+/// readers together.
 pub const CALLS_APART: Duration = Duration::from_millis(200);
 
-/// A shard gives so much to all its readers together, and throttles for seconds whoever takes a large page at once.
+/// A shard gives so much to all its readers together, and throttles for seconds whoever takes a
+/// large page at once.
 const READ_BYTES_PER_S: f64 = 2.0 * MIB as f64;
 
 /// After calls that failed, throttled ones too.
 const AGAIN: Backoff = Backoff { min: Duration::from_millis(500), max: Duration::from_secs(10) };
 
-/// Failures in a row that say "not found" before the shard is taken for gone: lists and shards of AWS agree in time.
+/// Failures in a row that say "not found" before the shard is taken for gone: lists and shards of
+/// AWS agree in time.
 const NOT_FOUND_MAX: u32 = 3;
 
 pub(super) struct Reader {
@@ -92,11 +95,15 @@ impl Reader {
                     }
                     wait
                 }
-                Err(call) if !call.is_expired_iterator() && self.is_final(&call) => return Err(ReadError { call }),
+                Err(call) if !call.is_expired_iterator() && self.is_final(&call) => {
+                    return Err(ReadError { call });
+                }
                 Err(call) => {
                     failures = failures.saturating_add(1);
                     self.note(&call);
-                    if call.class == Class::Blocked(Reason::StreamNotFound) && failures > NOT_FOUND_MAX {
+                    if call.class == Class::Blocked(Reason::StreamNotFound)
+                        && failures > NOT_FOUND_MAX
+                    {
                         return Ok(End::NotFound(call));
                     }
                     if call.is_expired_iterator() {
@@ -114,7 +121,11 @@ impl Reader {
         }
     }
 
-    async fn page(&mut self, cursor: &mut Cursor, appetite: Appetite) -> Result<(Page, Held), CallError> {
+    async fn page(
+        &mut self,
+        cursor: &mut Cursor,
+        appetite: Appetite,
+    ) -> Result<(Page, Held), CallError> {
         let iterator = match cursor.iterator.clone() {
             Some(iterator) => iterator,
             None => {
@@ -133,7 +144,8 @@ impl Reader {
     }
 
     fn note(&self, call: &CallError) {
-        let news = self.trouble.lock().expect("nobody panics while counting").note(call, Instant::now());
+        let news =
+            self.trouble.lock().expect("nobody panics while counting").note(call, Instant::now());
         if let Some(news) = news {
             news.log();
         }
@@ -173,13 +185,15 @@ impl Appetite {
         (self.page_bytes() / self.record_bytes).clamp(1, PAGE_RECORDS_MAX)
     }
 
-    /// A full page says "behind" as well: emulators always claim 0 ms, and it was asked to be small.
+    /// A full page says "behind" as well: emulators always claim 0 ms, and it was asked to be
+    /// small.
     fn after(self, page: &Page) -> Self {
         let largest = page.records.iter().map(Read::bytes).max();
         Self {
             is_behind: page.millis_behind_latest > 0 || page.records.len() >= self.records_max(),
-            record_bytes: largest
-                .map_or(self.record_bytes, |bytes| bytes.max(self.record_bytes / Self::SHRINKS_BY_MAX)),
+            record_bytes: largest.map_or(self.record_bytes, |bytes| {
+                bytes.max(self.record_bytes / Self::SHRINKS_BY_MAX)
+            }),
         }
     }
 }
@@ -193,9 +207,17 @@ mod tests {
     const SMALL: Appetite = Appetite { record_bytes: 10 * KIB, ..Appetite::FIRST };
 
     fn page(records_count: usize, millis_behind_latest: i64) -> Page {
-        let record =
-            Read { sequence_number: "1".into(), partition_key: Some("k".into()), data: Vec::new(), arrived: None };
-        Page { records: vec![record; records_count], next_iterator: Some("next".into()), millis_behind_latest }
+        let record = Read {
+            sequence_number: "1".into(),
+            partition_key: Some("k".into()),
+            data: Vec::new(),
+            arrived: None,
+        };
+        Page {
+            records: vec![record; records_count],
+            next_iterator: Some("next".into()),
+            millis_behind_latest,
+        }
     }
 
     #[test]
@@ -211,7 +233,11 @@ mod tests {
     fn a_shard_that_is_behind_is_asked_as_often_as_the_service_lets_one_reader_and_for_much() {
         for (records_count, millis_behind) in [(3, 1), (0, 1), (SMALL.records_max(), 0)] {
             let appetite = SMALL.after(&page(records_count, millis_behind));
-            assert_eq!((appetite.is_behind, appetite.page_bytes()), (true, PAGE_BYTES_MAX), "{records_count}");
+            assert_eq!(
+                (appetite.is_behind, appetite.page_bytes()),
+                (true, PAGE_BYTES_MAX),
+                "{records_count}"
+            );
         }
         assert_eq!(pause(&page(3, 1), true, POLL), CALLS_APART);
     }
@@ -227,7 +253,11 @@ mod tests {
         assert_eq!(asked, [1, 100, PAGE_RECORDS_MAX, PAGE_RECORDS_MAX]);
         let mut large = page(1, 1);
         large.records[0].data = vec![0; MIB];
-        assert_eq!(appetite.after(&large).records_max(), 9, "with its key a record takes more than a MiB");
+        assert_eq!(
+            appetite.after(&large).records_max(),
+            9,
+            "with its key a record takes more than a MiB"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Owns the readers of a stream: lists its shards, starts what the plan says, reaps what ends.
 //!
-//! Lists at the start, every ten seconds, and as soon as a shard ends, since that is when it has children. Never holds
-//! records itself: the readers hand them on directly.
+//! Lists at the start, every ten seconds, and as soon as a shard ends, since that is when it has
+//! children. Never holds records itself: the readers hand them on directly.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -37,14 +37,15 @@ pub struct Options {
     pub poll: Duration,
 }
 
-/// Reads every shard into `out` until nobody takes from it. One reader a shard; each holds at most one page that is
-/// not taken yet, and all of them together hold no more than `pages` says.
+/// Reads every shard into `out` until nobody takes from it. One reader a shard; each holds at most
+/// one page that is not taken yet, and all of them together hold no more than `pages` says.
 ///
-/// `on_ready` is called once every shard that exists at the start has its place: with [`From::Latest`], whatever is
-/// stored after that is read.
+/// `on_ready` is called once every shard that exists at the start has its place: with
+/// [`From::Latest`], whatever is stored after that is read.
 ///
 /// # Errors
-/// What will not pass by waiting: no such stream, not permitted at the start. Outages are waited out.
+/// What will not pass by waiting: no such stream, not permitted at the start. Outages are waited
+/// out.
 pub async fn run(
     kinesis: Kinesis,
     options: Options,
@@ -95,7 +96,8 @@ struct Task {
     plan: Plan,
     out: mpsc::Sender<Chunk>,
     readers: JoinSet<Ended>,
-    /// Shards whose readers were told that there is no such shard; the next list says what that means.
+    /// Shards whose readers were told that there is no such shard; the next list says what that
+    /// means.
     not_found: Vec<(Arc<str>, CallError)>,
     /// Handed to the readers of the first list, then gone.
     unplaced: Option<mpsc::Sender<Infallible>>,
@@ -144,14 +146,17 @@ impl Task {
         Ok(())
     }
 
-    /// A shard that is not listed either is past retention, and its children need not wait. One that is listed and
-    /// still cannot be found is nothing that waiting mends.
+    /// A shard that is not listed either is past retention, and its children need not wait. One
+    /// that is listed and still cannot be found is nothing that waiting mends.
     fn settle_not_found(&mut self, listed: &[ShardInfo]) -> Result<(), ReadError> {
         for (shard, call) in std::mem::take(&mut self.not_found) {
             if listed.iter().any(|info| *info.id == *shard) {
                 return Err(ReadError { call });
             }
-            tracing::warn!(shard = &*shard, "the shard is gone, with what was not read yet: past retention");
+            tracing::warn!(
+                shard = &*shard,
+                "the shard is gone, with what was not read yet: past retention"
+            );
             let children = self.plan.ended(&shard);
             self.start(children);
         }
@@ -177,14 +182,15 @@ impl Task {
     }
 
     fn tell(&self, look: impl FnOnce(&mut Trouble, Instant) -> Option<News>) {
-        let news = look(&mut self.trouble.lock().expect("nobody panics while counting"), Instant::now());
+        let news =
+            look(&mut self.trouble.lock().expect("nobody panics while counting"), Instant::now());
         if let Some(news) = news {
             news.log();
         }
     }
 
-    /// A stream that is not there is an error at any time: one that comes back has other records. Permissions and
-    /// credentials may come back, but were there before.
+    /// A stream that is not there is an error at any time: one that comes back has other records.
+    /// Permissions and credentials may come back, but were there before.
     fn is_final(&self, call: &CallError) -> bool {
         match call.class {
             Class::Poison | Class::Blocked(Reason::StreamNotFound) => true,

@@ -1,6 +1,8 @@
-//! What keeps the readers from reading: told when it begins, then once a minute with a count, and when it is over. Pure.
+//! What keeps the readers from reading: told when it begins, then once a minute with a count, and
+//! when it is over. Pure.
 //!
-//! Throttling comes and goes with every call, and many shards fail together: a line for each would say nothing else.
+//! Throttling comes and goes with every call, and many shards fail together: a line for each would
+//! say nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +18,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The failures of all shards, and of their list.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
-    /// Those that were not told of yet, by their codes: a closed set in effect, it is the service's.
+    /// Those that were not told of yet, by their codes: a closed set in effect, it is the
+    /// service's.
     counts: BTreeMap<String, u64>,
     last: Option<CallError>,
     /// When it was told of; nothing while all is well.
@@ -57,17 +60,25 @@ impl Trouble {
 
     fn tell(&mut self, now: Instant) -> Option<News> {
         self.told_at = Some(now);
-        let counts: Vec<_> =
-            std::mem::take(&mut self.counts).into_iter().map(|(code, n)| format!("{n} {code}")).collect();
+        let counts: Vec<_> = std::mem::take(&mut self.counts)
+            .into_iter()
+            .map(|(code, n)| format!("{n} {code}"))
+            .collect();
         let last = self.last.take()?;
-        Some(News::Fails { failures: counts.join(", "), call: last.operation, reason: last.message })
+        Some(News::Fails {
+            failures: counts.join(", "),
+            call: last.operation,
+            reason: last.message,
+        })
     }
 }
 
 impl News {
     pub fn log(&self) {
         match self {
-            Self::Fails { failures, call, reason } => tracing::warn!(failures, call, reason, "{self}"),
+            Self::Fails { failures, call, reason } => {
+                tracing::warn!(failures, call, reason, "{self}")
+            }
             Self::Over => tracing::info!("{self}"),
         }
     }
@@ -76,7 +87,9 @@ impl News {
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Fails { .. } => "the stream cannot be read everywhere now: trying on, nothing is lost",
+            Self::Fails { .. } => {
+                "the stream cannot be read everywhere now: trying on, nothing is lost"
+            }
             Self::Over => "the stream is read again: no call has failed for a minute",
         })
     }
@@ -108,14 +121,26 @@ mod tests {
         let at = |seconds| began + Duration::from_secs(seconds);
         assert_eq!(trouble.note(&call("Throttled"), at(0)), fails("1 Throttled"));
         for second in 1..75 {
-            assert_eq!(trouble.note(&call(if second % 3 == 0 { "Expired" } else { "Throttled" }), at(second)), None);
+            assert_eq!(
+                trouble
+                    .note(&call(if second % 3 == 0 { "Expired" } else { "Throttled" }), at(second)),
+                None
+            );
             let due = trouble.due(at(second));
-            assert_eq!(due, if second == 60 { fails("20 Expired, 40 Throttled") } else { None }, "{second} s");
+            assert_eq!(
+                due,
+                if second == 60 { fails("20 Expired, 40 Throttled") } else { None },
+                "{second} s"
+            );
         }
         assert_eq!(trouble.due(at(120)), fails("4 Expired, 10 Throttled"));
         assert_eq!(trouble.due(at(179)), None);
         assert_eq!(trouble.due(at(180)), Some(News::Over));
         assert_eq!(trouble.due(at(240)), None);
-        assert_eq!(trouble.note(&call("Throttled"), at(241)), fails("1 Throttled"), "it begins anew");
+        assert_eq!(
+            trouble.note(&call("Throttled"), at(241)),
+            fails("1 Throttled"),
+            "it begins anew"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! What a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
 //!
-//! Owned by the daemon's own task. It changes the log's level and the lanes' rules; to make ready and to stop is the
-//! daemon's to do, so it gives that back. A configuration is read on a thread of its own, within a deadline: a disk that
-//! hangs holds up no other command.
+//! Owned by the daemon's own task. It changes the log's level and the lanes' rules; to make ready
+//! and to stop is the daemon's to do, so it gives that back. A configuration is read on a thread of
+//! its own, within a deadline: a disk that hangs holds up no other command.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,14 +14,16 @@ use tokio::task::JoinHandle;
 use super::ServiceManager;
 use crate::admin::desk::{Command, LastReload, Settings};
 use crate::config::{
-    Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again, resolve_to_serve,
+    Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
+    resolve_to_serve,
 };
 use crate::kinesis::identity::Identity;
 use crate::lane::Rules;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
 
-/// How long reading the configuration again may take: less than an operator's command waits for its answer.
+/// How long reading the configuration again may take: less than an operator's command waits for its
+/// answer.
 const READ_MAX: Duration = Duration::from_secs(3);
 
 /// The control's parts.
@@ -74,8 +76,8 @@ pub enum Asked {
 }
 
 impl Control {
-    /// Does what is told until something is asked of the daemon. Dropped in between, it forgets one command at most,
-    /// whose sender hears of it.
+    /// Does what is told until something is asked of the daemon. Dropped in between, it forgets one
+    /// command at most, whose sender hears of it.
     pub async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
         loop {
             let reverts_at = self.settings.borrow().reverts_at;
@@ -124,8 +126,13 @@ impl Control {
 
     fn set_log_level(&mut self, level: String, until: Option<Instant>) -> Result<(), String> {
         self.log.set(&level).map_err(|error| error.to_string())?;
-        tracing::info!(level, for_a_time = until.is_some(), "the log's level was set by an operator");
-        self.settings.send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, until));
+        tracing::info!(
+            level,
+            for_a_time = until.is_some(),
+            "the log's level was set by an operator"
+        );
+        self.settings
+            .send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, until));
         Ok(())
     }
 
@@ -135,7 +142,8 @@ impl Control {
         if let Err(error) = self.log.set(&level) {
             tracing::error!(%error, level, "the configured level is refused: this is a defect of dispatchd, please report it");
         }
-        self.settings.send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, None));
+        self.settings
+            .send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, None));
     }
 
     fn reload(&mut self, reply: Option<oneshot::Sender<LastReload>>) {
@@ -154,8 +162,9 @@ impl Control {
 
     fn read_again(&mut self, replies: Vec<oneshot::Sender<LastReload>>) {
         let inputs = self.inputs.clone();
-        let read =
-            tokio::task::spawn_blocking(move || readable_again(&inputs).and_then(|()| resolve_to_serve(&inputs)));
+        let read = tokio::task::spawn_blocking(move || {
+            readable_again(&inputs).and_then(|()| resolve_to_serve(&inputs))
+        });
         let until = Some(Instant::now() + READ_MAX);
         self.reloading = Reloading { read: Some(read), until, replies, again: None };
     }

@@ -1,5 +1,6 @@
-//! The service manager that started us, if one did: told when we serve, when we read the configuration again and when we
-//! stop, by the protocol of systemd's sd_notify(3). It is never waited for, and nothing depends on it.
+//! The service manager that started us, if one did: told when we serve, when we read the
+//! configuration again and when we stop, by the protocol of systemd's sd_notify(3). It is never
+//! waited for, and nothing depends on it.
 
 use std::env;
 use std::io;
@@ -23,7 +24,9 @@ impl ServiceManager {
     /// # Errors
     /// It names none that can be told.
     pub fn of_environment() -> io::Result<Self> {
-        let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Ok(Self(None)) };
+        let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Ok(Self(None));
+        };
         let address = match name.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
             _ => SocketAddr::from_pathname(&name)?,

@@ -1,12 +1,13 @@
 //! The producer: builds every part, owns every task, and ends them in order.
 //!
-//! Build can fail, spawn cannot: `Daemon::build` binds and connects, `Daemon::run` starts and stops. It moves no
-//! event itself.
+//! Build can fail, spawn cannot: `Daemon::build` binds and connects, `Daemon::run` starts and
+//! stops. It moves no event itself.
 //!
-//! The drain, by what ends what: the signal → readiness falls, nothing lingers, what cools wakes → no caller is
-//! connected, or the reserve is reached: the listener closes and readers stop → inboxes close → lanes empty →
-//! outboxes close → writers flush and half-close. At the deadline what is left is answered `ShuttingDown`. An operator may
-//! ask for the beginning alone (`admin drain`): readiness falls and nothing lingers, and the daemon serves on.
+//! The drain, by what ends what: the signal → readiness falls, nothing lingers, what cools wakes →
+//! no caller is connected, or the reserve is reached: the listener closes and readers stop →
+//! inboxes close → lanes empty → outboxes close → writers flush and half-close. At the deadline
+//! what is left is answered `ShuttingDown`. An operator may ask for the beginning alone (`admin
+//! drain`): readiness falls and nothing lingers, and the daemon serves on.
 
 mod control;
 mod manager;
@@ -51,7 +52,8 @@ use stop::{Sight, Stop, tell_died};
 const LANES: usize = 1;
 /// For the daemon's own user alone: who may ask may also stop it.
 const ADMIN_SOCKET_MODE: u32 = 0o600;
-/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon serves meanwhile.
+/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon
+/// serves meanwhile.
 const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
 /// The daemon, built and not yet running.
@@ -115,7 +117,8 @@ pub enum StartError {
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Events that were accepted and not confirmed, and lines that were not read of callers that had gone.
+    /// Events that were accepted and not confirmed, and lines that were not read of callers that
+    /// had gone.
     pub unconfirmed: u64,
     /// A task died on the way: a defect.
     pub task_died: bool,
@@ -155,28 +158,34 @@ impl Daemon {
         let (reloads_in, reloads) = watch::channel(());
         let bell = Arc::<Notify>::default();
 
-        let (inboxes, outlets): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
-        let (questions_in, questions): (Vec<_>, Vec<_>) = (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
+        let (inboxes, outlets): (Vec<_>, Vec<_>) =
+            (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
+        let (questions_in, questions): (Vec<_>, Vec<_>) =
+            (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
         let (rules_in, rules) = watch::channel(Rules::of(config));
         let service = Arc::new(kinesis.clone());
-        let window = Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for };
+        let window =
+            Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for };
         let dedupe = Arc::new(Mutex::new(Dedupe::new(window)));
-        let lanes = outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| Lane {
-            rules: rules.clone(),
-            dedupe: Arc::clone(&dedupe),
-            service: Arc::clone(&service),
-            inbox,
-            facts: facts.clone(),
-            questions,
-            bell: Arc::clone(&bell),
-            metrics: Arc::clone(&metrics),
-            budget: Arc::clone(&budget),
-            oldest,
-            recent: Arc::clone(&recent),
-            outage: Arc::clone(&outage),
-            drain: stop.drain.clone(),
-            abandon: stop.abandon.clone(),
-        });
+        let lanes =
+            outlets.into_iter().zip(questions).zip(oldest).map(|((inbox, questions), oldest)| {
+                Lane {
+                    rules: rules.clone(),
+                    dedupe: Arc::clone(&dedupe),
+                    service: Arc::clone(&service),
+                    inbox,
+                    facts: facts.clone(),
+                    questions,
+                    bell: Arc::clone(&bell),
+                    metrics: Arc::clone(&metrics),
+                    budget: Arc::clone(&budget),
+                    oldest,
+                    recent: Arc::clone(&recent),
+                    outage: Arc::clone(&outage),
+                    drain: stop.drain.clone(),
+                    abandon: stop.abandon.clone(),
+                }
+            });
         let lanes = lanes.collect();
         let admin = Admin::bind(config.admin.listen, exposition)?;
         let (presence_in, presence) = watch::channel(Presence::default());
@@ -194,11 +203,16 @@ impl Daemon {
             callers: Arc::new(Callers::new(Instant::now())),
             stop_reading: stop.stop_reading.clone(),
         });
-        let bound = Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
+        let bound =
+            Bound::new(&config.socket.path, config.socket.mode).await.map_err(StartError::Bind)?;
         tell_barred(&config.socket);
-        let caps = Caps { max_connections: config.socket.max_connections, files_kept_back: files_kept_back(config) };
+        let caps = Caps {
+            max_connections: config.socket.max_connections,
+            files_kept_back: files_kept_back(config),
+        };
         let log_level = config.log.level.clone();
-        let (settings_in, settings) = watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
+        let (settings_in, settings) =
+            watch::channel(Settings { log_level, reverts_at: None, last_reload: None });
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let desk = Desk {
             started: SystemTime::now(),
@@ -224,9 +238,16 @@ impl Daemon {
         };
         let identity = kinesis.identity().clone();
         let (admin, admin_socket) =
-            open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref()).await?;
+            open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref())
+                .await?;
         Ok(Self {
-            listener: Listener { bound, door, caps, presence: presence_in, drain: stop.drain.clone() },
+            listener: Listener {
+                bound,
+                door,
+                caps,
+                presence: presence_in,
+                drain: stop.drain.clone(),
+            },
             lanes,
             refresher: Refresher {
                 kinesis,
@@ -273,9 +294,20 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { listener, lanes, refresher, admin, admin_socket, mut control, presence, stop, .. } = self;
+        let Self {
+            listener,
+            lanes,
+            refresher,
+            admin,
+            admin_socket,
+            mut control,
+            presence,
+            stop,
+            ..
+        } = self;
         let kinesis = refresher.kinesis.clone();
-        let (books, metrics, probe) = (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
+        let (books, metrics, probe) =
+            (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
         let callers = Arc::clone(&listener.door.callers);
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
@@ -308,7 +340,8 @@ impl Daemon {
         );
 
         let mut task_died = false;
-        let mut left_alone = std::pin::pin!(left_alone(presence.clone(), shutdown.after_last_client));
+        let mut left_alone =
+            std::pin::pin!(left_alone(presence.clone(), shutdown.after_last_client));
         let why = loop {
             tokio::select! {
                 biased;
@@ -337,7 +370,8 @@ impl Daemon {
         let began = Instant::now();
         tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
-        let sight = Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
+        let sight =
+            Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
         task_died |= tokio::select! {
             died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
@@ -351,7 +385,8 @@ impl Daemon {
     }
 }
 
-/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it must.
+/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it
+/// must.
 async fn who(kinesis: &Kinesis) -> String {
     match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
         Ok(Ok(known)) => known.to_string(),
@@ -360,7 +395,8 @@ async fn who(kinesis: &Kinesis) -> String {
     }
 }
 
-/// The admin socket's file, which goes with the daemon, though those who are served on it are another thread's.
+/// The admin socket's file, which goes with the daemon, though those who are served on it are
+/// another thread's.
 #[derive(Debug)]
 struct AdminSocket {
     bound: Bound,
@@ -378,7 +414,9 @@ impl AdminSocket {
                 match self.bound.share() {
                     // Its reader ends with the process.
                     Ok(listener) => drop(self.listeners.send(listener).await),
-                    Err(error) => tracing::error!(%error, "the admin socket is not served any more"),
+                    Err(error) => {
+                        tracing::error!(%error, "the admin socket is not served any more")
+                    }
                 }
             }
         }
@@ -386,7 +424,11 @@ impl AdminSocket {
 }
 
 /// Binds the admin socket, unless it is off.
-async fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Admin, Option<AdminSocket>), StartError> {
+async fn open_desk(
+    admin: Admin,
+    desk: Desk,
+    path: Option<&Path>,
+) -> Result<(Admin, Option<AdminSocket>), StartError> {
     let Some(path) = path else { return Ok((admin, None)) };
     let bound = Bound::new(path, ADMIN_SOCKET_MODE).await.map_err(StartError::AdminSocket)?;
     let (listeners, served) = mpsc::channel(1);
@@ -394,11 +436,13 @@ async fn open_desk(admin: Admin, desk: Desk, path: Option<&Path>) -> Result<(Adm
     Ok((admin.with_desk(served, desk), Some(AdminSocket { bound, listeners })))
 }
 
-/// Ends once there was a client and none has been connected for `after`; never, without such a time.
+/// Ends once there was a client and none has been connected for `after`; never, without such a
+/// time.
 async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Duration>) {
     let Some(after) = after else { return std::future::pending().await };
     loop {
-        let alone = presence.wait_for(|presence| presence.ever && presence.clients == 0).await.is_ok();
+        let alone =
+            presence.wait_for(|presence| presence.ever && presence.clients == 0).await.is_ok();
         if !alone {
             return std::future::pending().await; // the listener died: the daemon hears of it
         }
@@ -408,7 +452,8 @@ async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Durat
     }
 }
 
-/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may have it mounted.
+/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may
+/// have it mounted.
 fn tell_barred(socket: &config::Socket) {
     if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {
         tracing::warn!(
@@ -436,7 +481,9 @@ fn tell_ended(ended: Ended, unread: u64, acked: u64, took: Duration) {
 
 #[cfg(feature = "local")]
 async fn start_local(config: &Config) -> Result<Option<Local>, StartError> {
-    let (Some(wanted), StreamId::Name(stream)) = (&config.local, &config.stream.id) else { return Ok(None) };
+    let (Some(wanted), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        return Ok(None);
+    };
     Ok(Some(Local::start(wanted.port, wanted.shards, stream, Limits::default()).await?))
 }
 

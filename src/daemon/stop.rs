@@ -13,17 +13,21 @@ use crate::ack::Books;
 use crate::event::envelope::Timestamp;
 use crate::socket::Callers;
 
-/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third, at most this.
+/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third,
+/// at most this.
 const RESERVE_MAX: Duration = Duration::from_secs(5);
-/// The part of the reserve that is kept for writing answers once everything is answered: half, at most this.
+/// The part of the reserve that is kept for writing answers once everything is answered: half, at
+/// most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// What comes so soon after the first signal is the same wish: `kill 0` in an entrypoint, managers that signal a group and
-/// a child, a terminal beside them. All of these take milliseconds; a person who has had enough takes longer.
+/// What comes so soon after the first signal is the same wish: `kill 0` in an entrypoint, managers
+/// that signal a group and a child, a terminal beside them. All of these take milliseconds; a
+/// person who has had enough takes longer.
 const SAME_WISH: Duration = Duration::from_secs(1);
-/// Callers that sent nothing for so long have nothing more to say: an application writes its last lines right after its
-/// own signal.
+/// Callers that sent nothing for so long have nothing more to say: an application writes its last
+/// lines right after its own signal.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// Between two looks at what is in flight. Two in a row find nothing, or an answer may just be bringing the next line.
+/// Between two looks at what is in flight. Two in a row find nothing, or an answer may just be
+/// bringing the next line.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The stages of the stop, each a token that its tasks wait for.
@@ -45,8 +49,15 @@ pub struct Sight<'a> {
 }
 
 impl Stop {
-    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says whether one of them died.
-    pub async fn drain(&self, tasks: &mut JoinSet<()>, sight: Sight<'_>, timeout: Duration, mut hurry: bool) -> bool {
+    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says
+    /// whether one of them died.
+    pub async fn drain(
+        &self,
+        tasks: &mut JoinSet<()>,
+        sight: Sight<'_>,
+        timeout: Duration,
+        mut hurry: bool,
+    ) -> bool {
         let began = Instant::now();
         let reserve = (timeout / 3).min(RESERVE_MAX);
         let flush = (reserve / 2).min(FLUSH_MAX);
@@ -65,7 +76,9 @@ impl Stop {
         let mut another_wish = pin!(another_wish(signals, began));
         let mut idle = pin!(idle(books, callers, began));
         let mut are_waited_for = true;
-        for (wait, stage) in [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)] {
+        for (wait, stage) in
+            [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
+        {
             if !hurry {
                 tokio::select! {
                     biased;
@@ -110,7 +123,8 @@ async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
     pending().await // nobody is left to send one
 }
 
-/// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the signal and the last line.
+/// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
+/// signal and the last line.
 async fn idle(books: &Books, callers: &Callers, began: Instant) {
     let mut looks = 0;
     loop {
@@ -158,7 +172,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
-        let (books, callers) = (Arc::<Books>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+        let (books, callers) =
+            (Arc::<Books>::default(), Arc::new(Callers::new(Instant::now().into_std())));
         sleep(10 * LAST_LINES).await;
         let began = Instant::now();
         let waiting = {
@@ -178,7 +193,8 @@ mod tests {
     async fn a_caller_whose_lines_have_no_room_is_not_idle() {
         let (books, callers) = (Books::default(), Callers::new(Instant::now().into_std()));
         let held_up = callers.hold_up();
-        let waits = async |time| tokio::time::timeout(time, idle(&books, &callers, Instant::now())).await;
+        let waits =
+            async |time| tokio::time::timeout(time, idle(&books, &callers, Instant::now())).await;
         assert!(waits(100 * LAST_LINES).await.is_err());
         drop(held_up);
         assert!(waits(2 * LAST_LINES).await.is_ok());

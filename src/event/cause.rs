@@ -1,7 +1,8 @@
-//! Why a request stored nothing, in words for whoever has to act: a closed set, from which nothing leaks of what was sent.
+//! Why a request stored nothing, in words for whoever has to act: a closed set, from which nothing
+//! leaks of what was sent.
 //!
-//! A class says what the lanes do; a cause says what a person does. Which error has which cause stands in
-//! `kinesis::cause`.
+//! A class says what the lanes do; a cause says what a person does. Which error has which cause
+//! stands in `kinesis::cause`.
 
 use super::class::{Class, Reason};
 
@@ -165,9 +166,11 @@ impl Cause {
                 "Kinesis throttles every record",
                 "if it stays: add shards or use on-demand mode, spread the keys, or see who else writes to the stream",
             ),
-            Cause::Records => {
-                ("records_refused", "Kinesis refuses what is sent", "see the callers' answers, which have its words")
-            }
+            Cause::Records => (
+                "records_refused",
+                "Kinesis refuses what is sent",
+                "see the callers' answers, which have its words",
+            ),
             Cause::Blocked(reason) => {
                 let says = match reason {
                     Reason::AccessDenied => "the stream is blocked (access_denied)",
@@ -201,7 +204,10 @@ mod tests {
     #[test]
     fn every_cause_has_a_name_of_its_own_and_says_what_to_do() {
         for (index, cause) in Cause::ALL.iter().enumerate() {
-            assert!(Cause::ALL[..index].iter().all(|earlier| earlier.as_str() != cause.as_str()), "{cause:?}");
+            assert!(
+                Cause::ALL[..index].iter().all(|earlier| earlier.as_str() != cause.as_str()),
+                "{cause:?}"
+            );
             assert!(!cause.says().is_empty() && !cause.advice().is_empty(), "{cause:?}");
             if let Cause::Blocked(reason) = cause {
                 assert!(cause.says().contains(&format!("({})", reason.as_str())), "{cause:?}");
@@ -212,9 +218,13 @@ mod tests {
     #[test]
     fn the_page_has_every_cause_in_order() {
         let page = include_str!("../../docs/operations.md");
-        let rows = page.lines().skip_while(|line| *line != "| cause | what it means | to do |").skip(2);
-        let rows: Vec<_> = rows.take_while(|line| line.starts_with("| `")).map(str::to_owned).collect();
-        let row = |cause: Cause| format!("| `{}` | {} | {} |", cause.as_str(), cause.says(), cause.advice());
+        let rows =
+            page.lines().skip_while(|line| *line != "| cause | what it means | to do |").skip(2);
+        let rows: Vec<_> =
+            rows.take_while(|line| line.starts_with("| `")).map(str::to_owned).collect();
+        let row = |cause: Cause| {
+            format!("| `{}` | {} | {} |", cause.as_str(), cause.says(), cause.advice())
+        };
         assert_eq!(rows, Cause::ALL.map(row));
     }
 }

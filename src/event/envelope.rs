@@ -1,7 +1,7 @@
 //! The published envelope: its keys, their order, their defaults. One exact allocation, one copy.
 //!
-//! Byte-equal to what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key; `data` is copied,
-//! never re-printed. No white space is added.
+//! Byte-equal to what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key; `data` is
+//! copied, never re-printed. No white space is added.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -29,7 +29,8 @@ pub struct Draft<'a> {
 impl Timestamp {
     const LEN: usize = 24;
 
-    /// The text for a Unix time in milliseconds. Years past 9999 do not fit the form; they saturate.
+    /// The text for a Unix time in milliseconds. Years past 9999 do not fit the form; they
+    /// saturate.
     pub fn from_unix_ms(unix_ms: u64) -> Self {
         const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
         let ms = i64::try_from(unix_ms).unwrap_or(LAST_MS).min(LAST_MS);
@@ -66,7 +67,8 @@ impl Timestamp {
 }
 
 impl Draft<'_> {
-    /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives, and hashes the key.
+    /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives, and hashes
+    /// the key.
     pub fn seal(self, sealed_len: usize) -> Record {
         let mut data = Vec::with_capacity(sealed_len);
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -92,8 +94,9 @@ impl Draft<'_> {
         Record::new(self.key, self.explicit_hash, Bytes::from(data))
     }
 
-    /// The envelope's length before it is written: exact, since the budget is charged by it. An escape makes up to
-    /// six bytes of one, so a length without them would let a caller hold six times what it paid for.
+    /// The envelope's length before it is written: exact, since the budget is charged by it. An
+    /// escape makes up to six bytes of one, so a length without them would let a caller hold six
+    /// times what it paid for.
     pub fn sealed_len(&self) -> usize {
         const FRAME: usize = 158; // the fixed texts above, with id and timestamp
         FRAME
@@ -123,8 +126,8 @@ pub fn json_str_len(text: &str) -> usize {
     inner + "\"\"".len()
 }
 
-/// Whether a byte of the text is written as an escape. Most strings are short and have none: they are looked at eight
-/// bytes at a time, the last of which may have been looked at before.
+/// Whether a byte of the text is written as an escape. Most strings are short and have none: they
+/// are looked at eight bytes at a time, the last of which may have been looked at before.
 fn has_escapes(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(last) = bytes.last_chunk() else { return bytes.iter().any(|b| escaped_len(*b) > 1) };

@@ -1,9 +1,11 @@
-//! What a caller said of an event, in 64 bits: to tell an event that is sent again from another one with the same id.
+//! What a caller said of an event, in 64 bits: to tell an event that is sent again from another one
+//! with the same id.
 //!
-//! SipHash-1-3 with a key of this process's own, which the standard library keeps and draws from the system: no caller can
-//! make two events that look alike, as with MD5 or a hash without a key, and nothing is taken along for it. Fingerprints are
-//! compared for one and the same id only, so 64 bits are many: one chance in 2^64 for each event that is sent again. 0.23 µs
-//! for an event of 1 KiB (2026-11), paid by events whose caller chose the id.
+//! SipHash-1-3 with a key of this process's own, which the standard library keeps and draws from
+//! the system: no caller can make two events that look alike, as with MD5 or a hash without a key,
+//! and nothing is taken along for it. Fingerprints are compared for one and the same id only, so 64
+//! bits are many: one chance in 2^64 for each event that is sent again. 0.23 µs for an event of 1
+//! KiB (2026-11), paid by events whose caller chose the id.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU64;

@@ -54,7 +54,8 @@ impl PartitionKey {
         Self(Uuid::new_v4().to_string().into())
     }
 
-    /// The same for an event whose caller chose its id: sent again, it has the same key. It is the id, as it is published.
+    /// The same for an event whose caller chose its id: sent again, it has the same key. It is the
+    /// id, as it is published.
     pub fn of_id(id: Uuid) -> Self {
         Self(id.to_string().into())
     }
@@ -68,7 +69,8 @@ impl PartitionKey {
     pub fn hash(&self) -> u128 {
         let (mut md5, mut sum) = (Md5::new(), Default::default());
         md5.update(self.as_str());
-        // Unlike `finalize` this does not move what was written just now: to read it back at once stalls.
+        // Unlike `finalize` this does not move what was written just now: to read it back at once
+        // stalls.
         FixedOutputReset::finalize_into_reset(&mut md5, &mut sum);
         u128::from_be_bytes(sum.into())
     }

@@ -3,7 +3,8 @@
 //! Everything here is plain data. Nothing here waits, allocates behind the caller's back or knows
 //! of a socket or a service.
 
-/// An enum without data, with all of its values and their names: made of one list, so that none can be left out.
+/// An enum without data, with all of its values and their names: made of one list, so that none can
+/// be left out.
 macro_rules! closed_set {
     (
         $(#[$of_set:meta])*

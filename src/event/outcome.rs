@@ -40,7 +40,11 @@ impl Refusal {
     }
 
     /// The event went on its way and is not confirmed: it may be sent again.
-    pub fn unconfirmed(code: Code, maybe_stored: bool, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn unconfirmed(
+        code: Code,
+        maybe_stored: bool,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self { code, message: message.into(), maybe_stored: Some(maybe_stored) }
     }
 }
@@ -72,8 +76,10 @@ mod tests {
     fn the_page_lists_every_code_in_order_and_says_which_may_be_sent_again() {
         let page = include_str!("../../docs/protocol.md");
         let rows = page.lines().skip_while(|line| *line != "| code | retryable | when |").skip(2);
-        let rows: Vec<_> =
-            rows.take_while(|line| line.starts_with("| `")).map(|line| line.split(" | ").collect()).collect();
+        let rows: Vec<_> = rows
+            .take_while(|line| line.starts_with("| `"))
+            .map(|line| line.split(" | ").collect())
+            .collect();
         let said: Vec<_> = rows.iter().map(|row: &Vec<_>| (row[0], row[1])).collect();
         let names = Code::ALL.map(|code| format!("| `{}`", code.as_str()));
         let retryable = Code::ALL.map(|code| if code.retryable() { "yes" } else { "no" });
@@ -84,8 +90,10 @@ mod tests {
     fn the_runbook_has_every_code_that_is_the_applications_fault() {
         let page = include_str!("../../docs/operations.md");
         let table = page.lines().skip_while(|line| *line != "| code | |").skip(2);
-        let rows: Vec<_> = table.map_while(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-        let theirs: Vec<_> = Code::ALL.iter().filter(|code| !code.retryable()).map(|code| code.as_str()).collect();
+        let rows: Vec<_> =
+            table.map_while(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let theirs: Vec<_> =
+            Code::ALL.iter().filter(|code| !code.retryable()).map(|code| code.as_str()).collect();
         assert_eq!(rows, theirs);
     }
 }

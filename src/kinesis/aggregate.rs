@@ -10,8 +10,9 @@
 //! }                                     //   bytes data = 3; }
 //! ```
 //!
-//! (KPL's `aggregation-format.md`.) Pure, and by hand: three fields, written on an event's path. It never decides what
-//! travels together, and it imports nothing but the vocabulary: what it reads may come from anybody.
+//! (KPL's `aggregation-format.md`.) Pure, and by hand: three fields, written on an event's path. It
+//! never decides what travels together, and it imports nothing but the vocabulary: what it reads
+//! may come from anybody.
 
 use md5::{Digest, Md5};
 
@@ -25,8 +26,8 @@ const DIGEST_BYTES: usize = 16;
 /// Bytes of an aggregate besides its members.
 pub const FRAME_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
 
-/// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the tags and lengths of
-/// its keys in their tables.
+/// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the
+/// tags and lengths of its keys in their tables.
 const MEMBER_FRAME_BYTES: usize = 32;
 /// Digits of 2^128 - 1.
 const HASH_KEY_DIGITS_MAX: usize = 39;
@@ -39,8 +40,8 @@ const KEY_INDEX: u8 = 1 << 3;
 const HASH_INDEX: u8 = 2 << 3;
 const DATA: u8 = 3 << 3 | 2;
 
-/// The events of an aggregate that was read, in their order. They lie in its bytes: a key that many of them name is not
-/// copied for any.
+/// The events of an aggregate that was read, in their order. They lie in its bytes: a key that many
+/// of them name is not copied for any.
 #[derive(Debug, Clone)]
 pub struct Members<'a> {
     message: &'a [u8],
@@ -49,7 +50,8 @@ pub struct Members<'a> {
     tables: Tables,
 }
 
-/// Where in the message the keys stand. By offsets: an aggregate may hold millions of keys, of a byte each.
+/// Where in the message the keys stand. By offsets: an aggregate may hold millions of keys, of a
+/// byte each.
 #[derive(Debug, Clone, Default)]
 struct Tables {
     keys: Vec<u32>,
@@ -72,12 +74,17 @@ pub fn member_bytes_max(record: &Record) -> usize {
 
 /// An aggregate of these records, in their order. A key is named once for neighbours that share it.
 ///
-/// Either every one of them has an explicit hash key or none has: two public readers give a member without one the
-/// first of the table.
+/// Either every one of them has an explicit hash key or none has: two public readers give a member
+/// without one the first of the table.
 pub fn encode(records: &[&Record]) -> Vec<u8> {
-    debug_assert!(records.iter().all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some()));
-    let mut aggregate =
-        Vec::with_capacity(FRAME_BYTES + records.iter().map(|record| member_bytes_max(record)).sum::<usize>());
+    debug_assert!(
+        records
+            .iter()
+            .all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some())
+    );
+    let mut aggregate = Vec::with_capacity(
+        FRAME_BYTES + records.iter().map(|record| member_bytes_max(record)).sum::<usize>(),
+    );
     let out = &mut aggregate;
     out.extend_from_slice(&MAGIC);
     let mut last_key = None;
@@ -112,8 +119,8 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     aggregate
 }
 
-/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is some other record, and
-/// so is one with a key that Kinesis would not take.
+/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is
+/// some other record, and so is one with a key that Kinesis would not take.
 pub fn decode(data: &[u8]) -> Option<Members<'_>> {
     let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
     if Md5::digest(message)[..] != digest[..] {
@@ -124,7 +131,9 @@ pub fn decode(data: &[u8]) -> Option<Members<'_>> {
     while !rest.is_empty() {
         let offset = u32::try_from(message.len() - rest.len()).ok()?;
         match take_field(&mut rest)? {
-            (KEY_TABLE, Value::Bytes(key)) if is_short(str::from_utf8(key).ok()?) => tables.keys.push(offset),
+            (KEY_TABLE, Value::Bytes(key)) if is_short(str::from_utf8(key).ok()?) => {
+                tables.keys.push(offset)
+            }
             (KEY_TABLE, Value::Bytes(_)) => return None,
             (HASH_TABLE, Value::Bytes(hash)) => {
                 str::from_utf8(hash).ok()?;
@@ -202,7 +211,8 @@ enum Value<'a> {
     Fixed,
 }
 
-/// Takes one field off the front. Fields beyond those of one byte's tag are known by none: their tag reads as 0.
+/// Takes one field off the front. Fields beyond those of one byte's tag are known by none: their
+/// tag reads as 0.
 fn take_field<'a>(rest: &mut &'a [u8]) -> Option<(u8, Value<'a>)> {
     let tag = take_number(rest)?;
     let value = match tag & 7 {
@@ -282,7 +292,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_format() {
-        let records = [record("a", Some(7), b"x"), record("a", Some(7), b"y"), record("b", Some(8), b"")];
+        let records =
+            [record("a", Some(7), b"x"), record("a", Some(7), b"y"), record("b", Some(8), b"")];
         let message = b"\x0a\x01a\x0a\x01b\x12\x017\x12\x018\x1a\x07\x08\x00\x10\x00\x1a\x01x\x1a\x07\x08\x00\x10\x00\x1a\x01y\x1a\x06\x08\x01\x10\x01\x1a\x00";
         assert_eq!(encode(&records.each_ref()), sealed(message));
     }
@@ -327,7 +338,9 @@ mod tests {
         };
         let longest = "\u{fc}".repeat(PARTITION_KEY_CHARS_MAX);
         assert_eq!(
-            decode(&with_key(&longest)).and_then(|mut members| members.next()).map(|member| member.data),
+            decode(&with_key(&longest))
+                .and_then(|mut members| members.next())
+                .map(|member| member.data),
             Some(&b"x"[..])
         );
         assert!(decode(&with_key(&format!("{longest}a"))).is_none());

@@ -1,9 +1,11 @@
-//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours: `identity` and `credentials` (whose
-//! requests they are), `list` (ListShards), `stream` (the stream itself: made, described, deleted), `probe` (asked without
-//! writing) and `transport::sdk` (its HTTP client).
+//! The client: our words ↔ aws-sdk-kinesis. It names the SDK, and so do its neighbours: `identity`
+//! and `credentials` (whose requests they are), `list` (ListShards), `stream` (the stream itself:
+//! made, described, deleted), `probe` (asked without writing) and `transport::sdk` (its HTTP
+//! client).
 //!
-//! The SDK finds credentials and the endpoint, and signs every call but PutRecords. Its retries are off: only the
-//! lanes know which records failed, and two retry loops multiply. Decides nothing about what to do next.
+//! The SDK finds credentials and the endpoint, and signs every call but PutRecords. Its retries are
+//! off: only the lanes know which records failed, and two retry loops multiply. Decides nothing
+//! about what to do next.
 
 use std::error::Error;
 use std::future::Future;
@@ -34,8 +36,8 @@ use super::{cause, fault, probe};
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
 use crate::event::{Cause, Class, Reason};
 
-/// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on the page that an
-/// emulator without AWS's own bound (10 MiB) makes of a large backlog.
+/// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on
+/// the page that an emulator without AWS's own bound (10 MiB) makes of a large backlog.
 pub const PAGE_RECORDS_MAX: usize = 1000;
 
 /// A reply that is no reply to what was asked.
@@ -102,7 +104,8 @@ pub enum Position {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     pub sequence_number: String,
-    /// Nothing where it was written without one: a stream that distributes records itself takes such.
+    /// Nothing where it was written without one: a stream that distributes records itself takes
+    /// such.
     pub partition_key: Option<String>,
     pub data: Vec<u8>,
     /// By the service's clock.
@@ -123,8 +126,8 @@ pub struct Event<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub iterator: String,
-    /// When it was given out, by the service's clock, if that was ever told. Not later than that; earlier by less than a second,
-    /// the unit of that clock, and what the call took.
+    /// When it was given out, by the service's clock, if that was ever told. Not later than that;
+    /// earlier by less than a second, the unit of that clock, and what the call took.
     pub given: Option<SystemTime>,
 }
 
@@ -183,7 +186,8 @@ impl CallError {
         self.code == "ResourceNotFoundException"
     }
 
-    /// The answer to a call that makes a stream which is there already, or changes one that is being changed.
+    /// The answer to a call that makes a stream which is there already, or changes one that is
+    /// being changed.
     pub fn is_in_use(&self) -> bool {
         self.code == "ResourceInUseException"
     }
@@ -192,17 +196,21 @@ impl CallError {
     pub fn advice(&self, action: &str) -> String {
         match self.class {
             Class::Blocked(Reason::AccessDenied) if self.cause.is_blocked() => {
-                format!("allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy")
+                format!(
+                    "allow {action} on the stream to this identity; `dispatchd iam producer` prints the policy"
+                )
             }
             Class::Throttled => {
-                "ask again in a minute; if it stays, somebody else uses up the account's calls".to_owned()
+                "ask again in a minute; if it stays, somebody else uses up the account's calls"
+                    .to_owned()
             }
             Class::Blocked(_) | Class::Transient => self.cause.advice().to_owned(),
             Class::Poison => "correct stream.name or stream.arn".to_owned(),
         }
     }
 
-    /// The iterator was not used for five minutes: the place in the shard is right, the token for it is not.
+    /// The iterator was not used for five minutes: the place in the shard is right, the token for
+    /// it is not.
     pub fn is_expired_iterator(&self) -> bool {
         self.code == "ExpiredIteratorException"
     }
@@ -220,8 +228,15 @@ impl Kinesis {
         if !is_region(&region) {
             return Err(ConnectError::Region(region));
         }
-        let Connection { stream, endpoint_url, allow_http, wire, connect_timeout, attempt_timeout, .. } =
-            connection.clone();
+        let Connection {
+            stream,
+            endpoint_url,
+            allow_http,
+            wire,
+            connect_timeout,
+            attempt_timeout,
+            ..
+        } = connection.clone();
         let source_of_endpoint = source_of_endpoint(&connection);
         let first = sdk.credentials_provider().expect("the loader was not told to go without");
         let identity = if connection.emulator {
@@ -231,7 +246,11 @@ impl Kinesis {
             Identity::of_chain(first, connection, transport.clone())
         };
         let provider = SharedCredentialsProvider::new(identity.clone());
-        sdk = sdk.to_builder().credentials_provider(provider).identity_cache(IdentityCache::no_cache()).build();
+        sdk = sdk
+            .to_builder()
+            .credentials_provider(provider)
+            .identity_cache(IdentityCache::no_cache())
+            .build();
         let mut config = aws_sdk_kinesis::config::Builder::from(&sdk);
         if let Some(url) = endpoint_url {
             config = config.endpoint_url(url); // for Kinesis alone: STS does not answer there
@@ -239,13 +258,22 @@ impl Kinesis {
         let clock = ServiceClock::default();
         let client = Client::from_conf(config.interceptor(clock.clone()).build());
         let url = probe::endpoint(&client, &stream).await;
-        let endpoint = url.and_then(|url| Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's")));
-        let no_endpoint = |reason| ConnectError::NoEndpoint { region: region.clone(), reason, source_of_endpoint };
+        let endpoint = url
+            .and_then(|url| Endpoint::at(&url).ok_or_else(|| format!("{url} is no URL of HTTP's")));
+        let no_endpoint = |reason| ConnectError::NoEndpoint {
+            region: region.clone(),
+            reason,
+            source_of_endpoint,
+        };
         let endpoint = endpoint.map_err(no_endpoint)?;
         if is_plain_off_host(endpoint.as_str()) && !allow_http {
-            return Err(ConnectError::PlainHttp { url: endpoint.as_str().to_owned(), source_of_endpoint });
+            return Err(ConnectError::PlainHttp {
+                url: endpoint.as_str().to_owned(),
+                source_of_endpoint,
+            });
         }
-        let way = Arc::new(Way { transport, endpoint, region, clock, connect_timeout, attempt_timeout });
+        let way =
+            Arc::new(Way { transport, endpoint, region, clock, connect_timeout, attempt_timeout });
         Ok(Self { client, stream, wire, sdk, identity, way })
     }
 
@@ -268,11 +296,13 @@ impl Kinesis {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(operation, &error))?;
+        let credentials =
+            self.identity.credentials().await.map_err(|error| no_credentials(operation, &error))?;
         call.await.map_err(|error| self.call_error(operation, &error, &credentials))
     }
 
-    /// Why a call failed that was signed with these credentials. The identity hears of it if it was for them.
+    /// Why a call failed that was signed with these credentials. The identity hears of it if it was
+    /// for them.
     pub(super) fn call_error<E>(
         &self,
         operation: &'static str,
@@ -292,16 +322,21 @@ impl Kinesis {
     pub async fn iterator(&self, shard_id: &str, position: &Position) -> Result<Place, CallError> {
         const OP: &str = "GetShardIterator";
         let (name, arn) = named(&self.stream);
-        let call = self.client.get_shard_iterator().set_stream_name(name).set_stream_arn(arn).shard_id(shard_id);
+        let call = self
+            .client
+            .get_shard_iterator()
+            .set_stream_name(name)
+            .set_stream_arn(arn)
+            .shard_id(shard_id);
         let call = match position {
             Position::Latest => call.shard_iterator_type(ShardIteratorType::Latest),
             Position::TrimHorizon => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
             Position::After(sequence_number) => call
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence_number),
-            Position::At(time) => {
-                call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from(*time))
-            }
+            Position::At(time) => call
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from(*time)),
         };
         let asked = SystemTime::now();
         let reply = self.call(OP, call.send()).await?;
@@ -328,12 +363,15 @@ fn read(record: SdkRecord) -> Read {
         sequence_number: record.sequence_number,
         partition_key: record.partition_key,
         data: record.data.into_inner(),
-        arrived: record.approximate_arrival_timestamp.and_then(|time| SystemTime::try_from(time).ok()),
+        arrived: record
+            .approximate_arrival_timestamp
+            .and_then(|time| SystemTime::try_from(time).ok()),
     }
 }
 
 impl Read {
-    /// Bytes that it takes, and that its aggregate's events take: they are taken apart where they lie.
+    /// Bytes that it takes, and that its aggregate's events take: they are taken apart where they
+    /// lie.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.sequence_number.len()
@@ -389,7 +427,13 @@ pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLo
         loader = loader.region(Region::new(region.clone()));
     }
     if connection.emulator {
-        loader = loader.credentials_provider(Credentials::new("local", "local", None, None, "embedded stream"));
+        loader = loader.credentials_provider(Credentials::new(
+            "local",
+            "local",
+            None,
+            None,
+            "embedded stream",
+        ));
     }
     loader
 }
@@ -433,14 +477,25 @@ where
         let code = code.map_or_else(|| format!("HTTP {status}"), str::to_owned);
         return (class, cause, code, message.unwrap_or("the reply gave no reason").to_owned());
     }
-    // No error in the AWS form, but a web page or less: what stands between us and Kinesis answers with those.
+    // No error in the AWS form, but a web page or less: what stands between us and Kinesis answers
+    // with those.
     if let (SdkError::ResponseError(_), Some(status @ 300..)) = (error, status(error)) {
         let class = fault::request(None, status);
-        return (class, cause::of_refusal(class, None, status), format!("HTTP {status}"), chain(error));
+        return (
+            class,
+            cause::of_refusal(class, None, status),
+            format!("HTTP {status}"),
+            chain(error),
+        );
     }
     if has_cause::<CredentialsError>(error) {
         let reason = Reason::Credentials;
-        return (Class::Blocked(reason), Cause::Blocked(reason), "NoCredentials".into(), chain(error));
+        return (
+            Class::Blocked(reason),
+            Cause::Blocked(reason),
+            "NoCredentials".into(),
+            chain(error),
+        );
     }
     let no_reply = causes(error).find_map(|cause| cause.downcast_ref::<NoReply>());
     let (code, cause) = match (error, no_reply) {
@@ -461,7 +516,9 @@ fn has_cause<C: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| cause.is::<C>())
 }
 
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 

@@ -1,4 +1,5 @@
-//! Which cause a failure has: one table from what the transport and the service say to words for a person. Pure.
+//! Which cause a failure has: one table from what the transport and the service say to words for a
+//! person. Pure.
 
 use std::io;
 
@@ -38,9 +39,10 @@ fn of_tls(error: &io::Error) -> Cause {
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
         Some(rustls::Error::InvalidCertificate(bad)) => match bad {
             Bad::UnknownIssuer => Cause::TlsUnknownIssuer,
-            Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                Cause::TlsExpired
-            }
+            Bad::Expired
+            | Bad::ExpiredContext { .. }
+            | Bad::NotValidYet
+            | Bad::NotValidYetContext { .. } => Cause::TlsExpired,
             Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Cause::TlsWrongName,
             _ => Cause::Tls,
         },
@@ -60,7 +62,9 @@ pub(super) fn of_refusal(class: Class, code: Option<&str>, status: u16) -> Cause
             _ => Cause::NotKinesis,
         },
         // Another service of AWS's, or its stand-in.
-        (Class::Transient, Some("UnknownOperationException" | "UnknownOperation")) => Cause::NotKinesis,
+        (Class::Transient, Some("UnknownOperationException" | "UnknownOperation")) => {
+            Cause::NotKinesis
+        }
         _ => class.into(),
     }
 }
@@ -90,7 +94,9 @@ mod tests {
 
     #[test]
     fn tls_failures_are_told_apart() {
-        let failed = |bad| io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(bad));
+        let failed = |bad| {
+            io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(bad))
+        };
         assert_eq!(of_tls(&failed(Bad::UnknownIssuer)), Cause::TlsUnknownIssuer);
         assert_eq!(of_tls(&failed(Bad::Expired)), Cause::TlsExpired);
         assert_eq!(of_tls(&failed(Bad::NotValidForName)), Cause::TlsWrongName);

@@ -1,7 +1,9 @@
-//! What time it is by the service's clock: the `Date` of its replies. This machine's clock may be hours off.
+//! What time it is by the service's clock: the `Date` of its replies. This machine's clock may be
+//! hours off.
 //!
-//! One clock for all calls to Kinesis. It learns from each reply: of PutRecords by `put`, of the SDK's calls by taking part
-//! in them. What others answer (STS, who has the credentials) has clocks of its own and teaches it nothing.
+//! One clock for all calls to Kinesis. It learns from each reply: of PutRecords by `put`, of the
+//! SDK's calls by taking part in them. What others answer (STS, who has the credentials) has clocks
+//! of its own and teaches it nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +14,8 @@ use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kinesis::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-/// A difference of the clocks that does not matter to a signature. `Date` is exact to a second, and a reply takes its time.
+/// A difference of the clocks that does not matter to a signature. `Date` is exact to a second, and
+/// a reply takes its time.
 const SKEW_MIN: Duration = Duration::from_secs(30);
 
 /// While no reply has told the time.
@@ -31,8 +34,8 @@ impl Default for ServiceClock {
 }
 
 impl ServiceClock {
-    /// The service's time when this host's is `now`. Never later than it is, and earlier by less than a second and what the
-    /// last reply was on its way. Nothing while no reply has told it.
+    /// The service's time when this host's is `now`. Never later than it is, and earlier by less
+    /// than a second and what the last reply was on its way. Nothing while no reply has told it.
     pub fn told_at(&self, now: SystemTime) -> Option<SystemTime> {
         let behind = self.behind_millis.load(Ordering::Relaxed);
         let by = Duration::from_millis(behind.unsigned_abs());

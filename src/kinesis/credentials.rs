@@ -1,4 +1,5 @@
-//! The calls that tell whose requests they are: the credentials in use, and whom STS takes them for.
+//! The calls that tell whose requests they are: the credentials in use, and whom STS takes them
+//! for.
 //!
 //! Never shows a secret, and never asks longer than it is told to wait.
 
@@ -13,11 +14,13 @@ impl Kinesis {
     /// No provider has any, or the one that should did not answer; blocked for its credentials.
     pub async fn credentials(&self) -> Result<Known, CallError> {
         let provided = self.identity.credentials().await;
-        provided.map(|credentials| Known::of(&credentials)).map_err(|error| no_credentials("credentials", &error))
+        provided
+            .map(|credentials| Known::of(&credentials))
+            .map_err(|error| no_credentials("credentials", &error))
     }
 
-    /// The ARN that STS knows the caller by (GetCallerIdentity, which needs no permission). Where the endpoint of STS is,
-    /// is the SDK's to say: `AWS_ENDPOINT_URL_STS`, else the region's.
+    /// The ARN that STS knows the caller by (GetCallerIdentity, which needs no permission). Where
+    /// the endpoint of STS is, is the SDK's to say: `AWS_ENDPOINT_URL_STS`, else the region's.
     ///
     /// # Errors
     /// Any failed call. It takes an attempt timeout at most.
@@ -30,7 +33,12 @@ impl Kinesis {
     /// Where [`Self::caller_arn`] would ask. Sends nothing.
     pub async fn sts_endpoint(&self) -> Option<String> {
         let unsigned = aws_sdk_sts::Config::builder().credentials_provider(super::probe::nobody());
-        let call = self.sts().get_caller_identity().customize().config_override(unsigned).map_request(stop);
+        let call = self
+            .sts()
+            .get_caller_identity()
+            .customize()
+            .config_override(unsigned)
+            .map_request(stop);
         let url = call.send().await.err().and_then(|error| Stopped::find(&error))?;
         Some(url.trim_end_matches('/').to_owned())
     }

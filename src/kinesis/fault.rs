@@ -1,12 +1,12 @@
 //! What an error from Kinesis means: one table from codes to classes, for records and for requests.
 //!
-//! Codes are compared by name, modelled by the SDK or not: an error that the SDK does not know yet is
-//! read the same way. Nothing here acts; `lane` decides what a class leads to.
+//! Codes are compared by name, modelled by the SDK or not: an error that the SDK does not know yet
+//! is read the same way. Nothing here acts; `lane` decides what a class leads to.
 
 use crate::event::{Class, Reason};
 
-/// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some in the two
-/// spellings that AWS has for them. Any other code is read by its HTTP status.
+/// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some
+/// in the two spellings that AWS has for them. Any other code is read by its HTTP status.
 pub const CODES: &[(&str, Class)] = &[
     ("ProvisionedThroughputExceededException", Class::Throttled),
     ("ThrottlingException", Class::Throttled),
@@ -29,7 +29,8 @@ pub const CODES: &[(&str, Class)] = &[
     ("IncompleteSignatureException", Class::Blocked(Reason::Credentials)),
     ("MissingAuthenticationToken", Class::Blocked(Reason::Credentials)),
     ("MissingAuthenticationTokenException", Class::Blocked(Reason::Credentials)),
-    // Signed at another time than the service's: the clock is wrong, and nothing passes until it is set.
+    // Signed at another time than the service's: the clock is wrong, and nothing passes until it is
+    // set.
     ("RequestExpired", Class::Blocked(Reason::Credentials)),
     ("RequestTimeTooSkewed", Class::Blocked(Reason::Credentials)),
     ("ResourceNotFoundException", Class::Blocked(Reason::StreamNotFound)),
@@ -56,13 +57,14 @@ pub fn request(code: Option<&str>, status: u16) -> Class {
         429 => Class::Throttled,
         413 => Class::Poison,
         401 | 403 => Class::Blocked(Reason::AccessDenied),
-        // 5xx, 408 and whatever is not known: assumed to pass. delivery.timeout ends it if it does not.
+        // 5xx, 408 and whatever is not known: assumed to pass. delivery.timeout ends it if it does
+        // not.
         _ => Class::Transient,
     }
 }
 
-/// The class of one record's error in a reply that was a success as a whole. Kinesis documents two codes here;
-/// whatever else comes is assumed to pass.
+/// The class of one record's error in a reply that was a success as a whole. Kinesis documents two
+/// codes here; whatever else comes is assumed to pass.
 pub fn record(code: &str) -> Class {
     match find(code) {
         Some(Class::Throttled) => Class::Throttled,
@@ -89,7 +91,10 @@ mod tests {
     #[test]
     fn a_request_is_read_by_its_code_before_its_status() {
         assert_eq!(request(Some("ProvisionedThroughputExceededException"), 400), Class::Throttled);
-        assert_eq!(request(Some("ExpiredTokenException"), 400), Class::Blocked(Reason::Credentials));
+        assert_eq!(
+            request(Some("ExpiredTokenException"), 400),
+            Class::Blocked(Reason::Credentials)
+        );
         assert_eq!(request(Some("KMSDisabledException"), 400), Class::Blocked(Reason::Kms));
         assert_eq!(request(Some("ValidationException"), 400), Class::Poison);
         assert_eq!(request(Some("ValidationException"), 500), Class::Poison);

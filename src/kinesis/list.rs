@@ -1,7 +1,8 @@
 //! ListShards: the shards of a stream, page after page.
 //!
-//! A list ends when the service says so, and a service can fail to: so whatever the pages say, a list has a bound for its
-//! pages, one for its shards and one deadline. A list that is over one of them is a call that failed.
+//! A list ends when the service says so, and a service can fail to: so whatever the pages say, a
+//! list has a bound for its pages, one for its shards and one deadline. A list that is over one of
+//! them is a call that failed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use crate::event::{Cause, Class};
 
 pub(super) const OP: &str = "ListShards";
 
-/// Shards of a list, open and closed: five times the highest quota that an account has without asking (20,000 shards in a
-/// region; Kinesis' quotas, 2026-09).
+/// Shards of a list, open and closed: five times the highest quota that an account has without
+/// asking (20,000 shards in a region; Kinesis' quotas, 2026-09).
 const SHARDS_MAX: usize = 100_000;
 
-/// Pages of a list. Kinesis puts 1,000 shards into one where nobody asks for fewer, so the largest list has a tenth.
+/// Pages of a list. Kinesis puts 1,000 shards into one where nobody asks for fewer, so the largest
+/// list has a tenth.
 const PAGES_MAX: usize = 1_000;
 
 /// From the first page's request to the last page's end: the largest list takes some seconds.
@@ -46,12 +48,17 @@ impl Kinesis {
     /// The open shards with their hash ranges.
     ///
     /// # Errors
-    /// Any failed call; a range that is no number and a list that does not end are reported as transient.
+    /// Any failed call; a range that is no number and a list that does not end are reported as
+    /// transient.
     pub async fn open_shards(&self) -> Result<Vec<Shard>, CallError> {
-        let open =
-            ShardFilter::builder().r#type(ShardFilterType::AtLatest).build().map_err(|error| odd_reply(OP, error))?;
+        let open = ShardFilter::builder()
+            .r#type(ShardFilterType::AtLatest)
+            .build()
+            .map_err(|error| odd_reply(OP, error))?;
         self.list_shards(Some(open), |shard| {
-            let range = shard.hash_key_range().ok_or_else(|| odd_reply(OP, "a shard has no hash key range"))?;
+            let range = shard
+                .hash_key_range()
+                .ok_or_else(|| odd_reply(OP, "a shard has no hash key range"))?;
             let first = range.starting_hash_key().parse().map_err(|error| odd_reply(OP, error))?;
             // Emulators that ignore the filter list closed shards too.
             Ok(is_open(&shard).then_some(Shard { id: shard.shard_id, first }))
@@ -68,7 +75,11 @@ impl Kinesis {
             Ok(Some(ShardInfo {
                 open: is_open(&shard),
                 id: shard.shard_id,
-                parents: shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id).collect(),
+                parents: shard
+                    .parent_shard_id
+                    .into_iter()
+                    .chain(shard.adjacent_parent_shard_id)
+                    .collect(),
             }))
         })
         .await
@@ -81,7 +92,8 @@ impl Kinesis {
         keep: impl Fn(SdkShard) -> Result<Option<T>, CallError>,
     ) -> Result<Vec<T>, CallError> {
         let list = async {
-            let (mut kept, mut listed, mut pages, mut token) = (Vec::new(), 0, Pages::default(), None);
+            let (mut kept, mut listed, mut pages, mut token) =
+                (Vec::new(), 0, Pages::default(), None);
             loop {
                 let page = self.shards_page(token, &filter).await?;
                 let shards = page.shards.unwrap_or_default();
@@ -121,8 +133,8 @@ impl Kinesis {
 }
 
 impl Pages {
-    /// Another page came, with which `listed` shards are listed. The next one's token, or nothing at the end, which some
-    /// servers write as an empty token; or why the list is given up.
+    /// Another page came, with which `listed` shards are listed. The next one's token, or nothing
+    /// at the end, which some servers write as an empty token; or why the list is given up.
     fn next(&mut self, listed: usize, token: Option<String>) -> Result<Option<String>, String> {
         self.pages += 1;
         if listed > SHARDS_MAX {
@@ -133,7 +145,10 @@ impl Pages {
             return Err(format!("the list has more than {PAGES_MAX} pages: it is given up"));
         }
         if !self.tokens.insert(token.clone()) {
-            return Err(format!("page {} leads to one that was there before: the list does not end", self.pages));
+            return Err(format!(
+                "page {} leads to one that was there before: the list does not end",
+                self.pages
+            ));
         }
         Ok(Some(token))
     }

@@ -1,7 +1,7 @@
 //! The stream service in our words. No SDK type leaves this folder.
 //!
-//! One verdict per entry: no type here can say that a request succeeded when a record in it did not.
-//! What an error means is decided in one table, `fault`; where a record goes, in `shards`.
+//! One verdict per entry: no type here can say that a request succeeded when a record in it did
+//! not. What an error means is decided in one table, `fault`; where a record goes, in `shards`.
 
 pub mod aggregate;
 pub mod aws;
@@ -29,8 +29,8 @@ pub use shards::ShardMap;
 
 use crate::event::{Cause, Class, Record};
 
-/// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one event, or several as
-/// an aggregate.
+/// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one
+/// event, or several as an aggregate.
 #[derive(Debug, Clone)]
 pub struct Entries<'a> {
     records: Vec<&'a Record>,
@@ -71,7 +71,10 @@ impl<'a> Entries<'a> {
     /// # Panics
     /// If an entry is empty, or they are not all of `records`.
     pub fn new(records: Vec<&'a Record>, ends: &'a [usize]) -> Self {
-        assert!(ends.is_sorted_by(|a, b| a < b) && ends.first() != Some(&0), "every entry holds an event");
+        assert!(
+            ends.is_sorted_by(|a, b| a < b) && ends.first() != Some(&0),
+            "every entry holds an event"
+        );
         assert_eq!(ends.last().copied().unwrap_or(0), records.len(), "every event is in an entry");
         Self { records, ends }
     }
@@ -95,11 +98,14 @@ impl<'a> Entries<'a> {
 
 /// The one call of the event's path.
 pub trait PutRecords: Send + Sync + 'static {
-    /// Sends one request. The reply has one verdict per entry, in order; implementations turn a reply of
-    /// another length into an error.
+    /// Sends one request. The reply has one verdict per entry, in order; implementations turn a
+    /// reply of another length into an error.
     ///
     /// Never retries, and returns within the attempt timeout.
-    fn put(&self, entries: Entries<'_>) -> impl Future<Output = Result<Vec<Verdict>, PutError>> + Send;
+    fn put(
+        &self,
+        entries: Entries<'_>,
+    ) -> impl Future<Output = Result<Vec<Verdict>, PutError>> + Send;
 }
 
 /// What is known of the stream besides its records. Published by the refresher, never cleared.
@@ -107,18 +113,21 @@ pub trait PutRecords: Send + Sync + 'static {
 pub struct StreamFacts {
     /// Nothing until the shards were listed once, or for good where that is not permitted.
     pub shards: Option<Arc<ShardMap>>,
-    /// The largest record (data and partition key) that the stream takes, as it says or as it is configured. Nothing while
-    /// nobody has said it: then no event is refused for it, and Kinesis' own word on the record is the fact.
+    /// The largest record (data and partition key) that the stream takes, as it says or as it is
+    /// configured. Nothing while nobody has said it: then no event is refused for it, and Kinesis'
+    /// own word on the record is the fact.
     pub record_limit: Option<usize>,
     pub distribution: Distribution,
 }
 
-/// What decides which shard a record goes to: the stream's `RecordDistributionStrategy`, which can be switched at any time.
+/// What decides which shard a record goes to: the stream's `RecordDistributionStrategy`, which can
+/// be switched at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
     /// Not asked yet. Taken as by key, but for what does harm where it is not: aggregation.
     NotAsked,
-    /// The partition key (`USER_PARTITION_KEY`): so the stream says, or has no say in it, or may not be asked.
+    /// The partition key (`USER_PARTITION_KEY`): so the stream says, or has no say in it, or may
+    /// not be asked.
     ByKey,
     /// The service, whatever the key (`AUTO`).
     Auto,

@@ -1,7 +1,8 @@
 //! The least that IAM must allow: the policy of the daemon's identity, for one stream. Pure.
 //!
-//! The KMS statement is bound to the stream by the encryption context that Kinesis passes with every call to KMS
-//! (Kinesis Data Streams developer guide, "Permissions to use user-generated KMS keys", 2026-09).
+//! The KMS statement is bound to the stream by the encryption context that Kinesis passes with
+//! every call to KMS (Kinesis Data Streams developer guide, "Permissions to use user-generated KMS
+//! keys", 2026-09).
 
 use serde::Serialize;
 
@@ -44,11 +45,15 @@ pub struct KeyArn(String);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    #[error("{0:?} is an alias, and IAM permits keys, not aliases: give the ARN of the key that it stands for")]
+    #[error(
+        "{0:?} is an alias, and IAM permits keys, not aliases: give the ARN of the key that it stands for"
+    )]
     Alias(String),
     #[error("{0:?} is not the ARN of a KMS key: expected arn:PARTITION:kms:REGION:ACCOUNT:key/ID")]
     NotAKey(String),
-    #[error("the key {key:?} is in another partition or region than the stream {stream:?}: it cannot encrypt it")]
+    #[error(
+        "the key {key:?} is in another partition or region than the stream {stream:?}: it cannot encrypt it"
+    )]
     Elsewhere { key: String, stream: String },
 }
 
@@ -64,8 +69,10 @@ impl KeyArn {
             return Err(KeyError::Alias(text.into()));
         }
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-        let is_id =
-            |id: &str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let is_id = |id: &str| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
         if !is_account || !resource.strip_prefix("key/").is_some_and(is_id) {
             return Err(KeyError::NotAKey(text.into()));
         }
@@ -76,9 +83,11 @@ impl KeyArn {
     }
 }
 
-/// For `run`: to write, to know the record limit and the shards, and to have records encrypted with `kms_key`.
+/// For `run`: to write, to know the record limit and the shards, and to have records encrypted with
+/// `kms_key`.
 ///
-/// A stream that is encrypted with the key of the service itself (`alias/aws/kinesis`) needs no permission for it.
+/// A stream that is encrypted with the key of the service itself (`alias/aws/kinesis`) needs no
+/// permission for it.
 pub fn producer(stream: &StreamArn, kms_key: Option<&KeyArn>) -> Policy {
     let write = Statement {
         sid: "WriteToTheStream",
@@ -102,7 +111,9 @@ mod tests {
     use super::*;
 
     fn stream() -> StreamArn {
-        "arn:aws-us-gov:kinesis:us-gov-west-1:123456789012:stream/orders".parse().expect("it is one")
+        "arn:aws-us-gov:kinesis:us-gov-west-1:123456789012:stream/orders"
+            .parse()
+            .expect("it is one")
     }
 
     #[test]
@@ -111,16 +122,22 @@ mod tests {
         let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
         // A key of another account can, by its key policy.
         new(&format!("arn:aws-us-gov:kms:us-gov-west-1:210987654321:key/{id}")).expect("a key");
-        new("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd").expect("a multi-region key");
-        let alias = new("arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/orders").expect_err("no key");
+        new("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd")
+            .expect("a multi-region key");
+        let alias =
+            new("arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/orders").expect_err("no key");
         assert!(matches!(alias, KeyError::Alias(_)), "{alias}");
         for elsewhere in ["aws:kms:us-gov-west-1", "aws-us-gov:kms:us-gov-east-1"] {
-            let error = new(&format!("arn:{elsewhere}:123456789012:key/{id}")).expect_err("elsewhere");
+            let error =
+                new(&format!("arn:{elsewhere}:123456789012:key/{id}")).expect_err("elsewhere");
             assert!(matches!(error, KeyError::Elsewhere { .. }), "{error}");
         }
-        for text in
-            [id, "", "arn:aws-us-gov:kms:us-gov-west-1:1:key/a", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/*"]
-        {
+        for text in [
+            id,
+            "",
+            "arn:aws-us-gov:kms:us-gov-west-1:1:key/a",
+            "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/*",
+        ] {
             assert!(matches!(new(text), Err(KeyError::NotAKey(_))), "{text}");
         }
     }

@@ -1,8 +1,10 @@
-//! What can be asked of the service without writing: where requests go, and whether a write would be let in.
+//! What can be asked of the service without writing: where requests go, and whether a write would
+//! be let in.
 //!
-//! PutRecords knows `DryRun`. A server that does not know it would store the record, and every emulator of 2026-11 is such
-//! a server: so it is sent to AWS's own endpoints alone. The request itself is looked at, after the endpoint was
-//! resolved and before anything is signed or sent: no setting can slip between the look and the request.
+//! PutRecords knows `DryRun`. A server that does not know it would store the record, and every
+//! emulator of 2026-11 is such a server: so it is sent to AWS's own endpoints alone. The request
+//! itself is looked at, after the endpoint was resolved and before anything is signed or sent: no
+//! setting can slip between the look and the request.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -70,7 +72,8 @@ impl Kinesis {
         self.sdk.region().map_or("", |region| region.as_ref())
     }
 
-    /// Whether PutRecords would take this record: by a dry run, and only where nothing can be written by it.
+    /// Whether PutRecords would take this record: by a dry run, and only where nothing can be
+    /// written by it.
     ///
     /// # Errors
     /// What PutRecords would answer, or any failure on the way.
@@ -82,11 +85,18 @@ impl Kinesis {
             .set_explicit_hash_key(record.explicit_hash.map(|hash| hash.0.to_string()))
             .build()
             .expect("data, the one required field, is set");
-        let call = self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
-        let credentials = self.identity.credentials().await.map_err(|error| no_credentials(OP, &error))?;
+        let call =
+            self.client.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);
+        let credentials =
+            self.identity.credentials().await.map_err(|error| no_credentials(OP, &error))?;
         match call.dry_run(true).customize().map_request(only_to_aws).send().await {
             Ok(reply) => {
-                match reply.records.into_iter().next().map(|entry| said(entry).verdict(&mut ShardIds::default())) {
+                match reply
+                    .records
+                    .into_iter()
+                    .next()
+                    .map(|entry| said(entry).verdict(&mut ShardIds::default()))
+                {
                     Some(Verdict::Failed { class, code, message }) => {
                         Err(CallError { operation: OP, class, cause: class.into(), code, message })
                     }
@@ -101,16 +111,20 @@ impl Kinesis {
         }
     }
 
-    /// Whether the service reads PutRecords in the wire that is configured: by one without records. It stores nothing,
-    /// whoever reads it, and Kinesis refuses it once it was read.
+    /// Whether the service reads PutRecords in the wire that is configured: by one without records.
+    /// It stores nothing, whoever reads it, and Kinesis refuses it once it was read.
     pub async fn probe_wire(&self) -> Reads {
-        let Err(failure) = self.send(&Entries::new(Vec::new(), &[])).await else { return Reads::Yes };
+        let Err(failure) = self.send(&Entries::new(Vec::new(), &[])).await else {
+            return Reads::Yes;
+        };
         let reply = failure.reply();
         if reply.is_some_and(|(_, wire)| wire == self.wire) {
             return Reads::Yes;
         }
-        // Servers have many codes for what they cannot read, so those that mean nothing else are told by their status.
-        let is_refusal = reply.is_some_and(|(status, _)| matches!(status.as_u16(), 400..=407 | 409..=499 | 501));
+        // Servers have many codes for what they cannot read, so those that mean nothing else are
+        // told by their status.
+        let is_refusal =
+            reply.is_some_and(|(status, _)| matches!(status.as_u16(), 400..=407 | 409..=499 | 501));
         let (class, code, _) = failure.read();
         let (cause, message) = (failure.cause(), chain(&failure));
         let error = CallError { operation: "PutRecords", class, cause, code, message };
@@ -125,7 +139,11 @@ impl Kinesis {
 /// Why there is no such place, in the SDK's words.
 pub(super) async fn endpoint(client: &Client, stream: &StreamId) -> Result<String, String> {
     let (name, arn) = named(stream);
-    let call = client.put_records().set_stream_name(name).set_stream_arn(arn).set_records(Some(Vec::new()));
+    let call = client
+        .put_records()
+        .set_stream_name(name)
+        .set_stream_arn(arn)
+        .set_records(Some(Vec::new()));
     let unsigned = aws_sdk_kinesis::Config::builder().credentials_provider(nobody());
     let stopped = call.customize().config_override(unsigned).map_request(stop).send().await;
     let error = stopped.expect_err("it is stopped before it is sent");
@@ -135,7 +153,9 @@ pub(super) async fn endpoint(client: &Client, stream: &StreamId) -> Result<Strin
 impl Stopped {
     /// Where a request would have gone, if this is why it failed.
     pub(super) fn find(error: &(dyn Error + 'static)) -> Option<String> {
-        causes(error).find_map(|cause| cause.downcast_ref::<Self>()).map(|stopped| stopped.endpoint.clone())
+        causes(error)
+            .find_map(|cause| cause.downcast_ref::<Self>())
+            .map(|stopped| stopped.endpoint.clone())
     }
 
     fn by(request: &HttpRequest) -> Self {
@@ -171,14 +191,16 @@ pub fn is_on_aws(url: &str) -> bool {
     aws_labels(url).is_some()
 }
 
-/// Whether a URL is one of AWS's own endpoints of Kinesis: `kinesis`, its variants (`kinesis-fips`, `data-kinesis`) or a
-/// VPC endpoint, over https. A load balancer or a host of somebody's own that only lives on AWS is not.
+/// Whether a URL is one of AWS's own endpoints of Kinesis: `kinesis`, its variants (`kinesis-fips`,
+/// `data-kinesis`) or a VPC endpoint, over https. A load balancer or a host of somebody's own that
+/// only lives on AWS is not.
 fn is_kinesis_of_aws(url: &str) -> bool {
     let Some(labels) = aws_labels(url) else { return false };
     let mut labels = labels.rsplit('.').peekable();
     labels.next_if_eq(&"vpce");
     let (_region, service) = (labels.next(), labels.next());
-    url.starts_with("https://") && service.is_some_and(|service| service.split('-').any(|part| part == "kinesis"))
+    url.starts_with("https://")
+        && service.is_some_and(|service| service.split('-').any(|part| part == "kinesis"))
 }
 
 /// The labels of a host of AWS's in front of its suffix.

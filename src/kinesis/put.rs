@@ -1,6 +1,7 @@
-//! PutRecords, the one call of an event's path. It does not go through the SDK's machinery, which costs more than all else
-//! that a small request does: the body is `wire`'s, the signature `sign`'s, the connection `transport`'s. What the SDK
-//! knows better is taken from it: credentials, and where the endpoint is.
+//! PutRecords, the one call of an event's path. It does not go through the SDK's machinery, which
+//! costs more than all else that a small request does: the body is `wire`'s, the signature
+//! `sign`'s, the connection `transport`'s. What the SDK knows better is taken from it: credentials,
+//! and where the endpoint is.
 //!
 //! Decides nothing about what to do next.
 
@@ -27,7 +28,8 @@ const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
 
 /// Characters of a reply that is not the service's which are shown.
 const SHOWN_CHARS_MAX: usize = 120;
-/// Bytes at its beginning that they are taken from: a page may be long, and comes again with each attempt.
+/// Bytes at its beginning that they are taken from: a page may be long, and comes again with each
+/// attempt.
 const SHOWN_FROM_BYTES: usize = 1024;
 
 /// By what way PutRecords go.
@@ -61,7 +63,8 @@ pub(super) enum Failure {
     NotSigned(#[from] NotSigned),
     #[error(transparent)]
     NoReply(#[from] NoReply),
-    /// The reply is an error of the service's, or of what stands between us. The code is what it is called there.
+    /// The reply is an error of the service's, or of what stands between us. The code is what it is
+    /// called there.
     #[error("{message}")]
     Refused { status: StatusCode, wire: Wire, code: Option<String>, message: String },
     /// It says that it is a success.
@@ -77,7 +80,11 @@ impl PutRecords for Kinesis {
                 class: Class::Transient,
                 cause: Cause::NotKinesis,
                 code: BAD_REPLY.into(),
-                message: format!("{} records were sent, the reply speaks of {}", entries.len(), verdicts.len()),
+                message: format!(
+                    "{} records were sent, the reply speaks of {}",
+                    entries.len(),
+                    verdicts.len()
+                ),
                 maybe_stored: true,
             });
         }
@@ -95,14 +102,17 @@ impl Kinesis {
         let mut request = way.endpoint.request(self.wire, body.clone());
         let time = writable(way.clock.to_sign_at(SystemTime::now()));
         sign_request(&mut request, &body, credentials.clone(), &way.region, time)?;
-        let timeouts =
-            Timeouts { connect: way.connect_timeout, whole: Some(deadline.saturating_duration_since(Instant::now())) };
+        let timeouts = Timeouts {
+            connect: way.connect_timeout,
+            whole: Some(deadline.saturating_duration_since(Instant::now())),
+        };
         let reply = way.transport.send(&way.endpoint.origin, request, timeouts).await?;
         let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
         way.clock.learn(date, SystemTime::now());
         read(&reply).inspect_err(|failure| {
             // A session that was revoked is denied, and a new one is not.
-            if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read() {
+            if let (Class::Blocked(Reason::Credentials | Reason::AccessDenied), ..) = failure.read()
+            {
                 self.identity.refused(&credentials);
             }
         })
@@ -130,7 +140,8 @@ impl Endpoint {
         headers.insert(TARGET.0, HeaderValue::from_static(TARGET.1));
         headers.insert(CONTENT_LENGTH, body.len().into());
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        let mut request = Request::post(self.uri.clone()).body(Full::new(body)).expect("its URL was parsed");
+        let mut request =
+            Request::post(self.uri.clone()).body(Full::new(body)).expect("its URL was parsed");
         *request.headers_mut() = headers;
         request
     }
@@ -145,7 +156,9 @@ fn read(reply: &Response<Bytes>) -> Result<Vec<Verdict>, Failure> {
     let status = reply.status();
     let (code, message) = match wire::error(wire, reply.body()) {
         Ok(told) => {
-            let code = header("x-amzn-errortype").or(told.code.as_deref()).map(|code| bare_code(code).to_owned());
+            let code = header("x-amzn-errortype")
+                .or(told.code.as_deref())
+                .map(|code| bare_code(code).to_owned());
             (code, told.message.unwrap_or_else(|| "the reply gave no reason".to_owned()))
         }
         // A web page or less: what stands between us and Kinesis answers with those.
@@ -164,7 +177,11 @@ fn bare_code(code: &str) -> &str {
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN_FROM_BYTES)]);
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.is_empty() { "it is empty".to_owned() } else { words.chars().take(SHOWN_CHARS_MAX).collect() }
+    if words.is_empty() {
+        "it is empty".to_owned()
+    } else {
+        words.chars().take(SHOWN_CHARS_MAX).collect()
+    }
 }
 
 impl Failure {
@@ -175,16 +192,20 @@ impl Failure {
 
     /// What it means, what it is called, and whether records may have been stored all the same.
     pub(super) fn read(&self) -> (Class, String, bool) {
-        let transient = |code: &str, maybe_stored| (Class::Transient, code.to_owned(), maybe_stored);
+        let transient =
+            |code: &str, maybe_stored| (Class::Transient, code.to_owned(), maybe_stored);
         match self {
             Self::NotSigned(_) => transient("NotSent", false),
-            Self::NoCredentials(_) => (Class::Blocked(Reason::Credentials), "NoCredentials".to_owned(), false),
+            Self::NoCredentials(_) => {
+                (Class::Blocked(Reason::Credentials), "NoCredentials".to_owned(), false)
+            }
             Self::NoReply(no_reply) => transient(no_reply.code(), no_reply.may_have_arrived()),
             Self::Unreadable(_) => transient(BAD_REPLY, true),
             Self::Refused { status, code, .. } => {
                 let class = fault::request(code.as_deref(), status.as_u16());
                 let code = code.clone().unwrap_or_else(|| format!("HTTP {}", status.as_u16()));
-                // After a 408 a gateway gave up waiting, for us or for what is behind it: nobody knows.
+                // After a 408 a gateway gave up waiting, for us or for what is behind it: nobody
+                // knows.
                 let is_refusal = status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT;
                 (class, code, !is_refusal)
             }
@@ -197,7 +218,9 @@ impl Failure {
             Self::NotSigned(_) | Self::NoCredentials(_) => Cause::Blocked(Reason::Credentials),
             Self::NoReply(no_reply) => cause::of_no_reply(no_reply),
             Self::Unreadable(_) => Cause::NotKinesis,
-            Self::Refused { status, code, .. } => cause::of_refusal(self.read().0, code.as_deref(), status.as_u16()),
+            Self::Refused { status, code, .. } => {
+                cause::of_refusal(self.read().0, code.as_deref(), status.as_u16())
+            }
         }
     }
 

@@ -1,9 +1,10 @@
-//! Keeps what is known of the stream: its open shards (ListShards), its record limit and who distributes its records
-//! (DescribeStreamSummary).
+//! Keeps what is known of the stream: its open shards (ListShards), its record limit and who
+//! distributes its records (DescribeStreamSummary).
 //!
-//! One task, and in it one loop for each of the two calls: one may be forbidden, slow or failing without the other. It asks
-//! at the start, when a lane finds the map old, when an operator reloads, and now and then; it publishes by `watch` and
-//! never clears what it has: the old map serves until the new one is there. Lanes work without it.
+//! One task, and in it one loop for each of the two calls: one may be forbidden, slow or failing
+//! without the other. It asks at the start, when a lane finds the map old, when an operator
+//! reloads, and now and then; it publishes by `watch` and never clears what it has: the old map
+//! serves until the new one is there. Lanes work without it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,12 +22,13 @@ use crate::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
 
-/// Without a reason to ask sooner: a reshard that no record of ours has met, a limit that was raised.
+/// Without a reason to ask sooner: a reshard that no record of ours has met, a limit that was
+/// raised.
 const EVERY: Duration = Duration::from_secs(300);
 /// However often the lanes ask: a map that was old a moment ago is corrected by one call.
 const NOT_BEFORE: Duration = Duration::from_secs(1);
-/// After a call that failed, and after rings that brought nothing new: an account has 1,000 ListShards and 20
-/// DescribeStreamSummary a second for all its daemons together.
+/// After a call that failed, and after rings that brought nothing new: an account has 1,000
+/// ListShards and 20 DescribeStreamSummary a second for all its daemons together.
 const AGAIN: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60) };
 
 /// Rung by a lane whose map is old.
@@ -39,7 +41,8 @@ pub struct Refresher {
     pub facts: watch::Sender<StreamFacts>,
     pub calls: watch::Sender<Calls>,
     pub bell: Bell,
-    /// Changes when an operator reloads: both calls are made at once, also one that failed just now.
+    /// Changes when an operator reloads: both calls are made at once, also one that failed just
+    /// now.
     pub reloads: watch::Receiver<()>,
     /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
     pub record_bytes_max: Option<usize>,
@@ -72,13 +75,19 @@ impl Refresher {
         tokio::join!(self.keep_listed(&rung_on), self.keep_described(&rung_on));
     }
 
-    /// Rings it is told of are handed on: a record that is elsewhere may mean that the service distributes them now.
+    /// Rings it is told of are handed on: a record that is elsewhere may mean that the service
+    /// distributes them now.
     async fn keep_listed(&self, hand_on: &Notify) {
         let (mut reloads, mut rung, mut in_vain) = (self.reloads.clone(), false, 0u32);
         loop {
             let asked = Instant::now();
             let listed = self.open_shards().await;
-            let wait = self.fared(&listed, |calls| &mut calls.list_shards, "kinesis:ListShards", self.without_list());
+            let wait = self.fared(
+                &listed,
+                |calls| &mut calls.list_shards,
+                "kinesis:ListShards",
+                self.without_list(),
+            );
             let (fails, mut not_before) = (listed.is_err(), NOT_BEFORE);
             match listed {
                 Ok(shards) => {
@@ -107,7 +116,8 @@ impl Refresher {
             let asked = Instant::now();
             let described = self.kinesis.summary().await;
             let (action, meanwhile) = ("kinesis:DescribeStreamSummary", self.without_description());
-            let wait = self.fared(&described, |calls| &mut calls.describe_stream, action, meanwhile);
+            let wait =
+                self.fared(&described, |calls| &mut calls.describe_stream, action, meanwhile);
             let fails = described.is_err();
             match described {
                 Ok(summary) => {
@@ -144,7 +154,8 @@ impl Refresher {
         })
     }
 
-    /// Notes how a call went and logs where that changed. Returns the time from this call to the next one.
+    /// Notes how a call went and logs where that changed. Returns the time from this call to the
+    /// next one.
     fn fared<T>(
         &self,
         outcome: &Result<T, CallError>,
@@ -208,7 +219,9 @@ impl Refresher {
     /// Once for each limit that no stream can have.
     fn tell_impossible(&self, summary: &Summary, told: &mut Option<i32>) {
         let before = std::mem::replace(told, summary.impossible_record_kib);
-        if let Some(kib) = summary.impossible_record_kib.filter(|_| *told != before && self.record_bytes_max.is_none())
+        if let Some(kib) = summary
+            .impossible_record_kib
+            .filter(|_| *told != before && self.record_bytes_max.is_none())
         {
             tracing::warn!(
                 call = stream::DESCRIBE,
@@ -241,7 +254,8 @@ impl Refresher {
         if let Some(limit) = now.record_limit.filter(|_| before.record_limit != now.record_limit) {
             tell_carried(self.carried, limit);
         }
-        let (was_auto, is_auto) = (before.distribution == Distribution::Auto, now.distribution == Distribution::Auto);
+        let (was_auto, is_auto) =
+            (before.distribution == Distribution::Auto, now.distribution == Distribution::Auto);
         self.metrics.stream_ignores_keys.set(f64::from(u8::from(is_auto)));
         if is_auto && !was_auto {
             tracing::warn!(
@@ -266,11 +280,13 @@ impl Fares {
     }
 }
 
-/// The time between a call that was made at `asked` and the next one: `wait`, or until a ring that comes after
-/// `not_before`. Says whether it was a ring. A call that failed hears none: it has its back-off.
+/// The time between a call that was made at `asked` and the next one: `wait`, or until a ring that
+/// comes after `not_before`. Says whether it was a ring. A call that failed hears none: it has its
+/// back-off.
 ///
-/// A ring that came earlier is older than what is known by then: flights that were out together find the map old together,
-/// and one call corrects it for all. Where it is still wrong, the next reply rings again.
+/// A ring that came earlier is older than what is known by then: flights that were out together
+/// find the map old together, and one call corrects it for all. Where it is still wrong, the next
+/// reply rings again.
 async fn rest(asked: Instant, not_before: Duration, wait: Duration, bell: Option<&Notify>) -> bool {
     let Some(bell) = bell else {
         sleep_until(asked + wait).await;
@@ -326,7 +342,11 @@ mod tests {
     async fn a_ring_is_heard_once_the_map_can_be_wrong_again_and_not_after_a_call_that_failed() {
         assert_eq!(rests(&[], true).await, (300, false));
         assert_eq!(rests(&[20], true).await, (20, true));
-        assert_eq!(rests(&[1, 2, 3], true).await, (300, false), "they are older than what was learnt since");
+        assert_eq!(
+            rests(&[1, 2, 3], true).await,
+            (300, false),
+            "they are older than what was learnt since"
+        );
         assert_eq!(rests(&[1, 9], true).await, (9, true));
         assert_eq!(rests(&[20], false).await, (300, false));
     }
@@ -336,6 +356,9 @@ mod tests {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let fares = Fares::default().after(true, at(1)).after(false, at(2)).after(false, at(3));
         assert_eq!(fares, Fares { last_ok: Some(at(1)), last_failed: Some(at(3)), failures: 2 });
-        assert_eq!(fares.after(true, at(4)), Fares { last_ok: Some(at(4)), last_failed: Some(at(3)), failures: 0 });
+        assert_eq!(
+            fares.after(true, at(4)),
+            Fares { last_ok: Some(at(4)), last_failed: Some(at(3)), failures: 0 }
+        );
     }
 }

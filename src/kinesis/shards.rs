@@ -1,7 +1,7 @@
 //! Where a hash lands: the open shards and their ranges of the hash ring.
 //!
-//! Pure. The prediction steers cooling only; a wrong one is harmless, and is noticed by comparing it with the
-//! shard that a reply names.
+//! Pure. The prediction steers cooling only; a wrong one is harmless, and is noticed by comparing
+//! it with the shard that a reply names.
 
 /// An open shard and the first position of its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,8 @@ impl ShardMap {
         (!shards.is_empty()).then_some(Self { shards })
     }
 
-    /// The shard whose range holds this position. Should the lowest range be missing, its neighbour serves.
+    /// The shard whose range holds this position. Should the lowest range be missing, its neighbour
+    /// serves.
     pub fn index_of(&self, position: u128) -> usize {
         self.shards.partition_point(|shard| shard.first <= position).saturating_sub(1)
     }
@@ -51,7 +52,8 @@ mod tests {
     use super::*;
 
     fn map(firsts: &[u128]) -> ShardMap {
-        let shards = firsts.iter().map(|&first| Shard { id: format!("from-{first}"), first }).collect();
+        let shards =
+            firsts.iter().map(|&first| Shard { id: format!("from-{first}"), first }).collect();
         ShardMap::new(shards).expect("at least one shard")
     }
 

@@ -1,7 +1,7 @@
 //! Signature Version 4 for PutRecords, at the service's time.
 //!
-//! The service refuses what was signed five minutes off its own clock: where this host's is wrong the request is signed at
-//! the time that `clock` tells. Never shows a secret.
+//! The service refuses what was signed five minutes off its own clock: where this host's is wrong
+//! the request is signed at the time that `clock` tells. Never shows a secret.
 
 use std::time::SystemTime;
 
@@ -17,8 +17,8 @@ use hyper::Request;
 #[error("the request cannot be signed: {0}")]
 pub(super) struct NotSigned(String);
 
-/// Adds the headers that say whose request it is. Every header that is set by then is signed, as the service wants of
-/// `Host` and its own.
+/// Adds the headers that say whose request it is. Every header that is set by then is signed, as
+/// the service wants of `Host` and its own.
 ///
 /// # Errors
 /// A header that is no text, or credentials that cannot stand in one.
@@ -39,14 +39,20 @@ pub(super) fn sign_request(
         .settings(SigningSettings::default())
         .build()
         .map_err(|error| failed(&error))?;
-    let headers = request.headers().iter().map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)));
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| value.to_str().map(|value| (name.as_str(), value)));
     let headers = headers.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
     let url = request.uri().to_string();
-    let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body));
+    let signable =
+        SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body));
     let signable = signable.map_err(|error| failed(&error))?;
-    let (signed, _) = sign(signable, &parameters.into()).map_err(|error| failed(&error))?.into_parts();
+    let (signed, _) =
+        sign(signable, &parameters.into()).map_err(|error| failed(&error))?.into_parts();
     for header in signed.into_parts().0 {
-        let mut value = hyper::header::HeaderValue::from_str(header.value()).map_err(|error| failed(&error))?;
+        let mut value =
+            hyper::header::HeaderValue::from_str(header.value()).map_err(|error| failed(&error))?;
         value.set_sensitive(header.sensitive());
         request.headers_mut().insert(header.name(), value);
     }

@@ -58,8 +58,9 @@ pub enum WaitError {
 }
 
 impl Summary {
-    /// What is known of the record limit. A server that describes the stream and names none has the limit that every stream
-    /// has until somebody raises it; one that names an impossible limit has told nothing.
+    /// What is known of the record limit. A server that describes the stream and names none has the
+    /// limit that every stream has until somebody raises it; one that names an impossible limit has
+    /// told nothing.
     pub fn record_limit(&self) -> Option<usize> {
         match (self.record_bytes_max, self.impossible_record_kib) {
             (None, None) => Some(RECORD_BYTES_DEFAULT),
@@ -79,11 +80,15 @@ impl Kinesis {
         let (name, arn) = named(&self.stream);
         let call = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
         let reply = self.call(DESCRIBE, call.send()).await?;
-        let summary = reply.stream_description_summary().ok_or_else(|| odd_reply(DESCRIBE, "it has no summary"))?;
+        let summary = reply
+            .stream_description_summary()
+            .ok_or_else(|| odd_reply(DESCRIBE, "it has no summary"))?;
         let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
         let told_kib = summary.max_record_size_in_kib();
         let record_bytes_max = told_kib.and_then(record_bytes);
-        let mode = summary.stream_mode_details().map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
+        let mode = summary
+            .stream_mode_details()
+            .map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
         Ok(Summary {
             name: summary.stream_name().to_owned(),
             arn: summary.stream_arn().to_owned(),
@@ -92,9 +97,12 @@ impl Kinesis {
             open_shards: summary.open_shard_count().try_into().unwrap_or_default(),
             record_bytes_max,
             impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
-            kms_key: is_encrypted.then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
+            kms_key: is_encrypted
+                .then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
             retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
-            ignores_keys: summary.record_distribution_strategy().is_some_and(|strategy| strategy.as_str() == "AUTO"),
+            ignores_keys: summary
+                .record_distribution_strategy()
+                .is_some_and(|strategy| strategy.as_str() == "AUTO"),
         })
     }
 
@@ -130,7 +138,12 @@ impl Kinesis {
     ///
     /// # Errors
     /// A call that failed; the stream is something else `within` this time.
-    pub async fn wait(&self, until: Until, within: Duration, pause: Duration) -> Result<(), WaitError> {
+    pub async fn wait(
+        &self,
+        until: Until,
+        within: Duration,
+        pause: Duration,
+    ) -> Result<(), WaitError> {
         let deadline = Instant::now() + within;
         loop {
             let status = match (self.summary().await, until) {

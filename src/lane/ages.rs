@@ -1,4 +1,5 @@
-//! How old the oldest event is, without remembering each: counts of live events by the tick they came in.
+//! How old the oldest event is, without remembering each: counts of live events by the tick they
+//! came in.
 //!
 //! Pure. One tree entry a tick that has live events, so its size is bounded by timeout / tick.
 
@@ -29,7 +30,8 @@ impl Ages {
     /// If no live event came at `accepted`: the books of the lane are wrong.
     pub fn remove(&mut self, accepted: Instant) {
         let tick = self.tick_of(accepted);
-        let count = self.live.get_mut(&tick).expect("an event that leaves was counted when it came");
+        let count =
+            self.live.get_mut(&tick).expect("an event that leaves was counted when it came");
         *count -= 1;
         if *count == 0 {
             self.live.remove(&tick);
@@ -44,7 +46,8 @@ impl Ages {
 
     fn tick_of(&mut self, accepted: Instant) -> u64 {
         let epoch = *self.epoch.get_or_insert(accepted);
-        // Groups of other connections may bring an event that is older than the first one by a moment.
+        // Groups of other connections may bring an event that is older than the first one by a
+        // moment.
         nanos(accepted.saturating_duration_since(epoch)) / self.tick_ns
     }
 }

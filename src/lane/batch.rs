@@ -1,4 +1,5 @@
-//! What goes into one PutRecords: events in order, which of them travel as one record, and who waits for them. Pure.
+//! What goes into one PutRecords: events in order, which of them travel as one record, and who
+//! waits for them. Pure.
 //!
 //! What a request holds, and what may travel together, is decided here and nowhere else.
 
@@ -9,8 +10,8 @@ use crate::config::Aggregation;
 use crate::event::Record;
 use crate::kinesis::{Entries, aggregate};
 
-/// One request's events. A batch is made by the buffer and comes back to `settle`; events of one key are always
-/// neighbours in it.
+/// One request's events. A batch is made by the buffer and comes back to `settle`; events of one
+/// key are always neighbours in it.
 #[derive(Debug, Default)]
 pub struct Batch {
     items: Vec<BoxedItem>,
@@ -30,9 +31,11 @@ pub enum Company {
     /// Whomever `delivery.aggregation` says.
     #[default]
     Any,
-    /// Its own key and place: an aggregate that it was in went to a shard where not all of its members belong.
+    /// Its own key and place: an aggregate that it was in went to a shard where not all of its
+    /// members belong.
     OwnKey,
-    /// Nobody: an aggregate that it was in was refused for good, and each member must speak for itself.
+    /// Nobody: an aggregate that it was in was refused for good, and each member must speak for
+    /// itself.
     Nobody,
 }
 
@@ -44,12 +47,14 @@ pub struct Limits {
     pub bytes: usize,
     /// A first record may be larger than that, up to this.
     pub first_bytes: usize,
-    /// A record that is larger than this, if there is such a bound, shares its request with no other.
+    /// A record that is larger than this, if there is such a bound, shares its request with no
+    /// other.
     pub shared_bytes: Option<usize>,
     pub aggregation: Aggregation,
     /// Of an aggregate, its partition key counted.
     pub aggregate_bytes: usize,
-    /// What was accepted by then is overdue, if anything is: reckoned once a request, not once an event.
+    /// What was accepted by then is overdue, if anything is: reckoned once a request, not once an
+    /// event.
     pub overdue: Option<Instant>,
 }
 
@@ -77,11 +82,14 @@ impl Batch {
         if self.items.is_empty() {
             return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
         }
-        if limits.shared_bytes.is_some_and(|shared| size.max(self.items[0].record.size()) > shared) {
+        if limits.shared_bytes.is_some_and(|shared| size.max(self.items[0].record.size()) > shared)
+        {
             return Fit::Not;
         }
         let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
-        if self.may_join(item, shard, limits) && self.bytes + joined - self.last_bytes() <= limits.bytes {
+        if self.may_join(item, shard, limits)
+            && self.bytes + joined - self.last_bytes() <= limits.bytes
+        {
             Fit::Joins
         } else if self.ends.len() < limits.entries && self.bytes + size <= limits.bytes {
             Fit::Begins
@@ -97,9 +105,13 @@ impl Batch {
             (Aggregation::Off, _) | (_, Company::Nobody) => false,
             // Two public readers give a member without an explicit hash key that of another.
             (Aggregation::Shard, Company::Any) => {
-                self.shard == shard && head.explicit_hash.is_some() == item.record.explicit_hash.is_some()
+                self.shard == shard
+                    && head.explicit_hash.is_some() == item.record.explicit_hash.is_some()
             }
-            _ => head.key_hash == item.record.key_hash && head.explicit_hash == item.record.explicit_hash,
+            _ => {
+                head.key_hash == item.record.key_hash
+                    && head.explicit_hash == item.record.explicit_hash
+            }
         };
         let bytes = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
         belongs && bytes <= limits.aggregate_bytes
@@ -115,7 +127,8 @@ impl Batch {
             self.ends.pop();
         } else {
             self.bytes += item.record.size();
-            self.aggregate_bytes = aggregate::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
+            self.aggregate_bytes =
+                aggregate::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
             self.shard = shard;
         }
         self.items.push(item);

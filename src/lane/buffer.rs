@@ -1,11 +1,12 @@
 //! One lane's memory: a queue per key, and which keys may be sent now.
 //!
-//! Pure: time comes in as an argument, work goes out as values. It never talks to Kinesis, never answers a
-//! ticket and never drops an item.
+//! Pure: time comes in as an argument, work goes out as values. It never talks to Kinesis, never
+//! answers a ticket and never drops an item.
 //!
-//! Ready keys stand in the line of the shard they are predicted for: a shard that cools holds back its own keys and no
-//! other's, and no key starves. A key that leaves a line out of turn (it expired) leaves its place behind; whoever comes
-//! to the place looks at the key's state, which alone counts.
+//! Ready keys stand in the line of the shard they are predicted for: a shard that cools holds back
+//! its own keys and no other's, and no key starves. A key that leaves a line out of turn (it
+//! expired) leaves its place behind; whoever comes to the place looks at the key's state, which
+//! alone counts.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque, hash_map};
@@ -32,8 +33,8 @@ const DRAIN_BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// Where this is not so, the lane's books are wrong.
 const KEEPS_ITS_QUEUE: &str = "a key in flight keeps its queue";
 
-/// By key. A key is an MD5 sum, but callers choose what it is the sum of: so it is hashed once more, with a seed, and
-/// quickly.
+/// By key. A key is an MD5 sum, but callers choose what it is the sum of: so it is hashed once
+/// more, with a seed, and quickly.
 type Keys<V> = HashMap<Key, V, foldhash::fast::RandomState>;
 
 /// What to do now.
@@ -59,7 +60,8 @@ pub struct Gauges {
 /// One lane's memory.
 #[derive(Debug)]
 pub struct Buffer {
-    /// As they hold now: nothing is aggregated where keys do not decide the shard, whatever is configured.
+    /// As they hold now: nothing is aggregated where keys do not decide the shard, whatever is
+    /// configured.
     pub(super) rules: Rules,
     /// `delivery.aggregation`.
     aggregation: Aggregation,
@@ -72,11 +74,13 @@ pub struct Buffer {
     pub(super) keys: Keys<Queue>,
     /// By index of `shards`; a single one without a map.
     pub(super) lines: Vec<Line>,
-    /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind, as in a line.
+    /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind,
+    /// as in a line.
     cooling: BinaryHeap<Reverse<(Instant, Key)>>,
     /// Batches made by taking one apart that was refused as a whole; their keys are in flight.
     pub(super) parts: VecDeque<Batch>,
-    /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by itself.
+    /// Keys that were cut in two by that: what their queue begins with, each piece to be sent by
+    /// itself.
     cuts: Keys<VecDeque<Cut>>,
     pub(super) blocked: Option<Blocked>,
     pub(super) doubt: Doubt,
@@ -89,7 +93,8 @@ pub struct Buffer {
     next_sweep: Option<Instant>,
     /// Overdue, and taken out to be answered.
     pub(super) late: Vec<BoxedItem>,
-    /// Whether strict order has held so many events of one key back that its owner should hear of it.
+    /// Whether strict order has held so many events of one key back that its owner should hear of
+    /// it.
     holds_many: bool,
     pub(super) gauges: Gauges,
 }
@@ -98,7 +103,8 @@ pub struct Buffer {
 #[derive(Debug)]
 pub(super) struct Cut {
     pub items: usize,
-    /// It is the other half of what is in flight: if that is taken, the record at fault is in this one.
+    /// It is the other half of what is in flight: if that is taken, the record at fault is in this
+    /// one.
     pub is_other_half: bool,
 }
 
@@ -165,7 +171,8 @@ impl Buffer {
         }
     }
 
-    /// What to do at `now`. To be asked again after every push, send and settle, and at the time it names.
+    /// What to do at `now`. To be asked again after every push, send and settle, and at the time it
+    /// names.
     pub fn poll(&mut self, now: Instant) -> Poll {
         self.sweep(now);
         if !self.late.is_empty() {
@@ -185,7 +192,9 @@ impl Buffer {
         }
         let batch = match self.blocked {
             Some(_) if self.gauges.flights > 0 => return Poll::Wait(sleep),
-            Some(blocked) if now < blocked.next_probe => return Poll::Wait(earliest(sleep, Some(blocked.next_probe))),
+            Some(blocked) if now < blocked.next_probe => {
+                return Poll::Wait(earliest(sleep, Some(blocked.next_probe)));
+            }
             Some(_) => self.fill(1, now), // one record, to see whether the stream takes it now
             None => match (self.next_part(now), self.due(now)) {
                 (Some(part), _) => part,
@@ -202,13 +211,14 @@ impl Buffer {
         Poll::Send(batch.send(now))
     }
 
-    /// Takes out what has waited for `delivery.timeout` and is not in flight. What it misses until the next time, since it
-    /// looks once a tick, is met when its turn comes to be sent.
+    /// Takes out what has waited for `delivery.timeout` and is not in flight. What it misses until
+    /// the next time, since it looks once a tick, is met when its turn comes to be sent.
     pub(super) fn sweep(&mut self, now: Instant) {
         if self.next_expiry().is_none_or(|at| at > now) {
             return;
         }
-        // What is overdue but in flight is met again when it lands; until then one look a tick is enough.
+        // What is overdue but in flight is met again when it lands; until then one look a tick is
+        // enough.
         self.next_sweep = Some(now + expiry_tick(self.rules.timeout));
         let Self { rules, keys, lines, cuts, ages, gauges, late, .. } = self;
         keys.retain(|key, queue| {
@@ -233,7 +243,8 @@ impl Buffer {
         });
     }
 
-    /// A ready key whose turn has come and whose head is overdue: it stands anew where its next event belongs.
+    /// A ready key whose turn has come and whose head is overdue: it stands anew where its next
+    /// event belongs.
     #[cold]
     pub(super) fn expire_head(&mut self, key: Key, line: usize, now: Instant) {
         let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else { return };
@@ -259,7 +270,8 @@ impl Buffer {
             if !part.items().any(|item| self.rules.is_overdue(item, now)) {
                 return Some(part);
             }
-            let (late, rest): (Vec<_>, Vec<_>) = part.into_items().partition(|item| self.rules.is_overdue(item, now));
+            let (late, rest): (Vec<_>, Vec<_>) =
+                part.into_items().partition(|item| self.rules.is_overdue(item, now));
             let mut keys: Vec<Key> = late.iter().map(|item| item.record.key_hash).collect();
             keys.dedup(); // events of one key are neighbours
             keys.retain(|key| rest.iter().all(|item| item.record.key_hash != *key));
@@ -283,8 +295,8 @@ impl Buffer {
         queued.chain(parts).collect()
     }
 
-    /// From `now` on nothing lingers and nothing is paced; what cools may go at once, and cools briefly from then on:
-    /// what is refused costs less than what is not tried in time.
+    /// From `now` on nothing lingers and nothing is paced; what cools may go at once, and cools
+    /// briefly from then on: what is refused costs less than what is not tried in time.
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
         self.rules = drained(self.rules);
@@ -298,15 +310,20 @@ impl Buffer {
         self.probe(now);
     }
 
-    /// Other rules hold from `now` on, but for order and aggregation. A blocked stream is tried at once: who changes the
-    /// rules may have mended more.
+    /// Other rules hold from `now` on, but for order and aggregation. A blocked stream is tried at
+    /// once: who changes the rules may have mended more.
     ///
     /// # Panics
     /// If order or aggregation are others: what the lines count of their keys depends on them.
     pub fn set_rules(&mut self, rules: Rules, now: Instant) {
-        let lasting = |rules: &Rules| (rules.ordering, rules.aggregation, rules.aggregate_max_bytes);
+        let lasting =
+            |rules: &Rules| (rules.ordering, rules.aggregation, rules.aggregate_max_bytes);
         let before = Rules { aggregation: self.aggregation, ..self.rules };
-        assert_eq!(lasting(&rules), lasting(&before), "order and aggregation hold for the life of a lane");
+        assert_eq!(
+            lasting(&rules),
+            lasting(&before),
+            "order and aggregation hold for the life of a lane"
+        );
         let rules = Rules { aggregation: self.rules.aggregation, ..rules };
         self.rules = if self.draining { drained(rules) } else { rules };
         self.probe(now);
@@ -318,17 +335,20 @@ impl Buffer {
         }
     }
 
-    /// What is known of the stream now. It may have no shards that can be predicted; every ready key moves to its new line,
-    /// and is counted anew: what a request could take of it depends on aggregation. What is in flight is settled as it is.
+    /// What is known of the stream now. It may have no shards that can be predicted; every ready
+    /// key moves to its new line, and is counted anew: what a request could take of it depends on
+    /// aggregation. What is in flight is settled as it is.
     pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
         let StreamFacts { shards, record_limit, distribution } = facts;
         let shards = shards.filter(|_| distribution != Distribution::Auto);
         self.record_limit = record_limit;
         // Readers drop an aggregate silently that lies in another shard than its keys say.
-        self.rules.aggregation = if distribution == Distribution::ByKey { self.aggregation } else { Aggregation::Off };
+        self.rules.aggregation =
+            if distribution == Distribution::ByKey { self.aggregation } else { Aggregation::Off };
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
-        let after = |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
+        let after =
+            |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
         self.lines = match &shards {
             Some(new) => (0..new.len()).map(|index| after(index, new)).collect(),
             None => vec![Line::default()],
@@ -374,12 +394,20 @@ impl Buffer {
         self.ages.oldest()
     }
 
-    /// Ends a key's flight: what is left of it goes back to the front. The key cools, or is ready at once.
-    pub(super) fn give_back(&mut self, key: Key, items: Vec<BoxedItem>, cool_until: Option<Instant>) {
+    /// Ends a key's flight: what is left of it goes back to the front. The key cools, or is ready
+    /// at once.
+    pub(super) fn give_back(
+        &mut self,
+        key: Key,
+        items: Vec<BoxedItem>,
+        cool_until: Option<Instant>,
+    ) {
         if !self.cuts.is_empty() {
             self.cuts.remove(&key);
         }
-        let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else { panic!("{KEEPS_ITS_QUEUE}") };
+        let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else {
+            panic!("{KEEPS_ITS_QUEUE}")
+        };
         let queue = entry.get_mut();
         assert_eq!(queue.state, State::InFlight, "only what was in flight can come back");
         self.gauges.keys_held -= usize::from(!queue.is_empty());
@@ -400,7 +428,8 @@ impl Buffer {
         }
     }
 
-    /// Lets the keys behind this one go first, if it is its line's next: the ones before it have been tried in vain.
+    /// Lets the keys behind this one go first, if it is its line's next: the ones before it have
+    /// been tried in vain.
     pub(super) fn stand_last(&mut self, key: Key, now: Instant) {
         let Some(State::Ready(line)) = self.keys.get(&key).map(|queue| queue.state) else { return };
         if self.lines[line].first() == Some(key) {
@@ -409,7 +438,8 @@ impl Buffer {
         }
     }
 
-    /// Cuts a key whose flight goes on: these pieces, in order, stand before the others of its queue.
+    /// Cuts a key whose flight goes on: these pieces, in order, stand before the others of its
+    /// queue.
     pub(super) fn cut(&mut self, key: Key, pieces: Vec<Vec<BoxedItem>>, are_halves: bool) {
         let cuts = self.cuts.entry(key).or_default();
         if let Some(before) = cuts.front_mut() {
@@ -423,7 +453,8 @@ impl Buffer {
         queue.put_front(pieces.into_iter().flatten().collect());
     }
 
-    /// Sends the next piece of a key that was cut, if it was; `taken` says that what was in flight is stored.
+    /// Sends the next piece of a key that was cut, if it was; `taken` says that what was in flight
+    /// is stored.
     pub(super) fn send_next_cut(&mut self, key: Key, taken: bool) -> bool {
         let Some(cuts) = self.cuts.get_mut(&key) else { return false };
         let Some(Cut { items, is_other_half }) = cuts.pop_front() else { return false };
@@ -441,7 +472,8 @@ impl Buffer {
         true
     }
 
-    /// When something must be sent at the latest; `now` if a request can be filled. Nothing where nothing may be sent.
+    /// When something must be sent at the latest; `now` if a request can be filled. Nothing where
+    /// nothing may be sent.
     fn due(&self, now: Instant) -> Option<Instant> {
         let (mut records, mut bytes, mut oldest) = (0usize, 0usize, None);
         for line in &self.lines {
@@ -453,7 +485,8 @@ impl Buffer {
             }
         }
         // How many records the events of a shard will make is not known before.
-        let full_of_records = self.rules.aggregation != Aggregation::Shard && records >= self.rules.max_records;
+        let full_of_records =
+            self.rules.aggregation != Aggregation::Shard && records >= self.rules.max_records;
         let full = full_of_records || bytes >= self.rules.max_bytes;
         oldest.map(|oldest| if full { now } else { oldest + self.rules.linger })
     }
@@ -473,7 +506,11 @@ impl Buffer {
     }
 
     fn end_cooling(&mut self, key: Key, until: Instant) {
-        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Cooling(until)) else { return };
+        let Some(queue) =
+            self.keys.get_mut(&key).filter(|queue| queue.state == State::Cooling(until))
+        else {
+            return;
+        };
         let Some(head) = queue.front() else { return };
         let line = line_of(self.shards.as_deref(), &head.record);
         self.lines[line].rejoin(head.accepted, key);

@@ -1,9 +1,11 @@
-//! The dedupe window: what became of ids that callers chose themselves, so that sending again is safe.
+//! The dedupe window: what became of ids that callers chose themselves, so that sending again is
+//! safe.
 //!
-//! Pure. An id stands for one event: who sends it with another one is refused, `IdReused`, or one of the two would never be
-//! published. An id that is on its way takes later copies of the event along to the same outcome; one that was acked is
-//! acked again; one that was refused may be tried again, with another event too, unless an attempt may have stored the
-//! first. Ids that the daemon made are never sent again and are not kept. Bounded by count, by bytes and by time; what it
+//! Pure. An id stands for one event: who sends it with another one is refused, `IdReused`, or one
+//! of the two would never be published. An id that is on its way takes later copies of the event
+//! along to the same outcome; one that was acked is acked again; one that was refused may be tried
+//! again, with another event too, unless an attempt may have stored the first. Ids that the daemon
+//! made are never sent again and are not kept. Bounded by count, by bytes and by time; what it
 //! forgot is delivered again, with the same id in its envelope.
 
 use std::collections::HashMap;
@@ -24,7 +26,8 @@ pub struct Window {
     pub keep_for: Duration,
 }
 
-/// What is known of the ids that callers chose. One for all lanes: an id is found whatever key it comes with.
+/// What is known of the ids that callers chose. One for all lanes: an id is found whatever key it
+/// comes with.
 #[derive(Debug)]
 pub struct Dedupe {
     window: Window,
@@ -59,7 +62,9 @@ impl Dedupe {
 
     /// Looks an event up that has come in.
     pub fn meet(&mut self, mut item: BoxedItem, now: Instant) -> Met {
-        let Some(said) = item.ticket.said().filter(|_| self.window.ids_max > 0) else { return Met::New(item) };
+        let Some(said) = item.ticket.said().filter(|_| self.window.ids_max > 0) else {
+            return Met::New(item);
+        };
         let id = item.ticket.id().into_bytes();
         self.forget(now);
         if let Some(open) = self.open.get_mut(&id) {
@@ -86,7 +91,12 @@ impl Dedupe {
     }
 
     /// An event is settled: gives those that came again, and what they are answered.
-    pub fn settle(&mut self, item: &Item, outcome: &Outcome, now: Instant) -> Option<(Vec<Ticket>, Body)> {
+    pub fn settle(
+        &mut self,
+        item: &Item,
+        outcome: &Outcome,
+        now: Instant,
+    ) -> Option<(Vec<Ticket>, Body)> {
         item.ticket.said()?;
         let id = item.ticket.id().into_bytes();
         let Open { said, copies } = self.open.remove(&id)?;
@@ -113,7 +123,10 @@ impl Dedupe {
         let Window { ids_max, keep_for } = self.window;
         while let Some(age) = self.settled.oldest_age(now) {
             let too_many = self.settled.len() > ids_max;
-            if age < keep_for && !too_many && self.settled.bytes() <= ids_max.saturating_mul(DEDUPE_BYTES_PER_ID) {
+            if age < keep_for
+                && !too_many
+                && self.settled.bytes() <= ids_max.saturating_mul(DEDUPE_BYTES_PER_ID)
+            {
                 return;
             }
             self.settled.pop();
@@ -123,8 +136,7 @@ impl Dedupe {
 
 /// What an event is told whose id is another's.
 pub fn reused() -> Refusal {
-    const REUSED: &str =
-        "options.id is that of another event: its type, data or options are others. Give each event an id of its own";
+    const REUSED: &str = "options.id is that of another event: its type, data or options are others. Give each event an id of its own";
     Refusal::new(Code::IdReused, REUSED)
 }
 
@@ -144,7 +156,11 @@ mod tests {
 
     fn durable(sequence_number: &str) -> Outcome {
         let shard_id = "shardId-000000000000".into();
-        Outcome::Durable(Place { shard_id, sequence_number: sequence_number.into(), sub_sequence_number: None })
+        Outcome::Durable(Place {
+            shard_id,
+            sequence_number: sequence_number.into(),
+            sub_sequence_number: None,
+        })
     }
 
     /// Meets an event that has to be new.
@@ -174,19 +190,23 @@ mod tests {
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
         let (copies, same) = dedupe.settle(&first, &durable("77"), now).expect("one came again");
         assert_eq!(copies.len(), 1);
-        assert!(matches!(same, Body::Durable(ack) if &*ack.place.sequence_number == "77" && ack.deduplicated));
+        assert!(
+            matches!(same, Body::Durable(ack) if &*ack.place.sequence_number == "77" && ack.deduplicated)
+        );
         assert_eq!(again(&mut dedupe, kit.item_with_id(1), now + ms(1)), "77");
         new(&mut dedupe, kit.item_with_id(2), now);
     }
 
     #[test]
-    fn a_refused_id_refuses_its_copies_and_may_be_tried_again_and_used_anew_where_nothing_can_be_stored() {
+    fn a_refused_id_refuses_its_copies_and_may_be_tried_again_and_used_anew_where_nothing_can_be_stored()
+     {
         let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
-        let (copies, same) =
-            dedupe.settle(&first, &refused(Code::DeliveryTimeout, false), now).expect("one came again");
+        let (copies, same) = dedupe
+            .settle(&first, &refused(Code::DeliveryTimeout, false), now)
+            .expect("one came again");
         assert_eq!(copies.len(), 1);
         assert!(matches!(same, Body::Refused(refusal) if refusal.code == Code::DeliveryTimeout));
         let again = new(&mut dedupe, kit.item_with_id(1), now);
@@ -196,7 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_the_first_may_be_stored() {
+    fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_the_first_may_be_stored()
+     {
         let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let is_reused = |met| matches!(met, Met::Reused(_));
@@ -209,9 +230,15 @@ mod tests {
         let again = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(again.maybe_stored, "an attempt of the first may have stored it");
         dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
-        assert!(is_reused(dedupe.meet(other(), now)), "the second was refused for good, the first may be stored still");
+        assert!(
+            is_reused(dedupe.meet(other(), now)),
+            "the second was refused for good, the first may be stored still"
+        );
         let again = new(&mut dedupe, kit.item_with_id(1), now);
-        assert!(dedupe.settle(&again, &durable("77"), now).is_none(), "what was refused was no copy of it");
+        assert!(
+            dedupe.settle(&again, &durable("77"), now).is_none(),
+            "what was refused was no copy of it"
+        );
         assert!(is_reused(dedupe.meet(other(), now)), "acked");
         new(&mut dedupe, other(), now + KEEP.keep_for);
     }

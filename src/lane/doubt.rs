@@ -1,8 +1,11 @@
-//! Whose fault it is when a record is refused alone, by words that name no record: the record's, or the stream's.
+//! Whose fault it is when a record is refused alone, by words that name no record: the record's, or
+//! the stream's.
 //!
-//! Pure. One such refusal says nothing: the record is refused for good. A second one of another record, in the same words,
-//! says that it was never about the records. Words that repeat something of the record they came for differ from record
-//! to record, unless two records have that in common, as a key; so their keys are looked for in the words. What takes a request, or names a record, has looked at records: then the first refusal was about its own.
+//! Pure. One such refusal says nothing: the record is refused for good. A second one of another
+//! record, in the same words, says that it was never about the records. Words that repeat something
+//! of the record they came for differ from record to record, unless two records have that in
+//! common, as a key; so their keys are looked for in the words. What takes a request, or names a
+//! record, has looked at records: then the first refusal was about its own.
 
 use uuid::Uuid;
 
@@ -16,7 +19,8 @@ const WORDS_CHARS_MAX: usize = 512;
 /// Refusals for the size of a request: they name no record, and need not.
 const FOR_ITS_SIZE: [&str; 2] = ["RequestEntityTooLargeException", "HTTP 413"];
 
-/// The last record that was refused alone by words that name none, if nothing has shown since that they were about it.
+/// The last record that was refused alone by words that name none, if nothing has shown since that
+/// they were about it.
 #[derive(Debug, Default)]
 pub struct Doubt(Option<Lone>);
 
@@ -29,7 +33,8 @@ struct Lone {
 }
 
 impl Doubt {
-    /// A record was refused alone. Whether it is the stream that takes nothing; else the record is at fault.
+    /// A record was refused alone. Whether it is the stream that takes nothing; else the record is
+    /// at fault.
     pub fn is_about_the_stream(&mut self, item: &Item, error: &PutError) -> bool {
         let (id, marks, words) = (item.ticket.id(), marks(&item.record), start(&error.message));
         if let Some(first) = &self.0
@@ -60,7 +65,8 @@ impl Lone {
     }
 }
 
-/// Whether a refusal is about what is in the request: it names one of its records, or is for its size.
+/// Whether a refusal is about what is in the request: it names one of its records, or is for its
+/// size.
 pub fn is_about_records(error: &PutError) -> bool {
     FOR_ITS_SIZE.contains(&error.code.as_str()) || named_record(&error.message).is_some()
 }
@@ -70,8 +76,8 @@ pub fn named_record(message: &str) -> Option<usize> {
     message.split("records.").skip(1).find_map(|rest| rest.split_once(".member")?.0.parse().ok())
 }
 
-/// What words about a record may repeat of it and two records may have in common: what places them. It stands in quotes,
-/// as in `Value 'customer-9' at 'partitionKey' failed …`.
+/// What words about a record may repeat of it and two records may have in common: what places them.
+/// It stands in quotes, as in `Value 'customer-9' at 'partitionKey' failed …`.
 fn marks(record: &Record) -> Vec<String> {
     let hash = record.explicit_hash.map(|hash| hash.0.to_string());
     [record.key.as_str().to_owned()].into_iter().chain(hash).collect()
@@ -95,12 +101,19 @@ mod tests {
     use crate::event::Class;
     use crate::lane::BoxedItem;
 
-    const OF_THE_STREAM: &str = "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";
+    const OF_THE_STREAM: &str =
+        "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";
 
     fn refusal(message: &str) -> PutError {
         let code = "ValidationException".to_owned();
         let class = Class::Poison;
-        PutError { class, cause: class.into(), code, message: message.to_owned(), maybe_stored: false }
+        PutError {
+            class,
+            cause: class.into(),
+            code,
+            message: message.to_owned(),
+            maybe_stored: false,
+        }
     }
 
     /// Two events, each with this key and an id of its own.
@@ -109,16 +122,26 @@ mod tests {
     }
 
     #[test]
-    fn a_second_record_with_the_same_words_shows_that_it_is_the_stream_and_the_same_record_does_not() {
+    fn a_second_record_with_the_same_words_shows_that_it_is_the_stream_and_the_same_record_does_not()
+     {
         let (kit, mut doubt) = (Kit::new(rules()), Doubt::default());
         let [first, second] = two(&kit, ["a", "a"]);
         assert!(!doubt.is_about_the_stream(&first, &refusal(OF_THE_STREAM)));
-        assert!(!doubt.is_about_the_stream(&first, &refusal(OF_THE_STREAM)), "sent again by its caller");
+        assert!(
+            !doubt.is_about_the_stream(&first, &refusal(OF_THE_STREAM)),
+            "sent again by its caller"
+        );
         assert!(doubt.is_about_the_stream(&second, &refusal(OF_THE_STREAM)));
         assert!(!doubt.is_about_the_stream(&second, &refusal("other words")));
-        assert!(!doubt.is_about_the_stream(&first, &PutError { code: "Other".into(), ..refusal("other words") }));
+        assert!(!doubt.is_about_the_stream(
+            &first,
+            &PutError { code: "Other".into(), ..refusal("other words") }
+        ));
         doubt.end();
-        assert!(!doubt.is_about_the_stream(&second, &refusal(OF_THE_STREAM)), "records were looked at since");
+        assert!(
+            !doubt.is_about_the_stream(&second, &refusal(OF_THE_STREAM)),
+            "records were looked at since"
+        );
     }
 
     #[test]
@@ -134,16 +157,26 @@ mod tests {
         ] {
             let (mut doubt, [first, second]) = (Doubt::default(), two(&kit, keys));
             assert!(!doubt.is_about_the_stream(&first, &refusal(message)));
-            assert_eq!(doubt.is_about_the_stream(&second, &refusal(message)), is_the_streams, "{message}");
+            assert_eq!(
+                doubt.is_about_the_stream(&second, &refusal(message)),
+                is_the_streams,
+                "{message}"
+            );
         }
     }
 
     #[test]
     fn a_refusal_that_names_a_record_or_is_for_its_size_is_about_records() {
-        for message in ["records.3.member", "a records. and then 'records.0.member.data'", "records.777.member"] {
+        for message in [
+            "records.3.member",
+            "a records. and then 'records.0.member.data'",
+            "records.777.member",
+        ] {
             assert!(is_about_records(&refusal(message)), "{message}");
         }
-        for message in [OF_THE_STREAM, "", "records.", "records.x.member", "records.1", "records.-1.member"] {
+        for message in
+            [OF_THE_STREAM, "", "records.", "records.x.member", "records.1", "records.-1.member"]
+        {
             assert!(!is_about_records(&refusal(message)), "{message}");
         }
         assert!(is_about_records(&PutError { code: "HTTP 413".into(), ..refusal("") }));

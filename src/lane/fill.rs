@@ -1,6 +1,7 @@
 //! What goes into the next request: the oldest events that may be sent, up to its limits.
 //!
-//! Pure. Which line and key comes next is decided here, how an event travels in `batch`. Nothing is sent here.
+//! Pure. Which line and key comes next is decided here, how an event travels in `batch`. Nothing is
+//! sent here.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -21,11 +22,15 @@ impl Buffer {
         let mut batch = Batch::default();
         let limits = self.limits(max_entries, now);
         let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
-        let mut oldest_first: BinaryHeap<_> =
-            sendable.filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index)))).collect();
-        // The line whose next event shares the last entry's record: it goes before older ones of other lines.
+        let mut oldest_first: BinaryHeap<_> = sendable
+            .filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index))))
+            .collect();
+        // The line whose next event shares the last entry's record: it goes before older ones of
+        // other lines.
         let mut open = None;
-        while let Some(line) = open.take().or_else(|| oldest_first.pop().map(|Reverse((_, line))| line)) {
+        while let Some(line) =
+            open.take().or_else(|| oldest_first.pop().map(|Reverse((_, line))| line))
+        {
             let Some(key) = self.lines[line].first() else { continue };
             if !self.take(key, line, &mut batch, &limits, now) {
                 break;
@@ -48,12 +53,17 @@ impl Buffer {
         Limits {
             entries: max_entries,
             bytes: max_bytes.min(room),
-            // A record that is larger than the aim goes alone, when the others leave room for its request.
+            // A record that is larger than the aim goes alone, when the others leave room for its
+            // request.
             first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
             // So that the stream's word on it is on nothing else, where nobody knows what it takes.
             shared_bytes: self.record_limit.is_none().then_some(record_bytes_max),
             // Without shards to predict, only events of one key are known to belong together.
-            aggregation: if self.shards.is_none() { aggregation.min(Aggregation::Key) } else { aggregation },
+            aggregation: if self.shards.is_none() {
+                aggregation.min(Aggregation::Key)
+            } else {
+                aggregation
+            },
             aggregate_bytes: match aggregation {
                 Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
                 _ => record_bytes_max,
@@ -70,13 +80,24 @@ impl Buffer {
             return false;
         }
         let queue = self.lines[line].first().and_then(|key| self.keys.get(&key));
-        let head = queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.front());
+        let head =
+            queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.front());
         head.is_some_and(|head| batch.fit(head, line, limits) == Fit::Joins)
     }
 
-    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does not fit.
-    fn take(&mut self, key: Key, index: usize, batch: &mut Batch, limits: &Limits, now: Instant) -> bool {
-        let Some(queue) = self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index)) else {
+    /// Moves what fits of a key into the batch; the key is in flight then. False if its head does
+    /// not fit.
+    fn take(
+        &mut self,
+        key: Key,
+        index: usize,
+        batch: &mut Batch,
+        limits: &Limits,
+        now: Instant,
+    ) -> bool {
+        let Some(queue) =
+            self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index))
+        else {
             return true; // a place left behind
         };
         if limits.overdue.is_some() && queue.front().is_some_and(|head| limits.is_overdue(head)) {
@@ -87,8 +108,13 @@ impl Buffer {
         let before = queue.sendable(&self.rules);
         let mut is_first = true;
         while let Some(head) = queue.front() {
-            // A key stands in the line of its head; explicit hash keys can part the events behind it.
-            let shard = if limits.aggregation == Aggregation::Shard { line_of(shards, &head.record) } else { index };
+            // A key stands in the line of its head; explicit hash keys can part the events behind
+            // it.
+            let shard = if limits.aggregation == Aggregation::Shard {
+                line_of(shards, &head.record)
+            } else {
+                index
+            };
             let fit = batch.fit(head, shard, limits);
             // Under strict order a request holds one record of a key.
             let goes = match fit {
@@ -96,7 +122,8 @@ impl Buffer {
                 Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
                 Fit::Not => false,
             };
-            // Groups of other connections may have brought one that is older than the head by a moment.
+            // Groups of other connections may have brought one that is older than the head by a
+            // moment.
             let goes = goes && (is_first || !limits.is_overdue(head));
             let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
@@ -146,7 +173,10 @@ mod tests {
                 kit.push(0, "a", &["a1", "a2"]);
                 kit.push(0, "b", &["b1"]);
                 let batch = kit.send(10);
-                assert_eq!((names(&batch), batch.is_aggregated()), (vec!["a1".into(), "b1".into()], false));
+                assert_eq!(
+                    (names(&batch), batch.is_aggregated()),
+                    (vec!["a1".into(), "b1".into()], false)
+                );
             }
         }
     }
@@ -155,7 +185,9 @@ mod tests {
     fn a_stream_that_is_switched_while_events_wait_counts_them_anew_and_goes_on() {
         let mut kit = aggregating(Aggregation::Key);
         kit.push(0, "a", &["a1", "a2", "a3"]);
-        let counted = |kit: &Kit| kit.buffer.lines.iter().map(|line| line.sendable(kit.at(0)).1).sum::<usize>();
+        let counted = |kit: &Kit| {
+            kit.buffer.lines.iter().map(|line| line.sendable(kit.at(0)).1).sum::<usize>()
+        };
         let (all, head) = (counted(&kit), "aa1".len());
         assert_eq!(all, 3 * head);
         kit.buffer.learn(distributed(Distribution::Auto), kit.at(0));
@@ -178,7 +210,11 @@ mod tests {
         kit.buffer.learn(distributed(Distribution::ByKey), kit.at(20));
         kit.land_stored(30, batch);
         let batch = kit.send(30);
-        assert_eq!((names(&batch), batch.len()), (vec!["a3".into(), "a4".into()], 1), "switched back, they share one");
+        assert_eq!(
+            (names(&batch), batch.len()),
+            (vec!["a3".into(), "a4".into()], 1),
+            "switched back, they share one"
+        );
         kit.land_stored(40, batch);
         assert!(kit.buffer.is_empty() && counted(&kit) == 0);
     }
@@ -202,11 +238,18 @@ mod tests {
     fn while_the_record_limit_is_not_known_what_some_stream_may_refuse_goes_alone() {
         let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
         let (small, large) = (MIB, MIB + 1);
-        for (key, name, bytes) in [("a", "a", small), ("b", "b", large), ("c", "c1", small), ("c", "c2", large)] {
+        for (key, name, bytes) in
+            [("a", "a", small), ("b", "b", large), ("c", "c1", small), ("c", "c2", large)]
+        {
             kit.push_bytes(0, key, name, bytes);
         }
-        let batches: Vec<_> = std::iter::from_fn(|| kit.poll(10)).map(|batch| names(&batch)).collect();
-        assert_eq!(batches, [vec!["a"], vec!["b"], vec!["c1"]], "and what is behind it does not join it");
+        let batches: Vec<_> =
+            std::iter::from_fn(|| kit.poll(10)).map(|batch| names(&batch)).collect();
+        assert_eq!(
+            batches,
+            [vec!["a"], vec!["b"], vec!["c1"]],
+            "and what is behind it does not join it"
+        );
 
         let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
         kit.buffer.learn(StreamFacts { record_limit: Some(2 * MIB), ..facts(None) }, kit.at(0));
@@ -217,7 +260,8 @@ mod tests {
 
     #[test]
     fn an_aggregate_is_no_larger_than_what_any_stream_takes_until_the_limit_is_known() {
-        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, aggregation: Aggregation::Key, ..rules() });
+        let mut kit =
+            Kit::new(Rules { max_bytes: 10 * MIB, aggregation: Aggregation::Key, ..rules() });
         for name in ["1", "2", "3"] {
             kit.push_bytes(0, "a", name, 400 * 1024);
         }

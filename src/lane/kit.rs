@@ -1,5 +1,5 @@
-//! What the tests of buffer and settle share: a lane with a clock in milliseconds, events with names, replies. It
-//! asserts nothing but that a helper is used as it is meant.
+//! What the tests of buffer and settle share: a lane with a clock in milliseconds, events with
+//! names, replies. It asserts nothing but that a helper is used as it is meant.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -152,7 +152,10 @@ impl Kit {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => Some(batch),
             Poll::Wait(_) => None,
-            Poll::Late(late) => panic!("{:?} are late", late.iter().map(|item| name(&item.record)).collect::<Vec<_>>()),
+            Poll::Late(late) => panic!(
+                "{:?} are late",
+                late.iter().map(|item| name(&item.record)).collect::<Vec<_>>()
+            ),
         }
     }
 
@@ -190,14 +193,21 @@ impl Kit {
 
     pub fn land_error(&mut self, at_ms: u64, batch: Batch, class: Class, message: &str) -> Settled {
         let (code, message) = ("Code".to_owned(), message.to_owned());
-        let error = PutError { class, cause: class.into(), code, message, maybe_stored: class == Class::Transient };
+        let error = PutError {
+            class,
+            cause: class.into(),
+            code,
+            message,
+            maybe_stored: class == Class::Transient,
+        };
         let now = self.at(at_ms);
         self.buffer.settle(batch, Err(error), now, &mut self.rng)
     }
 
     /// The names of what a sweep finds overdue now.
     pub fn expire(&mut self, at_ms: u64) -> Vec<String> {
-        let mut expired: Vec<_> = self.expired(at_ms).iter().map(|item| name(&item.record)).collect();
+        let mut expired: Vec<_> =
+            self.expired(at_ms).iter().map(|item| name(&item.record)).collect();
         expired.sort(); // keys expire in no order
         expired
     }
@@ -216,7 +226,8 @@ pub(super) fn facts(shards: Option<Arc<ShardMap>>) -> StreamFacts {
 
 /// Shards named by their place in the map, which begin at these positions.
 pub(super) fn shards(firsts: &[u128]) -> Arc<ShardMap> {
-    let shards = firsts.iter().enumerate().map(|(n, &first)| Shard { id: n.to_string(), first }).collect();
+    let shards =
+        firsts.iter().enumerate().map(|(n, &first)| Shard { id: n.to_string(), first }).collect();
     Arc::new(ShardMap::new(shards).expect("a test's stream has shards"))
 }
 

@@ -1,7 +1,8 @@
 //! A shard's ready keys, oldest event first, and whether the shard may be sent to.
 //!
-//! Pure. Keys that have just come in stand in order by themselves; keys that come back, with an older head, are sorted in.
-//! A key that left out of turn leaves its place behind; the buffer looks at the key's state, which alone counts.
+//! Pure. Keys that have just come in stand in order by themselves; keys that come back, with an
+//! older head, are sorted in. A key that left out of turn leaves its place behind; the buffer looks
+//! at the key's state, which alone counts.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -36,9 +37,11 @@ pub struct Line {
 }
 
 impl Line {
-    /// The line of a shard of a new map: a shard that was there before goes on as it was, without its keys.
+    /// The line of a shard of a new map: a shard that was there before goes on as it was, without
+    /// its keys.
     pub fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
-        let before = old_shards.and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
+        let before = old_shards
+            .and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
         let Some(line) = before.map(|index| &old[index]) else { return Self::default() };
         Self {
             cooling_until: line.cooling_until,
@@ -63,7 +66,10 @@ impl Line {
                 let allowance = pace.allowance(now);
                 // A part of a record is one more: the pace pays for it afterwards.
                 let records = (allowance * SHARD_RECORDS_PER_SECOND).ceil() as usize;
-                (self.records.min(records), self.bytes.min((allowance * SHARD_BYTES_PER_SECOND) as usize))
+                (
+                    self.records.min(records),
+                    self.bytes.min((allowance * SHARD_BYTES_PER_SECOND) as usize),
+                )
             }
         }
     }
@@ -75,7 +81,8 @@ impl Line {
 
     /// When it may be sent to again, if something waits for that.
     pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.pace.as_ref().filter(|pace| self.records > 0 && pace.allowance(now) == 0.0);
+        let waiting =
+            self.pace.as_ref().filter(|pace| self.records > 0 && pace.allowance(now) == 0.0);
         self.cooling_until.or(waiting.map(|pace| pace.ready_at(now)))
     }
 

@@ -1,18 +1,21 @@
 //! Lanes: the owners of keys, from acceptance to verdict.
 //!
 //! Invariants:
-//! - A key lives in one lane for ever, chosen by the top bits of MD5(partition key). Resharding never moves a
-//!   key between lanes.
+//! - A key lives in one lane for ever, chosen by the top bits of MD5(partition key). Resharding
+//!   never moves a key between lanes.
 //! - A key is ready, in flight or cooling; only ready keys are sent, so nothing overtakes a retry.
-//! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`: many records of
-//!   a key in a request, still one request per key in flight.
-//! - Events of one aggregate are stored or not together, in their order: so it may hold many of a key, strictly too.
-//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never dropped, and never sent once
-//!   it is overdue.
+//! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`:
+//!   many records of a key in a request, still one request per key in flight.
+//! - Events of one aggregate are stored or not together, in their order: so it may hold many of a
+//!   key, strictly too.
+//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never
+//!   dropped, and never sent once it is overdue.
 //!
-//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace` says how fast a throttled
-//! shard is sent to, `batch` is what goes into one request and what shares a record there, `settle` turns verdicts into
-//! outcomes and retries, `doubt` says whether a refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them, `report` is what an operator who asks is told, `slack` says when memory is given back; all are
+//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace`
+//! says how fast a throttled shard is sent to, `batch` is what goes into one request and what
+//! shares a record there, `settle` turns verdicts into outcomes and retries, `doubt` says whether a
+//! refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them,
+//! `report` is what an operator who asks is told, `slack` says when memory is given back; all are
 //! pure. `task` is the shell with the clock and the service.
 
 pub mod ages;
@@ -53,7 +56,8 @@ pub struct Rules {
     pub max_records: usize,
     /// Bytes that a request aims at; a record that is larger goes alone.
     pub max_bytes: usize,
-    /// Requests at once, and `max_in_flight * max_bytes` bytes of them: a larger record waits for room.
+    /// Requests at once, and `max_in_flight * max_bytes` bytes of them: a larger record waits for
+    /// room.
     pub max_in_flight: usize,
     /// What is promised of two events of one key.
     pub ordering: KeyOrder,
@@ -160,7 +164,8 @@ impl Inlet {
         self.groups[lane].push(item);
     }
 
-    /// Hands every group over. Waits for room in a lane's inbox: a lane waits for nobody, so it comes.
+    /// Hands every group over. Waits for room in a lane's inbox: a lane waits for nobody, so it
+    /// comes.
     pub async fn flush(&mut self) {
         for (lane, group) in self.lanes.0.iter().zip(&mut self.groups) {
             if !group.is_empty() {
@@ -184,9 +189,13 @@ mod tests {
     #[test]
     fn lanes_are_equal_slices_of_the_ring() {
         assert_eq!(lane_of(u128::MAX, 1), 0);
-        for (position, lane) in
-            [(0, 0), (u128::MAX / 4, 0), (u128::MAX / 4 + (1 << 97), 1), (u128::MAX / 2 + 1, 2), (u128::MAX, 3)]
-        {
+        for (position, lane) in [
+            (0, 0),
+            (u128::MAX / 4, 0),
+            (u128::MAX / 4 + (1 << 97), 1),
+            (u128::MAX / 2 + 1, 2),
+            (u128::MAX, 3),
+        ] {
             assert_eq!(lane_of(position, 4), lane, "{position:x}");
         }
     }

@@ -1,10 +1,12 @@
 //! How fast a shard that was throttled may be sent to.
 //!
-//! Pure. A shard that was never throttled has no pace: nothing is limited beforehand, since other producers share it and
-//! its limit may be raised. Once throttled, it is paced by a bucket of *shard-seconds* (what one shard takes in one second:
-//! 1,000 records or 1 MiB, whichever a record uses more of). The bucket's rate grows with time and falls with what is
-//! refused. At rest the two cancel: each producer has `GROWTH / FALL`, 2.5 % of a shard, refused, whatever its rate is. Of two that share a shard the faster one has more refused and so falls
-//! further: they come to equal shares.
+//! Pure. A shard that was never throttled has no pace: nothing is limited beforehand, since other
+//! producers share it and its limit may be raised. Once throttled, it is paced by a bucket of
+//! *shard-seconds* (what one shard takes in one second: 1,000 records or 1 MiB, whichever a record
+//! uses more of). The bucket's rate grows with time and falls with what is refused. At rest the two
+//! cancel: each producer has `GROWTH / FALL`, 2.5 % of a shard, refused, whatever its rate is. Of
+//! two that share a shard the faster one has more refused and so falls further: they come to equal
+//! shares.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +14,13 @@ use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 
 /// By how much the rate grows in a second. Two producers come to equal shares in some ten seconds.
 const GROWTH: f64 = 0.05;
-/// Longer than this without a refusal, and it grows faster and faster: there is room. Kinesis counts over a second, so at
-/// rest there is a refusal in most seconds.
+/// Longer than this without a refusal, and it grows faster and faster: there is room. Kinesis
+/// counts over a second, so at rest there is a refusal in most seconds.
 const STEADY: Duration = Duration::from_secs(2);
 /// By how much it falls for a shard-second refused.
 const FALL: f64 = 2.0;
-/// The rate to begin with: what the whole shard takes. Refusals bring it down in less than a second.
+/// The rate to begin with: what the whole shard takes. Refusals bring it down in less than a
+/// second.
 const RATE_FIRST: f64 = 1.0;
 /// So slow a shard is still tried.
 const RATE_MIN: f64 = 0.02;
@@ -25,7 +28,8 @@ const RATE_MIN: f64 = 0.02;
 const RATE_MAX: f64 = 16.0;
 /// How long tokens pile up while there is nothing to send.
 const BURST_SECONDS: f64 = 0.25;
-/// How long they pile up before the shard is sent to again: a request for a handful of records, not for each.
+/// How long they pile up before the shard is sent to again: a request for a handful of records, not
+/// for each.
 const QUANTUM_SECONDS: f64 = 0.02;
 /// Without a refusal for so long, the shard is not paced any more.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
@@ -87,7 +91,8 @@ impl Pace {
         self.tokens -= cost;
     }
 
-    /// A record was refused that went out at `sent`. What went out before it was paced says nothing about the pace.
+    /// A record was refused that went out at `sent`. What went out before it was paced says nothing
+    /// about the pace.
     pub fn refused(&mut self, cost: f64, sent: Instant, now: Instant) {
         self.pass(now);
         self.last_refused = now;
@@ -101,8 +106,8 @@ impl Pace {
         now.saturating_duration_since(self.last_refused) >= FORGET_AFTER
     }
 
-    /// It cools: what it might have been sent meanwhile is not made up for. The second over which Kinesis counts was used
-    /// up; sent in the next one, it would be too much there.
+    /// It cools: what it might have been sent meanwhile is not made up for. The second over which
+    /// Kinesis counts was used up; sent in the next one, it would be too much there.
     pub fn rest(&mut self, until: Instant) {
         self.pass(until);
         self.tokens = self.tokens.min(0.0);
@@ -115,7 +120,8 @@ impl Pace {
         }
         self.tokens = self.tokens_at(now);
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        let unrefused = now.saturating_duration_since(self.last_refused).saturating_sub(STEADY).as_secs_f64();
+        let unrefused =
+            now.saturating_duration_since(self.last_refused).saturating_sub(STEADY).as_secs_f64();
         self.rate = (self.rate + GROWTH * (1.0 + unrefused) * seconds).min(RATE_MAX);
         self.at = now;
     }
@@ -137,11 +143,17 @@ mod tests {
     const STEP: Duration = Duration::from_millis(10);
     const RECORD: f64 = 1.0 / SHARD_RECORDS_PER_SECOND;
 
-    /// A shard that takes `limit` shard-seconds a second, counted over whole seconds, under endless demand by `paces`.
-    /// Gives the part of the limit that each used and the part of what was sent that was refused, in the last minute.
-    fn share_a_shard(limit: f64, producers: usize, begins: impl Fn(usize) -> f64) -> (Vec<f64>, f64) {
+    /// A shard that takes `limit` shard-seconds a second, counted over whole seconds, under endless
+    /// demand by `paces`. Gives the part of the limit that each used and the part of what was sent
+    /// that was refused, in the last minute.
+    fn share_a_shard(
+        limit: f64,
+        producers: usize,
+        begins: impl Fn(usize) -> f64,
+    ) -> (Vec<f64>, f64) {
         let start = Instant::now();
-        let mut paces: Vec<Pace> = (0..producers).map(|n| Pace { rate: begins(n), ..Pace::new(start) }).collect();
+        let mut paces: Vec<Pace> =
+            (0..producers).map(|n| Pace { rate: begins(n), ..Pace::new(start) }).collect();
         let (mut used, mut refused, mut sent) = (vec![0.0; producers], 0.0, 0.0);
         let mut left = limit;
         for step in 0..18_000u32 {
@@ -198,7 +210,10 @@ mod tests {
         let ready = pace.ready_at(start);
         assert!(pace.allowance(ready) > 0.0);
         pace.spend(cost(10 << 20), ready);
-        assert!(pace.ready_at(ready) - ready >= Duration::from_secs(9), "10 MiB take a shard ten seconds");
+        assert!(
+            pace.ready_at(ready) - ready >= Duration::from_secs(9),
+            "10 MiB take a shard ten seconds"
+        );
     }
 
     #[test]

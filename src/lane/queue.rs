@@ -1,6 +1,7 @@
 //! A key's events that are not in flight, oldest first, and what the key may do now.
 //!
-//! Pure. It counts bytes and keeps order; when a key becomes ready, and for which shard, the buffer decides.
+//! Pure. It counts bytes and keeps order; when a key becomes ready, and for which shard, the buffer
+//! decides.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -82,7 +83,9 @@ impl Queue {
     pub fn sendable(&self, rules: &Rules) -> (usize, usize) {
         match (rules.aggregation, self.front()) {
             (_, None) => (0, 0),
-            (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => (1, head.record.size()),
+            (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => {
+                (1, head.record.size())
+            }
             (Aggregation::Off, _) => (self.len(), self.bytes),
             (Aggregation::Key, _) => (1, self.bytes),
             (Aggregation::Shard, _) => (1, self.bytes.min(rules.aggregate_max_bytes)),

@@ -1,8 +1,10 @@
-//! What became of ids, in as little memory as may be: an id that was acked takes some 100 bytes, all told.
+//! What became of ids, in as little memory as may be: an id that was acked takes some 100 bytes,
+//! all told.
 //!
-//! Pure. Entries lie side by side by age, in blocks that are freed as they empty; a table finds them by id and holds their
-//! numbers alone. Places are kept as AWS writes them, digits packed two a byte; any other text is kept as it is and
-//! counted. What may be remembered, and for how long, `dedupe` decides.
+//! Pure. Entries lie side by side by age, in blocks that are freed as they empty; a table finds
+//! them by id and holds their numbers alone. Places are kept as AWS writes them, digits packed two
+//! a byte; any other text is kept as it is and counted. What may be remembered, and for how long,
+//! `dedupe` decides.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -25,7 +27,10 @@ const BLOCK_ENTRIES: usize = 512;
 /// Bytes that an entry takes: itself, and its number in a table that has just grown.
 const ENTRY_BYTES: usize = size_of::<Entry>() + TABLE_BYTES;
 const TABLE_BYTES: usize = 16;
-const _: () = assert!(ENTRY_BYTES <= DEDUPE_BYTES_PER_ID, "as many ids are remembered as the configuration says");
+const _: () = assert!(
+    ENTRY_BYTES <= DEDUPE_BYTES_PER_ID,
+    "as many ids are remembered as the configuration says"
+);
 
 /// Digits of a sequence number that are packed; AWS's have 56.
 const DIGITS_MAX: usize = 56;
@@ -99,8 +104,15 @@ impl Remembered {
     }
 
     /// The outcome of an id; what was known of it before no longer counts.
-    pub fn push(&mut self, id: Id, said: Fingerprint, acked: Option<(Timestamp, &Place)>, now: Instant) {
-        let became = acked.map_or(Became::Unconfirmed, |(timestamp, place)| Became::acked(timestamp, place));
+    pub fn push(
+        &mut self,
+        id: Id,
+        said: Fingerprint,
+        acked: Option<(Timestamp, &Place)>,
+        now: Instant,
+    ) {
+        let became =
+            acked.map_or(Became::Unconfirmed, |(timestamp, place)| Became::acked(timestamp, place));
         self.text_bytes += became.text_bytes();
         let epoch = *self.epoch.get_or_insert(now);
         let settled_ns = now.saturating_duration_since(epoch).as_nanos() as u64;
@@ -166,7 +178,9 @@ impl Entry {
     pub fn acked(&self) -> Option<(Timestamp, Place)> {
         match &self.became {
             Became::Unconfirmed => None,
-            Became::AckedElsewhere { timestamp, place } => Some((Timestamp::unpack(*timestamp), Place::clone(place))),
+            Became::AckedElsewhere { timestamp, place } => {
+                Some((Timestamp::unpack(*timestamp), Place::clone(place)))
+            }
             Became::Acked { timestamp, number, shard, member } => {
                 let place = Place {
                     shard_id: shard_id(*shard).into(),
@@ -188,7 +202,9 @@ impl Became {
             Some(index) => u32::try_from(*index).ok().filter(|index| *index != NO_MEMBER),
         };
         match (Digits::of(sequence_number), shard_of(shard), member) {
-            (Some(number), Some(shard), Some(member)) => Self::Acked { timestamp, number, shard, member },
+            (Some(number), Some(shard), Some(member)) => {
+                Self::Acked { timestamp, number, shard, member }
+            }
             _ => Self::AckedElsewhere { timestamp, place: Box::new(place.clone()) },
         }
     }
@@ -200,7 +216,10 @@ impl Became {
         match self {
             Self::Unconfirmed | Self::Acked { .. } => 0,
             Self::AckedElsewhere { place, .. } => {
-                size_of::<Place>() + 2 * COUNTS_BYTES + place.shard_id.len() + place.sequence_number.len()
+                size_of::<Place>()
+                    + 2 * COUNTS_BYTES
+                    + place.shard_id.len()
+                    + place.sequence_number.len()
             }
         }
     }
@@ -208,7 +227,10 @@ impl Became {
 
 impl Digits {
     fn of(text: &str) -> Option<Self> {
-        if text.is_empty() || text.len() > DIGITS_MAX || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        if text.is_empty()
+            || text.len() > DIGITS_MAX
+            || !text.bytes().all(|byte| byte.is_ascii_digit())
+        {
             return None;
         }
         let mut packed = [0xff; DIGITS_MAX / 2];
@@ -227,7 +249,11 @@ impl Digits {
 /// The number of a shard that is named as AWS names them.
 fn shard_of(id: &str) -> Option<u32> {
     let digits = id.strip_prefix("shardId-")?;
-    if digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
+    if digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn shard_id(number: u32) -> String {
@@ -244,7 +270,11 @@ mod tests {
     const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 
     fn place(shard_id: &str, number: &str, member: Option<usize>) -> Place {
-        Place { shard_id: shard_id.into(), sequence_number: number.into(), sub_sequence_number: member }
+        Place {
+            shard_id: shard_id.into(),
+            sequence_number: number.into(),
+            sub_sequence_number: member,
+        }
     }
 
     fn id(n: u32) -> Id {
@@ -272,7 +302,10 @@ mod tests {
             let mut remembered = Remembered::default();
             let place = place(shard, number, member);
             remembered.push(id(n), said, Some((timestamp, &place)), now);
-            assert_eq!(remembered.get(&id(n)).expect("it is there").acked(), Some((timestamp, place)));
+            assert_eq!(
+                remembered.get(&id(n)).expect("it is there").acked(),
+                Some((timestamp, place))
+            );
             assert_eq!(remembered.bytes() == ENTRY_BYTES, is_packed, "{shard} {number}");
             remembered.pop();
             assert_eq!((remembered.bytes(), remembered.get(&id(n)).is_some()), (0, false));
@@ -298,7 +331,10 @@ mod tests {
             remembered.pop();
             assert_eq!(remembered.oldest_age(at(2000)), Some(Duration::from_millis(1999 - n)));
         }
-        assert_eq!((remembered.len(), remembered.table.len(), remembered.blocks.len()), (501, 501, 2));
+        assert_eq!(
+            (remembered.len(), remembered.table.len(), remembered.blocks.len()),
+            (501, 501, 2)
+        );
         assert!(remembered.get(&id(0)).is_some_and(|entry| entry.acked().is_some()));
         assert!(remembered.get(&id(1499)).is_none() && remembered.get(&id(1500)).is_some());
         (0..600).for_each(|_| remembered.pop());

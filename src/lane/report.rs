@@ -1,4 +1,5 @@
-//! What a lane tells of itself when it is asked: for the operator who looks, not for the event's path.
+//! What a lane tells of itself when it is asked: for the operator who looks, not for the event's
+//! path.
 //!
 //! Pure. Nothing is kept for it but a shard's tally; asking costs the lane one look at its shards.
 
@@ -90,13 +91,20 @@ mod tests {
             kit.push_to(shard, 0, key, key);
         }
         let batch = kit.send(0);
-        let verdicts = (0..4).map(|n| if n == 1 { failed(Class::Throttled) } else { stored() }).collect();
+        let verdicts =
+            (0..4).map(|n| if n == 1 { failed(Class::Throttled) } else { stored() }).collect();
         kit.land(5, batch, verdicts);
         kit.push_to(0, 6, "e", "e");
         let report = kit.buffer.report(kit.at(6));
         let [hot, other] = &report.shards[..] else { panic!("two shards: {report:?}") };
-        assert_eq!((hot.id.as_deref(), hot.ready, hot.of_late), (Some("0"), 2, Counts { stored: 1, throttled: 1 }));
-        assert!(hot.rests_for.is_some() && hot.pace.is_some_and(|pace| (0.9..1.1).contains(&pace)), "{hot:?}");
+        assert_eq!(
+            (hot.id.as_deref(), hot.ready, hot.of_late),
+            (Some("0"), 2, Counts { stored: 1, throttled: 1 })
+        );
+        assert!(
+            hot.rests_for.is_some() && hot.pace.is_some_and(|pace| (0.9..1.1).contains(&pace)),
+            "{hot:?}"
+        );
         let quiet = ShardReport {
             id: Some("1".into()),
             ready: 0,
@@ -115,9 +123,15 @@ mod tests {
         let batch = kit.send(10);
         kit.land_error(20, batch, Class::Blocked(Reason::Kms), "off");
         let blocked = kit.buffer.report(kit.at(520)).blocked.expect("it is blocked");
-        assert_eq!((blocked.reason, blocked.since.as_millis(), blocked.probes), (Reason::Kms, 500, 0));
+        assert_eq!(
+            (blocked.reason, blocked.since.as_millis(), blocked.probes),
+            (Reason::Kms, 500, 0)
+        );
         let probe = kit.waits_until(520).expect("a probe is due");
-        assert!(blocked.next_probe_in.as_millis().abs_diff(u128::from(probe - 520)) <= 1, "{blocked:?} {probe}");
+        assert!(
+            blocked.next_probe_in.as_millis().abs_diff(u128::from(probe - 520)) <= 1,
+            "{blocked:?} {probe}"
+        );
         let batch = kit.send(probe + 1);
         kit.land_error(probe + 2, batch, Class::Blocked(Reason::Kms), "off");
         let blocked = kit.buffer.report(kit.at(probe + 2)).blocked.expect("it still is");

@@ -1,7 +1,7 @@
 //! Batch + reply → outcomes for those that are done, retries for the rest.
 //!
-//! Pure: chance and time are arguments. What each class of error leads to stands here and nowhere else; what
-//! an error's class is, in `kinesis::fault`.
+//! Pure: chance and time are arguments. What each class of error leads to stands here and nowhere
+//! else; what an error's class is, in `kinesis::fault`.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use crate::backoff::Backoff;
 use crate::event::{Class, Code, Outcome, Place, Reason, Record, Refusal};
 use crate::kinesis::{PutError, ShardMap, Verdict};
 
-/// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a minute.
+/// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a
+/// minute.
 const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
 /// The same while the daemon drains: its deadline is seconds away.
@@ -26,7 +27,8 @@ const DRAIN_PROBE: Backoff = Backoff { min: PROBE.min, max: PROBE.min };
 /// The least that a paced shard rests, and the base of its exponential back-off.
 const PACED_REST_MIN: Duration = Duration::from_millis(10);
 
-/// Characters of the service's own words that an answer carries; its messages are shorter, but its to choose.
+/// Characters of the service's own words that an answer carries; its messages are shorter, but its
+/// to choose.
 const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
 
 /// What a reply led to.
@@ -38,7 +40,8 @@ pub struct Settled {
     pub throttled: usize,
     pub transient: usize,
     pub blocked: usize,
-    /// Aggregates whose members will be sent again in other company: a member was in the wrong shard, or refused for good.
+    /// Aggregates whose members will be sent again in other company: a member was in the wrong
+    /// shard, or refused for good.
     pub regrouped: usize,
     pub rejected: usize,
     /// A record went to another shard than predicted: the map is old.
@@ -130,11 +133,14 @@ impl Buffer {
             let line = line_of(self.shards.as_deref(), events[0]);
             match &verdict {
                 Verdict::Stored { .. } => self.lines[line].tally.stored(now),
-                Verdict::Failed { class: Class::Throttled, .. } => self.lines[line].tally.throttled(now),
+                Verdict::Failed { class: Class::Throttled, .. } => {
+                    self.lines[line].tally.throttled(now)
+                }
                 Verdict::Failed { .. } | Verdict::Unclear => {}
             }
             let word = self.word(events, line, verdict, sent, settled);
-            if matches!(word, Word::Again { class: Class::Throttled, .. }) && self.shards.is_some() {
+            if matches!(word, Word::Again { class: Class::Throttled, .. }) && self.shards.is_some()
+            {
                 self.slow_down(line, events, sent, now);
                 throttled.push(line);
             }
@@ -146,7 +152,9 @@ impl Buffer {
         let mut pairs = batch.into_items().zip(words).peekable();
         while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
             let (mut back, mut cool_until) = (Vec::new(), None);
-            while let Some((mut item, word)) = pairs.next_if(|(item, _)| item.record.key_hash == key) {
+            while let Some((mut item, word)) =
+                pairs.next_if(|(item, _)| item.record.key_hash == key)
+            {
                 match word {
                     Word::Durable(place) => {
                         settled.answer(item, Outcome::Durable(place));
@@ -161,7 +169,8 @@ impl Buffer {
                         item.failures = item.failures.saturating_add(1);
                         item.cause = Some(class.into());
                         if class != Class::Throttled || self.shards.is_none() {
-                            cool_until = cool_until.max(Some(now + self.rules.backoff.delay(item.failures, rng)));
+                            cool_until = cool_until
+                                .max(Some(now + self.rules.backoff.delay(item.failures, rng)));
                         }
                     }
                     Word::Regroup { company, maybe_stored } => {
@@ -191,13 +200,19 @@ impl Buffer {
             Verdict::Stored { shard_id, sequence_number } => {
                 settled.stored += 1;
                 self.lines[line].throttles = 0;
-                let is_elsewhere = |shards: &ShardMap, event| shards.id(line_of(Some(shards), event)) != &*shard_id;
+                let is_elsewhere = |shards: &ShardMap, event| {
+                    shards.id(line_of(Some(shards), event)) != &*shard_id
+                };
                 let shards = self.shards.as_deref();
-                let is_misplaced = shards.is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, *event)));
-                settled.map_is_old |= is_misplaced && self.mapped.is_some_and(|since| sent >= since);
-                // A consumer that checks hash ranges drops a record with such a member whole. Events of one key and
-                // place are where they belong, whatever we think of it.
-                if is_misplaced && events.iter().any(|event| event.ring_position() != events[0].ring_position()) {
+                let is_misplaced = shards
+                    .is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, *event)));
+                settled.map_is_old |=
+                    is_misplaced && self.mapped.is_some_and(|since| sent >= since);
+                // A consumer that checks hash ranges drops a record with such a member whole.
+                // Events of one key and place are where they belong, whatever we think of it.
+                if is_misplaced
+                    && events.iter().any(|event| event.ring_position() != events[0].ring_position())
+                {
                     settled.regrouped += 1;
                     return Word::Regroup { company: Company::OwnKey, maybe_stored: true };
                 }
@@ -254,7 +269,8 @@ impl Buffer {
         let cool_until = match error.class {
             Class::Throttled if self.shards.is_some() => {
                 let shards = self.shards.as_deref();
-                let lines = batch.entries().iter().map(|events| line_of(shards, events[0])).collect();
+                let lines =
+                    batch.entries().iter().map(|events| line_of(shards, events[0])).collect();
                 self.cool(lines, now, rng);
                 None
             }
@@ -275,9 +291,9 @@ impl Buffer {
         });
     }
 
-    /// A request was refused for what is in it, or so it says: it is the stream where two records that have nothing in common
-    /// are refused alone in the same words, and then every refusal that names no record, until a request is taken or one
-    /// of its records is named.
+    /// A request was refused for what is in it, or so it says: it is the stream where two records
+    /// that have nothing in common are refused alone in the same words, and then every refusal that
+    /// names no record, until a request is taken or one of its records is named.
     fn settle_poison(
         &mut self,
         batch: Batch,
@@ -306,20 +322,27 @@ impl Buffer {
         let probe = batch.sole().map(|item| item.record.key_hash);
         self.give_back_all(batch, None, |_| {});
         // It may be about this record after all: the next probe is another one.
-        if let Some(key) = probe.filter(|_| known.is_some_and(|blocked| now >= blocked.next_probe)) {
+        if let Some(key) = probe.filter(|_| known.is_some_and(|blocked| now >= blocked.next_probe))
+        {
             self.stand_last(key, now);
         }
     }
 
     /// Gives back all that a batch holds, key by key, each item marked.
-    fn give_back_all(&mut self, batch: Batch, cool_until: Option<Instant>, mark: impl Fn(&mut Item)) {
+    fn give_back_all(
+        &mut self,
+        batch: Batch,
+        cool_until: Option<Instant>,
+        mark: impl Fn(&mut Item),
+    ) {
         let marked = |mut item: BoxedItem| {
             mark(&mut item);
             item
         };
         let mut items = batch.into_items().map(marked).peekable();
         while let Some(key) = items.peek().map(|item| item.record.key_hash) {
-            let back = std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
+            let back =
+                std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
             self.give_back(key, back, cool_until);
         }
     }
@@ -330,12 +353,13 @@ impl Buffer {
         lines.dedup();
         for index in lines {
             let line = &mut self.lines[index];
-            // Flights that were out together are throttled together: that is one throttling, not many.
+            // Flights that were out together are throttled together: that is one throttling, not
+            // many.
             if line.cooling_until.is_none_or(|until| until <= now) {
                 line.throttles = line.throttles.saturating_add(1);
                 let Backoff { min, max } = self.rules.backoff;
-                // Where a pace limits what asking again costs, it is asked soon: Kinesis counts over a second, and
-                // what is missed at the beginning of the next one is lost.
+                // Where a pace limits what asking again costs, it is asked soon: Kinesis counts
+                // over a second, and what is missed at the beginning of the next one is lost.
                 let min = if line.pace.is_some() { min.min(PACED_REST_MIN) } else { min };
                 let until = now + Backoff { min, max }.delay(line.throttles, rng);
                 line.cooling_until = Some(until);
@@ -354,7 +378,8 @@ impl Buffer {
             None => (now, 0),
         };
         let probe = if self.draining { DRAIN_PROBE } else { PROBE };
-        self.blocked = Some(Blocked { reason, since, next_probe: now + probe.delay(probes, rng), probes });
+        self.blocked =
+            Some(Blocked { reason, since, next_probe: now + probe.delay(probes, rng), probes });
         // Parts would wait outside their queues, where no timeout finds them.
         for part in std::mem::take(&mut self.parts) {
             self.give_back_all(part, None, |_| {});
@@ -367,8 +392,9 @@ impl Buffer {
         self.give_back_all(batch, None, |item| item.company = Company::Nobody);
     }
 
-    /// Finds the record for whose sake a whole request was refused: by the index that the message names, else
-    /// by halves, so that at most log2(n) + 1 requests are refused. The others are sent again at once.
+    /// Finds the record for whose sake a whole request was refused: by the index that the message
+    /// names, else by halves, so that at most log2(n) + 1 requests are refused. The others are sent
+    /// again at once.
     fn take_apart(&mut self, batch: Batch, error: &PutError, settled: &mut Settled) {
         if batch.is_aggregated() {
             return self.regroup(batch, settled);
@@ -395,13 +421,15 @@ impl Buffer {
             }
             return;
         }
-        // A key that is cut sends its first piece now and the others one after the other: its order holds.
+        // A key that is cut sends its first piece now and the others one after the other: its order
+        // holds.
         let mut cut_off: Vec<(Key, Vec<Vec<BoxedItem>>)> = Vec::new();
         let (mut last_key, mut sent) = (None, 0);
         for part in parts {
             let mut part = part.into_iter().peekable();
             let piece: Vec<BoxedItem> =
-                std::iter::from_fn(|| part.next_if(|item| Some(item.record.key_hash) == last_key)).collect();
+                std::iter::from_fn(|| part.next_if(|item| Some(item.record.key_hash) == last_key))
+                    .collect();
             if let (Some(key), false) = (last_key, piece.is_empty()) {
                 match cut_off.last_mut().filter(|(cut, _)| *cut == key) {
                     Some((_, pieces)) => pieces.push(piece),
@@ -431,7 +459,10 @@ impl Settled {
         let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
         self.answer(
             item,
-            Outcome::Refused(Refusal::new(Code::Rejected, format!("Kinesis refused it: {code}: {words}"))),
+            Outcome::Refused(Refusal::new(
+                Code::Rejected,
+                format!("Kinesis refused it: {code}: {words}"),
+            )),
         );
     }
 

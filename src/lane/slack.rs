@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::limits::MIB;
 
-/// Bytes of the budget from which on it is a burst. A stream that keeps up holds less: 50 MB/s, 20 ms away, are 1 MB.
+/// Bytes of the budget from which on it is a burst. A stream that keeps up holds less: 50 MB/s, 20
+/// ms away, are 1 MB.
 const BURST_BYTES_MIN: usize = 8 * MIB;
 /// Bytes of the budget up to which a burst is over.
 const REST_BYTES_MAX: usize = MIB;
-/// From the end of a burst until its memory is given back: answers are still being written, and the next burst may come.
+/// From the end of a burst until its memory is given back: answers are still being written, and the
+/// next burst may come.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// What a lane knows of bursts.
@@ -21,7 +23,8 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing changes.
+    /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing
+    /// changes.
     pub fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
         self.burst |= held_bytes >= BURST_BYTES_MIN;
         let over = self.burst && held_bytes <= REST_BYTES_MAX;
@@ -47,7 +50,11 @@ mod tests {
         assert_eq!(slack.poll(0, at(1)), None, "it was no burst");
         assert_eq!(slack.poll(BURST_BYTES_MIN, at(2)), None, "it is not over");
         assert_eq!(slack.poll(REST_BYTES_MAX, at(3)), Some(at(3) + PAUSE));
-        assert_eq!(slack.poll(0, at(100)), Some(at(3) + PAUSE), "a little traffic does not put it off");
+        assert_eq!(
+            slack.poll(0, at(100)),
+            Some(at(3) + PAUSE),
+            "a little traffic does not put it off"
+        );
         slack.given_back();
         assert_eq!(slack.poll(0, at(400)), None, "there is nothing more to give");
     }

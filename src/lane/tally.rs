@@ -1,7 +1,7 @@
 //! How much of what was sent to a shard of late was refused for its speed.
 //!
-//! Pure. Two windows, the one that is filling and the one before: what is told covers the last half minute to a minute,
-//! and what is older is forgotten without a list of times.
+//! Pure. Two windows, the one that is filling and the one before: what is told covers the last half
+//! minute to a minute, and what is older is forgotten without a list of times.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,8 @@ impl Tally {
         if age < WINDOW {
             return;
         }
-        self.before = if age < 2 * WINDOW { std::mem::take(&mut self.filling) } else { Counts::default() };
+        self.before =
+            if age < 2 * WINDOW { std::mem::take(&mut self.filling) } else { Counts::default() };
         self.filling = Counts::default();
         self.began = Some(now);
     }

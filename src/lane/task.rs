@@ -1,8 +1,8 @@
 //! The shell of a lane: the clock, the chance, the inbox, the flights. It contains no decisions.
 //!
-//! Owned by the daemon. It ends when every reader is gone and everything is answered, or when it is told to
-//! abandon: then what is left is answered `ShuttingDown`. A flight that panics takes the lane with it, and
-//! every ticket it held answers for itself.
+//! Owned by the daemon. It ends when every reader is gone and everything is answered, or when it is
+//! told to abandon: then what is left is answered `ShuttingDown`. A flight that panics takes the
+//! lane with it, and every ticket it held answers for itself.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
@@ -29,8 +29,8 @@ use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
 use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;
 
-/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought, and its bytes
-/// are in the budget.
+/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
+/// and its bytes are in the budget.
 pub const INBOX_GROUPS: usize = 256;
 
 /// Questions waiting for a lane. They are an operator's: a few a second at most.
@@ -44,9 +44,10 @@ pub type Question = oneshot::Sender<Report>;
 pub struct Lane<S> {
     /// As configured; changed by a reload.
     pub rules: watch::Receiver<Rules>,
-    /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It is held for one look
-    /// at one id, 0.3 µs for both that it takes, never across a wait, and only for events whose callers chose their ids. A channel to an owner
-    /// would send each such event through one more task before it has its place behind the others of its key.
+    /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It
+    /// is held for one look at one id, 0.3 µs for both that it takes, never across a wait, and only
+    /// for events whose callers chose their ids. A channel to an owner would send each such event
+    /// through one more task before it has its place behind the others of its key.
     pub dedupe: Arc<Mutex<Dedupe>>,
     pub service: Arc<S>,
     pub inbox: mpsc::Receiver<Group>,
@@ -189,11 +190,17 @@ impl<S: PutRecords> Lane<S> {
         }
         let mut said = (String::new(), String::new());
         if let Some((class, code, message)) = noteworthy {
-            let message = if settled.refused_in_known_words { &message } else { without_records(class, &message) };
+            let message = if settled.refused_in_known_words {
+                &message
+            } else {
+                without_records(class, &message)
+            };
             self.recent.note("PutRecords", &code, message, SystemTime::now());
             said = (code, message.to_owned());
         }
-        if let Some(news) = self.watch(fared, buffer.blocked(), now.checked_sub(took).unwrap_or(now), now) {
+        if let Some(news) =
+            self.watch(fared, buffer.blocked(), now.checked_sub(took).unwrap_or(now), now)
+        {
             tell(&news, &said.0, &said.1);
         }
         if settled.map_is_old {
@@ -215,8 +222,13 @@ impl<S: PutRecords> Lane<S> {
         count(self.metrics.retries(Retry::Regrouped), *regrouped);
         // Events of one read were accepted at one time.
         for run in settled.answers.chunk_by(|one, next| one.item.accepted == next.item.accepted) {
-            let acked = run.iter().filter(|answered| matches!(answered.outcome, Outcome::Durable(_))).count();
-            self.metrics.ack_duration.record(now.saturating_duration_since(run[0].item.accepted), acked as u64);
+            let acked = run
+                .iter()
+                .filter(|answered| matches!(answered.outcome, Outcome::Durable(_)))
+                .count();
+            self.metrics
+                .ack_duration
+                .record(now.saturating_duration_since(run[0].item.accepted), acked as u64);
         }
     }
 
@@ -253,7 +265,13 @@ impl<S: PutRecords> Lane<S> {
     }
 
     /// Keeps how a request fared that was sent at `sent`.
-    fn watch(&self, fared: Fared, blocked: Option<Reason>, sent: Instant, now: Instant) -> Option<News> {
+    fn watch(
+        &self,
+        fared: Fared,
+        blocked: Option<Reason>,
+        sent: Instant,
+        now: Instant,
+    ) -> Option<News> {
         match (fared, blocked) {
             (Fared::Failed(cause), _) => self.outage.failed(cause, sent, now),
             // Only the lane's doubt tells a refusal by the stream from one for the records.
@@ -315,7 +333,8 @@ fn late(item: &Item, standing: Option<Standing>, now: Instant) -> Outcome {
     Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
 }
 
-/// Why an event was not stored: what every event waits for now, or else what its own last attempt came to.
+/// Why an event was not stored: what every event waits for now, or else what its own last attempt
+/// came to.
 fn last_attempt(item: &Item, standing: Option<Standing>) -> String {
     let cause = standing.map(|standing| standing.cause).or(item.cause);
     cause.map(|cause| format!("; the last attempt: {}", cause.says())).unwrap_or_default()
@@ -348,7 +367,8 @@ fn fared(reply: &Result<Vec<Verdict>, PutError>) -> Fared {
     fared
 }
 
-/// A line of the log for what an operator should know: an error where nothing helps but the operator.
+/// A line of the log for what an operator should know: an error where nothing helps but the
+/// operator.
 fn tell(news: &News, code: &str, reason: &str) {
     match *news {
         News::Fails { cause, requests, untold, .. } if cause.is_blocked() => tracing::error!(
@@ -380,7 +400,8 @@ fn tell(news: &News, code: &str, reason: &str) {
     }
 }
 
-/// What an operator may ask for later. Throttled records are not errors: each shard's share of them is told.
+/// What an operator may ask for later. Throttled records are not errors: each shard's share of them
+/// is told.
 fn noteworthy(reply: &Result<Vec<Verdict>, PutError>) -> Option<(Class, String, String)> {
     const UNCLEAR: &str = "an entry of the reply has neither the place of its record nor an error";
     let error_of = |verdict: &Verdict| match verdict {
@@ -396,7 +417,11 @@ fn noteworthy(reply: &Result<Vec<Verdict>, PutError>) -> Option<(Class, String, 
 
 fn outcome_of(reply: &Result<Vec<Verdict>, PutError>) -> PutOutcome {
     match reply {
-        Ok(verdicts) if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Stored { .. })) => PutOutcome::Stored,
+        Ok(verdicts)
+            if verdicts.iter().all(|verdict| matches!(verdict, Verdict::Stored { .. })) =>
+        {
+            PutOutcome::Stored
+        }
         Ok(_) => PutOutcome::Partial,
         Err(error) => match error.class {
             Class::Throttled => PutOutcome::Throttled,
@@ -419,7 +444,8 @@ async fn sleep_until(until: Option<Instant>) {
     }
 }
 
-/// Kinesis' words for an operator. What it says of a record that it will never take may repeat the record's key.
+/// Kinesis' words for an operator. What it says of a record that it will never take may repeat the
+/// record's key.
 fn without_records(class: Class, message: &str) -> &str {
     if class == Class::Poison { "the caller was told why" } else { message }
 }

@@ -1,7 +1,9 @@
-//! Who may ask the embedded stream: programs of this machine, and pages that this machine serves itself.
+//! Who may ask the embedded stream: programs of this machine, and pages that this machine serves
+//! itself.
 //!
-//! A browser sends any page's requests to loopback. Their `Origin` tells the page; and a name that leads here by DNS
-//! (rebinding) stands in their `Host`, or in HTTP/2's `:authority`. It does not read what is asked.
+//! A browser sends any page's requests to loopback. Their `Origin` tells the page; and a name that
+//! leads here by DNS (rebinding) stands in their `Host`, or in HTTP/2's `:authority`. It does not
+//! read what is asked.
 
 use std::net::IpAddr;
 
@@ -20,21 +22,25 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
             let told = format!(
                 "{{\"__type\":\"AccessDeniedException\",\"message\":\"the embedded stream is for programs of this machine: {what} names another host\"}}"
             );
-            (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], told).into_response()
+            (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], told)
+                .into_response()
         }
     }
 }
 
-/// The header that names another host, if one does. A program sends no `Origin`, and every one a `Host`, or over HTTP/2 an
-/// authority, which stands in the request's URI.
+/// The header that names another host, if one does. A program sends no `Origin`, and every one a
+/// `Host`, or over HTTP/2 an authority, which stands in the request's URI.
 fn foreign(uri: &Uri, headers: &HeaderMap) -> Option<HeaderName> {
     let all = |name: HeaderName, is_ours: fn(&str) -> bool| {
         headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(is_ours))
     };
-    let is_own_page = |origin: &str| origin.parse::<Uri>().is_ok_and(|page| page.authority().is_some_and(is_loopback));
+    let is_own_page = |origin: &str| {
+        origin.parse::<Uri>().is_ok_and(|page| page.authority().is_some_and(is_loopback))
+    };
     let is_own_host = |host: &str| host.parse::<Authority>().is_ok_and(|host| is_loopback(&host));
     let names_a_host = headers.contains_key(header::HOST) || uri.authority().is_some();
-    if !names_a_host || !all(header::HOST, is_own_host) || !uri.authority().is_none_or(is_loopback) {
+    if !names_a_host || !all(header::HOST, is_own_host) || !uri.authority().is_none_or(is_loopback)
+    {
         Some(header::HOST)
     } else if !all(header::ORIGIN, is_own_page) {
         Some(header::ORIGIN)
@@ -66,13 +72,22 @@ mod tests {
         for host in ["127.0.0.1:4567", "localhost:4567", "LOCALHOST", "[::1]:4567", "127.0.0.2"] {
             assert_eq!(refused(host, None), None, "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "", "a b"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "10.0.0.1",
+            "",
+            "a b",
+        ] {
             assert_eq!(refused(host, None), Some(header::HOST), "{host}");
         }
         for origin in ["http://localhost:3000", "http://127.0.0.1", "http://[::1]:3000"] {
             assert_eq!(refused("localhost:4567", Some(origin)), None, "{origin}");
         }
-        for origin in ["https://evil.example", "null", "http://localhost.evil.example", "file://", ""] {
+        for origin in
+            ["https://evil.example", "null", "http://localhost.evil.example", "file://", ""]
+        {
             assert_eq!(refused("localhost:4567", Some(origin)), Some(header::ORIGIN), "{origin}");
         }
         assert_eq!(foreign(&Uri::from_static("/"), &HeaderMap::new()), Some(header::HOST));

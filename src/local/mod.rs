@@ -1,8 +1,10 @@
-//! The embedded stream for laptops: a Kinesis emulator (`ferrokinesis`) inside this process, on loopback, over HTTP.
+//! The embedded stream for laptops: a Kinesis emulator (`ferrokinesis`) inside this process, on
+//! loopback, over HTTP.
 //!
-//! It is reached as Kinesis is: by the SDK, with signatures and back-off, so nothing on an event's path knows about it,
-//! and boto3 and the AWS CLI reach it too; web pages of others do not (`guard`). Never leaves loopback, never writes to a disk; what it holds is bounded in
-//! age and bytes (`trim`) and gone when it ends.
+//! It is reached as Kinesis is: by the SDK, with signatures and back-off, so nothing on an event's
+//! path knows about it, and boto3 and the AWS CLI reach it too; web pages of others do not
+//! (`guard`). Never leaves loopback, never writes to a disk; what it holds is bounded in age and
+//! bytes (`trim`) and gone when it ends.
 
 mod guard;
 mod pages;
@@ -85,7 +87,8 @@ pub enum LocalError {
     NotActive(#[from] WaitError),
 }
 
-/// The running server. Dropped, it stops listening, answers what it is just answering and forgets everything.
+/// The running server. Dropped, it stops listening, answers what it is just answering and forgets
+/// everything.
 #[derive(Debug)]
 pub struct Local {
     endpoint: String,
@@ -95,12 +98,19 @@ pub struct Local {
 }
 
 impl Local {
-    /// Listens on 127.0.0.1 (`port` 0: any free one) and creates the stream, which takes records when this returns.
+    /// Listens on 127.0.0.1 (`port` 0: any free one) and creates the stream, which takes records
+    /// when this returns.
     ///
     /// # Errors
     /// The port is taken, or what cannot be: see [`LocalError`].
-    pub async fn start(port: u16, shards: usize, stream: &str, limits: Limits) -> Result<Self, LocalError> {
-        let shards_count = u16::try_from(shards).ok().filter(|_| (1..=SHARDS_MAX).contains(&shards));
+    pub async fn start(
+        port: u16,
+        shards: usize,
+        stream: &str,
+        limits: Limits,
+    ) -> Result<Self, LocalError> {
+        let shards_count =
+            u16::try_from(shards).ok().filter(|_| (1..=SHARDS_MAX).contains(&shards));
         let shards_count = shards_count.ok_or(LocalError::Shards(shards))?;
         let (listener, address) = bind(port).await?;
         let (emulator, store) = create_app(StoreOptions {
@@ -118,7 +128,8 @@ impl Local {
         let backend = Backend { store: store.clone(), turns: Arc::clone(&turns) };
         tasks.spawn(serve(listener, emulator, backend, stop.clone()));
         tasks.spawn(trim::run(store, turns, limits.keep_for, limits.keep_bytes as u64));
-        let local = Self { endpoint: format!("http://{address}"), _tasks: tasks, _stop: stop.drop_guard() };
+        let local =
+            Self { endpoint: format!("http://{address}"), _tasks: tasks, _stop: stop.drop_guard() };
         create_stream(local.endpoint(), stream, shards_count).await?;
         Ok(local)
     }
@@ -157,9 +168,10 @@ async fn serve(listener: TcpListener, emulator: Router, backend: Backend, stop: 
 
 /// One writer or many readers at a time.
 ///
-/// The emulator gives a record its number and stores it in two steps. Between the two a later record can be stored and
-/// read; its reader then goes on from there and never sees the first. Puts one after the other, and none during a read,
-/// close that gap. Held while the emulator works, never while a client sends or receives.
+/// The emulator gives a record its number and stores it in two steps. Between the two a later
+/// record can be stored and read; its reader then goes on from there and never sees the first. Puts
+/// one after the other, and none during a read, close that gap. Held while the emulator works,
+/// never while a client sends or receives.
 type Turns = Arc<RwLock<()>>;
 
 /// What stands behind a request.
@@ -169,7 +181,11 @@ struct Backend {
     turns: Turns,
 }
 
-async fn in_turn(State(Backend { store, turns }): State<Backend>, request: Request, next: Next) -> Response {
+async fn in_turn(
+    State(Backend { store, turns }): State<Backend>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (operation, format) = (operation(&request), Format::of(request.headers()));
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, HTTP_BYTES_MAX).await else {

@@ -1,8 +1,10 @@
-//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is behind, and at the end
-//! of a closed shard that nothing more comes and which shards go on from there.
+//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is
+//! behind, and at the end of a closed shard that nothing more comes and which shards go on from
+//! there.
 //!
-//! Without it no reader of today finds the children of a split or a merge, and one that reads until it is behind by
-//! nothing ends after a page. In GetRecords and SubscribeToShard; never touches a record.
+//! Without it no reader of today finds the children of a split or a merge, and one that reads until
+//! it is behind by nothing ends after a page. In GetRecords and SubscribeToShard; never touches a
+//! record.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -85,8 +87,13 @@ pub(super) enum Format {
 impl Format {
     /// What the emulator answers a request with these headers in.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        if content_type.starts_with(b"application/x-amz-json-1.1") { Self::Json } else { Self::Cbor }
+        let content_type =
+            headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        if content_type.starts_with(b"application/x-amz-json-1.1") {
+            Self::Json
+        } else {
+            Self::Cbor
+        }
     }
 
     fn read<T: DeserializeOwned>(self, bytes: &[u8]) -> Option<T> {
@@ -99,15 +106,22 @@ impl Format {
     fn write(self, page: &Page) -> Bytes {
         let mut bytes = Vec::new();
         match self {
-            Self::Json => serde_json::to_writer(&mut bytes, page).expect("what was read as JSON can be written as it"),
+            Self::Json => serde_json::to_writer(&mut bytes, page)
+                .expect("what was read as JSON can be written as it"),
             Self::Cbor => ciborium::into_writer(page, &mut bytes).expect("a Vec takes every byte"),
         }
         bytes.into()
     }
 }
 
-/// The answer to this GetRecords, with how far behind it is, and its children where it is the last of a closed shard.
-pub(super) async fn tell_in_page(store: &Store, format: Format, request: &[u8], answer: Response) -> Response {
+/// The answer to this GetRecords, with how far behind it is, and its children where it is the last
+/// of a closed shard.
+pub(super) async fn tell_in_page(
+    store: &Store,
+    format: Format,
+    request: &[u8],
+    answer: Response,
+) -> Response {
     if answer.status() != StatusCode::OK {
         return answer;
     }
@@ -131,16 +145,21 @@ async fn page_told(store: &Store, format: Format, request: &[u8], answer: &[u8])
     let request: GetRecords = format.read(request)?;
     let (_, stream, shard, _) = decode_shard_iterator(&request.shard_iterator).ok()?;
     let stream = store.get_stream(&stream).await.ok()?;
-    Some(Page { millis_behind_latest: 0, child_shards: Some(children(&stream, &shard)), ..format.read(answer)? })
+    Some(Page {
+        millis_behind_latest: 0,
+        child_shards: Some(children(&stream, &shard)),
+        ..format.read(answer)?
+    })
 }
 
-/// How long the first record has waited that a reader has yet to come to, in milliseconds and at least one. `None`: there
-/// is no such record.
+/// How long the first record has waited that a reader has yet to come to, in milliseconds and at
+/// least one. `None`: there is no such record.
 async fn millis_behind(store: &Store, stream: &str, shard: &str, sequence: &str) -> Option<u64> {
     let (_, index) = resolve_shard_id(shard).ok()?;
     let (from, to) = (format!("{}/{sequence}", shard_ix_to_hex(index)), shard_ix_to_hex(index + 1));
     let records = store.get_records_range_limited(stream, &from, &to, 1).await;
-    let arrived = Duration::try_from_secs_f64(records.first()?.1.approximate_arrival_timestamp).ok()?;
+    let arrived =
+        Duration::try_from_secs_f64(records.first()?.1.approximate_arrival_timestamp).ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Some(u64::try_from(now.saturating_sub(arrived).as_millis()).unwrap_or(u64::MAX).max(1))
 }
@@ -170,7 +189,13 @@ struct Subscription {
 }
 
 /// The answer to this SubscribeToShard, with the children in its last event and in no other.
-pub(super) fn tell_in_events(store: Store, turns: Turns, format: Format, request: &[u8], answer: Response) -> Response {
+pub(super) fn tell_in_events(
+    store: Store,
+    turns: Turns,
+    format: Format,
+    request: &[u8],
+    answer: Response,
+) -> Response {
     let asked = || {
         let request: SubscribeToShard = format.read(request)?;
         let (stream_arn, _) = request.consumer_arn.split_once("/consumer/")?;
@@ -206,7 +231,8 @@ impl Subscription {
         let page = self.event_told(message.payload()).await?;
         let told = Message::new_from_parts(message.headers().to_vec(), self.format.write(&page));
         let mut bytes = Vec::new();
-        write_message_to(&told, &mut bytes).expect("it is no longer than the one that was read, but for some ids");
+        write_message_to(&told, &mut bytes)
+            .expect("it is no longer than the one that was read, but for some ids");
         Some(bytes.into())
     }
 
@@ -219,7 +245,8 @@ impl Subscription {
             return None;
         }
         let page: Page = self.format.read(event)?;
-        let is_last = page.records.is_empty() && page.child_shards.as_ref().is_some_and(|told| !told.is_empty());
+        let is_last = page.records.is_empty()
+            && page.child_shards.as_ref().is_some_and(|told| !told.is_empty());
         Some(Page {
             millis_behind_latest: millis_behind.unwrap_or(0),
             continuation_sequence_number: page.continuation_sequence_number.filter(|_| !is_last),
@@ -231,8 +258,8 @@ impl Subscription {
 
 /// Lets `work` go on as a reader: it holds a turn while it works and none while it sleeps.
 ///
-/// Between the two steps of a put its shard may close: a subscription that came in between would take the shard for
-/// read.
+/// Between the two steps of a put its shard may close: a subscription that came in between would
+/// take the shard for read.
 async fn in_read_turns<T>(turns: &Turns, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let mut turn = pin!(turns.read());

@@ -1,7 +1,9 @@
-//! Keeps what the embedded stream holds within an age and a number of bytes: the oldest records go first.
+//! Keeps what the embedded stream holds within an age and a number of bytes: the oldest records go
+//! first.
 //!
-//! Only ever takes records off the front of a shard, so a reader loses at most what it had not reached, and its place
-//! stays good. Never refuses a write: the bound may be passed between two sweeps.
+//! Only ever takes records off the front of a shard, so a reader loses at most what it had not
+//! reached, and its place stays good. Never refuses a write: the bound may be passed between two
+//! sweeps.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,10 +16,12 @@ use super::Turns;
 /// Between two sweeps. What is stored meanwhile comes on top of the bound.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Records that are looked at and taken off a shard at once. They are copied out: 64 of the largest are 90 MiB.
+/// Records that are looked at and taken off a shard at once. They are copied out: 64 of the largest
+/// are 90 MiB.
 const STEP_RECORDS_MAX: usize = 64;
 
-/// Records so close in time count as of one age: shards are trimmed in turn by steps, not by records.
+/// Records so close in time count as of one age: shards are trimmed in turn by steps, not by
+/// records.
 const SAME_AGE_S: f64 = 1.0;
 
 /// A shard that holds records.
@@ -37,8 +41,9 @@ struct Excess {
 
 /// Runs until it is dropped.
 ///
-/// A sweep is a turn of its own: the emulator holds locks across waits when it looks at records, and a put beside it can
-/// stop both for good (seen under a flood). One turn for all its steps, or a flood would outrun it.
+/// A sweep is a turn of its own: the emulator holds locks across waits when it looks at records,
+/// and a put beside it can stop both for good (seen under a flood). One turn for all its steps, or
+/// a flood would outrun it.
 pub(super) async fn run(store: Store, turns: Turns, keep_for: Duration, keep_bytes: u64) {
     loop {
         sleep(SWEEP_EVERY).await;
@@ -56,7 +61,10 @@ async fn sweep(store: &Store, keep_for: Duration, keep_bytes: u64) {
         shards.sort_by(|a, b| b.oldest_s.total_cmp(&a.oldest_s));
         let Some(mut shard) = shards.pop() else { return };
         let next_s = shards.last().map_or(f64::INFINITY, |next| next.oldest_s + SAME_AGE_S);
-        let excess = Excess { bytes: store.metrics().retained_bytes().saturating_sub(keep_bytes), expired_s };
+        let excess = Excess {
+            bytes: store.metrics().retained_bytes().saturating_sub(keep_bytes),
+            expired_s,
+        };
         if excess.bytes == 0 && shard.oldest_s >= expired_s {
             return;
         }
@@ -67,15 +75,16 @@ async fn sweep(store: &Store, keep_for: Duration, keep_bytes: u64) {
     }
 }
 
-/// Takes records off the front of a shard: all that are expired, and others up to `until_s` while there are too many
-/// bytes; at least the first. Returns when the oldest that is left arrived.
+/// Takes records off the front of a shard: all that are expired, and others up to `until_s` while
+/// there are too many bytes; at least the first. Returns when the oldest that is left arrived.
 async fn step(store: &Store, shard: &Shard, excess: &Excess, until_s: f64) -> Option<f64> {
     let records = front(store, &shard.stream, shard.index, STEP_RECORDS_MAX + 1).await;
     let mut freed_bytes = 0;
     let mut keys = Vec::new();
     for (key, record) in records.iter().take(STEP_RECORDS_MAX) {
         let arrived_s = record.approximate_arrival_timestamp;
-        let is_wanted = arrived_s >= excess.expired_s && (freed_bytes >= excess.bytes || arrived_s > until_s);
+        let is_wanted =
+            arrived_s >= excess.expired_s && (freed_bytes >= excess.bytes || arrived_s > until_s);
         if is_wanted && !keys.is_empty() {
             break;
         }
@@ -93,7 +102,11 @@ async fn shards(store: &Store) -> Vec<Shard> {
         let shards_count = store.get_stream(&stream).await.map_or(0, |stream| stream.shards.len());
         for index in 0..shards_count {
             if let Some((_, record)) = front(store, &stream, index, 1).await.first() {
-                shards.push(Shard { stream: stream.clone(), index, oldest_s: record.approximate_arrival_timestamp });
+                shards.push(Shard {
+                    stream: stream.clone(),
+                    index,
+                    oldest_s: record.approximate_arrival_timestamp,
+                });
             }
         }
     }
@@ -101,7 +114,12 @@ async fn shards(store: &Store) -> Vec<Shard> {
 }
 
 /// The oldest records of a shard. The store's keys are `{shard in hex}/{sequence number}`.
-async fn front(store: &Store, stream: &str, index: usize, count: usize) -> Vec<(String, StoredRecord)> {
+async fn front(
+    store: &Store,
+    stream: &str,
+    index: usize,
+    count: usize,
+) -> Vec<(String, StoredRecord)> {
     let (from, to) = (format!("{index:08x}/"), format!("{:08x}/", index + 1));
     store.get_records_range_limited(stream, &from, &to, count).await
 }
@@ -124,7 +142,9 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), is_there).await.expect("a stream gets its shards");
+        tokio::time::timeout(Duration::from_secs(30), is_there)
+            .await
+            .expect("a stream gets its shards");
         store
     }
 
@@ -137,12 +157,19 @@ mod tests {
                 data: "x".repeat(100),
                 approximate_arrival_timestamp: (now - Duration::from_secs(age_s)).as_secs_f64(),
             };
-            store.put_record("s", &format!("{shard:08x}/{number:08}"), &record).await.expect("nothing is refused");
+            store
+                .put_record("s", &format!("{shard:08x}/{number:08}"), &record)
+                .await
+                .expect("nothing is refused");
         }
     }
 
     async fn ages(store: &Store, shard: usize) -> Vec<String> {
-        front(store, "s", shard, 1000).await.into_iter().map(|(_, record)| record.partition_key).collect()
+        front(store, "s", shard, 1000)
+            .await
+            .into_iter()
+            .map(|(_, record)| record.partition_key)
+            .collect()
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! Where requests will go: found out by the SDK's rules without the network, and then by its name's addresses.
+//! Where requests will go: found out by the SDK's rules without the network, and then by its name's
+//! addresses.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -38,8 +39,13 @@ pub async fn target(config: &Config) -> Result<Target, ConnectError> {
     let connection = Connection::new(config, None);
     let offline = Connection { sdk_env: connection.sdk_env.clone().offline(), ..connection };
     match Kinesis::connect(offline).await {
-        Ok(kinesis) => Ok(Target::At { endpoint: kinesis.endpoint().to_owned(), region: kinesis.region().to_owned() }),
-        Err(ConnectError::NoRegion) if config.sdk_env.may_ask_metadata() => Ok(Target::AskedAtStart),
+        Ok(kinesis) => Ok(Target::At {
+            endpoint: kinesis.endpoint().to_owned(),
+            region: kinesis.region().to_owned(),
+        }),
+        Err(ConnectError::NoRegion) if config.sdk_env.may_ask_metadata() => {
+            Ok(Target::AskedAtStart)
+        }
         Err(error) => Err(error),
     }
 }
@@ -56,17 +62,25 @@ impl fmt::Display for Target {
     }
 }
 
-/// The endpoint's addresses, as this host's resolver has them now, and whether they are this network's own.
+/// The endpoint's addresses, as this host's resolver has them now, and whether they are this
+/// network's own.
 pub(super) async fn addresses(endpoint: &str, within: Duration) -> Finding {
     const NAME: &str = "addresses";
     const FIX: &str = "let this host's resolver know the name (a VPC endpoint: its private DNS); where a proxy is used, that resolves it";
-    let Some((host, port)) = endpoint.parse::<Uri>().ok().and_then(|url| host_and_port(&url)) else {
+    let Some((host, port)) = endpoint.parse::<Uri>().ok().and_then(|url| host_and_port(&url))
+    else {
         return Finding::warn(NAME, format!("{endpoint} has no host"), "correct the endpoint");
     };
     let found = match timeout(within, tokio::net::lookup_host((&*host, port))).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => return Finding::warn(NAME, format!("{host} has none: {error}"), FIX),
-        Err(_) => return Finding::warn(NAME, format!("{host}: the resolver did not answer within {within:?}"), FIX),
+        Err(_) => {
+            return Finding::warn(
+                NAME,
+                format!("{host}: the resolver did not answer within {within:?}"),
+                FIX,
+            );
+        }
     };
     let mut addresses: Vec<IpAddr> = found.map(|address| address.ip().to_canonical()).collect();
     addresses.sort();
@@ -84,7 +98,8 @@ fn host_and_port(url: &Uri) -> Option<(String, u16)> {
 }
 
 fn told(addresses: &[IpAddr]) -> String {
-    let shown: Vec<String> = addresses.iter().take(ADDRESSES_SHOWN_MAX).map(IpAddr::to_string).collect();
+    let shown: Vec<String> =
+        addresses.iter().take(ADDRESSES_SHOWN_MAX).map(IpAddr::to_string).collect();
     let more = addresses.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let private = addresses.iter().filter(|address| is_private(address)).count();
@@ -109,7 +124,9 @@ fn is_private(address: &IpAddr) -> bool {
             let is_shared = a == 100 && (64..128).contains(&b); // RFC 6598; VPCs use it too
             v4.is_private() || v4.is_loopback() || v4.is_link_local() || is_shared
         }
-        IpAddr::V6(v6) => *v6 == Ipv6Addr::LOCALHOST || v6.is_unique_local() || v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            *v6 == Ipv6Addr::LOCALHOST || v6.is_unique_local() || v6.is_unicast_link_local()
+        }
     }
 }
 
@@ -120,7 +137,10 @@ mod tests {
     #[test]
     fn addresses_say_whose_they_are() {
         for (addresses, said) in [
-            ("10.0.1.5 10.0.2.9", "10.0.1.5, 10.0.2.9 (private: a VPC endpoint, or a server in this network)"),
+            (
+                "10.0.1.5 10.0.2.9",
+                "10.0.1.5, 10.0.2.9 (private: a VPC endpoint, or a server in this network)",
+            ),
             ("100.64.3.2", "100.64.3.2 (private: a VPC endpoint, or a server in this network)"),
             ("fd00::1", "fd00::1 (private: a VPC endpoint, or a server in this network)"),
             ("3.5.7.9 2600:1f18::1", "3.5.7.9, 2600:1f18::1 (public)"),
@@ -132,7 +152,8 @@ mod tests {
                 "1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8 and 1 more (public)",
             ),
         ] {
-            let addresses: Vec<IpAddr> = addresses.split(' ').map(|text| text.parse().expect("an address")).collect();
+            let addresses: Vec<IpAddr> =
+                addresses.split(' ').map(|text| text.parse().expect("an address")).collect();
             assert_eq!(told(&addresses), said);
         }
     }

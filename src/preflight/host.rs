@@ -1,4 +1,5 @@
-//! What can be said without the network: the places of socket and admin, the memory, the time to stop.
+//! What can be said without the network: the places of socket and admin, the memory, the time to
+//! stop.
 
 use std::time::Duration;
 
@@ -29,7 +30,9 @@ pub(super) async fn socket(socket: &Socket) -> (Finding, bool) {
             let what = format!("{what}; {peer} serves it now");
             (Finding::warn(NAME, what, "stop that one before you start a second one here"), true)
         }
-        Some(peer) => (refused(NAME, BindError::InUse { path: socket.path.clone(), peer }, "--socket"), false),
+        Some(peer) => {
+            (refused(NAME, BindError::InUse { path: socket.path.clone(), peer }, "--socket"), false)
+        }
     }
 }
 
@@ -38,8 +41,9 @@ fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding
     match barred(mode, site.gid, site.directory_mode, site.directory_gid) {
         None => Finding::ok(name, what),
         Some(Barred { who, wanted }) => {
-            let fix =
-                format!("let {who} pass through its directory (chmod {wanted}), or choose another path with --socket");
+            let fix = format!(
+                "let {who} pass through its directory (chmod {wanted}), or choose another path with --socket"
+            );
             Finding::warn(name, what, fix)
         }
     }
@@ -52,16 +56,26 @@ pub(super) async fn admin(admin: &Admin, is_running: bool) -> Finding {
     match admin.listen.map(|address| (address, metrics::try_address(address))) {
         None => {}
         Some((address, Ok(()))) => free.push(format!("metrics and probes at {address}")),
-        Some((address, Err(_))) if is_running => free.push(format!("metrics and probes at {address}, in use now")),
+        Some((address, Err(_))) if is_running => {
+            free.push(format!("metrics and probes at {address}, in use now"))
+        }
         Some((_, Err(error))) => {
-            return Finding::fail(NAME, error.to_string(), "choose another address with --admin-listen, or \"off\"");
+            return Finding::fail(
+                NAME,
+                error.to_string(),
+                "choose another address with --admin-listen, or \"off\"",
+            );
         }
     }
     if let Some(path) = &admin.socket {
         match survey(path).await {
             Ok(site) => match site.served_by {
                 Some(peer) if !peer.is_dispatchd() => {
-                    return refused(NAME, BindError::InUse { path: path.clone(), peer }, "--admin-socket");
+                    return refused(
+                        NAME,
+                        BindError::InUse { path: path.clone(), peer },
+                        "--admin-socket",
+                    );
                 }
                 _ => free.push(path.display().to_string()),
             },
@@ -93,7 +107,9 @@ fn who_connects(site: &Site, mode: u32) -> String {
     } else if mode & 0o020 != 0 && group_passes {
         format!("user {uid} and group {gid} may connect")
     } else if mode & 0o020 != 0 {
-        format!("user {uid} may connect; its directory, mode {directory_mode:04o}, keeps group {gid} out")
+        format!(
+            "user {uid} may connect; its directory, mode {directory_mode:04o}, keeps group {gid} out"
+        )
     } else {
         format!("user {uid} may connect")
     }
@@ -106,9 +122,13 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     let sum = memory_sum(config);
     let (budget, total) = (config.memory.budget_bytes, sum.total_bytes());
     let Some(limit) = limit_bytes else {
-        return Finding::ok(NAME, format!("at most {}, budget {}; no cgroup limit", mib(total), mib(budget)));
+        return Finding::ok(
+            NAME,
+            format!("at most {}, budget {}; no cgroup limit", mib(total), mib(budget)),
+        );
     };
-    let what = format!("at most {}, budget {}, cgroup limit {}", mib(total), mib(budget), mib(limit));
+    let what =
+        format!("at most {}, budget {}, cgroup limit {}", mib(total), mib(budget), mib(limit));
     if total <= limit {
         return Finding::ok(NAME, what);
     }
@@ -141,9 +161,16 @@ pub(super) fn shutdown(config: &Config) -> Finding {
     }
     if timeout <= attempt {
         let what = format!("{what}, not more than kinesis.attempt_timeout {attempt:?}");
-        return Finding::warn(NAME, what, "raise shutdown.timeout, or a request that hangs takes all of it");
+        return Finding::warn(
+            NAME,
+            what,
+            "raise shutdown.timeout, or a request that hangs takes all of it",
+        );
     }
-    Finding::ok(NAME, format!("{what}: less than the {GRACE_DEFAULT:?} that a pod has unless it says otherwise"))
+    Finding::ok(
+        NAME,
+        format!("{what}: less than the {GRACE_DEFAULT:?} that a pod has unless it says otherwise"),
+    )
 }
 
 #[cfg(test)]
@@ -153,9 +180,13 @@ mod tests {
     use crate::preflight::Level;
 
     fn config(set: &[(&str, &str)]) -> Config {
-        let flag =
-            |(key, value): &(&str, &str)| Flag { key: (*key).into(), value: (*value).into(), flag: "--set".into() };
-        let inputs = Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
+        let flag = |(key, value): &(&str, &str)| Flag {
+            key: (*key).into(),
+            value: (*value).into(),
+            flag: "--set".into(),
+        };
+        let inputs =
+            Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
         resolve(&inputs).expect("it holds").config
     }
 
@@ -185,8 +216,13 @@ mod tests {
 
     #[test]
     fn who_may_connect_depends_on_the_socket_and_its_directory() {
-        let site =
-            |directory_mode, directory_gid| Site { uid: 1, gid: 2, directory_mode, directory_gid, served_by: None };
+        let site = |directory_mode, directory_gid| Site {
+            uid: 1,
+            gid: 2,
+            directory_mode,
+            directory_gid,
+            served_by: None,
+        };
         for (directory_mode, directory_gid, mode, who) in [
             (0o755, 0, 0o666, "every user may connect"),
             (0o755, 0, 0o660, "user 1 and group 2 may connect"),

@@ -1,8 +1,9 @@
 //! Before a deployment: would `run` work here? Findings are values; whoever asked prints them.
 //!
-//! `online` asks the service, `host` looks at this machine. Every check is made, whatever another one found, but for
-//! those that nothing could be asked for: without credentials no request is signed. Nothing is written to the stream,
-//! nothing is left on the host, and no call takes longer than `kinesis.attempt_timeout`.
+//! `online` asks the service, `host` looks at this machine. Every check is made, whatever another
+//! one found, but for those that nothing could be asked for: without credentials no request is
+//! signed. Nothing is written to the stream, nothing is left on the host, and no call takes longer
+//! than `kinesis.attempt_timeout`.
 
 mod endpoint;
 mod host;
@@ -44,7 +45,8 @@ pub async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
     findings
 }
 
-/// Whether this host has the places free that the configuration names. A failure is what `run` would be refused with.
+/// Whether this host has the places free that the configuration names. A failure is what `run`
+/// would be refused with.
 pub async fn places(config: &Config) -> [Finding; 2] {
     let (socket, is_running) = host::socket(&config.socket).await;
     [socket, host::admin(&config.admin, is_running).await]

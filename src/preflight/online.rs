@@ -1,4 +1,5 @@
-//! What the service says: credentials, caller, endpoint, stream, permissions. Nothing is stored by asking.
+//! What the service says: credentials, caller, endpoint, stream, permissions. Nothing is stored by
+//! asking.
 
 use std::time::SystemTime;
 
@@ -29,8 +30,8 @@ const DESCRIBE_ACTION: &str = "kinesis:DescribeStreamSummary";
 /// Whether the order of a key is kept in the stream.
 const ORDER: &str = "order";
 
-/// Every check that needs the network. With `local` it is the embedded stream that is asked: the one that listens on
-/// `local.port`, or one as `run` would start it.
+/// Every check that needs the network. With `local` it is the embedded stream that is asked: the
+/// one that listens on `local.port`, or one as `run` would start it.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     if config.local.is_some() {
         return check_local(config).await;
@@ -38,7 +39,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let kinesis = match Kinesis::connect(Connection::new(config, None)).await {
         Ok(kinesis) => kinesis,
         Err(error) => {
-            return vec![Finding::fail("endpoint", error.to_string(), "correct what it names, and check again")];
+            return vec![Finding::fail(
+                "endpoint",
+                error.to_string(),
+                "correct what it names, and check again",
+            )];
         }
     };
     let endpoint = kinesis.endpoint();
@@ -61,8 +66,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     } else {
         findings.push(Finding::warn("caller", NO_CREDENTIALS, CREDENTIALS_FIRST));
         findings.extend([where_to(&kinesis), addresses]);
-        findings
-            .extend(["stream", "shards", "write"].map(|name| Finding::warn(name, NO_CREDENTIALS, CREDENTIALS_FIRST)));
+        findings.extend(
+            ["stream", "shards", "write"]
+                .map(|name| Finding::warn(name, NO_CREDENTIALS, CREDENTIALS_FIRST)),
+        );
     }
     findings
 }
@@ -77,30 +84,42 @@ async fn check_local(config: &Config) -> Vec<Finding> {
     let url = match Local::start(wanted.port, wanted.shards, name, Limits::default()).await {
         Ok(local) => started.insert(local).endpoint().to_owned(),
         Err(LocalError::PortInUse(port)) => format!("http://127.0.0.1:{port}"), // one that runs
-        Err(error) => return vec![Finding::fail("stream", error.to_string(), "choose another local.port")],
+        Err(error) => {
+            return vec![Finding::fail("stream", error.to_string(), "choose another local.port")];
+        }
     };
     let endpoint = match &started {
         Some(_) => Finding::ok("endpoint", "an embedded stream, as `run --local` starts it"),
         None => Finding::ok("endpoint", format!("the embedded stream that listens at {url}")),
     };
-    let kinesis = Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
-    let (stream, shards, wire) = tokio::join!(stream(&kinesis, config), shards(&kinesis), wire(&kinesis, config));
+    let kinesis =
+        Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
+    let (stream, shards, wire) =
+        tokio::join!(stream(&kinesis, config), shards(&kinesis), wire(&kinesis, config));
     std::iter::once(endpoint).chain(stream).chain([shards]).chain(wire).collect()
 }
 
 #[cfg(not(feature = "local"))]
 async fn check_local(_: &Config) -> Vec<Finding> {
     let error = crate::daemon::StartError::WithoutLocal;
-    vec![Finding::fail("endpoint", error.to_string(), "leave out --local and name a stream with --stream")]
+    vec![Finding::fail(
+        "endpoint",
+        error.to_string(),
+        "leave out --local and name a stream with --stream",
+    )]
 }
 
 fn credentials(provided: &Result<Known, CallError>) -> Finding {
     const NAME: &str = "credentials";
     let known = match provided {
         Ok(known) => known,
-        Err(error) => return Finding::fail(NAME, error.message.clone(), Reason::Credentials.advice()),
+        Err(error) => {
+            return Finding::fail(NAME, error.message.clone(), Reason::Credentials.advice());
+        }
     };
-    let Some(expiry) = known.expiry else { return Finding::ok(NAME, format!("{known}; they do not expire")) };
+    let Some(expiry) = known.expiry else {
+        return Finding::ok(NAME, format!("{known}; they do not expire"));
+    };
     let at = DateTime::<Utc>::from(expiry).to_rfc3339_opts(SecondsFormat::Secs, true);
     if expiry <= SystemTime::now() {
         let fix = "see why no new ones come (an old session token, a file that is not renewed), and check the clock";
@@ -109,10 +128,12 @@ fn credentials(provided: &Result<Known, CallError>) -> Finding {
     Finding::ok(NAME, format!("{known}; they expire at {at}"))
 }
 
-/// Asks STS, unless only the stream's endpoint was moved away from AWS: what opens an emulator is no secret to send there.
+/// Asks STS, unless only the stream's endpoint was moved away from AWS: what opens an emulator is
+/// no secret to send there.
 async fn caller(kinesis: &Kinesis) -> Finding {
     const NAME: &str = "caller";
-    const FIX: &str = "for the caller's name alone: let the host reach STS, or set AWS_ENDPOINT_URL_STS";
+    const FIX: &str =
+        "for the caller's name alone: let the host reach STS, or set AWS_ENDPOINT_URL_STS";
     let sts = kinesis.sts_endpoint().await.unwrap_or_default();
     if is_on_aws(&sts) && !is_on_aws(kinesis.endpoint()) {
         let what = "not asked: the stream's endpoint is not AWS's, and STS's is";
@@ -156,16 +177,20 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
     if let (Some(wanted), Some(limit)) = (config.stream.max_record_bytes, summary.record_bytes_max)
         && wanted > limit
     {
-        let what = format!("stream.max_record_bytes is {}, the stream takes {}", show_size(wanted), show_size(limit));
+        let what = format!(
+            "stream.max_record_bytes is {}, the stream takes {}",
+            show_size(wanted),
+            show_size(limit)
+        );
         let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger events are accepted and then refused";
         findings.push(Finding::warn("record", what, fix));
     }
     if let Some(kib) = summary.impossible_record_kib {
         let limits = format!("{} to {}", show_size(RECORD_BYTES_MIN), show_size(RECORD_BYTES_MAX));
-        let what =
-            format!("the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken as not told");
-        let fix =
-            "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
+        let what = format!(
+            "the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken as not told"
+        );
+        let fix = "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
         findings.push(Finding::warn("record", what, fix));
     }
     let carried = Carried::of(config);
@@ -173,8 +198,14 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
         && config.stream.max_record_bytes.is_none()
     {
         let (limit_shown, carried_shown) = (show_size(limit), show_size(carried.record_bytes));
-        let what = format!("the stream takes {limit_shown}, memory carries {carried_shown}: larger events are refused");
-        findings.push(Finding::warn("record", what, format!("to take them, {}", carried.to_carry(limit))));
+        let what = format!(
+            "the stream takes {limit_shown}, memory carries {carried_shown}: larger events are refused"
+        );
+        findings.push(Finding::warn(
+            "record",
+            what,
+            format!("to take them, {}", carried.to_carry(limit)),
+        ));
     }
     if summary.ignores_keys {
         let off = match config.delivery.aggregation {
@@ -193,10 +224,13 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
 fn describe(summary: &Summary) -> String {
     let Summary { name, status, mode, open_shards, .. } = summary;
     let shards = if *open_shards == 1 { "open shard" } else { "open shards" };
-    let limit = summary
-        .record_bytes_max
-        .map_or("of a size it does not tell".to_owned(), |bytes| format!("of up to {}", show_size(bytes)));
-    let encryption = summary.kms_key.as_ref().map_or("not encrypted".to_owned(), |key| format!("encrypted with {key}"));
+    let limit = summary.record_bytes_max.map_or("of a size it does not tell".to_owned(), |bytes| {
+        format!("of up to {}", show_size(bytes))
+    });
+    let encryption = summary
+        .kms_key
+        .as_ref()
+        .map_or("not encrypted".to_owned(), |key| format!("encrypted with {key}"));
     format!("{name} is {status}, {mode}, {open_shards} {shards}, records {limit}, {encryption}")
 }
 
@@ -217,11 +251,14 @@ async fn shards(kinesis: &Kinesis) -> Finding {
 async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     const NAME: &str = "write";
     match kinesis.probe_write(&probe(config)).await {
-        Ok(Write::Permitted) => Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written"),
+        Ok(Write::Permitted) => {
+            Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written")
+        }
         Ok(Write::NotProbed) => {
             let endpoint = kinesis.endpoint();
-            let what =
-                format!("not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write");
+            let what = format!(
+                "not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write"
+            );
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
         }
         Ok(Write::Stored) => {
@@ -239,7 +276,10 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
         return None;
     }
     Some(match kinesis.probe_wire().await {
-        Reads::Yes => Finding::ok(NAME, "the server reads CBOR, by a PutRecords without records: nothing was written"),
+        Reads::Yes => Finding::ok(
+            NAME,
+            "the server reads CBOR, by a PutRecords without records: nothing was written",
+        ),
         Reads::No(error) => Finding::fail(
             NAME,
             format!("the server does not read CBOR, it would refuse every event: {error}"),

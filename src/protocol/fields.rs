@@ -1,8 +1,9 @@
-//! The fields of an object of the protocol: the known ones as raw JSON, so that an answer can name the one that is wrong and
-//! still carry `ref`; of the others only whether one may be a known one that is written or placed wrongly.
+//! The fields of an object of the protocol: the known ones as raw JSON, so that an answer can name
+//! the one that is wrong and still carry `ref`; of the others only whether one may be a known one
+//! that is written or placed wrongly.
 //!
-//! By hand, where serde's derive would do but for that: it does not say that it met another field, and what does
-//! (`flatten`) copies every field first. Pure; refuses nothing by itself.
+//! By hand, where serde's derive would do but for that: it does not say that it met another field,
+//! and what does (`flatten`) copies every field first. Pure; refuses nothing by itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +14,14 @@ use serde_json::value::RawValue;
 
 /// An object's known fields, each nothing where it is missing or `null`.
 pub(super) trait Fields<'a>: Default {
-    /// A field was met: its name and value if it is known. The value is nothing where this is the first time.
+    /// A field was met: its name and value if it is known. The value is nothing where this is the
+    /// first time.
     fn met(&mut self, name: &str) -> Option<(&'static str, &mut Option<&'a RawValue>)>;
     fn forget_nulls(&mut self);
 }
 
-/// Declares an object: its fields, and `has_near`, whether it has another one that may be meant as a known one.
+/// Declares an object: its fields, and `has_near`, whether it has another one that may be meant as
+/// a known one.
 macro_rules! fields {
     ($object:ident { $($field:ident: $name:literal),+ $(,)? }) => {
         #[derive(Default)]
@@ -57,7 +60,9 @@ macro_rules! fields {
 pub(super) use fields;
 
 /// Reads an object.
-pub(super) fn read<'de: 'a, 'a, D: Deserializer<'de>, T: Fields<'a>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn read<'de: 'a, 'a, D: Deserializer<'de>, T: Fields<'a>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     deserializer.deserialize_map(ObjectVisitor(PhantomData))
 }
 
@@ -115,8 +120,9 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Which field of this object, or of `other` one level off, another field in it is most likely meant as: in words that
-    /// repeat nothing of the caller's. Nothing where all others are the caller's own.
+    /// Which field of this object, or of `other` one level off, another field in it is most likely
+    /// meant as: in words that repeat nothing of the caller's. Nothing where all others are the
+    /// caller's own.
     #[cold]
     pub(super) fn meant(&self, json: &str, other: &Object) -> Option<String> {
         let met: BTreeMap<String, IgnoredAny> = serde_json::from_str(json).ok()?;
@@ -126,14 +132,19 @@ impl Object {
 
     fn meant_by(&self, name: &str, other: &Object) -> Option<String> {
         if let Some(own) = self.alike(name) {
-            return Some(format!("a field is spelt almost as {}: write exactly that, or another name", self.path(own)));
+            return Some(format!(
+                "a field is spelt almost as {}: write exactly that, or another name",
+                self.path(own)
+            ));
         }
         let meant = other.alike(name)?;
         let (here, there) = match self.within {
             "" => ("at the top level".to_owned(), other.path(meant)),
             within => (format!("in {within}"), format!("{meant} at the top level")),
         };
-        Some(format!("{meant} stands {here}, where it has no meaning: write {there}, or another name"))
+        Some(format!(
+            "{meant} stands {here}, where it has no meaning: write {there}, or another name"
+        ))
     }
 
     fn alike(&self, name: &str) -> Option<&'static str> {
@@ -145,7 +156,8 @@ impl Object {
     }
 }
 
-/// Whether two names differ at most in how their words are set apart: `partitionKey`, `partitionkey`, `partition_key`.
+/// Whether two names differ at most in how their words are set apart: `partitionKey`,
+/// `partitionkey`, `partition_key`.
 pub(super) fn is_spelt_alike(one: &str, other: &str) -> bool {
     letters(one).eq(letters(other))
 }

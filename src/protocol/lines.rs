@@ -1,7 +1,7 @@
 //! Splits a byte stream into lines under a length limit, without copying.
 //!
-//! Lines longer than the limit are reported once and skipped up to their end; the stream lives on. The
-//! splitter never decides what a line means.
+//! Lines longer than the limit are reported once and skipped up to their end; the stream lives on.
+//! The splitter never decides what a line means.
 
 /// What the splitter found at the front of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub enum Line<'a> {
     TooLong { number: u64 },
 }
 
-/// The state between reads: how far the buffer was searched, and whether a long line is being skipped.
+/// The state between reads: how far the buffer was searched, and whether a long line is being
+/// skipped.
 #[derive(Debug)]
 pub struct Splitter {
     /// Bytes at the front of the buffer that were split off already.
@@ -36,8 +37,9 @@ impl Splitter {
         self.line_bytes_max = line_bytes_max;
     }
 
-    /// The next line of the buffer, or nothing when more bytes are needed. Between two calls the buffer only grows; what
-    /// was split off goes away when [`take_split`](Self::take_split) says so.
+    /// The next line of the buffer, or nothing when more bytes are needed. Between two calls the
+    /// buffer only grows; what was split off goes away when [`take_split`](Self::take_split) says
+    /// so.
     pub fn next<'a>(&mut self, buf: &'a [u8]) -> Option<Line<'a>> {
         loop {
             match memchr::memchr(b'\n', &buf[self.searched..]) {
@@ -82,7 +84,8 @@ impl Splitter {
         std::mem::take(&mut self.split)
     }
 
-    /// The number of the line that is not ended: bytes of it are held, or being skipped. Asked when nothing is split off.
+    /// The number of the line that is not ended: bytes of it are held, or being skipped. Asked when
+    /// nothing is split off.
     pub fn unfinished(&self, buf: &[u8]) -> Option<u64> {
         if self.skipping { Some(self.number) } else { (!buf.is_empty()).then_some(self.number + 1) }
     }

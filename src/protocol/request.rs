@@ -1,4 +1,5 @@
-//! One line → one request. Says of a bad line which field is wrong and what it takes; never guesses.
+//! One line → one request. Says of a bad line which field is wrong and what it takes; never
+//! guesses.
 //!
 //! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
 
@@ -36,7 +37,8 @@ impl Ref {
 #[derive(Debug)]
 pub struct Parsed<'a> {
     pub reference: Ref,
-    /// Of a control line, as JSON text: its refusal carries it as it came. Nothing where it is no string, or a long one.
+    /// Of a control line, as JSON text: its refusal carries it as it came. Nothing where it is no
+    /// string, or a long one.
     pub op: Option<&'a str>,
     pub request: Result<Request<'a>, Refusal>,
 }
@@ -64,8 +66,9 @@ pub struct Event<'a> {
 }
 
 impl Event<'_> {
-    /// What its caller said of the event itself, byte for byte and option for option. Two lines that say the same are one
-    /// event, sent again: neither what their connection adds to them nor how they want to be answered is part of it.
+    /// What its caller said of the event itself, byte for byte and option for option. Two lines
+    /// that say the same are one event, sent again: neither what their connection adds to them nor
+    /// how they want to be answered is part of it.
     pub fn said(&self) -> impl Hash {
         (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
     }
@@ -97,26 +100,37 @@ fields!(RawOptions {
 
 fields!(RawContext { source_user_id: "sourceUserId", producer_id: "producerId" });
 
-/// Reads one line. `number` is its place on the connection, the reference of a line that gives none.
+/// Reads one line. `number` is its place on the connection, the reference of a line that gives
+/// none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     // The whole line at once: serde would look only at the fields it keeps.
-    let text = std::str::from_utf8(line)
-        .map_err(|error| invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1)));
+    let text = std::str::from_utf8(line).map_err(|error| {
+        invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1))
+    });
     let read = text.and_then(|text| Ok((text, object(text, "the line")?)));
     let (text, raw): (&str, RawLine<'_>) = match read {
         Ok(read) => read,
-        Err(refusal) => return Parsed { reference: Ref::Line(number), op: None, request: Err(refusal) },
+        Err(refusal) => {
+            return Parsed { reference: Ref::Line(number), op: None, request: Err(refusal) };
+        }
     };
-    let op = raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
+    let op =
+        raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
     match reference(raw.reference) {
-        Ok(given) => Parsed { reference: given.unwrap_or(Ref::Line(number)), op, request: request(&raw, text) },
+        Ok(given) => Parsed {
+            reference: given.unwrap_or(Ref::Line(number)),
+            op,
+            request: request(&raw, text),
+        },
         Err(refusal) => Parsed { reference: Ref::Line(number), op, request: Err(refusal) },
     }
 }
 
 /// The answer to a last line that was never ended.
 pub fn torn() -> Refusal {
-    invalid("the line has no line end: it was cut off before the connection closed, and is not published")
+    invalid(
+        "the line has no line end: it was cut off before the connection closed, and is not published",
+    )
 }
 
 fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
@@ -135,7 +149,10 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
 }
 
 fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
-    let event_type = string(raw.event_type.ok_or_else(|| invalid("type is missing, it takes a string"))?, "type")?;
+    let event_type = string(
+        raw.event_type.ok_or_else(|| invalid("type is missing, it takes a string"))?,
+        "type",
+    )?;
     if event_type.is_empty() {
         return Err(invalid("type is empty, it takes a string of at least one character"));
     }
@@ -173,9 +190,10 @@ fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     };
     let own = |raw, field| -> Result<Option<String>, Refusal> {
         match text(raw, field)? {
-            Some(text) if text.len() > PRODUCER_ID_BYTES_MAX => {
-                Err(invalid(format!("{field} is {} bytes, it takes at most {PRODUCER_ID_BYTES_MAX}", text.len())))
-            }
+            Some(text) if text.len() > PRODUCER_ID_BYTES_MAX => Err(invalid(format!(
+                "{field} is {} bytes, it takes at most {PRODUCER_ID_BYTES_MAX}",
+                text.len()
+            ))),
             text => Ok(text.map(Cow::into_owned)),
         }
     };
@@ -190,11 +208,15 @@ fn reference(raw: Option<&RawValue>) -> Result<Option<Ref>, Refusal> {
     let text = raw.get();
     let fits = match text.as_bytes()[0] {
         b'"' => string(raw, "ref")?.len() <= REF_BYTES_MAX,
-        b'-' | b'0'..=b'9' => text.len() <= REF_BYTES_MAX && text.bytes().all(|b| b == b'-' || b.is_ascii_digit()),
+        b'-' | b'0'..=b'9' => {
+            text.len() <= REF_BYTES_MAX && text.bytes().all(|b| b == b'-' || b.is_ascii_digit())
+        }
         _ => false,
     };
     if !fits {
-        return Err(invalid(format!("ref is not an integer or a string of at most {REF_BYTES_MAX} bytes")));
+        return Err(invalid(format!(
+            "ref is not an integer or a string of at most {REF_BYTES_MAX} bytes"
+        )));
     }
     Ok(Some(Ref::Given(text.into())))
 }
@@ -204,7 +226,9 @@ fn partition_key(raw: &RawValue) -> Result<Option<PartitionKey>, Refusal> {
     if text.is_empty() {
         return Ok(None);
     }
-    PartitionKey::new(text).map(Some).map_err(|error| invalid(format!("options.partitionKey {error}")))
+    PartitionKey::new(text)
+        .map(Some)
+        .map_err(|error| invalid(format!("options.partitionKey {error}")))
 }
 
 fn explicit_hash(raw: &RawValue) -> Result<Option<HashKey>, Refusal> {
@@ -212,13 +236,19 @@ fn explicit_hash(raw: &RawValue) -> Result<Option<HashKey>, Refusal> {
     if text.is_empty() {
         return Ok(None);
     }
-    HashKey::parse(&text).map(Some).map_err(|error| invalid(format!("options.explicitHashKey {error}")))
+    HashKey::parse(&text)
+        .map(Some)
+        .map_err(|error| invalid(format!("options.explicitHashKey {error}")))
 }
 
 fn event_id(raw: &RawValue) -> Result<Uuid, Refusal> {
     let text = string(raw, "options.id")?;
     // Only the hyphenated form: the id is published as a uuid and must read back as it was given.
-    let id = if text.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(&text).ok() } else { None };
+    let id = if text.len() == uuid::fmt::Hyphenated::LENGTH {
+        Uuid::try_parse(&text).ok()
+    } else {
+        None
+    };
     id.ok_or_else(|| invalid("options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11"))
 }
 
@@ -234,9 +264,9 @@ fn string<'a>(raw: &'a RawValue, field: &str) -> Result<Cow<'a, str>, Refusal> {
         None => Err(invalid(format!("{field} is not a string"))),
         Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
         // Valid JSON whose escapes make no text: half of a surrogate pair.
-        Some(_) => serde_json::from_str(json)
-            .map(Cow::Owned)
-            .map_err(|_| invalid(format!("{field} has half of a surrogate pair, it takes Unicode text"))),
+        Some(_) => serde_json::from_str(json).map(Cow::Owned).map_err(|_| {
+            invalid(format!("{field} has half of a surrogate pair, it takes Unicode text"))
+        }),
     }
 }
 
@@ -254,17 +284,20 @@ const CONTEXT: Object = Object { within: "context", fields: RawContext::NAMES };
 
 /// Whether a field that is not known where it stands may be meant as a known one.
 fn is_near(name: &str) -> bool {
-    [LINE, OPTIONS, CONTEXT].iter().any(|object| object.fields.iter().any(|field| is_spelt_alike(field, name)))
+    [LINE, OPTIONS, CONTEXT]
+        .iter()
+        .any(|object| object.fields.iter().any(|field| is_spelt_alike(field, name)))
 }
 
-/// Unknown fields are ignored, but for one that is most likely meant as a known one: the event would be acked, and not be
-/// what its caller believes.
+/// Unknown fields are ignored, but for one that is most likely meant as a known one: the event
+/// would be acked, and not be what its caller believes.
 fn refuse_near(has_near: bool, json: &str, object: &Object, other: &Object) -> Result<(), Refusal> {
     let meant = if has_near { object.meant(json, other) } else { None };
     meant.map_or(Ok(()), |says| Err(invalid(says)))
 }
 
-/// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for first.
+/// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for
+/// first.
 fn object<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T, Refusal> {
     if !json.trim_ascii_start().starts_with('{') {
         return Err(invalid(format!("{what} is not a JSON object")));
@@ -273,7 +306,9 @@ fn object<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T, Refusa
         // Its own words name the place, never the text found there.
         let says = error.to_string().replace("line 1 column", "column");
         match error.classify() {
-            serde_json::error::Category::Data => invalid(format!("{what} has a field twice or wrong: {says}")),
+            serde_json::error::Category::Data => {
+                invalid(format!("{what} has a field twice or wrong: {says}"))
+            }
             _ => invalid(format!("{what} is not JSON: {says}")),
         }
     })
@@ -307,7 +342,9 @@ mod tests {
 
     #[test]
     fn an_event_keeps_its_data_verbatim() {
-        let event = event_of(r#" {"type":"t","data": {"n":1.50, "big":9007199254740993,"n":1} ,"other":[1]} "#);
+        let event = event_of(
+            r#" {"type":"t","data": {"n":1.50, "big":9007199254740993,"n":1} ,"other":[1]} "#,
+        );
         assert_eq!(event.data, r#"{"n":1.50, "big":9007199254740993,"n":1}"#);
     }
 
@@ -338,7 +375,10 @@ mod tests {
         assert_eq!(event.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
         assert_eq!(event.explicit_hash, Some(HashKey(7)));
         assert_eq!(event.user_id.as_deref(), Some("u-3"));
-        assert_eq!(event.id.map(|id| id.to_string()).as_deref(), Some("9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11"));
+        assert_eq!(
+            event.id.map(|id| id.to_string()).as_deref(),
+            Some("9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11")
+        );
         assert!(event.echo);
     }
 
@@ -349,7 +389,10 @@ mod tests {
             ("nonsense", "the line is not a JSON object"),
             ("[1]", "the line is not a JSON object"),
             (r#"{"type":"t""#, "the line is not JSON: EOF while parsing an object at column 11"),
-            (r#"{"type":"t","data":{}} x"#, "the line is not JSON: trailing characters at column 24"),
+            (
+                r#"{"type":"t","data":{}} x"#,
+                "the line is not JSON: trailing characters at column 24",
+            ),
             (
                 r#"{"type":"t","type":"u","data":{}}"#,
                 "the line has a field twice or wrong: duplicate field `type` at column 18",
@@ -357,12 +400,21 @@ mod tests {
             (r#"{"data":{}}"#, "type is missing, it takes a string"),
             (r#"{"type":null,"data":{}}"#, "type is missing, it takes a string"),
             (r#"{"type":5,"data":{}}"#, "type is not a string"),
-            (r#"{"type":"","data":{}}"#, "type is empty, it takes a string of at least one character"),
-            (r#"{"type":"\ud800","data":{}}"#, "type has half of a surrogate pair, it takes Unicode text"),
+            (
+                r#"{"type":"","data":{}}"#,
+                "type is empty, it takes a string of at least one character",
+            ),
+            (
+                r#"{"type":"\ud800","data":{}}"#,
+                "type has half of a surrogate pair, it takes Unicode text",
+            ),
             (r#"{"type":"t"}"#, "data is missing, it takes an object"),
             (r#"{"type":"t","data":[]}"#, "data is not an object"),
             (r#"{"type":"t","data":{},"options":[]}"#, "options is not a JSON object"),
-            (r#"{"type":"t","data":{},"options":{"partitionKey":7}}"#, "options.partitionKey is not a string"),
+            (
+                r#"{"type":"t","data":{},"options":{"partitionKey":7}}"#,
+                "options.partitionKey is not a string",
+            ),
             (
                 r#"{"type":"t","data":{},"options":{"explicitHashKey":"007"}}"#,
                 "options.explicitHashKey is not a decimal number from 0 to 340282366920938463463374607431768211455 (2^128 - 1) without leading zeros",
@@ -373,7 +425,10 @@ mod tests {
             ),
             (r#"{"type":"t","data":{},"options":{"echo":1}}"#, "options.echo is not true or false"),
             (r#"{"op":"dance"}"#, "op is not one of hello, ping, flush"),
-            (r#"{"ref":1.5,"op":"ping"}"#, "ref is not an integer or a string of at most 128 bytes"),
+            (
+                r#"{"ref":1.5,"op":"ping"}"#,
+                "ref is not an integer or a string of at most 128 bytes",
+            ),
         ] {
             assert_eq!(refusal_of(line), says, "{line}");
         }
@@ -384,26 +439,45 @@ mod tests {
     #[test]
     fn a_field_that_is_most_likely_meant_as_a_known_one_is_refused_and_any_other_ignored() {
         let event = |more: &str| format!(r#"{{"type":"t","data":{{}},{more}}}"#);
-        let almost = |field: &str| format!("a field is spelt almost as {field}: write exactly that, or another name");
+        let almost = |field: &str| {
+            format!("a field is spelt almost as {field}: write exactly that, or another name")
+        };
         let stands = |field: &str, here: &str, there: &str| {
-            format!("{field} stands {here}, where it has no meaning: write {there}, or another name")
+            format!(
+                "{field} stands {here}, where it has no meaning: write {there}, or another name"
+            )
         };
         for (line, says) in [
             (event(r#""options":{"partitionkey":"k"}"#), almost("options.partitionKey")),
             (event(r#""options":{"PARTITION_KEY":"k"}"#), almost("options.partitionKey")),
-            (event(r#""options":{"partition\u004bey":"k","partition-key":null}"#), almost("options.partitionKey")),
-            (event(r#""options":{"n":1,"explicitHashkey":"7"}"#), almost("options.explicitHashKey")),
+            (
+                event(r#""options":{"partition\u004bey":"k","partition-key":null}"#),
+                almost("options.partitionKey"),
+            ),
+            (
+                event(r#""options":{"n":1,"explicitHashkey":"7"}"#),
+                almost("options.explicitHashKey"),
+            ),
             (event(r#""Options":{"partitionKey":"k"}"#), almost("options")),
             (event(r#""Ref":7"#), almost("ref")),
-            (event(r#""partitionKey":"k""#), stands("partitionKey", "at the top level", "options.partitionKey")),
-            (event(r#""partition_key":"k""#), stands("partitionKey", "at the top level", "options.partitionKey")),
+            (
+                event(r#""partitionKey":"k""#),
+                stands("partitionKey", "at the top level", "options.partitionKey"),
+            ),
+            (
+                event(r#""partition_key":"k""#),
+                stands("partitionKey", "at the top level", "options.partitionKey"),
+            ),
             (event(r#""id":null"#), stands("id", "at the top level", "options.id")),
             (event(r#""options":{"ref":7}"#), stands("ref", "in options", "ref at the top level")),
             (
                 r#"{"op":"hello","producerId":"p"}"#.to_owned(),
                 stands("producerId", "at the top level", "context.producerId"),
             ),
-            (r#"{"op":"hello","context":{"producerID":"p"}}"#.to_owned(), almost("context.producerId")),
+            (
+                r#"{"op":"hello","context":{"producerID":"p"}}"#.to_owned(),
+                almost("context.producerId"),
+            ),
             (r#"{"op":"flush","REF":1}"#.to_owned(), almost("ref")),
         ] {
             assert_eq!(refusal_of(&line), says, "{line}");
@@ -415,7 +489,11 @@ mod tests {
         ] {
             event_of(&event(ignored));
         }
-        assert!(parse(br#"{"op":"ping","id":1,"partitionKey":"of no control line"}"#, 1).request.is_ok());
+        assert!(
+            parse(br#"{"op":"ping","id":1,"partitionKey":"of no control line"}"#, 1)
+                .request
+                .is_ok()
+        );
     }
 
     #[test]
@@ -423,7 +501,8 @@ mod tests {
         let page = include_str!("../../docs/protocol.md");
         let table = page.lines().skip_while(|line| *line != "| field | | meaning |").skip(2);
         let rows = table.map_while(|line| line.strip_prefix("| `")?.split('`').next());
-        let (mut of_options, mut of_line): (Vec<_>, Vec<_>) = rows.partition(|field| field.starts_with("options."));
+        let (mut of_options, mut of_line): (Vec<_>, Vec<_>) =
+            rows.partition(|field| field.starts_with("options."));
         of_options.iter_mut().for_each(|field| *field = field.trim_start_matches("options."));
         of_line.extend(["op", "options", "context"]); // told of by their fields, and among the control lines
         let sorted = |names: &[&'static str]| {
@@ -433,9 +512,15 @@ mod tests {
         };
         assert_eq!(sorted(&of_options), sorted(RawOptions::NAMES));
         assert_eq!(sorted(&of_line), sorted(RawLine::NAMES));
-        let hello = page.lines().find(|line| line.starts_with("| `{\"op\":\"hello\"")).expect("its row");
-        let context = hello.split("\"context\":{").nth(1).and_then(|rest| rest.split('}').next()).expect("its context");
-        let told: Vec<_> = context.split(',').map(|pair| pair.split('"').nth(1).expect("a name")).collect();
+        let hello =
+            page.lines().find(|line| line.starts_with("| `{\"op\":\"hello\"")).expect("its row");
+        let context = hello
+            .split("\"context\":{")
+            .nth(1)
+            .and_then(|rest| rest.split('}').next())
+            .expect("its context");
+        let told: Vec<_> =
+            context.split(',').map(|pair| pair.split('"').nth(1).expect("a name")).collect();
         assert_eq!(told, RawContext::NAMES);
         for op in ["hello", "ping", "flush"] {
             assert!(page.contains(&format!("| `{{\"op\":\"{op}\"")), "{op}");
@@ -471,7 +556,10 @@ mod tests {
         for (line, reference) in [
             (r#"{"ref":7}"#, Ref::Given("7".into())),
             (r#"{"ref":"a\u0041"}"#, Ref::Given(r#""a\u0041""#.into())),
-            (r#"{"ref":123456789012345678901234567890}"#, Ref::Given("123456789012345678901234567890".into())),
+            (
+                r#"{"ref":123456789012345678901234567890}"#,
+                Ref::Given("123456789012345678901234567890".into()),
+            ),
             (r#"{"ref":null}"#, Ref::Line(4)),
             (r#"{"ref":{}}"#, Ref::Line(4)),
             ("{", Ref::Line(4)),
@@ -482,7 +570,8 @@ mod tests {
 
     #[test]
     fn hello_carries_defaults_for_the_connection() {
-        let parsed = parse(br#"{"op":"hello","context":{"sourceUserId":"u","producerId":"app@pod"}}"#, 1);
+        let parsed =
+            parse(br#"{"op":"hello","context":{"sourceUserId":"u","producerId":"app@pod"}}"#, 1);
         let context = Context { user_id: Some("u".into()), producer_id: Some("app@pod".into()) };
         assert_eq!(parsed.request, Ok(Request::Hello(context)));
     }

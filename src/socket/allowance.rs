@@ -1,7 +1,8 @@
 //! What a line needs before it is taken: a slot for its answer, then bytes of the budget.
 //!
-//! Taking never waits; what lacks is named, so that the two waits of an event's whole trip are in one place. What a wait
-//! has brought is kept for the line that is offered next, which is the same one.
+//! Taking never waits; what lacks is named, so that the two waits of an event's whole trip are in
+//! one place. What a wait has brought is kept for the line that is offered next, which is the same
+//! one.
 
 use std::sync::Arc;
 
@@ -41,7 +42,11 @@ impl Allowance {
     }
 
     /// A slot for an answer, and bytes for the event.
-    pub fn slot_and_bytes(&mut self, answer_bytes: usize, bytes: usize) -> Result<(u32, Charge), Lack> {
+    pub fn slot_and_bytes(
+        &mut self,
+        answer_bytes: usize,
+        bytes: usize,
+    ) -> Result<(u32, Charge), Lack> {
         let room = self.slot(answer_bytes)?;
         let charge = self.charge.take().or_else(|| self.ahead.try_take(&self.share, bytes));
         match charge.or_else(|| self.share.try_take(bytes)) {
@@ -78,10 +83,16 @@ mod tests {
         let (budget, (slots, returns)) = (Budget::new(200), slots(1, 100));
         let mut allowance = Allowance::new(slots, budget.share());
         let (room, first) = allowance.slot_and_bytes(40, 60).expect("there is room");
-        assert_eq!(allowance.slot_and_bytes(30, 60).expect_err("one answer is owed"), Lack::Slot(30));
+        assert_eq!(
+            allowance.slot_and_bytes(30, 60).expect_err("one answer is owed"),
+            Lack::Slot(30)
+        );
         returns.give_back(super::super::slots::Owed { answers: 1, bytes: u64::from(room) });
         allowance.wait(Lack::Slot(30)).await;
-        assert_eq!(allowance.slot_and_bytes(30, 60).expect_err("half of the budget is taken"), Lack::Bytes(60));
+        assert_eq!(
+            allowance.slot_and_bytes(30, 60).expect_err("half of the budget is taken"),
+            Lack::Bytes(60)
+        );
         drop(first);
         allowance.wait(Lack::Bytes(60)).await;
         let (room, _charge) = allowance.slot_and_bytes(30, 60).expect("it has waited for both");

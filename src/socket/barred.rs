@@ -1,13 +1,16 @@
-//! Whether a socket's directory bars those whom the socket's mode lets in: to connect one must pass through it.
+//! Whether a socket's directory bars those whom the socket's mode lets in: to connect one must pass
+//! through it.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What `socket.mode` is unless somebody chose it: that a directory bars its group is then nobody's mistake.
+/// What `socket.mode` is unless somebody chose it: that a directory bars its group is then nobody's
+/// mistake.
 const DEFAULT_MODE: u32 = 0o660;
 
-/// Those whom a mode lets in that somebody chose, and the directory keeps out; with what would let them pass.
+/// Those whom a mode lets in that somebody chose, and the directory keeps out; with what would let
+/// them pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Barred {
     pub who: String,
@@ -33,7 +36,10 @@ pub fn barred(mode: u32, gid: u32, directory_mode: u32, directory_gid: u32) -> O
 /// # Errors
 /// It or its directory cannot be looked at.
 pub fn barred_from(socket: &Path, mode: u32) -> io::Result<Option<Barred>> {
-    let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = socket
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let (socket, directory) = (socket.metadata()?, directory.metadata()?);
     Ok(barred(mode, socket.gid(), directory.mode(), directory.gid()))
 }
@@ -57,7 +63,8 @@ mod tests {
             (0o600, 0o700, 7, None),
             (DEFAULT_MODE, 0o700, 7, None),
         ] {
-            let found = barred(mode, 7, directory_mode, directory_gid).map(|barred| (barred.who, barred.wanted));
+            let found = barred(mode, 7, directory_mode, directory_gid)
+                .map(|barred| (barred.who, barred.wanted));
             assert_eq!(found, expected, "{mode:o} in {directory_mode:o} of {directory_gid}");
         }
     }

@@ -1,8 +1,9 @@
 //! The socket file: bound where it is looked for, and kept there.
 //!
-//! Who listens at the path already is left alone, whoever he is; a file that a killed daemon left never blocks a start.
-//! The file is bound under its own name: the kernel tells that name, and cleaners of temporary files go by it. Before it
-//! listens nobody can connect, so there is no moment with wrong permissions. What is no socket is never replaced.
+//! Who listens at the path already is left alone, whoever he is; a file that a killed daemon left
+//! never blocks a start. The file is bound under its own name: the kernel tells that name, and
+//! cleaners of temporary files go by it. Before it listens nobody can connect, so there is no
+//! moment with wrong permissions. What is no socket is never replaced.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -19,14 +20,18 @@ use tokio::net::{UnixListener, UnixSocket};
 use tokio::time::{Instant, sleep};
 
 use super::lock::{Inode, Lock, hold_directory, inode};
-use super::place::{Peer, directory_of, refuse_foreign, refuse_long, refuse_other_files, who_serves};
+use super::place::{
+    Peer, directory_of, refuse_foreign, refuse_long, refuse_other_files, who_serves,
+};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
-/// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by default.
+/// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by
+/// default.
 const BACKLOG: u32 = 1024;
 /// Of the directory, where it has to be made.
 pub(super) const OWN_DIRECTORY_MODE: u32 = 0o700;
-/// How long the lock may be held by one who does not listen: a daemon that starts does so within milliseconds.
+/// How long the lock may be held by one who does not listen: a daemon that starts does so within
+/// milliseconds.
 const LOCK_WITHOUT_SOCKET_MAX: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How often a socket's owner looks whether its path still leads to it.
@@ -52,7 +57,8 @@ pub struct Reach(Arc<AtomicBool>);
 #[derive(Debug)]
 pub enum Look {
     Here,
-    /// The path led elsewhere, and leads to a new listener now. The old one, for those who had knocked there.
+    /// The path led elsewhere, and leads to a new listener now. The old one, for those who had
+    /// knocked there.
     BoundAgain(UnixListener),
     Lost,
 }
@@ -81,7 +87,8 @@ pub enum BindError {
 }
 
 impl Bound {
-    /// Makes the directory if it is missing, takes the path, sets the permissions, and only then listens.
+    /// Makes the directory if it is missing, takes the path, sets the permissions, and only then
+    /// listens.
     pub async fn new(path: &Path, mode: u32) -> Result<Self, BindError> {
         refuse_long(path)?;
         make_directory(path)?;
@@ -111,11 +118,13 @@ impl Bound {
         self.reach.clone()
     }
 
-    /// Looks whether the path still leads here, and binds again if it does not: a cleaner may have taken the file, or a
-    /// volume been mounted anew. Where that cannot be, it says why, once, and the next look tries again.
+    /// Looks whether the path still leads here, and binds again if it does not: a cleaner may have
+    /// taken the file, or a volume been mounted anew. Where that cannot be, it says why, once, and
+    /// the next look tries again.
     pub async fn look(&mut self) -> Look {
         let is_here = inode(&self.path).is_ok_and(|inode| inode == self.inode);
-        let looked = if is_here { self.lock_again().map(|()| Look::Here) } else { self.bind_again().await };
+        let looked =
+            if is_here { self.lock_again().map(|()| Look::Here) } else { self.bind_again().await };
         let (look, error) = match looked {
             Ok(look) => (look, None),
             Err(error) => (if is_here { Look::Here } else { Look::Lost }, Some(error)),
@@ -131,7 +140,9 @@ impl Bound {
                 %socket,
                 "the socket's path led to this daemon no more, it is bound again: see what removes or replaces it. Callers that are connected stay so"
             ),
-            (Look::Here, _) if !was_here => tracing::info!(%socket, "the socket's path leads to this daemon again"),
+            (Look::Here, _) if !was_here => {
+                tracing::info!(%socket, "the socket's path leads to this daemon again")
+            }
             _ => {}
         }
         look
@@ -183,7 +194,8 @@ impl Reach {
 /// Makes the directory for us alone if it is missing.
 fn make_directory(path: &Path) -> Result<(), BindError> {
     let directory = directory_of(path);
-    let failed = |source| BindError::Io { what: "make the directory", path: directory.to_owned(), source };
+    let failed =
+        |source| BindError::Io { what: "make the directory", path: directory.to_owned(), source };
     match DirBuilder::new().mode(OWN_DIRECTORY_MODE).create(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
@@ -191,8 +203,9 @@ fn make_directory(path: &Path) -> Result<(), BindError> {
     refuse_foreign(directory)
 }
 
-/// Takes the lock of a path that nobody serves. Who holds it without listening for long is no daemon, and may not keep
-/// one from starting: whoever could open the file once, as a lock of an older version, could lock it for ever.
+/// Takes the lock of a path that nobody serves. Who holds it without listening for long is no
+/// daemon, and may not keep one from starting: whoever could open the file once, as a lock of an
+/// older version, could lock it for ever.
 async fn take_lock(path: &Path) -> Result<Lock, BindError> {
     let began = Instant::now();
     loop {
@@ -225,7 +238,9 @@ async fn refuse_served(path: &Path) -> Result<(), BindError> {
 fn listen(path: &Path, mode: u32) -> Result<(UnixListener, Inode), BindError> {
     let failed = |what| move |source| BindError::Io { what, path: path.to_owned(), source };
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove")(error));
+        }
         _ => {}
     }
     let socket = UnixSocket::new_stream().map_err(failed("make a socket for"))?;
@@ -235,18 +250,26 @@ fn listen(path: &Path, mode: u32) -> Result<(UnixListener, Inode), BindError> {
     Ok((listener, inode))
 }
 
-/// Of the socket that we made: not of what somebody put in its place, nor of what a link there leads to.
+/// Of the socket that we made: not of what somebody put in its place, nor of what a link there
+/// leads to.
 fn set_mode(path: &Path, mode: u32) -> io::Result<Inode> {
-    let made = File::from(rustix::fs::open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let made = File::from(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
     let found = made.metadata()?;
     if !found.file_type().is_socket() || found.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("somebody else has put another file there"));
     }
-    // A descriptor that only names a file is changed by no other call. Where nothing is mounted at /proc, as in a bare
-    // chroot, its path has to do: nobody but us can replace it, or the directory would have been refused.
+    // A descriptor that only names a file is changed by no other call. Where nothing is mounted at
+    // /proc, as in a bare chroot, its path has to do: nobody but us can replace it, or the
+    // directory would have been refused.
     let permissions = || PermissionsExt::from_mode(mode);
     match std::fs::set_permissions(format!("/proc/self/fd/{}", made.as_raw_fd()), permissions()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::set_permissions(path, permissions())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::set_permissions(path, permissions())?
+        }
         set => set?,
     }
     Ok((found.dev(), found.ino()))

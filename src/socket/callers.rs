@@ -1,4 +1,5 @@
-//! What a stop has to know of callers: when they were last heard, and what of theirs nobody read. Counts only.
+//! What a stop has to know of callers: when they were last heard, and what of theirs nobody read.
+//! Counts only.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! One connection: its two halves in one task, and what binds them.
 //!
-//! The outbox between the lanes and the writer holds the answers that are owed: no more than `slots` allows.
+//! The outbox between the lanes and the writer holds the answers that are owed: no more than
+//! `slots` allows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,9 @@ use super::writer::Writer;
 use crate::ack::Outbox;
 use crate::limits::ANSWER_ROOM_BYTES;
 
-/// A socket that is closed with unread input resets the connection, and the peer may lose the answers it has not
-/// read. So the rest of the input is read off, for as long as a peer that saw our end needs to close its own.
+/// A socket that is closed with unread input resets the connection, and the peer may lose the
+/// answers it has not read. So the rest of the input is read off, for as long as a peer that saw
+/// our end needs to close its own.
 const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written.

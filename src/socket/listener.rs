@@ -1,7 +1,8 @@
 //! Lets connections in, up to a cap, and owns them until their last answer is written.
 //!
-//! When the drain begins it goes on while callers are connected (an app writes its last lines after its own
-//! SIGTERM); it closes when none is, or when it is told to stop reading. It never looks into a connection.
+//! When the drain begins it goes on while callers are connected (an app writes its last lines after
+//! its own SIGTERM); it closes when none is, or when it is told to stop reading. It never looks
+//! into a connection.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,14 +20,17 @@ use super::{Door, connection};
 use crate::backoff::Backoff;
 use crate::protocol::reply;
 
-/// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is tried again at
-/// once fails 46,820 times in 200 ms (measured).
-const ACCEPT_AGAIN: Backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
+/// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is
+/// tried again at once fails 46,820 times in 200 ms (measured).
+const ACCEPT_AGAIN: Backoff =
+    Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
 
-/// While files are short, every connection that ends lets one in, and the next one fails again: one line is enough.
+/// While files are short, every connection that ends lets one in, and the next one fails again: one
+/// line is enough.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// A caller that connected before the drain began may not have been seen yet: one turn of the event loop shows it.
+/// A caller that connected before the drain began may not have been seen yet: one turn of the event
+/// loop shows it.
 const LAST_KNOCK: Duration = Duration::from_millis(1);
 
 /// Who is there.
@@ -48,7 +52,8 @@ pub struct Caps {
     pub files_kept_back: usize,
 }
 
-/// A connection that becomes a client with its first line, and is one until its last answer is written.
+/// A connection that becomes a client with its first line, and is one until its last answer is
+/// written.
 #[derive(Debug)]
 pub struct Visit {
     presence: watch::Sender<Presence>,
@@ -113,14 +118,16 @@ impl Listener {
 }
 
 impl Caps {
-    /// Why one more is not let in. The system gives the lowest descriptor that is free, so that a high one tells that all
-    /// below it are taken, by whomever. The limit may have been lowered meanwhile.
+    /// Why one more is not let in. The system gives the lowest descriptor that is free, so that a
+    /// high one tells that all below it are taken, by whomever. The limit may have been lowered
+    /// meanwhile.
     fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
         if connected >= self.max_connections {
             return Some("too many connections are open: socket.max_connections is reached");
         }
         let limit = getrlimit(Resource::Nofile).current?;
-        let (descriptor, kept_back) = (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
+        let (descriptor, kept_back) =
+            (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
         let refused = "the daemon has too many files open: raise its limit of open files (ulimit -n, LimitNOFILE)";
         (descriptor + kept_back >= limit).then_some(refused)
     }
@@ -129,7 +136,9 @@ impl Caps {
 impl Visit {
     pub fn sent_a_line(&mut self) {
         if !std::mem::replace(&mut self.is_client, true) {
-            self.presence.send_modify(|presence| (presence.clients, presence.ever) = (presence.clients + 1, true));
+            self.presence.send_modify(|presence| {
+                (presence.clients, presence.ever) = (presence.clients + 1, true)
+            });
         }
     }
 }
@@ -162,7 +171,11 @@ fn admit(
     presence.send_modify(|presence| presence.connected += 1);
 }
 
-fn close(door: &Door, ended: Result<(), tokio::task::JoinError>, presence: &watch::Sender<Presence>) {
+fn close(
+    door: &Door,
+    ended: Result<(), tokio::task::JoinError>,
+    presence: &watch::Sender<Presence>,
+) {
     door.metrics.connections.decrement(1.0);
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {

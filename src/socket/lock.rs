@@ -1,7 +1,9 @@
-//! The locks around a socket: one daemon a path, and nothing of it aged out by a cleaner of temporary files.
+//! The locks around a socket: one daemon a path, and nothing of it aged out by a cleaner of
+//! temporary files.
 //!
-//! A lock ends with the process, however it ends; its file stays, since removing it would let two daemons lock two
-//! different files. Nothing is written into a file, and one that is not our own is never touched.
+//! A lock ends with the process, however it ends; its file stays, since removing it would let two
+//! daemons lock two different files. Nothing is written into a file, and one that is not our own is
+//! never touched.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -36,9 +38,15 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => return Err(BindError::Io { what: "lock", path, source }),
+            Err(TryLockError::Error(source)) => {
+                return Err(BindError::Io { what: "lock", path, source });
+            }
         }
-        let found = file.metadata().map_err(|source| BindError::Io { what: "look at", path: path.clone(), source })?;
+        let found = file.metadata().map_err(|source| BindError::Io {
+            what: "look at",
+            path: path.clone(),
+            source,
+        })?;
         let lock = Self { path, inode: inode_of(&found), _file: file };
         // Somebody may have made the file anew since it was opened.
         Ok(lock.leads_here().then_some(lock))
@@ -47,7 +55,11 @@ impl Lock {
     /// Takes it though a process holds the file: a new one stands in its place.
     pub(super) fn take_anew(socket: &Path) -> Result<Option<Self>, BindError> {
         let path = lock_path(socket);
-        std::fs::remove_file(&path).map_err(|source| BindError::Io { what: "remove", path, source })?;
+        std::fs::remove_file(&path).map_err(|source| BindError::Io {
+            what: "remove",
+            path,
+            source,
+        })?;
         Self::take(socket)
     }
 
@@ -57,11 +69,12 @@ impl Lock {
     }
 }
 
-/// Keeps systemd-tmpfiles and its like from taking away what lies in a directory of ours: they pass over one that is
-/// locked. A directory that others use too, such as `/tmp`, stays theirs to clean.
+/// Keeps systemd-tmpfiles and its like from taking away what lies in a directory of ours: they pass
+/// over one that is locked. A directory that others use too, such as `/tmp`, stays theirs to clean.
 pub(super) fn hold_directory(directory: &Path) -> Option<File> {
     const STICKY: u32 = 0o1000;
-    let open = File::options().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(directory).ok()?;
+    let open =
+        File::options().read(true).custom_flags(flags(OFlags::DIRECTORY)).open(directory).ok()?;
     let found = open.metadata().ok()?;
     let is_ours = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & STICKY == 0;
     (is_ours && open.try_lock_shared().is_ok()).then_some(open)
@@ -81,8 +94,8 @@ fn lock_path(socket: &Path) -> PathBuf {
     path.into()
 }
 
-/// Opens or makes the file. In a directory that others may write to, one could have planted a link there, to a file that
-/// is worth something.
+/// Opens or makes the file. In a directory that others may write to, one could have planted a link
+/// there, to a file that is worth something.
 fn open_own(path: &Path) -> Result<File, BindError> {
     let failed = |what| move |source| BindError::Io { what, path: path.to_owned(), source };
     let not_ours = |what| BindError::NotOurLock { path: path.to_owned(), what };
@@ -105,7 +118,8 @@ fn open_own(path: &Path) -> Result<File, BindError> {
         return Err(not_ours("has another name too"));
     }
     if found.mode() & MODE_BITS != LOCK_MODE {
-        file.set_permissions(PermissionsExt::from_mode(LOCK_MODE)).map_err(failed("set the permissions of"))?;
+        file.set_permissions(PermissionsExt::from_mode(LOCK_MODE))
+            .map_err(failed("set the permissions of"))?;
     }
     Ok(file)
 }

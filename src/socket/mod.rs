@@ -1,10 +1,11 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
-//! `bind` makes the socket file and keeps it (`place`: where it may lie; `lock`: for one daemon), `listener` lets connections
-//! in, and each connection is one task with two halves: `reader` (bytes → items) and `writer` (outcomes → bytes). A reader
-//! waits for room for a long line (`long_lines`), then for an answer's slot (`slots`), then for bytes of the budget
-//! (`allowance` has both), then for a lane's inbox, in this order; a writer waits for the peer alone. So a slow or hostile
-//! peer costs nobody else anything, and nothing waits in a circle.
+//! `bind` makes the socket file and keeps it (`place`: where it may lie; `lock`: for one daemon),
+//! `listener` lets connections in, and each connection is one task with two halves: `reader` (bytes
+//! → items) and `writer` (outcomes → bytes). A reader waits for room for a long line
+//! (`long_lines`), then for an answer's slot (`slots`), then for bytes of the budget (`allowance`
+//! has both), then for a lane's inbox, in this order; a writer waits for the peer alone. So a slow
+//! or hostile peer costs nobody else anything, and nothing waits in a circle.
 
 mod allowance;
 pub mod barred;

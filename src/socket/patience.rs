@@ -1,8 +1,9 @@
 //! How long a peer may leave a line unfinished. Pure: times come in as arguments.
 //!
-//! The clock is a line's, so that a peer whose writes never end exactly with a line is none that stalls. Only the peer's own
-//! delay counts: not the time in which we had no room for its bytes, nor a pause of ours (a process that was stopped or
-//! frozen), which looks like one long wait. So what is waited is counted in looks, none of which counts for more than itself.
+//! The clock is a line's, so that a peer whose writes never end exactly with a line is none that
+//! stalls. Only the peer's own delay counts: not the time in which we had no room for its bytes,
+//! nor a pause of ours (a process that was stopped or frozen), which looks like one long wait. So
+//! what is waited is counted in looks, none of which counts for more than itself.
 
 use std::time::Duration;
 

@@ -27,7 +27,8 @@ pub struct Site {
     pub served_by: Option<Peer>,
 }
 
-/// Who listens at a socket, by the credentials that he listened with. What is not known is not told.
+/// Who listens at a socket, by the credentials that he listened with. What is not known is not
+/// told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
     name: Option<String>,
@@ -67,7 +68,13 @@ impl fmt::Display for Peer {
 fn process_name(pid: i32) -> Option<String> {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     let is_plain = |c: char| c.is_ascii_graphic();
-    Some(name.trim().chars().map(|c| if is_plain(c) { c } else { '?' }).take(NAME_BYTES_MAX).collect())
+    Some(
+        name.trim()
+            .chars()
+            .map(|c| if is_plain(c) { c } else { '?' })
+            .take(NAME_BYTES_MAX)
+            .collect(),
+    )
 }
 
 /// Who listens at this path; nothing where a file was left behind, or there is none.
@@ -85,8 +92,8 @@ pub(super) async fn who_serves(path: &Path) -> Result<Option<Peer>, BindError> {
     }
 }
 
-/// Looks at a place as [`Bound::new`](super::bind::Bound::new) would and takes nothing: a daemon that serves it is not
-/// disturbed.
+/// Looks at a place as [`Bound::new`](super::bind::Bound::new) would and takes nothing: a daemon
+/// that serves it is not disturbed.
 ///
 /// # Errors
 /// What a bind would refuse, but for one who serves the path already.
@@ -94,12 +101,19 @@ pub async fn survey(path: &Path) -> Result<Site, BindError> {
     const SET_GROUP: u32 = 0o2000;
     refuse_long(path)?;
     let directory = directory_of(path);
-    let failed = |source| BindError::Io { what: "make files in", path: directory.to_owned(), source };
+    let failed =
+        |source| BindError::Io { what: "make files in", path: directory.to_owned(), source };
     could_make_files(directory).map_err(failed)?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let Ok(found) = directory.metadata() else {
         // As a bind will make it.
-        return Ok(Site { uid, gid, directory_mode: OWN_DIRECTORY_MODE, directory_gid: gid, served_by: None });
+        return Ok(Site {
+            uid,
+            gid,
+            directory_mode: OWN_DIRECTORY_MODE,
+            directory_gid: gid,
+            served_by: None,
+        });
     };
     refuse_foreign(directory)?;
     refuse_other_files(path)?;
@@ -117,16 +131,22 @@ pub(super) fn directory_of(path: &Path) -> &Path {
 }
 
 pub(super) fn refuse_long(path: &Path) -> Result<(), BindError> {
-    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX { Err(BindError::TooLong(path.into())) } else { Ok(()) }
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        Err(BindError::TooLong(path.into()))
+    } else {
+        Ok(())
+    }
 }
 
-/// In a shared place such as `/tmp`, refuses a directory, or a link to one, that somebody else made or may write to: the
-/// socket in it could be exchanged.
+/// In a shared place such as `/tmp`, refuses a directory, or a link to one, that somebody else made
+/// or may write to: the socket in it could be exchanged.
 pub(super) fn refuse_foreign(directory: &Path) -> Result<(), BindError> {
     const STICKY: u32 = 0o1000;
     const WRITABLE_TO_ALL: u32 = 0o002;
     let mode_of = |path: &Path| path.metadata().map(|found| found.mode());
-    let in_shared_place = directory.parent().is_some_and(|parent| mode_of(parent).is_ok_and(|mode| mode & STICKY != 0));
+    let in_shared_place = directory
+        .parent()
+        .is_some_and(|parent| mode_of(parent).is_ok_and(|mode| mode & STICKY != 0));
     if !in_shared_place {
         return Ok(());
     }

@@ -1,8 +1,9 @@
 //! Bytes → items: reads one connection, turns lines into events on their way, or turns them round.
 //!
-//! The two waits of an event's whole trip are here: for an answer's slot (with its room) and for bytes of the
-//! budget. A line is offered without waiting; where it says what it lacks, the reader waits for that and offers it again.
-//! While it waits it reads nothing, and the kernel makes the caller wait. It never waits with a group of items in its hands.
+//! The two waits of an event's whole trip are here: for an answer's slot (with its room) and for
+//! bytes of the budget. A line is offered without waiting; where it says what it lacks, the reader
+//! waits for that and offers it again. While it waits it reads nothing, and the kernel makes the
+//! caller wait. It never waits with a group of items in its hands.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -30,7 +31,8 @@ use crate::event::{Code, PartitionKey, Refusal};
 use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
 use crate::limits::{
-    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max,
+    ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT,
+    line_bytes_max,
 };
 use crate::protocol::lines::{Line, Splitter};
 use crate::protocol::reply;
@@ -196,12 +198,17 @@ impl Reader {
             }
             let read = if self.buf.len() <= LINE_BUFFER_BYTES {
                 self.buf.reserve(LINE_BUFFER_BYTES);
-                // Unlike `try_read` this takes a read that leaves room for proof that nothing is left, and does not ask again.
-                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf))).await
+                // Unlike `try_read` this takes a read that leaves room for proof that nothing is
+                // left, and does not ask again.
+                poll_fn(|cx| {
+                    Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf))
+                })
+                .await
             } else {
                 // What comes behind a long line waits for its turn in a line buffer.
                 let mut some = (&mut self.buf).limit(LINE_BUFFER_BYTES);
-                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut some))).await
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut some)))
+                    .await
             };
             match read {
                 Poll::Ready(Ok(1..)) => return Input::Bytes,
@@ -250,7 +257,8 @@ impl Reader {
             Line::Complete { number, text } => (number, text),
             Line::TooLong { number } => {
                 let line_bytes_max = line_bytes_max(self.record_bytes_max);
-                let too_long = format!("the line is over {line_bytes_max} bytes, the longest that is read");
+                let too_long =
+                    format!("the line is over {line_bytes_max} bytes, the longest that is read");
                 let too_long = self.too_large(too_long);
                 return self.refuse(Ref::Line(number), too_long);
             }
@@ -280,7 +288,12 @@ impl Reader {
             }
             Ok(Request::Flush) => {
                 let room = self.allowance.slot(ANSWER_BYTES + reference.heap_bytes())?;
-                self.outbox.send(Answer::Flush { reference, epoch: self.epoch, events: self.epoch_events, room });
+                self.outbox.send(Answer::Flush {
+                    reference,
+                    epoch: self.epoch,
+                    events: self.epoch_events,
+                    room,
+                });
                 self.epoch = self.epoch.wrapping_add(1);
                 self.epoch_events = 0;
                 Ok(())
@@ -310,8 +323,13 @@ impl Reader {
         let (sealed_bytes, key_bytes) = (draft.sealed_len(), draft.key.as_str().len());
         let (record_bytes, record_bytes_max) = (sealed_bytes + key_bytes, self.record_bytes_max);
         if record_bytes > record_bytes_max {
-            let whose = if self.is_bound_by_memory { "this daemon's memory carries" } else { "the stream takes" };
-            let too_large = self.too_large(format!("record is {record_bytes} bytes, {whose} {record_bytes_max}"));
+            let whose = if self.is_bound_by_memory {
+                "this daemon's memory carries"
+            } else {
+                "the stream takes"
+            };
+            let too_large = self
+                .too_large(format!("record is {record_bytes} bytes, {whose} {record_bytes_max}"));
             return self.refuse(reference, too_large);
         }
         if event.echo && sealed_bytes > ANSWER_ROOM_BYTES {
@@ -319,10 +337,12 @@ impl Reader {
         }
         let echo_bytes = if event.echo { sealed_bytes } else { 0 };
         let answer_bytes = ANSWER_BYTES + reference.heap_bytes() + key_bytes + echo_bytes;
-        let (room, charge) = self.allowance.slot_and_bytes(answer_bytes, record_bytes + ITEM_BYTES)?;
+        let (room, charge) =
+            self.allowance.slot_and_bytes(answer_bytes, record_bytes + ITEM_BYTES)?;
         let record = draft.seal(sealed_bytes);
         self.accepted_bytes += record_bytes as u64;
-        let ticket = self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
+        let ticket =
+            self.duty(room, reference).ticket(event_id, self.clock.timestamp, event.echo, charge);
         self.inlet.add(Item::new(record, ticket, self.clock.now));
         Ok(())
     }
@@ -352,7 +372,8 @@ impl Reader {
         Duty::new(Arc::clone(&self.outbox), reference, self.epoch, room)
     }
 
-    /// Offers a line until nothing lacks. Nothing when the peer is given up and no line matters any more.
+    /// Offers a line until nothing lacks. Nothing when the peer is given up and no line matters any
+    /// more.
     async fn insist(&mut self, mut offer: impl FnMut(&mut Self) -> Result<(), Lack>) -> Option<()> {
         while let Err(lack) = offer(self) {
             self.hand_over().await;
@@ -368,8 +389,8 @@ impl Reader {
         Some(())
     }
 
-    /// Before every wait, and after every read: the lanes get their groups, since what we wait for may be in them, and
-    /// what was taken ahead goes back.
+    /// Before every wait, and after every read: the lanes get their groups, since what we wait for
+    /// may be in them, and what was taken ahead goes back.
     async fn hand_over(&mut self) {
         self.allowance.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
@@ -380,7 +401,8 @@ impl Reader {
     }
 }
 
-/// Answers have a room of their own, whatever the stream takes: an echo would hold as much again until it is read.
+/// Answers have a room of their own, whatever the stream takes: an echo would hold as much again
+/// until it is read.
 fn echo_too_large(bytes: usize) -> Refusal {
     let message = format!(
         "options.echo of an envelope of {bytes} bytes: it takes at most {ANSWER_ROOM_BYTES}. Send it without echo"

@@ -1,8 +1,9 @@
-//! The answers that a connection may owe, by number and by bytes: taken by the reader before a line is accepted, given
-//! back by the writer once they are written. So answering never waits, and a peer that reads nothing holds a known
-//! amount of memory.
+//! The answers that a connection may owe, by number and by bytes: taken by the reader before a line
+//! is accepted, given back by the writer once they are written. So answering never waits, and a
+//! peer that reads nothing holds a known amount of memory.
 //!
-//! Nothing here answers or writes; who takes and who gives back count for themselves, and only their sums are shared.
+//! Nothing here answers or writes; who takes and who gives back count for themselves, and only
+//! their sums are shared.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,11 +42,20 @@ struct GivenBack {
 pub fn slots(window: usize, room_bytes: usize) -> (Slots, Returns) {
     let given_back = Arc::<GivenBack>::default();
     let returns = Returns(Arc::clone(&given_back));
-    (Slots { window: window as u64, room_bytes: room_bytes as u64, taken: Owed::default(), given_back }, returns)
+    (
+        Slots {
+            window: window as u64,
+            room_bytes: room_bytes as u64,
+            taken: Owed::default(),
+            given_back,
+        },
+        returns,
+    )
 }
 
 impl Slots {
-    /// Takes a slot of so many bytes if there is one now. A longer answer than there is room for takes all of it.
+    /// Takes a slot of so many bytes if there is one now. A longer answer than there is room for
+    /// takes all of it.
     pub fn try_take(&mut self, bytes: usize) -> Option<u32> {
         let bytes = (bytes as u64).min(self.room_bytes);
         let answers = self.taken.answers - self.given_back.answers.load(Ordering::Acquire);
@@ -93,10 +103,16 @@ mod tests {
     #[test]
     fn no_more_is_owed_than_the_window_and_the_room_allow() {
         let (mut slots, returns) = slots(3, 100);
-        assert_eq!((slots.try_take(40), slots.try_take(40), slots.try_take(40)), (Some(40), Some(40), None));
+        assert_eq!(
+            (slots.try_take(40), slots.try_take(40), slots.try_take(40)),
+            (Some(40), Some(40), None)
+        );
         assert_eq!(slots.try_take(20), Some(20));
         returns.give_back(Owed { answers: 1, bytes: 40 });
-        assert_eq!((slots.try_take(41), slots.try_take(40), slots.try_take(0)), (None, Some(40), None));
+        assert_eq!(
+            (slots.try_take(41), slots.try_take(40), slots.try_take(0)),
+            (None, Some(40), None)
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Outcomes → bytes: prints the answers of one connection, many per write.
 //!
-//! It waits for the peer and for nobody else. A peer that takes nothing for long loses its connection, so that it
-//! cannot hold a drain. It never drops an answer while the connection lives. A peer that has closed gets none, and what it
-//! wrote before is read to its end and delivered all the same.
+//! It waits for the peer and for nobody else. A peer that takes nothing for long loses its
+//! connection, so that it cannot hold a drain. It never drops an answer while the connection lives.
+//! A peer that has closed gets none, and what it wrote before is read to its end and delivered all
+//! the same.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -23,8 +24,8 @@ use crate::protocol::request::Ref;
 
 /// Groups of answers taken out of the outbox at once.
 const GROUPS_PER_TAKE: usize = 64;
-/// Printed bytes that are worth a write; a long echo may pass it by its own length. One write for many answers: 20 ns each
-/// at 500 a write, 850 at one (measured 2026-11).
+/// Printed bytes that are worth a write; a long echo may pass it by its own length. One write for
+/// many answers: 20 ns each at 500 a write, 850 at one (measured 2026-11).
 const BYTES_PER_WRITE: usize = 64 * 1024;
 
 /// The write half of a connection, with its outbox.
@@ -56,7 +57,8 @@ struct Epoch {
     flush: Option<Flush>,
 }
 
-/// A flush that ends an epoch. Its slot is held until its answer is printed, so what waits is bounded by the window.
+/// A flush that ends an epoch. Its slot is held until its answer is printed, so what waits is
+/// bounded by the window.
 #[derive(Debug)]
 struct Flush {
     reference: Ref,
@@ -76,8 +78,8 @@ impl Writer {
         Self { write, answers, slots, gone, peer_has_closed: false, epochs, out, printed }
     }
 
-    /// Runs until the reader has ended and every answer it owes is written. Says whether the peer has closed, and so knows
-    /// nothing of what is left.
+    /// Runs until the reader has ended and every answer it owes is written. Says whether the peer
+    /// has closed, and so knows nothing of what is left.
     pub async fn run(mut self) -> bool {
         let mut groups = Vec::new();
         while self.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
@@ -119,7 +121,8 @@ impl Writer {
         }
     }
 
-    /// Gives the slots back too where nobody takes the answers: a peer that has closed may have left lines to be read.
+    /// Gives the slots back too where nobody takes the answers: a peer that has closed may have
+    /// left lines to be read.
     async fn write_out(&mut self) {
         if !self.peer_has_closed && !self.gone.is_cancelled() {
             match self.write_all().await {
@@ -136,7 +139,8 @@ impl Writer {
     async fn write_all(&mut self) -> io::Result<()> {
         let mut unwritten = self.out.as_slice();
         while !unwritten.is_empty() {
-            let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, self.write.write(unwritten)).await??;
+            let written =
+                tokio::time::timeout(WRITE_STALL_TIMEOUT, self.write.write(unwritten)).await??;
             unwritten = &unwritten[written..];
         }
         Ok(())
@@ -180,7 +184,9 @@ mod tests {
     #[test]
     fn a_flush_waits_for_every_event_before_it_and_for_none_after() {
         let (mut epochs, mut out, mut printed) = (Epochs::default(), Vec::new(), Owed::default());
-        let flush = |reference: &str, events| Some(Flush { reference: Ref::Given(reference.into()), events, room: 7 });
+        let flush = |reference: &str, events| {
+            Some(Flush { reference: Ref::Given(reference.into()), events, room: 7 })
+        };
         epochs.get(0).flush = flush("1", 2);
         epochs.get(0).answered += 1;
         epochs.get(1).answered += 5;
@@ -191,7 +197,10 @@ mod tests {
         epochs.get(0).answered += 1;
         epochs.print_flushed(&mut out, &mut printed);
         assert_eq!((printed.answers, printed.bytes), (2, 14));
-        assert_eq!(out, b"{\"op\":\"flush\",\"ref\":1,\"ok\":true}\n{\"op\":\"flush\",\"ref\":2,\"ok\":true}\n");
+        assert_eq!(
+            out,
+            b"{\"op\":\"flush\",\"ref\":1,\"ok\":true}\n{\"op\":\"flush\",\"ref\":2,\"ok\":true}\n"
+        );
         assert!(epochs.open.is_empty());
         assert_eq!(epochs.first, 2);
     }

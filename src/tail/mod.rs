@@ -1,7 +1,8 @@
 //! `tail`: what is in the stream, on standard output, event after event.
 //!
-//! Within a shard in order, children after their parents, so the events of a key come in order; between shards as they
-//! come. Keeps no place between two runs. What is printed for a record is decided in `print`.
+//! Within a shard in order, children after their parents, so the events of a key come in order;
+//! between shards as they come. Keeps no place between two runs. What is printed for a record is
+//! decided in `print`.
 
 mod print;
 
@@ -18,14 +19,15 @@ use crate::terminal::escaped;
 
 pub use crate::consume::From;
 
-/// Between two calls on a shard that has nothing new. A shard takes five GetRecords a second, of all its readers
-/// together: this leaves four to them.
+/// Between two calls on a shard that has nothing new. A shard takes five GetRecords a second, of
+/// all its readers together: this leaves four to them.
 pub const POLL: Duration = Duration::from_secs(1);
 
 /// The same for the embedded stream, which nobody shares.
 pub const POLL_LOCAL: Duration = consume::CALLS_APART;
 
-/// Pages between the readers and the printer. Each reader holds one more, so two keep the printer busy.
+/// Pages between the readers and the printer. Each reader holds one more, so two keep the printer
+/// busy.
 const CHUNKS_MAX: usize = 2;
 
 /// Bytes printed at once.
@@ -50,13 +52,14 @@ pub enum TailError {
     Write(#[source] io::Error),
 }
 
-/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end. Who stops it may notice
-/// the second before the next write does.
+/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end.
+/// Who stops it may notice the second before the next write does.
 ///
-/// A record is printed as it is, one line each, if its data is one line of text: our envelopes are, and so is most of
-/// what others write. One line break at its end counts as ours. Whatever else (binary, many lines, controls that JSON does
-/// not have) is one line of JSON: `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`.
-/// An aggregate of the KPL's format is printed event by event, `subSequenceNumber` is an event's place in it.
+/// A record is printed as it is, one line each, if its data is one line of text: our envelopes are,
+/// and so is most of what others write. One line break at its end counts as ours. Whatever else
+/// (binary, many lines, controls that JSON does not have) is one line of JSON:
+/// `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`. An aggregate of the KPL's
+/// format is printed event by event, `subSequenceNumber` is an event's place in it.
 ///
 /// `on_ready` is called once what is stored from then on will be printed.
 ///
@@ -106,7 +109,11 @@ async fn print_all(
     Ok(())
 }
 
-async fn write(text: &mut String, to_terminal: bool, out: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+async fn write(
+    text: &mut String,
+    to_terminal: bool,
+    out: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
     let shown = if to_terminal { escaped(text) } else { text.as_str().into() };
     out.write_all(shown.as_bytes()).await?;
     text.clear();

@@ -1,7 +1,7 @@
 //! One record as text. Pure.
 //!
-//! Never re-writes an event: numbers, names and their order stay as they were sent. What a terminal is not shown is left
-//! to whoever writes there.
+//! Never re-writes an event: numbers, names and their order stay as they were sent. What a terminal
+//! is not shown is left to whoever writes there.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 
 use crate::kinesis::aws::Event;
 
-/// Levels that move to the right; below them indentation would grow with the square of the nesting. It is what an event
-/// may become as text: of two bytes a value, some 35.
+/// Levels that move to the right; below them indentation would grow with the square of the nesting.
+/// It is what an event may become as text: of two bytes a value, some 35.
 const INDENTED_LEVELS_MAX: usize = 16;
 
 /// A record that is not one line of text. The names are those of our replies.
@@ -36,7 +36,8 @@ pub(super) fn line(shard: &str, event: &Event<'_>, out: &mut String) {
     out.push('\n');
 }
 
-/// A line that says where the record is, then its data: JSON indented, other text as it is, and an empty line.
+/// A line that says where the record is, then its data: JSON indented, other text as it is, and an
+/// empty line.
 pub(super) fn pretty(shard: &str, event: &Event<'_>, out: &mut String) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
@@ -74,7 +75,8 @@ fn to_json(value: &impl Serialize, out: &mut String) {
     out.push_str(&serde_json::to_string(value).expect("strings always are JSON"));
 }
 
-/// Indents valid JSON by changing the white space between its tokens, without reading it into values.
+/// Indents valid JSON by changing the white space between its tokens, without reading it into
+/// values.
 fn indent(json: &str, out: &mut String) {
     let mut depth = 0usize;
     let mut in_string = false;
@@ -122,7 +124,12 @@ mod tests {
     use serde_json::Value;
 
     fn event(data: &[u8]) -> Event<'_> {
-        Event { sequence_number: "49", sub_sequence_number: None, partition_key: Some("a \"b\""), data }
+        Event {
+            sequence_number: "49",
+            sub_sequence_number: None,
+            partition_key: Some("a \"b\""),
+            data,
+        }
     }
 
     fn printed(print: impl Fn(&str, &Event<'_>, &mut String), data: impl AsRef<[u8]>) -> String {
@@ -133,7 +140,13 @@ mod tests {
 
     #[test]
     fn one_line_of_text_is_printed_as_it_is() {
-        for data in [r#"{"a":1.50,"b":"ü\n"}"#, "plain\ttext", "", " spaces ", "{\"a\":\"\u{7f}\u{9b}\u{202e}\"}"] {
+        for data in [
+            r#"{"a":1.50,"b":"ü\n"}"#,
+            "plain\ttext",
+            "",
+            " spaces ",
+            "{\"a\":\"\u{7f}\u{9b}\u{202e}\"}",
+        ] {
             assert_eq!(printed(line, data), format!("{data}\n"));
         }
     }
@@ -152,7 +165,10 @@ mod tests {
             let json: Value = serde_json::from_str(&text).expect("it is JSON");
             assert_eq!(json["data"], STANDARD.encode(data));
             assert_eq!(json["partitionKey"], "a \"b\"");
-            assert_eq!((&json["shardId"], &json["sequenceNumber"]), (&"shardId-0".into(), &"49".into()));
+            assert_eq!(
+                (&json["shardId"], &json["sequenceNumber"]),
+                (&"shardId-0".into(), &"49".into())
+            );
         }
     }
 
@@ -198,7 +214,8 @@ mod tests {
         let mut out = String::new();
         line("shardId-0", &keyless, &mut out);
         pretty("shardId-0", &Event { data: b"{}", ..keyless }, &mut out);
-        let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
+        let wrapped =
+            r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
         assert_eq!(out, format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));
     }
 
@@ -210,8 +227,11 @@ mod tests {
     }
 
     fn json() -> impl Strategy<Value = Value> {
-        let leaf =
-            prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), any::<String>().prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 32, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -1,7 +1,8 @@
 //! A histogram for what happens once an event: its buckets are counted at once.
 //!
-//! The exporter's own histograms keep every sample until somebody looks: at 400,000 events a second that is 10 MB a
-//! second, and 60 ns an event (measured 2026-11). They serve what happens once a request.
+//! The exporter's own histograms keep every sample until somebody looks: at 400,000 events a second
+//! that is 10 MB a second, and 60 ns an event (measured 2026-11). They serve what happens once a
+//! request.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +37,9 @@ impl EventHistogram {
         // Writing to a String never fails.
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
         let mut count = 0;
-        for (bound, below) in self.bounds.iter().map(f64::to_string).chain(["+Inf".into()]).zip(&self.counts) {
+        for (bound, below) in
+            self.bounds.iter().map(f64::to_string).chain(["+Inf".into()]).zip(&self.counts)
+        {
             count += below.load(Ordering::Relaxed);
             let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {count}");
         }

@@ -1,7 +1,7 @@
 //! Logging: JSON where nobody watches, text on a terminal; always on stderr.
 //!
-//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing else is: nobody waits
-//! for it, but the end of the process, for a moment.
+//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing
+//! else is: nobody waits for it, but the end of the process, for a moment.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
@@ -18,7 +18,8 @@ use super::stderr::Stderr;
 use crate::config::{LogFormat, log_filter};
 use crate::terminal::escaped_but_colours;
 
-/// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment until all is written.
+/// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment
+/// until all is written.
 #[derive(Debug)]
 pub struct Log {
     filter: reload::Handle<Targets, Registry>,
@@ -43,7 +44,9 @@ pub enum StartError {
 
 /// A text that is no level and no filter directive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug")]
+#[error(
+    "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug"
+)]
 pub struct NotALevel(String);
 
 /// Starts logging for the whole process, panics included; at most once.
@@ -74,13 +77,17 @@ pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
 }
 
 fn tell_lost(lines: u64) {
-    tracing::warn!(lines, "lines of this log were lost: whoever reads it was too slow, or it could not be written");
+    tracing::warn!(
+        lines,
+        "lines of this log were lost: whoever reads it was too slow, or it could not be written"
+    );
 }
 
-/// As the standard library tells it, which would write to standard error itself, and wait there. It may be the last there
-/// is to say, so it is waited for.
+/// As the standard library tells it, which would write to standard error itself, and wait there. It
+/// may be the last there is to say, so it is waited for.
 fn tell_panic(stderr: &Stderr, panic: &PanicHookInfo<'_>) {
-    let mut text = format!("\nthread '{}' {panic}\n", thread::current().name().unwrap_or("<unnamed>"));
+    let mut text =
+        format!("\nthread '{}' {panic}\n", thread::current().name().unwrap_or("<unnamed>"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         text.push_str(&format!("stack backtrace:\n{backtrace}\n"));
@@ -145,8 +152,11 @@ mod tests {
         let stderr = Stderr::write_to(File::from(OwnedFd::from(writer)), |_| ()).expect("a thread");
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |panic| tell_panic(&stderr, panic)));
-        let died =
-            thread::Builder::new().name("lane".into()).spawn(|| panic!("out of words")).expect("a thread").join();
+        let died = thread::Builder::new()
+            .name("lane".into())
+            .spawn(|| panic!("out of words"))
+            .expect("a thread")
+            .join();
         panic::set_hook(usual);
         assert!(died.is_err());
         // The hook has waited until it was written, so it is there at once.

@@ -1,16 +1,19 @@
 //! Every metric, in one table: made at the start, at 0, with its name, unit and description.
 //!
-//! Handles are resolved once (10 ns an increment, against 70 by name; measured 2026-11). What only a scrape needs
-//! is read when one comes, from `Sources`. Labels come from closed sets alone.
+//! Handles are resolved once (10 ns an increment, against 70 by name; measured 2026-11). What only
+//! a scrape needs is read when one comes, from `Sources`. Labels come from closed sets alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
 };
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 use super::histogram::EventHistogram;
 use super::stderr::Stderr;
@@ -18,11 +21,21 @@ use crate::ack::Books;
 use crate::budget::Budget;
 use crate::event::{Code, Reason};
 
-const SECONDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
 const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 300.0, 400.0, 500.0];
-const BYTES: &[f64] =
-    &[1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 2_097_152.0, 5_242_880.0, 10_485_760.0];
+const BYTES: &[f64] = &[
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    2_097_152.0,
+    5_242_880.0,
+    10_485_760.0,
+];
 
 /// The life cycle, as `dispatchd_state` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +80,10 @@ pub enum Retry {
     Regrouped,
 }
 
-/// Codes that an event is answered with. `Overloaded` turns a connection away, and `connections_refused_total` has it.
-const EVENT_CODES: [Code; Code::ALL.len() - 1] = *Code::ALL.first_chunk().expect("all but the last one");
+/// Codes that an event is answered with. `Overloaded` turns a connection away, and
+/// `connections_refused_total` has it.
+const EVENT_CODES: [Code; Code::ALL.len() - 1] =
+    *Code::ALL.first_chunk().expect("all but the last one");
 const _: () = assert!(matches!(Code::ALL[EVENT_CODES.len()], Code::Overloaded));
 const PUT_OUTCOMES: [(PutOutcome, &str); 6] = [
     (PutOutcome::Stored, "stored"),
@@ -174,7 +189,9 @@ pub fn build(sources: Sources) -> (Arc<Metrics>, Exposition) {
         ("dispatchd_put_records_batch_bytes", BYTES),
     ];
     let builder = buckets.into_iter().fold(PrometheusBuilder::new(), |builder, (name, bounds)| {
-        builder.set_buckets_for_metric(Matcher::Full(name.into()), bounds).expect("the bounds are not empty")
+        builder
+            .set_buckets_for_metric(Matcher::Full(name.into()), bounds)
+            .expect("the bounds are not empty")
     });
     let recorder = builder.build_recorder();
     let prometheus = recorder.handle();
@@ -184,7 +201,10 @@ pub fn build(sources: Sources) -> (Arc<Metrics>, Exposition) {
         (Metrics::register(), AtScrape::register(&sources))
     });
     let ack_duration = Arc::clone(&metrics.ack_duration);
-    (Arc::new(metrics), Exposition { recorder, prometheus, ack_duration, process, sources, at_scrape })
+    (
+        Arc::new(metrics),
+        Exposition { recorder, prometheus, ack_duration, process, sources, at_scrape },
+    )
 }
 
 impl Metrics {
@@ -232,19 +252,31 @@ impl Metrics {
                 "dispatchd_put_records_duration_seconds",
                 "From sending a PutRecords request to its reply or its failure",
             ),
-            batch_records: one_histogram("dispatchd_put_records_batch_records", "Records in a PutRecords request"),
+            batch_records: one_histogram(
+                "dispatchd_put_records_batch_records",
+                "Records in a PutRecords request",
+            ),
             batch_bytes: one_histogram(
                 "dispatchd_put_records_batch_bytes",
                 "Bytes of a PutRecords request: data and partition keys",
             ),
-            put_records_in_flight: one_gauge("dispatchd_put_records_in_flight", "PutRecords requests out now"),
+            put_records_in_flight: one_gauge(
+                "dispatchd_put_records_in_flight",
+                "PutRecords requests out now",
+            ),
             records_stored,
             records_throttled,
             records_failed,
             records_rejected,
             shards: one_gauge("dispatchd_shards", "Open shards known; 0 while they are not"),
-            shards_cooling: one_gauge("dispatchd_shards_cooling", "Shards that rest after being throttled"),
-            keys_cooling: one_gauge("dispatchd_keys_cooling", "Partition keys that wait before another attempt"),
+            shards_cooling: one_gauge(
+                "dispatchd_shards_cooling",
+                "Shards that rest after being throttled",
+            ),
+            keys_cooling: one_gauge(
+                "dispatchd_keys_cooling",
+                "Partition keys that wait before another attempt",
+            ),
             keys_held_by_order: one_gauge(
                 "dispatchd_keys_held_by_order",
                 "Partition keys with events waiting behind one in flight, to keep their order",
@@ -306,21 +338,30 @@ impl Metrics {
 
 impl AtScrape {
     fn register(sources: &Sources) -> Self {
-        one_gauge("dispatchd_buffer_limit_bytes", "Bytes of events that may be held at once: memory.budget")
-            .set(sources.budget.limit_bytes() as f64);
+        one_gauge(
+            "dispatchd_buffer_limit_bytes",
+            "Bytes of events that may be held at once: memory.budget",
+        )
+        .set(sources.budget.limit_bytes() as f64);
         Self {
             accepted: one_counter(
                 "dispatchd_events_accepted_total",
                 "Events read for which an answer is owed: acked + refused + in flight",
             ),
-            acked: one_counter("dispatchd_events_acked_total", "Events answered as durable in Kinesis"),
+            acked: one_counter(
+                "dispatchd_events_acked_total",
+                "Events answered as durable in Kinesis",
+            ),
             refused: counters(
                 "dispatchd_events_refused_total",
                 "Events answered with an error, by its code",
                 "code",
                 EVENT_CODES.map(Code::as_str),
             ),
-            in_flight: one_gauge("dispatchd_events_in_flight", "Events accepted and not yet answered"),
+            in_flight: one_gauge(
+                "dispatchd_events_in_flight",
+                "Events accepted and not yet answered",
+            ),
             buffer_bytes: one_gauge(
                 "dispatchd_buffer_bytes",
                 "Bytes of the budget that are taken, some 512 for each event besides its own",
@@ -385,7 +426,9 @@ impl Oldest {
     }
 
     pub fn set(&self, accepted: Option<Instant>) {
-        let ms = accepted.map_or(0, |accepted| accepted.saturating_duration_since(self.epoch).as_millis() as u64 + 1);
+        let ms = accepted.map_or(0, |accepted| {
+            accepted.saturating_duration_since(self.epoch).as_millis() as u64 + 1
+        });
         self.accepted_ms.store(ms, Ordering::Relaxed);
     }
 

@@ -1,7 +1,9 @@
-//! How PutRecords fare as a whole: whether nothing has been stored for a while, why, and what of that the log tells.
+//! How PutRecords fare as a whole: whether nothing has been stored for a while, why, and what of
+//! that the log tells.
 //!
-//! Transitions, and few of them: an outage is told once it has lasted, a block at once, the end of what was told when a
-//! record is stored again. Where it flaps, the log gets a line now and then with a count. Pure but for the lock at the end.
+//! Transitions, and few of them: an outage is told once it has lasted, a block at once, the end of
+//! what was told when a record is stored again. Where it flaps, the log gets a line now and then
+//! with a count. Pure but for the lock at the end.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,14 +13,16 @@ use crate::event::Cause;
 /// Nothing but failures for so long is worth a line. What passes sooner is what retries are for.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
-/// One outage a minute is told, and `AHEAD` more at once: the first ones are news, a hundredth is not.
+/// One outage a minute is told, and `AHEAD` more at once: the first ones are news, a hundredth is
+/// not.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const AHEAD: u32 = 2;
 
 /// What the log is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// Nothing was stored for `lasts`, or something blocks the stream; or why that is so is another reason now.
+    /// Nothing was stored for `lasts`, or something blocks the stream; or why that is so is another
+    /// reason now.
     Fails { cause: Cause, lasts: Duration, requests: u64, untold: u64 },
     /// A record was stored again, after an outage that was told.
     Ended { lasted: Duration, requests: u64 },
@@ -78,7 +82,10 @@ impl Watch {
             self.untold += 1;
             return None;
         };
-        Some(News::Ended { lasted: now.saturating_duration_since(run.since), requests: run.requests })
+        Some(News::Ended {
+            lasted: now.saturating_duration_since(run.since),
+            requests: run.requests,
+        })
     }
 
     fn may_tell(&mut self, now: Instant) -> bool {
@@ -98,9 +105,9 @@ impl Watch {
 
 /// The one watch of a daemon.
 ///
-/// A lock, since every lane writes it and the admin thread reads it, also while the lanes are busy. It guards a few numbers,
-/// is taken once a request, not once an event, and never held across a wait. A channel would need a task that owns it, and
-/// the news would come after the answers.
+/// A lock, since every lane writes it and the admin thread reads it, also while the lanes are busy.
+/// It guards a few numbers, is taken once a request, not once an event, and never held across a
+/// wait. A channel would need a task that owns it, and the news would come after the answers.
 #[derive(Debug, Default)]
 pub struct Outage(Mutex<Watch>);
 
@@ -110,7 +117,8 @@ impl Outage {
         self.watch(|watch| watch.failed(cause, sent, now))
     }
 
-    /// A request stored a record, or was looked at as far as its records. Returns what the log is to tell.
+    /// A request stored a record, or was looked at as far as its records. Returns what the log is
+    /// to tell.
     pub fn stored(&self, now: Instant) -> Option<News> {
         self.watch(|watch| watch.stored(now))
     }
@@ -159,7 +167,8 @@ mod tests {
     #[test]
     fn an_outage_is_told_once_after_a_while_with_its_cause_and_once_at_its_end_with_how_long() {
         let kit = Kit::new();
-        let news: Vec<_> = (0..9_000).step_by(100).filter_map(|ms| kit.fails(REFUSED, ms)).collect();
+        let news: Vec<_> =
+            (0..9_000).step_by(100).filter_map(|ms| kit.fails(REFUSED, ms)).collect();
         let lasts = TELL_AFTER;
         assert_eq!(news, [News::Fails { cause: REFUSED, lasts, requests: 31, untold: 0 }]);
         let standing = Standing { cause: REFUSED, lasts: Duration::from_secs(9), requests: 90 };
@@ -185,7 +194,10 @@ mod tests {
         let kit = Kit::new();
         let news = kit.outage.failed(Cause::ReplyTimeout, kit.at(0), kit.at(10_000));
         let lasts = Duration::from_secs(10);
-        assert_eq!(news, Some(News::Fails { cause: Cause::ReplyTimeout, lasts, requests: 1, untold: 0 }));
+        assert_eq!(
+            news,
+            Some(News::Fails { cause: Cause::ReplyTimeout, lasts, requests: 1, untold: 0 })
+        );
     }
 
     #[test]
@@ -196,9 +208,18 @@ mod tests {
             news.extend(kit.fails(DENIED, ms));
             news.extend(kit.stored(ms + 10));
         }
-        assert!(matches!(news[0], News::Fails { cause: DENIED, requests: 1, untold: 0, .. }), "{:?}", news[0]);
-        let (begun, ended): (Vec<_>, Vec<_>) = news.iter().partition(|news| matches!(news, News::Fails { .. }));
-        assert_eq!((begun.len(), ended.len()), (12, 12), "3 at once and one a minute, each with its end");
+        assert!(
+            matches!(news[0], News::Fails { cause: DENIED, requests: 1, untold: 0, .. }),
+            "{:?}",
+            news[0]
+        );
+        let (begun, ended): (Vec<_>, Vec<_>) =
+            news.iter().partition(|news| matches!(news, News::Fails { .. }));
+        assert_eq!(
+            (begun.len(), ended.len()),
+            (12, 12),
+            "3 at once and one a minute, each with its end"
+        );
         let untold = |news: &&News| matches!(news, News::Fails { untold: 1_900.., .. });
         assert_eq!(begun.iter().filter(|news| untold(news)).count(), 9);
     }
@@ -206,8 +227,11 @@ mod tests {
     #[test]
     fn another_cause_is_news_and_two_that_take_turns_are_not() {
         let kit = Kit::new();
-        let causes =
-            |from: u64| (from..from + 50_000).step_by(1_000).zip([REFUSED, Cause::ConnectTimeout].into_iter().cycle());
+        let causes = |from: u64| {
+            (from..from + 50_000)
+                .step_by(1_000)
+                .zip([REFUSED, Cause::ConnectTimeout].into_iter().cycle())
+        };
         assert!(kit.fails(REFUSED, 0).is_none() && kit.fails(REFUSED, 4_000).is_some());
         let news = kit.fails(DENIED, 5_000);
         assert!(matches!(news, Some(News::Fails { cause: DENIED, requests: 3, .. })), "{news:?}");

@@ -1,7 +1,7 @@
 //! The last errors, for the operator who asks a running daemon: what failed, when, how often.
 //!
-//! Never a payload. An error of a call and code that are kept already is counted, not kept again: a ring of copies would
-//! hide everything else.
+//! Never a payload. An error of a call and code that are kept already is counted, not kept again: a
+//! ring of copies would hide everything else.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,9 +14,10 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 /// The last errors of the daemon's calls to Kinesis, the one that was seen last at the end.
 ///
-/// A lock, since lanes and the refresher write it and the admin thread reads it. It guards sixteen short texts and is held
-/// for a copy of them; a writer takes it only for a request that failed, never on the way of an event that is stored. A
-/// channel would need a task that owns the ring, and the ring must be readable when every other task is stuck.
+/// A lock, since lanes and the refresher write it and the admin thread reads it. It guards sixteen
+/// short texts and is held for a copy of them; a writer takes it only for a request that failed,
+/// never on the way of an event that is stored. A channel would need a task that owns the ring, and
+/// the ring must be readable when every other task is stuck.
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<VecDeque<RecentError>>);
 
@@ -46,7 +47,14 @@ impl Recent {
         if errors.len() == RECENT_ERRORS_MAX {
             errors.pop_front();
         }
-        errors.push_back(RecentError { call, code: code.to_owned(), message, first, last: now, count: count + 1 });
+        errors.push_back(RecentError {
+            call,
+            code: code.to_owned(),
+            message,
+            first,
+            last: now,
+            count: count + 1,
+        });
     }
 
     /// A copy of what is kept.
@@ -68,7 +76,10 @@ mod tests {
             recent.note("PutRecords", "Timeout", &format!("the {n}th"), at(n));
         }
         let [error] = &recent.errors()[..] else { panic!("one kind") };
-        assert_eq!((error.count, error.first, error.last, error.message.as_str()), (5, at(0), at(4), "the 4th"));
+        assert_eq!(
+            (error.count, error.first, error.last, error.message.as_str()),
+            (5, at(0), at(4), "the 4th")
+        );
         for n in 0..RECENT_ERRORS_MAX as u64 {
             recent.note("ListShards", &n.to_string(), &"x".repeat(1000), at(10 + n));
         }

@@ -1,7 +1,8 @@
 //! Standard error, written by a thread of its own: who says something never waits for who reads it.
 //!
-//! A collector that is stuck leaves a pipe that is open and full, and a write to it would stop the one thread that moves
-//! events. So lines wait here, in order; what finds no room is lost, and counted. Nothing here knows what a line says.
+//! A collector that is stuck leaves a pipe that is open and full, and a write to it would stop the
+//! one thread that moves events. So lines wait here, in order; what finds no room is lost, and
+//! counted. Nothing here knows what a line says.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use crate::limits::KIB;
 
-/// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes: more than any start, stop
-/// or outage says, and little beside the memory of an idle daemon.
+/// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes:
+/// more than any start, stop or outage says, and little beside the memory of an idle daemon.
 pub const WAITING_BYTES_MAX: usize = 256 * KIB;
 /// How long the end of the process waits until what was said is written.
 pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -23,8 +24,8 @@ pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// The way to standard error.
 #[derive(Debug, Default)]
 pub struct Stderr {
-    /// Held for a push or a pop, never while something is written: a channel has no bound in bytes, and nobody can wait
-    /// until it is empty for no longer than he will.
+    /// Held for a push or a pop, never while something is written: a channel has no bound in bytes,
+    /// and nobody can wait until it is empty for no longer than he will.
     waiting: Mutex<Waiting>,
     changed: Condvar,
     lines_lost: AtomicU64,
@@ -38,13 +39,14 @@ struct Waiting {
 }
 
 impl Stderr {
-    /// Starts the thread that writes, which ends with the process. When lines were lost and all that waited is written,
-    /// `tell_lost` is told how many, to say so.
+    /// Starts the thread that writes, which ends with the process. When lines were lost and all
+    /// that waited is written, `tell_lost` is told how many, to say so.
     ///
     /// # Errors
     /// If there is no thread or no file descriptor to be had.
     pub fn start(tell_lost: fn(u64)) -> io::Result<Arc<Self>> {
-        // A descriptor of our own: a write that is stuck must not hold the lock of the standard library's.
+        // A descriptor of our own: a write that is stuck must not hold the lock of the standard
+        // library's.
         Self::write_to(File::from(io::stderr().as_fd().try_clone_to_owned()?), tell_lost)
     }
 
@@ -74,7 +76,9 @@ impl Stderr {
 
     /// Waits until all that was pushed is written, for at most [`LAST_WORDS_MAX`].
     pub fn wait_until_written(&self) {
-        let waited = self.changed.wait_timeout_while(self.waiting(), LAST_WORDS_MAX, |waiting| waiting.bytes > 0);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.waiting(), LAST_WORDS_MAX, |waiting| waiting.bytes > 0);
         drop(waited.expect("nobody panics with the lines in hand"));
     }
 

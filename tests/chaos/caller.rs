@@ -1,9 +1,11 @@
-//! Callers: they send numbered events of their own keys, come and go, and send again what was not acked.
+//! Callers: they send numbered events of their own keys, come and go, and send again what was not
+//! acked.
 //!
-//! Two temperaments, because they prove different things. A *careful* caller has one open event a key and sends it until
-//! it is acked. A *hasty* one has many, and after a refusal or a lost connection sends all that is open again, oldest
-//! first, before anything new. Neither judges more than what a client must: one answer a line, and no refusal that makes
-//! no sense. Everything else is written down.
+//! Two temperaments, because they prove different things. A *careful* caller has one open event a
+//! key and sends it until it is acked. A *hasty* one has many, and after a refusal or a lost
+//! connection sends all that is open again, oldest first, before anything new. Neither judges more
+//! than what a client must: one answer a line, and no refusal that makes no sense. Everything else
+//! is written down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,9 +25,11 @@ use crate::scene::Scene;
 
 /// Keys of one caller. Few, so that events of a key wait for each other.
 const KEYS: usize = 24;
-/// Open events of a hasty caller. Three such callers fill the daemon's budget while the stream takes nothing.
+/// Open events of a hasty caller. Three such callers fill the daemon's budget while the stream
+/// takes nothing.
 const OPEN_MAX: usize = 1500;
-/// A careful caller's large events, more than most streams take or all that the emulator takes. Their key is its last.
+/// A careful caller's large events, more than most streams take or all that the emulator takes.
+/// Their key is its last.
 const LARGE_BYTES: [usize; 2] = [400 << 10, 1500 << 10];
 const LARGE_KEY: usize = KEYS;
 const LARGE_RATIO: f64 = 0.02;
@@ -140,7 +144,9 @@ async fn write_down(mut ink: mpsc::UnboundedReceiver<String>, mut write: OwnedWr
 impl Sent {
     /// Refused with the word that sending again is of no use.
     pub fn is_refused_for_good(&self) -> bool {
-        self.attempts.iter().any(|attempt| matches!(attempt.fate, Fate::Refused { for_good: true, .. }))
+        self.attempts
+            .iter()
+            .any(|attempt| matches!(attempt.fate, Fate::Refused { for_good: true, .. }))
     }
 }
 
@@ -163,7 +169,8 @@ impl Caller {
         self.journal
     }
 
-    /// A connection, and the daemon it leads to. `None` while none is there, or one goes and another comes.
+    /// A connection, and the daemon it leads to. `None` while none is there, or one goes and
+    /// another comes.
     async fn connect(&self) -> Option<(usize, UnixStream)> {
         let life = self.scene.life();
         let stream = UnixStream::connect(&self.scene.socket).await.ok()?;
@@ -172,11 +179,14 @@ impl Caller {
 
     async fn converse(&mut self, life: usize, stream: UnixStream) {
         let (read, write) = stream.into_split();
-        // Written by a task of its own: a caller that does not read while it writes loses answers at a deadline.
+        // Written by a task of its own: a caller that does not read while it writes loses answers
+        // at a deadline.
         let (pen, ink) = mpsc::unbounded_channel();
-        let (mut pen, _writing) = (Some(pen), AbortOnDropHandle::new(tokio::spawn(write_down(ink, write))));
+        let (mut pen, _writing) =
+            (Some(pen), AbortOnDropHandle::new(tokio::spawn(write_down(ink, write))));
         let mut answers = BufReader::new(read).lines();
-        let mut talk = Talk { life, lines: 0, asked: BTreeMap::new(), speaking: true, turned_away: false };
+        let mut talk =
+            Talk { life, lines: 0, asked: BTreeMap::new(), speaking: true, turned_away: false };
         let leaves_at = Instant::now() + Duration::from_millis(self.rng.random_range(300..6000));
         let is_rude = self.rng.random_bool(0.5);
         let (mut end, mut half_closed) = (End::Closed, false);
@@ -184,7 +194,11 @@ impl Caller {
         self.say(&again, &mut talk, pen.as_ref());
         let mut speaks_next = Instant::now();
         loop {
-            let is_done = if self.scene.is_over() { self.open.is_empty() } else { Instant::now() >= leaves_at };
+            let is_done = if self.scene.is_over() {
+                self.open.is_empty()
+            } else {
+                Instant::now() >= leaves_at
+            };
             if talk.speaking && is_done && is_rude && !self.scene.is_over() {
                 end = End::Left;
                 break;
@@ -230,11 +244,16 @@ impl Caller {
         }
         let keys: Vec<usize> = match self.journal.temper {
             Temper::Careful => {
-                let open: BTreeSet<&str> =
-                    self.open.iter().map(|event| self.journal.events[*event].key.as_str()).collect();
+                let open: BTreeSet<&str> = self
+                    .open
+                    .iter()
+                    .map(|event| self.journal.events[*event].key.as_str())
+                    .collect();
                 let mut wants = self.rng.random::<[bool; KEYS]>().to_vec();
                 wants.push(self.rng.random_bool(LARGE_RATIO));
-                (0..=LARGE_KEY).filter(|key| wants[*key] && !open.contains(self.key(*key).as_str())).collect()
+                (0..=LARGE_KEY)
+                    .filter(|key| wants[*key] && !open.contains(self.key(*key).as_str()))
+                    .collect()
             }
             Temper::Hasty if self.open.len() >= OPEN_MAX => Vec::new(),
             Temper::Hasty => {
@@ -266,7 +285,12 @@ impl Caller {
     }
 
     /// Sends these, in this order. A daemon that takes no more ends our part of the talk.
-    fn say(&mut self, events: &[usize], talk: &mut Talk, pen: Option<&mpsc::UnboundedSender<String>>) {
+    fn say(
+        &mut self,
+        events: &[usize],
+        talk: &mut Talk,
+        pen: Option<&mpsc::UnboundedSender<String>>,
+    ) {
         let mut text = String::new();
         for &event in events {
             let Sent { id, key, number, pad, .. } = &self.journal.events[event];
@@ -278,7 +302,8 @@ impl Caller {
                 r#"{{"ref":{reference},"type":"chaos","data":{{"number":{number},"pad":"{pad}"}},"options":{{"partitionKey":"{key}","id":"{id}"}}}}"#
             ));
             text.push('\n');
-            let (connection, life, at) = (self.journal.connections.len(), talk.life, self.scene.now());
+            let (connection, life, at) =
+                (self.journal.connections.len(), talk.life, self.scene.now());
             let attempt = Attempt { connection, life, place, at, fate: Fate::Unanswered };
             self.journal.events[event].attempts.push(attempt);
             talk.asked.insert(place, event);
@@ -287,11 +312,16 @@ impl Caller {
         talk.speaking &= pen.is_some_and(|pen| pen.send(text).is_ok());
     }
 
-    /// Writes an answer down. Gives the event back that is to be sent again on this connection, if one is.
+    /// Writes an answer down. Gives the event back that is to be sent again on this connection, if
+    /// one is.
     fn hear(&mut self, line: &str, talk: &mut Talk) -> Option<usize> {
         let Ok(answer) = serde_json::from_str::<Value>(line) else {
             // A daemon that is killed may leave half an answer.
-            assert!(self.scene.is_ending(talk.life), "caller {}: this is no answer: {line}", self.name);
+            assert!(
+                self.scene.is_ending(talk.life),
+                "caller {}: this is no answer: {line}",
+                self.name
+            );
             return None;
         };
         let code = answer["error"]["code"].as_str().unwrap_or_default().to_owned();
@@ -303,8 +333,9 @@ impl Caller {
             let place = reference.checked_sub(1)?;
             Some((place, talk.asked.remove(&place)?))
         });
-        let (place, event) =
-            asked.unwrap_or_else(|| panic!("caller {}: nobody asked, or it was answered before: {line}", self.name));
+        let (place, event) = asked.unwrap_or_else(|| {
+            panic!("caller {}: nobody asked, or it was answered before: {line}", self.name)
+        });
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let is_acked = answer["ok"] == true;
         let fate = if is_acked {
@@ -313,7 +344,11 @@ impl Caller {
             Fate::Acked { shard, sequence, copy: answer["deduplicated"] == true }
         } else {
             let for_good = answer["error"]["retryable"] == false;
-            Fate::Refused { code: code.clone(), outcome: text(&answer["error"]["outcome"]), for_good }
+            Fate::Refused {
+                code: code.clone(),
+                outcome: text(&answer["error"]["outcome"]),
+                for_good,
+            }
         };
         let sent = &mut self.journal.events[event];
         assert!(!is_acked || answer["id"] == sent.id.as_str(), "another event's id: {line}");

@@ -1,5 +1,5 @@
-//! What can go wrong, as a deck of cards: every kind is dealt once before any is dealt again, so a short run meets all of
-//! them. Decides what a card means to service and network; plays nothing.
+//! What can go wrong, as a deck of cards: every kind is dealt once before any is dealt again, so a
+//! short run meets all of them. Decides what a card means to service and network; plays nothing.
 
 use std::time::Duration;
 
@@ -88,10 +88,12 @@ impl Card {
         }
     }
 
-    /// What it makes of the service, beside what the director alone can do. Ratios of two cards add up to less than 1; a card alone may be nearly certain, so
-    /// that events lose every attempt they have.
+    /// What it makes of the service, beside what the director alone can do. Ratios of two cards add
+    /// up to less than 1; a card alone may be nearly certain, so that events lose every attempt
+    /// they have.
     pub fn darken(self, is_alone: bool, plan: &mut Plan, rng: &mut impl Rng) {
-        let ratio = if is_alone && rng.random_bool(0.3) { 0.9 } else { rng.random_range(0.05..0.35) };
+        let ratio =
+            if is_alone && rng.random_bool(0.3) { 0.9 } else { rng.random_range(0.05..0.35) };
         match self {
             Card::RecordsThrottled => plan.throttled_ratio = ratio,
             Card::ShardsFull => {
@@ -118,8 +120,13 @@ impl Card {
                 plan.refusals.extend(refusals.into_iter().map(|refusal| (0.04, refusal)));
             }
             Card::Blocked => {
-                let why = [Refusal::access_denied(), Refusal::expired_token(), Refusal::stream_missing("s")];
-                plan.denied.insert("PutRecords".into(), why[rng.random_range(0..why.len())].clone());
+                let why = [
+                    Refusal::access_denied(),
+                    Refusal::expired_token(),
+                    Refusal::stream_missing("s"),
+                ];
+                plan.denied
+                    .insert("PutRecords".into(), why[rng.random_range(0..why.len())].clone());
             }
             _ => {}
         }

@@ -1,7 +1,8 @@
-//! The director: owns the daemon and everything it stands on, plays the cards, and reads the daemon's books all the while.
+//! The director: owns the daemon and everything it stands on, plays the cards, and reads the
+//! daemon's books all the while.
 //!
-//! Judges only what can be judged on the spot: books, memory, exit codes. Stops no caller; they stop by themselves once the
-//! curtain has fallen and everything is acked.
+//! Judges only what can be judged on the spot: books, memory, exit codes. Stops no caller; they
+//! stop by themselves once the curtain has fallen and everything is acked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +32,8 @@ const SCRAPE_EVERY: Duration = Duration::from_millis(200);
 /// Open shards are kept between these, so that there is always one to split and two to merge.
 const OPEN_SHARDS: std::ops::Range<usize> = 3..8;
 
-/// What the stream says of its records' size, in turn and by chance: as much as the emulator takes, less, and more.
+/// What the stream says of its records' size, in turn and by chance: as much as the emulator takes,
+/// less, and more.
 const LIMITS_KIB: [usize; 3] = [1024, 256, 10 * 1024];
 
 /// One daemon, from start to end.
@@ -98,7 +100,8 @@ impl Director {
             .set("memory.budget", "4MiB")
             .set("shutdown.timeout", "6s");
         let (rule, limit_kib) = (issue_key(dir.path(), 0, Refusal::unknown_key()), LIMITS_KIB[0]);
-        let standing = Plan { caller: Some(rule), record_limit_kib: Some(limit_kib), ..Plan::default() };
+        let standing =
+            Plan { caller: Some(rule), record_limit_kib: Some(limit_kib), ..Plan::default() };
         server.set(standing.clone());
         let scene = Arc::new(Scene::new(dir.path().join("d.sock"), server.ledger()));
         let (daemon, life) = begin(&start, dir.path(), false).await;
@@ -128,7 +131,9 @@ impl Director {
     /// The most that the configuration says the daemon takes, in bytes, as `check` prints it.
     pub async fn memory_sum(&self) -> usize {
         let printed = self.start.clone().check().await;
-        let sum = printed.lines().find_map(|line| line.strip_prefix("memory: at most ")?.rsplit_once(" = "));
+        let sum = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("memory: at most ")?.rsplit_once(" = "));
         let mib = sum.and_then(|(_, sum)| sum.strip_suffix(" MiB")?.parse::<f64>().ok());
         (mib.unwrap_or_else(|| panic!("no sum in\n{printed}")) * 1024.0 * 1024.0) as usize
     }
@@ -140,7 +145,10 @@ impl Director {
             let count = if self.rng.random_bool(0.4) { 2 } else { 1 };
             let cards: Vec<Card> = (0..count).map(|_| self.deal()).collect();
             self.turn(&cards).await;
-            assert!(began.elapsed() < length + Duration::from_secs(180), "the deck is not played to its end");
+            assert!(
+                began.elapsed() < length + Duration::from_secs(180),
+                "the deck is not played to its end"
+            );
         }
     }
 
@@ -224,23 +232,34 @@ impl Director {
 
     /// The credentials that the daemon has are refused from now on; the file has new ones.
     fn rotate(&mut self) {
-        let refusal = if self.rng.random_bool(0.5) { Refusal::unknown_key() } else { Refusal::expired_token() };
+        let refusal = if self.rng.random_bool(0.5) {
+            Refusal::unknown_key()
+        } else {
+            Refusal::expired_token()
+        };
         self.standing.caller = Some(issue_key(self.dir.path(), self.keys, refusal));
         self.keys += 1;
     }
 
-    /// Waits for a record: a daemon that keeps its old credentials stores none until it is restarted.
+    /// Waits for a record: a daemon that keeps its old credentials stores none until it is
+    /// restarted.
     async fn is_let_in_again(&mut self) {
         let (stored, asked) = (self.server.ledger().records_count(), Instant::now());
         while self.server.ledger().records_count() == stored {
-            assert!(asked.elapsed() < DEADLINE, "the new credentials are not used:\n{}", self.daemon.log());
+            assert!(
+                asked.elapsed() < DEADLINE,
+                "the new credentials are not used:\n{}",
+                self.daemon.log()
+            );
             self.pass(SCRAPE_EVERY).await;
         }
     }
 
     fn move_limit(&mut self) {
-        let others: Vec<_> =
-            LIMITS_KIB.into_iter().filter(|kib| self.standing.record_limit_kib != Some(*kib)).collect();
+        let others: Vec<_> = LIMITS_KIB
+            .into_iter()
+            .filter(|kib| self.standing.record_limit_kib != Some(*kib))
+            .collect();
         let kib = others[self.rng.random_range(0..others.len())];
         self.standing.record_limit_kib = Some(kib);
         self.least_limit_bytes = self.least_limit_bytes.min(kib * 1024);
@@ -252,21 +271,29 @@ impl Director {
         let heard = self.scene.acks_heard(life);
         let page = self.daemon.try_get("/metrics").await;
         let Ok((200, text)) = page else {
-            assert!(self.scene.is_ending(life), "nobody stops the daemon, and it gives no metrics: {page:?}");
+            assert!(
+                self.scene.is_ending(life),
+                "nobody stops the daemon, and it gives no metrics: {page:?}"
+            );
             return false;
         };
         self.books.read(&text, heard);
         let life = self.lives.last_mut().expect("there is a life");
         life.most_bytes = life.most_bytes.max(self.daemon.try_resident_bytes().unwrap_or(0));
         life.accepted = self.books.value("dispatchd_events_accepted_total");
-        life.timed_out = self.books.value("dispatchd_events_refused_total{code=\"DeliveryTimeout\"}");
+        life.timed_out =
+            self.books.value("dispatchd_events_refused_total{code=\"DeliveryTimeout\"}");
         life.waited_s = self.books.value("dispatchd_backpressure_seconds_total");
         true
     }
 
     async fn split(&mut self) {
-        let open: Vec<ShardRange> = shards(&self.client, "s").await.into_iter().filter(|shard| shard.open).collect();
-        let wide = open.iter().max_by_key(|shard| shard.last - shard.first).expect("a stream has an open shard");
+        let open: Vec<ShardRange> =
+            shards(&self.client, "s").await.into_iter().filter(|shard| shard.open).collect();
+        let wide = open
+            .iter()
+            .max_by_key(|shard| shard.last - shard.first)
+            .expect("a stream has an open shard");
         split(&self.client, "s", wide).await;
         if open.len() + 1 >= OPEN_SHARDS.end {
             self.merge().await;
@@ -274,7 +301,8 @@ impl Director {
     }
 
     async fn merge(&mut self) {
-        let mut open: Vec<ShardRange> = shards(&self.client, "s").await.into_iter().filter(|s| s.open).collect();
+        let mut open: Vec<ShardRange> =
+            shards(&self.client, "s").await.into_iter().filter(|s| s.open).collect();
         open.sort_by_key(|shard| shard.first);
         let lower = self.rng.random_range(0..open.len() - 1);
         merge(&self.client, "s", &open[lower], &open[lower + 1]).await;
@@ -287,9 +315,15 @@ impl Director {
         self.scene.end_life();
         self.daemon.signal(Signal::TERM);
         let code = self.ended().await;
-        assert!(matches!(code, Some(0 | 75)), "a drain ends in order, not in {code:?}:\n{}", self.daemon.log());
+        assert!(
+            matches!(code, Some(0 | 75)),
+            "a drain ends in order, not in {code:?}:\n{}",
+            self.daemon.log()
+        );
         let life = self.lives.len() - 1;
-        let acked = self.daemon.logged("stopped")[0]["acked"].as_u64().expect("the last line says how many");
+        let acked = self.daemon.logged("stopped")[0]["acked"]
+            .as_u64()
+            .expect("the last line says how many");
         let heard = self.scene.acks_heard(life);
         assert!(acked >= heard, "callers have read {heard} acks, the daemon says {acked}");
         self.restart().await;
@@ -312,7 +346,9 @@ impl Director {
             sleep(SCRAPE_EVERY / 4).await;
         }
         let code = self.daemon.exit_code().await;
-        let died = [self.daemon.logged("a task died"), self.daemon.logged("a connection's task died")].concat();
+        let died =
+            [self.daemon.logged("a task died"), self.daemon.logged("a connection's task died")]
+                .concat();
         assert!(died.is_empty(), "{died:?}");
         code
     }
@@ -334,9 +370,11 @@ impl Director {
             if self.books.value("dispatchd_events_in_flight") == 0.0 {
                 break;
             }
-            assert!(asked.elapsed() < DEADLINE, "every caller has every answer, and {:?} are in flight", {
-                self.books.value("dispatchd_events_in_flight")
-            });
+            assert!(
+                asked.elapsed() < DEADLINE,
+                "every caller has every answer, and {:?} are in flight",
+                { self.books.value("dispatchd_events_in_flight") }
+            );
             sleep(SCRAPE_EVERY / 4).await;
         }
         self.scene.end_life();
@@ -352,7 +390,9 @@ fn issue_key(dir: &Path, number: usize, refusal: Refusal) -> CallerRule {
     let text = format!("[default]\naws_access_key_id = {key_id}\naws_secret_access_key = secret\n");
     // Whole at every moment, as tools do it.
     let new = dir.join("credentials.new");
-    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, dir.join("credentials"))).expect("it is writable");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, dir.join("credentials")))
+        .expect("it is writable");
     CallerRule { key_id, refusal }
 }
 

@@ -1,4 +1,5 @@
-//! What director and callers share: which daemon runs, whether it is about to end, and when the play is over.
+//! What director and callers share: which daemon runs, whether it is about to end, and when the
+//! play is over.
 //!
 //! Atomics and one short lock: callers ask at every turn and wait for nobody here.
 
@@ -12,8 +13,8 @@ use crate::support::fault::ledger::Ledger;
 pub struct Scene {
     pub socket: PathBuf,
     pub ledger: Ledger,
-    /// The daemon that runs now, counted from 0, and whether it was told to end: `2 * life + ending`. One number, so that
-    /// it is read at once.
+    /// The daemon that runs now, counted from 0, and whether it was told to end: `2 * life +
+    /// ending`. One number, so that it is read at once.
     life: AtomicUsize,
     curtain: AtomicBool,
     /// Acks that callers have read, by life. The lock is held for one addition.

@@ -1,8 +1,8 @@
-//! What the dedupe window promises, watched from outside: which lines share one answer, which may make a record, and how
-//! much the window remembers at the least and at the most.
+//! What the dedupe window promises, watched from outside: which lines share one answer, which may
+//! make a record, and how much the window remembers at the least and at the most.
 //!
-//! It knows the ids of the plan, the truth of the stream and how the lane's task took each line in. It never looks
-//! into the window.
+//! It knows the ids of the plan, the truth of the stream and how the lane's task took each line in.
+//! It never looks into the window.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,8 @@ pub struct Copies<'p> {
     plan: &'p Plan,
     lines: Vec<Line>,
     ids: Vec<Id>,
-    /// When events with ids that their callers chose were acked, or were refused and may be stored all the same.
+    /// When events with ids that their callers chose were acked, or were refused and may be stored
+    /// all the same.
     settled: Vec<At>,
     /// Copies that wait for the answer of the one they joined.
     waiting: BTreeSet<usize>,
@@ -97,21 +98,36 @@ impl<'p> Copies<'p> {
 
     /// Whether an event may be taken in so, by what its id is known for.
     pub fn means_one_event(&self, event: usize, way: Way, now: At) -> Result<(), Broken> {
-        let Some(number) = self.plan.events[event].id.filter(|_| self.plan.window.ids_max > 0) else { return Ok(()) };
+        let Some(number) = self.plan.events[event].id.filter(|_| self.plan.window.ids_max > 0)
+        else {
+            return Ok(());
+        };
         let known = self.ids[number].open.or_else(|| self.remembered(number, now));
-        let is_other = known.is_some_and(|known| self.plan.events[known].said != self.plan.events[event].said);
+        let is_other =
+            known.is_some_and(|known| self.plan.events[known].said != self.plan.events[event].said);
         let told = way == Way::Reused;
-        check!("an id means one event", told == is_other, "event {event} is taken in as {way:?}, {known:?} is known");
+        check!(
+            "an id means one event",
+            told == is_other,
+            "event {event} is taken in as {way:?}, {known:?} is known"
+        );
         Ok(())
     }
 
-    /// Whether an earlier event of this one's id was refused and may be stored, as the lane must know.
+    /// Whether an earlier event of this one's id was refused and may be stored, as the lane must
+    /// know.
     pub fn is_unconfirmed(&self, event: usize, now: At) -> bool {
         let known = self.plan.events[event].id.and_then(|id| self.remembered(id, now));
         known.is_some_and(|known| matches!(self.lines[known].said, Some(Said::Refused { .. })))
     }
 
-    pub fn taken_in(&mut self, event: usize, way: Way, now: At, tally: &mut Tally) -> Result<(), Broken> {
+    pub fn taken_in(
+        &mut self,
+        event: usize,
+        way: Way,
+        now: At,
+        tally: &mut Tally,
+    ) -> Result<(), Broken> {
         self.lines[event].way = Some(way);
         let Some(number) = self.plan.events[event].id else { return Ok(()) };
         let remembered = self.remembered(number, now);
@@ -124,18 +140,27 @@ impl<'p> Copies<'p> {
         match way {
             Way::Own => {
                 let first = id.settled.is_none() && id.stored.is_empty();
-                tally.forgotten += usize::from(line.is_new && was_acked && self.plan.window.ids_max > 0);
+                tally.forgotten +=
+                    usize::from(line.is_new && was_acked && self.plan.window.ids_max > 0);
                 tally.tried_again += usize::from(line.is_new && !was_acked && !first);
                 (id.open, id.settled) = (Some(event), None);
             }
             Way::Joined => {
-                check!("a copy joins what is open", id.open.is_some(), "event {event}: none of its id is on its way");
+                check!(
+                    "a copy joins what is open",
+                    id.open.is_some(),
+                    "event {event}: none of its id is on its way"
+                );
                 line.with = id.open;
                 self.waiting.insert(event);
                 tally.joined += 1;
             }
             Way::Again => {
-                check!("the window is bounded", acked.is_some(), "event {event}: its id should be forgotten");
+                check!(
+                    "the window is bounded",
+                    acked.is_some(),
+                    "event {event}: its id should be forgotten"
+                );
                 line.with = acked;
                 tally.acked_again += 1;
             }
@@ -165,7 +190,14 @@ impl<'p> Copies<'p> {
     }
 
     /// `maybe`: an attempt may have stored it.
-    pub fn answered(&mut self, event: usize, body: &Body, maybe: bool, stream: &Stream, now: At) -> Result<(), Broken> {
+    pub fn answered(
+        &mut self,
+        event: usize,
+        body: &Body,
+        maybe: bool,
+        stream: &Stream,
+        now: At,
+    ) -> Result<(), Broken> {
         let reused = matches!(body, Body::Refused(refusal) if refusal.code == Code::IdReused);
         let is_reused = self.lines[event].way == Some(Way::Reused);
         check!("an id means one event", reused == is_reused, "event {event}: {body:?}");
@@ -175,7 +207,8 @@ impl<'p> Copies<'p> {
                 Said::Acked(ack.place.clone())
             }
             Body::Refused(refusal) => {
-                let (code, message, maybe_stored) = (refusal.code, refusal.message.to_string(), refusal.maybe_stored);
+                let (code, message, maybe_stored) =
+                    (refusal.code, refusal.message.to_string(), refusal.maybe_stored);
                 Said::Refused { code, message, maybe_stored }
             }
         };
@@ -184,7 +217,9 @@ impl<'p> Copies<'p> {
         if let Some(first) = self.lines[event].with {
             self.said_the_same(event, first)?;
         }
-        while let Some(copy) = self.ahead.iter().copied().find(|copy| self.lines[*copy].with == Some(event)) {
+        while let Some(copy) =
+            self.ahead.iter().copied().find(|copy| self.lines[*copy].with == Some(event))
+        {
             self.ahead.remove(&copy);
             self.said_the_same(copy, event)?;
         }
@@ -202,27 +237,48 @@ impl<'p> Copies<'p> {
     /// An ack names the place of a record of this very id, and says whether it is this very line's.
     fn acked_where_it_is(&self, event: usize, ack: &Ack, stream: &Stream) -> Result<(), Broken> {
         let events = &self.plan.events;
-        let is_it =
-            |held: &usize| *held == event || (events[event].id.is_some() && events[event].id == events[*held].id);
+        let is_it = |held: &usize| {
+            *held == event || (events[event].id.is_some() && events[event].id == events[*held].id)
+        };
         let held = stream.event_at(&ack.place).filter(is_it);
         let Some(held) = held else {
             check!("acked is stored", false, "event {event} is not at {:?}", ack.place);
             return Ok(());
         };
         let (key, timestamp) = (&events[held].record.key, timestamp(held));
-        check!("acked is stored", ack.key == *key, "event {event} is acked with the key {:?}, not {key:?}", ack.key);
-        check!("acked is stored", ack.timestamp.as_str() == timestamp.as_str(), "event {event}: {:?}", ack.timestamp);
+        check!(
+            "acked is stored",
+            ack.key == *key,
+            "event {event} is acked with the key {:?}, not {key:?}",
+            ack.key
+        );
+        check!(
+            "acked is stored",
+            ack.timestamp.as_str() == timestamp.as_str(),
+            "event {event}: {:?}",
+            ack.timestamp
+        );
         check!("acked is stored", ack.id == uuid(self.plan, event), "event {event}: {}", ack.id);
         let own = held == event;
-        check!("deduplicated is told", ack.deduplicated != own, "event {event} is acked with the record of {held}");
+        check!(
+            "deduplicated is told",
+            ack.deduplicated != own,
+            "event {event} is acked with the record of {held}"
+        );
         let durable = self.lines[held].durable;
-        check!("no copy is acked early", durable, "event {event} is acked, and {held} is still on its way");
+        check!(
+            "no copy is acked early",
+            durable,
+            "event {event} is acked, and {held} is still on its way"
+        );
         Ok(())
     }
 
     /// A copy is answered as the one that it joined, or that was there before.
     fn said_the_same(&mut self, copy: usize, first: usize) -> Result<(), Broken> {
-        let (Some(said), of_first) = (&self.lines[copy].said, &self.lines[first].said) else { return Ok(()) };
+        let (Some(said), of_first) = (&self.lines[copy].said, &self.lines[first].said) else {
+            return Ok(());
+        };
         let Some(of_first) = of_first else {
             self.ahead.insert(copy); // copies are answered first, and within the same moment
             return Ok(());
@@ -235,7 +291,11 @@ impl<'p> Copies<'p> {
             ) => *maybe_stored == Some(true),
             (said, of_first) => said == of_first,
         };
-        check!("a copy is answered as its first", same, "event {copy}: {said:?}, but {first}: {of_first:?}");
+        check!(
+            "a copy is answered as its first",
+            same,
+            "event {copy}: {said:?}, but {first}: {of_first:?}"
+        );
         Ok(())
     }
 
@@ -251,7 +311,11 @@ impl<'p> Copies<'p> {
             let first = self.lines[**copy].with;
             first.is_some_and(|first| self.lines[first].said.is_some())
         });
-        check!("a copy is answered with its first", left.is_none(), "event {left:?} is not answered");
+        check!(
+            "a copy is answered with its first",
+            left.is_none(),
+            "event {left:?} is not answered"
+        );
         Ok(())
     }
 
@@ -259,8 +323,9 @@ impl<'p> Copies<'p> {
         self.waiting.is_empty()
     }
 
-    /// What the window must know of an id that is not on its way: the last of its events that was acked, or may be stored.
-    /// Places here are as AWS writes them, so it is the number of ids and their age that bound the window, not their bytes.
+    /// What the window must know of an id that is not on its way: the last of its events that was
+    /// acked, or may be stored. Places here are as AWS writes them, so it is the number of ids and
+    /// their age that bound the window, not their bytes.
     fn remembered(&self, id: usize, now: At) -> Option<usize> {
         let window = self.plan.window;
         let (event, place) = self.ids[id].settled?;

@@ -29,11 +29,25 @@ impl Door {
     pub fn new() -> Self {
         let (books, budget) = (Arc::<Books>::default(), Budget::new(64 * MIB));
         let (outbox, answers) = Outbox::new(Arc::clone(&books));
-        Self { outbox, answers, group: Vec::new().into_iter(), books, share: budget.share(), budget }
+        Self {
+            outbox,
+            answers,
+            group: Vec::new().into_iter(),
+            books,
+            share: budget.share(),
+            budget,
+        }
     }
 
     /// A line that was accepted.
-    pub fn item(&self, line: usize, record: Record, id: EventId, timestamp: Timestamp, accepted: Instant) -> BoxedItem {
+    pub fn item(
+        &self,
+        line: usize,
+        record: Record,
+        id: EventId,
+        timestamp: Timestamp,
+        accepted: Instant,
+    ) -> BoxedItem {
         let duty = Duty::new(Arc::clone(&self.outbox), Ref::Line(line as u64 + 1), 0, 0);
         let charge = self.share.try_take(record.size()).expect("a run fits into the budget");
         Item::new(record, duty.ticket(id, timestamp, false, charge), accepted)
@@ -44,7 +58,9 @@ impl Door {
         if self.group.len() == 0 {
             self.group = self.answers.try_recv().ok()?.into_iter();
         }
-        let Some(Answer::Event { reference: Ref::Line(line), body, .. }) = self.group.next() else { return None };
+        let Some(Answer::Event { reference: Ref::Line(line), body, .. }) = self.group.next() else {
+            return None;
+        };
         Some((usize::try_from(line - 1).expect("a run is small"), body))
     }
 

@@ -1,8 +1,9 @@
-//! Lanes that are wrong on purpose: each breaks a promise in one way, and the simulation must see it.
+//! Lanes that are wrong on purpose: each breaks a promise in one way, and the simulation must see
+//! it.
 //!
-//! The lane's code is not touched: a mutant changes what goes into it or what comes out. What cannot be done from
-//! outside was tried by hand, see the table in `sim.rs`. One mutant cannot be written at all: answering twice. A
-//! ticket is used up by its answer.
+//! The lane's code is not touched: a mutant changes what goes into it or what comes out. What
+//! cannot be done from outside was tried by hand, see the table in `sim.rs`. One mutant cannot be
+//! written at all: answering twice. A ticket is used up by its answer.
 
 use std::sync::Arc;
 
@@ -183,7 +184,8 @@ impl Mutant {
             Mutant::AggregatesUnasked => rules.aggregation = Aggregation::Shard,
             Mutant::LingersLong => rules.linger += ms(5),
             Mutant::KeyCoolsHalf => {
-                (rules.backoff.min, rules.backoff.max) = (rules.backoff.min / 2, rules.backoff.max / 2)
+                (rules.backoff.min, rules.backoff.max) =
+                    (rules.backoff.min / 2, rules.backoff.max / 2)
             }
             _ => {}
         }
@@ -220,8 +222,14 @@ impl Mutant {
             }
             (Mutant::FailedAcked, Ok(mut verdicts)) => {
                 for verdict in &mut verdicts {
-                    if matches!(verdict, Verdict::Failed { class: Class::Throttled | Class::Transient, .. }) {
-                        *verdict = Verdict::Stored { shard_id: "shardId-0".into(), sequence_number: "0".into() };
+                    if matches!(
+                        verdict,
+                        Verdict::Failed { class: Class::Throttled | Class::Transient, .. }
+                    ) {
+                        *verdict = Verdict::Stored {
+                            shard_id: "shardId-0".into(),
+                            sequence_number: "0".into(),
+                        };
                     }
                 }
                 (batch, Ok(verdicts))
@@ -230,15 +238,19 @@ impl Mutant {
                 verdicts.rotate_left(1);
                 (batch, Ok(verdicts))
             }
-            (Mutant::RetriesReversed, Err(error)) => (batch.into_items().rev().collect(), Err(error)),
+            (Mutant::RetriesReversed, Err(error)) => {
+                (batch.into_items().rev().collect(), Err(error))
+            }
             (Mutant::MaybeStoredForgotten, Err(mut error)) => {
                 error.maybe_stored = false;
                 (batch, Err(error))
             }
             (Mutant::UnclearAsFailed, Ok(verdicts)) => {
-                let (class, code, message) = (Class::Transient, "BadReply".to_owned(), String::new());
+                let (class, code, message) =
+                    (Class::Transient, "BadReply".to_owned(), String::new());
                 let failed = Verdict::Failed { class, code, message };
-                let heard = |verdict| if verdict == Verdict::Unclear { failed.clone() } else { verdict };
+                let heard =
+                    |verdict| if verdict == Verdict::Unclear { failed.clone() } else { verdict };
                 (batch, Ok(verdicts.into_iter().map(heard).collect()))
             }
             (Mutant::PoisonTakesAll, Err(error)) if error.class == Class::Poison => {
@@ -247,16 +259,19 @@ impl Mutant {
                 (batch, Ok(verdicts))
             }
             (Mutant::StreamBlamesRecords, Err(mut error)) if error.class == Class::Poison => {
-                error
-                    .message
-                    .push_str(&format!(" {:?}", batch.records().map(|record| &record.data).collect::<Vec<_>>()));
+                error.message.push_str(&format!(
+                    " {:?}",
+                    batch.records().map(|record| &record.data).collect::<Vec<_>>()
+                ));
                 (batch, Err(error))
             }
             (Mutant::PoisonMisread, Err(mut error)) => {
                 error.message = "records.1.member".to_owned();
                 (batch, Err(error))
             }
-            (Mutant::BlockedAsTransient, Err(mut error)) if matches!(error.class, Class::Blocked(_)) => {
+            (Mutant::BlockedAsTransient, Err(mut error))
+                if matches!(error.class, Class::Blocked(_)) =>
+            {
                 error.class = Class::Transient;
                 (batch, Err(error))
             }

@@ -1,5 +1,6 @@
-//! One shard of four asked for too much, for a minute of virtual time: real buffers against the model stream with the
-//! limits of Kinesis. It asks for shares and waits, not for promises, so it keeps sums and watches no single event.
+//! One shard of four asked for too much, for a minute of virtual time: real buffers against the
+//! model stream with the limits of Kinesis. It asks for shares and waits, not for promises, so it
+//! keeps sums and watches no single event.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -68,7 +69,10 @@ impl Shares {
             ("few are refused", self.refused < 0.10),
             ("the shard is used", self.used.iter().sum::<f64>() >= 0.95),
             ("each has its share", self.used.iter().all(|used| *used >= each)),
-            ("other shards do not wait", self.cold_longest <= longest && self.cold_open <= open_most),
+            (
+                "other shards do not wait",
+                self.cold_longest <= longest && self.cold_open <= open_most,
+            ),
             ("other shards are sent to", self.cold_durable > 1000),
         ];
         asked.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what).collect()
@@ -114,7 +118,8 @@ struct Overload {
 pub fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
-    let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
+    let defaults =
+        resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
     let rules = Rules::of(&defaults.config);
     let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(rules)).collect();
     let (shards, record_limit) = (Some(stream.map()), Some(RECORD_BYTES_DEFAULT));
@@ -158,7 +163,8 @@ impl Overload {
                 Todo::Arrives(number) => {
                     let flight = self.flights.get_mut(&number).expect("it arrives before it lands");
                     let entries = flight.batch.entries();
-                    flight.verdicts = entries.iter().map(|events| self.stream.take(events, at)).collect();
+                    flight.verdicts =
+                        entries.iter().map(|events| self.stream.take(events, at)).collect();
                 }
                 Todo::Lands(number) => self.land(number),
                 Todo::Timer(lane) => self.decide(lane),
@@ -190,7 +196,9 @@ impl Overload {
             // Where it lands is all that its hash is for.
             key_hash: u128::from(shard) * width + 1 + number * (width / KEYS_COUNT),
             explicit_hash: None,
-            data: Bytes::from(u32::try_from(self.events_count).expect("a minute is short").to_le_bytes().to_vec()),
+            data: Bytes::from(
+                u32::try_from(self.events_count).expect("a minute is short").to_le_bytes().to_vec(),
+            ),
         };
         let (id, timestamp) = (EventId::Made(Uuid::nil()), copies::timestamp(0));
         let item = self.door.item(self.events_count, record, id, timestamp, self.base + self.now);
@@ -234,7 +242,10 @@ impl Overload {
         let settled = self.lanes[lane].settle(batch, Ok(verdicts), now, &mut self.rng);
         for answered in settled.answers {
             let item = answered.item;
-            assert!(matches!(answered.outcome, Outcome::Durable { .. }), "nothing else can become of it");
+            assert!(
+                matches!(answered.outcome, Outcome::Durable { .. }),
+                "nothing else can become of it"
+            );
             if self.is_hot(&item.record) {
                 self.hot_stored[lane] += 1;
             } else {

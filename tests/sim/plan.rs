@@ -1,5 +1,5 @@
-//! What one seed stands for: the rules, the traffic, the faults, and when each thing happens. It only draws:
-//! nothing here runs, and nothing but the seed decides.
+//! What one seed stands for: the rules, the traffic, the faults, and when each thing happens. It
+//! only draws: nothing here runs, and nothing but the seed decides.
 
 use std::time::Duration;
 
@@ -50,9 +50,11 @@ pub struct Plan {
 #[derive(Debug, Clone)]
 pub struct Event {
     pub record: Record,
-    /// The number of the id that its caller chose, if it did. Those of one id are the first and its copies.
+    /// The number of the id that its caller chose, if it did. Those of one id are the first and its
+    /// copies.
     pub id: Option<usize>,
-    /// What its caller said of it. Those of one id that say another thing are no copies, but a caller's mistake.
+    /// What its caller said of it. Those of one id that say another thing are no copies, but a
+    /// caller's mistake.
     pub said: u32,
     /// The key's number in this run.
     pub key: usize,
@@ -62,8 +64,8 @@ pub struct Event {
     pub poison: bool,
 }
 
-/// What a shard takes. The lane thinks in shards of 1,000 records a second; that these are smaller says to it that others
-/// use them too.
+/// What a shard takes. The lane thinks in shards of 1,000 records a second; that these are smaller
+/// says to it that others use them too.
 #[derive(Debug, Clone, Copy)]
 pub enum Limit {
     /// So many records in each whole second of the clock.
@@ -121,10 +123,12 @@ impl Plan {
         let mut events = events(rng, &rules, &keys, span, disorder, has_poison, key_has_one_shard);
         let ids_count = send_some_again(rng, &mut events, &keys, span, rules.timeout, disorder);
         let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
-        let abandon = drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
+        let abandon =
+            drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
         let reshards_count = pick(rng, &[0, 0, 1, 3]);
         let limit = rng.random_bool(0.3).then(|| limit(rng));
-        // Without other faults it shows most clearly that a shard which is full costs the others nothing.
+        // Without other faults it shows most clearly that a shard which is full costs the others
+        // nothing.
         let nothing_else = limit.is_some() && rng.random_bool(0.6);
         Self {
             rules,
@@ -141,8 +145,11 @@ impl Plan {
             calm,
             limit,
             shards_count: pick(rng, &[1, 2, 4, 9]),
-            map_known: pick(rng, &[None, Some(0.0), Some(0.0), Some(0.4)]).map(|part| span.mul_f64(part)),
-            reshards: (0..reshards_count).map(|_| span.mul_f64(rng.random_range(0.0..1.0))).collect(),
+            map_known: pick(rng, &[None, Some(0.0), Some(0.0), Some(0.4)])
+                .map(|part| span.mul_f64(part)),
+            reshards: (0..reshards_count)
+                .map(|_| span.mul_f64(rng.random_range(0.0..1.0)))
+                .collect(),
             drain,
             abandon,
             flight: pick(rng, &[(ms(5), ms(20)), (ms(1), ms(300)), (ms(50), ms(60))]),
@@ -160,9 +167,11 @@ impl Plan {
         let rounds = u32::try_from(self.events.len() + 10 * poison_count).expect("a run is small");
         let probe_longest = Duration::from_secs(31);
         // A shard at its limit rests no longer than it has stored nothing, within a factor.
-        let seconds_at_limit =
-            self.limit.map_or(0, |limit| 1 + u32::try_from(self.events.len()).unwrap_or(u32::MAX) / limit.per_second());
-        // Two poison records that get the same words are taken for a stream that refuses all, and are tried until they are late.
+        let seconds_at_limit = self.limit.map_or(0, |limit| {
+            1 + u32::try_from(self.events.len()).unwrap_or(u32::MAX) / limit.per_second()
+        });
+        // Two poison records that get the same words are taken for a stream that refuses all, and
+        // are tried until they are late.
         let doubted = self.faults.poison_is == PoisonIs::Unnamed && poison_count > 0;
         let late = if doubted { self.rules.timeout + probe_longest } else { Duration::ZERO };
         self.calm.max(last_push)
@@ -190,7 +199,10 @@ fn rules(rng: &mut SmallRng) -> Rules {
         max_bytes: pick(rng, &[300, 2000, 20_000]),
         max_in_flight: pick(rng, &[1, 2, 4, 16]),
         ordering: pick(rng, &[KeyOrder::Strict, KeyOrder::Strict, KeyOrder::Relaxed]),
-        aggregation: pick(rng, &[Aggregation::Off, Aggregation::Off, Aggregation::Key, Aggregation::Shard]),
+        aggregation: pick(
+            rng,
+            &[Aggregation::Off, Aggregation::Off, Aggregation::Key, Aggregation::Shard],
+        ),
         aggregate_max_bytes: pick(rng, &[200, 1000]),
         timeout: ms(pick(rng, &[400, 2000, 10_000, 120_000])),
         backoff: backoff(pick(rng, &[(1, 10), (20, 200), (50, 5000), (100, 600)])),
@@ -243,10 +255,18 @@ fn events(
         let burst_most = pick(rng, &[1, 4, 30]);
         for _ in 0..rng.random_range(1..=burst_most).min(count - events.len()) {
             let hot = rng.random_bool(hot_ratio);
-            let key = rng.random_range(if hot { 0..keys.hot_count } else { keys.hot_count..keys.all.len() });
+            let key = rng.random_range(if hot {
+                0..keys.hot_count
+            } else {
+                keys.hot_count..keys.all.len()
+            });
             let (key_hash, name, explicit) = &keys.all[key];
             let large = rng.random_bool(large_ratio);
-            let len = if large { rules.max_bytes * rng.random_range(40..130) / 100 } else { rng.random_range(4..120) };
+            let len = if large {
+                rules.max_bytes * rng.random_range(40..130) / 100
+            } else {
+                rng.random_range(4..120)
+            };
             let own_place = !key_has_one_shard && rng.random_bool(0.3);
             events.push(Event {
                 record: Record {
@@ -270,8 +290,8 @@ fn events(
     events
 }
 
-/// Gives some events an id of their callers' choice and sends some of these again, then numbers all of them. Returns how
-/// many ids there are.
+/// Gives some events an id of their callers' choice and sends some of these again, then numbers all
+/// of them. Returns how many ids there are.
 fn send_some_again(
     rng: &mut SmallRng,
     events: &mut Vec<Event>,
@@ -292,10 +312,12 @@ fn send_some_again(
         let copies_count = if rng.random_bool(again_ratio) { rng.random_range(1..=3) } else { 0 };
         for number in 0..copies_count {
             let mut copy = events[first].clone();
-            // While the first is on its way; once it is answered; when it may be given up, or forgotten.
-            copy.pushed +=
-                pick(rng, &[ms(5), ms(100), span, 2 * span, 2 * timeout.min(span)]).mul_f64(rng.random_range(0.0..1.0));
-            copy.accepted = copy.pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0)));
+            // While the first is on its way; once it is answered; when it may be given up, or
+            // forgotten.
+            copy.pushed += pick(rng, &[ms(5), ms(100), span, 2 * span, 2 * timeout.min(span)])
+                .mul_f64(rng.random_range(0.0..1.0));
+            copy.accepted =
+                copy.pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0)));
             if rng.random_bool(0.2) {
                 // The caller broke its word: it is another event, mostly of another key.
                 copy.said = 1 + number;
@@ -318,13 +340,18 @@ fn send_some_again(
 }
 
 fn faults(rng: &mut SmallRng, calm: At) -> Faults {
-    let mut ratio = |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
+    let mut ratio =
+        |often: f64| if rng.random_bool(often) { pick(rng, &[0.02, 0.1, 0.4]) } else { 0.0 };
     let (record_throttled, record_failed, record_unclear) = (ratio(0.4), ratio(0.4), ratio(0.2));
     let (request_throttled, request_lost, reply_lost) = (ratio(0.25), ratio(0.3), ratio(0.4));
-    let reason = pick(rng, &[Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms]);
+    let reason = pick(
+        rng,
+        &[Reason::AccessDenied, Reason::Credentials, Reason::StreamNotFound, Reason::Kms],
+    );
     let mut period = |often: f64| {
         let from = calm.mul_f64(rng.random_range(0.0..1.0));
-        rng.random_bool(often).then(|| (from, from + (calm - from).mul_f64(rng.random_range(0.1..1.0))))
+        rng.random_bool(often)
+            .then(|| (from, from + (calm - from).mul_f64(rng.random_range(0.1..1.0))))
     };
     let (blocked, shard, refuses_all) = (period(0.25), period(0.3), period(0.15));
     Faults {
@@ -337,7 +364,10 @@ fn faults(rng: &mut SmallRng, calm: At) -> Faults {
         blocked: blocked.map(|(from, to)| (from, to, reason)),
         refuses_all,
         shard_throttled: shard.map(|(from, to)| (from, to, rng.random())),
-        poison_is: pick(rng, &[PoisonIs::Named, PoisonIs::Unnamed, PoisonIs::Misnamed, PoisonIs::Record]),
+        poison_is: pick(
+            rng,
+            &[PoisonIs::Named, PoisonIs::Unnamed, PoisonIs::Misnamed, PoisonIs::Record],
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
-//! Whose fault a refusal is, watched from outside: of words that name no record, the first that a record gets alone may be
-//! about it; the same words for another record, with nothing taken or named in between, are about the stream.
+//! Whose fault a refusal is, watched from outside: of words that name no record, the first that a
+//! record gets alone may be about it; the same words for another record, with nothing taken or
+//! named in between, are about the stream.
 //!
 //! It hears the replies that the stream gave, not what became of them.
 
@@ -50,7 +51,8 @@ impl Refusals {
             return Blame::Stream;
         } else if let Some(event) = sole {
             let (id, words) = (copies::uuid(plan, event), error.message.clone());
-            self.is_blocked = self.first.as_ref().is_some_and(|first| first.0 != id && first.1 == words);
+            self.is_blocked =
+                self.first.as_ref().is_some_and(|first| first.0 != id && first.1 == words);
             if self.is_blocked {
                 return Blame::Stream;
             }

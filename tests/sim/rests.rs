@@ -1,4 +1,5 @@
-//! What the lane may make a shard wait for, watched from outside: the rest after a refusal, and the pace from then on.
+//! What the lane may make a shard wait for, watched from outside: the rest after a refusal, and the
+//! pace from then on.
 //!
 //! It knows what the lane knows of the shards, and the bounds of its waits; never how it decides.
 
@@ -23,7 +24,8 @@ pub struct Rests {
     map: Option<Arc<ShardMap>>,
     /// Those that were throttled: a run is shorter than the time after which that is forgotten.
     throttled: HashMap<String, Throttled>,
-    /// How long a pace holds a shard up at the most: the largest record is paid for, and tokens for the next come together.
+    /// How long a pace holds a shard up at the most: the largest record is paid for, and tokens for
+    /// the next come together.
     pause_max: At,
 }
 
@@ -41,7 +43,8 @@ impl Rests {
     pub fn new(plan: &Plan) -> Self {
         let largest = plan.events.iter().map(|event| event.record.size()).max().unwrap_or(0);
         let cost = (largest as f64 / SHARD_BYTES_PER_SECOND).max(1.0 / SHARD_RECORDS_PER_SECOND);
-        let pause_max = ms(2) + At::from_secs_f64((cost + 1.0 / SHARD_RECORDS_PER_SECOND) / RATE_MIN);
+        let pause_max =
+            ms(2) + At::from_secs_f64((cost + 1.0 / SHARD_RECORDS_PER_SECOND) / RATE_MIN);
         Self { backoff: plan.rules.backoff, map: None, throttled: HashMap::new(), pause_max }
     }
 
@@ -73,15 +76,16 @@ impl Rests {
     pub fn throttled(&mut self, shard: &str, now: At) {
         let before = self.throttled.get(shard).copied();
         let throttled = self.throttled.entry(shard.to_owned()).or_default();
-        // One that rests already does not rest longer for it, so then there is no telling from when. One that is paced
-        // rests less than the back-off asks for.
+        // One that rests already does not rest longer for it, so then there is no telling from
+        // when. One that is paced rests less than the back-off asks for.
         if before.is_none_or(|before| before.until_maybe < now) {
             throttled.until = throttled.until.max(now + self.backoff.min.min(ms(10)));
         }
         throttled.until_maybe = now + self.backoff.max;
     }
 
-    /// A record goes to a shard, with a request of its own time. False if the shard was never throttled.
+    /// A record goes to a shard, with a request of its own time. False if the shard was never
+    /// throttled.
     pub fn sent(&mut self, shard: &str, now: At) -> Result<bool, Broken> {
         let Some(throttled) = self.throttled.get_mut(shard) else { return Ok(false) };
         let floor = throttled.until;

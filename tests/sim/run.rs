@@ -1,5 +1,6 @@
-//! One run: the lane's task in virtual time. It does what `lane::task` does, in its order, with a list of what
-//! comes next in the place of tokio; it decides nothing. Real tickets, real books, a real budget.
+//! One run: the lane's task in virtual time. It does what `lane::task` does, in its order, with a
+//! list of what comes next in the place of tokio; it decides nothing. Real tickets, real books, a
+//! real budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,7 +92,10 @@ pub fn run(seed: u64, mutant: Option<Mutant>) -> Result<Tally, Broken> {
     let mut run = Run::new(seed, &plan, mutant);
     run.go().map(|()| run.watch.tally).map_err(|broken| {
         let (step, now, rules) = (run.steps, run.now, plan.rules);
-        let what = format!("seed {seed}, step {step}, at {now:?}: {}: {} ({rules:?})", broken.check, broken.what);
+        let what = format!(
+            "seed {seed}, step {step}, at {now:?}: {}: {} ({rules:?})",
+            broken.check, broken.what
+        );
         Broken { what, ..broken }
     })
 }
@@ -112,7 +116,10 @@ impl<'p> Run<'p> {
         let rules = mutant.map_or(plan.rules, |mutant| mutant.rules(plan.rules));
         let window = mutant.map_or(plan.window, |mutant| mutant.window(plan.window));
         let mut todo = BTreeMap::new();
-        todo.extend((0..plan.events.len()).map(|event| ((plan.events[event].pushed, Todo::Push(event)), ())));
+        todo.extend(
+            (0..plan.events.len())
+                .map(|event| ((plan.events[event].pushed, Todo::Push(event)), ())),
+        );
         todo.extend(plan.map_known.map(|at| ((at, Todo::MapKnown), ())));
         todo.extend(plan.reshards.iter().map(|at| ((*at, Todo::Reshard), ())));
         todo.extend(plan.drain.map(|at| ((at, Todo::Drain), ())));
@@ -143,7 +150,12 @@ impl<'p> Run<'p> {
     fn go(&mut self) -> Result<(), Broken> {
         while self.pushes_left > 0 || !self.buffer.is_empty() {
             self.steps += 1;
-            check!("everything is answered in time", self.now <= self.plan.deadline(), "{:?}", self.buffer.gauges());
+            check!(
+                "everything is answered in time",
+                self.now <= self.plan.deadline(),
+                "{:?}",
+                self.buffer.gauges()
+            );
             let until = self.decide()?;
             self.look()?;
             if self.pushes_left == 0 && self.buffer.is_empty() {
@@ -170,7 +182,8 @@ impl<'p> Run<'p> {
                 }
                 Poll::Late(items) => {
                     for item in items {
-                        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
+                        let refusal =
+                            Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
                         self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
                     }
                     self.read_outbox()?;
@@ -200,7 +213,8 @@ impl<'p> Run<'p> {
         self.todo.insert((arrives, Todo::Arrives(number)), ());
         self.todo.insert((self.now + takes, Todo::Lands(number)), ());
         if self.mutant == Some(Mutant::AckBeforeReply) {
-            // It guesses what the reply will be, and well: a stream alone with it would prove it right.
+            // It guesses what the reply will be, and well: a stream alone with it would prove it
+            // right.
             let (first, map) = (self.stream.len(), self.stream.map());
             for (index, item) in batch.into_items().enumerate() {
                 let shard_id = map.id(map.index_of(item.record.ring_position())).into();
@@ -229,7 +243,12 @@ impl<'p> Run<'p> {
                     return Ok(false);
                 }
                 (_, None) => {
-                    check!("something comes next", false, "the lane waits for nothing: {:?}", self.buffer.gauges());
+                    check!(
+                        "something comes next",
+                        false,
+                        "the lane waits for nothing: {:?}",
+                        self.buffer.gauges()
+                    );
                     return Ok(false);
                 }
             };
@@ -255,7 +274,8 @@ impl<'p> Run<'p> {
                     let known = self.mutant.map_or(Arc::clone(&map), |mutant| mutant.map(map));
                     self.known = Some(Arc::clone(&known));
                     let (shards, record_limit) = (Some(known), Some(RECORD_BYTES_MAX));
-                    let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
+                    let facts =
+                        StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
                     self.buffer.learn(facts, self.instant());
                     return Ok(false);
                 }
@@ -310,7 +330,8 @@ impl<'p> Run<'p> {
             }
             Met::New(item) => {
                 self.watch.pushed(event, Way::Own, self.now)?;
-                let in_air = |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
+                let in_air =
+                    |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
                 let smuggled = match self.mutant {
                     Some(Mutant::KeyInFlightIgnored) => self.flights.values().any(in_air),
                     Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
@@ -337,10 +358,17 @@ impl<'p> Run<'p> {
         let said = if self.mutant == Some(Mutant::ReusedJoins) { 0 } else { known.said };
         let said = self.fingerprints.of(said);
         let id = if known.id.is_some() { EventId::Chosen { id, said } } else { EventId::Made(id) };
-        self.door.item(event, known.record.clone(), id, copies::timestamp(event), self.base + known.accepted)
+        self.door.item(
+            event,
+            known.record.clone(),
+            id,
+            copies::timestamp(event),
+            self.base + known.accepted,
+        )
     }
 
-    /// What one of this event's id that is on its way will be acked with, as the stream knows and the lane does not.
+    /// What one of this event's id that is on its way will be acked with, as the stream knows and
+    /// the lane does not.
     fn guess(&self, event: usize) -> Option<Ack> {
         let id = self.plan.events[event].id?;
         let (record, verdict) = self.flights.values().find_map(|flight| {
@@ -363,7 +391,9 @@ impl<'p> Run<'p> {
     fn answer(&mut self, answered: Answered) {
         let Answered { mut item, mut outcome } = answered;
         item.maybe_stored &= self.mutant != Some(Mutant::UnconfirmedForgotten);
-        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(place)) = (self.mutant, &mut outcome) {
+        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(place)) =
+            (self.mutant, &mut outcome)
+        {
             place.sub_sequence_number = None;
         }
         let now = self.instant();
@@ -387,7 +417,8 @@ impl<'p> Run<'p> {
     fn arrive(&mut self, number: u64) -> Result<(), Broken> {
         let Some(flight) = self.flights.get_mut(&number) else { return Ok(()) };
         let before = self.stream.len();
-        flight.reply = Some(self.stream.put(flight.batch.entries(), self.plan, self.now, &mut self.world));
+        flight.reply =
+            Some(self.stream.put(flight.batch.entries(), self.plan, self.now, &mut self.world));
         let copies: Vec<_> = self.stream.events(before..self.stream.len()).collect();
         self.watch.stored(&flight.batch.records().collect::<Vec<_>>(), &copies)
     }
@@ -396,7 +427,9 @@ impl<'p> Run<'p> {
         if self.mutant == Some(Mutant::LandingUnnoticed) {
             return Ok(());
         }
-        let Some(Flight { batch, reply, probe, smuggled }) = self.flights.remove(&number) else { return Ok(()) };
+        let Some(Flight { batch, reply, probe, smuggled }) = self.flights.remove(&number) else {
+            return Ok(());
+        };
         let reply = reply.expect("a request arrives before its reply");
         self.watch.landed(batch.entries(), &reply, probe, self.now);
         if self.mutant == Some(Mutant::BatchLost) || smuggled {
@@ -404,13 +437,17 @@ impl<'p> Run<'p> {
             return self.read_outbox();
         }
         for (index, events) in batch.entries().iter().enumerate() {
-            let stored = reply.as_ref().is_ok_and(|verdicts| matches!(verdicts[index], Verdict::Stored { .. }));
+            let stored = reply
+                .as_ref()
+                .is_ok_and(|verdicts| matches!(verdicts[index], Verdict::Stored { .. }));
             if !stored {
                 self.kept.failed.extend(events.iter().map(|event| event.key_hash));
             }
         }
         let (batch, reply) = match self.mutant {
-            Some(Mutant::PoisonMatesForgotten) if reply.as_ref().is_err_and(|error| error.class == Class::Poison) => {
+            Some(Mutant::PoisonMatesForgotten)
+                if reply.as_ref().is_err_and(|error| error.class == Class::Poison) =>
+            {
                 let is_poison = |item: &BoxedItem| self.plan.events[event_of(&item.record)].poison;
                 (batch.into_items().filter(is_poison).collect(), reply)
             }
@@ -436,7 +473,9 @@ impl<'p> Run<'p> {
 
     /// Each aggregate as if it were where the lane expects it.
     fn as_predicted(&self, batch: &Batch, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
-        for (events, verdict) in batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1) {
+        for (events, verdict) in
+            batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1)
+        {
             if let (Verdict::Stored { shard_id, .. }, Some(known)) = (verdict, &self.known) {
                 *shard_id = known.id(known.index_of(events[0].ring_position())).into();
             }
@@ -460,10 +499,21 @@ impl<'p> Run<'p> {
     /// accepted = acked + refused + in flight, and the budget holds the bytes of what is in flight.
     fn balances(&self) -> Result<(), Broken> {
         let (balance, tally) = (self.door.balance(), self.watch.tally);
-        check!("books", balance.accepted == tally.events as u64, "{balance:?}, {} pushed", tally.events);
+        check!(
+            "books",
+            balance.accepted == tally.events as u64,
+            "{balance:?}, {} pushed",
+            tally.events
+        );
         check!("books", balance.acked == tally.acked as u64, "{balance:?}, {} acked", tally.acked);
-        check!("books", balance.in_flight() == tally.open() as u64, "{balance:?}, {} open", tally.open());
-        // A copy that waits is in the budget like any event: its bytes are the bound of what waits with it.
+        check!(
+            "books",
+            balance.in_flight() == tally.open() as u64,
+            "{balance:?}, {} open",
+            tally.open()
+        );
+        // A copy that waits is in the budget like any event: its bytes are the bound of what waits
+        // with it.
         let (used, open) = (self.door.used_bytes(), self.watch.open_bytes());
         check!("budget", used == open, "{used} bytes are held, {open} are open");
         Ok(())
@@ -480,7 +530,8 @@ impl<'p> Run<'p> {
             self.buffer.push(self.accepted(event)); // not sent any more, so it is no matter whether it is a copy
         }
         for item in self.buffer.abandon() {
-            let refusal = Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
+            let refusal =
+                Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
             Returning::default().answer(item.ticket, item.record, Outcome::Refused(refusal));
         }
         self.flights.clear();

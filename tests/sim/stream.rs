@@ -1,5 +1,5 @@
-//! The model stream: shards, what they hold, and what it says to a request. It knows the faults of the plan and
-//! nothing of the lane.
+//! The model stream: shards, what they hold, and what it says to a request. It knows the faults of
+//! the plan and nothing of the lane.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,7 +54,8 @@ impl Stream {
 
     pub fn map(&self) -> Arc<ShardMap> {
         Arc::new(
-            ShardMap::new(self.open.iter().map(|open| open.shard.clone()).collect()).expect("a stream has a shard"),
+            ShardMap::new(self.open.iter().map(|open| open.shard.clone()).collect())
+                .expect("a stream has a shard"),
         )
     }
 
@@ -75,7 +76,8 @@ impl Stream {
     /// The event that the stream holds in the very place that was acked.
     pub fn event_at(&self, place: &Place) -> Option<usize> {
         let record = place.sequence_number.parse::<usize>().ok()?;
-        let is_of_record = |index: &usize| self.stored.get(*index).is_some_and(|stored| stored.record == record);
+        let is_of_record =
+            |index: &usize| self.stored.get(*index).is_some_and(|stored| stored.record == record);
         let is_alone = !is_of_record(&(record + 1));
         let index = match place.sub_sequence_number {
             Some(sub) => Some(record + sub).filter(|_| !is_alone),
@@ -112,13 +114,19 @@ impl Stream {
         }
         if happens(faults.request_lost) {
             // Nobody can know that nothing was stored; a refused connection is the exception.
-            return Err(PutError { maybe_stored: happens(0.5), ..error(Class::Transient, "Timeout", "no reply") });
+            return Err(PutError {
+                maybe_stored: happens(0.5),
+                ..error(Class::Transient, "Timeout", "no reply")
+            });
         }
-        let is_poison = |events: &[&Record]| events.iter().any(|event| plan.events[event_of(event)].poison);
+        let is_poison =
+            |events: &[&Record]| events.iter().any(|event| plan.events[event_of(event)].poison);
         let poison = entries.iter().position(is_poison);
         if let Some(index) = poison.filter(|_| faults.poison_is != PoisonIs::Record) {
             let message = match faults.poison_is {
-                PoisonIs::Named => format!("Value at 'records.{}.member.data' is not taken", index + 1),
+                PoisonIs::Named => {
+                    format!("Value at 'records.{}.member.data' is not taken", index + 1)
+                }
                 PoisonIs::Misnamed => "Value at 'records.777.member.data' is not taken".to_owned(),
                 _ => "one of the records is not taken".to_owned(),
             };
@@ -131,14 +139,20 @@ impl Stream {
                     self.take(events, now);
                 }
             }
-            return Err(PutError { maybe_stored: true, ..error(Class::Transient, "Timeout", "reply lost") });
+            return Err(PutError {
+                maybe_stored: true,
+                ..error(Class::Transient, "Timeout", "reply lost")
+            });
         }
-        let shard_throttled =
-            faults.shard_throttled.filter(|(from, to, _)| (*from..*to).contains(&now)).map(|(_, _, at)| self.index(at));
+        let shard_throttled = faults
+            .shard_throttled
+            .filter(|(from, to, _)| (*from..*to).contains(&now))
+            .map(|(_, _, at)| self.index(at));
         let verdicts = entries.iter().map(|events| {
             if is_poison(events) {
                 failed(Class::Poison, "InvalidArgumentException")
-            } else if shard_throttled == Some(self.index(events[0].ring_position())) || happens(faults.record_throttled)
+            } else if shard_throttled == Some(self.index(events[0].ring_position()))
+                || happens(faults.record_throttled)
             {
                 failed(Class::Throttled, "ProvisionedThroughputExceededException")
             } else if happens(faults.record_failed) {
@@ -155,8 +169,8 @@ impl Stream {
         Ok(verdicts.collect())
     }
 
-    /// Stores a record, if its shard has room. If not all of its events belong to that shard it holds none: a consumer
-    /// that checks hash ranges drops it.
+    /// Stores a record, if its shard has room. If not all of its events belong to that shard it
+    /// holds none: a consumer that checks hash ranges drops it.
     pub fn take(&mut self, events: &[&Record], now: At) -> Verdict {
         let open = self.index(events[0].ring_position());
         if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
@@ -165,7 +179,11 @@ impl Stream {
         let shard_id: Arc<str> = self.open[open].shard.id.as_str().into();
         let record = self.stored.len();
         if events.iter().all(|event| self.index(event.ring_position()) == open) {
-            let stored = |event: &&Record| Stored { event: event_of(event), shard_id: Arc::clone(&shard_id), record };
+            let stored = |event: &&Record| Stored {
+                event: event_of(event),
+                shard_id: Arc::clone(&shard_id),
+                record,
+            };
             self.stored.extend(events.iter().map(stored));
         }
         Verdict::Stored { shard_id, sequence_number: record.to_string().into() }
@@ -191,7 +209,9 @@ impl Open {
     /// Whether it takes one more record now. If so, it is counted.
     fn has_room(&mut self, limit: Limit, now: At) -> bool {
         match limit {
-            Limit::PerSecond(count) if now.as_secs() > self.at.as_secs() => self.room = f64::from(count),
+            Limit::PerSecond(count) if now.as_secs() > self.at.as_secs() => {
+                self.room = f64::from(count)
+            }
             Limit::PerSecond(_) => {}
             Limit::Bucket { per_second, burst } => {
                 let more = (now - self.at).as_secs_f64() * f64::from(per_second);
@@ -220,5 +240,11 @@ fn failed(class: Class, code: &str) -> Verdict {
 }
 
 fn error(class: Class, code: &str, message: &str) -> PutError {
-    PutError { class, cause: class.into(), code: code.to_owned(), message: message.to_owned(), maybe_stored: false }
+    PutError {
+        class,
+        cause: class.into(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        maybe_stored: false,
+    }
 }

@@ -21,7 +21,8 @@ pub struct Tally {
     pub throttled: usize,
     /// Records of which a reply says nothing.
     pub unclear: usize,
-    /// Events that were refused for good and are no poison: each the first that a stream refused alone which refuses all.
+    /// Events that were refused for good and are no poison: each the first that a stream refused
+    /// alone which refuses all.
     pub blamed: usize,
     /// Times that a refusal was known for the stream's.
     pub doubted: usize,

@@ -1,7 +1,8 @@
-//! The promises, watched from outside: what was pushed, sent, stored, landed and answered, and whether that may be.
+//! The promises, watched from outside: what was pushed, sent, stored, landed and answered, and
+//! whether that may be.
 //!
-//! It knows the plan and the truth of the model stream; of the lane it sees only what the lane's task sees.
-//! Every check has a name. It never changes what it watches.
+//! It knows the plan and the truth of the model stream; of the lane it sees only what the lane's
+//! task sees. Every check has a name. It never changes what it watches.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,7 +103,8 @@ struct Key {
     changed: At,
     /// The last event whose first copy is stored.
     stored_last: Option<usize>,
-    /// A partial failure in a request with several of its records: relaxed order promises nothing now.
+    /// A partial failure in a request with several of its records: relaxed order promises nothing
+    /// now.
     loose: bool,
 }
 
@@ -159,11 +161,24 @@ impl<'p> Watch<'p> {
         let bytes: usize = entries.iter().map(record_bytes).sum();
         let count = entries.len();
         check!("flights", self.flights < rules.max_in_flight, "{} are out already", self.flights);
-        check!("request limits", (1..=rules.max_records.min(500)).contains(&count), "{count} records");
-        check!("request limits", bytes <= rules.max_bytes || count == 1, "{bytes} bytes in {count} records");
+        check!(
+            "request limits",
+            (1..=rules.max_records.min(500)).contains(&count),
+            "{count} records"
+        );
+        check!(
+            "request limits",
+            bytes <= rules.max_bytes || count == 1,
+            "{bytes} bytes in {count} records"
+        );
         if self.blocked {
             let floor = self.probe_floor;
-            check!("one probe at a time", self.flights == 0 && count == 1, "{count} records, {} out", self.flights);
+            check!(
+                "one probe at a time",
+                self.flights == 0 && count == 1,
+                "{count} records, {} out",
+                self.flights
+            );
             check!("probes are seconds apart", now >= floor, "before {floor:?}");
             self.tally.probes += 1;
         }
@@ -171,29 +186,51 @@ impl<'p> Watch<'p> {
         for events in entries.iter() {
             self.shares_a_record(events)?;
         }
-        for (record, is_joined) in entries.iter().flat_map(|events| events.iter().zip((0..).map(|index| index > 0))) {
+        for (record, is_joined) in
+            entries.iter().flat_map(|events| events.iter().zip((0..).map(|index| index > 0)))
+        {
             let event = event_of(record);
             self.goes_on(event, now)?;
             let (seen, number) = (&self.events[event], self.plan.events[event].key);
             let due = self.due(event);
-            check!("sent within linger", !seen.prompt || now <= due, "event {event} should be out since {due:?}");
+            check!(
+                "sent within linger",
+                !seen.prompt || now <= due,
+                "event {event} should be out since {due:?}"
+            );
             let is_late = |event: usize| now >= self.plan.events[event].accepted + rules.timeout;
             check!("nothing late is sent", !is_late(event), "event {event} is overdue");
             let key = &self.keys[number];
-            check!("an answered event is not sent", !seen.answered && !seen.in_air, "event {event}");
+            check!(
+                "an answered event is not sent",
+                !seen.answered && !seen.in_air,
+                "event {event}"
+            );
             // What is late is answered in the same moment, before or after.
-            let oldest = key.open.iter().find(|event| !self.events[**event].in_air && !is_late(**event));
-            check!("oldest of the key first", oldest == Some(&event), "event {event}, but {oldest:?} waits");
+            let oldest =
+                key.open.iter().find(|event| !self.events[**event].in_air && !is_late(**event));
+            check!(
+                "oldest of the key first",
+                oldest == Some(&event),
+                "event {event}, but {oldest:?} waits"
+            );
             if previous != Some(number) {
                 check!("one flight per key", key.in_air == 0, "event {event}, key {number}");
                 check!("a key cools", now >= key.floor, "event {event} before {:?}", key.floor);
-                let shard = self.rests.shard(record).filter(|_| self.plan.key_has_one_shard && !seen.in_part);
+                let shard = self
+                    .rests
+                    .shard(record)
+                    .filter(|_| self.plan.key_has_one_shard && !seen.in_part);
                 if let Some(shard) = shard.map(str::to_owned) {
                     self.tally.paced += usize::from(self.rests.sent(&shard, now)?);
                 }
             } else {
                 let strict = rules.ordering == KeyOrder::Strict;
-                check!("strict: one record per key", !strict || is_joined, "event {event}, key {number}");
+                check!(
+                    "strict: one record per key",
+                    !strict || is_joined,
+                    "event {event}, key {number}"
+                );
             }
             previous = Some(number);
             let seen = &mut self.events[event];
@@ -219,23 +256,31 @@ impl<'p> Watch<'p> {
         let shard = self.rests.shard(first).map(str::to_owned);
         for event in others {
             let hashed = event.explicit_hash.is_some() == first.explicit_hash.is_some();
-            let own = event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
+            let own =
+                event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
             let together = match rules.aggregation {
                 Aggregation::Off => false,
                 Aggregation::Key => own,
-                Aggregation::Shard => own || (shard.is_some() && self.rests.shard(event) == shard.as_deref()),
+                Aggregation::Shard => {
+                    own || (shard.is_some() && self.rests.shard(event) == shard.as_deref())
+                }
             };
             check!("aggregates", together && hashed, "{first:?} and {event:?}");
         }
-        let most = if rules.aggregation == Aggregation::Shard { rules.aggregate_max_bytes } else { rules.max_bytes };
+        let most = if rules.aggregation == Aggregation::Shard {
+            rules.aggregate_max_bytes
+        } else {
+            rules.max_bytes
+        };
         check!("aggregates", bytes <= most, "{bytes} bytes in {} events", events.len());
         Ok(())
     }
 
-    /// Whether the lane has to send these events again though the stream took them: for all it knows, one of them is in
-    /// another shard than where it belongs.
+    /// Whether the lane has to send these events again though the stream took them: for all it
+    /// knows, one of them is in another shard than where it belongs.
     fn is_misplaced(&self, events: &[&Record], shard_id: &str) -> bool {
-        let is_elsewhere = |event: &&Record| self.rests.shard(event).is_some_and(|known| known != shard_id);
+        let is_elsewhere =
+            |event: &&Record| self.rests.shard(event).is_some_and(|known| known != shard_id);
         let at = |event: &Record| event.ring_position();
         events.iter().any(|event| at(event) != at(events[0])) && events.iter().any(is_elsewhere)
     }
@@ -250,11 +295,17 @@ impl<'p> Watch<'p> {
         }
         for &event in stored {
             self.copies.stored(event)?;
-            let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
+            let (seen, key) =
+                (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             if !std::mem::replace(&mut seen.stored, true) {
                 let free = self.plan.rules.ordering == KeyOrder::Relaxed && key.loose;
                 let in_order = key.stored_last.is_none_or(|last| last < event);
-                check!("order", free || in_order, "event {event} is stored after {:?}", key.stored_last);
+                check!(
+                    "order",
+                    free || in_order,
+                    "event {event} is stored after {:?}",
+                    key.stored_last
+                );
                 key.stored_last = key.stored_last.max(Some(event));
             }
         }
@@ -286,7 +337,8 @@ impl<'p> Watch<'p> {
                 Ok(Verdict::Stored { shard_id, .. }) => self.is_misplaced(events, shard_id),
                 _ => false,
             };
-            let (seen, key) = (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
+            let (seen, key) =
+                (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             key.in_air -= 1;
             key.changed = now;
             (seen.in_air, seen.landed) = (false, now);
@@ -298,8 +350,9 @@ impl<'p> Watch<'p> {
                 },
                 Err(error) => Some(error.class),
             };
-            let is_unclear =
-                reply.as_ref().map_or_else(|error| error.maybe_stored, |said| said[index] == Verdict::Unclear);
+            let is_unclear = reply
+                .as_ref()
+                .map_or_else(|error| error.maybe_stored, |said| said[index] == Verdict::Unclear);
             seen.maybe |= is_misplaced || is_unclear;
             self.tally.unclear += usize::from(reply.is_ok() && is_unclear);
             self.tally.misplaced += usize::from(is_misplaced);
@@ -310,7 +363,9 @@ impl<'p> Watch<'p> {
             self.tally.throttled += usize::from(class == Some(Class::Throttled));
             match (class, known) {
                 (Some(Class::Throttled), Some(shard)) => _ = tired.insert(shard),
-                (Some(Class::Throttled | Class::Transient), _) => (key.floor, key.floor_maybe) = (now + min, now + max),
+                (Some(Class::Throttled | Class::Transient), _) => {
+                    (key.floor, key.floor_maybe) = (now + min, now + max)
+                }
                 // In other company it goes again, and speaks for itself then.
                 (Some(Class::Poison), _) if is_shared || is_aggregated => {}
                 (Some(Class::Poison), _) if blame == Blame::Stream => {}
@@ -359,16 +414,31 @@ impl<'p> Watch<'p> {
     }
 
     /// An answer came out of the outbox.
-    pub fn answered(&mut self, event: usize, body: &Body, stream: &Stream, now: At) -> Result<(), Broken> {
+    pub fn answered(
+        &mut self,
+        event: usize,
+        body: &Body,
+        stream: &Stream,
+        now: At,
+    ) -> Result<(), Broken> {
         let plan = self.plan;
         let (seen, known) = (&mut self.events[event], &plan.events[event]);
-        check!("answered once", !std::mem::replace(&mut seen.answered, true), "event {event} is answered again");
+        check!(
+            "answered once",
+            !std::mem::replace(&mut seen.answered, true),
+            "event {event} is answered again"
+        );
         self.copies.answered(event, body, seen.maybe, stream, now)?;
         self.tally.answered(body);
         self.open_bytes -= known.record.size();
         if !self.copies.is_own(event) {
-            let dropped = matches!(body, Body::Refused(refusal) if refusal.code == Code::ShuttingDown);
-            check!("nothing is forgotten", self.abandoned || !dropped, "copy {event} was dropped: {body:?}");
+            let dropped =
+                matches!(body, Body::Refused(refusal) if refusal.code == Code::ShuttingDown);
+            check!(
+                "nothing is forgotten",
+                self.abandoned || !dropped,
+                "copy {event} was dropped: {body:?}"
+            );
             return Ok(()); // the rest is said of the one that it is a copy of
         }
         match body {
@@ -378,28 +448,56 @@ impl<'p> Watch<'p> {
                     let may_be = known.poison || seen.blamed;
                     check!("rejected is poison", may_be, "event {event}: {}", refusal.message);
                     self.tally.blamed += usize::from(!known.poison);
-                    check!("rejected is poison", told.is_none(), "event {event} is rejected, perhaps");
+                    check!(
+                        "rejected is poison",
+                        told.is_none(),
+                        "event {event} is rejected, perhaps"
+                    );
                     let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
                     let in_parts = plan.faults.poison_is != PoisonIs::Record;
                     if in_parts && known.poison && plan.rules.ordering == KeyOrder::Strict {
                         let named = plan.faults.poison_is == PoisonIs::Named;
-                        // By name, each poison record of a request costs a round, and its own refusal one.
+                        // By name, each poison record of a request costs a round, and its own
+                        // refusal one.
                         let poison_count = plan.events.iter().filter(|event| event.poison).count();
-                        let most = if named { u32::try_from(poison_count).unwrap_or(u32::MAX) + 1 } else { rounds_max };
+                        let most = if named {
+                            u32::try_from(poison_count).unwrap_or(u32::MAX) + 1
+                        } else {
+                            rounds_max
+                        };
                         let (rounds, of) = (seen.rounds, seen.rounds_records);
-                        check!("poison is found in log2(n)+1", rounds <= most, "event {event}: {rounds} for {of}");
+                        check!(
+                            "poison is found in log2(n)+1",
+                            rounds <= most,
+                            "event {event}: {rounds} for {of}"
+                        );
                         self.tally.found += 1;
                     }
                 }
                 (Code::DeliveryTimeout, Some(told)) => {
                     let early = now < known.accepted + plan.rules.timeout;
-                    check!("no timeout is early", !early, "event {event}, accepted at {:?}", known.accepted);
+                    check!(
+                        "no timeout is early",
+                        !early,
+                        "event {event}, accepted at {:?}",
+                        known.accepted
+                    );
                     maybe_stored_told(event, seen, told, refusal)?;
                 }
                 (Code::ShuttingDown, Some(told)) => {
-                    check!("nothing is forgotten", self.abandoned, "event {event} was dropped: {}", refusal.message);
-                    // A flight that is cut off may store it still, so its ticket's word is the careful one.
-                    check!("maybe stored is told", told || !seen.stored, "event {event}: {refusal:?}");
+                    check!(
+                        "nothing is forgotten",
+                        self.abandoned,
+                        "event {event} was dropped: {}",
+                        refusal.message
+                    );
+                    // A flight that is cut off may store it still, so its ticket's word is the
+                    // careful one.
+                    check!(
+                        "maybe stored is told",
+                        told || !seen.stored,
+                        "event {event}: {refusal:?}"
+                    );
                 }
                 _ => check!("refused for a reason", false, "event {event}: {refusal:?}"),
             },
@@ -418,23 +516,32 @@ impl<'p> Watch<'p> {
     /// The next event of this one's key may go, unless something holds it.
     fn frees(&mut self, event: usize, now: At) {
         let key = &self.keys[self.plan.events[event].key];
-        let Some(&next) = key.open.first().filter(|_| key.in_air == 0 && key.floor <= now) else { return };
+        let Some(&next) = key.open.first().filter(|_| key.in_air == 0 && key.floor <= now) else {
+            return;
+        };
         let in_part = key.open.iter().any(|event| self.events[*event].in_part);
         let held = self.rests.holds_back(&self.plan.events[next].record);
-        if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !held {
+        if self.events[event].attempts > 0 && self.events[event].landed == now && !in_part && !held
+        {
             (self.events[next].prompt, self.events[next].ready) = (true, now);
         }
     }
 
-    /// Whether the requests that are out may leave too little room for one of the records that wait.
+    /// Whether the requests that are out may leave too little room for one of the records that
+    /// wait.
     fn bytes_may_be_short(&self) -> bool {
         let size = |event: &usize| self.plan.events[*event].record.size();
-        let (out, waits): (Vec<&usize>, Vec<&usize>) = self.open.iter().partition(|event| self.events[**event].in_air);
+        let (out, waits): (Vec<&usize>, Vec<&usize>) =
+            self.open.iter().partition(|event| self.events[**event].in_air);
         // What an aggregate takes is reckoned generously before it is made: as if each began one.
         let is_plain = self.plan.rules.aggregation == Aggregation::Off;
         let reckoned = |event: &usize| match &self.plan.events[*event].record {
             record if is_plain => record.size(),
-            record => aggregate::FRAME_BYTES + record.key.as_str().len() + aggregate::member_bytes_max(record),
+            record => {
+                aggregate::FRAME_BYTES
+                    + record.key.as_str().len()
+                    + aggregate::member_bytes_max(record)
+            }
         };
         let flying: usize = out.into_iter().map(reckoned).sum();
         let largest = waits.into_iter().map(size).max().unwrap_or(0);
@@ -443,8 +550,10 @@ impl<'p> Watch<'p> {
 
     /// When this event goes at the latest if nothing holds it.
     fn due(&self, event: usize) -> At {
-        let lingers_until =
-            self.drained.unwrap_or(At::MAX).min(self.plan.events[event].accepted + self.plan.rules.linger);
+        let lingers_until = self
+            .drained
+            .unwrap_or(At::MAX)
+            .min(self.plan.events[event].accepted + self.plan.rules.linger);
         lingers_until.max(self.events[event].ready) + self.plan.disorder
     }
 
@@ -453,10 +562,15 @@ impl<'p> Watch<'p> {
         self.gauges(buffer, oldest)?;
         self.copies.look()?;
         let (blocked, told) = (buffer.blocked().is_some(), self.blocked);
-        check!("a blocked stream is known", blocked == told, "the lane says {blocked}, the stream {told}");
+        check!(
+            "a blocked stream is known",
+            blocked == told,
+            "the lane says {blocked}, the stream {told}"
+        );
         let probes = !blocked || self.flights > 0 || self.open.is_empty();
         check!("a drain probes at once", probes || self.drained != Some(now), "it waits");
-        let busy = blocked || self.flights >= self.plan.rules.max_in_flight || self.bytes_may_be_short();
+        let busy =
+            blocked || self.flights >= self.plan.rules.max_in_flight || self.bytes_may_be_short();
         if std::mem::replace(&mut self.was_busy, busy) || busy {
             self.unfree = now;
         }
@@ -468,11 +582,19 @@ impl<'p> Watch<'p> {
             }
             if !seen.in_part && now > seen.landed + slack {
                 let late = known.accepted + self.plan.rules.timeout + slack;
-                check!("no timeout is late", now <= late, "event {event} should be answered since {late:?}");
+                check!(
+                    "no timeout is late",
+                    now <= late,
+                    "event {event} should be answered since {late:?}"
+                );
             }
             if seen.prompt && !busy {
                 let due = self.due(event);
-                check!("sent within linger", now < due, "event {event} should be out since {due:?}");
+                check!(
+                    "sent within linger",
+                    now < due,
+                    "event {event} should be out since {due:?}"
+                );
             }
             self.events[event].prompt &= !busy;
             self.goes_on(event, now)?;
@@ -480,7 +602,8 @@ impl<'p> Watch<'p> {
         Ok(())
     }
 
-    /// The oldest event of a key waits for its key, its shard and its company as long as they may ask for, and no longer.
+    /// The oldest event of a key waits for its key, its shard and its company as long as they may
+    /// ask for, and no longer.
     fn goes_on(&self, event: usize, now: At) -> Result<(), Broken> {
         let (known, key) = (&self.plan.events[event], &self.keys[self.plan.events[event].key]);
         let is_head = key.in_air == 0 && key.open.first() == Some(&event);
@@ -500,23 +623,43 @@ impl<'p> Watch<'p> {
 
     fn gauges(&self, buffer: &Buffer, oldest: Option<At>) -> Result<(), Broken> {
         let gauges = buffer.gauges();
-        check!("gauges", gauges.flights == self.flights, "{gauges:?}, but {} are out", self.flights);
-        check!("is_empty", buffer.is_empty() == self.open.is_empty(), "{} events are open", self.open.len());
+        check!(
+            "gauges",
+            gauges.flights == self.flights,
+            "{gauges:?}, but {} are out",
+            self.flights
+        );
+        check!(
+            "is_empty",
+            buffer.is_empty() == self.open.is_empty(),
+            "{} events are open",
+            self.open.len()
+        );
         let (mut held, mut idle) = (0, 0);
         for key in self.keys.iter().filter(|key| !key.open.is_empty()) {
             held += usize::from(key.in_air > 0 && key.open.len() > key.in_air);
             idle += usize::from(key.in_air == 0);
         }
         // A key whose part waits to be sent is in flight too, but that is not seen from here.
-        let in_part = gauges.keys_held != held && self.open.iter().any(|event| self.events[*event].in_part);
-        check!("gauges", gauges.keys_held == held || in_part, "{gauges:?}, but {held} keys are held");
-        check!("gauges", gauges.keys_cooling <= idle, "{gauges:?}, but {idle} keys are not in flight");
+        let in_part =
+            gauges.keys_held != held && self.open.iter().any(|event| self.events[*event].in_part);
+        check!(
+            "gauges",
+            gauges.keys_held == held || in_part,
+            "{gauges:?}, but {held} keys are held"
+        );
+        check!(
+            "gauges",
+            gauges.keys_cooling <= idle,
+            "{gauges:?}, but {idle} keys are not in flight"
+        );
 
         let first = self.open.first().map(|event| self.plan.events[*event].accepted);
         let close = match (oldest, first) {
             // The first one pushed may not be the first one accepted.
             (Some(oldest), Some(first)) => {
-                oldest + self.tick() + self.plan.disorder > first && oldest <= first + self.plan.disorder
+                oldest + self.tick() + self.plan.disorder > first
+                    && oldest <= first + self.plan.disorder
             }
             (oldest, first) => oldest == first,
         };
@@ -528,14 +671,16 @@ impl<'p> Watch<'p> {
     pub fn woken(&mut self, now: At) -> Result<(), Broken> {
         // While something overdue is in flight the lane looks once a tick.
         let first = self.open.first().map_or(At::MAX, |event| self.plan.events[*event].accepted);
-        let overdue = first.saturating_add(self.plan.rules.timeout) <= now + self.tick() + self.plan.disorder;
+        let overdue =
+            first.saturating_add(self.plan.rules.timeout) <= now + self.tick() + self.plan.disorder;
         self.tally.timer_wakes += usize::from(!overdue);
         let (wakes, due) = (self.tally.timer_wakes, self.wakes_due);
         check!("no busy loop", wakes <= due, "{wakes} wakes of the timer, {due} would do");
         Ok(())
     }
 
-    /// How exactly the lane knows ages: its promise is a 64th of the timeout, and never worse than a second.
+    /// How exactly the lane knows ages: its promise is a 64th of the timeout, and never worse than
+    /// a second.
     fn tick(&self) -> At {
         (self.plan.rules.timeout / 64).clamp(ms(1), ms(1000))
     }
@@ -586,8 +731,14 @@ fn record_bytes(events: &[&Record]) -> usize {
     }
 }
 
-/// After a timeout the caller learns whether sending again may make a second copy, and is not worried for nothing.
-fn maybe_stored_told(event: usize, seen: &Seen, told: bool, refusal: &Refusal) -> Result<(), Broken> {
+/// After a timeout the caller learns whether sending again may make a second copy, and is not
+/// worried for nothing.
+fn maybe_stored_told(
+    event: usize,
+    seen: &Seen,
+    told: bool,
+    refusal: &Refusal,
+) -> Result<(), Broken> {
     check!("maybe stored is told", told == seen.maybe, "event {event}: {refusal:?}");
     check!("maybe stored is told", told || !seen.stored, "event {event} is stored: {refusal:?}");
     Ok(())

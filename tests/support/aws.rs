@@ -1,5 +1,6 @@
-//! The parts of AWS around Kinesis, as far as a test needs them: an agent that gives credentials, an STS, a stream that
-//! says of itself what no emulator says, and AWS's own endpoints by name, behind a proxy.
+//! The parts of AWS around Kinesis, as far as a test needs them: an agent that gives credentials,
+//! an STS, a stream that says of itself what no emulator says, and AWS's own endpoints by name,
+//! behind a proxy.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::tls::{Certificate, HTTP1};
 
-/// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it is told.
+/// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it
+/// is told.
 pub struct Agent {
     pub uri: String,
     expires: Arc<Mutex<DateTime<Utc>>>,
@@ -31,9 +33,13 @@ impl Agent {
         let expires = Arc::new(Mutex::new(expires));
         let told = Arc::clone(&expires);
         let credentials = async move || {
-            let expires =
-                told.lock().expect("nobody panics with it in hand").to_rfc3339_opts(SecondsFormat::Secs, true);
-            Json(json!({"AccessKeyId": "a", "SecretAccessKey": "s", "Token": "t", "Expiration": expires}))
+            let expires = told
+                .lock()
+                .expect("nobody panics with it in hand")
+                .to_rfc3339_opts(SecondsFormat::Secs, true);
+            Json(
+                json!({"AccessKeyId": "a", "SecretAccessKey": "s", "Token": "t", "Expiration": expires}),
+            )
         };
         let (url, server) = serve(Router::new().route("/credentials", get(credentials))).await;
         Self { uri: format!("{url}/credentials"), expires, _server: server }
@@ -86,8 +92,12 @@ impl StreamThatSays {
     /// `says` goes over what a plain ACTIVE stream of one shard says.
     pub async fn start(says: Value) -> Self {
         let answer = async move |headers: HeaderMap| {
-            let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-            kinesis_says(target, &says).unwrap_or_else(|| StatusCode::NOT_IMPLEMENTED.into_response())
+            let target = headers
+                .get("x-amz-target")
+                .and_then(|target| target.to_str().ok())
+                .unwrap_or_default();
+            kinesis_says(target, &says)
+                .unwrap_or_else(|| StatusCode::NOT_IMPLEMENTED.into_response())
         };
         let (url, _server) = serve(Router::new().route("/", post(answer))).await;
         Self { url, _server }
@@ -120,8 +130,8 @@ fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
     Some(Json(body).into_response())
 }
 
-/// AWS's endpoints in us-east-1, by their names and with a certificate for them: a proxy that goes no further. Answers every
-/// PutRecords as it is told and keeps them, and knows the caller.
+/// AWS's endpoints in us-east-1, by their names and with a certificate for them: a proxy that goes
+/// no further. Answers every PutRecords as it is told and keeps them, and knows the caller.
 pub struct Aws {
     /// For `HTTPS_PROXY`.
     pub proxy: String,
@@ -134,13 +144,17 @@ pub struct Aws {
 impl Aws {
     /// `put_records`: status and body of each PutRecords.
     pub async fn start(put_records: (StatusCode, Value)) -> Self {
-        let certificate = Certificate::of(["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"]);
+        let certificate =
+            Certificate::of(["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"]);
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let proxy = format!("http://{}", tcp.local_addr().expect("it is bound"));
         let puts = Arc::<Mutex<Vec<Value>>>::default();
         let kept = Arc::clone(&puts);
         let answer = async move |headers: HeaderMap, body: Bytes| {
-            let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+            let target = headers
+                .get("x-amz-target")
+                .and_then(|target| target.to_str().ok())
+                .unwrap_or_default();
             match target.rsplit('.').next() {
                 Some("PutRecords") => {
                     let put = serde_json::from_slice(&body).expect("JSON");
@@ -152,7 +166,9 @@ impl Aws {
         };
         let listener = Tunnels { tcp, tls: certificate.acceptor(HTTP1) };
         let app = Router::new().route("/", post(answer));
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app).await.expect("axum::serve never returns")
+        });
         Self { proxy, certificate, puts, _server: AbortOnDropHandle::new(server) }
     }
 
@@ -174,7 +190,8 @@ impl axum::serve::Listener for Tunnels {
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let (mut stream, address) = self.tcp.accept().await.expect("a loopback listener accepts");
+            let (mut stream, address) =
+                self.tcp.accept().await.expect("a loopback listener accepts");
             let mut asked = Vec::new();
             while !asked.ends_with(b"\r\n\r\n") {
                 asked.push(stream.read_u8().await.expect("the client asks for a tunnel"));
@@ -197,6 +214,8 @@ impl axum::serve::Listener for Tunnels {
 pub async fn serve(app: Router) -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+    let server = tokio::spawn(async move {
+        axum::serve(listener, app).await.expect("axum::serve never returns")
+    });
     (url, AbortOnDropHandle::new(server))
 }

@@ -1,5 +1,5 @@
-//! A stream behind a fault server behind a client: where the fault server itself is tested, and what a test of one part of
-//! dispatchd can start from.
+//! A stream behind a fault server behind a client: where the fault server itself is tested, and
+//! what a test of one part of dispatchd can start from.
 //!
 //! Asserts one thing: that ledger and stream agree.
 
@@ -61,9 +61,11 @@ impl Bench {
     /// Asserts that the ledger and the stream hold the same `count` records.
     pub async fn stored(&self, count: usize) {
         let ledger = self.server.ledger().records();
-        let mut booked: Vec<_> = ledger.into_iter().map(|r| (r.shard, r.sequence, r.partition_key, r.data)).collect();
+        let mut booked: Vec<_> =
+            ledger.into_iter().map(|r| (r.shard, r.sequence, r.partition_key, r.data)).collect();
         let stream = read_all(&self.direct, "s").await;
-        let mut stored: Vec<_> = stream.into_iter().map(|r| (r.shard, r.sequence, r.partition_key, r.data)).collect();
+        let mut stored: Vec<_> =
+            stream.into_iter().map(|r| (r.shard, r.sequence, r.partition_key, r.data)).collect();
         booked.sort();
         stored.sort();
         assert_eq!(booked, stored, "ledger and stream differ");

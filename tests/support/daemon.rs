@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::tls::Certificate;
 use super::{DEADLINE, eventually};
 
-/// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and then, more of them where
-/// others make its caches cold; what spins takes all of the time.
+/// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and
+/// then, more of them where others make its caches cold; what spins takes all of the time.
 pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
 
 /// A running `dispatchd run`. Killed when dropped.
@@ -58,7 +58,8 @@ pub fn binary() -> &'static str {
 
 /// A command that sees none of this machine's AWS settings and has credentials that open nothing.
 pub fn command() -> Command {
-    // A shell's background job ignores SIGINT, and a daemon goes on ignoring what was ignored when it began.
+    // A shell's background job ignores SIGINT, and a daemon goes on ignoring what was ignored when
+    // it began.
     let mut command = Command::new("env");
     command.args(["--default-signal", binary()]);
     sheltered(command)
@@ -67,7 +68,9 @@ pub fn command() -> Command {
 /// This command, seeing what [`command`] does.
 pub fn sheltered(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AWS_") || name.to_string_lossy().starts_with("DISPATCHD_") {
+        if name.to_string_lossy().starts_with("AWS_")
+            || name.to_string_lossy().starts_with("DISPATCHD_")
+        {
             command.env_remove(name);
         }
     }
@@ -83,7 +86,8 @@ pub fn sheltered(mut command: Command) -> Command {
     command
 }
 
-/// The same after a shell has done something, in a mount namespace of its own if it mounts: `exec` keeps the process id.
+/// The same after a shell has done something, in a mount namespace of its own if it mounts: `exec`
+/// keeps the process id.
 fn command_after(before: String) -> Command {
     let is_mount = before.starts_with("mount ");
     let mut command = sheltered(Command::new(if is_mount { "unshare" } else { "sh" }));
@@ -107,7 +111,12 @@ impl Start {
 
     /// A daemon with the embedded stream.
     pub fn local() -> Self {
-        Self { args: vec!["--local".into()], env: Vec::new(), without_env: Vec::new(), before: None }
+        Self {
+            args: vec!["--local".into()],
+            env: Vec::new(),
+            without_env: Vec::new(),
+            before: None,
+        }
     }
 
     /// A daemon for the stream of this ARN on the server at `endpoint`.
@@ -143,7 +152,8 @@ impl Start {
         self
     }
 
-    /// With these signals ignored from the beginning, as `nohup` and the background jobs of scripts are started.
+    /// With these signals ignored from the beginning, as `nohup` and the background jobs of scripts
+    /// are started.
     pub fn ignoring(mut self, signals: &str) -> Self {
         self.before = Some(format!("trap '' {signals}"));
         self
@@ -184,15 +194,20 @@ impl Start {
         daemon
     }
 
-    /// Starts it and reads its log until it says that it is ready, and no further: the rest is the test's to read, or not.
+    /// Starts it and reads its log until it says that it is ready, and no further: the rest is the
+    /// test's to read, or not.
     pub async fn start_unread(self) -> (Daemon, Lines<BufReader<ChildStderr>>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut daemon = self.spawn(dir.path(), Stdio::piped());
         daemon._dir = Some(dir);
         let mut log = BufReader::new(daemon.child.stderr.take().expect("it is piped")).lines();
         daemon.admin = loop {
-            let line = timeout(DEADLINE, log.next_line()).await.expect("it is ready in time").expect("it can be read");
-            let line: Value = serde_json::from_str(&line.expect("it logs before it ends")).expect("a line of JSON");
+            let line = timeout(DEADLINE, log.next_line())
+                .await
+                .expect("it is ready in time")
+                .expect("it can be read");
+            let line: Value = serde_json::from_str(&line.expect("it logs before it ends"))
+                .expect("a line of JSON");
             if line["message"] == "ready" {
                 break line["admin"].as_str().expect("it says where metrics are").into();
             }
@@ -200,13 +215,14 @@ impl Start {
         (daemon, log)
     }
 
-    /// Starts it with a standard error that takes no log, and waits until the socket is there. Its pages are out of
-    /// reach: the log would have told where they are.
+    /// Starts it with a standard error that takes no log, and waits until the socket is there. Its
+    /// pages are out of reach: the log would have told where they are.
     pub async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut daemon = self.spawn(dir.path(), stderr.into());
         daemon._dir = Some(dir);
-        eventually("the daemon listens", async || UnixStream::connect(&daemon.socket).await.ok()).await;
+        eventually("the daemon listens", async || UnixStream::connect(&daemon.socket).await.ok())
+            .await;
         daemon
     }
 
@@ -225,12 +241,20 @@ impl Start {
             command.env_remove(name);
         });
         let child = command.spawn().expect("the binary was built with the test");
-        Daemon { child, socket, admin: String::new(), log: Arc::default(), _dir: None, tasks: JoinSet::new() }
+        Daemon {
+            child,
+            socket,
+            admin: String::new(),
+            log: Arc::default(),
+            _dir: None,
+            tasks: JoinSet::new(),
+        }
     }
 
     /// What `check` prints of this configuration.
     pub async fn check(self) -> String {
-        let output = command().arg("check").args(&self.args).envs(self.env).output().await.expect("it runs");
+        let output =
+            command().arg("check").args(&self.args).envs(self.env).output().await.expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("it prints UTF-8")
     }
@@ -328,12 +352,14 @@ impl Daemon {
         stream.read_to_string(&mut reply).await?;
         let (head, body) = reply.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
         // A daemon that dies while it answers leaves half a page.
-        let length =
-            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length = head.lines().find_map(|line| {
+            line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+        });
         if length.is_some_and(|length: usize| body.len() < length) {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let status =
+            head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         Ok((status, body.into()))
     }
 
@@ -346,15 +372,21 @@ impl Daemon {
     pub async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
     }
 
     /// Time on a core since its start, user and system, to a hundredth of a second.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-        // Fields 14 and 15; the name, which may hold spaces, ends at the last bracket after field 2.
+        // Fields 14 and 15; the name, which may hold spaces, ends at the last bracket after field
+        // 2.
         let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
-        let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+        let ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"));
         Duration::from_millis(ticks.sum::<u64>() * 10) // Linux counts 100 a second for all to see
     }
 
@@ -375,7 +407,8 @@ impl Daemon {
 
     fn status_bytes(&self, field: &str) -> Option<usize> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?;
+        let kib =
+            status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?;
         kib.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 }
@@ -392,13 +425,17 @@ impl Caller {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        timeout(DEADLINE, self.write.write_all(bytes)).await.expect("the daemon reads in time").expect("it reads");
+        timeout(DEADLINE, self.write.write_all(bytes))
+            .await
+            .expect("the daemon reads in time")
+            .expect("it reads");
     }
 
     /// The next answer as it came; `None` at the end.
     pub async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = timeout(DEADLINE, self.read.read_line(&mut line)).await.expect("an answer in time");
+        let read =
+            timeout(DEADLINE, self.read.read_line(&mut line)).await.expect("an answer in time");
         (read.expect("the connection holds") > 0).then_some(line)
     }
 
@@ -416,13 +453,17 @@ impl Caller {
     pub async fn pipeline(self, lines: String) -> Vec<Value> {
         let Self { mut read, mut write } = self;
         let writing = tokio::spawn(async move {
-            // A daemon that goes away in the middle takes no more: what is missing is the test's to judge.
+            // A daemon that goes away in the middle takes no more: what is missing is the test's to
+            // judge.
             let _ = write.write_all(lines.as_bytes()).await;
             let _ = write.shutdown().await;
         });
         let mut answers = Vec::new();
         let mut line = String::new();
-        while timeout(DEADLINE, read.read_line(&mut line)).await.expect("an answer in time").is_ok_and(|read| read > 0)
+        while timeout(DEADLINE, read.read_line(&mut line))
+            .await
+            .expect("an answer in time")
+            .is_ok_and(|read| read > 0)
         {
             answers.push(serde_json::from_str(&line).expect("answers are JSON"));
             line.clear();
@@ -432,7 +473,10 @@ impl Caller {
     }
 
     /// Sends lines until it is told to end, then gives how many they were and the answers.
-    pub fn send_until_told(self, lines: String) -> (CancellationToken, JoinHandle<(usize, Vec<Value>)>) {
+    pub fn send_until_told(
+        self,
+        lines: String,
+    ) -> (CancellationToken, JoinHandle<(usize, Vec<Value>)>) {
         let told = CancellationToken::new();
         let end = told.clone();
         let sending = tokio::spawn(async move {
@@ -467,5 +511,7 @@ impl Caller {
 
 /// An event line.
 pub fn event(reference: u64, key: &str, data: &str) -> String {
-    format!(r#"{{"ref":{reference},"type":"test","data":{data},"options":{{"partitionKey":"{key}"}}}}"#)
+    format!(
+        r#"{{"ref":{reference},"type":"test","data":{data},"options":{{"partitionKey":"{key}"}}}}"#
+    )
 }

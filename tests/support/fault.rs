@@ -1,4 +1,5 @@
-//! A proxy that speaks the Kinesis API in front of an emulator and does to PutRecords what AWS does on a bad day.
+//! A proxy that speaks the Kinesis API in front of an emulator and does to PutRecords what AWS does
+//! on a bad day.
 //!
 //! - [`plan`]: what goes wrong: ratios from a seed, standing limits, one-shot faults. Pure.
 //! - [`ledger`]: what was really stored, and what was done to each request.
@@ -6,12 +7,13 @@
 //! - [`shards`]: which shard a record will land in and whether it has room. Pure.
 //! - [`wire`]: PutRecords as bytes. Pure.
 //!
-//! Every operation passes through; faults are for PutRecords alone (but see [`Plan::denied`]). It never invents a record
-//! that the upstream does not have, and never hides from the ledger one that it has. A client that leaves does not call
-//! back what is on its way: like AWS, the proxy stores what it has received, unless the plan says otherwise.
-//! Over TLS it offers HTTP/2 first, as AWS's endpoints do, and serves it with the flow-control window that HTTP/2 begins
-//! with; [`FaultServer::connections`] tells who took it.
-//! It reads AWS JSON only and refuses a PutRecords in CBOR aloud: passed through, its faults would silently not happen.
+//! Every operation passes through; faults are for PutRecords alone (but see [`Plan::denied`]). It
+//! never invents a record that the upstream does not have, and never hides from the ledger one that
+//! it has. A client that leaves does not call back what is on its way: like AWS, the proxy stores
+//! what it has received, unless the plan says otherwise. Over TLS it offers HTTP/2 first, as AWS's
+//! endpoints do, and serves it with the flow-control window that HTTP/2 begins with;
+//! [`FaultServer::connections`] tells who took it. It reads AWS JSON only and refuses a PutRecords
+//! in CBOR aloud: passed through, its faults would silently not happen.
 
 pub mod ledger;
 pub mod plan;
@@ -52,7 +54,8 @@ pub struct FaultServer {
 }
 
 impl FaultServer {
-    /// A proxy that lets everything pass until it is told otherwise. `upstream` is an emulator's endpoint.
+    /// A proxy that lets everything pass until it is told otherwise. `upstream` is an emulator's
+    /// endpoint.
     pub async fn start(upstream: &str, seed: u64) -> FaultServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         FaultServer::on(listener, upstream, seed, None)
@@ -65,7 +68,12 @@ impl FaultServer {
     }
 
     /// The same, over TLS or not, where the caller listens already.
-    pub fn on(listener: TcpListener, upstream: &str, seed: u64, certificate: Option<&Certificate>) -> FaultServer {
+    pub fn on(
+        listener: TcpListener,
+        upstream: &str,
+        seed: u64,
+        certificate: Option<&Certificate>,
+    ) -> FaultServer {
         let address = listener.local_addr().expect("a bound listener has an address");
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let proxy = Arc::new(Proxy::new(upstream, seed));
@@ -144,7 +152,11 @@ async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, 
     serve(TokioIo::new(stream), Connection { peer, is_http2 }, proxy).await;
 }
 
-async fn serve(io: impl Read + Write + Send + Unpin + 'static, connection: Connection, proxy: Arc<Proxy>) {
+async fn serve(
+    io: impl Read + Write + Send + Unpin + 'static,
+    connection: Connection,
+    proxy: Arc<Proxy>,
+) {
     proxy.connections().push(connection);
     let service = service_fn(move |request| proxy.clone().serve(request));
     // Ends in an error when the plan or the client breaks the connection; neither is news.
@@ -152,7 +164,9 @@ async fn serve(io: impl Read + Write + Send + Unpin + 'static, connection: Conne
         false => http1::Builder::new().serve_connection(io, service).await,
         true => {
             let mut server = http2::Builder::new(TokioExecutor::new());
-            server.initial_stream_window_size(HTTP2_WINDOW_BYTES).initial_connection_window_size(HTTP2_WINDOW_BYTES);
+            server
+                .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+                .initial_connection_window_size(HTTP2_WINDOW_BYTES);
             server.serve_connection(io, service).await
         }
     };

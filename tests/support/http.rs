@@ -1,5 +1,6 @@
-//! HTTP/1.1 by hand: one request, one connection. No pool: a pooled connection that the server closes meanwhile fails in a
-//! way that looks like a fault, and here every failure must be one that somebody planned.
+//! HTTP/1.1 by hand: one request, one connection. No pool: a pooled connection that the server
+//! closes meanwhile fails in a way that looks like a fault, and here every failure must be one that
+//! somebody planned.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -40,7 +41,12 @@ pub async fn call(endpoint: &str, operation: &str, body: &str) -> Result<Answer,
 }
 
 /// One Kinesis operation, signed in form only: the emulators want a header that looks so.
-pub async fn post(endpoint: &str, operation: &str, content_type: &str, body: Bytes) -> Result<Answer, AnyError> {
+pub async fn post(
+    endpoint: &str,
+    operation: &str,
+    content_type: &str,
+    body: Bytes,
+) -> Result<Answer, AnyError> {
     let authority = endpoint.trim_start_matches("http://");
     let request = Request::post("/")
         .header(header::HOST, authority)
@@ -55,7 +61,8 @@ pub async fn post(endpoint: &str, operation: &str, content_type: &str, body: Byt
     // Dropped at the end, and the connection with it.
     let tasks = Tasks::default();
     let response = send(authority, request, &tasks).await?;
-    let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let text =
+        |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     Ok(Answer {
         status: response.status(),
         error_type: text("x-amzn-errortype"),
@@ -64,7 +71,8 @@ pub async fn post(endpoint: &str, operation: &str, content_type: &str, body: Byt
     })
 }
 
-/// Sends `request` on a connection of its own, driven by one of `tasks` until the answer's body is read.
+/// Sends `request` on a connection of its own, driven by one of `tasks` until the answer's body is
+/// read.
 pub async fn send(
     authority: &str,
     request: Request<Full<Bytes>>,

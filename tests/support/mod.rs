@@ -1,22 +1,28 @@
 //! What the integration tests share. Each `tests/*.rs` says `mod support;`.
 //!
-//! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its own process, from npm).
-//! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by plan, and keeps a
-//!   ledger of what was really stored.
+//! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its
+//!   own process, from npm).
+//! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by
+//!   plan, and keeps a ledger of what was really stored.
 //! - [`scripted`]: a Kinesis that answers what the test says.
-//! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key belongs.
+//! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key
+//!   belongs.
 //! - [`bench`]: the three of them put together.
-//! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open connections.
+//! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open
+//!   connections.
 //! - [`terminal`]: a terminal of a test's own.
-//! - [`namespace`]: a network namespace, whose packets a filter drops; name resolution of a daemon's own.
+//! - [`namespace`]: a network namespace, whose packets a filter drops; name resolution of a
+//!   daemon's own.
 //! - [`tls`]: TLS as AWS's endpoints speak it.
 //! - [`http`]: one raw HTTP request, for what an SDK hides.
 //! - [`aws`]: what else there is of AWS: credentials, STS.
-//! - [`packages`]: the packages from npm, PyPI, Maven, of Go and Debian that tests run, installed once.
+//! - [`packages`]: the packages from npm, PyPI, Maven, of Go and Debian that tests run, installed
+//!   once.
 //! - [`prometheus`]: a real Prometheus, and its tool for rules.
 //!
-//! Nothing here asserts a promise of dispatchd: helpers fail only when the surroundings do, and then say which.
-//! Nothing here sleeps and hopes: [`eventually`] waits for a condition and has a deadline.
+//! Nothing here asserts a promise of dispatchd: helpers fail only when the surroundings do, and
+//! then say which. Nothing here sleeps and hopes: [`eventually`] waits for a condition and has a
+//! deadline.
 
 // Every test binary compiles all of this and uses a part of it.
 #![allow(dead_code)]
@@ -43,11 +49,13 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::timeout::TimeoutConfig;
-use aws_sdk_kinesis::config::{BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig};
+use aws_sdk_kinesis::config::{
+    BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig,
+};
 use tokio::time::{Instant, sleep};
 
-/// How long a test waits for anything before it says what never came. Generous: builds share the machine, and 30 s were not
-/// enough for 64 MiB through a debug build at a load of 15.
+/// How long a test waits for anything before it says what never came. Generous: builds share the
+/// machine, and 30 s were not enough for 64 MiB through a debug build at a load of 15.
 pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A client that tries once, takes an answer within 20 s or fails, and never leaves this machine.

@@ -1,8 +1,9 @@
-//! A network namespace beside ours, at the other end of a link, and a filter in it that drops what belongs to some
-//! connections: what a firewall that forgot them, or a path that died, looks like. Names that resolve as a test says.
+//! A network namespace beside ours, at the other end of a link, and a filter in it that drops what
+//! belongs to some connections: what a firewall that forgot them, or a path that died, looks like.
+//! Names that resolve as a test says.
 //!
-//! The daemon stays in the machine's own namespace; servers listen in the other one. Needs root, `ip` and `nft`: where
-//! something is missing the test says so and passes, never on CI.
+//! The daemon stays in the machine's own namespace; servers listen in the other one. Needs root,
+//! `ip` and `nft`: where something is missing the test says so and passes, never on CI.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -32,7 +33,8 @@ impl Namespace {
 
     fn make() -> Result<Self, String> {
         let (process, number) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        // A network of four addresses in the range that is set apart for tests of networks (RFC 2544), by the process.
+        // A network of four addresses in the range that is set apart for tests of networks (RFC
+        // 2544), by the process.
         let slot = (process.wrapping_mul(8) + number) % (1 << 15);
         let ours = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + slot * 4 + 1);
         // Names of links have at most 15 bytes.
@@ -46,12 +48,20 @@ impl Namespace {
             format!("ip -n {name} address add {theirs}/30 dev far"),
             format!("ip -n {name} link set far up"),
             format!("ip netns exec {name} nft add table inet t"),
-            format!("ip netns exec {name} nft add set inet t dead {{ type inet_service; flags dynamic; }}"),
-            format!("ip netns exec {name} nft add chain inet t in {{ type filter hook input priority 0; }}"),
+            format!(
+                "ip netns exec {name} nft add set inet t dead {{ type inet_service; flags dynamic; }}"
+            ),
+            format!(
+                "ip netns exec {name} nft add chain inet t in {{ type filter hook input priority 0; }}"
+            ),
             // The port of a dead connection may be taken by a new one.
-            format!("ip netns exec {name} nft add rule inet t in tcp flags syn delete @dead {{ tcp sport }}"),
+            format!(
+                "ip netns exec {name} nft add rule inet t in tcp flags syn delete @dead {{ tcp sport }}"
+            ),
             format!("ip netns exec {name} nft add rule inet t in tcp sport @dead drop"),
-            format!("ip netns exec {name} nft add chain inet t out {{ type filter hook output priority 0; }}"),
+            format!(
+                "ip netns exec {name} nft add chain inet t out {{ type filter hook output priority 0; }}"
+            ),
             format!("ip netns exec {name} nft add rule inet t out tcp dport @dead drop"),
         ] {
             words(&command)?;
@@ -66,7 +76,8 @@ impl Namespace {
 
     /// Listens in it.
     pub fn listen(&self) -> TcpListener {
-        let (path, address) = (format!("/run/netns/{}", self.name), SocketAddr::from((self.theirs(), 0)));
+        let (path, address) =
+            (format!("/run/netns/{}", self.name), SocketAddr::from((self.theirs(), 0)));
         // A thread of its own: it goes to the other namespace, and does not come back.
         let there = move || {
             let namespace = std::fs::File::open(path)?;
@@ -75,21 +86,27 @@ impl Namespace {
             listener.set_nonblocking(true)?;
             Ok::<_, std::io::Error>(listener)
         };
-        let listener = std::thread::spawn(there).join().expect("it does not panic").expect("the port is free");
+        let listener =
+            std::thread::spawn(there).join().expect("it does not panic").expect("the port is free");
         TcpListener::from_std(listener).expect("a test has a runtime")
     }
 
     /// Drops every packet of the connections from these addresses, from now on and both ways.
     pub fn drop_packets(&self, peers: impl IntoIterator<Item = SocketAddr>) {
         let ports: Vec<_> = peers.into_iter().map(|peer| peer.port().to_string()).collect();
-        let add = format!("ip netns exec {} nft add element inet t dead {{ {} }}", self.name, ports.join(", "));
+        let add = format!(
+            "ip netns exec {} nft add element inet t dead {{ {} }}",
+            self.name,
+            ports.join(", ")
+        );
         words(&add).expect("the set was made");
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Sockets may keep a namespace for a while, and with it the link. What was never made is not there to take away.
+        // Sockets may keep a namespace for a while, and with it the link. What was never made is
+        // not there to take away.
         let _ = words(&format!("ip link del {}", self.name));
         let _ = words(&format!("ip netns del {}", self.name));
     }

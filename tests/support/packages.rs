@@ -1,15 +1,18 @@
-//! The packages that tests run: installed by the tests themselves, once. Those from npm, PyPI, Maven and of Go are pinned by
-//! a committed file; those of the system's own Debian release are unpacked beside the build: nothing is installed.
+//! The packages that tests run: installed by the tests themselves, once. Those from npm, PyPI,
+//! Maven and of Go are pinned by a committed file; those of the system's own Debian release are
+//! unpacked beside the build: nothing is installed.
 //!
-//! Where node, python, java, go, apt or a registry is missing there is no such folder: the test says so and passes, so that a
-//! laptop without them can run the rest. Never on CI: there it panics, or a promise would go unchecked in silence.
+//! Where node, python, java, go, apt or a registry is missing there is no such folder: the test
+//! says so and passes, so that a laptop without them can run the rest. Never on CI: there it
+//! panics, or a promise would go unchecked in silence.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// `tests/node` with its `node_modules` as `package-lock.json` says; `None` where node is missing. Blocks while it installs.
+/// `tests/node` with its `node_modules` as `package-lock.json` says; `None` where node is missing.
+/// Blocks while it installs.
 pub fn node() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
@@ -23,8 +26,8 @@ pub fn node() -> Option<PathBuf> {
     FOLDER.get_or_init(|| unless_on_ci("node", install())).clone()
 }
 
-/// The programs of a virtual environment with what `tests/python/requirements.txt` says; `None` where python3 is missing.
-/// Blocks while it installs.
+/// The programs of a virtual environment with what `tests/python/requirements.txt` says; `None`
+/// where python3 is missing. Blocks while it installs.
 pub fn python() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
@@ -32,7 +35,8 @@ pub fn python() -> Option<PathBuf> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
         install(&pinned, &folder, |folder| {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
-            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+            let pip =
+                ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
             run(Command::new(folder.join("bin/python")).args(pip).arg(&pinned))
         })?;
         Ok(folder.join("bin"))
@@ -40,8 +44,8 @@ pub fn python() -> Option<PathBuf> {
     FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
 }
 
-/// The jars of the KCL and what it needs, as `tests/java/kcl/pom.xml` says; `None` where a JDK or Maven is missing. Blocks
-/// while it downloads.
+/// The jars of the KCL and what it needs, as `tests/java/kcl/pom.xml` says; `None` where a JDK or
+/// Maven is missing. Blocks while it downloads.
 pub fn kcl() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
@@ -58,31 +62,40 @@ pub fn kcl() -> Option<PathBuf> {
     FOLDER.get_or_init(|| unless_on_ci("a JDK and Maven", install())).clone()
 }
 
-/// The program of `tests/go/reader`, with the modules that its `go.sum` says; `None` where go is missing. Blocks while it
-/// builds.
+/// The program of `tests/go/reader`, with the modules that its `go.sum` says; `None` where go is
+/// missing. Blocks while it builds.
 pub fn go_reader() -> Option<PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-reader");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/go/reader");
-        run(Command::new("go").args(["build", "-buildvcs=false", "-o"]).arg(&program).arg(".").current_dir(source))?;
+        run(Command::new("go")
+            .args(["build", "-buildvcs=false", "-o"])
+            .arg(&program)
+            .arg(".")
+            .current_dir(source))?;
         Ok(program)
     };
     PROGRAM.get_or_init(|| unless_on_ci("go", build())).clone()
 }
 
-/// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it downloads.
+/// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it
+/// downloads.
 pub fn prometheus() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(|| debian("prometheus")).as_ref().map(|folder| folder.join("usr/bin"))
 }
 
-/// The library that lies to a program about the time, for LD_PRELOAD; `None` where there is no apt. Blocks while it downloads.
+/// The library that lies to a program about the time, for LD_PRELOAD; `None` where there is no apt.
+/// Blocks while it downloads.
 pub fn faketime() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let libraries = FOLDER.get_or_init(|| debian("libfaketime")).as_ref()?.join("usr/lib");
-    let mut architectures = fs::read_dir(&libraries).expect("the package has it").filter_map(Result::ok);
-    architectures.find_map(|entry| Some(entry.path().join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists()))
+    let mut architectures =
+        fs::read_dir(&libraries).expect("the package has it").filter_map(Result::ok);
+    architectures.find_map(|entry| {
+        Some(entry.path().join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists())
+    })
 }
 
 /// A package of the system's own Debian release, unpacked.
@@ -111,9 +124,14 @@ pub fn unless_on_ci<T>(what: &str, installed: Result<T, String>) -> Option<T> {
         .ok()
 }
 
-/// Test binaries run at the same time, in threads and in processes: the first one installs under a file lock, the others
-/// wait for it and then find the stamp, a copy of the file that the versions are pinned by.
-fn install(pinned: &Path, folder: &Path, install: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
+/// Test binaries run at the same time, in threads and in processes: the first one installs under a
+/// file lock, the others wait for it and then find the stamp, a copy of the file that the versions
+/// are pinned by.
+fn install(
+    pinned: &Path,
+    folder: &Path,
+    install: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), String> {
     let failed = |what: &str| {
         let what = what.to_owned();
         move |error: std::io::Error| format!("{what}: {error}")

@@ -26,8 +26,9 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes `target` and evaluates `rules`, a file. `None` where there is no Prometheus; see [`packages`].
-    /// The first scrape comes some 6 s later: it waits for its discovery of targets to settle.
+    /// Scrapes `target` and evaluates `rules`, a file. `None` where there is no Prometheus; see
+    /// [`packages`]. The first scrape comes some 6 s later: it waits for its discovery of targets
+    /// to settle.
     pub async fn start(target: &str, rules: &Path) -> Option<Prometheus> {
         let programs = tools().await?;
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -39,7 +40,11 @@ impl Prometheus {
         );
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("the directory is ours");
         let mut process = Command::new(programs.join("prometheus"))
-            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"])
+            .args([
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
+                "--web.listen-address=127.0.0.1:0",
+            ])
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -50,7 +55,8 @@ impl Prometheus {
         let mut said = String::new();
         let authority = loop {
             let line = log.next_line().await.expect("the log is readable");
-            let line = line.unwrap_or_else(|| panic!("prometheus ended before it listened:\n{said}"));
+            let line =
+                line.unwrap_or_else(|| panic!("prometheus ended before it listened:\n{said}"));
             match line.split_once("msg=\"Listening on\" address=") {
                 Some((_, address)) => break address.trim().to_owned(),
                 None => said += &format!("{line}\n"),
@@ -84,16 +90,21 @@ impl Prometheus {
     }
 
     async fn get(&self, path: &str) -> (StatusCode, Bytes) {
-        let request = Request::get(path).header(header::HOST, &self.authority).body(Full::new(Bytes::new()));
+        let request =
+            Request::get(path).header(header::HOST, &self.authority).body(Full::new(Bytes::new()));
         let request = request.expect("the path is ours");
-        let reply = http::send(&self.authority, request, &self.tasks).await.expect("prometheus answers");
+        let reply =
+            http::send(&self.authority, request, &self.tasks).await.expect("prometheus answers");
         let status = reply.status();
         (status, reply.into_body().collect().await.expect("to the end").to_bytes())
     }
 
     /// Waits until a query has a result.
     pub async fn eventually(&self, promql: &str) -> Vec<Value> {
-        eventually(promql, async || Some(self.query(promql).await).filter(|result| !result.is_empty())).await
+        eventually(promql, async || {
+            Some(self.query(promql).await).filter(|result| !result.is_empty())
+        })
+        .await
     }
 }
 
@@ -108,7 +119,8 @@ pub async fn promtool(args: &[&str], stdin: &str) -> Option<Output> {
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(stdin.as_bytes()).expect("it takes bytes");
     std::io::Seek::rewind(&mut file).expect("it is a file");
-    let output = Command::new(tools().await?.join("promtool")).args(args).stdin(file).output().await;
+    let output =
+        Command::new(tools().await?.join("promtool")).args(args).stdin(file).output().await;
     Some(output.expect("promtool starts, it was unpacked for this"))
 }
 

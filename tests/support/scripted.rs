@@ -21,15 +21,19 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// `answer` is told an operation, the how many-th call of it this is, and its question; it gives a status and a body.
-    /// Every reply says that it is `date`.
+    /// `answer` is told an operation, the how many-th call of it this is, and its question; it
+    /// gives a status and a body. Every reply says that it is `date`.
     pub async fn start(
         date: SystemTime,
         answer: impl Fn(&str, usize, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
     ) -> Scripted {
         let calls = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
         let app = Router::new().fallback(move |headers: HeaderMap, body: String| async move {
-            let operation = headers["x-amz-target"].to_str().expect("a name").trim_start_matches(TARGET).to_owned();
+            let operation = headers["x-amz-target"]
+                .to_str()
+                .expect("a name")
+                .trim_start_matches(TARGET)
+                .to_owned();
             let number = {
                 let mut calls = calls.lock().expect("nobody panics with it in hand");
                 let number = calls.entry(operation.clone()).or_default();
@@ -44,7 +48,9 @@ impl Scripted {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.expect("axum::serve never returns") });
+        let server = tokio::spawn(async move {
+            axum::serve(listener, app).await.expect("axum::serve never returns")
+        });
         Scripted { address, _server: AbortOnDropHandle::new(server) }
     }
 

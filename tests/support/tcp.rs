@@ -1,8 +1,11 @@
-//! A network that can be bad: a TCP proxy that delays, stalls, swallows, resets and refuses, as it is told while it runs.
+//! A network that can be bad: a TCP proxy that delays, stalls, swallows, resets and refuses, as it
+//! is told while it runs.
 //!
-//! It stands where netem would, which not every kernel has. It knows bytes, not requests: what it cuts, it cuts anywhere.
-//! So TLS passes through it as it is. It never reorders or alters a byte. What it took before a stall it passes on after it, even if the sender is gone by
-//! then, as a network does. Seeded: a connection's fate depends on the seed, its number and the weather's number.
+//! It stands where netem would, which not every kernel has. It knows bytes, not requests: what it
+//! cuts, it cuts anywhere. So TLS passes through it as it is. It never reorders or alters a byte.
+//! What it took before a stall it passes on after it, even if the sender is gone by then, as a
+//! network does. Seeded: a connection's fate depends on the seed, its number and the weather's
+//! number.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +23,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::tasks::Tasks;
 
-/// Bytes read at once, and chunks that may be on their way in one direction: half a MiB, as a socket buffer would hold.
+/// Bytes read at once, and chunks that may be on their way in one direction: half a MiB, as a
+/// socket buffer would hold.
 const CHUNK_BYTES: usize = 16 * 1024;
 const CHUNKS_MAX: usize = 32;
 
-/// What the network is like. `Weather::default()` passes everything on at once. It holds for connections that are open
-/// as well as for new ones, from its setting on.
+/// What the network is like. `Weather::default()` passes everything on at once. It holds for
+/// connections that are open as well as for new ones, from its setting on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weather {
     /// From the client to the server.
@@ -34,11 +38,13 @@ pub struct Weather {
     pub delay_down: Duration,
     /// Bytes are accepted and stay in the proxy until the stall ends.
     pub stalled: bool,
-    /// Bytes are accepted and vanish. Half-open for good: a connection that lost a byte passes no later one.
+    /// Bytes are accepted and vanish. Half-open for good: a connection that lost a byte passes no
+    /// later one.
     pub swallowing: bool,
     /// Nobody listens: a new connection is refused by the kernel.
     pub refusing: bool,
-    /// The part of each connection's directions that is reset, after up to `reset_after_bytes` more bytes.
+    /// The part of each connection's directions that is reset, after up to `reset_after_bytes` more
+    /// bytes.
     pub reset_ratio: f64,
     pub reset_after_bytes: u64,
 }
@@ -109,7 +115,8 @@ struct Way {
 }
 
 impl TcpProxy {
-    /// A proxy in fair weather. `upstream` is a server's endpoint; so is what the proxy has, with the same scheme.
+    /// A proxy in fair weather. `upstream` is a server's endpoint; so is what the proxy has, with
+    /// the same scheme.
     pub fn start(upstream: &str, seed: u64) -> TcpProxy {
         TcpProxy::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), upstream, seed)
     }
@@ -120,7 +127,8 @@ impl TcpProxy {
         let reservation = reusable(address);
         let address = reservation.local_addr().expect("a bound socket has an address");
         let listener = listen(address);
-        let (weather, ends, tasks) = (watch::Sender::default(), watch::Sender::default(), Tasks::default());
+        let (weather, ends, tasks) =
+            (watch::Sender::default(), watch::Sender::default(), Tasks::default());
         let surroundings = Surroundings {
             upstream: upstream.to_owned(),
             seed,
@@ -152,14 +160,14 @@ impl TcpProxy {
         self.ends.send_replace(End::Reset);
     }
 
-    /// Ends every open connection now, as a server does whose connections have idled long enough: FIN. What a client
-    /// writes from then on reaches nobody, and is answered with RST.
+    /// Ends every open connection now, as a server does whose connections have idled long enough:
+    /// FIN. What a client writes from then on reaches nobody, and is answered with RST.
     pub fn close(&self) {
         self.ends.send_replace(End::Closed);
     }
 
-    /// Every connection that is open now is silent for good: its bytes are acknowledged and vanish, no end of it passes.
-    /// New connections work.
+    /// Every connection that is open now is silent for good: its bytes are acknowledged and vanish,
+    /// no end of it passes. New connections work.
     pub fn silence(&self) {
         self.deeds.silenced.store(self.connections(), Ordering::Relaxed);
     }
@@ -202,7 +210,12 @@ fn listen(address: SocketAddr) -> TcpListener {
     reusable(address).listen(1024).expect("nobody else listens on a reserved port")
 }
 
-async fn accept(listener: TcpListener, address: SocketAddr, surroundings: Surroundings, tasks: Tasks) {
+async fn accept(
+    listener: TcpListener,
+    address: SocketAddr,
+    surroundings: Surroundings,
+    tasks: Tasks,
+) {
     let mut listener = Some(listener);
     let mut weather = surroundings.weather.clone();
     for number in 0.. {
@@ -218,7 +231,8 @@ async fn accept(listener: TcpListener, address: SocketAddr, surroundings: Surrou
         surroundings.deeds.open.fetch_add(1, Ordering::Relaxed);
         let mut surroundings = surroundings.clone();
         surroundings.ends.mark_unchanged();
-        let (deeds, served) = (Arc::clone(&surroundings.deeds), serve(client, number, surroundings));
+        let (deeds, served) =
+            (Arc::clone(&surroundings.deeds), serve(client, number, surroundings));
         tasks.spawn(async move {
             served.await;
             deeds.open.fetch_sub(1, Ordering::Relaxed);
@@ -242,7 +256,9 @@ async fn serve(mut client: TcpStream, number: usize, surroundings: Surroundings)
     }
     let way = |is_up| Way {
         number,
-        rng: StdRng::seed_from_u64(seed.rotate_left(32) ^ ((number as u64) << 1) ^ u64::from(is_up)),
+        rng: StdRng::seed_from_u64(
+            seed.rotate_left(32) ^ ((number as u64) << 1) ^ u64::from(is_up),
+        ),
         weather: weather.clone(),
         is_up,
         deeds: Arc::clone(&deeds),
@@ -252,8 +268,12 @@ async fn serve(mut client: TcpStream, number: usize, surroundings: Surroundings)
     };
     let ended = {
         let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
-        let both =
-            async { tokio::try_join!(way(true).pass(from_client, to_server), way(false).pass(from_server, to_client)) };
+        let both = async {
+            tokio::try_join!(
+                way(true).pass(from_client, to_server),
+                way(false).pass(from_server, to_client)
+            )
+        };
         tokio::select! {
             biased; // an end that was ordered before a byte came is there before it
             _ = ends.changed() => Err(Broken::Planned(*ends.borrow())),
@@ -277,7 +297,8 @@ async fn serve(mut client: TcpStream, number: usize, surroundings: Surroundings)
         let _ = copy(&mut client, &mut sink()).await; // until the client gives it up
         return;
     }
-    // What broke on one side is felt as a reset on the other: RST instead of FIN when the streams are dropped.
+    // What broke on one side is felt as a reset on the other: RST instead of FIN when the streams
+    // are dropped.
     for stream in [&client, &server] {
         let _ = stream.set_zero_linger(); // fails on a side that is gone already
     }
@@ -301,7 +322,8 @@ impl Way {
                 if from.read_buf(&mut chunk).await.map_err(|_| Broken::Lost)? == 0 {
                     return Ok(()); // and the queue ends behind what is in it
                 }
-                let delay = if is_up { weather.borrow().1.delay_up } else { weather.borrow().1.delay_down };
+                let delay =
+                    if is_up { weather.borrow().1.delay_up } else { weather.borrow().1.delay_down };
                 if queue.send((Instant::now() + delay, chunk.freeze())).await.is_err() {
                     return Ok(()); // the writing side has ended, and says why
                 }
@@ -336,7 +358,9 @@ impl Way {
         if self.swallowed {
             return Ok(());
         }
-        let passed = self.doom.map_or(chunk.len(), |left| chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        let passed = self.doom.map_or(chunk.len(), |left| {
+            chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+        });
         to.write_all(&chunk[..passed]).await.map_err(|_| Broken::Lost)?;
         match &mut self.doom {
             Some(_) if passed < chunk.len() => Err(Broken::Planned(End::Reset)),

@@ -25,7 +25,8 @@ pub struct Certificate {
 impl Certificate {
     /// For these names and addresses.
     pub fn of<const N: usize>(names: [&str; N]) -> Self {
-        let made = rcgen::generate_simple_self_signed(names.map(str::to_owned)).expect("the names can be certified");
+        let made = rcgen::generate_simple_self_signed(names.map(str::to_owned))
+            .expect("the names can be certified");
         let file = NamedTempFile::new().expect("a temporary file");
         let der = BASE64_STANDARD.encode(made.cert.der());
         let pem = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
@@ -46,7 +47,8 @@ impl Certificate {
     /// A server's side that offers these protocols by ALPN.
     pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let mut tls = self.tls.clone();
-        tls.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        tls.alpn_protocols =
+            protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(tls))
     }
 }

@@ -18,7 +18,12 @@ pub fn numbered_lines(count: usize, keys: usize) -> String {
 }
 
 /// The same, where the data of those lines that `is_long` says is `bytes` longer.
-pub fn numbered_lines_some_long(count: usize, keys: usize, bytes: usize, is_long: impl Fn(usize) -> bool) -> String {
+pub fn numbered_lines_some_long(
+    count: usize,
+    keys: usize,
+    bytes: usize,
+    is_long: impl Fn(usize) -> bool,
+) -> String {
     let filler = "x".repeat(bytes);
     let long = |(n, line): (usize, &str)| match is_long(n) {
         true => line.replacen("}", &format!(",\"x\":\"{filler}\"}}"), 1) + "\n",
@@ -29,20 +34,25 @@ pub fn numbered_lines_some_long(count: usize, keys: usize, bytes: usize, is_long
 
 /// The refs of these answers, in order.
 pub fn refs<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
-    let mut refs: Vec<u64> =
-        answers.into_iter().map(|answer| answer["ref"].as_u64().expect("numbered_lines made it")).collect();
+    let mut refs: Vec<u64> = answers
+        .into_iter()
+        .map(|answer| answer["ref"].as_u64().expect("numbered_lines made it"))
+        .collect();
     refs.sort_unstable();
     refs
 }
 
-/// Every ack names a record that is in the stream, with its id; gives how many copies more than acks there are.
+/// Every ack names a record that is in the stream, with its id; gives how many copies more than
+/// acks there are.
 pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
     let by_sequence: HashMap<&str, &StoredRecord> =
         stored.iter().map(|record| (record.sequence.as_str(), record)).collect();
     assert_eq!(by_sequence.len(), stored.len(), "a sequence number is one record's");
     for ack in acks {
         let sequence = ack["sequenceNumber"].as_str().unwrap_or_else(|| panic!("{ack} is no ack"));
-        let record = by_sequence.get(sequence).unwrap_or_else(|| panic!("{ack} is acked and not in the stream"));
+        let record = by_sequence
+            .get(sequence)
+            .unwrap_or_else(|| panic!("{ack} is acked and not in the stream"));
         assert_eq!(record.shard, ack["shardId"], "{ack}");
         let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
         assert_eq!(envelope["id"], ack["id"]);
@@ -52,7 +62,8 @@ pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
     stored.len() - acks.len()
 }
 
-/// No key's event is stored before one that was sent earlier. For streams without second copies; events may be missing.
+/// No key's event is stored before one that was sent earlier. For streams without second copies;
+/// events may be missing.
 pub fn assert_key_order_with_gaps(stored: &[StoredRecord]) {
     let mut last: HashMap<&str, u64> = HashMap::new();
     for record in stored {
@@ -76,12 +87,14 @@ pub fn assert_key_order(stored: &[StoredRecord]) {
     }
 }
 
-/// These are the data of `count` events by [`numbered_lines`], each once and in the order of its key.
+/// These are the data of `count` events by [`numbered_lines`], each once and in the order of its
+/// key.
 pub fn assert_read_once_in_order(data: &[String], count: usize) {
     let mut next: HashMap<String, u64> = HashMap::new();
     for data in data {
         let envelope: Value = serde_json::from_str(data).expect("envelopes are JSON");
-        let key = envelope["source"]["kinesisPartitionKey"].as_str().expect("it had a key").to_owned();
+        let key =
+            envelope["source"]["kinesisPartitionKey"].as_str().expect("it had a key").to_owned();
         let place = envelope["data"]["place"].as_u64().expect("numbered_lines made it");
         let next = next.entry(key.clone()).or_default();
         assert_eq!(place, *next, "{key}: what comes next");

@@ -1,8 +1,9 @@
 //! Lines to the daemon and its answers to standard output, both at once.
 //!
-//! One thread reads the input and sends, one reads answers, and who called prints them. The daemon's answers are always
-//! read, however slowly they are printed: a daemon that waits to write closes the connection. So what waits to be printed
-//! is bounded by what is sent: while too much waits, no line is sent.
+//! One thread reads the input and sends, one reads answers, and who called prints them. The
+//! daemon's answers are always read, however slowly they are printed: a daemon that waits to write
+//! closes the connection. So what waits to be printed is bounded by what is sent: while too much
+//! waits, no line is sent.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -24,11 +25,12 @@ use crate::limits::MIB;
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// What one read takes.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Lines that are sent and whose answers are not printed: the default of `socket.window`, over which a daemon does not
-/// read anyway.
+/// Lines that are sent and whose answers are not printed: the default of `socket.window`, over
+/// which a daemon does not read anyway.
 const WINDOW_LINES: u64 = 4096;
-/// Bytes of answers that wait to be printed while more lines are sent; some four times the usual window. Answers that echo
-/// their event are longer: those of the lines that are under way come on top, as many as the daemon holds for a connection.
+/// Bytes of answers that wait to be printed while more lines are sent; some four times the usual
+/// window. Answers that echo their event are longer: those of the lines that are under way come on
+/// top, as many as the daemon holds for a connection.
 const WAITING_BYTES_MAX: usize = 4 * MIB;
 
 /// What became of the lines.
@@ -62,8 +64,8 @@ enum Input {
     Unreadable(io::Error),
 }
 
-/// What the threads share. A lock, as a channel has no bound in bytes and cannot say to its sender how far the printing
-/// has come; it is held for a few additions.
+/// What the threads share. A lock, as a channel has no bound in bytes and cannot say to its sender
+/// how far the printing has come; it is held for a few additions.
 #[derive(Debug, Default)]
 struct Pipeline {
     state: Mutex<State>,
@@ -75,7 +77,8 @@ struct State {
     /// Lines that ask for an answer.
     sent: u64,
     printed: u64,
-    /// Answers that are to be printed, and their bytes with those of the ones that are being printed.
+    /// Answers that are to be printed, and their bytes with those of the ones that are being
+    /// printed.
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
     input: Input,
@@ -94,15 +97,21 @@ struct Tally {
     turned_away: bool,
 }
 
-/// Copies `input` to the daemon and its answers to standard output, until it ended its half or nobody takes them.
+/// Copies `input` to the daemon and its answers to standard output, until it ended its half or
+/// nobody takes them.
 ///
 /// # Errors
-/// The input cannot be read (what was sent is answered and printed first), the daemon left lines without an answer, or
-/// the answers cannot be printed.
-pub(super) fn run(socket: UnixStream, input: impl Read + Send + 'static, progress: bool) -> anyhow::Result<Outcome> {
+/// The input cannot be read (what was sent is answered and printed first), the daemon left lines
+/// without an answer, or the answers cannot be printed.
+pub(super) fn run(
+    socket: UnixStream,
+    input: impl Read + Send + 'static,
+    progress: bool,
+) -> anyhow::Result<Outcome> {
     let pipeline = Arc::<Pipeline>::default();
     let socket = Arc::new(socket);
-    // None of them is waited for: the input may never end, and the process ends with this function's word.
+    // None of them is waited for: the input may never end, and the process ends with this
+    // function's word.
     spawn("input", &pipeline, {
         let socket = Arc::clone(&socket);
         move |pipeline| pipeline.send_lines(input, &socket)
@@ -147,9 +156,13 @@ fn conclude(state: &State, tally: &Tally) -> anyhow::Result<Outcome> {
     }
     match &state.input {
         Input::Unreadable(error) => {
-            bail!("cannot read the input: {error}. Lines that came before, sent and answered: {sent}")
+            bail!(
+                "cannot read the input: {error}. Lines that came before, sent and answered: {sent}"
+            )
         }
-        Input::Open => bail!("the daemon ended the connection after {sent} lines, which are answered{unread}"),
+        Input::Open => {
+            bail!("the daemon ended the connection after {sent} lines, which are answered{unread}")
+        }
         Input::AtEnd if tally.refused > 0 => Ok(Outcome::SomeRefused),
         Input::AtEnd => Ok(Outcome::AllAcked),
     }
@@ -197,14 +210,17 @@ impl Pipeline {
     /// How many lines may be sent now; at least one.
     fn wait_for_room(&self) -> usize {
         let room = |state: &State| match state.waiting_bytes {
-            ..WAITING_BYTES_MAX => WINDOW_LINES.saturating_sub(state.sent.saturating_sub(state.printed)),
+            ..WAITING_BYTES_MAX => {
+                WINDOW_LINES.saturating_sub(state.sent.saturating_sub(state.printed))
+            }
             _ => 0,
         };
         let waited = self.changed.wait_while(self.state(), |state| room(state) == 0);
         room(&waited.expect("nobody panics with it in hand")) as usize
     }
 
-    /// Takes answers as they come, until the daemon ends its half. One that it could not end is none.
+    /// Takes answers as they come, until the daemon ends its half. One that it could not end is
+    /// none.
     fn read_answers(&self, socket: &UnixStream) {
         let mut answers = BufReader::with_capacity(CHUNK_BYTES, socket);
         loop {
@@ -250,7 +266,9 @@ impl Pipeline {
 
     /// All answers that are here; nothing when there will be none, or nobody takes them.
     fn next_answers(&self) -> Option<Vec<Vec<u8>>> {
-        let nothing = |state: &mut State| state.waiting.is_empty() && !state.answers_ended && !state.is_unread;
+        let nothing = |state: &mut State| {
+            state.waiting.is_empty() && !state.answers_ended && !state.is_unread
+        };
         let waited = self.changed.wait_while(self.state(), nothing);
         let mut state = waited.expect("nobody panics with it in hand");
         if state.is_unread {
@@ -277,11 +295,13 @@ impl Pipeline {
 
 impl Tally {
     fn count(&mut self, line: &[u8]) -> anyhow::Result<()> {
-        let answer: Answer = serde_json::from_slice(line).context("the daemon's answer is not of the protocol")?;
+        let answer: Answer =
+            serde_json::from_slice(line).context("the daemon's answer is not of the protocol")?;
         self.answered += 1;
         self.refused += u64::from(!answer.ok);
         // The one line that such a connection gets, and nothing was read of it.
-        self.turned_away = answer.error.is_some_and(|error| error.code == Code::Overloaded.as_str());
+        self.turned_away =
+            answer.error.is_some_and(|error| error.code == Code::Overloaded.as_str());
         Ok(())
     }
 }

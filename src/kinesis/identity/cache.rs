@@ -1,4 +1,5 @@
-//! Which credentials are used, and when the source is asked for others. Pure: both clocks are arguments.
+//! Which credentials are used, and when the source is asked for others. Pure: both clocks are
+//! arguments.
 //!
 //! Never asks sooner than a second after it asked last, but where an operator wants it.
 
@@ -8,12 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::config::Credentials;
 
-/// How long before they expire new ones are asked for. The old ones serve until the new ones are there.
+/// How long before they expire new ones are asked for. The old ones serve until the new ones are
+/// there.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(10);
-/// Between two times that the source is asked, at least: whoever waited for the first one has its answer.
+/// Between two times that the source is asked, at least: whoever waited for the first one has its
+/// answer.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The same while what it gives is refused, doubled each time up to this: half of what a blocked lane waits at most, so
-/// that each of its late attempts finds the source asked anew.
+/// The same while what it gives is refused, doubled each time up to this: half of what a blocked
+/// lane waits at most, so that each of its late attempts finds the source asked anew.
 const AGAIN_MAX: Duration = Duration::from_secs(15);
 /// Credentials that were not refused for so long have served.
 const SERVED: Duration = Duration::from_secs(60);
@@ -68,7 +71,9 @@ impl Cache {
         let waits = self.not_before.is_some_and(|at| now < at);
         match (&self.held, &self.failed) {
             (Some(held), _)
-                if waits || (held.fate == Fate::Good && !expires_by(&held.credentials, wall + BEFORE_EXPIRY)) =>
+                if waits
+                    || (held.fate == Fate::Good
+                        && !expires_by(&held.credentials, wall + BEFORE_EXPIRY)) =>
             {
                 Ask::Use(held.credentials.clone())
             }
@@ -92,8 +97,11 @@ impl Cache {
                 self.failed = None;
             }
             Err(error) => {
-                // An outage of the source is no reason to stop while what it gave before still holds.
-                self.held.take_if(|held| held.fate == Fate::Refused || expires_by(&held.credentials, wall));
+                // An outage of the source is no reason to stop while what it gave before still
+                // holds.
+                self.held.take_if(|held| {
+                    held.fate == Fate::Refused || expires_by(&held.credentials, wall)
+                });
                 self.failed = Some(Arc::new(error));
             }
         }
@@ -102,13 +110,16 @@ impl Cache {
 
     /// The service refused exactly these. Of others that are held meanwhile it says nothing.
     pub(super) fn refused(&mut self, credentials: &Credentials, now: Instant) {
-        let is_news = |held: &&mut Held| held.credentials == *credentials && held.fate != Fate::Refused;
+        let is_news =
+            |held: &&mut Held| held.credentials == *credentials && held.fate != Fate::Refused;
         let Some(held) = self.held.as_mut().filter(is_news) else { return };
         (held.fate, self.anew) = (Fate::Refused, true);
         if now.saturating_duration_since(held.since) >= SERVED {
             self.refusals = 0;
         }
-        let wait = AGAIN.saturating_mul(1u32.checked_shl(self.refusals).unwrap_or(u32::MAX)).min(AGAIN_MAX);
+        let wait = AGAIN
+            .saturating_mul(1u32.checked_shl(self.refusals).unwrap_or(u32::MAX))
+            .min(AGAIN_MAX);
         self.not_before = Some(held.since + wait);
         self.refusals = self.refusals.saturating_add(1);
     }
@@ -145,7 +156,13 @@ mod tests {
 
         /// These, which expire `seconds` after the beginning.
         fn until(&self, key: &str, seconds: u64) -> Credentials {
-            Credentials::new(key, "s", None, Some(self.epoch + Duration::from_secs(seconds)), "a test")
+            Credentials::new(
+                key,
+                "s",
+                None,
+                Some(self.epoch + Duration::from_secs(seconds)),
+                "a test",
+            )
         }
 
         fn times(&self, ms: u64) -> (Instant, SystemTime) {

@@ -1,11 +1,12 @@
-//! Whose requests they are: the one cache of credentials, for PutRecords and for every call of the SDK's.
+//! Whose requests they are: the one cache of credentials, for PutRecords and for every call of the
+//! SDK's.
 //!
-//! - The SDK's chain of providers is the source. It keeps what it has read: where that is not to be believed any more, it
-//!   is built anew, and reads files and variables anew.
-//! - Credentials are dropped when the service refuses them (`refused`) and when an operator wants it (`forget`), and
-//!   asked for again before they expire. When, is `cache`'s to say.
-//! - One asks at a time, the others wait for it. Asking is bounded: a metadata service or an STS that hangs is not waited
-//!   for longer than half an attempt.
+//! - The SDK's chain of providers is the source. It keeps what it has read: where that is not to be
+//!   believed any more, it is built anew, and reads files and variables anew.
+//! - Credentials are dropped when the service refuses them (`refused`) and when an operator wants
+//!   it (`forget`), and asked for again before they expire. When, is `cache`'s to say.
+//! - One asks at a time, the others wait for it. Asking is bounded: a metadata service or an STS
+//!   that hangs is not waited for longer than half an attempt.
 //! - What cannot stand in a header never leaves here: the SDK would panic on it.
 //!
 //! Never shows a secret.
@@ -45,8 +46,8 @@ struct Inner {
     source: Source,
     /// How long the source may take.
     within: Duration,
-    /// Guards a few fields for a few instructions, once a request and not once an event; never held over a wait. No
-    /// channel: whoever asks needs the answer before anything else.
+    /// Guards a few fields for a few instructions, once a request and not once an event; never held
+    /// over a wait. No channel: whoever asks needs the answer before anything else.
     cache: Mutex<Cache>,
     /// The chain that was asked last, held by the one who asks: others wait for it here.
     chain: tokio::sync::Mutex<Option<SharedCredentialsProvider>>,
@@ -77,8 +78,13 @@ pub struct Known {
 
 impl Identity {
     /// What the chain gives that this connection makes; `first` is the one that is there already.
-    pub(super) fn of_chain(first: SharedCredentialsProvider, connection: Connection, transport: Transport) -> Self {
-        // Half of the attempt, so that what is late shows as what it is, and not as a request that was lost.
+    pub(super) fn of_chain(
+        first: SharedCredentialsProvider,
+        connection: Connection,
+        transport: Transport,
+    ) -> Self {
+        // Half of the attempt, so that what is late shows as what it is, and not as a request that
+        // was lost.
         let within = connection.attempt_timeout / 2;
         Self::new(Source::Chain(Box::new((connection, transport))), Some(first), within)
     }
@@ -115,14 +121,14 @@ impl Identity {
         settled(self.loaded(outcome)).expect("a load that just ended is not followed by another")
     }
 
-    /// The service refused exactly these: the source is asked for others, unless it gave others already. Ever less often
-    /// while they are refused too, and until then these are tried again.
+    /// The service refused exactly these: the source is asked for others, unless it gave others
+    /// already. Ever less often while they are refused too, and until then these are tried again.
     pub fn refused(&self, credentials: &Credentials) {
         self.cache().refused(credentials, now());
     }
 
-    /// Has the source asked at the next request, whatever was refused before. If it has none then, those that were not
-    /// refused serve on.
+    /// Has the source asked at the next request, whatever was refused before. If it has none then,
+    /// those that were not refused serve on.
     pub fn forget(&self) {
         self.cache().forget();
     }
@@ -146,7 +152,10 @@ impl Identity {
     }
 
     /// Asks the chain, which is made if it is not there.
-    async fn load(&self, chain: &mut Option<SharedCredentialsProvider>) -> Result<Credentials, CredentialsError> {
+    async fn load(
+        &self,
+        chain: &mut Option<SharedCredentialsProvider>,
+    ) -> Result<Credentials, CredentialsError> {
         let asked = async {
             let chain = match chain {
                 Some(chain) => chain,
@@ -155,7 +164,8 @@ impl Identity {
             chain.provide_credentials().await
         };
         let provided = tokio::time::timeout(self.0.within, asked).await.unwrap_or_else(|_| {
-            // As the SDK does: old credentials of the instance outlive an outage of its metadata service.
+            // As the SDK does: old credentials of the instance outlive an outage of its metadata
+            // service.
             let old = chain.as_ref().and_then(ProvideCredentials::fallback_on_interrupt);
             old.ok_or(CredentialsError::provider_timed_out(self.0.within))
         });
@@ -197,11 +207,11 @@ impl Source {
     async fn chain(&self) -> Result<SharedCredentialsProvider, CredentialsError> {
         match self {
             Self::Fixed(provider) => Ok(provider.clone()),
-            Self::Chain(made_from) => loader(&made_from.0, &made_from.1)
-                .load()
-                .await
-                .credentials_provider()
-                .ok_or_else(|| CredentialsError::not_loaded("the SDK has no chain of providers")),
+            Self::Chain(made_from) => {
+                loader(&made_from.0, &made_from.1).load().await.credentials_provider().ok_or_else(
+                    || CredentialsError::not_loaded("the SDK has no chain of providers"),
+                )
+            }
         }
     }
 }
@@ -231,12 +241,13 @@ impl std::error::Error for Shared {
     }
 }
 
-/// Says what to use instead of a login that is not built in. The SDK's words for it are about a build, and they are all
-/// that is left of its error here.
+/// Says what to use instead of a login that is not built in. The SDK's words for it are about a
+/// build, and they are all that is left of its error here.
 fn with_advice(error: CredentialsError) -> CredentialsError {
     let text = chain(&error);
     let Some((_, feature)) = text.split_once("cargo feature(s) enabled: ") else { return error };
-    let login = if feature.starts_with("sso") { "IAM Identity Center (SSO)" } else { "`aws login`" };
+    let login =
+        if feature.starts_with("sso") { "IAM Identity Center (SSO)" } else { "`aws login`" };
     CredentialsError::invalid_configuration(format!(
         "the profile is one of {login}, which dispatchd does not speak: let a profile have \
          `credential_process = aws configure export-credentials --profile NAME --format process`, and name that one in \
@@ -266,14 +277,18 @@ impl Known {
         let id = credentials.access_key_id();
         Self {
             provider: provider(credentials),
-            key_id_end: id.get(id.len().saturating_sub(KEY_ID_CHARS_SHOWN)..).unwrap_or_default().to_owned(),
+            key_id_end: id
+                .get(id.len().saturating_sub(KEY_ID_CHARS_SHOWN)..)
+                .unwrap_or_default()
+                .to_owned(),
             account: credentials.account_id().map(|account| account.as_str().to_owned()),
             expiry: credentials.expiry(),
         }
     }
 }
 
-/// Without the time when they expire: `environment variables, access key …MPLE, account 123456789012`.
+/// Without the time when they expire: `environment variables, access key …MPLE, account
+/// 123456789012`.
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, access key …{}", self.provider, self.key_id_end)?;
@@ -283,7 +298,8 @@ impl fmt::Display for Known {
 
 /// The providers that had a part in it, first to last.
 fn provider(credentials: &Credentials) -> String {
-    let features = credentials.get_property::<Vec<AwsCredentialFeature>>().map_or(&[][..], Vec::as_slice);
+    let features =
+        credentials.get_property::<Vec<AwsCredentialFeature>>().map_or(&[][..], Vec::as_slice);
     if features.is_empty() {
         return "fixed credentials".to_owned();
     }
@@ -295,17 +311,19 @@ fn in_words(feature: &AwsCredentialFeature) -> String {
         AwsCredentialFeature::CredentialsEnvVars => "environment variables",
         AwsCredentialFeature::CredentialsEnvVarsStsWebIdToken => "a web identity token (IRSA)",
         AwsCredentialFeature::CredentialsProfileStsWebIdToken => "a web identity token",
-        AwsCredentialFeature::CredentialsStsAssumeRole | AwsCredentialFeature::CredentialsStsAssumeRoleWebId => {
-            "a role assumed at STS"
-        }
+        AwsCredentialFeature::CredentialsStsAssumeRole
+        | AwsCredentialFeature::CredentialsStsAssumeRoleWebId => "a role assumed at STS",
         AwsCredentialFeature::CredentialsProfile => "a profile",
         AwsCredentialFeature::CredentialsProfileSourceProfile => "a profile's source profile",
         AwsCredentialFeature::CredentialsProfileNamedProvider => "a profile's credential source",
         AwsCredentialFeature::CredentialsProfileSso | AwsCredentialFeature::CredentialsSso => {
             "IAM Identity Center (SSO)"
         }
-        AwsCredentialFeature::CredentialsProfileProcess | AwsCredentialFeature::CredentialsProcess => "a process",
-        AwsCredentialFeature::CredentialsHttp => "the container's endpoint (ECS or EKS Pod Identity)",
+        AwsCredentialFeature::CredentialsProfileProcess
+        | AwsCredentialFeature::CredentialsProcess => "a process",
+        AwsCredentialFeature::CredentialsHttp => {
+            "the container's endpoint (ECS or EKS Pod Identity)"
+        }
         AwsCredentialFeature::CredentialsImds => "the instance's metadata service (IMDS)",
         // The SDK may add more, and has some that cannot happen here.
         other => return format!("{other:?}"),

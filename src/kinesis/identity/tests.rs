@@ -80,12 +80,22 @@ async fn whoever_gives_up_waiting_holds_nobody_up() {
 
 #[tokio::test(start_paused = true)]
 async fn what_no_header_can_hold_is_named_and_not_shown() {
-    let with =
-        |key, secret, token: Option<&str>| Credentials::new(key, secret, token.map(str::to_owned), None, "a test");
+    let with = |key, secret, token: Option<&str>| {
+        Credentials::new(key, secret, token.map(str::to_owned), None, "a test")
+    };
     for (credentials, said) in [
-        (with("SHOWN\n", "s", None), "the access key id from fixed credentials holds a line end at its end"),
-        (with("k", "SHO\rWN", None), "the secret access key from fixed credentials holds a line end"),
-        (with("k", "s", Some("SHÖWN")), "the session token from fixed credentials holds a character that is not ASCII"),
+        (
+            with("SHOWN\n", "s", None),
+            "the access key id from fixed credentials holds a line end at its end",
+        ),
+        (
+            with("k", "SHO\rWN", None),
+            "the secret access key from fixed credentials holds a line end",
+        ),
+        (
+            with("k", "s", Some("SHÖWN")),
+            "the session token from fixed credentials holds a character that is not ASCII",
+        ),
     ] {
         let error = fit(credentials).expect_err("it is unfit");
         let text = crate::kinesis::aws::chain(&error);

@@ -1,4 +1,5 @@
-//! New connections: names looked up each time, addresses tried in turn, TCP, the proxy's tunnel, TLS.
+//! New connections: names looked up each time, addresses tried in turn, TCP, the proxy's tunnel,
+//! TLS.
 //!
 //! It keeps nothing, but for whose turn it is among the addresses of a name.
 
@@ -30,15 +31,16 @@ use super::pool::Connection;
 use super::proxy::Proxies;
 use super::{BadVariable, Origin, Proxy, trust};
 
-/// How long the kernel waits for a peer to acknowledge what was sent (TCP_USER_TIMEOUT): then the connection is dead. A
-/// peer that is there acknowledges within a round trip, whatever it is doing.
+/// How long the kernel waits for a peer to acknowledge what was sent (TCP_USER_TIMEOUT): then the
+/// connection is dead. A peer that is there acknowledges within a round trip, whatever it is doing.
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection with nothing on its way is asked whether it is there after so long, and so often.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// An address that has not answered by then is not waited for alone (RFC 8305, "Happy Eyeballs", recommends 250 ms).
+/// An address that has not answered by then is not waited for alone (RFC 8305, "Happy Eyeballs",
+/// recommends 250 ms).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Addresses of a name that are tried. AWS's endpoints have up to eight.
@@ -71,7 +73,11 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {
-        Ok(Self { proxies: Proxies::new(variable)?, tls: trust::tls(variable)?, turn: AtomicUsize::new(0) })
+        Ok(Self {
+            proxies: Proxies::new(variable)?,
+            tls: trust::tls(variable)?,
+            turn: AtomicUsize::new(0),
+        })
     }
 
     pub(super) fn proxy_of(&self, origin: &Origin) -> Option<Proxy> {
@@ -108,8 +114,14 @@ impl Connector {
         }
     }
 
-    /// On through a proxy that is connected: it takes plain HTTP for others, and makes tunnels for TLS.
-    async fn through<S>(&self, proxy: &Proxy, origin: &Origin, stream: S) -> Result<Connection, NotConnected>
+    /// On through a proxy that is connected: it takes plain HTTP for others, and makes tunnels for
+    /// TLS.
+    async fn through<S>(
+        &self,
+        proxy: &Proxy,
+        origin: &Origin,
+        stream: S,
+    ) -> Result<Connection, NotConnected>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -122,13 +134,15 @@ impl Connector {
     }
 
     async fn tcp(&self, to: &Origin, deadline: Instant) -> Result<TcpStream, NotConnected> {
-        // Asked before the whole is given up at the same time: a name server that is silent is told from a host that is.
+        // Asked before the whole is given up at the same time: a name server that is silent is told
+        // from a host that is.
         let found = timeout_at(deadline, lookup_host((&*to.host, to.port))).await;
         let found = found
             .unwrap_or_else(|late| Err(late.into()))
             .map_err(|source| NotConnected::Lookup { host: Arc::clone(&to.host), source })?;
         let addresses = in_turn(found.collect(), self.turn.fetch_add(1, Ordering::Relaxed));
-        let stream = first_of(&addresses).await.and_then(|stream| set_options(&stream).map(|()| stream));
+        let stream =
+            first_of(&addresses).await.and_then(|stream| set_options(&stream).map(|()| stream));
         stream.map_err(|source| NotConnected::Tcp { to: to.to_string(), source })
     }
 
@@ -138,7 +152,8 @@ impl Connector {
     {
         let failed = |source| NotConnected::Tls { to: to.to_string(), source };
         let name = ServerName::try_from(to.host.to_string());
-        let name = name.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let name =
+            name.map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await.map_err(failed)
     }
 }
@@ -148,7 +163,8 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let made = http1::handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = made.map_err(|source| NotConnected::Http { to: to.to_string(), source })?;
+    let (sender, connection) =
+        made.map_err(|source| NotConnected::Http { to: to.to_string(), source })?;
     let driver = tokio::spawn(async move {
         let _ = connection.await; // who waits for a reply is told of its end
     });
@@ -160,7 +176,11 @@ async fn tunnel<S>(proxy: &Proxy, to: &Origin, stream: S) -> Result<Upgraded, No
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let refused = |what: String| NotConnected::Tunnel { proxy: proxy.at.to_string(), to: to.to_string(), what };
+    let refused = |what: String| NotConnected::Tunnel {
+        proxy: proxy.at.to_string(),
+        to: to.to_string(),
+        what,
+    };
     let made = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await;
     let (mut sender, connection) = made.map_err(|error| refused(error.to_string()))?;
     // It hands its stream over with the answer and ends.
@@ -170,7 +190,10 @@ where
     if let Some(authorization) = &proxy.authorization {
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
-    let request = request.uri(hyper::Uri::from(authority)).body(Empty::new()).expect("it is made of a host and a port");
+    let request = request
+        .uri(hyper::Uri::from(authority))
+        .body(Empty::new())
+        .expect("it is made of a host and a port");
     let reply = sender.send_request(request).await.map_err(|error| refused(error.to_string()))?;
     if !reply.status().is_success() {
         return Err(refused(format!("it answers {}", reply.status())));
@@ -180,8 +203,8 @@ where
     Ok(tunnel)
 }
 
-/// Every address of a name has its turn to be the first; the family that the host prefers goes first all the same, and
-/// the two take turns after that.
+/// Every address of a name has its turn to be the first; the family that the host prefers goes
+/// first all the same, and the two take turns after that.
 fn in_turn(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     let prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) =
@@ -197,7 +220,8 @@ fn in_turn(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     pairs.flatten().copied().take(ADDRESSES_MAX).collect()
 }
 
-/// The first address that takes the connection. The next is tried when one fails, or has not answered for a while.
+/// The first address that takes the connection. The next is tried when one fails, or has not
+/// answered for a while.
 async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
@@ -233,10 +257,18 @@ mod tests {
 
     #[test]
     fn each_address_has_its_turn_and_the_preferred_family_goes_first() {
-        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>();
+        let parse = |texts: &[&str]| {
+            texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>()
+        };
         let all = parse(&["[::1]:1", "[::2]:1", "1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"]);
-        assert_eq!(in_turn(all.clone(), 0), parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"]));
-        assert_eq!(in_turn(all, 4), parse(&["[::1]:1", "2.2.2.2:1", "[::2]:1", "3.3.3.3:1", "1.1.1.1:1"]));
+        assert_eq!(
+            in_turn(all.clone(), 0),
+            parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"])
+        );
+        assert_eq!(
+            in_turn(all, 4),
+            parse(&["[::1]:1", "2.2.2.2:1", "[::2]:1", "3.3.3.3:1", "1.1.1.1:1"])
+        );
         assert!(in_turn(Vec::new(), 7).is_empty());
     }
 
@@ -249,7 +281,10 @@ mod tests {
         drop(closed);
         let stream = first_of(&[dead, alive]).await.expect("the second listens");
         assert_eq!(stream.peer_addr().expect("it is connected"), alive);
-        assert_eq!(first_of(&[dead]).await.expect_err("nobody listens").kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            first_of(&[dead]).await.expect_err("nobody listens").kind(),
+            io::ErrorKind::ConnectionRefused
+        );
         assert!(first_of(&[]).await.is_err());
     }
 }

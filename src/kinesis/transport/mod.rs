@@ -1,16 +1,18 @@
-//! HTTP/1.1 to AWS, on connections of our own: for PutRecords, and, as the SDK's HTTP client, for every other call.
+//! HTTP/1.1 to AWS, on connections of our own: for PutRecords, and, as the SDK's HTTP client, for
+//! every other call.
 //!
-//! Why not the SDK's: over TLS it negotiates HTTP/2, and then all requests share one connection. When that dies without a
-//! word nothing replaces it (0 answers in 197 s), and large requests share one flow-control window (62 answers of 1 MiB in
-//! 100 s at a round trip of 20 ms, where HTTP/1.1 took 0.8 s; 2026-11). And its pool hands out one dead connection after
-//! the other.
+//! Why not the SDK's: over TLS it negotiates HTTP/2, and then all requests share one connection.
+//! When that dies without a word nothing replaces it (0 answers in 197 s), and large requests share
+//! one flow-control window (62 answers of 1 MiB in 100 s at a round trip of 20 ms, where HTTP/1.1
+//! took 0.8 s; 2026-11). And its pool hands out one dead connection after the other.
 //!
-//! Here one request is on a connection at a time. A request that fails, or is given up, takes its connection along, and
-//! with it every idle one to the same origin: what broke one of them has likely broken them all. `pool` keeps what is
-//! idle, `connect` makes what is new, `proxy` and `trust` say by which way and whom to believe, `sdk` lets the SDK send
-//! through it.
+//! Here one request is on a connection at a time. A request that fails, or is given up, takes its
+//! connection along, and with it every idle one to the same origin: what broke one of them has
+//! likely broken them all. `pool` keeps what is idle, `connect` makes what is new, `proxy` and
+//! `trust` say by which way and whom to believe, `sdk` lets the SDK send through it.
 //!
-//! It never sends a request twice, unless it is sure that nothing of it was written; it knows nothing of Kinesis.
+//! It never sends a request twice, unless it is sure that nothing of it was written; it knows
+//! nothing of Kinesis.
 
 mod connect;
 mod pool;
@@ -35,11 +37,12 @@ pub use self::connect::NotConnected;
 use self::pool::{Exchange, Pool};
 pub use self::proxy::BadVariable;
 
-/// Bytes of a reply's body: the largest is a page of GetRecords, 10 MiB of data in base64 and what JSON adds to each record
-/// (AWS API reference, 2026-09).
+/// Bytes of a reply's body: the largest is a page of GetRecords, 10 MiB of data in base64 and what
+/// JSON adds to each record (AWS API reference, 2026-09).
 const REPLY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Requests and their replies, on connections that are kept. Cheap to clone; all clones share the connections.
+/// Requests and their replies, on connections that are kept. Cheap to clone; all clones share the
+/// connections.
 #[derive(Debug, Clone)]
 pub struct Transport(Arc<Inner>);
 
@@ -106,10 +109,12 @@ impl NoReply {
 }
 
 impl Transport {
-    /// Must be called within a runtime: idle connections are swept by a task, which ends with the last clone.
+    /// Must be called within a runtime: idle connections are swept by a task, which ends with the
+    /// last clone.
     ///
     /// # Errors
-    /// A variable of the environment (as `variable` tells it) that cannot be used: a proxy's or `AWS_CA_BUNDLE`.
+    /// A variable of the environment (as `variable` tells it) that cannot be used: a proxy's or
+    /// `AWS_CA_BUNDLE`.
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {
         let connector = Connector::new(&variable)?;
         let pool = Arc::<Pool>::default();
@@ -117,7 +122,8 @@ impl Transport {
         Ok(Self(Arc::new(Inner { connector, pool, _sweeper: AbortOnDropHandle::new(sweeper) })))
     }
 
-    /// Sends one request, whose URL is whole and whose `Host` is set, and reads all of its reply. Dropped before, the request has failed.
+    /// Sends one request, whose URL is whole and whose `Host` is set, and reads all of its reply.
+    /// Dropped before, the request has failed.
     ///
     /// # Errors
     /// There is no reply.
@@ -131,7 +137,8 @@ impl Transport {
         let deadline = Deadline::of(timeouts);
         let proxy = connector.proxy_of(origin);
         match &proxy {
-            // It needs the whole URL, as it stands: where that and `Host` differ, the signature does not hold.
+            // It needs the whole URL, as it stands: where that and `Host` differ, the signature
+            // does not hold.
             Some(proxy) if !origin.is_secure => {
                 if let Some(authorization) = &proxy.authorization {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
@@ -158,8 +165,12 @@ impl Transport {
 /// A request that failed on its connection, and the request itself if nothing of it was written.
 type Failed = (NoReply, Option<Request<Full<Bytes>>>);
 
-/// One request and its reply. Whatever ends it before its time, an error or the caller, ends the connection too.
-async fn exchange(mut on: Exchange<'_>, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failed> {
+/// One request and its reply. Whatever ends it before its time, an error or the caller, ends the
+/// connection too.
+async fn exchange(
+    mut on: Exchange<'_>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Failed> {
     let reply = match on.connection().send(request).await {
         Ok(reply) => reply,
         Err(mut error) => match error.take_message() {
@@ -172,7 +183,9 @@ async fn exchange(mut on: Exchange<'_>, request: Request<Full<Bytes>>) -> Result
     };
     let (head, body) = reply.into_parts();
     let body = Limited::new(body, REPLY_BYTES_MAX).collect().await.map_err(|error| {
-        let reason = error.downcast::<hyper::Error>().map_or(NoReply::TooLarge, |error| NoReply::Lost(*error));
+        let reason = error
+            .downcast::<hyper::Error>()
+            .map_or(NoReply::TooLarge, |error| NoReply::Lost(*error));
         (reason, None)
     })?;
     on.done();
@@ -198,7 +211,9 @@ impl Deadline {
 
     async fn of_reply<T>(self, reply: impl Future<Output = T>) -> Result<T, NoReply> {
         match self.timeouts.whole {
-            Some(whole) => timeout_at(self.began + whole, reply).await.map_err(|_| NoReply::Late(whole)),
+            Some(whole) => {
+                timeout_at(self.began + whole, reply).await.map_err(|_| NoReply::Late(whole))
+            }
             None => Ok(reply.await),
         }
     }
@@ -220,7 +235,8 @@ impl Origin {
     /// The URL of its root.
     fn uri(&self) -> Uri {
         let scheme = if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let root = Uri::builder().scheme(scheme).authority(self.authority()).path_and_query("/").build();
+        let root =
+            Uri::builder().scheme(scheme).authority(self.authority()).path_and_query("/").build();
         root.expect("a scheme, an authority and a path make a URL")
     }
 

@@ -1,8 +1,9 @@
 //! Connections that wait for their next request, and when one is not waited with any more.
 //!
-//! The latest one back is the first one out, so that a load that shrinks lets the others run out of their time. An idle
-//! connection is believed in until a request to the same origin has failed, though it was seen alive after that began: a
-//! path that has died is noticed only when the request is given up, and may have died at any time before.
+//! The latest one back is the first one out, so that a load that shrinks lets the others run out of
+//! their time. An idle connection is believed in until a request to the same origin has failed,
+//! though it was seen alive after that began: a path that has died is noticed only when the request
+//! is given up, and may have died at any time before.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -18,15 +19,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Origin;
 
-/// How long a connection may be idle. Load balancers close one after 60 s (ALB's default), gateways and NATs forget it
-/// after 350 s (AWS's NAT gateway and NLB, documentation of 2026-09): ours goes before, so that no request meets the end.
+/// How long a connection may be idle. Load balancers close one after 60 s (ALB's default), gateways
+/// and NATs forget it after 350 s (AWS's NAT gateway and NLB, documentation of 2026-09): ours goes
+/// before, so that no request meets the end.
 const IDLE_MAX: Duration = Duration::from_secs(50);
 
-/// Idle connections that are kept: as many as requests can be out at once (`batch.max_in_flight`'s ceiling).
+/// Idle connections that are kept: as many as requests can be out at once (`batch.max_in_flight`'s
+/// ceiling).
 const IDLE_CONNECTIONS_MAX: usize = 256;
 
-/// The idle connections of a transport. The lock is held for a look through a list of a few entries, and never while
-/// anything is waited for.
+/// The idle connections of a transport. The lock is held for a look through a list of a few
+/// entries, and never while anything is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     /// By when they came back, the latest last.
@@ -96,7 +99,9 @@ impl Pool {
         loop {
             let oldest = {
                 let mut idle = self.idle();
-                idle.retain(|idle| idle.since.elapsed() < IDLE_MAX && !idle.connection.sender.is_closed());
+                idle.retain(|idle| {
+                    idle.since.elapsed() < IDLE_MAX && !idle.connection.sender.is_closed()
+                });
                 idle.first().map(|idle| idle.since)
             };
             match oldest {
@@ -112,7 +117,10 @@ impl Pool {
 }
 
 impl Connection {
-    pub(super) fn new(sender: http1::SendRequest<Full<Bytes>>, driver: AbortOnDropHandle<()>) -> Self {
+    pub(super) fn new(
+        sender: http1::SendRequest<Full<Bytes>>,
+        driver: AbortOnDropHandle<()>,
+    ) -> Self {
         Self { sender, is_used: false, _driver: driver }
     }
 
@@ -124,7 +132,8 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
-        // Just back from its last reply, it has still to hear that it is free. If it is closed, sending says so.
+        // Just back from its last reply, it has still to hear that it is free. If it is closed,
+        // sending says so.
         let _ = self.sender.ready().await;
         self.sender.try_send_request(request).await
     }
@@ -198,14 +207,23 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_failed_takes_the_idle_connections_of_its_origin_along_and_no_others() {
         let pool = Pool::default();
-        let _peers = [put_idle(&pool).await, put_idle(&pool).await, put_idle(&pool).await, put_idle(&pool).await];
-        let other = Origin::of(&hyper::Uri::from_static("https://host:1")).expect("it names a host");
+        let _peers = [
+            put_idle(&pool).await,
+            put_idle(&pool).await,
+            put_idle(&pool).await,
+            put_idle(&pool).await,
+        ];
+        let other =
+            Origin::of(&hyper::Uri::from_static("https://host:1")).expect("it names a host");
         drop(pool.begin(&other, pool.take(&origin()).expect("four are idle")));
         let failed = pool.take(&origin()).expect("what failed at another origin left three");
         drop(pool.begin(&origin(), failed));
         assert!(pool.take(&origin()).is_none(), "two were idle beside it");
         let _peers = [put_idle(&pool).await, put_idle(&pool).await];
         pool.begin(&origin(), pool.take(&origin()).expect("two are idle")).closed();
-        assert!(pool.take(&origin()).is_some(), "one that its peer closed in order says nothing of another");
+        assert!(
+            pool.take(&origin()).is_some(),
+            "one that its peer closed in order says nothing of another"
+        );
     }
 }

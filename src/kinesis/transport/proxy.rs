@@ -1,7 +1,8 @@
-//! Whether a host is reached through a proxy, as the variables of the environment say that curl and the SDKs know.
+//! Whether a host is reached through a proxy, as the variables of the environment say that curl and
+//! the SDKs know.
 //!
-//! Never for this host itself: a proxy cannot reach what listens here, and would be shown it. Nor for link-local addresses,
-//! where the credentials of instances and pods are handed out.
+//! Never for this host itself: a proxy cannot reach what listens here, and would be shown it. Nor
+//! for link-local addresses, where the credentials of instances and pods are handed out.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,8 @@ const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 const NONE: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// A variable of the environment that cannot be used. Its value is not shown: a proxy's may hold a password.
+/// A variable of the environment that cannot be used. Its value is not shown: a proxy's may hold a
+/// password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {what}")]
 pub struct BadVariable {
@@ -36,7 +38,8 @@ impl Proxies {
             let set = |name| variable(name).map(|value| (name, value.trim().to_owned()));
             names.into_iter().filter_map(set).find(|(_, value)| !value.is_empty())
         };
-        let proxy = |names| find(names).map_or(Ok(String::new()), |(name, value)| check(name, value));
+        let proxy =
+            |names| find(names).map_or(Ok(String::new()), |(name, value)| check(name, value));
         let matcher = Matcher::builder()
             .http(proxy(HTTP)?)
             .https(proxy(HTTPS)?)
@@ -58,7 +61,9 @@ impl Proxies {
 fn check(name: &str, value: String) -> Result<String, BadVariable> {
     let bad = |what: &str| Err(BadVariable { name: name.to_owned(), what: what.to_owned() });
     let with_scheme = if value.contains("://") { value } else { format!("http://{value}") };
-    let Ok(uri) = with_scheme.parse::<Uri>() else { return bad("it is no URL of a proxy, e.g. http://proxy:3128") };
+    let Ok(uri) = with_scheme.parse::<Uri>() else {
+        return bad("it is no URL of a proxy, e.g. http://proxy:3128");
+    };
     match uri.scheme_str() {
         Some("http" | "https") => {}
         _ => return bad("a proxy is reached by http:// or https://, no other scheme is known"),
@@ -75,10 +80,15 @@ fn is_near(host: &str) -> bool {
         return true;
     }
     match host.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
         Ok(IpAddr::V6(address)) => {
-            // EKS Pod Identity and IMDS of IPv6 have addresses that are unique-local: fd00:ec2::/32.
-            address.is_loopback() || address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0x0ec2]
+            // EKS Pod Identity and IMDS of IPv6 have addresses that are unique-local:
+            // fd00:ec2::/32.
+            address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.segments()[..2] == [0xfd00, 0x0ec2]
         }
         Err(_) => false,
     }
@@ -101,10 +111,16 @@ mod tests {
 
     #[test]
     fn a_host_goes_by_the_proxy_of_its_scheme_unless_it_is_excepted() {
-        let both =
-            proxies(&[("HTTPS_PROXY", "http://p:3128"), ("http_proxy", "q"), ("NO_PROXY", "in.example, 10.0.0.0/8")]);
+        let both = proxies(&[
+            ("HTTPS_PROXY", "http://p:3128"),
+            ("http_proxy", "q"),
+            ("NO_PROXY", "in.example, 10.0.0.0/8"),
+        ]);
         let both = both.expect("both are proxies");
-        assert_eq!(way(&both, "https://kinesis.us-east-1.amazonaws.com").as_deref(), Some("p:3128"));
+        assert_eq!(
+            way(&both, "https://kinesis.us-east-1.amazonaws.com").as_deref(),
+            Some("p:3128")
+        );
         assert_eq!(way(&both, "http://elsewhere").as_deref(), Some("q:80"));
         assert_eq!(way(&both, "https://kinesis.in.example"), None);
         assert_eq!(way(&both, "https://10.1.2.3"), None);
@@ -112,7 +128,8 @@ mod tests {
 
     #[test]
     fn neither_this_host_nor_its_link_is_reached_by_a_proxy() {
-        let all = proxies(&[("ALL_PROXY", "http://u:p@p:1"), ("HTTP_PROXY", " ")]).expect("it is a proxy");
+        let all = proxies(&[("ALL_PROXY", "http://u:p@p:1"), ("HTTP_PROXY", " ")])
+            .expect("it is a proxy");
         for near in [
             "http://localhost:4566",
             "http://a.LOCALHOST",

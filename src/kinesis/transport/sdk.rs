@@ -1,6 +1,7 @@
 //! The SDK's own calls through our transport: it asks for a connector, and gives it requests.
 //!
-//! One transport for all calls, so that what is promised of connections, proxies and trust holds for each of them.
+//! One transport for all calls, so that what is promised of connections, proxies and trust holds
+//! for each of them.
 
 use std::error::Error;
 use std::time::Duration;
@@ -29,11 +30,18 @@ struct Connector {
 }
 
 impl HttpClient for Transport {
-    fn http_connector(&self, settings: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
         // The SDK itself gives up what takes longer than an attempt may.
         let whole = settings.read_timeout().map(|read| connect + read);
-        SharedHttpConnector::new(Connector { transport: self.clone(), timeouts: Timeouts { connect, whole } })
+        SharedHttpConnector::new(Connector {
+            transport: self.clone(),
+            timeouts: Timeouts { connect, whole },
+        })
     }
 }
 
@@ -45,25 +53,36 @@ impl HttpConnector for Connector {
     }
 }
 
-async fn send(transport: &Transport, request: HttpRequest, timeouts: Timeouts) -> Result<HttpResponse, ConnectorError> {
+async fn send(
+    transport: &Transport,
+    request: HttpRequest,
+    timeouts: Timeouts,
+) -> Result<HttpResponse, ConnectorError> {
     let user = |error: Box<dyn Error + Send + Sync>| ConnectorError::user(error);
-    let (mut head, body) = request.try_into_http1x().map_err(|error| user(error.into()))?.into_parts();
-    let origin = Origin::of(&head.uri).ok_or_else(|| user(format!("{} is no URL of HTTP's", head.uri).into()))?;
+    let (mut head, body) =
+        request.try_into_http1x().map_err(|error| user(error.into()))?.into_parts();
+    let origin = Origin::of(&head.uri)
+        .ok_or_else(|| user(format!("{} is no URL of HTTP's", head.uri).into()))?;
     name_host(&head.uri, &mut head.headers);
     let body = body.collect().await.map_err(user)?.to_bytes();
     let reply = transport.send(&origin, Request::from_parts(head, Full::new(body)), timeouts).await;
     let reply = reply.map_err(|error| match error {
         NoReply::Late(_) => ConnectorError::timeout(error.into()),
         NoReply::TooLarge => ConnectorError::other(error.into(), None),
-        NoReply::NotConnected(_) | NoReply::Closed(_) | NoReply::Lost(_) => ConnectorError::io(error.into()),
+        NoReply::NotConnected(_) | NoReply::Closed(_) | NoReply::Lost(_) => {
+            ConnectorError::io(error.into())
+        }
     })?;
-    HttpResponse::try_from(reply.map(|body: Bytes| SdkBody::from(body))).map_err(|error| user(error.into()))
+    HttpResponse::try_from(reply.map(|body: Bytes| SdkBody::from(body)))
+        .map_err(|error| user(error.into()))
 }
 
 /// The SDK leaves that to its HTTP client.
 fn name_host(uri: &Uri, headers: &mut HeaderMap) {
     if !headers.contains_key(HOST)
-        && let Some(host) = uri.authority().and_then(|authority| header::HeaderValue::from_str(authority.as_str()).ok())
+        && let Some(host) = uri
+            .authority()
+            .and_then(|authority| header::HeaderValue::from_str(authority.as_str()).ok())
     {
         headers.insert(HOST, host);
     }

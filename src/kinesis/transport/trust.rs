@@ -1,4 +1,5 @@
-//! Whom TLS believes: the authorities that this host knows, or those of `AWS_CA_BUNDLE` alone, as AWS's own tools have it.
+//! Whom TLS believes: the authorities that this host knows, or those of `AWS_CA_BUNDLE` alone, as
+//! AWS's own tools have it.
 
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ const BUNDLE: &str = "AWS_CA_BUNDLE";
 ///
 /// # Errors
 /// The bundle cannot be read, or has no certificate.
-pub(super) fn tls(variable: &impl Fn(&str) -> Option<String>) -> Result<Arc<ClientConfig>, BadVariable> {
+pub(super) fn tls(
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Arc<ClientConfig>, BadVariable> {
     let bundle = variable(BUNDLE).filter(|path| !path.trim().is_empty());
     let roots = bundle.map_or_else(|| Ok(known_to_the_host()), |path| bundled(path.trim()))?;
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -30,7 +33,8 @@ pub(super) fn tls(variable: &impl Fn(&str) -> Option<String>) -> Result<Arc<Clie
 fn known_to_the_host() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // A host may have odd ones among many; without any, connecting says that the issuer is not known.
+    // A host may have odd ones among many; without any, connecting says that the issuer is not
+    // known.
     let (_, odd) = roots.add_parsable_certificates(found.certs);
     if roots.is_empty() || odd > 0 || !found.errors.is_empty() {
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -46,7 +50,8 @@ fn known_to_the_host() -> RootCertStore {
 
 fn bundled(path: &str) -> Result<RootCertStore, BadVariable> {
     let bad = |what: String| BadVariable { name: BUNDLE.to_owned(), what };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(format!("{path}: {error}")))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| bad(format!("{path}: {error}")))?;
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         let certificate = certificate.map_err(|error| bad(format!("{path}: {error}")))?;

@@ -1,5 +1,6 @@
-//! CBOR (RFC 8949), what AWS's SDK for Java speaks to Kinesis: `application/x-amz-cbor-1.1`. The fields are those of the
-//! JSON; data are bytes and need no base64. AWS documents it for nobody else.
+//! CBOR (RFC 8949), what AWS's SDK for Java speaks to Kinesis: `application/x-amz-cbor-1.1`. The
+//! fields are those of the JSON; data are bytes and need no base64. AWS documents it for nobody
+//! else.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,8 @@ use crate::kinesis::{Entries, Verdict};
 const HEAD_BYTES_MAX: usize = 9;
 
 const ENTRY_FRAME_BYTES_MAX: usize = "DataPartitionKey".len() + 5 * HEAD_BYTES_MAX;
-const HASH_KEY_BYTES_MAX: usize = "ExplicitHashKey".len() + 2 * HEAD_BYTES_MAX + HASH_KEY_DIGITS_MAX;
+const HASH_KEY_BYTES_MAX: usize =
+    "ExplicitHashKey".len() + 2 * HEAD_BYTES_MAX + HASH_KEY_DIGITS_MAX;
 
 impl From<decode::Error> for BadReply {
     fn from(error: decode::Error) -> Self {
@@ -60,7 +62,10 @@ fn write(
 
 fn entry_bytes_max(events: &[&Record]) -> usize {
     let hash_key_bytes = events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX);
-    ENTRY_FRAME_BYTES_MAX + super::data_bytes_max(events) + events[0].key.as_str().len() + hash_key_bytes
+    ENTRY_FRAME_BYTES_MAX
+        + super::data_bytes_max(events)
+        + events[0].key.as_str().len()
+        + hash_key_bytes
 }
 
 pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
@@ -129,7 +134,8 @@ fn each_field<'a>(
     Ok(())
 }
 
-/// Whether another item follows in an array or a map of so many, or, where that is not known, before its end.
+/// Whether another item follows in an array or a map of so many, or, where that is not known,
+/// before its end.
 fn more(decoder: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, decode::Error> {
     match left {
         Some(0) => Ok(false),
@@ -146,7 +152,9 @@ fn more(decoder: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, decod
 fn text<'a>(decoder: &mut Decoder<'a>) -> Result<Option<Cow<'a, str>>, decode::Error> {
     match decoder.datatype()? {
         Type::Null => decoder.null().map(|()| None),
-        Type::StringIndef => decoder.str_iter()?.collect::<Result<String, _>>().map(|text| Some(Cow::Owned(text))),
+        Type::StringIndef => {
+            decoder.str_iter()?.collect::<Result<String, _>>().map(|text| Some(Cow::Owned(text)))
+        }
         _ => decoder.str().map(|text| Some(Cow::Borrowed(text))),
     }
 }

@@ -1,7 +1,7 @@
 //! The bytes of PutRecords: entries → the body of a request, the body of a reply → verdicts.
 //!
-//! By hand, because the SDK makes an object and four strings of every record on the way, which was a third of what it
-//! costs. Pure: it never signs, sends, or decides what an error leads to.
+//! By hand, because the SDK makes an object and four strings of every record on the way, which was
+//! a third of what it costs. Pure: it never signs, sends, or decides what an error leads to.
 
 mod cbor;
 mod json;
@@ -85,8 +85,8 @@ pub struct Said<'a> {
 }
 
 impl Said<'_> {
-    /// FailedRecordCount is not looked at: each entry speaks for itself. A text that is empty says nothing: an ack must
-    /// name a place.
+    /// FailedRecordCount is not looked at: each entry speaks for itself. A text that is empty says
+    /// nothing: an ack must name a place.
     pub fn verdict(self, shards: &mut ShardIds) -> Verdict {
         let says = |text: &Cow<'_, str>| !text.is_empty();
         let place = (self.sequence_number.filter(says), self.shard_id.filter(says));
@@ -95,16 +95,17 @@ impl Said<'_> {
                 let message = self.error_message.map_or_else(String::new, Cow::into_owned);
                 Verdict::Failed { class: fault::record(&code), code: code.into_owned(), message }
             }
-            (None, (Some(sequence_number), Some(shard_id))) => {
-                Verdict::Stored { shard_id: shards.share(&shard_id), sequence_number: sequence_number.as_ref().into() }
-            }
+            (None, (Some(sequence_number), Some(shard_id))) => Verdict::Stored {
+                shard_id: shards.share(&shard_id),
+                sequence_number: sequence_number.as_ref().into(),
+            },
             (None, _) => Verdict::Unclear,
         }
     }
 }
 
-/// The shards that a reply has named: one text for all records of a shard. A table without chains: two shards that meet in
-/// a slot only cost an allocation, and below a hundred shards none meet.
+/// The shards that a reply has named: one text for all records of a shard. A table without chains:
+/// two shards that meet in a slot only cost an allocation, and below a hundred shards none meet.
 #[derive(Debug)]
 pub struct ShardIds([Option<Arc<str>>; ShardIds::SLOTS]);
 
@@ -113,7 +114,12 @@ impl ShardIds {
 
     fn share(&mut self, id: &str) -> Arc<str> {
         // Shards are numbered in decimal, so the last digits tell them apart.
-        let slot = id.bytes().rev().zip([1, 10, 100]).map(|(digit, weight)| usize::from(digit) * weight).sum::<usize>();
+        let slot = id
+            .bytes()
+            .rev()
+            .zip([1, 10, 100])
+            .map(|(digit, weight)| usize::from(digit) * weight)
+            .sum::<usize>();
         let known = &mut self.0[slot % Self::SLOTS];
         match known {
             Some(known) if **known == *id => Arc::clone(known),
@@ -140,7 +146,10 @@ fn data<'a>(events: &[&'a Record]) -> Cow<'a, [u8]> {
 fn data_bytes_max(events: &[&Record]) -> usize {
     match events {
         [event] => event.data.len(),
-        _ => FRAME_BYTES + events.iter().map(|event| aggregate::member_bytes_max(event)).sum::<usize>(),
+        _ => {
+            FRAME_BYTES
+                + events.iter().map(|event| aggregate::member_bytes_max(event)).sum::<usize>()
+        }
     }
 }
 

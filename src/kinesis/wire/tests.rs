@@ -21,7 +21,8 @@ struct Written {
     hash: Option<String>,
 }
 
-/// What a body holds, read by others than those who wrote it: the stream's field and name, and the entries.
+/// What a body holds, read by others than those who wrote it: the stream's field and name, and the
+/// entries.
 fn written(wire: Wire, body: &[u8]) -> (String, String, Vec<Written>) {
     let mut fields: BTreeMap<String, Field> = match wire {
         Wire::Json => from_json(serde_json::from_slice(body).expect("it is JSON")),
@@ -34,7 +35,9 @@ fn written(wire: Wire, body: &[u8]) -> (String, String, Vec<Written>) {
         assert!(entry.is_empty(), "{entry:?}");
         Written {
             data: match (wire, data) {
-                (Wire::Json, Some(Field::Text(text))) => STANDARD.decode(text).expect("it is base64"),
+                (Wire::Json, Some(Field::Text(text))) => {
+                    STANDARD.decode(text).expect("it is base64")
+                }
                 (Wire::Cbor, Some(Field::Bytes(bytes))) => bytes,
                 (_, other) => panic!("{other:?} is no data"),
             },
@@ -80,7 +83,9 @@ fn from_cbor(value: Cbor) -> BTreeMap<String, Field> {
         Cbor::Array(list) => Field::List(list.into_iter().map(from_cbor).collect()),
         other => panic!("{other:?} has no place here"),
     };
-    map.into_iter().map(|(name, value)| (name.into_text().expect("names are texts"), field(value))).collect()
+    map.into_iter()
+        .map(|(name, value)| (name.into_text().expect("names are texts"), field(value)))
+        .collect()
 }
 
 fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
@@ -100,8 +105,7 @@ fn expected(entries: &Entries<'_>) -> Vec<Written> {
 
 /// A reply in both forms, from the same fields.
 fn replies(records: &Json) -> [(Wire, Vec<u8>); 2] {
-    let reply =
-        serde_json::json!({"EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5]});
+    let reply = serde_json::json!({"EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5]});
     let mut cbor = Vec::new();
     ciborium::into_writer(&reply, &mut cbor).expect("a Vec takes every write");
     [(Wire::Json, reply.to_string().into_bytes()), (Wire::Cbor, cbor)]
@@ -160,10 +164,15 @@ proptest! {
 
 #[test]
 fn without_aggregates_and_hash_keys_a_body_in_json_is_as_long_as_was_reckoned() {
-    let records = [record("k", None, b"12345"), record("a \"key\"\n", None, b""), record("é", None, b"x")];
-    let (stream, entries) = (StreamId::Name("s".into()), Entries::new(records.iter().collect(), &[1, 2, 3]));
+    let records =
+        [record("k", None, b"12345"), record("a \"key\"\n", None, b""), record("é", None, b"x")];
+    let (stream, entries) =
+        (StreamId::Name("s".into()), Entries::new(records.iter().collect(), &[1, 2, 3]));
     // One comma fewer than there are entries.
-    assert_eq!(request(Wire::Json, &stream, &entries).len() + 1, json::body_bytes_max(&stream, &entries));
+    assert_eq!(
+        request(Wire::Json, &stream, &entries).len() + 1,
+        json::body_bytes_max(&stream, &entries)
+    );
 }
 
 #[test]
@@ -182,8 +191,11 @@ fn a_reply_says_of_each_entry_where_it_is_or_why_not() {
         {"ErrorMessage": "words"},
         {},
     ]);
-    let failed =
-        |class, code: &str, message: &str| Verdict::Failed { class, code: code.into(), message: message.into() };
+    let failed = |class, code: &str, message: &str| Verdict::Failed {
+        class,
+        code: code.into(),
+        message: message.into(),
+    };
     let verdicts = [
         stored("shardId-000000000003", NUMBER),
         failed(Class::Throttled, "ProvisionedThroughputExceededException", "a \"quoted\" line\né"),
@@ -205,7 +217,8 @@ fn a_reply_says_of_each_entry_where_it_is_or_why_not() {
 
 #[test]
 fn a_reply_that_is_cut_or_goes_on_is_none() {
-    let records = serde_json::json!([{"SequenceNumber": NUMBER, "ShardId": "shardId-000000000000"}]);
+    let records =
+        serde_json::json!([{"SequenceNumber": NUMBER, "ShardId": "shardId-000000000000"}]);
     for (wire, body) in replies(&records) {
         for end in 0..body.len() {
             assert!(reply(wire, &body[..end]).is_err(), "{wire:?} cut at {end}");
@@ -216,10 +229,14 @@ fn a_reply_that_is_cut_or_goes_on_is_none() {
 
 #[test]
 fn a_reply_of_another_kind_is_none() {
-    for (wire, body) in
-        [serde_json::json!(7), serde_json::json!({"a": 1}), serde_json::json!([null]), serde_json::json!(null)]
-            .iter()
-            .flat_map(replies)
+    for (wire, body) in [
+        serde_json::json!(7),
+        serde_json::json!({"a": 1}),
+        serde_json::json!([null]),
+        serde_json::json!(null),
+    ]
+    .iter()
+    .flat_map(replies)
     {
         assert!(reply(wire, &body).is_err(), "{wire:?}: {}", String::from_utf8_lossy(&body));
     }
@@ -243,7 +260,10 @@ fn records_of_one_shard_share_its_name_however_many_shards_there_are() {
         assert!(Arc::ptr_eq(&shards.share(name), &shards.share(name)));
     }
     let first: Vec<_> = names[..100].iter().map(|name| shards.share(name)).collect();
-    assert!(first.iter().zip(&names).all(|(id, name)| Arc::ptr_eq(id, &shards.share(name))), "below 100 none meet");
+    assert!(
+        first.iter().zip(&names).all(|(id, name)| Arc::ptr_eq(id, &shards.share(name))),
+        "below 100 none meet"
+    );
     assert_eq!(*shards.share(""), *"");
 }
 

@@ -49,7 +49,8 @@ fn a_request_that_is_full_by_bytes_is_sent_at_once() {
 
 #[test]
 fn under_strict_order_what_waits_behind_a_key_does_not_fill_a_request() {
-    // Ten events of one key are one record's worth of a request: to send at once would be to send one alone.
+    // Ten events of one key are one record's worth of a request: to send at once would be to send
+    // one alone.
     let mut kit = Kit::new(rules());
     kit.push(0, "a", &["a1", "a2", "a3", "a4", "a5"]);
     assert_eq!(kit.waits_until(0), Some(10));
@@ -238,7 +239,10 @@ fn a_large_record_waits_until_the_flights_leave_room_for_its_request() {
     let small = kit.send(10);
     kit.push_bytes(11, "b", "b", 2_500);
     kit.push_bytes(12, "c", "c", 100);
-    assert!(kit.poll(30).is_none(), "2500 bytes beside 900 are too many, and what is older goes first");
+    assert!(
+        kit.poll(30).is_none(),
+        "2500 bytes beside 900 are too many, and what is older goes first"
+    );
     kit.land_stored(31, small);
     let large = kit.send(31);
     assert_eq!(names(&large), ["b"]);
@@ -266,8 +270,13 @@ fn the_drain_ends_linger_and_wakes_keys_and_shards() {
 #[test]
 fn while_it_drains_no_shard_is_paced_and_no_wait_is_long() {
     let backoff = Backoff { min: ms(5_000), max: ms(5_000) };
-    let mut kit =
-        Kit::with_two_shards(Rules { backoff, timeout: ms(60_000), max_records: 500, max_bytes: 10_000, ..rules() });
+    let mut kit = Kit::with_two_shards(Rules {
+        backoff,
+        timeout: ms(60_000),
+        max_records: 500,
+        max_bytes: 10_000,
+        ..rules()
+    });
     for n in 0..100 {
         kit.push_to(0, 0, &format!("key {n}"), "event");
     }

@@ -1,4 +1,5 @@
-//! What a reply leads to, one promise a test. Times are milliseconds since the start; every back-off is 100 ms.
+//! What a reply leads to, one promise a test. Times are milliseconds since the start; every
+//! back-off is 100 ms.
 
 use std::time::Duration;
 
@@ -63,7 +64,16 @@ fn relaxed_retries_go_back_to_the_front_in_their_order() {
     kit.push(0, "a", &["a1", "a2", "a3", "a4"]);
     let batch = kit.send(0);
     kit.push(1, "a", &["a5"]);
-    kit.land(5, batch, vec![failed(Class::Transient), stored(), failed(Class::Transient), failed(Class::Transient)]);
+    kit.land(
+        5,
+        batch,
+        vec![
+            failed(Class::Transient),
+            stored(),
+            failed(Class::Transient),
+            failed(Class::Transient),
+        ],
+    );
     assert_eq!(names(&kit.send(105)), ["a1", "a3", "a4", "a5"]);
 }
 
@@ -84,7 +94,8 @@ fn a_throttled_shard_rests_and_no_other() {
     );
     assert_eq!(kit.buffer.gauges().shards_cooling, 1);
     assert_eq!(names(&kit.send(31)), ["d"]);
-    // A first rest is 10 to 20 ms, for a shard that is paced; then tokens for a handful come together in 20 ms.
+    // A first rest is 10 to 20 ms, for a shard that is paced; then tokens for a handful come
+    // together in 20 ms.
     let wakes = kit.waits_until(31).expect("it wakes");
     assert!((50..=60).contains(&wakes), "{wakes}");
     assert_eq!(names(&kit.send(wakes + 1)), ["a", "c"]);
@@ -96,7 +107,8 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
     let backoff = crate::backoff::Backoff { min: ms(100), max: ms(100_000) };
     let mut rests = Vec::new();
     for _ in 0..200 {
-        let mut kit = Kit::with_two_shards(Rules { backoff, timeout: Duration::from_secs(3600), ..rules() });
+        let mut kit =
+            Kit::with_two_shards(Rules { backoff, timeout: Duration::from_secs(3600), ..rules() });
         kit.push_to(0, 0, "a", "a");
         let batch = kit.send(10);
         kit.land(10, batch, vec![failed(Class::Transient)]);
@@ -106,7 +118,10 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
         kit.land(300, batch, vec![failed(Class::Throttled)]);
         rests.push(kit.buffer.report(kit.at(300)).shards[0].rests_for.expect("it rests"));
     }
-    assert!(rests.iter().all(|rest| (PACED_REST_MIN..=2 * PACED_REST_MIN).contains(rest)), "{rests:?}");
+    assert!(
+        rests.iter().all(|rest| (PACED_REST_MIN..=2 * PACED_REST_MIN).contains(rest)),
+        "{rests:?}"
+    );
     let said = format!(
         "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from {}ms",
         PACED_REST_MIN.as_millis()
@@ -115,7 +130,8 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
     assert_eq!(key.meaning, said);
     let plain = |text: &str| text.replace("\n#", "").to_lowercase();
     let said = said.replace("no wait after a failure is shorter", "none is shorter than the least");
-    let files = [include_str!("../../../config.toml"), include_str!("../../../docs/configuration.md")];
+    let files =
+        [include_str!("../../../config.toml"), include_str!("../../../docs/configuration.md")];
     assert!(plain(files[0]).contains(&said), "config.toml should say: {said}");
     assert!(!files.iter().any(|file| file.contains("is up to th")), "it is at least that long");
 }
@@ -133,7 +149,10 @@ fn a_paced_shard_is_sent_a_handful_at_a_time_while_the_other_is_sent_everything(
     let batch = names(&kit.send(60));
     assert_eq!(batch.iter().filter(|name| *name == "fast").count(), 200);
     let slow = batch.len() - 200;
-    assert!((20..=50).contains(&slow), "{slow} in the 40 to 50 ms since it rested, at 1,000 a second");
+    assert!(
+        (20..=50).contains(&slow),
+        "{slow} in the 40 to 50 ms since it rested, at 1,000 a second"
+    );
     assert!(kit.poll(61).is_none(), "no more until a handful has come together");
 }
 
@@ -194,8 +213,15 @@ fn a_record_of_which_a_reply_says_nothing_may_be_stored() {
     kit.push(0, "b", &["b"]);
     let batch = kit.send(10);
     let settled = kit.land(20, batch, vec![Verdict::Unclear, failed(Class::Transient)]);
-    assert_eq!((settled.transient, settled.stored, settled.answers.len()), (2, 0, 0), "it is sent again");
-    let expired = kit.expired(1000).into_iter().map(|item| (item.record.key.as_str().to_owned(), item.maybe_stored));
+    assert_eq!(
+        (settled.transient, settled.stored, settled.answers.len()),
+        (2, 0, 0),
+        "it is sent again"
+    );
+    let expired = kit
+        .expired(1000)
+        .into_iter()
+        .map(|item| (item.record.key.as_str().to_owned(), item.maybe_stored));
     let mut expired: Vec<_> = expired.collect();
     expired.sort();
     assert_eq!(expired, [("a".into(), true), ("b".into(), false)]);
@@ -318,7 +344,9 @@ fn poison_with_a_name_is_refused_in_two_rounds_and_its_mates_go_at_once() {
 #[test]
 fn poison_without_a_name_is_found_by_halves() {
     const RECORDS: usize = 100;
-    for message in ["no name", "records.0.member", "records.777.member", "records.-1.member", "records."] {
+    for message in
+        ["no name", "records.0.member", "records.777.member", "records.-1.member", "records."]
+    {
         for poison in [0, 1, 50, 63, 99] {
             let mut kit = Kit::new(Rules { max_records: RECORDS, max_bytes: 1 << 20, ..rules() });
             let all: Vec<_> = (0..RECORDS).map(|n| format!("n{n}")).collect();
@@ -339,7 +367,8 @@ fn poison_without_a_name_is_found_by_halves() {
     }
 }
 
-const OF_THE_STREAM: &str = "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";
+const OF_THE_STREAM: &str =
+    "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";
 
 #[test]
 fn words_that_two_records_get_alone_are_about_the_stream_and_nothing_more_is_refused_for_them() {
@@ -360,8 +389,12 @@ fn words_that_two_records_get_alone_are_about_the_stream_and_nothing_more_is_ref
     kit.push(9, "i", &["i"]);
     let probe = kit.send(1009);
     assert_eq!(names(&probe), ["b"], "one record, the oldest");
-    let settled = kit.land_error(1010, probe, Class::Poison, "other words, that name no record either");
-    assert_eq!((settled.blocked, settled.answers.len(), settled.refused_in_known_words), (1, 0, false));
+    let settled =
+        kit.land_error(1010, probe, Class::Poison, "other words, that name no record either");
+    assert_eq!(
+        (settled.blocked, settled.answers.len(), settled.refused_in_known_words),
+        (1, 0, false)
+    );
     let at_ms = kit.waits_until(1010).expect("a probe is planned") + 1;
     let probe = kit.send(at_ms);
     assert_eq!(names(&probe), ["c"], "another one: it might have been about b");
@@ -383,7 +416,8 @@ fn a_record_that_is_named_shows_that_the_stream_is_not_at_fault() {
     }
     assert_eq!(kit.buffer.blocked(), Some(Reason::RequestRefused));
     let probe = kit.send(1031);
-    let settled = kit.land_error(1032, probe, Class::Poison, "Value at 'records.1.member.data' failed");
+    let settled =
+        kit.land_error(1032, probe, Class::Poison, "Value at 'records.1.member.data' failed");
     assert_eq!(answers(&settled), [refused("a")]);
     assert_eq!(kit.buffer.blocked(), None);
     kit.push(1040, "b", &["b"]);
@@ -399,7 +433,10 @@ fn records_at_fault_that_get_the_same_words_are_refused_one_by_one_where_others_
         let at_ms = 100 * round;
         kit.push(at_ms, "bad", &["bad"]);
         let batch = kit.send(at_ms + 10);
-        assert_eq!(answers(&kit.land_error(at_ms + 10, batch, Class::Poison, OF_THE_STREAM)), [refused("bad")]);
+        assert_eq!(
+            answers(&kit.land_error(at_ms + 10, batch, Class::Poison, OF_THE_STREAM)),
+            [refused("bad")]
+        );
         kit.push(at_ms + 20, "good", &["good"]);
         let batch = kit.send(at_ms + 30);
         kit.land_stored(at_ms + 30, batch);
@@ -429,7 +466,10 @@ fn a_record_at_fault_does_not_hold_up_others_for_longer_than_it_takes_to_try_one
     }
     assert_eq!(tried, ["bad", "good"]);
     let batch = kit.send(at_ms);
-    assert_eq!(answers(&kit.land_error(at_ms, batch, Class::Poison, OF_THE_STREAM)), [refused("bad")]);
+    assert_eq!(
+        answers(&kit.land_error(at_ms, batch, Class::Poison, OF_THE_STREAM)),
+        [refused("bad")]
+    );
     assert!(kit.buffer.is_empty());
 }
 
@@ -515,7 +555,10 @@ fn back_off_counts_a_records_own_failures() {
         let batch = kit.send(now);
         kit.land(now, batch, vec![failed(Class::Transient)]);
         let wait = kit.waits_until(now).expect("it cools") - now;
-        assert!((100..=100 * 2_u64.pow(failures)).contains(&wait), "{failures} failures, {wait} ms");
+        assert!(
+            (100..=100 * 2_u64.pow(failures)).contains(&wait),
+            "{failures} failures, {wait} ms"
+        );
         now += wait + 1;
     }
 }

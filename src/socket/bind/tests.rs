@@ -111,7 +111,10 @@ async fn a_socket_that_cannot_be_asked_is_left_alone() {
     let (_dir, path) = place();
     let _datagrams = UnixDatagram::bind(&path).expect("a socket");
     let refused = bind(&path).await.expect_err("it may be in use");
-    assert!(refused.starts_with("cannot tell whether") && refused.contains("left alone"), "{refused}");
+    assert!(
+        refused.starts_with("cannot tell whether") && refused.contains("left alone"),
+        "{refused}"
+    );
     assert!(path.exists());
 }
 
@@ -174,7 +177,8 @@ async fn in_a_shared_place_another_users_directory_or_link_is_refused_and_one_op
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&ours, &link).expect("it is ours");
         std::os::unix::fs::lchown(&link, Some(12_345), None).expect("we are root");
-        let refused = bind(&link.join("d.sock")).await.expect_err("it may lead elsewhere at any time");
+        let refused =
+            bind(&link.join("d.sock")).await.expect_err("it may lead elsewhere at any time");
         assert!(refused.contains("belongs to user 12345"), "{refused}");
         assert!(survey(&link.join("d.sock")).await.is_err(), "a look says so too");
     }
@@ -226,7 +230,10 @@ async fn a_lock_file_that_was_removed_is_made_again() {
     let (_dir, path) = place();
     let mut bound = bind(&path).await.expect("it is free");
     std::fs::remove_file(lock_of(&path)).expect("it is there");
-    assert!(bind(&path).await.expect_err("it is served").contains("serves"), "the socket still keeps others away");
+    assert!(
+        bind(&path).await.expect_err("it is served").contains("serves"),
+        "the socket still keeps others away"
+    );
     assert!(matches!(bound.look().await, Look::Here));
     let next = File::open(lock_of(&path)).expect("it is there again");
     assert!(next.try_lock().is_err(), "and held");
@@ -242,12 +249,23 @@ async fn a_survey_sees_what_a_start_would_meet_and_changes_nothing() {
     let bound = bind(&path).await.expect("it is free");
     let served = survey(&path).await.expect("a daemon that serves it is no obstacle");
     assert_eq!(Site { served_by: None, ..served.clone() }, unmade);
-    assert!(served.served_by.is_some_and(|peer| peer.to_string().contains(&std::process::id().to_string())));
-    assert_eq!(std::fs::read_dir(dir.path().join("made")).expect("a directory").count(), 2, "socket and lock");
+    assert!(
+        served
+            .served_by
+            .is_some_and(|peer| peer.to_string().contains(&std::process::id().to_string()))
+    );
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("made")).expect("a directory").count(),
+        2,
+        "socket and lock"
+    );
     drop(bound);
     std::fs::File::create(&path).expect("a file");
     assert!(matches!(survey(&path).await, Err(BindError::NotASocket(_))));
-    assert!(matches!(survey(&path.join("below/d.sock")).await, Err(BindError::Io { what: "make files in", .. })));
+    assert!(matches!(
+        survey(&path.join("below/d.sock")).await,
+        Err(BindError::Io { what: "make files in", .. })
+    ));
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
-//! What really happened: every record that the upstream stored through the proxy, and the facts of every PutRecords.
+//! What really happened: every record that the upstream stored through the proxy, and the facts of
+//! every PutRecords.
 //!
-//! Booked before the client hears of it, so whoever holds an ack finds its record here. It never holds what the upstream
-//! refused. One PutRecord alone passes the proxy unbooked: dispatchd does not use it.
+//! Booked before the client hears of it, so whoever holds an ack finds its record here. It never
+//! holds what the upstream refused. One PutRecord alone passes the proxy unbooked: dispatchd does
+//! not use it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,8 +15,8 @@ use tokio::time::Instant;
 /// A record the upstream stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Booked {
-    /// Place among all bookings. Two requests at the same time may be booked in another order than they were stored in:
-    /// within a shard the sequence number tells the stream's order.
+    /// Place among all bookings. Two requests at the same time may be booked in another order than
+    /// they were stored in: within a shard the sequence number tells the stream's order.
     pub arrival: usize,
     /// The PutRecords that brought it, and its place in there.
     pub request: u64,
@@ -63,8 +65,8 @@ pub enum Done {
 
 /// A handle to the books; clones see the same.
 ///
-/// The lock guards the books for the length of one entry or one copy, never across an await. Not a channel: tests ask at
-/// any time, from any task.
+/// The lock guards the books for the length of one entry or one copy, never across an await. Not a
+/// channel: tests ask at any time, from any task.
 #[derive(Clone)]
 pub struct Ledger {
     books: Arc<Mutex<Books>>,
@@ -108,7 +110,8 @@ impl Ledger {
         self.books().in_flight_max
     }
 
-    /// How often an operation was asked for, by name. The proxy's own questions to the upstream do not count.
+    /// How often an operation was asked for, by name. The proxy's own questions to the upstream do
+    /// not count.
     pub fn calls(&self, operation: &str) -> usize {
         self.books().calls.get(operation).copied().unwrap_or(0)
     }
@@ -158,7 +161,8 @@ impl Books {
     }
 }
 
-/// A request in flight. Dropped when it is answered or its client left: the flight has ended either way.
+/// A request in flight. Dropped when it is answered or its client left: the flight has ended either
+/// way.
 pub(super) struct Flight {
     pub number: u64,
     ledger: Ledger,

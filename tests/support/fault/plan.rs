@@ -1,7 +1,9 @@
-//! What goes wrong, and when. Pure: a course is computed from plan, seed and request number; nothing happens here.
+//! What goes wrong, and when. Pure: a course is computed from plan, seed and request number;
+//! nothing happens here.
 //!
-//! The chance of request `n` depends on the seed and on `n` alone, and every draw is made whether it is used or not. So the
-//! same seed and the same order of requests give the same faults, and a changed ratio moves no other fault.
+//! The chance of request `n` depends on the seed and on `n` alone, and every draw is made whether
+//! it is used or not. So the same seed and the same order of requests give the same faults, and a
+//! changed ratio moves no other fault.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +12,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-/// The standing rules. `Plan::default()` lets everything pass. Ratios are 0.0 to 1.0. Goes to JSON and back, so that a failing
-/// test can print what it ran.
+/// The standing rules. `Plan::default()` lets everything pass. Ratios are 0.0 to 1.0. Goes to JSON
+/// and back, so that a failing test can print what it ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Plan {
-    /// Single records answered `ProvisionedThroughputExceededException`; they never reach the upstream.
+    /// Single records answered `ProvisionedThroughputExceededException`; they never reach the
+    /// upstream.
     pub throttled_ratio: f64,
     /// Single records answered `InternalFailure`; they never reach the upstream.
     pub internal_ratio: f64,
@@ -38,7 +41,8 @@ pub struct Plan {
     pub shard_limits: Option<ShardLimits>,
     /// Records that the service will never take.
     pub poison: Option<Poison>,
-    /// What the stream says of the size of its records, in KiB; a larger one is refused as [`Plan::poison`] is, named.
+    /// What the stream says of the size of its records, in KiB; a larger one is refused as
+    /// [`Plan::poison`] is, named.
     pub record_limit_kib: Option<usize>,
     /// Who alone is let in, to whatever operation.
     pub caller: Option<CallerRule>,
@@ -65,11 +69,13 @@ pub struct ShardLimits {
 pub struct Poison {
     /// Data and partition key.
     pub max_record_bytes: usize,
-    /// Whether the message names the records (`records.N.member.data`) or leaves the client to find them.
+    /// Whether the message names the records (`records.N.member.data`) or leaves the client to find
+    /// them.
     pub named: bool,
 }
 
-/// An error for a whole request, in the AWS JSON form. Without a code the message, often empty, is the whole body.
+/// An error for a whole request, in the AWS JSON form. Without a code the message, often empty, is
+/// the whole body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     pub status: u16,
@@ -98,11 +104,19 @@ impl Refusal {
     }
 
     pub fn expired_token() -> Refusal {
-        Refusal::new(400, "ExpiredTokenException", "The security token included in the request is expired")
+        Refusal::new(
+            400,
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
+        )
     }
 
     pub fn unknown_key() -> Refusal {
-        Refusal::new(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+        Refusal::new(
+            400,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        )
     }
 
     pub fn stream_missing(stream: &str) -> Refusal {
@@ -119,7 +133,11 @@ impl Refusal {
     }
 
     pub fn kms_throttled() -> Refusal {
-        Refusal::new(400, "KMSThrottlingException", "The request was denied due to request throttling.")
+        Refusal::new(
+            400,
+            "KMSThrottlingException",
+            "The request was denied due to request throttling.",
+        )
     }
 
     pub fn internal() -> Refusal {
@@ -127,7 +145,11 @@ impl Refusal {
     }
 
     pub fn unavailable() -> Refusal {
-        Refusal::new(503, "ServiceUnavailable", "The service is temporarily unable to handle the request.")
+        Refusal::new(
+            503,
+            "ServiceUnavailable",
+            "The service is temporarily unable to handle the request.",
+        )
     }
 }
 
@@ -139,13 +161,15 @@ pub enum RecordError {
     Other { code: String, message: String },
 }
 
-/// Exactly what happens to one request, whatever the ratios say. Latency, shard limits and poison hold for it too.
+/// Exactly what happens to one request, whatever the ratios say. Latency, shard limits and poison
+/// hold for it too.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// None: the request is spared the ratios.
     Pass,
     Refuse(Refusal),
-    /// The records at these places fail, the others are stored. Places that the request does not have are ignored.
+    /// The records at these places fail, the others are stored. Places that the request does not
+    /// have are ignored.
     FailRecords(Vec<usize>, RecordError),
     /// Every record fails; the upstream hears nothing.
     FailAll(RecordError),
@@ -190,30 +214,43 @@ impl Plan {
     pub fn check(&self) {
         let requests: f64 = self.request_faults().map(|(ratio, ..)| ratio).sum();
         let records = self.throttled_ratio + self.internal_ratio;
-        let all = self.request_faults().map(|(ratio, ..)| ratio).chain([self.throttled_ratio, self.internal_ratio]);
+        let all = self
+            .request_faults()
+            .map(|(ratio, ..)| ratio)
+            .chain([self.throttled_ratio, self.internal_ratio]);
         assert!(all.into_iter().all(|ratio| ratio >= 0.0), "a ratio is negative: {self:?}");
         assert!(requests <= 1.0 && records <= 1.0, "ratios sum up to more than 1: {self:?}");
     }
 
-    /// The refusal of a request with this `Authorization`, if its key is not the one that is let in.
+    /// The refusal of a request with this `Authorization`, if its key is not the one that is let
+    /// in.
     pub fn turn_away(&self, authorization: &str) -> Option<Refusal> {
         let rule = self.caller.as_ref()?;
-        let signed_by = authorization.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next());
+        let signed_by =
+            authorization.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next());
         (signed_by != Some(&rule.key_id)).then(|| rule.refusal.clone())
     }
 
     /// The rules of size that a record has to meet.
     pub fn size_rules(&self) -> impl Iterator<Item = Poison> {
-        let limit = self.record_limit_kib.map(|kib| Poison { max_record_bytes: kib * 1024, named: true });
+        let limit =
+            self.record_limit_kib.map(|kib| Poison { max_record_bytes: kib * 1024, named: true });
         self.poison.into_iter().chain(limit)
     }
 
     /// The course of request `number`, which has `records_count` records.
-    pub fn course(&self, scripted: Option<Fault>, seed: u64, number: u64, records_count: usize) -> Course {
+    pub fn course(
+        &self,
+        scripted: Option<Fault>,
+        seed: u64,
+        number: u64,
+        records_count: usize,
+    ) -> Course {
         let mut rng = StdRng::seed_from_u64(seed.rotate_left(32) ^ number);
-        let delay =
-            Duration::from_millis(self.latency_ms) + Duration::from_millis(self.jitter_ms).mul_f64(rng.random::<f64>());
-        let mut course = Course { delay, before: None, records: vec![None; records_count], after: None };
+        let delay = Duration::from_millis(self.latency_ms)
+            + Duration::from_millis(self.jitter_ms).mul_f64(rng.random::<f64>());
+        let mut course =
+            Course { delay, before: None, records: vec![None; records_count], after: None };
         match scripted {
             Some(fault) => course.apply(fault),
             None => self.by_chance(&mut course, &mut rng),
@@ -241,8 +278,10 @@ impl Plan {
     }
 
     fn request_faults(&self) -> impl Iterator<Item = (f64, Option<Before>, Option<After>)> {
-        let refusals =
-            self.refusals.iter().map(|(ratio, refusal)| (*ratio, Some(Before::Refuse(refusal.clone())), None));
+        let refusals = self
+            .refusals
+            .iter()
+            .map(|(ratio, refusal)| (*ratio, Some(Before::Refuse(refusal.clone())), None));
         refusals.chain([
             (self.close_before_ratio, Some(Before::Close), None),
             (self.hang_before_ratio, Some(Before::Hang), None),

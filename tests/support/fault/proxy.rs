@@ -27,7 +27,8 @@ use crate::support::tasks::Tasks;
 /// What goes back to the client: a whole body, half of one, or the upstream's as it comes.
 type Reply = Response<UnsyncBoxBody<Bytes, AnyError>>;
 
-/// What the proxy's tasks share. Its locks are held for one look or one change, never across an await.
+/// What the proxy's tasks share. Its locks are held for one look or one change, never across an
+/// await.
 pub struct Proxy {
     upstream: String,
     seed: u64,
@@ -80,7 +81,10 @@ impl Proxy {
             return Ok(match (refusal, plan.record_limit_kib) {
                 (Some(refusal), _) => reply(wire::refusal(&refusal), None),
                 (None, Some(kib)) if operation == "DescribeStreamSummary" => {
-                    let answer = self.forward(&head, body).await.map(|answer| answer.map(wire::with_limit(kib)));
+                    let answer = self
+                        .forward(&head, body)
+                        .await
+                        .map(|answer| answer.map(wire::with_limit(kib)));
                     reply(answer.unwrap_or_else(|error| unreachable_upstream(&error)), None)
                 }
                 (None, _) => self.pass(&head, body).await,
@@ -88,7 +92,10 @@ impl Proxy {
         }
         if text(&head.headers, "content-type") != JSON {
             let message = "the fault server reads PutRecords as AWS JSON 1.1 only";
-            return Ok(reply(wire::refusal(&Refusal::new(501, "FaultServerReadsJsonOnly", message)), None));
+            return Ok(reply(
+                wire::refusal(&Refusal::new(501, "FaultServerReadsJsonOnly", message)),
+                None,
+            ));
         }
         match PutRequest::parse(&body) {
             Some(request) => self.put_records(head, body, request).await,
@@ -96,7 +103,12 @@ impl Proxy {
         }
     }
 
-    async fn put_records(self: Arc<Self>, head: Parts, body: Bytes, request: PutRequest) -> Result<Reply, AnyError> {
+    async fn put_records(
+        self: Arc<Self>,
+        head: Parts,
+        body: Bytes,
+        request: PutRequest,
+    ) -> Result<Reply, AnyError> {
         // Before the arrival is booked: whoever sees it booked may release it.
         let mut released = self.releases.subscribe();
         let (flight, course) = self.arrive(&head, &request);
@@ -109,8 +121,8 @@ impl Proxy {
             Some(Before::Hang) => released.changed().await?,
             None => {}
         }
-        // In a task of its own: when the client leaves, hyper drops this function, and what the upstream stored must
-        // still be booked.
+        // In a task of its own: when the client leaves, hyper drops this function, and what the
+        // upstream stored must still be booked.
         let (tell, told) = oneshot::channel();
         let (proxy, number) = (self.clone(), flight.number);
         self.tasks.spawn(async move {
@@ -125,7 +137,8 @@ impl Proxy {
         Ok(reply(answer, course.after))
     }
 
-    /// Numbers the request, decides its course and books it, all at once: the order of arrival is the order of chance.
+    /// Numbers the request, decides its course and books it, all at once: the order of arrival is
+    /// the order of chance.
     fn arrive(&self, head: &Parts, request: &PutRequest) -> (Flight, Course) {
         let mut steering = self.steering();
         steering.requests_count += 1;
@@ -134,7 +147,9 @@ impl Proxy {
         let mut course = plan.course(scripted, self.seed, number, request.records.len());
         let refusal = plan.turn_away(text(&head.headers, "authorization"));
         let refusal = refusal.or_else(|| plan.denied.get("PutRecords").cloned());
-        if let Some(refusal) = refusal.or_else(|| plan.size_rules().find_map(|rule| request.poisoned(rule))) {
+        if let Some(refusal) =
+            refusal.or_else(|| plan.size_rules().find_map(|rule| request.poisoned(rule)))
+        {
             course.before = Some(Before::Refuse(refusal));
         }
         let flight = self.ledger.arrive(RequestFact {
@@ -151,7 +166,8 @@ impl Proxy {
         (flight, course)
     }
 
-    /// Forwards the records that are to be stored, books them, and answers for all of them in the request's order.
+    /// Forwards the records that are to be stored, books them, and answers for all of them in the
+    /// request's order.
     async fn exchange(
         &self,
         number: u64,
@@ -170,7 +186,8 @@ impl Proxy {
         let (mut answer, stored) = if all_failed {
             (wire::json_answer(), PutReply::default())
         } else {
-            let body = if errors.iter().any(Option::is_some) { request.without(&errors) } else { body };
+            let body =
+                if errors.iter().any(Option::is_some) { request.without(&errors) } else { body };
             let answer = self.forward(head, body).await?;
             match PutReply::parse(answer.body()) {
                 Some(stored) if answer.status() == StatusCode::OK => (answer, stored),
@@ -178,7 +195,10 @@ impl Proxy {
             }
         };
         let own = errors.iter().zip(&request.records).map(|(error, record)| {
-            let shard = map.as_ref().and_then(|map| map.shard_of(record.hash()?)).unwrap_or("shardId-000000000000");
+            let shard = map
+                .as_ref()
+                .and_then(|map| map.shard_of(record.hash()?))
+                .unwrap_or("shardId-000000000000");
             error.as_ref().map(|error| wire::record_error(error, &request.stream, shard))
         });
         let merged = stored.merge(own.collect());
@@ -187,14 +207,21 @@ impl Proxy {
         Ok(answer)
     }
 
-    fn throttle(&self, limits: ShardLimits, map: &ShardMap, request: &PutRequest, errors: &mut [Option<RecordError>]) {
+    fn throttle(
+        &self,
+        limits: ShardLimits,
+        map: &ShardMap,
+        request: &PutRequest,
+        errors: &mut [Option<RecordError>],
+    ) {
         let now = Instant::now();
         let buckets = &mut self.shards().buckets;
         for (record, error) in request.records.iter().zip(errors) {
             let Some(shard) = record.hash().and_then(|hash| map.shard_of(hash)) else {
                 continue;
             };
-            if error.is_none() && !buckets.take(limits, &request.stream, shard, record.bytes(), now) {
+            if error.is_none() && !buckets.take(limits, &request.stream, shard, record.bytes(), now)
+            {
                 *error = Some(RecordError::Throttled);
             }
         }
@@ -227,14 +254,16 @@ impl Proxy {
         }
     }
 
-    /// The open shards, asked for once with the caller's own headers. `None` where the upstream has no such stream.
+    /// The open shards, asked for once with the caller's own headers. `None` where the upstream has
+    /// no such stream.
     async fn shard_map(&self, head: &Parts, stream: &str) -> Option<ShardMap> {
         let known = self.shards().maps.get(stream).cloned();
         if known.is_some() {
             return known;
         }
         let mut head = head.clone();
-        head.headers.insert("x-amz-target", HeaderValue::from_str(&format!("{TARGET}ListShards")).ok()?);
+        head.headers
+            .insert("x-amz-target", HeaderValue::from_str(&format!("{TARGET}ListShards")).ok()?);
         let question = json!({ "StreamName": stream }).to_string();
         let answer = self.forward(&head, question.into()).await.ok()?;
         let answer: Value = serde_json::from_slice(answer.body()).ok()?;
@@ -303,7 +332,9 @@ fn reply(answer: Response<Bytes>, after: Option<After>) -> Reply {
 
 fn done(course: &Course) -> Done {
     match (&course.before, &course.after) {
-        (Some(Before::Refuse(refusal)), _) => Done::Refused { status: refusal.status, code: refusal.code.clone() },
+        (Some(Before::Refuse(refusal)), _) => {
+            Done::Refused { status: refusal.status, code: refusal.code.clone() }
+        }
         (Some(Before::Close), _) => Done::ClosedBefore,
         (Some(Before::Hang), _) => Done::HungBefore,
         (None, Some(After::Hang)) => Done::HungAfter,
@@ -319,13 +350,17 @@ fn unreachable_upstream(error: &AnyError) -> Response<Bytes> {
     let mut answer = wire::json_answer();
     *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     *answer.body_mut() =
-        json!({ "__type": "ServiceUnavailable", "message": format!("upstream: {error}") }).to_string().into();
+        json!({ "__type": "ServiceUnavailable", "message": format!("upstream: {error}") })
+            .to_string()
+            .into();
     answer
 }
 
 /// Takes out what belongs to one connection and not to the message: hyper writes its own.
 fn unframe(headers: &mut HeaderMap) {
-    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::EXPECT] {
+    for name in
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::EXPECT]
+    {
         headers.remove(name);
     }
 }

@@ -54,10 +54,22 @@ struct Bucket {
 
 impl Buckets {
     /// Takes one record's room; false where the shard has none left, and then takes nothing.
-    pub fn take(&mut self, limits: ShardLimits, stream: &str, shard: &str, bytes: usize, now: Instant) -> bool {
-        let (records_max, bytes_max) = (f64::from(limits.records_per_s), f64::from(limits.bytes_per_s));
+    pub fn take(
+        &mut self,
+        limits: ShardLimits,
+        stream: &str,
+        shard: &str,
+        bytes: usize,
+        now: Instant,
+    ) -> bool {
+        let (records_max, bytes_max) =
+            (f64::from(limits.records_per_s), f64::from(limits.bytes_per_s));
         let name = (stream.to_owned(), shard.to_owned());
-        let bucket = self.0.entry(name).or_insert(Bucket { records: records_max, bytes: bytes_max, at: now });
+        let bucket = self.0.entry(name).or_insert(Bucket {
+            records: records_max,
+            bytes: bytes_max,
+            at: now,
+        });
         let elapsed_s = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.at = now;
         bucket.records = (bucket.records + elapsed_s * records_max).min(records_max);

@@ -1,5 +1,5 @@
-//! PutRecords on the wire, AWS JSON 1.1: what the proxy reads in a request, takes out of it, and puts into a reply.
-//! Pure; never decides what fails.
+//! PutRecords on the wire, AWS JSON 1.1: what the proxy reads in a request, takes out of it, and
+//! puts into a reply. Pure; never decides what fails.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -39,7 +39,8 @@ impl PutRequest {
         };
         let text = |name: &str| whole.get(name).and_then(Value::as_str);
         // An ARN ends in `stream/NAME`.
-        let stream = text("StreamName").or_else(|| text("StreamARN")?.rsplit('/').next())?.to_owned();
+        let stream =
+            text("StreamName").or_else(|| text("StreamARN")?.rsplit('/').next())?.to_owned();
         let records = records.into_iter().map(PutRecord::parse).collect::<Option<_>>()?;
         Some(PutRequest { whole, stream, records })
     }
@@ -58,7 +59,8 @@ impl PutRequest {
 
     /// The refusal of this request if a record in it is over the limit.
     pub fn poisoned(&self, poison: Poison) -> Option<Refusal> {
-        let places = (0..self.records.len()).filter(|place| self.records[*place].bytes() > poison.max_record_bytes);
+        let places = (0..self.records.len())
+            .filter(|place| self.records[*place].bytes() > poison.max_record_bytes);
         let places: Vec<usize> = places.collect();
         if places.is_empty() {
             return None;
@@ -142,7 +144,8 @@ impl PutReply {
     }
 }
 
-/// Makes the body of DescribeStreamSummary say that the stream takes records of so much. Errors stay as they are.
+/// Makes the body of DescribeStreamSummary say that the stream takes records of so much. Errors
+/// stay as they are.
 pub fn with_limit(kib: usize) -> impl FnOnce(Bytes) -> Bytes {
     move |body| match serde_json::from_slice::<Value>(&body) {
         Ok(mut answer) if answer["StreamDescriptionSummary"].is_object() => {
@@ -158,7 +161,9 @@ pub fn record_error(error: &RecordError, stream: &str, shard: &str) -> Value {
     let (code, message) = match error {
         RecordError::Throttled => (
             "ProvisionedThroughputExceededException",
-            format!("Rate exceeded for shard {shard} in stream {stream} under account 000000000000."),
+            format!(
+                "Rate exceeded for shard {shard} in stream {stream} under account 000000000000."
+            ),
         ),
         RecordError::Internal => ("InternalFailure", "Internal service failure.".to_owned()),
         RecordError::Other { code, message } => (code.as_str(), message.clone()),
@@ -176,7 +181,8 @@ pub fn json_answer() -> Response<Bytes> {
 /// The error form of AWS JSON 1.1.
 pub fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let mut answer = json_answer();
-    *answer.status_mut() = StatusCode::from_u16(refusal.status).expect("a refusal has an HTTP status");
+    *answer.status_mut() =
+        StatusCode::from_u16(refusal.status).expect("a refusal has an HTTP status");
     let Some(code) = &refusal.code else {
         *answer.body_mut() = refusal.message.clone().into();
         return answer;
@@ -196,7 +202,11 @@ pub struct HalfBody {
 
 impl HalfBody {
     pub fn of(body: &Bytes) -> HalfBody {
-        HalfBody { half: Some(body.slice(..body.len() / 2)), flushed: false, promised: body.len() as u64 }
+        HalfBody {
+            half: Some(body.slice(..body.len() / 2)),
+            flushed: false,
+            promised: body.len() as u64,
+        }
     }
 }
 
@@ -204,12 +214,16 @@ impl Body for HalfBody {
     type Data = Bytes;
     type Error = AnyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AnyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnyError>>> {
         if let Some(half) = self.half.take() {
             return Poll::Ready(Some(Ok(Frame::data(half))));
         }
         if !self.flushed {
-            // hyper drops what it has buffered when a body fails. It flushes when a body has nothing yet: so, once, nothing.
+            // hyper drops what it has buffered when a body fails. It flushes when a body has
+            // nothing yet: so, once, nothing.
             self.flushed = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
