@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["ack", "budget", "config", "heap", "telemetry"],
     &["kinesis"],
     &["consume", "lane"],
-    &["admin", "local", "socket"],
+    &["admin", "inputs", "local"],
     &["daemon", "preflight", "tail"],
     &["cli"],
 ];

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dispatchd::config::{Inputs, resolve};
+use dispatchd::inputs::socket::bind::Bound;
+use dispatchd::inputs::socket::listener::{Caps, Listener};
+use dispatchd::inputs::socket::{Callers, Door, LongLines};
 use dispatchd::producer::lane::{INBOX_GROUPS, Lane};
-use dispatchd::socket::bind::Bound;
-use dispatchd::socket::listener::{Caps, Listener};
-use dispatchd::socket::{Callers, Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use dispatchd_core::limits::{
     LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,

@@ -23,10 +23,10 @@ use tokio::time::timeout;
 
 use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
+use crate::inputs::socket::listener::Presence;
 use crate::kinesis::identity::{Identity, Known};
 use crate::kinesis::refresher::{Calls, Fares};
 use crate::producer::lane::Question;
-use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};

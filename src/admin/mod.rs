@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use desk::Desk;
 use pages::Pages;
 
-use crate::socket::bind::Reach;
+use crate::inputs::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
 
 /// Of a request's head, on both: a probe's has some 200. hyper's own bound is 400 KB.

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{HEAD_BYTES_MAX, Probe};
-use crate::socket::bind::Reach;
+use crate::inputs::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
 use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 

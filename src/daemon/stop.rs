@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::socket::Callers;
+use crate::inputs::socket::Callers;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_producer::ack::Books;
 

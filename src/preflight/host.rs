@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Finding;
 use crate::admin::Admin as metrics;
 use crate::config::{Admin, Config, Socket, memory_sum};
-use crate::socket::barred::{Barred, barred};
-use crate::socket::bind::BindError;
-use crate::socket::place::{Site, survey};
+use crate::inputs::socket::barred::{Barred, barred};
+use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::place::{Site, survey};
 use dispatchd_core::limits::MIB;
 
 /// `terminationGracePeriodSeconds` of a pod that does not say.

@@ -1,0 +1,3 @@
+//! The ways in: each moves a caller's bytes to the intake and the answers back, and decides nothing.
+
+pub mod socket;
