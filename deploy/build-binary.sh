@@ -6,7 +6,7 @@
 #
 # Linked with glibc, not with musl: the tests and the published figures are glibc's, and musl's allocator takes one lock
 # for all threads. Static glibc looks names up through /etc/hosts and /etc/resolv.conf without a library on disk
-# (tests/image.rs). Random numbers come from the system call: by default the getrandom crate looks for it in a shared
+# (tests/packaging/image.rs). Random numbers come from the system call: by default the getrandom crate looks for it in a shared
 # libc, which a static binary has not, and then opens /dev/urandom.
 #
 # Where the binary's own addresses stand is written the compact way (RELR): 0.7 MB less.

@@ -3,7 +3,7 @@
 //!
 //! The floor's source files are compiled in by their path rather than through the crate
 //! `dispatchd`. That crate pulls the AWS SDK and its TLS stack: minutes to build, instrumented, for
-//! code that no target reaches. The floor imports nothing above itself (`tests/floors.rs` sees to
+//! code that no target reaches. The floor imports nothing above itself (`tests/it/floors.rs` sees to
 //! that), so its files stand alone, and the bytes fuzzed are the bytes shipped. If this stops
 //! compiling, the floor has lost its purity.
 
