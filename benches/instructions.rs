@@ -7,10 +7,10 @@
 mod path;
 
 use bytes::BytesMut;
-use dispatchd::lane::Group;
-use dispatchd::lane::batch::Batch;
-use dispatchd::lane::settle::Settled;
 use dispatchd_core::model::Verdict;
+use dispatchd_producer::lane::Group;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::settle::Settled;
 use testkit::orders;
 
 use crate::path::{GROUP, Path, verdicts};
