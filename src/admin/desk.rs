@@ -257,8 +257,8 @@ impl Desk {
                 Err(_) => status::Lane::Unresponsive("the lane did not answer within 1 s".into()),
             });
         }
-        let Sources { books, budget, oldest, credentials, .. } = &self.sources;
-        let balance = books.balance();
+        let Sources { counters, budget, backpressure, oldest, credentials, .. } = &self.sources;
+        let events = counters.snapshot();
         let facts = self.facts.borrow().clone();
         status::Status {
             state: self.probe.state().as_str().into(),
@@ -282,16 +282,16 @@ impl Desk {
             buffer: status::Buffer {
                 used_bytes: budget.used_bytes(),
                 limit_bytes: budget.limit_bytes(),
-                backpressure_seconds: thousandths(budget.waited().as_secs_f64()),
+                backpressure_seconds: thousandths(backpressure.waited().as_secs_f64()),
             },
             events: status::Events {
-                accepted: balance.accepted,
-                acked: balance.acked,
+                accepted: events.accepted,
+                acked: events.acked,
                 refused: Code::ALL
                     .iter()
-                    .map(|code| (code.as_str().to_owned(), balance.refused(*code)))
+                    .map(|code| (code.as_str().to_owned(), events.refused(*code)))
                     .collect(),
-                in_flight: balance.in_flight(),
+                in_flight: events.in_flight(),
                 oldest_age_seconds: thousandths(
                     oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max),
                 ),
@@ -442,7 +442,6 @@ mod tests {
     use crate::telemetry::metrics::State;
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
-    use dispatchd_producer::ack::Books;
     use dispatchd_producer::budget::Budget;
     use tokio::time::Instant as TokioInstant;
 
@@ -458,8 +457,9 @@ mod tests {
             identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
             socket: "/run/d.sock".into(),
             sources: Sources {
-                books: Arc::<Books>::default(),
+                counters: Arc::default(),
                 budget: Budget::new(1000),
+                backpressure: Arc::default(),
                 oldest: Vec::new(),
                 credentials: Arc::default(),
                 log: Arc::default(),

@@ -179,14 +179,14 @@ mod tests {
 
     use super::*;
     use crate::telemetry::metrics::{self, Sources};
-    use dispatchd_producer::ack::Books;
     use dispatchd_producer::budget::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
         let sources = Sources {
-            books: Arc::<Books>::default(),
+            counters: Arc::default(),
             budget: Budget::new(1000),
+            backpressure: Arc::default(),
             oldest: Vec::new(),
             credentials: Arc::default(),
             log: Arc::default(),

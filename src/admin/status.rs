@@ -78,7 +78,7 @@ pub struct Buffer {
     pub backpressure_seconds: f64,
 }
 
-/// The books: accepted = acked + refused + in flight.
+/// The event counters: accepted = acked + refused + in flight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Events {
     pub accepted: u64,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
@@ -27,22 +28,24 @@ use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kep
 use crate::inputs::socket::barred::{Barred, barred_from};
 use crate::inputs::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::inputs::socket::listener::{Caps, Listener, Presence};
-use crate::inputs::socket::{Callers, Door, LongLines};
+use crate::inputs::socket::{Callers, ConnectionShared, LongLines};
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
 use crate::kinesis::refresher::{Calls, Refresher};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::producer::lane::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
+use crate::telemetry::backpressure::Backpressure;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control, Reloading};
-use dispatchd_core::limits::long_lines_bytes;
+use dispatchd_core::limits::{ANSWERS_BYTES_MAX, long_lines_bytes};
 use dispatchd_core::model::StreamFacts;
 use dispatchd_core::model::{Code, Fingerprints};
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 pub use manager::ServiceManager;
@@ -141,11 +144,14 @@ impl Daemon {
         let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
 
         let stop = Stop::default();
-        let (books, budget) = (Arc::<Books>::default(), Budget::new(config.memory.budget_bytes));
+        let counters = Arc::<EventCounters>::default();
+        let budget = Budget::new(config.memory.budget_bytes);
+        let backpressure = Arc::<Backpressure>::default();
         let oldest: Vec<_> = (0..LANES).map(|_| Oldest::new(Instant::now())).collect();
         let sources = Sources {
-            books: Arc::clone(&books),
+            counters: Arc::clone(&counters),
             budget: Arc::clone(&budget),
+            backpressure: Arc::clone(&backpressure),
             oldest: oldest.clone(),
             credentials: Arc::clone(kinesis.identity().expiry()),
             log: Arc::clone(log.stderr()),
@@ -189,18 +195,24 @@ impl Daemon {
         let lanes = lanes.collect();
         let admin = Admin::bind(config.admin.listen, exposition)?;
         let (presence_in, presence) = watch::channel(Presence::default());
-        let door = Arc::new(Door {
+        let intake = IntakeShared {
             producer_id: config.producer_id.clone(),
-            window: config.socket.window,
-            lanes: Lanes::new(inboxes),
-            fingerprints: Fingerprints::default(),
-            budget,
-            books,
-            metrics: Arc::clone(&metrics),
-            facts: facts.clone(),
+            answers_max: config.socket.window,
+            answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: carried.record_bytes,
+            budget,
+            counters,
+            fingerprints: Fingerprints::default(),
+        };
+        let shared = Arc::new(ConnectionShared {
+            intake: Arc::new(intake),
+            lanes: Lanes::new(inboxes),
+            metrics: Arc::clone(&metrics),
+            backpressure,
+            facts: facts.clone(),
             long_lines: LongLines::new(long_lines_bytes(config.memory.budget_bytes)),
             callers: Arc::new(Callers::new(Instant::now())),
+            fresh_id: Uuid::new_v4,
             stop_reading: stop.stop_reading.clone(),
         });
         let bound =
@@ -243,7 +255,7 @@ impl Daemon {
         Ok(Self {
             listener: Listener {
                 bound,
-                door,
+                shared,
                 caps,
                 presence: presence_in,
                 drain: stop.drain.clone(),
@@ -306,9 +318,9 @@ impl Daemon {
             ..
         } = self;
         let kinesis = refresher.kinesis.clone();
-        let (books, metrics, probe) =
-            (Arc::clone(&listener.door.books), Arc::clone(&refresher.metrics), admin.probe());
-        let callers = Arc::clone(&listener.door.callers);
+        let counters = Arc::clone(&listener.shared.intake.counters);
+        let (metrics, probe) = (Arc::clone(&refresher.metrics), admin.probe());
+        let callers = Arc::clone(&listener.shared.callers);
         let path = listener.bound.path().to_owned();
         let admin_address = admin.address().map(|address| address.to_string());
         let shutdown = control.running.config.shutdown.clone();
@@ -368,19 +380,19 @@ impl Daemon {
         probe.set(State::Draining);
         control.manager.stopping();
         let began = Instant::now();
-        tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
+        tracing::info!(in_flight = counters.snapshot().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
         let sight =
-            Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
+            Sight { signals: &mut signals.stop, counters: &counters, callers: &callers, connected };
         task_died |= tokio::select! {
             died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
         };
         background.shutdown().await; // before the runtime goes, or its last call fails aloud
-        let (balance, unread) = (books.balance(), callers.unread_lines());
-        let unconfirmed = balance.refused(Code::ShuttingDown) + balance.in_flight() + unread;
+        let (events, unread) = (counters.snapshot(), callers.unread_lines());
+        let unconfirmed = events.refused(Code::ShuttingDown) + events.in_flight() + unread;
         let ended = Ended { unconfirmed, task_died };
-        tell_ended(ended, unread, balance.acked, began.elapsed());
+        tell_ended(ended, unread, events.acked, began.elapsed());
         Ok(ended)
     }
 }

@@ -17,9 +17,8 @@ use crate::kinesis::refresher::Bell;
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
 use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;
-use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
+use dispatchd_core::model::{Cause, Class, Code, EventAnswer, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
-use dispatchd_producer::ack::{Body, Returning};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
@@ -28,6 +27,7 @@ use dispatchd_producer::lane::report::Report;
 use dispatchd_producer::lane::settle::{Answered, Settled};
 use dispatchd_producer::lane::slack::Slack;
 use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
+use dispatchd_producer::ticket::AnswerGroup;
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
 /// and its bytes are in the budget.
@@ -76,7 +76,7 @@ impl<S: PutRecords> Lane<S> {
         let mut buffer = Buffer::new(*self.rules.borrow_and_update());
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
-        let (mut groups, mut returning) = (Vec::new(), Returning::default());
+        let (mut groups, mut returning) = (Vec::new(), AnswerGroup::default());
         let (mut shown, mut slack) = (Shown::default(), Slack::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
@@ -240,16 +240,16 @@ impl<S: PutRecords> Lane<S> {
         let met = self.known_ids().meet(item, now);
         match met {
             Met::New(item) => buffer.push(item),
-            Met::Reused(ticket) => ticket.answer_as(Body::Refused(dedupe::reused())),
+            Met::Reused(ticket) => ticket.answer_as(EventAnswer::Refused(dedupe::reused())),
             Met::Joined => self.metrics.events_deduplicated.increment(1),
             Met::Again(ticket, ack) => {
                 self.metrics.events_deduplicated.increment(1);
-                ticket.answer_as(Body::Durable(*ack));
+                ticket.answer_as(EventAnswer::Durable(*ack));
             }
         }
     }
 
-    fn answer(&self, answered: Answered, now: Instant, returning: &mut Returning) {
+    fn answer(&self, answered: Answered, now: Instant, returning: &mut AnswerGroup) {
         let Answered { item, outcome } = answered;
         if item.ticket.said().is_some() {
             let settled = self.known_ids().settle(&item, &outcome, now);
@@ -288,7 +288,7 @@ impl<S: PutRecords> Lane<S> {
         while let Some(group) = self.inbox.recv().await {
             group.into_iter().for_each(|item| self.take_in(&mut buffer, item, now()));
         }
-        let mut returning = Returning::default();
+        let mut returning = AnswerGroup::default();
         let standing = self.outage.standing(now());
         for item in buffer.abandon() {
             let why = last_attempt(&item, standing);

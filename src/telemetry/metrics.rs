@@ -15,11 +15,12 @@ use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use super::backpressure::Backpressure;
 use super::histogram::EventHistogram;
 use super::stderr::Stderr;
 use dispatchd_core::model::{Code, Reason};
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
 
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
@@ -134,8 +135,9 @@ pub struct Metrics {
 /// What a scrape reads.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    pub books: Arc<Books>,
+    pub counters: Arc<EventCounters>,
     pub budget: Arc<Budget>,
+    pub backpressure: Arc<Backpressure>,
     pub oldest: Vec<Arc<Oldest>>,
     pub credentials: Arc<Expiry>,
     pub log: Arc<Stderr>,
@@ -389,17 +391,17 @@ impl AtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub fn render(&self) -> String {
-        let Sources { books, budget, oldest, credentials, log } = &self.sources;
-        let balance = books.balance();
+        let Sources { counters, budget, backpressure, oldest, credentials, log } = &self.sources;
+        let events = counters.snapshot();
         let set = &self.at_scrape;
-        set.accepted.absolute(balance.accepted);
-        set.acked.absolute(balance.acked);
+        set.accepted.absolute(events.accepted);
+        set.acked.absolute(events.acked);
         for (code, refused) in EVENT_CODES.iter().zip(&set.refused) {
-            refused.absolute(balance.refused(*code));
+            refused.absolute(events.refused(*code));
         }
-        set.in_flight.set(balance.in_flight() as f64);
+        set.in_flight.set(events.in_flight() as f64);
         set.buffer_bytes.set(budget.used_bytes() as f64);
-        set.backpressure_seconds.absolute(budget.waited().as_secs()); // the library counts whole numbers
+        set.backpressure_seconds.absolute(backpressure.waited().as_secs()); // the library counts whole numbers
         let age = oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max);
         set.oldest_age.set(age);
         set.credentials_expiry.set(credentials.unix_seconds() as f64);
@@ -501,8 +503,9 @@ mod tests {
     #[test]
     fn every_series_is_there_at_zero_from_the_start() {
         let sources = Sources {
-            books: Arc::default(),
+            counters: Arc::default(),
             budget: Budget::new(1000),
+            backpressure: Arc::default(),
             oldest: vec![Oldest::new(Instant::now())],
             credentials: Arc::default(),
             log: Arc::default(),

@@ -2,6 +2,7 @@
 //!
 //! Never a payload, never a label from a key, an id, a peer or a shard.
 
+pub mod backpressure;
 pub mod histogram;
 pub mod log;
 pub mod metrics;

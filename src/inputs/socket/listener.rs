@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::{Bound, LOOK_EVERY, Look};
-use super::{Door, connection};
+use super::{ConnectionShared, connection};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::wire::ndjson::reply;
 
@@ -64,7 +64,7 @@ pub struct Visit {
 #[derive(Debug)]
 pub struct Listener {
     pub bound: Bound,
-    pub door: Arc<Door>,
+    pub shared: Arc<ConnectionShared>,
     pub caps: Caps,
     pub presence: watch::Sender<Presence>,
     /// The stop began.
@@ -74,7 +74,7 @@ pub struct Listener {
 impl Listener {
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { mut bound, door, caps, presence, drain } = self;
+        let Self { mut bound, shared, caps, presence, drain } = self;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
@@ -82,24 +82,26 @@ impl Listener {
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
-                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, caps, &presence),
+                    Ok(Ok((stream, _))) => {
+                        admit(stream, &shared, &mut connections, caps, &presence)
+                    }
                     _ => break,
                 }
             }
             tokio::select! {
                 biased;
-                () = door.stop_reading.cancelled() => break,
+                () = shared.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
-                Some(ended) = connections.join_next() => close(&door, ended, &presence),
+                Some(ended) = connections.join_next() => close(&shared, ended, &presence),
                 _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
                     while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
-                        admit(stream, &door, &mut connections, caps, &presence);
+                        admit(stream, &shared, &mut connections, caps, &presence);
                     }
                 },
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
-                        admit(stream, &door, &mut connections, caps, &presence);
+                        admit(stream, &shared, &mut connections, caps, &presence);
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
@@ -112,7 +114,7 @@ impl Listener {
         }
         drop(bound); // nobody new from here on
         while let Some(ended) = connections.join_next().await {
-            close(&door, ended, &presence);
+            close(&shared, ended, &presence);
         }
     }
 }
@@ -153,30 +155,30 @@ impl Drop for Visit {
 
 fn admit(
     stream: UnixStream,
-    door: &Arc<Door>,
+    shared: &Arc<ConnectionShared>,
     connections: &mut JoinSet<()>,
     caps: Caps,
     presence: &watch::Sender<Presence>,
 ) {
     if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
-        door.metrics.connections_refused.increment(1);
+        shared.metrics.connections_refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
         let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
-    door.metrics.connections_accepted.increment(1);
-    door.metrics.connections.increment(1.0);
+    shared.metrics.connections_accepted.increment(1);
+    shared.metrics.connections.increment(1.0);
     let visit = Visit { presence: presence.clone(), is_client: false };
-    connections.spawn(connection::serve(stream, Arc::clone(door), visit));
+    connections.spawn(connection::serve(stream, Arc::clone(shared), visit));
     presence.send_modify(|presence| presence.connected += 1);
 }
 
 fn close(
-    door: &Door,
+    shared: &ConnectionShared,
     ended: Result<(), tokio::task::JoinError>,
     presence: &watch::Sender<Presence>,
 ) {
-    door.metrics.connections.decrement(1.0);
+    shared.metrics.connections.decrement(1.0);
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.

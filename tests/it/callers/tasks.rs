@@ -1,22 +1,25 @@
 //! The tasks themselves, under a paused clock: a listener, its connections and a lane, with a
 //! service that does as it is told.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dispatchd::config::{Inputs, resolve};
 use dispatchd::inputs::socket::bind::Bound;
 use dispatchd::inputs::socket::listener::{Caps, Listener};
-use dispatchd::inputs::socket::{Callers, Door, LongLines};
+use dispatchd::inputs::socket::{Callers, ConnectionShared, LongLines};
 use dispatchd::producer::lane::{INBOX_GROUPS, Lane};
+use dispatchd::telemetry::backpressure::Backpressure;
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
 use dispatchd_core::limits::{
-    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
+    ANSWERS_BYTES_MAX, LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes,
+    record_bytes_carried,
 };
-use dispatchd_core::model::Fingerprints;
-use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
-use dispatchd_producer::ack::Books;
+use dispatchd_core::model::{Entries, Fingerprints, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use serde_json::Value;
@@ -26,6 +29,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Carries records of 4 MiB less 64 KiB, and three long lines of 1 MiB at once.
 const BUDGET_BYTES: usize = 8 << 20;
@@ -63,23 +67,25 @@ fn stored() -> Verdict {
 /// The parts of a daemon between socket and service.
 struct House {
     service: Arc<Scripted>,
-    books: Arc<Books>,
+    counters: Arc<EventCounters>,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
 }
 
 async fn house(does: Does, window: usize) -> House {
-    house_with_lanes(1, does, window).await
+    house_that(1, does, window, Uuid::new_v4).await
 }
 
-async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
+async fn house_that(lanes: usize, does: Does, window: usize, fresh_id: fn() -> Uuid) -> House {
     let service = Arc::new(Scripted { does, calls: Mutex::default() });
-    let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
+    let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(BUDGET_BYTES));
+    let backpressure = Arc::<Backpressure>::default();
     let oldest = Oldest::new(std::time::Instant::now());
     let sources = Sources {
-        books: Arc::clone(&books),
+        counters: Arc::clone(&counters),
         budget: Arc::clone(&budget),
+        backpressure: Arc::clone(&backpressure),
         oldest: vec![Arc::clone(&oldest)],
         credentials: Arc::default(),
         log: Arc::default(),
@@ -111,18 +117,24 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         abandon: abandon.clone(),
     });
     let lanes: Vec<_> = lanes.collect();
-    let door = Door {
+    let intake = IntakeShared {
         producer_id: "app@host".into(),
-        window,
-        lanes: Lanes::new(inboxes_in),
-        fingerprints: Fingerprints::default(),
-        budget: Arc::clone(&budget),
-        books: Arc::clone(&books),
-        metrics: Arc::clone(&metrics),
-        facts: facts.clone(),
+        answers_max: window,
+        answer_bytes_max: ANSWERS_BYTES_MAX,
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
+        budget: Arc::clone(&budget),
+        counters: Arc::clone(&counters),
+        fingerprints: Fingerprints::default(),
+    };
+    let shared = ConnectionShared {
+        intake: Arc::new(intake),
+        lanes: Lanes::new(inboxes_in),
+        metrics: Arc::clone(&metrics),
+        backpressure,
+        facts: facts.clone(),
         long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
         callers: Arc::new(Callers::new(Instant::now().into_std())),
+        fresh_id,
         stop_reading: CancellationToken::new(),
     };
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -132,7 +144,7 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     tasks.spawn(
         Listener {
             bound,
-            door: Arc::new(door),
+            shared: Arc::new(shared),
             caps: Caps { max_connections: 8, files_kept_back: 0 },
             presence,
             drain,
@@ -140,7 +152,7 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         .run(),
     );
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
-    House { service, books, facts: facts_in, tasks, dir }
+    House { service, counters, facts: facts_in, tasks, dir }
 }
 
 impl House {
@@ -198,7 +210,7 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
     let mut accepted = 0;
     while accepted < lines as u64 {
         tokio::task::yield_now().await; // one of the others
-        let now = house.books.balance().accepted;
+        let now = house.counters.snapshot().accepted;
         assert!(
             now - accepted <= turn_max as u64,
             "{} lines without a turn for us",
@@ -376,16 +388,37 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
     assert!(written > 1_000);
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
-    assert_eq!(house.books.balance().in_flight(), 0, "what was accepted is settled all the same");
+    assert_eq!(
+        house.counters.snapshot().in_flight(),
+        0,
+        "what was accepted is settled all the same"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_events_are_accepted_than_the_window_has_slots() {
+async fn no_more_events_are_accepted_than_the_window_has_credits() {
     let house = house(Does::Hang, 3).await;
     let mut caller = house.connect().await;
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(house.books.balance().in_flight(), 3);
+    assert_eq!(house.counters.snapshot().in_flight(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_has_to_wait_is_read_once_and_keeps_the_id_that_it_began_with() {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    let fresh_id = || Uuid::from_u128(DRAWN.fetch_add(1, Ordering::Relaxed).into());
+    let house = house_that(1, Does::Store, 1, fresh_id).await;
+    let mut caller = house.connect().await;
+    // With a window of one event all but the first wait for a credit.
+    caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
+    for n in 0..10 {
+        let acked = answer(&mut caller).await.expect("it is stored");
+        let (id, key) = (Uuid::from_u128(2 * n), Uuid::from_u128(2 * n + 1));
+        assert_eq!(acked["id"], id.to_string());
+        assert_eq!(acked["partitionKey"], key.to_string());
+    }
+    assert_eq!(DRAWN.load(Ordering::Relaxed), 20, "an id and a key for each, drawn once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,7 +465,7 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
 
 #[tokio::test(start_paused = true)]
 async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
-    let house = house_with_lanes(4, Does::Store, 1000).await;
+    let house = house_that(4, Does::Store, 1000, Uuid::new_v4).await;
     let mut caller = house.connect().await;
     let line = |n: u32, key: &str| {
         let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");

@@ -41,8 +41,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use self::batch::Company;
-use crate::ack::Ticket;
 use crate::settings::{Aggregation, KeyOrder};
+use crate::ticket::Ticket;
 use dispatchd_core::limits::{KIB, MIB, REQUEST_RECORDS_MAX};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Cause, Record};

@@ -14,7 +14,7 @@ use super::line::{Key, line_of};
 use super::pace::{self, Pace};
 use super::{BoxedItem, Item};
 use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Record, Refusal};
+use dispatchd_core::model::{Class, Code, Outcome, Position, Reason, Record, Refusal};
 use dispatchd_core::model::{PutError, ShardMap, Verdict};
 
 /// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a
@@ -53,7 +53,7 @@ pub struct Settled {
 /// What a verdict comes to for each event of an entry.
 #[derive(Debug, Clone)]
 enum Word {
-    Durable(Place),
+    Durable(Position),
     Rejected {
         code: String,
         message: String,
@@ -216,7 +216,7 @@ impl Buffer {
                     settled.regrouped += 1;
                     return Word::Regroup { company: Company::OwnKey, maybe_stored: true };
                 }
-                Word::Durable(Place { shard_id, sequence_number, sub_sequence_number: None })
+                Word::Durable(Position { shard_id, sequence_number, sub_sequence_number: None })
             }
             Verdict::Failed { class: Class::Poison, .. } if events.len() > 1 => {
                 settled.regrouped += 1;
