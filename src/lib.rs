@@ -14,8 +14,8 @@
 //! | floor | modules | |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`daemon`] [`preflight`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
+//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
 //! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
@@ -51,19 +51,18 @@ pub mod admin;
 pub mod backoff;
 pub mod budget;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod consume;
-pub mod daemon;
+#[cfg(feature = "local")]
+pub mod embedded_stream;
 pub mod event;
 pub mod heap;
 pub mod kinesis;
 pub mod lane;
 pub mod limits;
-#[cfg(feature = "local")]
-pub mod local;
-pub mod preflight;
+pub mod programs;
 pub mod protocol;
 pub mod socket;
-pub mod tail;
 pub mod telemetry;
 pub mod terminal;

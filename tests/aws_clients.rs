@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::Stdio;
 
-use dispatchd::local::{Limits, Local};
+use dispatchd::embedded_stream::{Limits, Local};
 use support::daemon::{Start, command, sheltered};
 use support::packages::{go_reader, node, python};
 use support::stream::{merge, shards, split};

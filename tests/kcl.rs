@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dispatchd::local::{Limits, Local};
+use dispatchd::embedded_stream::{Limits, Local};
 use support::client;
 use support::daemon::{Start, sheltered};
 use support::kinesis::Dynalite;

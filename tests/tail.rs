@@ -10,7 +10,7 @@ use aws_sdk_kinesis::Client;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::tail::{self, From, Options, TailError};
+use dispatchd::programs::tail::{self, From, Options, TailError};
 use serde_json::json;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};

@@ -5,10 +5,8 @@
 //! (a probe that does takes every pod down with a brown-out). Over a Unix socket, for the daemon's
 //! own user: `desk`, what an operator asks and tells. `status` is what it says, `client` asks it.
 
-pub mod client;
-pub mod desk;
+pub mod api;
 mod pages;
-pub mod status;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -21,7 +19,7 @@ use rustix::io::Errno;
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
-use desk::Desk;
+use api::Desk;
 use pages::Pages;
 
 use crate::socket::bind::Reach;
@@ -133,7 +131,7 @@ impl Admin {
         };
         let unix = async {
             if let Some((listeners, desk)) = desk {
-                desk::serve(listeners, desk).await;
+                api::serve(listeners, desk).await;
             }
         };
         tokio::join!(upkeep(&pages.exposition), tcp, unix);

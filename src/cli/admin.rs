@@ -13,9 +13,9 @@ use tokio::time::{interval, sleep, timeout};
 
 use super::out::{draw, print};
 use super::{exit, fail, said, status, stop_signal};
-use crate::admin::client::{AskError, ask};
-use crate::admin::status::{LogLevel, Reload, Status};
+use crate::client::admin::{AskError, ask};
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
+use crate::protocol::admin::{LogLevel, Reload, Status};
 use crate::terminal::escaped;
 
 /// How often `status --watch` looks.

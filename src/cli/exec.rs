@@ -23,11 +23,11 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use super::run::{code_of, prepare, start_failed};
-use super::signals::catch;
 use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
-use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
+use crate::programs::daemon::{Daemon, Ended, Plan, Signals, StartError};
+use crate::programs::signals::catch;
 
 /// A command that was found and cannot be executed, and one that was not found: as a shell says it.
 const NOT_EXECUTABLE: u8 = 126;

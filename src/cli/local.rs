@@ -8,7 +8,7 @@ use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
 use super::{exit, fail, runtime, start_log, stop_signal};
 use crate::config::{Config, StreamId};
-use crate::local::{Limits, Local as EmbeddedStream};
+use crate::embedded_stream::{Limits, Local as EmbeddedStream};
 
 /// Where the embedded stream says that it is, in ARNs.
 const REGION: &str = "us-east-1";

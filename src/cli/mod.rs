@@ -10,7 +10,6 @@ mod local;
 mod out;
 mod run;
 mod send;
-mod signals;
 mod status;
 mod stream;
 mod tail;
@@ -23,9 +22,9 @@ use tokio::signal::unix::SignalKind;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::programs::signals::catch;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
-use signals::catch;
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
 pub mod exit {

@@ -11,10 +11,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
-use super::signals::catch;
 use super::{ConfigFlags, exit, fail, runtime, start_log};
 use crate::config::{Config, Flag, Inputs, files_needed, resolve_to_serve};
-use crate::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
+use crate::programs::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
+use crate::programs::signals::catch;
 
 #[derive(Debug, Args)]
 pub struct Run {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{
+use crate::protocol::admin::{
     Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
 };
 use crate::terminal::on_one_line;
@@ -239,7 +239,7 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{Buffer, Events, Log, Reload, Stream};
+    use crate::protocol::admin::{Buffer, Events, Log, Reload, Stream};
 
     fn shard(id: usize, pace: Option<f64>) -> Shard {
         let id = Some(format!("shardId-{id:012}"));

@@ -11,6 +11,8 @@ use super::endpoint::addresses;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
 use crate::config::{Aggregation, Carried, Config, Wire, show_size};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local, LocalError};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
@@ -18,8 +20,6 @@ use crate::kinesis::identity::Known;
 use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
 use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
-#[cfg(feature = "local")]
-use crate::local::{Limits, Local, LocalError};
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";
@@ -101,7 +101,7 @@ async fn check_local(config: &Config) -> Vec<Finding> {
 
 #[cfg(not(feature = "local"))]
 async fn check_local(_: &Config) -> Vec<Finding> {
-    let error = crate::daemon::StartError::WithoutLocal;
+    let error = crate::programs::daemon::StartError::WithoutLocal;
     vec![Finding::fail(
         "endpoint",
         error.to_string(),

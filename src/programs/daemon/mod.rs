@@ -22,10 +22,12 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::ack::Books;
-use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
+use crate::admin::api::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
 use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local, LocalError};
 use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
@@ -34,8 +36,6 @@ use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
 use crate::limits::long_lines_bytes;
-#[cfg(feature = "local")]
-use crate::local::{Limits, Local, LocalError};
 use crate::socket::barred::{Barred, barred_from};
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Caps, Listener, Presence};

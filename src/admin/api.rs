@@ -21,7 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::{HEAD_BYTES_MAX, Probe, status};
+use super::{HEAD_BYTES_MAX, Probe};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
@@ -31,6 +31,7 @@ use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
 use crate::limits::DESK_CONNECTIONS_MAX;
+use crate::protocol::admin as status;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::ServiceManager;
-use crate::admin::desk::{Command, LastReload, Settings};
+use crate::admin::api::{Command, LastReload, Settings};
 use crate::config::{
     Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
     resolve_to_serve,

@@ -177,7 +177,7 @@ pub(super) fn shutdown(config: &Config) -> Finding {
 mod tests {
     use super::*;
     use crate::config::{Flag, Inputs, resolve};
-    use crate::preflight::Level;
+    use crate::programs::check::Level;
 
     fn config(set: &[(&str, &str)]) -> Config {
         let flag = |(key, value): &(&str, &str)| Flag {
