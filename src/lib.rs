@@ -48,7 +48,6 @@
 
 pub mod ack;
 pub mod admin;
-pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod client;
@@ -56,13 +55,10 @@ pub mod config;
 pub mod consume;
 #[cfg(feature = "local")]
 pub mod embedded_stream;
-pub mod event;
 pub mod heap;
 pub mod kinesis;
 pub mod lane;
-pub mod limits;
 pub mod programs;
-pub mod protocol;
 pub mod socket;
 pub mod telemetry;
 pub mod terminal;

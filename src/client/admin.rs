@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::protocol::admin::Refused;
+use dispatchd_core::wire::admin::Refused;
 
 /// From connecting to the last byte: the daemon's own limits are shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

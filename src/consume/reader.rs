@@ -14,10 +14,10 @@ use super::cursor::Cursor;
 use super::pages::{Held, PAGE_BYTES_MAX, Pages, TIP_PAGE_BYTES};
 use super::trouble::Trouble;
 use super::{Chunk, ReadError};
-use crate::backoff::Backoff;
-use crate::event::{Class, Reason};
 use crate::kinesis::aws::{CallError, Kinesis, PAGE_RECORDS_MAX, Page, Position, Read};
-use crate::limits::MIB;
+use dispatchd_core::limits::MIB;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Class, Reason};
 
 /// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its
 /// readers together.
@@ -73,7 +73,7 @@ struct Appetite {
 impl Reader {
     /// # Errors
     /// What will not pass by waiting.
-    pub async fn run(mut self) -> Result<End, ReadError> {
+    pub(super) async fn run(mut self) -> Result<End, ReadError> {
         let mut cursor = Cursor::new(self.start.clone());
         let mut appetite = Appetite::FIRST;
         let mut failures = 0u32; // in a row
@@ -201,7 +201,7 @@ impl Appetite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::KIB;
+    use dispatchd_core::limits::KIB;
 
     const POLL: Duration = Duration::from_secs(1);
     const SMALL: Appetite = Appetite { record_bytes: 10 * KIB, ..Appetite::FIRST };

@@ -16,10 +16,10 @@ use super::plan::{From, Plan, Start};
 use super::reader::{End, Reader};
 use super::trouble::{News, Trouble};
 use super::{Chunk, ReadError};
-use crate::backoff::Backoff;
-use crate::event::{Class, Reason};
 use crate::kinesis::aws::{CallError, Kinesis};
 use crate::kinesis::list::ShardInfo;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Class, Reason};
 
 /// Between two lists without a reason to ask sooner.
 const LIST_EVERY: Duration = Duration::from_secs(10);

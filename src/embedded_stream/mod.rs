@@ -34,7 +34,7 @@ use self::pages::Format;
 use crate::config::{SdkEnv, StreamId, Wire};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::stream::{Capacity, Until, WaitError};
-use crate::limits::{MIB, REQUEST_BYTES_MAX};
+use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
 
 /// Shards of the stream at its start.
 pub const SHARDS_MAX: usize = 64;

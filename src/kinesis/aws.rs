@@ -26,7 +26,6 @@ use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
 use aws_types::os_shim_internal::Env;
 
-use super::aggregate;
 use super::bounded_clock::BoundedClock;
 use super::clock::ServiceClock;
 use super::identity::Identity;
@@ -34,7 +33,8 @@ use super::put::{Endpoint, Way};
 use super::transport::{BadVariable, NoReply, Transport};
 use super::{cause, fault, probe};
 use crate::config::{Config, SdkEnv, StreamId, Wire, is_plain_off_host, is_region};
-use crate::event::{Cause, Class, Reason};
+use dispatchd_core::model::{Cause, Class, Reason};
+use dispatchd_core::wire::packed;
 
 /// Records asked for in one GetRecords: five times what a shard takes in a second, and a bound on
 /// the page that an emulator without AWS's own bound (10 MiB) makes of a large backlog.
@@ -387,7 +387,7 @@ impl Read {
             partition_key: self.partition_key.as_deref(),
             data: &self.data,
         };
-        let members = aggregate::decode(&self.data);
+        let members = packed::decode(&self.data);
         let alone = members.is_none().then_some(whole);
         let members = members.into_iter().flatten().enumerate().map(move |(index, member)| Event {
             sub_sequence_number: Some(index),

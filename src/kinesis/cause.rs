@@ -6,7 +6,7 @@ use std::io;
 use rustls::CertificateError as Bad;
 
 use super::transport::{NoReply, NotConnected};
-use crate::event::{Cause, Class, Reason};
+use dispatchd_core::model::{Cause, Class, Reason};
 
 /// Of a request that got no reply.
 pub(super) fn of_no_reply(error: &NoReply) -> Cause {

@@ -3,7 +3,7 @@
 //! Codes are compared by name, modelled by the SDK or not: an error that the SDK does not know yet
 //! is read the same way. Nothing here acts; `lane` decides what a class leads to.
 
-use crate::event::{Class, Reason};
+use dispatchd_core::model::{Class, Reason};
 
 /// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some
 /// in the two spellings that AWS has for them. Any other code is read by its HTTP status.

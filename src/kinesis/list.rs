@@ -12,8 +12,8 @@ use aws_sdk_kinesis::types::{Shard as SdkShard, ShardFilter, ShardFilterType};
 use tokio::time::timeout;
 
 use super::aws::{CallError, Kinesis, named, odd_reply};
-use super::shards::Shard;
-use crate::event::{Cause, Class};
+use dispatchd_core::model::Shard;
+use dispatchd_core::model::{Cause, Class};
 
 pub(super) const OP: &str = "ListShards";
 

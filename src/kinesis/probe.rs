@@ -18,9 +18,9 @@ use hyper::Uri;
 
 use super::aws::{CallError, Kinesis, causes, chain, named, no_credentials};
 use super::wire::{Said, ShardIds};
-use super::{Entries, Verdict};
 use crate::config::StreamId;
-use crate::event::{Class, Record};
+use dispatchd_core::model::{Class, Record};
+use dispatchd_core::model::{Entries, Verdict};
 
 /// What hosts of AWS end in, in every partition (the SDK's partitions, 2026-09).
 const AWS_SUFFIXES: [&str; 10] = [

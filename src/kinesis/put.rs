@@ -19,9 +19,10 @@ use super::bounded_clock::writable;
 use super::clock::ServiceClock;
 use super::sign::{NotSigned, sign_request};
 use super::transport::{NoReply, Origin, Timeouts, Transport};
-use super::{Entries, PutError, PutRecords, Verdict, cause, fault, wire};
+use super::{cause, fault, wire};
 use crate::config::Wire;
-use crate::event::{Cause, Class, Reason};
+use dispatchd_core::model::{Cause, Class, Reason};
+use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 
 const USER_AGENT_VALUE: &str = concat!("dispatchd/", env!("CARGO_PKG_VERSION"));
 const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");

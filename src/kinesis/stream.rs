@@ -6,9 +6,9 @@ use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::Distribution;
 use super::aws::{CallError, Kinesis, named, odd_reply};
-use crate::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::Distribution;
 
 pub(super) const DESCRIBE: &str = "DescribeStreamSummary";
 

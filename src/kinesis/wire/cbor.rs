@@ -10,8 +10,8 @@ use minicbor::{Decoder, Encoder};
 
 use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
 use crate::config::StreamId;
-use crate::event::{HashKey, Record};
-use crate::kinesis::{Entries, Verdict};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::model::{HashKey, Record};
 
 /// The largest head of an item: a byte, and a length of eight.
 const HEAD_BYTES_MAX: usize = 9;
@@ -26,7 +26,7 @@ impl From<decode::Error> for BadReply {
     }
 }
 
-pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
+pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
     let (field, name) = super::named(stream);
     let mut encoder = Encoder::new(Vec::with_capacity(body_bytes_max(stream, entries)));
     write(&mut encoder, field, name, entries).expect("a Vec takes every write");
@@ -34,7 +34,7 @@ pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
 }
 
 /// So that the body is allocated once.
-pub fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
+pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
     let (field, name) = super::named(stream);
     let frame_bytes = "Records".len() + field.len() + name.len() + 5 * HEAD_BYTES_MAX;
     frame_bytes + entries.iter().map(entry_bytes_max).sum::<usize>()
@@ -68,7 +68,7 @@ fn entry_bytes_max(events: &[&Record]) -> usize {
         + hash_key_bytes
 }
 
-pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
+pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     let mut decoder = Decoder::new(body);
     let mut verdicts = None;
     each_field(&mut decoder, |field, decoder| {
@@ -82,7 +82,7 @@ pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     verdicts.ok_or_else(|| BadReply("it has no Records".into()))
 }
 
-pub fn error(body: &[u8]) -> Result<Told, BadReply> {
+pub(super) fn error(body: &[u8]) -> Result<Told, BadReply> {
     let mut decoder = Decoder::new(body);
     let (mut code, mut message) = (None, None);
     each_field(&mut decoder, |field, decoder| {

@@ -9,15 +9,15 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
 use crate::config::StreamId;
-use crate::event::envelope::{json_str_len, push_json_str};
-use crate::event::{HashKey, Record};
-use crate::kinesis::{Entries, Verdict};
+use dispatchd_core::json::{json_str_len, push_json_str};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::model::{HashKey, Record};
 
 /// Bytes of an entry besides its data and keys.
 const ENTRY_FRAME_BYTES: usize = r#"{"Data":"","PartitionKey":},"#.len();
 const HASH_KEY_BYTES_MAX: usize = r#","ExplicitHashKey":"""#.len() + HASH_KEY_DIGITS_MAX;
 
-pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
+pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
     let (field, name) = super::named(stream);
     let mut body = Vec::with_capacity(body_bytes_max(stream, entries));
     body.extend_from_slice(br#"{"Records":["#);
@@ -39,7 +39,7 @@ pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
 }
 
 /// So that the body is allocated once: exact but for a comma, aggregates and explicit hash keys.
-pub fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
+pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
     let (field, name) = super::named(stream);
     let frame_bytes = r#"{"Records":[],"":}"#.len() + field.len() + json_str_len(name);
     frame_bytes + entries.iter().map(entry_bytes_max).sum::<usize>()
@@ -52,14 +52,14 @@ fn entry_bytes_max(events: &[&Record]) -> usize {
         + events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX)
 }
 
-pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
+pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     // Once for the whole body: serde_json would look at every string by itself.
     let text = str::from_utf8(body).map_err(|error| BadReply(error.to_string()))?;
     let reply: Reply = serde_json::from_str(text).map_err(|error| BadReply(error.to_string()))?;
     Ok(reply.records)
 }
 
-pub fn error(body: &[u8]) -> Result<Told, BadReply> {
+pub(super) fn error(body: &[u8]) -> Result<Told, BadReply> {
     let error: Error = serde_json::from_slice(body).map_err(|error| BadReply(error.to_string()))?;
     Ok(Told { code: error.code, message: error.message })
 }

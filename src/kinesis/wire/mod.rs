@@ -11,10 +11,11 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::aggregate::{self, FRAME_BYTES};
-use super::{Entries, Verdict, fault};
+use super::fault;
 use crate::config::{StreamId, Wire};
-use crate::event::Record;
+use dispatchd_core::model::Record;
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::wire::packed::{self, FRAME_BYTES};
 
 /// Digits of 2^128 - 1.
 const HASH_KEY_DIGITS_MAX: usize = 39;
@@ -138,7 +139,7 @@ impl Default for ShardIds {
 fn data<'a>(events: &[&'a Record]) -> Cow<'a, [u8]> {
     match events {
         [event] => Cow::Borrowed(&event.data),
-        _ => Cow::Owned(aggregate::encode(events)),
+        _ => Cow::Owned(packed::encode(events)),
     }
 }
 
@@ -147,8 +148,7 @@ fn data_bytes_max(events: &[&Record]) -> usize {
     match events {
         [event] => event.data.len(),
         _ => {
-            FRAME_BYTES
-                + events.iter().map(|event| aggregate::member_bytes_max(event)).sum::<usize>()
+            FRAME_BYTES + events.iter().map(|event| packed::member_bytes_max(event)).sum::<usize>()
         }
     }
 }

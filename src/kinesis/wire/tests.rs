@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::event::{Class, HashKey, PartitionKey};
+use dispatchd_core::model::{Class, HashKey, PartitionKey};
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -96,7 +96,7 @@ fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
 /// What Kinesis should read of these entries.
 fn expected(entries: &Entries<'_>) -> Vec<Written> {
     let of = |events: &[&Record]| Written {
-        data: if events.len() == 1 { events[0].data.to_vec() } else { aggregate::encode(events) },
+        data: if events.len() == 1 { events[0].data.to_vec() } else { packed::encode(events) },
         key: events[0].key.as_str().to_owned(),
         hash: events[0].explicit_hash.map(|hash| hash.0.to_string()),
     };

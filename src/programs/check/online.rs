@@ -13,13 +13,13 @@ use crate::config::StreamId;
 use crate::config::{Aggregation, Carried, Config, Wire, show_size};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local, LocalError};
-use crate::event::envelope::{Draft, Timestamp};
-use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::identity::Known;
 use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
-use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";

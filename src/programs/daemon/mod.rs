@@ -28,14 +28,11 @@ use crate::budget::Budget;
 use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local, LocalError};
-use crate::event::{Code, Fingerprints};
-use crate::kinesis::StreamFacts;
 use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
 use crate::kinesis::refresher::{Calls, Refresher};
 use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
-use crate::limits::long_lines_bytes;
 use crate::socket::barred::{Barred, barred_from};
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Caps, Listener, Presence};
@@ -45,6 +42,9 @@ use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control, Reloading};
+use dispatchd_core::limits::long_lines_bytes;
+use dispatchd_core::model::StreamFacts;
+use dispatchd_core::model::{Code, Fingerprints};
 pub use manager::ServiceManager;
 use stop::{Sight, Stop, tell_died};
 

@@ -2,7 +2,6 @@
 //!
 //! Normative text: `docs/protocol.md`. Pure: no I/O, no clock, no tokio.
 
-pub mod admin;
 mod fields;
 pub mod lines;
 pub mod reply;
