@@ -46,9 +46,7 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod ack;
 pub mod admin;
-pub mod budget;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -57,7 +55,7 @@ pub mod consume;
 pub mod embedded_stream;
 pub mod heap;
 pub mod kinesis;
-pub mod lane;
+pub mod producer;
 pub mod programs;
 pub mod socket;
 pub mod telemetry;
