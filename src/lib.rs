@@ -46,17 +46,18 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod admin;
+mod admin;
 pub mod cli;
-pub mod client;
+mod client;
 pub mod config;
 pub mod consume;
 #[cfg(feature = "local")]
 pub mod embedded_stream;
 pub mod heap;
+mod http_server;
 pub mod kinesis;
 pub mod producer;
 pub mod programs;
 pub mod socket;
-pub mod telemetry;
-pub mod terminal;
+mod telemetry;
+mod terminal;

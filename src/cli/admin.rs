@@ -12,9 +12,10 @@ use hyper::body::Bytes;
 use tokio::time::{interval, sleep, timeout};
 
 use super::out::{draw, print};
-use super::{exit, fail, said, status, stop_signal};
+use super::{exit, fail, said, status};
 use crate::client::admin::{AskError, ask};
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
+use crate::programs::signals::stop_signal;
 use crate::terminal::escaped;
 use dispatchd_core::wire::admin::{LogLevel, Reload, Status};
 

@@ -18,11 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::SignalKind;
-use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::programs::signals::catch;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 
@@ -120,22 +117,6 @@ fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
         StartError::Level(_) => fail(error, exit::USAGE),
         StartError::Thread(_) => fail(error, exit::FAILED),
     })
-}
-
-/// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
-fn stop_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) =
-        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
 }
 
 /// The runtime of a command.

@@ -2,4 +2,4 @@
 //!
 //! Nothing here prints, and nothing here knows how a daemon works inside.
 
-pub mod admin;
+pub(crate) mod admin;

@@ -32,10 +32,11 @@ use dispatchd_core::model::Backoff;
 use dispatchd_producer::lane::Rules;
 use dispatchd_producer::settings::{Aggregation, KeyOrder};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::{admin, socket};
 
 pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
@@ -55,13 +56,13 @@ pub struct Config {
     /// Ends in `source.producerId` of every envelope; 1 to 256 bytes.
     pub producer_id: String,
     pub stream: Stream,
-    pub socket: Socket,
+    pub socket: socket::Settings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,
     pub runtime: Runtime,
     pub kinesis: Kinesis,
-    pub admin: Admin,
+    pub admin: admin::Settings,
     pub log: Log,
     pub shutdown: Shutdown,
     /// The embedded stream, with `--local` only.
@@ -89,19 +90,6 @@ pub struct Stream {
 pub enum StreamId {
     Name(String),
     Arn(String),
-}
-
-/// The socket that applications write to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Socket {
-    /// At most 107 bytes.
-    pub path: PathBuf,
-    /// Permission bits; the owner reads and writes, nothing outside 0o777.
-    pub mode: u32,
-    /// 1 to 65,536.
-    pub max_connections: usize,
-    /// Unanswered events a connection may have, 1 to 65,536.
-    pub window: usize,
 }
 
 /// How events are put together into requests.
@@ -189,15 +177,6 @@ pub enum Wire {
     Json,
     /// What AWS's SDK for Java speaks: a quarter fewer bytes, and no base64.
     Cbor,
-}
-
-/// Metrics and probes, and what an operator asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
-    /// `None`: off.
-    pub listen: Option<SocketAddr>,
-    /// At most 107 bytes; `None`: off.
-    pub socket: Option<PathBuf>,
 }
 
 /// What the process says, on stderr.

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket,
-    Stream, StreamArn, StreamId,
+    Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Stream,
+    StreamArn, StreamId,
 };
 use super::{LogFormat, Wire};
+use crate::admin;
+use crate::socket;
 use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// A value for every key of the table.
@@ -35,7 +37,7 @@ impl Values {
                 allow_http: self.switch("stream.allow_http"),
                 max_record_bytes: self.number_if_set("stream.max_record_bytes"),
             },
-            socket: Socket {
+            socket: socket::Settings {
                 path: self.text("socket.path").into(),
                 mode: self.mode("socket.mode"),
                 max_connections: self.number("socket.max_connections"),
@@ -64,7 +66,7 @@ impl Values {
                 attempt_timeout: self.duration("kinesis.attempt_timeout"),
                 wire: self.wire("kinesis.wire"),
             },
-            admin: Admin {
+            admin: admin::Settings {
                 listen: self.address_if_set("admin.listen"),
                 socket: self.text_if_set("admin.socket").map(PathBuf::from),
             },

@@ -35,7 +35,7 @@ struct Line {
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     #[error(transparent)]
     Level(#[from] NotALevel),
     #[error("cannot start the log's thread: {0}")]
@@ -53,7 +53,7 @@ pub struct NotALevel(String);
 ///
 /// # Errors
 /// If `level` is no level and no filter directive, or there is no thread to be had.
-pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
+pub(crate) fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let stderr = Stderr::start(tell_lost)?;
     let to_terminal = io::stderr().is_terminal();

@@ -296,12 +296,11 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
 
 /// An event like any other, for a service that would store it after all.
 fn probe(config: &Config) -> Record {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let draft = Draft {
         id: Uuid::new_v4(),
         event_type: "dispatchd.check",
         data: "{}",
-        timestamp: Timestamp::from_unix_ms(since_epoch.as_millis().try_into().unwrap_or(u64::MAX)),
+        timestamp: Timestamp::from(SystemTime::now()),
         user_id: None,
         producer_id: &config.producer_id,
         key: PartitionKey::random(),

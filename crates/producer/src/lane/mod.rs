@@ -27,6 +27,8 @@ mod fill;
 #[cfg(test)]
 mod kit;
 mod line;
+pub mod metrics;
+pub mod outage;
 mod pace;
 mod queue;
 mod remembered;
