@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
 use self::api::{AdminApi, COMMANDS_MAX, Command, LiveSettings, Shown};
@@ -31,7 +32,8 @@ use crate::telemetry::exporter::Exposition;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Where both servers listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where metrics and probes are served. `None`: they are not.
     pub listen: Option<SocketAddr>,

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 
@@ -112,7 +111,7 @@ fn said(taken: out::Taken, code: u8) -> ExitCode {
 }
 
 /// The log, as configured; or the exit code of what was told already.
-fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
+fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     log::start(config.format, &config.level).map_err(|error| match error {
         StartError::Level(_) => fail(error, exit::USAGE),
         StartError::Thread(_) => fail(error, exit::FAILED),

@@ -13,6 +13,7 @@ pub mod bind;
 mod callers;
 mod clock;
 mod connection;
+pub(crate) mod directory;
 pub mod listener;
 mod lock;
 mod long_lines;
@@ -26,6 +27,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +42,8 @@ pub use callers::Callers;
 pub use long_lines::LongLines;
 
 /// Where applications connect, and what they may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     pub path: PathBuf,
     /// The permissions of the socket's file.

@@ -9,14 +9,35 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread;
 
+use dispatchd_core::choice;
+use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use super::level::log_filter;
 use super::stderr::Stderr;
-use crate::config::{LogFormat, log_filter};
 use crate::terminal::escaped_but_colours;
+
+/// What the process logs, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub format: LogFormat,
+    /// A level, or directives of a filter.
+    pub level: String,
+}
+
+choice! {
+    /// How lines of the log are written.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON elsewhere.
+        Auto = "auto",
+        Json = "json",
+        Text = "text",
+    }
+}
 
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment
 /// until all is written.

@@ -5,6 +5,7 @@
 
 pub(crate) mod exporter;
 mod histogram;
+pub(crate) mod level;
 pub(crate) mod log;
 pub(crate) mod stderr;
 mod table;

@@ -25,6 +25,7 @@ use crate::socket::metrics::ConnectionMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Rules;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use dispatchd_producer::recent_errors::RecentErrors;
@@ -159,12 +160,9 @@ impl Daemon {
 }
 
 fn lane_settings(config: &Config) -> producer::Settings {
-    let delivery = &config.delivery;
-    producer::Settings {
-        lanes_count: LANES,
-        rules: config.lane_rules(),
-        dedupe: Window { ids_max: delivery.dedupe_ids, keep_for: delivery.dedupe_for },
-    }
+    let Config { batch, delivery, .. } = config;
+    let (rules, dedupe) = (Rules::of(batch, delivery), Window::of(delivery));
+    producer::Settings { lanes_count: LANES, rules, dedupe }
 }
 
 fn stream_name(config: &Config) -> String {

@@ -15,7 +15,7 @@ use super::ServiceManager;
 use super::metrics::DaemonMetrics;
 use crate::admin::api::{Command, LiveSettings};
 use crate::config::{
-    Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
+    Changes, Config, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
     resolve_to_serve,
 };
 use crate::http_server::probes::{SharedState, State};
@@ -132,7 +132,8 @@ impl Control {
     }
 
     fn rules(&self) -> Rules {
-        let rules = self.running.config.lane_rules();
+        let Config { batch, delivery, .. } = &self.running.config;
+        let rules = Rules::of(batch, delivery);
         Rules { linger: if self.lingers { rules.linger } else { Duration::ZERO }, ..rules }
     }
 
