@@ -6,7 +6,7 @@
 #
 # The binary is linked with glibc, not with musl: the tests and the published figures use glibc, and
 # musl's allocator takes one lock for all threads. Static glibc looks names up through /etc/hosts
-# and /etc/resolv.conf without a library on disk (tests/image.rs). Random numbers come from the
+# and /etc/resolv.conf without a library on disk (tests/packaging/image.rs). Random numbers come from the
 # system call: by default the getrandom crate looks for it in a shared libc, which a static binary
 # does not have, and then opens /dev/urandom.
 #
