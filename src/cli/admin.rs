@@ -25,7 +25,8 @@ const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It finds the daemon by the file and the environment that `run` reads too; what `run` was told by flags, tell it again."
+    after_help = "It finds the daemon by the file and the environment that `run` reads too; what \
+                  `run` was told by flags, tell it again."
 )]
 pub(super) struct Admin {
     /// Read this configuration file (TOML)

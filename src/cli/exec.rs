@@ -24,7 +24,8 @@ const SIGNALLED: u8 = 128;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The command finds the socket in DISPATCHD_SOCKET. Unless set, the socket is a private one, metrics and probes are off, and the log begins at warn."
+    after_help = "The command finds the socket in DISPATCHD_SOCKET. Unless set, the socket is a \
+                  private one, metrics and probes are off, and the log begins at warn."
 )]
 pub(super) struct Exec {
     #[command(flatten)]
@@ -84,7 +85,8 @@ fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
     match ran {
         Ran::Ended(status) => match status.code() {
             Some(0) => code_of(ended).into(),
-            Some(code) => u8::try_from(code).unwrap_or(exit::FAILED).into(), // an exit status has eight bits
+            // An exit status has eight bits.
+            Some(code) => u8::try_from(code).unwrap_or(exit::FAILED).into(),
             None => signalled(status.signal().unwrap_or(0)),
         },
         Ran::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => {

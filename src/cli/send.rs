@@ -25,11 +25,18 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was refused or not answered, the input cannot be read, or nobody takes the answers."
+    after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and \
+                  prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was \
+                  refused or not answered, the input cannot be read, or nobody takes the answers."
 )]
 pub(super) struct Send {
     /// The daemon's socket; without it and DISPATCHD_SOCKET, where `run` puts it by default
-    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "DISPATCHD_SOCKET",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     socket: Option<PathBuf>,
     /// The event's type
     #[arg(long = "type", value_name = "TYPE")]

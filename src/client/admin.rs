@@ -95,8 +95,8 @@ impl AdminClient {
         self.ask(Method::POST, "/drain", NOTHING).await.map(drop)
     }
 
-    /// Has the daemon stop, and waits until it is gone or another one is there. It has a deadline of
-    /// its own, shutdown.timeout.
+    /// Has the daemon stop, and waits until it is gone or another one is there. The daemon has a
+    /// deadline of its own, shutdown.timeout.
     pub(crate) async fn quit(&self) -> Result<(), AskError> {
         let told = self.pid().await?;
         self.ask(Method::POST, "/quit", NOTHING).await?;
@@ -119,8 +119,8 @@ impl AdminClient {
         Ok(serde_json::from_slice(&answer).map(|status: Status| status.pid).ok())
     }
 
-    /// Asks, and gives the body of an answer that is no refusal; the refusal of a reload (422) is an
-    /// answer.
+    /// Asks, and gives the body of an answer that is no refusal; the refusal of a reload (422) is
+    /// an answer.
     async fn ask(
         &self,
         method: Method,

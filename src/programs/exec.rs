@@ -1,5 +1,5 @@
-//! `exec`: a daemon for the life of one command. The daemon runs in this process, the command is its
-//! child in the same process group and with the same streams.
+//! `exec`: a daemon for the life of one command. The daemon runs in this process; the command is
+//! its child, in the same process group and with the same streams.
 //!
 //! It says how both ended and never what that means to a caller: exit codes are `cli`'s.
 

@@ -5,7 +5,16 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
     &["client", "heap", "http_server", "terminal"],
-    &["admin", "config", "consume", "embedded_stream", "kinesis", "producer", "socket", "telemetry"],
+    &[
+        "admin",
+        "config",
+        "consume",
+        "embedded_stream",
+        "kinesis",
+        "producer",
+        "socket",
+        "telemetry",
+    ],
     &["programs"],
     &["cli"],
 ];
