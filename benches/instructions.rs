@@ -12,8 +12,8 @@ mod support;
 use bytes::BytesMut;
 use dispatchd_core::model::Verdict;
 use dispatchd_producer::lane::Group;
+use dispatchd_producer::lane::apply_verdicts::Settled;
 use dispatchd_producer::lane::batch::Batch;
-use dispatchd_producer::lane::settle::Settled;
 
 use crate::path::{GROUP, Path, verdicts};
 

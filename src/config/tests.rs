@@ -439,7 +439,7 @@ fn a_set_flag_splits_at_the_first_equals_sign() {
 fn the_words_on_the_least_back_off_are_what_is_done() {
     let said = format!(
         "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from {}ms",
-        dispatchd_producer::lane::settle::PACED_REST_MIN.as_millis()
+        dispatchd_producer::lane::apply_verdicts::PACED_REST_MIN.as_millis()
     );
     let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
     assert_eq!(key.meaning, said);

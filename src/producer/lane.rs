@@ -21,12 +21,12 @@ use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::{Body, Returning};
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::apply_verdicts::{Answered, Settled};
 use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::lane::idle_trim::IdleTrim;
 use dispatchd_producer::lane::report::Report;
-use dispatchd_producer::lane::settle::{Answered, Settled};
-use dispatchd_producer::lane::slack::Slack;
 use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
@@ -77,7 +77,7 @@ impl<S: PutRecords> Lane<S> {
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let (mut groups, mut returning) = (Vec::new(), Returning::default());
-        let (mut shown, mut slack) = (Shown::default(), Slack::default());
+        let (mut shown, mut slack) = (Shown::default(), IdleTrim::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {

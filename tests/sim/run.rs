@@ -12,10 +12,10 @@ use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd_core::wire::ndjson::reply::Ack;
 use dispatchd_producer::ack::{Body, EventId, Returning, Ticket};
 use dispatchd_producer::lane::BoxedItem;
+use dispatchd_producer::lane::apply_verdicts::Answered;
 use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
-use dispatchd_producer::lane::settle::Answered;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

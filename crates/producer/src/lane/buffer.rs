@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use super::ages::Ages;
 use super::batch::Batch;
 use super::doubt::Doubt;
-use super::line::{Key, Line, line_of};
-use super::queue::{Queue, State};
+use super::key_queue::{KeyQueue, State};
+use super::shard_queue::{Key, ShardQueue, line_of};
 use super::{BoxedItem, Rules};
 use crate::settings::Aggregation;
 use dispatchd_core::model::Reason;
@@ -71,9 +71,9 @@ pub struct Buffer {
     pub(super) record_limit: Option<usize>,
     /// Since when `shards` are known: a flight that went out earlier says nothing about the map.
     pub(super) mapped: Option<Instant>,
-    pub(super) keys: Keys<Queue>,
+    pub(super) keys: Keys<KeyQueue>,
     /// By index of `shards`; a single one without a map.
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<ShardQueue>,
     /// Keys that cool, by when they wake. A key whose events all expired leaves its entry behind,
     /// as in a line.
     cooling: BinaryHeap<Reverse<(Instant, Key)>>,
@@ -127,7 +127,7 @@ impl Buffer {
             record_limit: None,
             mapped: None,
             keys: Keys::default(),
-            lines: vec![Line::default()],
+            lines: vec![ShardQueue::default()],
             cooling: BinaryHeap::new(),
             parts: VecDeque::new(),
             cuts: Keys::default(),
@@ -151,7 +151,7 @@ impl Buffer {
             hash_map::Entry::Vacant(vacant) => {
                 let line = line_of(self.shards.as_deref(), &item.record);
                 self.lines[line].join(item.accepted, key);
-                let queue = vacant.insert(Queue::new(item, State::Ready(line)));
+                let queue = vacant.insert(KeyQueue::new(item, State::Ready(line)));
                 self.lines[line].count(queue.sendable(&self.rules));
             }
             hash_map::Entry::Occupied(mut occupied) => {
@@ -348,10 +348,10 @@ impl Buffer {
         self.mapped = Some(now);
         let old = std::mem::take(&mut self.lines);
         let after =
-            |index, new: &ShardMap| Line::after(self.shards.as_deref(), &old, new.id(index));
+            |index, new: &ShardMap| ShardQueue::after(self.shards.as_deref(), &old, new.id(index));
         self.lines = match &shards {
             Some(new) => (0..new.len()).map(|index| after(index, new)).collect(),
-            None => vec![Line::default()],
+            None => vec![ShardQueue::default()],
         };
         let Self { rules, keys, lines, .. } = self;
         for (&key, queue) in keys {

@@ -142,7 +142,7 @@ pub fn reused() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kit::{Kit, ms, rules};
+    use super::super::test_support::{Kit, ms, rules};
     use super::*;
     use dispatchd_core::model::Place;
 

@@ -96,7 +96,7 @@ fn start(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kit::{Kit, rules};
+    use super::super::test_support::{Kit, rules};
     use super::*;
     use crate::lane::BoxedItem;
     use dispatchd_core::model::Class;

@@ -19,21 +19,21 @@
 //! pure. The shell with the clock and the service is the daemon's.
 
 pub mod ages;
+pub mod apply_verdicts;
 pub mod batch;
+mod batch_builder;
 pub mod buffer;
 pub mod dedupe;
 mod doubt;
-mod fill;
-#[cfg(test)]
-mod kit;
-mod line;
-mod pace;
-mod queue;
+pub mod idle_trim;
+mod key_queue;
+mod pacing;
 mod remembered;
 pub mod report;
-pub mod settle;
-pub mod slack;
-mod tally;
+mod shard_queue;
+#[cfg(test)]
+mod test_support;
+mod throttle_counts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
-use super::tally::Counts;
+use super::throttle_counts::Counts;
 use dispatchd_core::model::Reason;
 
 /// A lane at one moment.
@@ -80,7 +80,7 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::super::Rules;
-    use super::super::kit::{Kit, failed, ms, rules, stored};
+    use super::super::test_support::{Kit, failed, ms, rules, stored};
     use super::*;
     use dispatchd_core::model::Class;
 

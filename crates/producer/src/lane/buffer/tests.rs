@@ -2,7 +2,7 @@
 
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
-use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
+use crate::lane::test_support::{Kit, facts, failed, ms, names, relaxed, rules, shards};
 use crate::settings::KeyOrder;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Reason};

@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
-use super::pace::Pace;
-use super::tally::Tally;
+use super::pacing::Pacing;
+use super::throttle_counts::ThrottleCounts;
 use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 use dispatchd_core::model::Record;
 use dispatchd_core::model::ShardMap;
@@ -19,7 +19,7 @@ pub(super) type Key = u128;
 
 /// A shard's ready keys, oldest event first.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct ShardQueue {
     /// Keys whose head has just come in: in order by themselves.
     fresh: VecDeque<(Instant, Key)>,
     /// Keys that come back, with an older head.
@@ -31,15 +31,15 @@ pub(super) struct Line {
     /// Times it was throttled in a row.
     pub throttles: u32,
     /// How fast it may be sent to, since it was throttled.
-    pub pace: Option<Pace>,
+    pub pace: Option<Pacing>,
     /// What it took and refused of late.
-    pub tally: Tally,
+    pub tally: ThrottleCounts,
 }
 
-impl Line {
+impl ShardQueue {
     /// The line of a shard of a new map: a shard that was there before goes on as it was, without
     /// its keys.
-    pub(super) fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
+    pub(super) fn after(old_shards: Option<&ShardMap>, old: &[ShardQueue], shard_id: &str) -> Self {
         let before = old_shards
             .and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
         let Some(line) = before.map(|index| &old[index]) else { return Self::default() };

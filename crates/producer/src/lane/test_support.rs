@@ -10,9 +10,9 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::apply_verdicts::Settled;
 use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
-use super::settle::Settled;
 use super::{BoxedItem, Item, Rules};
 use crate::ack::{Answer, Books, Duty, EventId, Outbox};
 use crate::budget::{Budget, Share};

@@ -10,8 +10,8 @@ use rand::Rng;
 use super::batch::{Batch, Company};
 use super::buffer::{Blocked, Buffer};
 use super::doubt::{is_about_records, named_record};
-use super::line::{Key, line_of};
-use super::pace::{self, Pace};
+use super::pacing::{self, Pacing};
+use super::shard_queue::{Key, line_of};
 use super::{BoxedItem, Item};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Record, Refusal};
@@ -240,9 +240,10 @@ impl Buffer {
     /// A shard refused an entry: its pace falls. While the daemon drains nothing is paced.
     fn slow_down(&mut self, line: usize, events: &[&Record], sent: Instant, now: Instant) {
         if !self.draining {
-            let more: f64 = events[1..].iter().map(|event| pace::cost_of_more(event.size())).sum();
-            let pace = self.lines[line].pace.get_or_insert_with(|| Pace::new(now));
-            pace.refused(pace::cost(events[0].size()) + more, sent, now);
+            let more: f64 =
+                events[1..].iter().map(|event| pacing::cost_of_more(event.size())).sum();
+            let pace = self.lines[line].pace.get_or_insert_with(|| Pacing::new(now));
+            pace.refused(pacing::cost(events[0].size()) + more, sent, now);
         }
     }
 

@@ -10,9 +10,9 @@ use std::time::Instant;
 use super::Rules;
 use super::batch::{Batch, Fit, Limits};
 use super::buffer::Buffer;
-use super::line::{Key, line_of};
-use super::pace;
-use super::queue::State;
+use super::key_queue::State;
+use super::pacing;
+use super::shard_queue::{Key, line_of};
 use crate::settings::{Aggregation, KeyOrder};
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 
@@ -127,7 +127,7 @@ impl Buffer {
             let goes = goes && (is_first || !limits.is_overdue(head));
             let Some(item) = queue.pop_front_if(|_| goes) else { break };
             if let Some(pace) = &mut line.pace {
-                let cost = if fit == Fit::Joins { pace::cost_of_more } else { pace::cost };
+                let cost = if fit == Fit::Joins { pacing::cost_of_more } else { pacing::cost };
                 pace.spend(cost(item.record.size()), now);
             }
             batch.push(item, shard, fit);
@@ -149,7 +149,7 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::kit::{Kit, facts, failed, names, relaxed, rules, shards, stored};
+    use crate::lane::test_support::{Kit, facts, failed, names, relaxed, rules, shards, stored};
     use dispatchd_core::limits::MIB;
     use dispatchd_core::model::Class;
     use dispatchd_core::model::{Distribution, StreamFacts};

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::PACED_REST_MIN;
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
-use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
+use crate::lane::test_support::{
+    Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in,
+};
 use dispatchd_core::model::Verdict;
 use dispatchd_core::model::{Class, Code, Outcome, Reason};
 

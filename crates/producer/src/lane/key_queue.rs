@@ -11,7 +11,7 @@ use crate::settings::{Aggregation, KeyOrder};
 
 /// A key's items that are not in flight, oldest first.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct KeyQueue {
     /// By itself: most keys hold one item at a time, and need no list for it.
     first: Option<BoxedItem>,
     rest: VecDeque<BoxedItem>,
@@ -28,7 +28,7 @@ pub(super) enum State {
     Cooling(Instant),
 }
 
-impl Queue {
+impl KeyQueue {
     pub(super) fn new(item: BoxedItem, state: State) -> Self {
         let bytes = item.record.size();
         Self { first: Some(item), rest: VecDeque::new(), bytes, state }
