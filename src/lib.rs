@@ -9,7 +9,7 @@
 //! and renewed. "Shard", "partition key" and "record" are used in Kinesis' sense only.
 //!
 //! # Floors
-//! A file imports from its own floor or a lower one; `tests/floors.rs` draws the line.
+//! A file imports from its own floor or a lower one; `tests/it/floors.rs` draws the line.
 //!
 //! | floor | modules | |
 //! |---|---|---|

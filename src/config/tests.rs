@@ -438,13 +438,14 @@ fn a_set_flag_splits_at_the_first_equals_sign() {
 #[test]
 fn the_words_on_the_least_back_off_are_what_is_done() {
     let said = format!(
-        "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from {}ms",
+        "no wait after a failure is shorter, and the first is at most twice as long; only a paced \
+         shard may wait less, from {}ms",
         dispatchd_producer::lane::apply_verdicts::PACED_REST_MIN.as_millis()
     );
     let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
     assert_eq!(key.meaning, said);
     let plain = |text: &str| text.replace("\n#", "").to_lowercase();
-    let said = said.replace("no wait after a failure is shorter", "none is shorter than the least");
+    let said = said.replace("wait after a failure is shorter", "wait is shorter than backoff_min");
     let files = [include_str!("../../config.toml"), include_str!("../../docs/configuration.md")];
     assert!(plain(files[0]).contains(&said), "config.toml should say: {said}");
     assert!(!files.iter().any(|file| file.contains("is up to th")), "it is at least that long");

@@ -66,7 +66,7 @@ pub const ITEM_BYTES: usize = 512;
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that the dedupe window may take for each of `delivery.dedupe_ids` (measured: 89 to 98,
-/// while a table grows too; see `tests/ids.rs`).
+/// while a table grows too; see `tests/alone/ids.rs`).
 pub const DEDUPE_BYTES_PER_ID: usize = 104;
 
 /// How long a line may stay incomplete before its connection is closed: a caller that stalls must
