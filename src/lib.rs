@@ -14,8 +14,8 @@
 //! | floor | modules | |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`daemon`] [`preflight`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
+//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
 //! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
@@ -46,18 +46,18 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod admin;
+mod admin;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod consume;
-pub mod daemon;
-pub mod heap;
-pub mod kinesis;
 #[cfg(feature = "local")]
-pub mod local;
-pub mod preflight;
+pub mod embedded_stream;
+pub mod heap;
+mod http_server;
+pub mod kinesis;
 pub mod producer;
+pub mod programs;
 pub mod socket;
-pub mod tail;
-pub mod telemetry;
-pub mod terminal;
+mod telemetry;
+mod terminal;

@@ -12,11 +12,12 @@ use hyper::body::Bytes;
 use tokio::time::{interval, sleep, timeout};
 
 use super::out::{draw, print};
-use super::{exit, fail, said, status, stop_signal};
-use crate::admin::client::{AskError, ask};
-use crate::admin::status::{LogLevel, Reload, Status};
+use super::{exit, fail, said, status};
+use crate::client::admin::{AskError, ask};
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
+use crate::programs::signals::stop_signal;
 use crate::terminal::escaped;
+use dispatchd_core::wire::admin::{LogLevel, Reload, Status};
 
 /// How often `status --watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);

@@ -23,10 +23,10 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use super::run::{code_of, prepare, start_failed};
-use super::signals::catch;
 use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
-use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
+use crate::programs::daemon::{Daemon, Ended, Plan, StartError};
+use crate::programs::signals::{Signals, catch};
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// A command that was found and cannot be executed, and one that was not found: as a shell says it.

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::admin::status::{
+use crate::terminal::on_one_line;
+use dispatchd_core::wire::admin::{
     Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
 };
-use crate::terminal::on_one_line;
 
 /// Shards that are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
@@ -239,7 +239,7 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{Buffer, Events, Log, Reload, Stream};
+    use dispatchd_core::wire::admin::{Buffer, Events, Log, Reload, Stream};
 
     fn shard(id: usize, pace: Option<f64>) -> Shard {
         let id = Some(format!("shardId-{id:012}"));

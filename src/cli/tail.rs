@@ -7,10 +7,11 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
-use crate::tail::{self, Options};
+use crate::programs::signals::stop_signal;
+use crate::programs::tail::{self, Options};
 use crate::telemetry::log::Log;
 
 /// Said on standard error once every shard has its iterator; docs/operations.md promises the first

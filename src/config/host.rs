@@ -7,7 +7,7 @@ use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
 use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
 };
 
 /// As [`resolve`], for a process that serves here.
@@ -32,7 +32,7 @@ pub fn files_needed(config: &Config) -> usize {
 /// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
 /// whoever is connected.
 pub fn files_kept_back(config: &Config) -> usize {
-    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
+    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX
 }
 
 fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {

@@ -2,7 +2,9 @@
 //! runs on but for a temporary file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::rule::Rule;
 use super::*;
 use dispatchd_core::limits::MIB;
 use dispatchd_producer::lane::Rules;
@@ -30,8 +32,6 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("batch.max_records", "501"),
     ("batch.max_bytes", "1023"),
     ("batch.max_in_flight", "257"),
-    ("delivery.ordering", "none"),
-    ("delivery.aggregation", "all"),
     ("delivery.aggregate_max_bytes", "1000"),
     ("delivery.timeout", "25h"),
     ("delivery.backoff_min", "0ms"),
@@ -42,10 +42,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("runtime.threads", "0"),
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
-    ("kinesis.wire", "xml"),
     ("admin.listen", "16464"),
     ("admin.socket", LONG),
-    ("log.format", "xml"),
     ("log.level", LONG),
     ("shutdown.timeout", "999ms"),
     ("shutdown.after_last_client", "0s"),
@@ -87,23 +85,51 @@ fn in_flight(inputs: &Inputs) -> (usize, Origin) {
     (config.batch.max_in_flight, of(&values, "batch.max_in_flight").origin)
 }
 
+/// A value that the key does not take. Choices have none here: no word but their own is one.
+fn out_of_range(key: &Key) -> (&'static str, &'static str) {
+    let listed = OUT_OF_RANGE.iter().find(|(name, _)| *name == key.name);
+    match (&key.rule, listed) {
+        (Rule::OneOf(_), None) => (key.name, "none of these"),
+        (_, Some(listed)) => *listed,
+        (_, None) => panic!("{} is not in the list", key.name),
+    }
+}
+
 #[test]
 fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
-    let keys: Vec<&str> = OUT_OF_RANGE.iter().map(|(key, _)| *key).collect();
-    assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
-    for (key, (name, value)) in KEYS.iter().zip(OUT_OF_RANGE) {
-        let inputs = Inputs { local: true, ..from_env(&[(*name, *value)]) };
+    for key in KEYS {
+        let (name, value) = out_of_range(key);
+        let inputs = Inputs { local: true, ..from_env(&[(name, value)]) };
         let origin = Origin::Env(variable(name));
         let expected = key.expected(value);
         let problem =
             Problem { key: name.to_string(), value: Some(value.to_string()), expected, origin };
         assert_eq!(problems(&inputs), [problem]);
     }
+    for (name, _) in OUT_OF_RANGE {
+        assert!(KEYS.iter().any(|key| key.name == *name), "{name} is no key");
+    }
+}
+
+#[test]
+fn a_choice_is_one_of_its_words_and_every_word_of_it_is_taken() {
+    let choices = KEYS.iter().filter_map(|key| match key.rule {
+        Rule::OneOf(words) => Some((key.name, words)),
+        _ => None,
+    });
+    for (name, words) in choices {
+        for word in words {
+            assert!(resolve(&Inputs { local: true, ..from_env(&[(name, *word)]) }).is_ok());
+        }
+    }
+    let said = messages(&[("stream.name", "s"), ("delivery.aggregation", "all")]).concat();
+    assert!(said.ends_with("expected off, key or shard"), "{said}");
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let inputs = Inputs { local: true, ..from_env(OUT_OF_RANGE) };
+    let wrong: Vec<_> = KEYS.iter().map(out_of_range).collect();
+    let inputs = Inputs { local: true, ..from_env(&wrong) };
     let keys: Vec<String> = problems(&inputs).into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
 }
@@ -454,5 +480,12 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
 #[test]
 fn lanes_that_are_told_nothing_decide_as_a_daemon_with_the_defaults() {
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("they hold");
-    assert_eq!(Rules::default(), defaults.config.lane_rules());
+    assert_eq!(Rules::default(), Rules::of(&defaults.config.batch, &defaults.config.delivery));
+}
+
+#[test]
+fn the_mode_that_the_socket_is_advised_by_is_the_default() {
+    let inputs = Inputs { local: true, ..Inputs::default() };
+    let defaults = resolve(&inputs).expect("the defaults hold").config;
+    assert_eq!(defaults.socket.mode, crate::socket::barred::DEFAULT_MODE);
 }

@@ -13,10 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::heap;
-use crate::kinesis::refresher::Bell;
-use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
-use crate::telemetry::outage::{News, Outage, Standing};
-use crate::telemetry::recent::Recent;
+use crate::kinesis::refresher::RefreshRequested;
 use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::{Body, Returning};
@@ -26,8 +23,11 @@ use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
 use dispatchd_producer::lane::idle_trim::IdleTrim;
+use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent, PutOutcome, Retry};
+use dispatchd_producer::lane::outage::{News, Outage, Standing};
 use dispatchd_producer::lane::report::Report;
 use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
+use dispatchd_producer::recent_errors::RecentErrors;
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
 /// and its bytes are in the budget.
@@ -54,13 +54,13 @@ pub struct Lane<S> {
     pub facts: watch::Receiver<StreamFacts>,
     /// From the admin thread.
     pub questions: mpsc::Receiver<Question>,
-    /// Rung when the shard map is old.
-    pub bell: Bell,
-    pub metrics: Arc<Metrics>,
+    /// Notified when the shard map is old.
+    pub refresh_requested: RefreshRequested,
+    pub metrics: Arc<LaneMetrics>,
     /// Looked at for the end of a burst.
     pub budget: Arc<Budget>,
-    pub oldest: Arc<Oldest>,
-    pub recent: Arc<Recent>,
+    pub oldest: Arc<OldestEvent>,
+    pub recent_errors: Arc<RecentErrors>,
     pub outage: Arc<Outage>,
     /// The stop began: nothing lingers any more.
     pub drain: CancellationToken,
@@ -195,7 +195,7 @@ impl<S: PutRecords> Lane<S> {
             } else {
                 without_records(class, &message)
             };
-            self.recent.note("PutRecords", &code, message, SystemTime::now());
+            self.recent_errors.note("PutRecords", &code, message, SystemTime::now());
             said = (code, message.to_owned());
         }
         if let Some(news) =
@@ -204,14 +204,15 @@ impl<S: PutRecords> Lane<S> {
             tell(&news, &said.0, &said.1);
         }
         if settled.map_is_old {
-            self.bell.notify_one();
+            self.refresh_requested.notify_one();
         }
         settled
     }
 
     fn count(&self, settled: &Settled, now: Instant) {
         let Settled { stored, throttled, transient, blocked, regrouped, rejected, .. } = settled;
-        let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
+        let count =
+            |counter: &::metrics::Counter, records: usize| counter.increment(records as u64);
         count(&self.metrics.records_stored, *stored);
         count(&self.metrics.records_rejected, *rejected);
         count(&self.metrics.records_throttled, *throttled);
@@ -226,9 +227,8 @@ impl<S: PutRecords> Lane<S> {
                 .iter()
                 .filter(|answered| matches!(answered.outcome, Outcome::Durable(_)))
                 .count();
-            self.metrics
-                .ack_duration
-                .record(now.saturating_duration_since(run[0].item.accepted), acked as u64);
+            let took = now.saturating_duration_since(run[0].item.accepted);
+            self.metrics.ack_duration.record_many(took, acked);
         }
     }
 
@@ -308,7 +308,7 @@ impl<S: PutRecords> Lane<S> {
 struct Shown(Gauges);
 
 impl Shown {
-    fn update(&mut self, buffer: &Buffer, metrics: &Metrics, oldest: &Oldest) {
+    fn update(&mut self, buffer: &Buffer, metrics: &LaneMetrics, oldest: &OldestEvent) {
         let now = buffer.gauges();
         for (gauge, before, after) in [
             (&metrics.put_records_in_flight, self.0.flights, now.flights),

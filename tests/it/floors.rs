@@ -8,8 +8,8 @@ const FLOORS: &[&[&str]] = &[
     &["ack", "budget", "config", "heap", "telemetry"],
     &["kinesis"],
     &["consume", "lane"],
-    &["admin", "local", "socket"],
-    &["daemon", "preflight", "tail"],
+    &["admin", "client", "embedded_stream", "socket"],
+    &["programs"],
     &["cli"],
 ];
 

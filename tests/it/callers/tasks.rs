@@ -4,25 +4,22 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dispatchd::config::{Inputs, resolve};
-use dispatchd::producer::lane::{INBOX_GROUPS, Lane};
-use dispatchd::socket::bind::Bound;
-use dispatchd::socket::listener::{Caps, Listener};
-use dispatchd::socket::{Callers, Door, LongLines};
-use dispatchd::telemetry::metrics::{self, Oldest, Sources};
-use dispatchd_core::limits::{
-    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
-};
-use dispatchd_core::model::Fingerprints;
+use dispatchd::kinesis::refresher::{Calls, StreamHandle};
+use dispatchd::producer;
+use dispatchd::socket;
+use dispatchd::socket::listener::{self, Listener};
+use dispatchd::socket::metrics::ConnectionMetrics;
+use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_bytes_carried};
 use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::Lanes;
-use dispatchd_producer::lane::dedupe::{Dedupe, Window};
+use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::metrics::LaneMetrics;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,9 +37,11 @@ enum Does {
 }
 
 /// A stream that stores, hangs or panics, and remembers when it was asked for how many records.
+/// Clones remember together.
+#[derive(Clone)]
 struct Scripted {
     does: Does,
-    calls: Mutex<Vec<(Instant, usize)>>,
+    calls: Arc<Mutex<Vec<(Instant, usize)>>>,
 }
 
 impl PutRecords for Scripted {
@@ -60,9 +59,9 @@ fn stored() -> Verdict {
     Verdict::Stored { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() }
 }
 
-/// The parts of a daemon between socket and service.
+/// The parts of a daemon between socket and service, made by the daemon's own constructors.
 struct House {
-    service: Arc<Scripted>,
+    service: Scripted,
     books: Arc<Books>,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
@@ -73,72 +72,50 @@ async fn house(does: Does, window: usize) -> House {
     house_with_lanes(1, does, window).await
 }
 
-async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
-    let service = Arc::new(Scripted { does, calls: Mutex::default() });
+async fn house_with_lanes(lanes_count: usize, does: Does, window: usize) -> House {
+    let service = Scripted { does, calls: Arc::default() };
     let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
-    let oldest = Oldest::new(std::time::Instant::now());
-    let sources = Sources {
-        books: Arc::clone(&books),
-        budget: Arc::clone(&budget),
-        oldest: vec![Arc::clone(&oldest)],
-        credentials: Arc::default(),
-        log: Arc::default(),
-    };
-    let (metrics, _exposition) = metrics::build(sources);
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
-    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) =
-        (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
+    let stream = StreamHandle {
+        facts: facts.clone(),
+        calls: watch::channel(Calls::default()).1,
+        refresh_requested: Arc::default(),
+        reloads: watch::channel(()).0,
+    };
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let defaults =
-        resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
-    assert_eq!(defaults.batch.linger, LINGER);
-    let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
-    let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
-    let lanes = inboxes.into_iter().map(|inbox| Lane {
-        rules: watch::channel(defaults.lane_rules()).1,
-        dedupe: Arc::clone(&dedupe),
-        service: Arc::clone(&service),
-        inbox,
-        facts: facts.clone(),
-        questions: mpsc::channel(1).1,
-        bell: Arc::<Notify>::default(),
-        metrics: Arc::clone(&metrics),
+    let rules = Rules::default();
+    assert_eq!(rules.linger, LINGER);
+    let settings = producer::Settings {
+        lanes_count,
+        rules,
+        dedupe: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
+    };
+    let shared = producer::Shared {
+        metrics: LaneMetrics::register(),
         budget: Arc::clone(&budget),
-        oldest: Arc::clone(&oldest),
-        recent: Arc::default(),
-        outage: Arc::default(),
+        recent_errors: Arc::default(),
         drain: drain.clone(),
-        abandon: abandon.clone(),
-    });
-    let lanes: Vec<_> = lanes.collect();
-    let door = Door {
+        abandon,
+    };
+    let (lanes, handle) = producer::lanes(settings, service.clone(), &stream, shared);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("d.sock");
+    let settings = socket::Settings { path, mode: 0o600, max_connections: 8, window };
+    let shared = listener::Shared {
         producer_id: "app@host".into(),
-        window,
-        lanes: Lanes::new(inboxes_in),
-        fingerprints: Fingerprints::default(),
-        budget: Arc::clone(&budget),
+        lanes: handle.inboxes,
+        budget,
         books: Arc::clone(&books),
-        metrics: Arc::clone(&metrics),
-        facts: facts.clone(),
+        metrics: ConnectionMetrics::register(),
+        facts,
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
-        long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
-        callers: Arc::new(Callers::new(Instant::now().into_std())),
+        files_kept_back: 0,
+        drain,
         stop_reading: CancellationToken::new(),
     };
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).await.expect("it is free");
+    let (listener, _) = Listener::bind(&settings, shared).await.expect("it is free");
     let mut tasks = JoinSet::new();
-    let presence = watch::Sender::default();
-    tasks.spawn(
-        Listener {
-            bound,
-            door: Arc::new(door),
-            caps: Caps { max_connections: 8, files_kept_back: 0 },
-            presence,
-            drain,
-        }
-        .run(),
-    );
+    tasks.spawn(listener.run());
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
     House { service, books, facts: facts_in, tasks, dir }
 }

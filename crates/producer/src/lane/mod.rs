@@ -27,6 +27,8 @@ pub mod dedupe;
 mod doubt;
 pub mod idle_trim;
 mod key_queue;
+pub mod metrics;
+pub mod outage;
 mod pacing;
 mod remembered;
 pub mod report;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::status::Refused;
+use dispatchd_core::wire::admin::Refused;
 
 /// From connecting to the last byte: the daemon's own limits are shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Why there is no answer, in words for the operator.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     #[error(
         "no daemon answers at {}: is it running, with admin.socket on? If its socket is elsewhere, say where with --socket, or --admin-socket for this one", .0.display()
     )]
@@ -44,7 +44,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// If nobody answers in time, or the daemon refuses; the refusal of a reload (422) is an answer.
-pub async fn ask(
+pub(crate) async fn ask(
     socket: &Path,
     method: Method,
     path: &str,

@@ -1,13 +1,13 @@
-//! What `log.level` means.
+//! What `log.level` means: a level, or directives of a filter. Pure.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Bytes of `log.level`: a handful of directives.
 const LEVEL_BYTES_MAX: usize = 1024;
 
-/// The filter that a level or directives stand for; nothing if the text is neither. The libraries'
-/// own chatter begins at warn; a directive of the operator's can ask for more.
-pub fn log_filter(level: &str) -> Option<Targets> {
+/// The filter that a level or directives stand for; `None` if the text is neither. Libraries log
+/// from `warn` on, unless a directive of the operator's asks for more.
+pub(crate) fn log_filter(level: &str) -> Option<Targets> {
     // The parser takes any word for the name of a module: `verbose` would turn everything else off.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
     let ends_in_level =

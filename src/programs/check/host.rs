@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use super::Finding;
-use crate::admin::Admin as metrics;
-use crate::config::{Admin, Config, Socket, memory_sum};
+use crate::admin::{self, PagesListener};
+use crate::config::{Config, memory_sum};
+use crate::socket;
 use crate::socket::barred::{Barred, barred};
 use crate::socket::bind::BindError;
 use crate::socket::place::{Site, survey};
@@ -15,7 +16,7 @@ use dispatchd_core::limits::MIB;
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// The socket's path, and who may connect to it; and whether a daemon runs there already.
-pub(super) async fn socket(socket: &Socket) -> (Finding, bool) {
+pub(super) async fn socket(socket: &socket::Settings) -> (Finding, bool) {
     const NAME: &str = "socket";
     let path = socket.path.display();
     let site = match survey(&socket.path).await {
@@ -50,10 +51,10 @@ fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding
 }
 
 /// Where metrics and probes are served, and where an operator asks. A daemon that runs has both.
-pub(super) async fn admin(admin: &Admin, is_running: bool) -> Finding {
+pub(super) async fn admin(admin: &admin::Settings, is_running: bool) -> Finding {
     const NAME: &str = "admin";
     let mut free = Vec::new();
-    match admin.listen.map(|address| (address, metrics::try_address(address))) {
+    match admin.listen.map(|address| (address, PagesListener::try_address(address))) {
         None => {}
         Some((address, Ok(()))) => free.push(format!("metrics and probes at {address}")),
         Some((address, Err(_))) if is_running => {
@@ -177,7 +178,7 @@ pub(super) fn shutdown(config: &Config) -> Finding {
 mod tests {
     use super::*;
     use crate::config::{Flag, Inputs, resolve};
-    use crate::preflight::Level;
+    use crate::programs::check::Level;
 
     fn config(set: &[(&str, &str)]) -> Config {
         let flag = |(key, value): &(&str, &str)| Flag {

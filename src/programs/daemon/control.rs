@@ -1,48 +1,52 @@
-//! What a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
+//! Does what a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
 //!
-//! Owned by the daemon's own task. It changes the log's level and the lanes' rules; to make ready
-//! and to stop is the daemon's to do, so it gives that back. A configuration is read on a thread of
-//! its own, within a deadline: a disk that hangs holds up no other command.
+//! Owned by the daemon's own task. It changes the log's level and the lanes' rules. To drain and to
+//! stop is the daemon's to do: it never does either, and returns what was asked. A configuration is
+//! read on a thread of its own, within a deadline, so that a disk that hangs holds up no other
+//! command.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::ServiceManager;
-use crate::admin::desk::{Command, LastReload, Settings};
+use super::metrics::DaemonMetrics;
+use crate::admin::api::{Command, LiveSettings};
 use crate::config::{
-    Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
+    Changes, Config, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
     resolve_to_serve,
 };
+use crate::http_server::probes::{SharedState, State};
 use crate::kinesis::identity::Identity;
 use crate::telemetry::log::Log;
-use crate::telemetry::metrics::Metrics;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::wire::admin::Reload;
 use dispatchd_producer::lane::Rules;
 
 /// How long reading the configuration again may take: less than an operator's command waits for its
 /// answer.
 const READ_MAX: Duration = Duration::from_secs(3);
 
-/// The control's parts.
+/// What operators may change, and how to change it.
 #[derive(Debug)]
 pub(super) struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
-    /// Asked for anew by a reload.
+    /// The source of credentials, which a reload has asked again.
     pub identity: Identity,
     /// The configuration that runs.
     pub running: Resolved,
     pub log: Log,
     pub commands: mpsc::Receiver<Command>,
     pub rules: watch::Sender<Rules>,
-    /// What is known of the stream is asked again.
+    /// Has what is known of the stream asked again.
     pub reloads: watch::Sender<()>,
-    pub settings: watch::Sender<Settings>,
-    pub metrics: Arc<Metrics>,
-    /// Events do not wait for company any more, whatever is configured.
+    pub live: watch::Sender<LiveSettings>,
+    pub metrics: DaemonMetrics,
+    pub state: SharedState,
+    /// Whether events wait for company, if that is configured; not while the daemon drains.
     pub lingers: bool,
     pub reloading: Reloading,
     pub manager: ServiceManager,
@@ -52,23 +56,25 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 pub(super) struct Reloading {
     read: Option<JoinHandle<Result<Resolved, Problems>>>,
-    /// When it is given up; nothing if it was, and the thread still hangs.
+    /// When it is given up; `None` once it was, while the thread still hangs.
     until: Option<Instant>,
-    /// Who waits for it: one an open connection of the admin socket, at most.
-    replies: Vec<oneshot::Sender<LastReload>>,
-    /// Asked for meanwhile, when the file may have changed again.
-    again: Option<Vec<oneshot::Sender<LastReload>>>,
+    /// Those who wait for it, at most one for each open connection of the admin socket.
+    replies: Vec<oneshot::Sender<Reload>>,
+    /// Those who asked for another one meanwhile, since the file may have changed again; `None`
+    /// while nobody did.
+    again: Option<Vec<oneshot::Sender<Reload>>>,
 }
 
-/// How far the reading came.
+/// What came of the reading.
 enum Progress {
     Read(Result<Box<Resolved>, String>),
+    /// It takes longer than [`READ_MAX`].
     TooLate,
-    /// What was given up has ended at last.
+    /// A reading that was given up has ended at last.
     Freed,
 }
 
-/// What is the daemon's to do.
+/// What an operator asked for that is the daemon's to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Drain,
@@ -76,11 +82,11 @@ pub(super) enum Asked {
 }
 
 impl Control {
-    /// Does what is told until something is asked of the daemon. Dropped in between, it forgets one
-    /// command at most, whose sender hears of it.
+    /// Does what it is told until something is asked that is the daemon's to do. Dropped in between,
+    /// it forgets at most one command, whose sender hears of it.
     pub(super) async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
         loop {
-            let reverts_at = self.settings.borrow().reverts_at;
+            let reverts_at = self.live.borrow().reverts_at;
             tokio::select! {
                 biased;
                 () = sleep_until(reverts_at) => self.revert_log_level(),
@@ -106,7 +112,7 @@ impl Control {
         }
     }
 
-    /// The same while the daemon stops: there is nothing more to ask of it.
+    /// Does what it is told while the daemon stops, which nothing more can be asked of.
     pub(super) async fn until_the_end(&mut self, reloads: &mut mpsc::Receiver<()>) -> Infallible {
         loop {
             self.next(reloads).await;
@@ -119,8 +125,15 @@ impl Control {
         self.rules.send_replace(self.rules());
     }
 
+    /// Shows the daemon's state to probes and scrapes.
+    pub(super) fn show(&self, state: State) {
+        self.metrics.set_state(state);
+        self.state.set(state);
+    }
+
     fn rules(&self) -> Rules {
-        let rules = self.running.config.lane_rules();
+        let Config { batch, delivery, .. } = &self.running.config;
+        let rules = Rules::of(batch, delivery);
         Rules { linger: if self.lingers { rules.linger } else { Duration::ZERO }, ..rules }
     }
 
@@ -131,7 +144,7 @@ impl Control {
             for_a_time = until.is_some(),
             "the log's level was set by an operator"
         );
-        self.settings
+        self.live
             .send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, until));
         Ok(())
     }
@@ -140,13 +153,16 @@ impl Control {
         let level = self.running.config.log.level.clone();
         tracing::info!(level, "the log's level is the configured one again");
         if let Err(error) = self.log.set(&level) {
-            tracing::error!(%error, level, "the configured level is refused: this is a defect of dispatchd, please report it");
+            tracing::error!(
+                %error,
+                level,
+                "the configured level is refused: this is a defect of dispatchd, please report it"
+            );
         }
-        self.settings
-            .send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, None));
+        self.live.send_modify(|settings| (settings.log_level, settings.reverts_at) = (level, None));
     }
 
-    fn reload(&mut self, reply: Option<oneshot::Sender<LastReload>>) {
+    fn reload(&mut self, reply: Option<oneshot::Sender<Reload>>) {
         self.identity.forget(); // before the lanes hear of it and try the stream
         self.manager.reloading();
         let reloading = &mut self.reloading;
@@ -154,13 +170,14 @@ impl Control {
             (None, _) => self.read_again(reply.into_iter().collect()),
             (Some(_), Some(_)) => reloading.again.get_or_insert_default().extend(reply),
             (Some(_), None) => {
-                let hangs = "an earlier reload still hangs at reading it: whatever the file lies on does not answer";
+                let hangs = "an earlier reload still hangs at reading it: whatever the file lies \
+                             on does not answer";
                 self.conclude(Err(hangs.to_owned()), reply);
             }
         }
     }
 
-    fn read_again(&mut self, replies: Vec<oneshot::Sender<LastReload>>) {
+    fn read_again(&mut self, replies: Vec<oneshot::Sender<Reload>>) {
         let inputs = self.inputs.clone();
         let read = tokio::task::spawn_blocking(move || {
             readable_again(&inputs).and_then(|()| resolve_to_serve(&inputs))
@@ -191,11 +208,11 @@ impl Control {
         }
     }
 
-    /// Tells how it went: in the log, and to who asked.
+    /// Tells how a reload went: in the log, and to those who asked for it.
     fn conclude(
         &mut self,
         outcome: Result<Changes, String>,
-        replies: impl IntoIterator<Item = oneshot::Sender<LastReload>>,
+        replies: impl IntoIterator<Item = oneshot::Sender<Reload>>,
     ) {
         match &outcome {
             Ok(Changes { applied, needs_restart }) => {
@@ -209,24 +226,26 @@ impl Control {
             }
             Err(problems) => tracing::error!(
                 problems,
-                "the configuration was read again and is refused, the old one holds: mend it and reload once more"
+                "the configuration was read again and is refused, the old one holds: mend it and \
+                 reload once more"
             ),
         }
         self.metrics.config_last_reload_successful.set(f64::from(u8::from(outcome.is_ok())));
-        let done = LastReload { at: SystemTime::now(), outcome };
-        self.settings.send_modify(|settings| settings.last_reload = Some(done.clone()));
+        let done = concluded(outcome, SystemTime::now());
+        self.live.send_modify(|live| live.last_reload = Some(done.clone()));
         self.manager.ready(); // whichever configuration it is that holds now
         for reply in replies {
             let _ = reply.send(done.clone()); // who asked may have given up waiting
         }
     }
 
-    /// Lets the safe part of a configuration hold; nothing of one with a problem.
+    /// Lets the part of a configuration hold that can change while the daemon runs.
     fn take_over(&mut self, read: Resolved) -> Result<Changes, String> {
         let level = read.config.log.level.clone();
         if sets_something(&self.running) && !sets_something(&read) {
             tracing::warn!(
-                "the configuration file sets nothing any more, and defaults take the place of what it set: is it empty, or being written? Reload once more when it is whole"
+                "the configuration file sets nothing any more, and defaults take the place of what \
+                 it set: is it empty, or being written? Reload once more when it is whole"
             );
         }
         let changes = changes(&self.running, &read);
@@ -235,9 +254,9 @@ impl Control {
         // Even the same rules are sent: lanes that are blocked try the stream then.
         self.rules.send_replace(self.rules());
         self.reloads.send_replace(());
-        if level_changed && self.settings.borrow().reverts_at.is_none() {
+        if level_changed && self.live.borrow().reverts_at.is_none() {
             self.log.set(&level).map_err(|error| error.to_string())?;
-            self.settings.send_modify(|settings| settings.log_level = level);
+            self.live.send_modify(|settings| settings.log_level = level);
         }
         Ok(changes)
     }
@@ -259,9 +278,19 @@ impl Reloading {
     }
 }
 
-/// Whether a file has a part in it.
+/// Whether any value comes from a file.
 fn sets_something(resolved: &Resolved) -> bool {
     resolved.values.iter().any(|setting| matches!(setting.origin, Origin::File(_)))
+}
+
+/// A reload as an operator is told of it.
+fn concluded(outcome: Result<Changes, String>, at: SystemTime) -> Reload {
+    let (changes, error) = match outcome {
+        Ok(changes) => (changes, None),
+        Err(problems) => (Changes::default(), Some(problems)),
+    };
+    let Changes { applied, needs_restart } = changes;
+    Reload { at: Timestamp::from(at).as_str().to_owned(), error, applied, needs_restart }
 }
 
 async fn sleep_until(until: Option<Instant>) {

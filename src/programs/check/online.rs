@@ -11,12 +11,12 @@ use super::endpoint::addresses;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
 use crate::config::{Carried, Config, Wire, show_size};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local, LocalError};
 use crate::kinesis::aws::{CallError, Connection, Kinesis};
 use crate::kinesis::identity::Known;
 use crate::kinesis::probe::{Reads, Write, is_on_aws};
 use crate::kinesis::stream::Summary;
-#[cfg(feature = "local")]
-use crate::local::{Limits, Local, LocalError};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
@@ -102,7 +102,7 @@ async fn check_local(config: &Config) -> Vec<Finding> {
 
 #[cfg(not(feature = "local"))]
 async fn check_local(_: &Config) -> Vec<Finding> {
-    let error = crate::daemon::StartError::WithoutLocal;
+    let error = crate::programs::daemon::StartError::WithoutLocal;
     vec![Finding::fail(
         "endpoint",
         error.to_string(),
@@ -296,12 +296,11 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
 
 /// An event like any other, for a service that would store it after all.
 fn probe(config: &Config) -> Record {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let draft = Draft {
         id: Uuid::new_v4(),
         event_type: "dispatchd.check",
         data: "{}",
-        timestamp: Timestamp::from_unix_ms(since_epoch.as_millis().try_into().unwrap_or(u64::MAX)),
+        timestamp: Timestamp::from(SystemTime::now()),
         user_id: None,
         producer_id: &config.producer_id,
         key: PartitionKey::random(),

@@ -98,8 +98,7 @@ impl Stop {
 
 fn tell_waiting(connected: usize, at_most: Duration) {
     let until = SystemTime::now() + at_most;
-    let until_ms = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let until = Timestamp::from_unix_ms(u64::try_from(until_ms).unwrap_or(u64::MAX));
+    let until = Timestamp::from(until);
     tracing::info!(
         connected,
         until = until.as_str(),

@@ -19,7 +19,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 /// never on the way of an event that is stored. A channel would need a task that owns the ring, and
 /// the ring must be readable when every other task is stuck.
 #[derive(Debug, Default)]
-pub struct Recent(Mutex<VecDeque<RecentError>>);
+pub struct RecentErrors(Mutex<VecDeque<RecentError>>);
 
 /// One error, or several of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct RecentError {
     pub count: u64,
 }
 
-impl Recent {
+impl RecentErrors {
     /// Keeps an error that happened at `now`.
     pub fn note(&self, call: &'static str, code: &str, message: &str, now: SystemTime) {
         let message: String = message.chars().take(MESSAGE_CHARS_MAX).collect();
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_same_error_again_is_counted_and_the_oldest_kind_goes_first() {
-        let recent = Recent::default();
+        let recent = RecentErrors::default();
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for n in 0..5 {
             recent.note("PutRecords", "Timeout", &format!("the {n}th"), at(n));
