@@ -1,31 +1,23 @@
 //! Batch + reply → outcomes for those that are done, retries for the rest.
 //!
 //! Pure: chance and time are arguments. What each class of error leads to stands here and nowhere
-//! else; what an error's class is, in `kinesis::fault`.
+//! else; which error is of which class is decided where the reply is read.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::Rng;
 
-use super::batch::{Batch, Company};
-use super::buffer::{Blocked, Buffer};
-use super::doubt::{is_about_records, named_record};
+use super::batch::Batch;
+use super::bisect_batch::Bisection;
+use super::doubt::named_record;
+use super::flight::Reply;
+use super::item::{AggregateScope, BoxedItem, Item};
+use super::key_queue::Key;
 use super::pacing::{self, Pacing};
-use super::shard_queue::{Key, line_of};
-use super::{BoxedItem, Item};
-use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Record, Refusal};
-use dispatchd_core::model::{PutError, ShardMap, Verdict};
-
-/// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a
-/// minute.
-const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
-
-/// The same while the daemon drains: its deadline is seconds away.
-const DRAIN_PROBE: Backoff = Backoff { min: PROBE.min, max: PROBE.min };
-
-/// The least that a paced shard rests, and the base of its exponential back-off.
-pub const PACED_REST_MIN: Duration = Duration::from_millis(10);
+use super::queues::Queues;
+use super::stream_health::StreamHealth;
+use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Refusal};
+use dispatchd_core::model::{PutError, Verdict};
 
 /// Characters of the service's own words that an answer carries; its messages are shorter, but its
 /// to choose.
@@ -36,11 +28,13 @@ const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
 pub struct Settled {
     pub answers: Vec<Answered>,
     pub stored: usize,
-    /// Records that will be sent again, by why.
+    /// Records that will be sent again because they were throttled.
     pub throttled: usize,
+    /// Records that will be sent again after a failure that passes.
     pub transient: usize,
+    /// Records that will be sent again once the stream takes any.
     pub blocked: usize,
-    /// Aggregates whose members will be sent again in other company: a member was in the wrong
+    /// Aggregates whose members will be sent again in other records: a member was in the wrong
     /// shard, or refused for good.
     pub regrouped: usize,
     pub rejected: usize,
@@ -50,36 +44,6 @@ pub struct Settled {
     pub refused_in_known_words: bool,
 }
 
-/// What a verdict comes to for each event of an entry.
-#[derive(Debug, Clone)]
-enum Word {
-    Durable(Place),
-    Rejected {
-        code: String,
-        message: String,
-    },
-    Again {
-        class: Class,
-        maybe_stored: bool,
-    },
-    /// To be sent again at once, in this company: nothing is wrong with the event.
-    Regroup {
-        company: Company,
-        maybe_stored: bool,
-    },
-}
-
-impl Word {
-    /// The same for a member of an aggregate.
-    fn for_member(&self, index: usize) -> Self {
-        let mut word = self.clone();
-        if let Self::Durable(place) = &mut word {
-            place.sub_sequence_number = Some(index);
-        }
-        word
-    }
-}
-
 /// An item that is done.
 #[derive(Debug)]
 pub struct Answered {
@@ -87,202 +51,256 @@ pub struct Answered {
     pub outcome: Outcome,
 }
 
-impl Buffer {
-    /// Takes a batch back with what Kinesis said of it.
+/// A flight that has come home, and all that its reply acts upon.
+#[derive(Debug)]
+pub(super) struct Landing<'a, R> {
+    pub queues: &'a mut Queues,
+    pub bisection: &'a mut Bisection,
+    pub stream: &'a mut StreamHealth,
+    pub now: Instant,
+    pub rng: &'a mut R,
+    pub settled: Settled,
+}
+
+/// What a verdict on an entry comes to for each event of it.
+#[derive(Debug, Clone)]
+enum Disposition {
+    Durable(Place),
+    Rejected {
+        code: String,
+        message: String,
+    },
+    /// To be sent again, after a wait.
+    Again {
+        class: Class,
+        maybe_stored: bool,
+    },
+    /// To be sent again at once, in a record of this scope: nothing is wrong with the event.
+    Regroup {
+        scope: AggregateScope,
+        maybe_stored: bool,
+    },
+}
+
+/// The events of one key, side by side in a batch, as they are gone through.
+#[derive(Debug, Default)]
+struct KeyRun {
+    /// `None` before the first event.
+    key: Option<Key>,
+    /// Those that are sent again.
+    back: Vec<BoxedItem>,
+    /// Until when the key cools; `None` where it need not.
+    cool_until: Option<Instant>,
+}
+
+impl Disposition {
+    /// The same for one member of an aggregate.
+    fn of_member(&self, index: usize) -> Self {
+        let mut disposition = self.clone();
+        if let Self::Durable(place) = &mut disposition {
+            place.sub_sequence_number = Some(index);
+        }
+        disposition
+    }
+}
+
+impl<R: Rng> Landing<'_, R> {
+    /// Applies a reply to its batch.
     ///
     /// # Panics
-    /// If a reply has not one verdict per entry: the service's adapter promised that.
-    pub fn settle(
-        &mut self,
-        batch: Batch,
-        reply: Result<Vec<Verdict>, PutError>,
-        now: Instant,
-        rng: &mut impl Rng,
-    ) -> Settled {
-        self.gauges.flights -= 1;
-        self.flying_bytes -= batch.bytes();
-        let mut settled = Settled::default();
+    /// If the reply has not one verdict per entry: the service's adapter promised that.
+    pub(super) fn apply(mut self, batch: Batch, reply: Reply) -> Settled {
         match reply {
-            Ok(verdicts) => {
-                self.blocked = None;
-                self.doubt.end();
-                self.settle_records(batch, verdicts, now, rng, &mut settled);
-            }
-            Err(error) => self.settle_failure(batch, &error, now, rng, &mut settled),
+            Ok(verdicts) => self.apply_verdicts(batch, verdicts),
+            Err(error) => self.apply_error(batch, &error),
         }
-        for answered in &settled.answers {
-            self.ages.remove(answered.item.accepted);
+        for answered in &self.settled.answers {
+            self.queues.ages.remove(answered.item.accepted);
         }
-        settled
+        self.settled
     }
 
-    fn settle_records(
-        &mut self,
-        batch: Batch,
-        verdicts: Vec<Verdict>,
-        now: Instant,
-        rng: &mut impl Rng,
-        settled: &mut Settled,
-    ) {
+    /// A request was taken: each entry has a verdict of its own.
+    fn apply_verdicts(&mut self, batch: Batch, verdicts: Vec<Verdict>) {
         assert_eq!(batch.len(), verdicts.len(), "one verdict per entry");
-        let sent = batch.sent();
-        settled.answers.reserve_exact(batch.records().len());
-        let mut throttled = Vec::new();
-        let mut words = Vec::with_capacity(batch.records().len());
-        for (events, verdict) in batch.entries().iter().zip(verdicts) {
-            let line = line_of(self.shards.as_deref(), events[0]);
-            match &verdict {
-                Verdict::Stored { .. } => self.lines[line].tally.stored(now),
-                Verdict::Failed { class: Class::Throttled, .. } => {
-                    self.lines[line].tally.throttled(now)
-                }
-                Verdict::Failed { .. } | Verdict::Unclear => {}
+        self.stream.request_was_taken();
+        self.settled.answers.reserve_exact(batch.records().len());
+        let (sent, mut throttled, mut run) = (batch.sent(), Vec::new(), KeyRun::default());
+        let (mut items, lengths) = batch.into_entries();
+        for (length, verdict) in lengths.zip(verdicts) {
+            let entry = &items.as_slice()[..length];
+            let shard = self.queues.shards.index_of(&entry[0].record);
+            self.count(shard, &verdict);
+            let disposition = self.disposition(entry, shard, verdict, sent);
+            if self.makes_the_shard_rest(&disposition) {
+                self.slow_down(shard, entry, sent);
+                throttled.push(shard);
             }
-            let word = self.word(events, line, verdict, sent, settled);
-            if matches!(word, Word::Again { class: Class::Throttled, .. }) && self.shards.is_some()
+            if length == 1
+                && let Some(item) = items.next()
             {
-                self.slow_down(line, events, sent, now);
-                throttled.push(line);
+                self.dispose(&mut run, item, disposition);
+                continue;
             }
-            match events {
-                [_] => words.push(word),
-                members => words.extend((0..members.len()).map(|index| word.for_member(index))),
+            for (index, item) in items.by_ref().take(length).enumerate() {
+                self.dispose(&mut run, item, disposition.of_member(index));
             }
         }
-        let mut pairs = batch.into_items().zip(words).peekable();
-        while let Some(key) = pairs.peek().map(|(item, _)| item.record.key_hash) {
-            let (mut back, mut cool_until) = (Vec::new(), None);
-            while let Some((mut item, word)) =
-                pairs.next_if(|(item, _)| item.record.key_hash == key)
-            {
-                match word {
-                    Word::Durable(place) => {
-                        settled.answer(item, Outcome::Durable(place));
-                        continue;
-                    }
-                    Word::Rejected { code, message } => {
-                        settled.reject(item, &code, &message);
-                        continue;
-                    }
-                    Word::Again { class, maybe_stored } => {
-                        item.maybe_stored |= maybe_stored;
-                        item.failures = item.failures.saturating_add(1);
-                        item.cause = Some(class.into());
-                        if class != Class::Throttled || self.shards.is_none() {
-                            cool_until = cool_until
-                                .max(Some(now + self.rules.backoff.delay(item.failures, rng)));
-                        }
-                    }
-                    Word::Regroup { company, maybe_stored } => {
-                        item.company = company;
-                        item.maybe_stored |= maybe_stored;
-                    }
-                }
-                back.push(item);
-            }
-            if !(back.is_empty() && self.send_next_cut(key, true)) {
-                self.give_back(key, back, cool_until);
-            }
+        self.end_run(&mut run);
+        self.cool(throttled);
+    }
+
+    /// Counts what a shard took and what it refused for its speed.
+    fn count(&mut self, shard: usize, verdict: &Verdict) {
+        let counts = &mut self.queues.shards.at(shard).counts;
+        match verdict {
+            Verdict::Stored { .. } => counts.stored(self.now),
+            Verdict::Failed { class: Class::Throttled, .. } => counts.throttled(self.now),
+            Verdict::Failed { .. } | Verdict::Unclear => {}
         }
-        self.cool(throttled, now, rng);
     }
 
     /// What a verdict comes to for the events of its entry.
-    fn word(
+    fn disposition(
         &mut self,
-        events: &[&Record],
-        line: usize,
+        entry: &[BoxedItem],
+        shard: usize,
         verdict: Verdict,
         sent: Instant,
-        settled: &mut Settled,
-    ) -> Word {
+    ) -> Disposition {
         match verdict {
             Verdict::Stored { shard_id, sequence_number } => {
-                settled.stored += 1;
-                self.lines[line].throttles = 0;
-                let is_elsewhere = |shards: &ShardMap, event| {
-                    shards.id(line_of(Some(shards), event)) != &*shard_id
-                };
-                let shards = self.shards.as_deref();
-                let is_misplaced = shards
-                    .is_some_and(|shards| events.iter().any(|event| is_elsewhere(shards, *event)));
-                settled.map_is_old |=
-                    is_misplaced && self.mapped.is_some_and(|since| sent >= since);
-                // A consumer that checks hash ranges drops a record with such a member whole.
-                // Events of one key and place are where they belong, whatever we think of it.
-                if is_misplaced
-                    && events.iter().any(|event| event.ring_position() != events[0].ring_position())
-                {
-                    settled.regrouped += 1;
-                    return Word::Regroup { company: Company::OwnKey, maybe_stored: true };
-                }
-                Word::Durable(Place { shard_id, sequence_number, sub_sequence_number: None })
+                self.settled.stored += 1;
+                self.queues.shards.at(shard).cooling.stored();
+                let place = Place { shard_id, sequence_number, sub_sequence_number: None };
+                self.stored(entry, place, sent)
             }
-            Verdict::Failed { class: Class::Poison, .. } if events.len() > 1 => {
-                settled.regrouped += 1;
-                Word::Regroup { company: Company::Nobody, maybe_stored: false }
+            Verdict::Failed { class: Class::Poison, .. } if entry.len() > 1 => {
+                self.settled.regrouped += 1;
+                Disposition::Regroup { scope: AggregateScope::Alone, maybe_stored: false }
             }
             Verdict::Failed { class: Class::Poison, code, message } => {
-                settled.rejected += 1;
-                Word::Rejected { code, message }
+                self.settled.rejected += 1;
+                Disposition::Rejected { code, message }
             }
             Verdict::Failed { class, .. } => {
-                settled.retry(class, 1);
-                Word::Again { class, maybe_stored: false }
+                self.settled.retry(class, 1);
+                Disposition::Again { class, maybe_stored: false }
             }
             Verdict::Unclear => {
-                settled.retry(Class::Transient, 1);
-                Word::Again { class: Class::Transient, maybe_stored: true }
+                self.settled.retry(Class::Transient, 1);
+                Disposition::Again { class: Class::Transient, maybe_stored: true }
             }
         }
+    }
+
+    /// An entry was stored: whether it is durable for each of its events.
+    fn stored(&mut self, entry: &[BoxedItem], place: Place, sent: Instant) -> Disposition {
+        let shards = &self.queues.shards;
+        let is_elsewhere = |item: &BoxedItem| {
+            shards
+                .map()
+                .is_some_and(|map| map.id(shards.index_of(&item.record)) != &*place.shard_id)
+        };
+        if !entry.iter().any(is_elsewhere) {
+            return Disposition::Durable(place);
+        }
+        self.settled.map_is_old |= shards.were_known_at(sent);
+        // A consumer that checks hash ranges drops a record with such a member whole. Events of one
+        // key and place are where they belong, whatever we think of it.
+        let position = |item: &BoxedItem| item.record.ring_position();
+        if entry.iter().any(|item| position(item) != position(&entry[0])) {
+            self.settled.regrouped += 1;
+            return Disposition::Regroup { scope: AggregateScope::OwnKey, maybe_stored: true };
+        }
+        Disposition::Durable(place)
+    }
+
+    /// Whether an entry was throttled whose shard is known: then the shard rests, not its keys.
+    fn makes_the_shard_rest(&self, disposition: &Disposition) -> bool {
+        matches!(disposition, Disposition::Again { class: Class::Throttled, .. })
+            && self.queues.shards.map().is_some()
     }
 
     /// A shard refused an entry: its pace falls. While the daemon drains nothing is paced.
-    fn slow_down(&mut self, line: usize, events: &[&Record], sent: Instant, now: Instant) {
-        if !self.draining {
-            let more: f64 =
-                events[1..].iter().map(|event| pacing::cost_of_more(event.size())).sum();
-            let pace = self.lines[line].pace.get_or_insert_with(|| Pacing::new(now));
-            pace.refused(pacing::cost(events[0].size()) + more, sent, now);
+    fn slow_down(&mut self, shard: usize, entry: &[BoxedItem], sent: Instant) {
+        if !self.queues.is_draining {
+            let more = entry[1..].iter().map(|item| pacing::cost_of_more(item.record.size()));
+            let cost = pacing::cost(entry[0].record.size()) + more.sum::<f64>();
+            let pacing = &mut self.queues.shards.at(shard).pacing;
+            pacing.get_or_insert_with(|| Pacing::new(self.now)).refused(cost, sent, self.now);
         }
     }
 
-    fn settle_failure(
-        &mut self,
-        batch: Batch,
-        error: &PutError,
-        now: Instant,
-        rng: &mut impl Rng,
-        settled: &mut Settled,
-    ) {
-        if error.class == Class::Poison {
-            return self.settle_poison(batch, error, now, rng, settled);
+    /// Does to one event what its entry's verdict came to.
+    fn dispose(&mut self, run: &mut KeyRun, mut item: BoxedItem, disposition: Disposition) {
+        let key = item.record.key_hash;
+        if run.key != Some(key) {
+            self.end_run(run);
+            run.key = Some(key);
         }
-        if error.class == Class::Throttled {
-            self.blocked = None; // it was let in as far as to be counted
-            for events in batch.entries().iter() {
-                self.lines[line_of(self.shards.as_deref(), events[0])].tally.throttled(now);
+        match disposition {
+            Disposition::Durable(place) => {
+                return self.settled.answer(item, Outcome::Durable(place));
+            }
+            Disposition::Rejected { code, message } => {
+                return self.settled.reject(item, &code, &message);
+            }
+            Disposition::Again { class, maybe_stored } => {
+                item.maybe_stored |= maybe_stored;
+                item.failures = item.failures.saturating_add(1);
+                item.cause = Some(class.into());
+                if class != Class::Throttled || self.queues.shards.map().is_none() {
+                    let wait = self.queues.settings.backoff.delay(item.failures, self.rng);
+                    run.cool_until = run.cool_until.max(Some(self.now + wait));
+                }
+            }
+            Disposition::Regroup { scope, maybe_stored } => {
+                item.scope = scope;
+                item.maybe_stored |= maybe_stored;
             }
         }
-        settled.retry(error.class, batch.len());
+        run.back.push(item);
+    }
+
+    /// All events of a key were gone through: its flight is over, or goes on with its next piece.
+    fn end_run(&mut self, run: &mut KeyRun) {
+        let KeyRun { key: Some(key), back, cool_until } = std::mem::take(run) else { return };
+        if back.is_empty() && self.bisection.send_next_piece(key, true, self.queues) {
+            return;
+        }
+        self.bisection.end_flight(key, back, cool_until, self.queues);
+    }
+
+    /// A request failed as a whole: none of its records is known to be stored.
+    fn apply_error(&mut self, batch: Batch, error: &PutError) {
+        match error.class {
+            Class::Poison => return self.apply_refusal(batch, error),
+            Class::Throttled => {
+                self.stream.request_was_looked_at(); // as far as to be counted
+                for head in batch.heads() {
+                    let shard = self.queues.shards.index_of(head);
+                    self.queues.shards.at(shard).counts.throttled(self.now);
+                }
+            }
+            Class::Transient | Class::Blocked(_) => {}
+        }
+        self.settled.retry(error.class, batch.len());
         // One wait for the whole batch, so that its keys fill a request together again.
-        let wait = now + self.rules.backoff.delay(batch.failures_max() + 1, rng);
+        let wait = self.queues.settings.backoff.delay(batch.failures_max() + 1, self.rng);
         let cool_until = match error.class {
-            Class::Throttled if self.shards.is_some() => {
-                let shards = self.shards.as_deref();
-                let lines =
-                    batch.entries().iter().map(|events| line_of(shards, events[0])).collect();
-                self.cool(lines, now, rng);
+            Class::Throttled if self.queues.shards.map().is_some() => {
+                self.cool(batch.heads().map(|head| self.queues.shards.index_of(head)).collect());
                 None
             }
             Class::Blocked(reason) => {
-                self.block(reason, now, rng);
+                self.block(reason);
                 None
             }
-            _ => Some(wait),
+            _ => Some(self.now + wait),
         };
-        if let (Class::Transient, Some(blocked)) = (error.class, self.blocked) {
-            self.block(blocked.reason, now, rng); // no news: the next probe tells
+        if let (Class::Transient, Some(reason)) = (error.class, self.stream.reason()) {
+            self.block(reason); // no news: the next probe tells
         }
         self.give_back_all(batch, cool_until, |item| {
             // A blocked stream says nothing about the record.
@@ -292,40 +310,45 @@ impl Buffer {
         });
     }
 
-    /// A request was refused for what is in it, or so it says: it is the stream where two records
-    /// that have nothing in common are refused alone in the same words, and then every refusal that
-    /// names no record, until a request is taken or one of its records is named.
-    fn settle_poison(
-        &mut self,
-        batch: Batch,
-        error: &PutError,
-        now: Instant,
-        rng: &mut impl Rng,
-        settled: &mut Settled,
-    ) {
-        let known = self.blocked.filter(|blocked| blocked.reason == Reason::RequestRefused);
-        let is_the_streams = !is_about_records(error)
-            && match batch.sole() {
-                _ if known.is_some() => true,
-                Some(item) => self.doubt.is_about_the_stream(item, error),
-                None => false,
-            };
-        if !is_the_streams {
-            if named_record(&error.message).is_some() {
-                self.doubt.end();
-            }
-            self.blocked = None; // it was let in as far as to be looked at
-            return self.take_apart(batch, error, settled);
+    /// A request was refused for what is in it, or so it says: it is taken apart to find the record
+    /// at fault, unless the stream is.
+    fn apply_refusal(&mut self, batch: Batch, error: &PutError) {
+        let known = self.stream.blocked().filter(|is| is.reason == Reason::RequestRefused);
+        if !self.stream.is_at_fault(&batch, error) {
+            self.stream.request_was_looked_at();
+            return self.find_the_record_at_fault(batch, error);
         }
-        settled.blocked += batch.len();
-        settled.refused_in_known_words = self.doubt.is_in_the_words_of_the_first(error);
-        self.block(Reason::RequestRefused, now, rng);
+        self.settled.blocked += batch.len();
+        self.settled.refused_in_known_words = self.stream.is_in_known_words(error);
+        self.block(Reason::RequestRefused);
         let probe = batch.sole().map(|item| item.record.key_hash);
         self.give_back_all(batch, None, |_| {});
         // It may be about this record after all: the next probe is another one.
-        if let Some(key) = probe.filter(|_| known.is_some_and(|blocked| now >= blocked.next_probe))
-        {
-            self.stand_last(key, now);
+        let was_due = known.is_some_and(|blocked| self.now >= blocked.next_probe);
+        if let Some(key) = probe.filter(|_| was_due) {
+            self.queues.stand_last(key, self.now);
+        }
+    }
+
+    /// One record of a request is at fault. It is refused if it was alone; the others are sent again
+    /// at once, in parts.
+    fn find_the_record_at_fault(&mut self, batch: Batch, error: &PutError) {
+        if batch.is_aggregated() {
+            // The same request without aggregates: if it is refused again, it can be taken apart.
+            self.settled.regrouped += batch.len();
+            return self.give_back_all(batch, None, |item| item.scope = AggregateScope::Alone);
+        }
+        if batch.sole().is_none() {
+            let named = named_record(&error.message).and_then(|number| number.checked_sub(1));
+            return self.bisection.take_apart(batch, named, self.queues);
+        }
+        for item in batch.into_items() {
+            let key = item.record.key_hash;
+            self.settled.rejected += 1;
+            self.settled.reject(item, &error.code, &error.message);
+            if !self.bisection.send_next_piece(key, false, self.queues) {
+                self.bisection.end_flight(key, Vec::new(), None, self.queues);
+            }
         }
     }
 
@@ -344,109 +367,31 @@ impl Buffer {
         while let Some(key) = items.peek().map(|item| item.record.key_hash) {
             let back =
                 std::iter::from_fn(|| items.next_if(|item| item.record.key_hash == key)).collect();
-            self.give_back(key, back, cool_until);
+            self.bisection.end_flight(key, back, cool_until, self.queues);
         }
     }
 
-    /// The shards of these lines take less than they were sent: they rest, each for itself.
-    fn cool(&mut self, mut lines: Vec<usize>, now: Instant, rng: &mut impl Rng) {
-        lines.sort_unstable();
-        lines.dedup();
-        for index in lines {
-            let line = &mut self.lines[index];
-            // Flights that were out together are throttled together: that is one throttling, not
-            // many.
-            if line.cooling_until.is_none_or(|until| until <= now) {
-                line.throttles = line.throttles.saturating_add(1);
-                let Backoff { min, max } = self.rules.backoff;
-                // Where a pace limits what asking again costs, it is asked soon: Kinesis counts
-                // over a second, and what is missed at the beginning of the next one is lost.
-                let min = if line.pace.is_some() { min.min(PACED_REST_MIN) } else { min };
-                let until = now + Backoff { min, max }.delay(line.throttles, rng);
-                line.cooling_until = Some(until);
-                if let Some(pace) = &mut line.pace {
-                    pace.rest(until);
-                }
+    /// These shards take less than they were sent: they rest, each for itself.
+    fn cool(&mut self, mut shards: Vec<usize>) {
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            let queue = self.queues.shards.at(shard);
+            let (backoff, is_paced) = (self.queues.settings.backoff, queue.pacing.is_some());
+            let until = queue.cooling.throttled(backoff, is_paced, self.now, self.rng);
+            if let (Some(until), Some(pacing)) = (until, &mut queue.pacing) {
+                pacing.rest(until);
             }
         }
     }
 
-    fn block(&mut self, reason: Reason, now: Instant, rng: &mut impl Rng) {
-        let (since, probes) = match self.blocked {
-            // Flights that were out when it began come back blocked too.
-            Some(blocked) if now < blocked.next_probe => return,
-            Some(blocked) => (blocked.since, blocked.probes.saturating_add(1)),
-            None => (now, 0),
-        };
-        let probe = if self.draining { DRAIN_PROBE } else { PROBE };
-        self.blocked =
-            Some(Blocked { reason, since, next_probe: now + probe.delay(probes, rng), probes });
-        // Parts would wait outside their queues, where no timeout finds them.
-        for part in std::mem::take(&mut self.parts) {
-            self.give_back_all(part, None, |_| {});
-        }
-    }
-
-    /// The same request without aggregates: if it is refused again, it can be taken apart.
-    fn regroup(&mut self, batch: Batch, settled: &mut Settled) {
-        settled.regrouped += batch.len();
-        self.give_back_all(batch, None, |item| item.company = Company::Nobody);
-    }
-
-    /// Finds the record for whose sake a whole request was refused: by the index that the message
-    /// names, else by halves, so that at most log2(n) + 1 requests are refused. The others are sent
-    /// again at once.
-    fn take_apart(&mut self, batch: Batch, error: &PutError, settled: &mut Settled) {
-        if batch.is_aggregated() {
-            return self.regroup(batch, settled);
-        }
-        let count = batch.records().len();
-        let named = named_record(&error.message).and_then(|number| number.checked_sub(1));
-        let cuts = match named.filter(|index| *index < count) {
-            Some(index) => [index, index + 1],
-            None => [count / 2, count],
-        };
-        let is_halved = cuts[1] == count;
-        let mut parts = [Vec::new(), Vec::new(), Vec::new()];
-        for (index, item) in batch.into_items().enumerate() {
-            parts[usize::from(index >= cuts[0]) + usize::from(index >= cuts[1])].push(item);
-        }
-        if count == 1 {
-            for item in parts.into_iter().flatten() {
-                let key = item.record.key_hash;
-                settled.rejected += 1;
-                settled.reject(item, &error.code, &error.message);
-                if !self.send_next_cut(key, false) {
-                    self.give_back(key, Vec::new(), None);
-                }
+    /// The stream takes nothing.
+    fn block(&mut self, reason: Reason) {
+        if self.stream.block(reason, self.queues.is_draining, self.now, self.rng) {
+            // Parts would wait outside their queues, where no timeout finds them.
+            for part in self.bisection.take_parts() {
+                self.give_back_all(part, None, |_| {});
             }
-            return;
-        }
-        // A key that is cut sends its first piece now and the others one after the other: its order
-        // holds.
-        let mut cut_off: Vec<(Key, Vec<Vec<BoxedItem>>)> = Vec::new();
-        let (mut last_key, mut sent) = (None, 0);
-        for part in parts {
-            let mut part = part.into_iter().peekable();
-            let piece: Vec<BoxedItem> =
-                std::iter::from_fn(|| part.next_if(|item| Some(item.record.key_hash) == last_key))
-                    .collect();
-            if let (Some(key), false) = (last_key, piece.is_empty()) {
-                match cut_off.last_mut().filter(|(cut, _)| *cut == key) {
-                    Some((_, pieces)) => pieces.push(piece),
-                    None => cut_off.push((key, vec![piece])),
-                }
-            }
-            let part: Batch = part.collect();
-            if !part.is_empty() {
-                last_key = part.records().next_back().map(|last| last.key_hash);
-                sent += 1;
-                self.parts.push_back(part);
-            }
-        }
-        let are_halves = is_halved && sent == 1; // all of one key: the pieces are the two halves
-        for (key, pieces) in cut_off {
-            self.cut(key, pieces, are_halves);
         }
     }
 }
@@ -458,13 +403,8 @@ impl Settled {
 
     fn reject(&mut self, item: BoxedItem, code: &str, message: &str) {
         let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
-        self.answer(
-            item,
-            Outcome::Refused(Refusal::new(
-                Code::Rejected,
-                format!("Kinesis refused it: {code}: {words}"),
-            )),
-        );
+        let message = format!("Kinesis refused it: {code}: {words}");
+        self.answer(item, Outcome::Refused(Refusal::new(Code::Rejected, message)));
     }
 
     fn retry(&mut self, class: Class, records: usize) {

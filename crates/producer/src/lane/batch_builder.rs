@@ -1,155 +1,179 @@
 //! What goes into the next request: the oldest events that may be sent, up to its limits.
 //!
-//! Pure. Which line and key comes next is decided here, how an event travels in `batch`. Nothing is
-//! sent here.
+//! Pure. Which shard queue and which key comes next is decided here; whether an event goes into the
+//! request and how it travels there, in `packing`. Nothing is sent here.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use super::Rules;
-use super::batch::{Batch, Fit, Limits};
-use super::buffer::Buffer;
-use super::key_queue::State;
+use super::batch::{Batch, Placement};
+use super::flight::Flights;
+use super::key_queue::{Key, KeyState};
 use super::pacing;
-use super::shard_queue::{Key, line_of};
-use crate::settings::{Aggregation, KeyOrder};
+use super::packing::Limits;
+use super::queues::Queues;
+use super::settings::{Aggregation, KeyOrder, Settings};
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 
-impl Buffer {
-    /// Takes the oldest events that may be sent, up to the limits of a request.
-    pub(super) fn fill(&mut self, max_entries: usize, now: Instant) -> Batch {
-        let mut batch = Batch::default();
-        let limits = self.limits(max_entries, now);
-        let sendable = self.lines.iter().enumerate().filter(|(_, line)| line.sendable(now).0 > 0);
+/// A request that is being filled.
+#[derive(Debug)]
+pub(super) struct BatchBuilder<'a> {
+    queues: &'a mut Queues,
+    limits: Limits,
+    now: Instant,
+    batch: Batch,
+}
+
+/// What limits a request besides the settings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub max_entries: usize,
+    pub flights: Flights,
+    /// The largest record that the stream takes; `None` while that is not known.
+    pub record_limit: Option<usize>,
+}
+
+impl<'a> BatchBuilder<'a> {
+    pub(super) fn new(queues: &'a mut Queues, room: Room, now: Instant) -> Self {
+        let limits = limits(queues, room, now);
+        Self { queues, limits, now, batch: Batch::default() }
+    }
+
+    /// Takes the oldest events that may be sent. The batch is empty where none may.
+    pub(super) fn fill(mut self) -> Batch {
+        let now = self.now;
+        let shard_queues = self.queues.shards.iter().enumerate();
+        let sendable = shard_queues.filter(|(_, queue)| queue.sendable(now).0 > 0);
         let mut oldest_first: BinaryHeap<_> = sendable
-            .filter_map(|(index, line)| line.oldest().map(|oldest| Reverse((oldest, index))))
+            .filter_map(|(shard, queue)| queue.oldest().map(|oldest| Reverse((oldest, shard))))
             .collect();
-        // The line whose next event shares the last entry's record: it goes before older ones of
-        // other lines.
+        // The shard queue whose next event shares the last entry's record: it goes before older
+        // events of others.
         let mut open = None;
-        while let Some(line) =
-            open.take().or_else(|| oldest_first.pop().map(|Reverse((_, line))| line))
+        while let Some(shard) =
+            open.take().or_else(|| oldest_first.pop().map(|Reverse((_, shard))| shard))
         {
-            let Some(key) = self.lines[line].first() else { continue };
-            if !self.take(key, line, &mut batch, &limits, now) {
+            let Some(key) = self.queues.shards.at(shard).first() else { continue };
+            if !self.take(key, shard) {
                 break;
             }
-            self.lines[line].pop_first();
-            let next = self.lines[line].oldest().filter(|_| !self.lines[line].is_spent(now));
-            open = next.and(Some(line)).filter(|line| self.next_joins(*line, &batch, &limits));
+            let queue = self.queues.shards.at(shard);
+            queue.pop_first();
+            let next = queue.oldest().filter(|_| !queue.is_spent(now));
+            open = next.and(Some(shard)).filter(|shard| self.next_joins(*shard));
             if open.is_none() {
-                oldest_first.extend(next.map(|oldest| Reverse((oldest, line))));
+                oldest_first.extend(next.map(|oldest| Reverse((oldest, shard))));
             }
         }
-        batch
+        self.batch
     }
 
-    fn limits(&self, max_entries: usize, now: Instant) -> Limits {
-        let Rules { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, .. } = self.rules;
-        // What any stream takes.
-        let record_bytes_max = self.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
-        let room = (max_in_flight * max_bytes).saturating_sub(self.flying_bytes);
-        Limits {
-            entries: max_entries,
-            bytes: max_bytes.min(room),
-            // A record that is larger than the aim goes alone, when the others leave room for its
-            // request.
-            first_bytes: if self.gauges.flights == 0 { usize::MAX } else { room },
-            // So that the stream's word on it is on nothing else, where nobody knows what it takes.
-            shared_bytes: self.record_limit.is_none().then_some(record_bytes_max),
-            // Without shards to predict, only events of one key are known to belong together.
-            aggregation: if self.shards.is_none() {
-                aggregation.min(Aggregation::Key)
-            } else {
-                aggregation
-            },
-            aggregate_bytes: match aggregation {
-                Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
-                _ => record_bytes_max,
-            },
-            overdue: now
-                .checked_sub(self.rules.timeout)
-                .filter(|overdue| self.ages.oldest().is_some_and(|oldest| oldest <= *overdue)),
-        }
-    }
-
-    /// Whether the event at the front of a line shares the last entry's record.
-    fn next_joins(&self, line: usize, batch: &Batch, limits: &Limits) -> bool {
-        if limits.aggregation != Aggregation::Shard {
+    /// Whether the event at the front of a shard queue shares the last entry's record.
+    fn next_joins(&mut self, shard: usize) -> bool {
+        if self.limits.aggregation != Aggregation::Shard {
             return false;
         }
-        let queue = self.lines[line].first().and_then(|key| self.keys.get(&key));
-        let head =
-            queue.filter(|queue| queue.state == State::Ready(line)).and_then(|queue| queue.front());
-        head.is_some_and(|head| batch.fit(head, line, limits) == Fit::Joins)
+        let first = self.queues.shards.at(shard).first();
+        let queue = first.and_then(|key| self.queues.keys.get(&key));
+        let head = queue
+            .filter(|queue| queue.state == KeyState::Ready(shard))
+            .and_then(|queue| queue.front());
+        head.is_some_and(|head| {
+            self.limits.placement(&self.batch, head, shard) == Some(Placement::Joins)
+        })
     }
 
     /// Moves what fits of a key into the batch; the key is in flight then. False if its head does
     /// not fit.
-    fn take(
-        &mut self,
-        key: Key,
-        index: usize,
-        batch: &mut Batch,
-        limits: &Limits,
-        now: Instant,
-    ) -> bool {
-        let Some(queue) =
-            self.keys.get_mut(&key).filter(|queue| queue.state == State::Ready(index))
+    fn take(&mut self, key: Key, index: usize) -> bool {
+        let Self { queues, limits, now, batch } = self;
+        let Queues { settings, keys, shards, keys_held, .. } = &mut **queues;
+        let Some(queue) = keys.get_mut(&key).filter(|queue| queue.state == KeyState::Ready(index))
         else {
             return true; // a place left behind
         };
         if limits.overdue.is_some() && queue.front().is_some_and(|head| limits.is_overdue(head)) {
-            self.expire_head(key, index, now);
+            queues.expire_head(key, index, *now);
             return true; // its place is left behind
         }
-        let (line, shards) = (&mut self.lines[index], self.shards.as_deref());
-        let before = queue.sendable(&self.rules);
+        let before = queue.sendable(settings);
         let mut is_first = true;
         while let Some(head) = queue.front() {
-            // A key stands in the line of its head; explicit hash keys can part the events behind
-            // it.
-            let shard = if limits.aggregation == Aggregation::Shard {
-                line_of(shards, &head.record)
-            } else {
-                index
+            // A key stands in the queue of its head's shard; explicit hash keys can part the events
+            // behind it.
+            let shard = match limits.aggregation {
+                Aggregation::Shard => shards.index_of(&head.record),
+                Aggregation::Off | Aggregation::Key => index,
             };
-            let fit = batch.fit(head, shard, limits);
+            let Some(placement) = limits.placement(batch, head, shard) else { break };
             // Under strict order a request holds one record of a key.
-            let goes = match fit {
-                Fit::Joins => true,
-                Fit::Begins => is_first || self.rules.ordering == KeyOrder::Relaxed,
-                Fit::Not => false,
-            };
+            let may_follow =
+                placement == Placement::Joins || settings.ordering == KeyOrder::Relaxed;
             // Groups of other connections may have brought one that is older than the head by a
             // moment.
-            let goes = goes && (is_first || !limits.is_overdue(head));
-            let Some(item) = queue.pop_front_if(|_| goes) else { break };
-            if let Some(pace) = &mut line.pace {
-                let cost = if fit == Fit::Joins { pacing::cost_of_more } else { pacing::cost };
-                pace.spend(cost(item.record.size()), now);
+            if !is_first && (!may_follow || limits.is_overdue(head)) {
+                break;
             }
-            batch.push(item, shard, fit);
+            let Some(item) = queue.pop_front() else { break };
+            let shard_queue = shards.at(index);
+            if let Some(pacing) = &mut shard_queue.pacing {
+                let cost = match placement {
+                    Placement::Joins => pacing::cost_of_more,
+                    Placement::Begins => pacing::cost,
+                };
+                pacing.spend(cost(item.record.size()), *now);
+            }
+            batch.push(item, shard, placement);
             is_first = false;
-            if line.is_spent(now) {
+            if shard_queue.is_spent(*now) {
                 break;
             }
         }
         if is_first {
             return false;
         }
-        line.discount(before);
-        queue.state = State::InFlight;
-        self.gauges.keys_held += usize::from(!queue.is_empty());
+        shards.at(index).discount(before);
+        queue.state = KeyState::InFlight;
+        *keys_held += usize::from(!queue.is_empty());
         true
+    }
+}
+
+/// How much the next request takes.
+fn limits(queues: &Queues, room: Room, now: Instant) -> Limits {
+    let Settings { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, timeout, .. } =
+        queues.settings;
+    // Without a word from the stream: what any stream takes.
+    let record_bytes_max = room.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
+    let room_bytes = (max_in_flight * max_bytes).saturating_sub(room.flights.bytes());
+    Limits {
+        entries: room.max_entries,
+        bytes: max_bytes.min(room_bytes),
+        // A record that is larger than the aim goes alone, when the others leave room for its
+        // request.
+        first_bytes: if room.flights.count() == 0 { usize::MAX } else { room_bytes },
+        // So that the stream's word on it is on nothing else, where nobody knows what it takes.
+        shared_bytes: room.record_limit.is_none().then_some(record_bytes_max),
+        // Without shards to predict, only events of one key are known to belong together.
+        aggregation: match queues.shards.map() {
+            None => aggregation.min(Aggregation::Key),
+            Some(_) => aggregation,
+        },
+        aggregate_bytes: match aggregation {
+            Aggregation::Shard => aggregate_max_bytes.min(record_bytes_max),
+            Aggregation::Off | Aggregation::Key => record_bytes_max,
+        },
+        overdue: now
+            .checked_sub(timeout)
+            .filter(|overdue| queues.ages.oldest().is_some_and(|oldest| oldest <= *overdue)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::test_support::{Kit, facts, failed, names, relaxed, rules, shards, stored};
+    use crate::lane::test_support::{Kit, facts, failed, names, relaxed, settings, shards, stored};
     use dispatchd_core::limits::MIB;
     use dispatchd_core::model::Class;
     use dispatchd_core::model::{Distribution, StreamFacts};
@@ -161,7 +185,7 @@ mod tests {
     }
 
     fn aggregating(aggregation: Aggregation) -> Kit {
-        Kit::with_two_shards(Rules { aggregation, ..rules() })
+        Kit::with_two_shards(Settings { aggregation, ..settings() })
     }
 
     #[test]
@@ -185,20 +209,19 @@ mod tests {
     fn a_stream_that_is_switched_while_events_wait_counts_them_anew_and_goes_on() {
         let mut kit = aggregating(Aggregation::Key);
         kit.push(0, "a", &["a1", "a2", "a3"]);
-        let counted = |kit: &Kit| {
-            kit.buffer.lines.iter().map(|line| line.sendable(kit.at(0)).1).sum::<usize>()
-        };
+        let counted = |kit: &Kit| kit.buffer.sendable_bytes(kit.at(0));
         let (all, head) = (counted(&kit), "aa1".len());
         assert_eq!(all, 3 * head);
         kit.buffer.learn(distributed(Distribution::Auto), kit.at(0));
         assert_eq!(
-            (counted(&kit), kit.buffer.lines.len()),
+            (counted(&kit), kit.buffer.shard_queues()),
             (head, 1),
             "one record of a key, and no shard is predicted"
         );
         let batch = kit.send(10);
         assert_eq!(names(&batch), ["a1"]);
-        kit.buffer.set_rules(Rules { aggregation: Aggregation::Key, ..rules() }, kit.at(15));
+        kit.buffer
+            .set_settings(Settings { aggregation: Aggregation::Key, ..settings() }, kit.at(15));
         kit.land_stored(20, batch);
         let batch = kit.send(20);
         assert_eq!(
@@ -221,7 +244,7 @@ mod tests {
 
     #[test]
     fn where_the_service_distributes_records_a_throttled_key_cools_and_no_shard_does() {
-        let mut kit = Kit::with_two_shards(rules());
+        let mut kit = Kit::with_two_shards(settings());
         kit.push_to(0, 0, "a", "a");
         kit.buffer.learn(distributed(Distribution::Auto), kit.at(0));
         kit.push_to(0, 0, "b", "b");
@@ -236,7 +259,7 @@ mod tests {
 
     #[test]
     fn while_the_record_limit_is_not_known_what_some_stream_may_refuse_goes_alone() {
-        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
+        let mut kit = Kit::new(Settings { max_bytes: 10 * MIB, ..relaxed() });
         let (small, large) = (MIB, MIB + 1);
         for (key, name, bytes) in
             [("a", "a", small), ("b", "b", large), ("c", "c1", small), ("c", "c2", large)]
@@ -251,7 +274,7 @@ mod tests {
             "and what is behind it does not join it"
         );
 
-        let mut kit = Kit::new(Rules { max_bytes: 10 * MIB, ..relaxed() });
+        let mut kit = Kit::new(Settings { max_bytes: 10 * MIB, ..relaxed() });
         kit.buffer.learn(StreamFacts { record_limit: Some(2 * MIB), ..facts(None) }, kit.at(0));
         kit.push_bytes(0, "a", "a", small);
         kit.push_bytes(0, "b", "b", large);
@@ -261,7 +284,7 @@ mod tests {
     #[test]
     fn an_aggregate_is_no_larger_than_what_any_stream_takes_until_the_limit_is_known() {
         let mut kit =
-            Kit::new(Rules { max_bytes: 10 * MIB, aggregation: Aggregation::Key, ..rules() });
+            Kit::new(Settings { max_bytes: 10 * MIB, aggregation: Aggregation::Key, ..settings() });
         for name in ["1", "2", "3"] {
             kit.push_bytes(0, "a", name, 400 * 1024);
         }
