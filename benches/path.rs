@@ -15,11 +15,11 @@ use dispatchd_core::wire::ndjson::request::{self, Request};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::credit::CreditTotal;
 use dispatchd_producer::intake::{EventRequest, Intake, IntakeShared, Now, Offered, WayBack};
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::Settled;
 use dispatchd_producer::lane::buffer::{Buffer, Poll};
-use dispatchd_producer::lane::settle::Settled;
-use dispatchd_producer::lane::{Group, Rules};
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Group, Settings};
 use dispatchd_producer::ticket::{Answer, AnswerGroup};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -46,7 +46,7 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn new() -> Self {
-        let rules = Rules {
+        let settings = Settings {
             linger: Duration::ZERO,
             max_records: GROUP,
             max_bytes: 10 << 20,
@@ -70,7 +70,7 @@ impl Path {
         let (intake, way_back) = shared.open(record_limit);
         let instant = Instant::now();
         // As a lane is once the stream was described.
-        let mut buffer = Buffer::new(rules);
+        let mut buffer = Buffer::new(settings);
         buffer.learn(StreamFacts { record_limit, ..StreamFacts::unknown(None) }, instant);
         Self {
             splitter: Splitter::new(1 << 20),
@@ -129,7 +129,7 @@ impl Path {
 
     /// As if every record were stored.
     pub(crate) fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
-        self.buffer.settle(batch, Ok(verdicts), self.now.instant, &mut self.rng)
+        self.buffer.apply_verdicts(batch, Ok(verdicts), self.now.instant, &mut self.rng)
     }
 
     pub(crate) fn answer(&mut self, settled: Settled) {

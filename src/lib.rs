@@ -14,8 +14,8 @@
 //! | floor | modules | |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`daemon`] [`preflight`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`inputs`] [`admin`] [`local`] | edges: where bytes enter and leave |
+//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
 //! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
@@ -26,14 +26,14 @@
 //! |---|---|---|---|
 //! | 1 | `protocol::lines` | bytes → one line, no copy | the connection's |
 //! | 2 | `protocol::request` | line → request; `data` stays raw | " |
-//! | 3 | `inputs::socket::reader`, `allowance` | reserves a slot for the answer, then bytes of the budget: the two waits of the whole trip | " |
+//! | 3 | `socket::reader`, `allowance` | reserves a slot for the answer, then bytes of the budget: the two waits of the whole trip | " |
 //! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
 //! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
 //! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
 //! | 7 | `kinesis::put` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
-//! | 8 | `lane::settle` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
+//! | 8 | `lane::apply_verdicts` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
 //! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
-//! | 10 | `inputs::socket::writer` | answers → bytes, many a write | the connection's |
+//! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
 //!
 //! Down once, back once: nothing is looked up on the way back, the ticket holds the way home. A
 //! refusal turns round at 2–4 through the same outbox.
@@ -46,18 +46,18 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod admin;
+mod admin;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod consume;
-pub mod daemon;
+#[cfg(feature = "local")]
+pub mod embedded_stream;
 pub mod heap;
+mod http_server;
 pub mod inputs;
 pub mod kinesis;
-#[cfg(feature = "local")]
-pub mod local;
-pub mod preflight;
 pub mod producer;
-pub mod tail;
-pub mod telemetry;
-pub mod terminal;
+pub mod programs;
+mod telemetry;
+mod terminal;

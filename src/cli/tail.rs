@@ -7,10 +7,11 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
-use crate::tail::{self, Options};
+use crate::programs::signals::stop_signal;
+use crate::programs::tail::{self, Options};
 use crate::telemetry::log::Log;
 
 /// Said on standard error once every shard has its iterator; docs/operations.md promises the first
@@ -19,7 +20,10 @@ const READY: &str = "ready: what is stored from now on is printed, end with Ctrl
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
+    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored \
+                  from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, \
+                  or nobody reads what it prints; 1: the stream cannot be read, or the output \
+                  cannot be written; 64: the configuration does not hold."
 )]
 pub(super) struct Tail {
     #[command(flatten)]

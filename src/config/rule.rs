@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{LogFormat, StreamArn, Wire, log_filter};
+use super::StreamArn;
+use crate::telemetry::level::log_filter;
+use dispatchd_core::choice::listed;
 use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// What a key takes.
 pub(super) enum Rule {
@@ -24,10 +25,8 @@ pub(super) enum Rule {
     /// Text of one to this many bytes.
     Text(usize),
     Switch,
-    KeyOrder,
-    Aggregation,
-    Wire,
-    LogFormat,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     LogLevel,
     Mode,
     Path,
@@ -48,10 +47,6 @@ pub(super) enum Value {
     Number(usize),
     Text(String),
     Switch(bool),
-    KeyOrder(KeyOrder),
-    Aggregation(Aggregation),
-    Wire(Wire),
-    LogFormat(LogFormat),
     Mode(u32),
     Address(SocketAddr),
     /// Left open, or turned off.
@@ -75,10 +70,7 @@ impl Rule {
             Self::Count(range) => within(range, count(text)?).map(Value::Number),
             Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
             Self::Switch => text.parse().ok().map(Value::Switch),
-            Self::KeyOrder => key_order(text).map(Value::KeyOrder),
-            Self::Aggregation => aggregation(text).map(Value::Aggregation),
-            Self::Wire => wire(text).map(Value::Wire),
-            Self::LogFormat => log_format(text).map(Value::LogFormat),
+            Self::OneOf(names) => text_if(names.contains(&text), text),
             Self::LogLevel => text_if(log_filter(text).is_some(), text),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
@@ -131,10 +123,7 @@ impl fmt::Display for Rule {
             }
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
-            Self::KeyOrder => f.write_str("strict or relaxed"),
-            Self::Aggregation => f.write_str("off, key or shard"),
-            Self::Wire => f.write_str("json or cbor"),
-            Self::LogFormat => f.write_str("auto, json or text"),
+            Self::OneOf(names) => f.write_str(&listed(names)),
             Self::LogLevel => f.write_str(
                 "error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`",
             ),
@@ -224,40 +213,6 @@ pub fn show_size(bytes: usize) -> String {
 
 fn text_if(holds: bool, text: &str) -> Option<Value> {
     holds.then(|| Value::Text(text.to_owned()))
-}
-
-fn key_order(text: &str) -> Option<KeyOrder> {
-    match text {
-        "strict" => Some(KeyOrder::Strict),
-        "relaxed" => Some(KeyOrder::Relaxed),
-        _ => None,
-    }
-}
-
-fn aggregation(text: &str) -> Option<Aggregation> {
-    match text {
-        "off" => Some(Aggregation::Off),
-        "key" => Some(Aggregation::Key),
-        "shard" => Some(Aggregation::Shard),
-        _ => None,
-    }
-}
-
-fn wire(text: &str) -> Option<Wire> {
-    match text {
-        "json" => Some(Wire::Json),
-        "cbor" => Some(Wire::Cbor),
-        _ => None,
-    }
-}
-
-fn log_format(text: &str) -> Option<LogFormat> {
-    match text {
-        "auto" => Some(LogFormat::Auto),
-        "json" => Some(LogFormat::Json),
-        "text" => Some(LogFormat::Text),
-        _ => None,
-    }
 }
 
 /// The leading zero is asked for because a TOML number cannot have one: `0o660` would reach us as

@@ -100,7 +100,7 @@ pub const FILES_OWN: usize = 48;
 pub const PAGES_CONNECTIONS_MAX: usize = 64;
 
 /// Connections at once to the admin socket: operators, not callers.
-pub const DESK_CONNECTIONS_MAX: usize = 8;
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;
 
 /// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and
 /// what the allocator sets aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).

@@ -12,35 +12,52 @@ pub mod bind;
 mod callers;
 mod clock;
 mod connection;
+pub(crate) mod directory;
 pub mod listener;
 mod lock;
 mod long_lines;
+pub mod metrics;
 mod patience;
 pub mod place;
 mod reader;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::telemetry::backpressure::Backpressure;
-use crate::telemetry::metrics::Metrics;
+use crate::inputs::backpressure::Backpressure;
 use dispatchd_core::model::StreamFacts;
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
+use self::metrics::ConnectionMetrics;
 pub use callers::Callers;
 pub use long_lines::LongLines;
 
+/// Where applications connect, and what they may have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub path: PathBuf,
+    /// The permissions of the socket's file.
+    pub mode: u32,
+    /// How many connections there may be at once.
+    pub max_connections: usize,
+    /// How many unanswered events a connection may have.
+    pub window: usize,
+}
+
 /// What every connection shares.
 #[derive(Debug)]
-pub struct ConnectionShared {
+struct ConnectionShared {
     pub intake: Arc<IntakeShared>,
     pub lanes: Lanes,
-    pub metrics: Arc<Metrics>,
+    pub metrics: ConnectionMetrics,
     /// How long readers wait for bytes of the budget.
     pub backpressure: Arc<Backpressure>,
     pub facts: watch::Receiver<StreamFacts>,

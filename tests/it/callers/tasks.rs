@@ -5,27 +5,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dispatchd::config::{Inputs, resolve};
-use dispatchd::inputs::socket::bind::Bound;
-use dispatchd::inputs::socket::listener::{Caps, Listener};
-use dispatchd::inputs::socket::{Callers, ConnectionShared, LongLines};
-use dispatchd::producer::lane::{INBOX_GROUPS, Lane};
-use dispatchd::telemetry::backpressure::Backpressure;
-use dispatchd::telemetry::metrics::{self, Oldest, Sources};
-use dispatchd_core::limits::{
-    ANSWERS_BYTES_MAX, LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes,
-    record_bytes_carried,
-};
-use dispatchd_core::model::{Entries, Fingerprints, PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd::inputs::socket;
+use dispatchd::inputs::socket::listener::{self, Listener};
+use dispatchd::inputs::socket::metrics::ConnectionMetrics;
+use dispatchd::kinesis::refresher::{Calls, StreamHandle};
+use dispatchd::producer;
+use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_bytes_carried};
+use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::EventCounters;
-use dispatchd_producer::intake::IntakeShared;
-use dispatchd_producer::lane::Lanes;
-use dispatchd_producer::lane::dedupe::{Dedupe, Window};
+use dispatchd_producer::lane::Settings;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::metrics::LaneMetrics;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,9 +39,11 @@ enum Does {
 }
 
 /// A stream that stores, hangs or panics, and remembers when it was asked for how many records.
+/// Clones remember together.
+#[derive(Clone)]
 struct Scripted {
     does: Does,
-    calls: Mutex<Vec<(Instant, usize)>>,
+    calls: Arc<Mutex<Vec<(Instant, usize)>>>,
 }
 
 impl PutRecords for Scripted {
@@ -64,9 +61,9 @@ fn stored() -> Verdict {
     Verdict::Stored { shard_id: "shardId-000000000000".into(), sequence_number: "1".into() }
 }
 
-/// The parts of a daemon between socket and service.
+/// The parts of a daemon between socket and service, made by the daemon's own constructors.
 struct House {
-    service: Arc<Scripted>,
+    service: Scripted,
     counters: Arc<EventCounters>,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
@@ -77,80 +74,57 @@ async fn house(does: Does, window: usize) -> House {
     house_that(1, does, window, Uuid::new_v4).await
 }
 
-async fn house_that(lanes: usize, does: Does, window: usize, fresh_id: fn() -> Uuid) -> House {
-    let service = Arc::new(Scripted { does, calls: Mutex::default() });
+async fn house_that(
+    lanes_count: usize,
+    does: Does,
+    window: usize,
+    fresh_id: fn() -> Uuid,
+) -> House {
+    let service = Scripted { does, calls: Arc::default() };
     let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(BUDGET_BYTES));
-    let backpressure = Arc::<Backpressure>::default();
-    let oldest = Oldest::new(std::time::Instant::now());
-    let sources = Sources {
-        counters: Arc::clone(&counters),
-        budget: Arc::clone(&budget),
-        backpressure: Arc::clone(&backpressure),
-        oldest: vec![Arc::clone(&oldest)],
-        credentials: Arc::default(),
-        log: Arc::default(),
-    };
-    let (metrics, _exposition) = metrics::build(sources);
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
-    let (inboxes_in, inboxes): (Vec<_>, Vec<_>) =
-        (0..lanes).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
-    let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let defaults =
-        resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold").config;
-    assert_eq!(defaults.batch.linger, LINGER);
-    let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
-    let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
-    let lanes = inboxes.into_iter().map(|inbox| Lane {
-        rules: watch::channel(defaults.lane_rules()).1,
-        dedupe: Arc::clone(&dedupe),
-        service: Arc::clone(&service),
-        inbox,
+    let stream = StreamHandle {
         facts: facts.clone(),
-        questions: mpsc::channel(1).1,
-        bell: Arc::<Notify>::default(),
-        metrics: Arc::clone(&metrics),
-        budget: Arc::clone(&budget),
-        oldest: Arc::clone(&oldest),
-        recent: Arc::default(),
-        outage: Arc::default(),
-        drain: drain.clone(),
-        abandon: abandon.clone(),
-    });
-    let lanes: Vec<_> = lanes.collect();
-    let intake = IntakeShared {
-        producer_id: "app@host".into(),
-        answers_max: window,
-        answer_bytes_max: ANSWERS_BYTES_MAX,
-        record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
-        budget: Arc::clone(&budget),
-        counters: Arc::clone(&counters),
-        fingerprints: Fingerprints::default(),
+        calls: watch::channel(Calls::default()).1,
+        refresh_requested: Arc::default(),
+        reloads: watch::channel(()).0,
     };
-    let shared = ConnectionShared {
-        intake: Arc::new(intake),
-        lanes: Lanes::new(inboxes_in),
-        metrics: Arc::clone(&metrics),
-        backpressure,
-        facts: facts.clone(),
-        long_lines: LongLines::new(long_lines_bytes(BUDGET_BYTES)),
-        callers: Arc::new(Callers::new(Instant::now().into_std())),
+    let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
+    let lane = Settings::default();
+    assert_eq!(lane.linger, LINGER);
+    let settings = producer::Settings {
+        lanes_count,
+        lane,
+        dedupe: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
+    };
+    let shared = producer::Shared {
+        metrics: LaneMetrics::register(),
+        budget: Arc::clone(&budget),
+        recent_errors: Arc::default(),
+        drain: drain.clone(),
+        abandon,
+    };
+    let (lanes, handle) = producer::lanes(settings, service.clone(), &stream, shared);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("d.sock");
+    let settings = socket::Settings { path, mode: 0o600, max_connections: 8, window };
+    let shared = listener::Shared {
+        producer_id: "app@host".into(),
+        lanes: handle.inboxes,
+        budget,
+        counters: Arc::clone(&counters),
+        backpressure: Arc::default(),
+        metrics: ConnectionMetrics::register(),
+        facts,
+        record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
+        files_kept_back: 0,
         fresh_id,
+        drain,
         stop_reading: CancellationToken::new(),
     };
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let bound = Bound::new(&dir.path().join("d.sock"), 0o600).await.expect("it is free");
+    let (listener, _) = Listener::bind(&settings, shared).await.expect("it is free");
     let mut tasks = JoinSet::new();
-    let presence = watch::Sender::default();
-    tasks.spawn(
-        Listener {
-            bound,
-            shared: Arc::new(shared),
-            caps: Caps { max_connections: 8, files_kept_back: 0 },
-            presence,
-            drain,
-        }
-        .run(),
-    );
+    tasks.spawn(listener.run());
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
     House { service, counters, facts: facts_in, tasks, dir }
 }
