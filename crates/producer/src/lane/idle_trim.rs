@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What a lane knows of bursts.
 #[derive(Debug, Default)]
-pub struct IdleTrim {
+pub(super) struct IdleTrim {
     burst: bool,
     over_since: Option<Instant>,
 }
@@ -25,7 +25,7 @@ pub struct IdleTrim {
 impl IdleTrim {
     /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing
     /// changes.
-    pub fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
+    pub(super) fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
         self.burst |= held_bytes >= BURST_BYTES_MIN;
         let over = self.burst && held_bytes <= REST_BYTES_MAX;
         self.over_since = over.then(|| self.over_since.unwrap_or(now));
@@ -33,7 +33,7 @@ impl IdleTrim {
     }
 
     /// It was given back: until the next burst there is nothing to do.
-    pub fn given_back(&mut self) {
+    pub(super) fn given_back(&mut self) {
         *self = Self::default();
     }
 }
@@ -44,27 +44,27 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_a_moment_after_a_burst() {
-        let (mut slack, start) = (IdleTrim::default(), Instant::now());
+        let (mut trim, start) = (IdleTrim::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(slack.poll(BURST_BYTES_MIN - 1, at(0)), None);
-        assert_eq!(slack.poll(0, at(1)), None, "it was no burst");
-        assert_eq!(slack.poll(BURST_BYTES_MIN, at(2)), None, "it is not over");
-        assert_eq!(slack.poll(REST_BYTES_MAX, at(3)), Some(at(3) + PAUSE));
+        assert_eq!(trim.poll(BURST_BYTES_MIN - 1, at(0)), None);
+        assert_eq!(trim.poll(0, at(1)), None, "it was no burst");
+        assert_eq!(trim.poll(BURST_BYTES_MIN, at(2)), None, "it is not over");
+        assert_eq!(trim.poll(REST_BYTES_MAX, at(3)), Some(at(3) + PAUSE));
         assert_eq!(
-            slack.poll(0, at(100)),
+            trim.poll(0, at(100)),
             Some(at(3) + PAUSE),
             "a little traffic does not put it off"
         );
-        slack.given_back();
-        assert_eq!(slack.poll(0, at(400)), None, "there is nothing more to give");
+        trim.given_back();
+        assert_eq!(trim.poll(0, at(400)), None, "there is nothing more to give");
     }
 
     #[test]
     fn a_burst_that_goes_on_keeps_its_memory() {
-        let (mut slack, start) = (IdleTrim::default(), Instant::now());
-        slack.poll(BURST_BYTES_MIN, start);
-        slack.poll(0, start);
-        assert_eq!(slack.poll(REST_BYTES_MAX + 1, start + PAUSE / 2), None);
-        assert_eq!(slack.poll(0, start + PAUSE), Some(start + 2 * PAUSE));
+        let (mut trim, start) = (IdleTrim::default(), Instant::now());
+        trim.poll(BURST_BYTES_MIN, start);
+        trim.poll(0, start);
+        assert_eq!(trim.poll(REST_BYTES_MAX + 1, start + PAUSE / 2), None);
+        assert_eq!(trim.poll(0, start + PAUSE), Some(start + 2 * PAUSE));
     }
 }

@@ -45,11 +45,13 @@ mod stream_health;
 #[cfg(test)]
 mod test_support;
 mod throttle_counts;
+mod turn;
+mod unconfirmed;
 
 pub use apply_verdicts::{Answered, Settled};
 pub use batch::Batch;
-pub use flight::Reply;
-pub use idle_trim::IdleTrim;
+pub use flight::{Landed, Reply};
 pub use inbox::{INBOX_GROUPS, Inlet, Lanes};
 pub use item::{BoxedItem, Group, Item};
 pub use settings::{Aggregation, KeyOrder, Settings};
+pub use turn::{FailedRequest, KeptError, Lane, LaneShared, News, Wait};
