@@ -1,9 +1,9 @@
 //! The admin socket's API: what an operator asks of a running daemon, and tells it. HTTP/1.1 with
 //! small JSON bodies, one request a connection.
 //!
-//! `GET /status`, `PUT /log-level`, `POST /reload`, `POST /drain`, `POST /quit`. It decides nothing:
-//! it reads what others publish and hands commands to the daemon. It serves its own user and root
-//! alone.
+//! `GET /status`, `PUT /log-level`, `POST /reload`, `POST /drain`, `POST /quit`. It decides
+//! nothing: it reads what others publish and hands commands to the daemon. It serves its own user
+//! and root alone.
 
 use std::convert::Infallible;
 use std::os::unix::net::UnixListener as StdUnixListener;

@@ -1,6 +1,6 @@
 //! Two HTTP servers on a thread and a runtime of their own, so that both answer while the data path
 //! is busy: metrics and probes over TCP for everybody (`pages`), and the admin socket for the
-//! daemon's own user (`api`, which `status` makes the one long answer for; `socket` keeps its file).
+//! daemon's own user (`api`, with its one long answer in `status` and its file in `socket`).
 //!
 //! They read what others publish and hand commands to the daemon. They decide nothing, and no event
 //! passes here.

@@ -18,7 +18,8 @@ use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` \
+                  would fail here, or with --online a check failed."
 )]
 pub(super) struct Check {
     #[command(flatten)]
@@ -123,7 +124,8 @@ fn records(config: &Config) -> String {
     }
     let (budget, sum) = memory_sum_for(config, RECORD_BYTES_MAX);
     format!(
-        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most {:.1} MiB in all\n",
+        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most \
+         {:.1} MiB in all\n",
         show_size(carried),
         show_size(RECORD_BYTES_MAX),
         show_size(budget),

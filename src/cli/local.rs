@@ -87,7 +87,8 @@ send an event, and see it in the stream:
 /// nothing without one.
 fn client_settings(endpoint: &str) -> String {
     format!(
-        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local \
+         AWS_SECRET_ACCESS_KEY=local"
     )
 }
 

@@ -91,7 +91,8 @@ async fn serve(plan: Plan) -> Result<ExitCode, StartError> {
     if let Some(endpoint) = daemon.local_endpoint() {
         let taken = super::local::welcome(&config, endpoint);
         if !matches!(taken, Ok(Continue(()))) {
-            return Ok(super::said(taken, 0)); // whoever started it is gone, or cannot be told where everything is
+            // Whoever started it is gone, or cannot be told where everything is.
+            return Ok(super::said(taken, 0));
         }
     }
     Ok(code_of(daemon.run(signals).await?).into())

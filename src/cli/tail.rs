@@ -20,7 +20,10 @@ const READY: &str = "ready: what is stored from now on is printed, end with Ctrl
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
+    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored \
+                  from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, \
+                  or nobody reads what it prints; 1: the stream cannot be read, or the output \
+                  cannot be written; 64: the configuration does not hold."
 )]
 pub(super) struct Tail {
     #[command(flatten)]

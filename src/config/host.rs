@@ -39,7 +39,8 @@ fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
     let room = limit.saturating_sub(kept);
     let reason = format!(
-        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
+        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are \
+         kept for Kinesis, probes and its own"
     );
     let expected = match room {
         0 => format!("a higher limit of open files: {reason}"),
@@ -61,7 +62,8 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     ];
     let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are two");
     let expected = format!(
-        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
+        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), \
+         and {} are needed for events, requests, long lines and the program",
         show_size(limit),
         show_size(needed)
     );
@@ -98,7 +100,8 @@ mod tests {
         assert!(resolved(&[], files(needed)).is_ok());
         let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
         let says = format!(
-            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher limit of open files: the process may open {} files",
+            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher \
+             limit of open files: the process may open {} files",
             needed - 1
         );
         assert!(refused.starts_with(&says), "{refused}");

@@ -48,7 +48,8 @@ pub struct Machine {
 
 /// Why a client does not look where it would.
 #[derive(Debug, thiserror::Error)]
-#[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where the daemon is", path.display())]
+#[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where \
+         the daemon is", path.display())]
 pub struct ForeignFallback {
     pub path: PathBuf,
     pub owner: u32,

@@ -1,5 +1,5 @@
-//! What a running daemon takes over from a configuration that was read again: what the table of keys
-//! says that a reload changes. Pure.
+//! What a running daemon takes over from a configuration that was read again: the keys that the
+//! table marks as reloaded. Pure.
 
 use super::keys::KEYS;
 use super::used::{Besides, Values};

@@ -139,8 +139,10 @@ fn a_problem_reads_as_a_sentence() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("batch.linger", "5min"), ("batch.max_bytes", "2MB")]),
         [
-            r#"batch.linger = "5min" (from DISPATCHD__BATCH__LINGER): expected a duration from 0ms to 60s, e.g. "10ms""#,
-            r#"batch.max_bytes = "2MB" (from DISPATCHD__BATCH__MAX_BYTES): expected a size from 1KiB to 10MiB, units are KiB, MiB and GiB, e.g. "1MiB""#,
+            "batch.linger = \"5min\" (from DISPATCHD__BATCH__LINGER): expected a duration from \
+             0ms to 60s, e.g. \"10ms\"",
+            "batch.max_bytes = \"2MB\" (from DISPATCHD__BATCH__MAX_BYTES): expected a size from \
+             1KiB to 10MiB, units are KiB, MiB and GiB, e.g. \"1MiB\"",
         ]
     );
 }
@@ -177,7 +179,8 @@ fn an_unknown_key_names_its_variable_and_a_known_key() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("batch.lingr", "5ms"), ("socket", "/s")]),
         [
-            "batch.lingr (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps batch.linger",
+            "batch.lingr (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps \
+             batch.linger",
             "socket (from DISPATCHD__SOCKET): expected a known key, perhaps socket.path",
         ]
     );
@@ -236,7 +239,8 @@ fn from_file(text: &str) -> String {
 #[test]
 fn a_key_that_one_layer_has_twice_is_refused_by_name() {
     let twice = "\"stream.name\" = \"a\"\n[stream]\nname = \"b\"\n";
-    let says = r#"stream.name = "b" (from FILE): expected to be set once in the file, which has it as "stream.name" and as name in [stream]"#;
+    let says = "stream.name = \"b\" (from FILE): expected to be set once in the file, which has \
+                it as \"stream.name\" and as name in [stream]";
     for _ in 0..8 {
         assert_eq!(from_file(twice), says, "and not by chance");
     }
@@ -244,7 +248,8 @@ fn a_key_that_one_layer_has_twice_is_refused_by_name() {
     let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     assert_eq!(
         problems(&Inputs { env, ..Inputs::default() })[0].to_string(),
-        r#"stream.name = "b" (from dispatchd__stream__name): expected to be set by one variable, and DISPATCHD__STREAM__NAME sets it too"#
+        "stream.name = \"b\" (from dispatchd__stream__name): expected to be set by one variable, \
+         and DISPATCHD__STREAM__NAME sets it too"
     );
 }
 
@@ -305,7 +310,8 @@ fn exactly_one_stream_is_named() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("stream.arn", arn)]),
         [format!(
-            r#"stream.arn = "{arn}" (from DISPATCHD__STREAM__ARN): expected nothing beside stream.name = "s" (from DISPATCHD__STREAM__NAME)"#
+            "stream.arn = \"{arn}\" (from DISPATCHD__STREAM__ARN): expected nothing beside \
+             stream.name = \"s\" (from DISPATCHD__STREAM__NAME)"
         )]
     );
     assert_eq!(config(&[("stream.name", "s")]).stream.id, StreamId::Name("s".to_owned()));
@@ -321,9 +327,8 @@ fn an_arn_brings_its_region() {
     );
     assert_eq!(
         messages(&[("stream.arn", arn), ("stream.region", "eu-west-1")]),
-        [
-            r#"stream.region = "eu-west-1" (from DISPATCHD__STREAM__REGION): expected the region of stream.arn, "cn-north-1""#
-        ]
+        ["stream.region = \"eu-west-1\" (from DISPATCHD__STREAM__REGION): expected the region \
+             of stream.arn, \"cn-north-1\""]
     );
 }
 
@@ -348,9 +353,9 @@ fn plain_http_to_another_host_has_to_be_allowed() {
         (("stream.name", "s"), ("stream.endpoint_url", "http://kinesis.example:4567"));
     assert_eq!(
         messages(&[name, url]),
-        [
-            r#"stream.endpoint_url = "http://kinesis.example:4567" (from DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless stream.allow_http is true"#
-        ]
+        ["stream.endpoint_url = \"http://kinesis.example:4567\" (from \
+             DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless \
+             stream.allow_http is true"]
     );
     assert_eq!(
         config(&[name, url, ("stream.allow_http", "true")]).stream.endpoint_url.as_deref(),
@@ -363,9 +368,8 @@ fn back_off_grows() {
     let name = ("stream.name", "s");
     assert_eq!(
         messages(&[name, ("delivery.backoff_min", "6s")]),
-        [
-            r#"delivery.backoff_min = "6s" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at most delivery.backoff_max = "5s" (from default)"#
-        ]
+        ["delivery.backoff_min = \"6s\" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at \
+             most delivery.backoff_max = \"5s\" (from default)"]
     );
     assert_eq!(
         messages(&[name, ("delivery.backoff_min", "6s"), ("delivery.backoff_max", "x")]).len(),
@@ -380,7 +384,9 @@ fn the_budget_holds_two_of_the_longest_lines() {
     let inputs = Inputs { machine, ..from_env(&pairs) };
     assert_eq!(
         problems(&inputs)[0].to_string(),
-        r#"memory.budget = "16MiB" (from cgroup memory limit 32MiB): expected at least 20608KiB, two lines of stream.max_record_bytes = "10MiB" (from DISPATCHD__STREAM__MAX_RECORD_BYTES)"#
+        "memory.budget = \"16MiB\" (from cgroup memory limit 32MiB): expected at least 20608KiB, \
+         two lines of stream.max_record_bytes = \"10MiB\" (from \
+         DISPATCHD__STREAM__MAX_RECORD_BYTES)"
     );
     assert_eq!(config(&pairs).memory.budget_bytes, 64 * MIB);
 }
@@ -408,9 +414,8 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
     assert_eq!(config(&[("stream.name", "s"), ("admin.socket", "off")]).admin.socket, None);
     assert_eq!(
         messages(&[("stream.name", "s"), ("socket.path", "/d"), ("admin.socket", "/d")]),
-        [
-            r#"admin.socket = "/d" (from DISPATCHD__ADMIN__SOCKET): expected another path than socket.path = "/d" (from DISPATCHD__SOCKET__PATH)"#
-        ]
+        ["admin.socket = \"/d\" (from DISPATCHD__ADMIN__SOCKET): expected another path than \
+             socket.path = \"/d\" (from DISPATCHD__SOCKET__PATH)"]
     );
 }
 

@@ -20,7 +20,8 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
         None => next.run(request).await,
         Some(what) => {
             let told = format!(
-                "{{\"__type\":\"AccessDeniedException\",\"message\":\"the embedded stream is for programs of this machine: {what} names another host\"}}"
+                "{{\"__type\":\"AccessDeniedException\",\"message\":\"the embedded stream is for \
+                 programs of this machine: {what} names another host\"}}"
             );
             (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], told)
                 .into_response()

@@ -76,7 +76,8 @@ pub enum LocalError {
     #[error("the embedded stream takes 1 to {SHARDS_MAX} shards, not {0}")]
     Shards(usize),
     #[error(
-        "port {0} is in use: end the program that listens on it, or give the embedded stream another port (local.port; 0 takes any free one)"
+        "port {0} is in use: end the program that listens on it, or give the embedded stream \
+         another port (local.port; 0 takes any free one)"
     )]
     PortInUse(u16),
     #[error("the embedded stream cannot listen on {address}: {error}")]

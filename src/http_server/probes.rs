@@ -62,7 +62,8 @@ pub(crate) fn answer(
         ("/livez", _) | ("/startupz", State::Running | State::Draining) => OK,
         ("/readyz", State::Running) if is_reachable => OK,
         ("/readyz", State::Running) => not_yet(
-            "nobody can connect: the socket's path leads to this daemon no more, the log says why\n",
+            "nobody can connect: the socket's path leads to this daemon no more, the log says \
+             why\n",
         ),
         ("/readyz", State::Draining) => not_yet("draining\n"),
         ("/startupz" | "/readyz", State::Starting) => not_yet("starting\n"),

@@ -5,5 +5,6 @@
 
 pub mod check;
 pub mod daemon;
+pub(crate) mod exec;
 pub(crate) mod signals;
 pub mod tail;

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn the_kernels_mask_says_which_signals_are_ignored() {
-        let status = "Name:\tdispatchd\nSigBlk:\t0000000000000003\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        let status = "Name:\tdispatchd\nSigBlk:\t0000000000000003\n\
+             SigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
         assert!(is_ignored(status, SignalKind::hangup()) && is_ignored(status, SignalKind::pipe()));
         assert!(
             !is_ignored(status, SignalKind::interrupt())

@@ -201,7 +201,8 @@ impl Exposition {
         }
         set.in_flight.set(balance.in_flight() as f64);
         set.buffer_bytes.set(budget.used_bytes() as f64);
-        set.backpressure_seconds.absolute(budget.waited().as_secs()); // the library counts whole numbers
+        // The library's counters count whole numbers.
+        set.backpressure_seconds.absolute(budget.waited().as_secs());
         set.oldest_age.set(self.sources.oldest_age_seconds());
         set.credentials_expiry.set(credentials.unix_seconds() as f64);
         set.log_lines_dropped.absolute(log.lines_lost());

@@ -1,7 +1,8 @@
 //! A histogram for what happens once an event: a sample is counted in its bucket at once.
 //!
 //! The exporter's own histograms keep every sample until a scrape: at 400,000 events a second that
-//! is 10 MB a second, and 60 ns an event (measured 2026-11). They serve what happens once a request.
+//! is 10 MB a second, and 60 ns an event (measured 2026-11). They serve what happens once a
+//! request.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +14,8 @@ use metrics::HistogramFn;
 pub(super) struct EventHistogram {
     /// Upper bounds in seconds, ascending.
     bounds: &'static [f64],
-    /// For each bound, the samples between the bound before it and this one; at the end, the samples
-    /// above all bounds.
+    /// For each bound, the samples between the bound before it and this one; at the end, the
+    /// samples above all bounds.
     counts: Box<[AtomicU64]>,
     sum_us: AtomicU64,
 }
@@ -68,9 +69,11 @@ mod tests {
         histogram.record(60.0);
         let mut text = String::new();
         histogram.render("a_seconds", "How long", &mut text);
-        let expected = "# HELP a_seconds How long\n# TYPE a_seconds histogram\n\
-            a_seconds_bucket{le=\"0.001\"} 2\na_seconds_bucket{le=\"0.25\"} 5\na_seconds_bucket{le=\"10\"} 5\n\
-            a_seconds_bucket{le=\"+Inf\"} 6\na_seconds_sum 60.0065\na_seconds_count 6\n\n";
+        let expected = "# HELP a_seconds How long\n# TYPE a_seconds \
+                        histogram\na_seconds_bucket{le=\"0.001\"} \
+                        2\na_seconds_bucket{le=\"0.25\"} 5\na_seconds_bucket{le=\"10\"} \
+                        5\na_seconds_bucket{le=\"+Inf\"} 6\na_seconds_sum \
+                        60.0065\na_seconds_count 6\n\n";
         assert_eq!(text, expected);
     }
 }

@@ -9,7 +9,8 @@ const LEVEL_BYTES_MAX: usize = 1024;
 /// from `warn` on, unless a directive of the operator's asks for more.
 pub(crate) fn log_filter(level: &str) -> Option<Targets> {
     // The parser takes any word for the name of a module: `verbose` would turn everything else off.
-    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok(); // the empty text is a level to it
+    // The empty text is a level to it.
+    let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     let ends_in_level =
         |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));
     let directives =

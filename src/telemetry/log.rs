@@ -66,7 +66,8 @@ pub(crate) enum StartError {
 /// A text that is no level and no filter directive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug"
+    "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as \
+     warn,dispatchd=debug"
 )]
 pub struct NotALevel(String);
 

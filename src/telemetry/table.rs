@@ -111,7 +111,8 @@ pub(super) const METRICS: &[Metric] = &[
     gauge("dispatchd_config_last_reload_successful",
         "Whether the configuration was taken over when it was last read"),
     gauge("dispatchd_credentials_expiry_timestamp_seconds",
-        "When the AWS credentials in use expire, in seconds since 1970; 0: never, or not known yet"),
+        "When the AWS credentials in use expire, in seconds since 1970; 0: never, or not known \
+         yet"),
     counter("dispatchd_log_lines_dropped_total",
         "Lines of the log that were lost: whoever reads it was too slow, or it could not be \
          written"),

@@ -4,11 +4,17 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
-    &["backoff", "event", "limits", "protocol", "terminal"],
-    &["ack", "budget", "config", "heap", "telemetry"],
-    &["kinesis"],
-    &["consume", "lane"],
-    &["admin", "client", "embedded_stream", "socket"],
+    &["client", "heap", "http_server", "terminal"],
+    &[
+        "admin",
+        "config",
+        "consume",
+        "embedded_stream",
+        "kinesis",
+        "producer",
+        "socket",
+        "telemetry",
+    ],
     &["programs"],
     &["cli"],
 ];
@@ -76,4 +82,23 @@ fn grouped_imports_of_whole_modules_are_not_used_to_hide_an_arrow() {
             path.display()
         );
     }
+}
+
+#[test]
+fn a_plain_cargo_test_runs_the_tests_of_every_crate_but_the_testkit_which_has_none() {
+    // A crate that is a member only is built as a dependency, and its tests would never run.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("Cargo.toml")).expect("it is UTF-8");
+    let members = text.lines().find_map(|line| line.strip_prefix("default-members = "));
+    let members: Vec<String> =
+        serde_json::from_str(members.expect("it is on one line")).expect("a list of texts");
+    let crates = std::fs::read_dir(root.join("crates")).expect("the folder is readable");
+    let mut expected: Vec<String> = crates
+        .map(|entry| entry.expect("so are its entries").file_name())
+        .map(|name| format!("crates/{}", name.to_string_lossy()))
+        .filter(|name| name != "crates/testkit")
+        .chain([".".to_owned()])
+        .collect();
+    expected.sort();
+    assert_eq!(members, expected);
 }

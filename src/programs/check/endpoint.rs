@@ -56,7 +56,8 @@ impl fmt::Display for Target {
             Self::Embedded => f.write_str("the embedded stream"),
             Self::At { endpoint, region } => write!(f, "{endpoint}, region {region}"),
             Self::AskedAtStart => f.write_str(
-                "not known, no region is named: the instance's metadata service is asked for one at the start",
+                "not known, no region is named: the instance's metadata service is asked for one \
+                 at the start",
             ),
         }
     }
@@ -66,7 +67,8 @@ impl fmt::Display for Target {
 /// network's own.
 pub(super) async fn addresses(endpoint: &str, within: Duration) -> Finding {
     const NAME: &str = "addresses";
-    const FIX: &str = "let this host's resolver know the name (a VPC endpoint: its private DNS); where a proxy is used, that resolves it";
+    const FIX: &str = "let this host's resolver know the name (a VPC endpoint: its private DNS); \
+                       where a proxy is used, that resolves it";
     let Some((host, port)) = endpoint.parse::<Uri>().ok().and_then(|url| host_and_port(&url))
     else {
         return Finding::warn(NAME, format!("{endpoint} has no host"), "correct the endpoint");
@@ -149,7 +151,8 @@ mod tests {
             ("127.0.0.1 ::1", "127.0.0.1, ::1 (this host)"),
             (
                 "1.1.1.1 1.1.1.2 1.1.1.3 1.1.1.4 1.1.1.5 1.1.1.6 1.1.1.7 1.1.1.8 1.1.1.9",
-                "1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8 and 1 more (public)",
+                "1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4, 1.1.1.5, 1.1.1.6, 1.1.1.7, 1.1.1.8 and 1 \
+                 more (public)",
             ),
         ] {
             let addresses: Vec<IpAddr> =

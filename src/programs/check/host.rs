@@ -43,7 +43,8 @@ fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding
         None => Finding::ok(name, what),
         Some(Barred { who, wanted }) => {
             let fix = format!(
-                "let {who} pass through its directory (chmod {wanted}), or choose another path with --socket"
+                "let {who} pass through its directory (chmod {wanted}), or choose another path \
+                 with --socket"
             );
             Finding::warn(name, what, fix)
         }
@@ -109,7 +110,8 @@ fn who_connects(site: &Site, mode: u32) -> String {
         format!("user {uid} and group {gid} may connect")
     } else if mode & 0o020 != 0 {
         format!(
-            "user {uid} may connect; its directory, mode {directory_mode:04o}, keeps group {gid} out"
+            "user {uid} may connect; its directory, mode {directory_mode:04o}, keeps group {gid} \
+             out"
         )
     } else {
         format!("user {uid} may connect")
@@ -141,7 +143,8 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     ];
     let (part, key) = largest.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are four");
     let fix = format!(
-        "the worst case is {} over the limit, and the program itself comes on top: lower {key}, whose part is {}, or raise the container's memory limit",
+        "the worst case is {} over the limit, and the program itself comes on top: lower {key}, \
+         whose part is {}, or raise the container's memory limit",
         mib(total - limit),
         mib(part)
     );
@@ -155,7 +158,8 @@ pub(super) fn shutdown(config: &Config) -> Finding {
     let what = format!("shutdown.timeout {timeout:?}");
     if timeout >= GRACE_DEFAULT {
         let fix = format!(
-            "a pod has {GRACE_DEFAULT:?} unless it says more: set terminationGracePeriodSeconds above {}, or lower shutdown.timeout",
+            "a pod has {GRACE_DEFAULT:?} unless it says more: set terminationGracePeriodSeconds \
+             above {}, or lower shutdown.timeout",
             timeout.as_secs()
         );
         return Finding::warn(NAME, what, fix);

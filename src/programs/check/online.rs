@@ -123,7 +123,8 @@ fn credentials(provided: &Result<Known, CallError>) -> Finding {
     };
     let at = DateTime::<Utc>::from(expiry).to_rfc3339_opts(SecondsFormat::Secs, true);
     if expiry <= SystemTime::now() {
-        let fix = "see why no new ones come (an old session token, a file that is not renewed), and check the clock";
+        let fix = "see why no new ones come (an old session token, a file that is not renewed), \
+                   and check the clock";
         return Finding::fail(NAME, format!("{known}; they expired at {at}"), fix);
     }
     Finding::ok(NAME, format!("{known}; they expire at {at}"))
@@ -163,7 +164,8 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
             let fix = error.advice(DESCRIBE_ACTION);
             let unknown = Finding::warn(
                 ORDER,
-                "not known whether the stream goes by partition keys: it is taken to do so, in order and aggregation",
+                "not known whether the stream goes by partition keys: it is taken to do so, in \
+                 order and aggregation",
                 fix.clone(),
             );
             return vec![level(NAME, error.to_string(), fix), unknown];
@@ -183,15 +185,18 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
             show_size(wanted),
             show_size(limit)
         );
-        let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger events are accepted and then refused";
+        let fix = "leave it at auto, or raise the stream's limit (UpdateMaxRecordSize): larger \
+                   events are accepted and then refused";
         findings.push(Finding::warn("record", what, fix));
     }
     if let Some(kib) = summary.impossible_record_kib {
         let limits = format!("{} to {}", show_size(RECORD_BYTES_MIN), show_size(RECORD_BYTES_MAX));
         let what = format!(
-            "the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken as not told"
+            "the stream tells a record limit of {kib} KiB, and streams have {limits}: it is taken \
+             as not told"
         );
-        let fix = "set stream.max_record_bytes to the stream's limit if you know it, and see what answers at the endpoint";
+        let fix = "set stream.max_record_bytes to the stream's limit if you know it, and see what \
+                   answers at the endpoint";
         findings.push(Finding::warn("record", what, fix));
     }
     let carried = Carried::of(config);
@@ -200,7 +205,8 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
     {
         let (limit_shown, carried_shown) = (show_size(limit), show_size(carried.record_bytes));
         let what = format!(
-            "the stream takes {limit_shown}, memory carries {carried_shown}: larger events are refused"
+            "the stream takes {limit_shown}, memory carries {carried_shown}: larger events are \
+             refused"
         );
         findings.push(Finding::warn(
             "record",
@@ -214,7 +220,8 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
             _ => "; delivery.aggregation is off there, since readers drop such records silently",
         };
         let what = format!(
-            "the stream's record distribution strategy is AUTO: per-key order is the service's to keep, not ours, and no shard is predicted or paced{off}"
+            "the stream's record distribution strategy is AUTO: per-key order is the service's to \
+             keep, not ours, and no shard is predicted or paced{off}"
         );
         let fix = "where the order of a key matters, set the strategy to USER_PARTITION_KEY";
         findings.push(Finding::warn(ORDER, what, fix));
@@ -258,12 +265,14 @@ async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
         Ok(Write::NotProbed) => {
             let endpoint = kinesis.endpoint();
             let what = format!(
-                "not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write"
+                "not probed: {endpoint} is not AWS's own, and a server that knows no dry run \
+                 would write"
             );
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
         }
         Ok(Write::Stored) => {
-            let what = "PutRecords is permitted, but the service knew no dry run: one event of type dispatchd.check was written";
+            let what = "PutRecords is permitted, but the service knew no dry run: one event of \
+                        type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
         }
         Err(error) => Finding::fail(NAME, error.to_string(), error.advice("kinesis:PutRecords")),

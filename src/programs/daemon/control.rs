@@ -82,8 +82,8 @@ pub(super) enum Asked {
 }
 
 impl Control {
-    /// Does what it is told until something is asked that is the daemon's to do. Dropped in between,
-    /// it forgets at most one command, whose sender hears of it.
+    /// Does what it is told until something is asked that is the daemon's to do. Dropped in
+    /// between, it forgets at most one command, whose sender hears of it.
     pub(super) async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
         loop {
             let reverts_at = self.live.borrow().reverts_at;
@@ -273,7 +273,9 @@ impl Reloading {
             biased;
             ended = read => match (ended, self.until) {
                 (_, None) => Progress::Freed,
-                (Ok(read), Some(_)) => Progress::Read(read.map(Box::new).map_err(|problems| problems.to_string())),
+                (Ok(read), Some(_)) => {
+                    Progress::Read(read.map(Box::new).map_err(|problems| problems.to_string()))
+                }
                 (Err(died), Some(_)) => Progress::Read(Err(died.to_string())),
             },
             () = sleep_until(self.until) => Progress::TooLate,

@@ -102,7 +102,8 @@ fn tell_waiting(connected: usize, at_most: Duration) {
     tracing::info!(
         connected,
         until = until.as_str(),
-        "callers are connected and may send their last lines: waiting for them to close, until nothing is in flight and no line has come for 2 s, or until then"
+        "callers are connected and may send their last lines: waiting for them to close, until \
+         nothing is in flight and no line has come for 2 s, or until then"
     );
 }
 
@@ -115,7 +116,8 @@ async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
         }
         if !std::mem::replace(&mut is_told, true) {
             tracing::warn!(
-                "another signal came within 1 s of the first: both are one wish to stop. A later one gives up what is left"
+                "another signal came within 1 s of the first: both are one wish to stop. A later \
+                 one gives up what is left"
             );
         }
     }
@@ -132,7 +134,8 @@ async fn idle(books: &Books, callers: &Callers, began: Instant) {
         looks = if is_quiet && books.balance().in_flight() == 0 { looks + 1 } else { 0 };
         if looks == 2 {
             tracing::info!(
-                "nothing is in flight and no line has come for 2 s: callers that are still connected are not waited for"
+                "nothing is in flight and no line has come for 2 s: callers that are still \
+                 connected are not waited for"
             );
             return;
         }
@@ -144,7 +147,8 @@ async fn idle(books: &Books, callers: &Callers, began: Instant) {
 /// Logs a task that died. Says whether it did.
 pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
     if let Err(error) = &ended {
-        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a defect of dispatchd, please report it");
+        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a \
+                                 defect of dispatchd, please report it");
     }
     ended.is_err()
 }

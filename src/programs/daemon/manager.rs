@@ -53,7 +53,9 @@ impl ServiceManager {
     fn tell(&self, state: &str) {
         let Some(Told { socket, address }) = &self.0 else { return };
         if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {
-            tracing::warn!(%error, state, "the service manager cannot be told (NOTIFY_SOCKET): with Type=notify it ends a daemon that it has not heard of");
+            tracing::warn!(%error, state, "the service manager cannot be told (NOTIFY_SOCKET): \
+                                           with Type=notify it ends a daemon that it has not \
+                                           heard of");
         }
     }
 }

@@ -70,7 +70,8 @@ impl Daemon {
                     tell_died(ended);
                     break "a task died";
                 }
-                () = &mut left_alone => break "no client is connected any more (shutdown.after_last_client)",
+                () = &mut left_alone => break "no client is connected any more \
+                                               (shutdown.after_last_client)",
                 asked = control.next(&mut signals.reload) => match asked {
                     Asked::Quit => break "an operator",
                     Asked::Drain => {

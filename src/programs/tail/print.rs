@@ -57,7 +57,8 @@ pub(super) fn pretty(shard: &str, event: &Event<'_>, out: &mut String) {
 fn as_line(data: &[u8]) -> Option<&str> {
     let text = str::from_utf8(data).ok()?;
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    let is_plain = !line.contains(|c: char| c.is_ascii_control() && c != '\t' && c != '\x7f'); // JSON has the last, raw
+    // JSON has DEL raw.
+    let is_plain = !line.contains(|c: char| c.is_ascii_control() && c != '\t' && c != '\x7f');
     is_plain.then_some(line)
 }
 
@@ -204,7 +205,10 @@ mod tests {
         let mut out = String::new();
         pretty("shardId-0", &member, &mut out);
         line("shardId-0", &Event { data: &[0], ..member }, &mut out);
-        let wrapped = r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"partitionKey":"a \"b\"","data":"AA=="}"#;
+        let wrapped = concat!(
+            r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"#,
+            r#""partitionKey":"a \"b\"","data":"AA=="}"#
+        );
         assert_eq!(out, format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n"));
     }
 
@@ -250,7 +254,9 @@ mod tests {
         }
 
         #[test]
-        fn whatever_a_record_holds_is_one_line_without_the_controls_of_ascii(data in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn whatever_a_record_holds_is_one_line_without_the_controls_of_ascii(
+            data in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
             let text = printed(line, data);
             prop_assert!(text.ends_with('\n'));
             prop_assert!(!text[..text.len() - 1].contains(|c| c < ' ' && c != '\t'));

@@ -128,7 +128,8 @@ mod tests {
             lines.end();
             taken.extend(lines.take(usize::MAX).0);
             let ended = text.is_empty() || text.ends_with('\n');
-            prop_assert_eq!(String::from_utf8(taken).expect("text"), text + if ended { "" } else { "\n" });
+            let end = if ended { "" } else { "\n" };
+            prop_assert_eq!(String::from_utf8(taken).expect("text"), text + end);
         }
     }
 }
