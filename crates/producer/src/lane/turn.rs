@@ -316,3 +316,6 @@ impl Lane {
 fn known_ids(dedupe: &Mutex<Dedupe>) -> MutexGuard<'_, Dedupe> {
     dedupe.lock().expect("a lane that panics ends the daemon")
 }
+
+#[cfg(test)]
+mod tests;

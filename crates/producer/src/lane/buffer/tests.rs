@@ -361,3 +361,16 @@ fn other_rules_try_a_blocked_stream_at_once() {
     kit.buffer.set_settings(settings(), now);
     assert_eq!(names(&kit.send(22)), ["a1"]);
 }
+
+#[test]
+fn a_paced_shard_that_nothing_waits_for_wakes_nobody() {
+    let mut kit = Kit::with_two_shards(Settings { timeout: ms(60_000), ..settings() });
+    kit.push_to(0, 0, "a", "a");
+    let batch = kit.send(10);
+    kit.land(10, batch, vec![failed(Class::Throttled)]);
+    let next = (11..100).find_map(|at_ms| kit.poll(at_ms).map(|batch| (at_ms, batch)));
+    let (at_ms, batch) = next.expect("its rest is over by then");
+    assert_eq!(kit.waits_until(at_ms), Some(60_000), "no longer for the pace, but to expire");
+    kit.land_stored(at_ms, batch);
+    assert_eq!(kit.waits_until(at_ms), None);
+}
