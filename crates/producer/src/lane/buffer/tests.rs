@@ -159,6 +159,18 @@ fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
 }
 
 #[test]
+fn a_key_whose_last_event_expires_behind_its_flight_is_kept_until_that_lands() {
+    let mut kit = Kit::new(settings());
+    kit.push(0, "a", &["a1", "a2"]);
+    let batch = kit.send(10);
+    assert_eq!(kit.expire(1000), ["a2"]);
+    assert!(!kit.buffer.is_empty());
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+    kit.land_stored(1001, batch);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
 fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_sweeps_too() {
     let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1"]);
