@@ -80,7 +80,7 @@ impl Bisection {
     ) {
         let cuts = self.cuts.entry(key).or_default();
         if let Some(before) = cuts.front_mut() {
-            before.is_other_half = false; // what was in flight was refused: it says nothing of the rest
+            before.is_other_half = false; // what was in flight was refused: the rest may be innocent
         }
         for piece in pieces.iter().rev() {
             cuts.push_front(Piece { items: piece.len(), is_other_half });

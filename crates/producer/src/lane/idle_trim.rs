@@ -1,15 +1,17 @@
-//! When the memory that a burst took is given back: once, a moment after the burst.
+//! When the memory that a burst of events took is given back to the system: once, a moment after
+//! the burst.
 //!
-//! Pure. While events go on the allocator gives back by itself; this is for the silence after them.
+//! Pure. As long as events keep coming, the allocator gives memory back by itself; this is for the
+//! silence after them.
 
 use std::time::{Duration, Instant};
 
 use dispatchd_core::limits::MIB;
 
-/// Bytes of the budget from which on it is a burst. A stream that keeps up holds less: 50 MB/s, 20
+/// So many bytes of the budget in use are a burst. A stream that keeps up holds less: 50 MB/s, 20
 /// ms away, are 1 MB.
 const BURST_BYTES_MIN: usize = 8 * MIB;
-/// Bytes of the budget up to which a burst is over.
+/// A burst is over when no more bytes of the budget than this are in use.
 const REST_BYTES_MAX: usize = MIB;
 /// From the end of a burst until its memory is given back: answers are still being written, and the
 /// next burst may come.
@@ -23,8 +25,8 @@ pub(super) struct IdleTrim {
 }
 
 impl IdleTrim {
-    /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing
-    /// changes.
+    /// Takes note of the bytes that are held now. Returns when memory is to be given back if
+    /// nothing changes; `None` where there is none to give back.
     pub(super) fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
         self.burst |= held_bytes >= BURST_BYTES_MIN;
         let over = self.burst && held_bytes <= REST_BYTES_MAX;
@@ -32,7 +34,7 @@ impl IdleTrim {
         self.over_since.map(|since| since + PAUSE)
     }
 
-    /// It was given back: until the next burst there is nothing to do.
+    /// The memory was given back: until the next burst there is nothing to do.
     pub(super) fn given_back(&mut self) {
         *self = Self::default();
     }

@@ -22,7 +22,7 @@
 //!
 //! | room | what it is about |
 //! |---|---|
-//! | `turn` | [`Lane`]: what a lane does between two waits; answers, counts, news for the operator |
+//! | `turn` | [`Lane`]: what a lane does between two waits; answers, counts, news |
 //! | `unconfirmed` | what an event is told that was not confirmed in time |
 //! | [`buffer`] | one lane's memory: asks its parts in order; `poll(now)` says send or wait |
 //! | [`report`] | how a lane stands, for an operator who asks |
