@@ -29,7 +29,7 @@ use crate::inputs::socket::bind::BindError;
 use crate::inputs::socket::listener::{Listener, ListenerHandle};
 use crate::kinesis::aws::{ConnectError, Kinesis};
 use crate::kinesis::refresher::Refresher;
-use crate::producer::lane::Lane;
+use crate::producer::lane::LaneTask;
 use crate::telemetry::log::Log;
 use dispatchd_producer::counters::EventCounters;
 
@@ -45,7 +45,7 @@ pub struct Daemon {
     counters: Arc<EventCounters>,
     listener: Listener,
     callers: ListenerHandle,
-    lanes: Vec<Lane<Kinesis>>,
+    lanes: Vec<LaneTask<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
     /// `None`: the admin socket is off.
