@@ -2,8 +2,8 @@
 //! full, few of its records are refused, its neighbours do not notice, and daemons that share it
 //! get equal parts.
 //!
-//! `tests/sim` holds the same bars in virtual time. Here a machine that is busy with other things
-//! is made allowance for, by the time that the kernel says it kept from us.
+//! `crates/producer/tests/sim` holds the same bars in virtual time. Here a machine that is busy with
+//! other things is made allowance for, by the time that the kernel says it kept from us.
 
 use std::collections::HashMap;
 use std::sync::Arc;
