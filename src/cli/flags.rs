@@ -10,7 +10,7 @@ use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars,
 
 /// Which stream service, and how it is reached: for every command that speaks to it.
 #[derive(Debug, Args)]
-pub struct ConnectionFlags {
+pub(super) struct ConnectionFlags {
     /// Read this configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct ConnectionFlags {
 
 /// One stream, and how it is reached: for every command that has to do with a single one.
 #[derive(Debug, Args)]
-pub struct StreamFlags {
+pub(super) struct StreamFlags {
     #[command(flatten)]
     connection: ConnectionFlags,
     /// The Kinesis stream, by name or ARN (stream.name, stream.arn)
@@ -46,7 +46,7 @@ pub struct StreamFlags {
 
 /// Flags for what a person types who runs a daemon; `--set` for any other key.
 #[derive(Debug, Args)]
-pub struct ConfigFlags {
+pub(super) struct ConfigFlags {
     #[command(flatten)]
     stream: StreamFlags,
     /// The Unix socket (socket.path)
@@ -93,7 +93,7 @@ pub(super) struct EmbeddedFlags {
 impl ConnectionFlags {
     /// What the configuration is made from: file, environment, these flags, and what a command's
     /// own arguments set; those win.
-    pub fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
+    pub(super) fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let named = [
             ("stream.region", "--region", &self.region),
             ("stream.endpoint_url", "--endpoint-url", &self.endpoint_url),
@@ -121,14 +121,14 @@ impl StreamFlags {
     }
 
     /// The configuration from them.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
+    pub(super) fn resolve(&self) -> Result<Resolved, Problems> {
         resolve(&self.inputs([]))
     }
 }
 
 impl ConfigFlags {
     /// What the configuration is made from: file, environment and these flags.
-    pub fn inputs(&self) -> Inputs {
+    pub(super) fn inputs(&self) -> Inputs {
         self.stream.inputs(typed([
             ("socket.path", "--socket", &self.socket),
             ("socket.mode", "--socket-mode", &self.socket_mode),
@@ -136,11 +136,6 @@ impl ConfigFlags {
             ("admin.socket", "--admin-socket", &self.admin_socket),
             ("local.shards", "--local-shards", &self.local_shards),
         ]))
-    }
-
-    /// The configuration from them.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
-        resolve(&self.inputs())
     }
 }
 

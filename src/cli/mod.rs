@@ -20,20 +20,20 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::telemetry::log::{self, Log, StartError};
-pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
+use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
-pub mod exit {
+mod exit {
     /// The start failed, or a command's work did.
-    pub const FAILED: u8 = 1;
+    pub(super) const FAILED: u8 = 1;
     /// Bad usage or configuration (EX_USAGE of sysexits.h).
-    pub const USAGE: u8 = 64;
+    pub(super) const USAGE: u8 = 64;
     /// `check --online` found that something would not work (EX_UNAVAILABLE).
-    pub const UNAVAILABLE: u8 = 69;
+    pub(super) const UNAVAILABLE: u8 = 69;
     /// A task died: a defect (EX_SOFTWARE).
-    pub const DEFECT: u8 = 70;
+    pub(super) const DEFECT: u8 = 70;
     /// The deadline passed with events unconfirmed (EX_TEMPFAIL).
-    pub const UNCONFIRMED: u8 = 75;
+    pub(super) const UNCONFIRMED: u8 = 75;
 }
 
 /// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is

@@ -14,7 +14,7 @@ use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}{} (from {origin}): expected {expected}", shown(.value))]
-pub struct Problem {
+pub(crate) struct Problem {
     pub key: String,
     /// Nothing where nobody knows what it is: under an unknown key it may be a secret.
     pub value: Option<String>,
@@ -25,7 +25,7 @@ pub struct Problem {
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Problems {
+pub(crate) enum Problems {
     #[error("cannot read {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
     /// At least one; displayed one per line.

@@ -140,7 +140,7 @@ fn line_end(value: &str) -> &'static str {
 
 /// What keeps a key id, a secret or a token from being one; nothing if nothing does. In a header it
 /// would split the request, or not go at all.
-pub fn unfit(value: &str) -> Option<&'static str> {
+pub(crate) fn unfit(value: &str) -> Option<&'static str> {
     let odd = value.chars().rev().find(|c| !c.is_ascii_graphic())?;
     let is_last = value.ends_with(odd);
     Some(match odd {

@@ -39,7 +39,7 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
 /// The environment as text. `std::env::vars` would panic on anybody's variable that is not UTF-8;
 /// here it only loses the bytes that are not, and if the variable is ours the value is checked like
 /// any other.
-pub fn env_vars() -> Vec<(String, String)> {
+pub(crate) fn env_vars() -> Vec<(String, String)> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
 }
@@ -55,7 +55,7 @@ fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
 ///
 /// # Errors
 /// A file that is not there, or is no regular one; links are followed.
-pub fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
+pub(crate) fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
     let Some(path) = &inputs.file else { return Ok(()) };
     let unreadable = |reason: String| Problems::File { path: path.clone(), reason };
     if fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {

@@ -14,7 +14,7 @@ use dispatchd_core::limits::{
 ///
 /// # Errors
 /// Those of [`resolve`], or every limit of the host's that is too low.
-pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
+pub(crate) fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     let resolved = resolve(inputs)?;
     let problems: Vec<_> =
         [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
@@ -25,13 +25,13 @@ pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
 }
 
 /// Descriptors that a daemon with this configuration may come to have.
-pub fn files_needed(config: &Config) -> usize {
+pub(crate) fn files_needed(config: &Config) -> usize {
     config.socket.max_connections + files_kept_back(config)
 }
 
 /// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
 /// whoever is connected.
-pub fn files_kept_back(config: &Config) -> usize {
+pub(crate) fn files_kept_back(config: &Config) -> usize {
     FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX
 }
 

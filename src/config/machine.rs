@@ -26,7 +26,7 @@ const LIMIT_BYTES_MAX: usize = 1 << 60;
 
 /// Facts about the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The file name that this program was started by.
     pub program: String,
     pub hostname: String,
@@ -50,14 +50,14 @@ pub struct Machine {
 #[derive(Debug, thiserror::Error)]
 #[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where \
          the daemon is", path.display())]
-pub struct ForeignFallback {
+pub(crate) struct ForeignFallback {
     pub path: PathBuf,
     pub owner: u32,
 }
 
 impl Machine {
     /// Asks the host.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
             program: program(),
@@ -101,7 +101,7 @@ impl Machine {
     /// # Errors
     /// In the temporary directory anybody may have made the folder of that name, to be taken for
     /// the daemon.
-    pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
+    pub(crate) fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
         // One that may not be looked at is there, as far as we know: whoever connects hears why
         // not.
         let shared = Path::new(RUN_DIR).join(SOCKET_NAME);

@@ -17,7 +17,7 @@ const PROGRAM_BYTES: usize = 16 * MIB;
 
 /// The parts of the sum, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemorySum {
+pub(crate) struct MemorySum {
     /// Events from accept to outcome: the budget.
     pub events_bytes: usize,
     /// If every connection fills its line buffer (and what is being made of it) and reads none of
@@ -42,7 +42,7 @@ pub struct Carried {
 }
 
 /// The most that a configuration takes, with the largest records that it carries.
-pub fn memory_sum(config: &Config) -> MemorySum {
+pub(crate) fn memory_sum(config: &Config) -> MemorySum {
     sum_with(config, Carried::of(config).record_bytes)
 }
 
@@ -103,14 +103,14 @@ fn carried_by_cgroup(config: &Config) -> usize {
 
 /// The sum if records of so many bytes are to be taken, and the budget that they need: for a stream
 /// whose limit is raised.
-pub fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum) {
+pub(crate) fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum) {
     let mut config = config.clone();
     config.memory.budget_bytes = config.memory.budget_bytes.max(budget_bytes_min(record_bytes));
     (config.memory.budget_bytes, sum_with(&config, record_bytes))
 }
 
 impl MemorySum {
-    pub fn total_bytes(&self) -> usize {
+    pub(crate) fn total_bytes(&self) -> usize {
         self.events_bytes
             + self.connections_bytes
             + self.long_lines_bytes

@@ -32,21 +32,23 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub use arn::{NotAStreamArn, StreamArn};
-pub use check::{Problem, Problems};
-pub use environment::{SdkEnv, unfit};
-pub use file::{env_vars, readable_again};
-pub use host::{files_kept_back, files_needed, resolve_to_serve};
+pub(crate) use arn::StreamArn;
+pub(crate) use check::{Problem, Problems};
+pub use environment::SdkEnv;
+pub(crate) use environment::unfit;
+pub(crate) use file::{env_vars, readable_again};
+pub(crate) use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
-pub use machine::{ForeignFallback, Machine};
-pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
-pub use reload::{Changes, after as after_reload, changes};
-pub use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
-pub use settings::{Config, Kinesis, Local, Memory, Runtime, Shutdown, Stream, StreamId, Wire};
+pub(crate) use machine::Machine;
+pub(crate) use memory::{Carried, memory_sum, memory_sum_for};
+pub(crate) use reload::{Changes, after as after_reload, changes};
+pub(crate) use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
+pub(crate) use settings::Config;
+pub use settings::{StreamId, Wire};
 
 /// All that a configuration is made from.
 #[derive(Debug, Clone, Default)]
-pub struct Inputs {
+pub(crate) struct Inputs {
     /// Below the file: what a command would rather have than the defaults.
     pub preset: Vec<Flag>,
     pub file: Option<PathBuf>,
@@ -65,7 +67,7 @@ pub struct Inputs {
 
 /// A key set on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flag {
+pub(crate) struct Flag {
     pub key: String,
     pub value: String,
     /// As typed, e.g. `--socket`.
@@ -75,11 +77,11 @@ pub struct Flag {
 /// The error of a `--set` that is not KEY=VALUE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected KEY=VALUE, e.g. batch.linger=5ms")]
-pub struct NotKeyValue;
+pub(crate) struct NotKeyValue;
 
 /// A key as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
+pub(crate) struct Setting {
     pub key: String,
     pub value: String,
     pub origin: Origin,
@@ -87,7 +89,7 @@ pub struct Setting {
 
 /// Where a value came from; displayed in the words of the person who set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     Default,
     File(PathBuf),
     /// The variable's name.
@@ -102,7 +104,7 @@ pub enum Origin {
 
 /// A configuration that holds, and where each of its values came from.
 #[derive(Debug, Clone)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     pub config: Config,
     /// Every key, in the table's order.
     pub values: Vec<Setting>,
@@ -113,7 +115,7 @@ pub struct Resolved {
 /// # Errors
 /// Every problem at once; a file that cannot be read is reported alone, since the rest would be
 /// guesses.
-pub fn resolve(inputs: &Inputs) -> Result<Resolved, Problems> {
+pub(crate) fn resolve(inputs: &Inputs) -> Result<Resolved, Problems> {
     check::check(file::layers(inputs)?, inputs)
 }
 

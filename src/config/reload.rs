@@ -7,7 +7,7 @@ use super::{Resolved, Setting};
 
 /// What is different, in the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// As `key = value`, with the new values: they hold now.
     pub applied: Vec<String>,
     /// Keys that keep their old values until a restart.
@@ -15,7 +15,7 @@ pub struct Changes {
 }
 
 /// What became of `old`, as it runs, with `new`.
-pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
+pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
     let mut changes = Changes::default();
     for (key, (before, Setting { value, .. })) in
         KEYS.iter().zip(old.values.iter().zip(&new.values))
@@ -31,7 +31,7 @@ pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
 
 /// The configuration that runs after a reload: `new`, where it is taken over, and `old` where it is
 /// not.
-pub fn after(old: &Resolved, new: Resolved) -> Resolved {
+pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
     let both = KEYS.iter().zip(old.values.iter().cloned().zip(new.values));
     let values: Vec<_> =
         both.map(|(key, (old, new))| if key.is_reloaded { new } else { old }).collect();

@@ -157,7 +157,7 @@ fn count(text: &str) -> Option<usize> {
     unit.is_empty().then_some(number)
 }
 
-pub fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let unit_ms = match unit {
         "ms" => 1,
@@ -200,7 +200,7 @@ fn show_duration(duration: Duration) -> String {
 }
 
 /// Exact, in the largest unit that divides it; `Rule::Size` reads it back.
-pub fn show_size(bytes: usize) -> String {
+pub(crate) fn show_size(bytes: usize) -> String {
     match bytes {
         bytes if bytes % GIB == 0 => format!("{}GiB", bytes / GIB),
         bytes if bytes % MIB == 0 => format!("{}MiB", bytes / MIB),
@@ -235,7 +235,7 @@ pub(super) fn is_stream_name(text: &str) -> bool {
 
 /// Enough to catch a swapped value, loose enough for regions not yet built. It becomes a label of a
 /// host's name.
-pub fn is_region(text: &str) -> bool {
+pub(crate) fn is_region(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && !text.starts_with('-')
         && !text.ends_with('-')
@@ -245,7 +245,7 @@ pub fn is_region(text: &str) -> bool {
 }
 
 /// Whether a stream that was typed is meant as an ARN: no name has a colon.
-pub fn is_arn(text: &str) -> bool {
+pub(crate) fn is_arn(text: &str) -> bool {
     text.starts_with("arn:")
 }
 
@@ -271,12 +271,12 @@ pub(super) fn without_login(text: &str) -> String {
 }
 
 /// Whether this URL leads to this host.
-pub fn is_loopback_url(url: &str) -> bool {
+pub(crate) fn is_loopback_url(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|url| url.host().is_some_and(is_loopback))
 }
 
 /// Whether what is sent to this URL can be read on the network.
-pub fn is_plain_off_host(url: &str) -> bool {
+pub(crate) fn is_plain_off_host(url: &str) -> bool {
     url.parse::<Uri>()
         .is_ok_and(|url| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback))
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What tells a running daemon what to do, besides its admin socket.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     /// The first one begins the stop; one that comes more than a second after it gives up what is
     /// left.
     pub stop: mpsc::Receiver<()>,

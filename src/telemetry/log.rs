@@ -42,7 +42,7 @@ choice! {
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment
 /// until all is written.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     filter: reload::Handle<Targets, Registry>,
     stderr: Arc<Stderr>,
 }
@@ -69,7 +69,7 @@ pub(crate) enum StartError {
     "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as \
      warn,dispatchd=debug"
 )]
-pub struct NotALevel(String);
+pub(crate) struct NotALevel(String);
 
 /// Starts logging for the whole process, panics included; at most once.
 ///
@@ -127,13 +127,13 @@ impl Log {
     ///
     /// # Errors
     /// If it is no level and no filter directive: then the old one holds.
-    pub fn set(&self, level: &str) -> Result<(), NotALevel> {
+    pub(crate) fn set(&self, level: &str) -> Result<(), NotALevel> {
         self.filter.reload(filter(level)?).expect("the subscriber lives as long as the process");
         Ok(())
     }
 
     /// Where it goes, for the count of lines that were lost.
-    pub fn stderr(&self) -> &Arc<Stderr> {
+    pub(crate) fn stderr(&self) -> &Arc<Stderr> {
         &self.stderr
     }
 }

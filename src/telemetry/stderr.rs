@@ -23,7 +23,7 @@ pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The way to standard error.
 #[derive(Debug, Default)]
-pub struct Stderr {
+pub(crate) struct Stderr {
     /// Held for a push or a pop, never while something is written: a channel has no bound in bytes,
     /// and nobody can wait until it is empty for no longer than he will.
     waiting: Mutex<Waiting>,
@@ -44,7 +44,7 @@ impl Stderr {
     ///
     /// # Errors
     /// If there is no thread or no file descriptor to be had.
-    pub fn start(tell_lost: fn(u64)) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(tell_lost: fn(u64)) -> io::Result<Arc<Self>> {
         // A descriptor of our own: a write that is stuck must not hold the lock of the standard
         // library's.
         Self::write_to(File::from(io::stderr().as_fd().try_clone_to_owned()?), tell_lost)
@@ -58,7 +58,7 @@ impl Stderr {
     }
 
     /// Lets a line wait its turn, or loses it.
-    pub fn push(&self, line: &[u8]) {
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.bytes + line.len() > WAITING_BYTES_MAX {
             self.lines_lost.fetch_add(1, Ordering::Relaxed);
@@ -70,12 +70,12 @@ impl Stderr {
     }
 
     /// Lines that were lost: there was no room, or they could not be written.
-    pub fn lines_lost(&self) -> u64 {
+    pub(crate) fn lines_lost(&self) -> u64 {
         self.lines_lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all that was pushed is written, for at most [`LAST_WORDS_MAX`].
-    pub fn wait_until_written(&self) {
+    pub(crate) fn wait_until_written(&self) {
         let waited = self
             .changed
             .wait_timeout_while(self.waiting(), LAST_WORDS_MAX, |waiting| waiting.bytes > 0);

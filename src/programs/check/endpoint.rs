@@ -17,7 +17,7 @@ const ADDRESSES_SHOWN_MAX: usize = 8;
 
 /// What `run` would send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// The stream that `run --local` starts.
     Embedded,
     At {
@@ -32,7 +32,7 @@ pub enum Target {
 ///
 /// # Errors
 /// `run` would not start.
-pub async fn target(config: &Config) -> Result<Target, ConnectError> {
+pub(crate) async fn target(config: &Config) -> Result<Target, ConnectError> {
     if config.local.is_some() {
         return Ok(Target::Embedded);
     }

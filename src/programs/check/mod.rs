@@ -12,11 +12,11 @@ mod online;
 use serde::Serialize;
 
 use crate::config::{Config, Machine};
-pub use endpoint::{Target, target};
+pub(crate) use endpoint::{Target, target};
 
 /// What one check came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What was looked at, in one word.
     pub name: &'static str,
     pub level: Level,
@@ -28,7 +28,7 @@ pub struct Finding {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     Ok,
     /// `run` works, but less well than it could, or it could not be known.
     Warn,
@@ -37,7 +37,7 @@ pub enum Level {
 }
 
 /// Makes every check, in the order in which they are printed.
-pub async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
+pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
     let mut findings = online::check(config).await;
     findings.extend(places(config).await);
     findings.push(host::memory(config, machine.memory_limit));
@@ -47,13 +47,13 @@ pub async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
 
 /// Whether this host has the places free that the configuration names. A failure is what `run`
 /// would be refused with.
-pub async fn places(config: &Config) -> [Finding; 2] {
+pub(crate) async fn places(config: &Config) -> [Finding; 2] {
     let (socket, is_running) = host::socket(&config.socket).await;
     [socket, host::admin(&config.admin, is_running).await]
 }
 
 impl Level {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",

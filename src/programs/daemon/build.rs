@@ -38,7 +38,7 @@ impl Daemon {
     ///
     /// # Errors
     /// A path, a port or a region that cannot be had, in words for the operator.
-    pub async fn build(plan: Plan) -> Result<Self, StartError> {
+    pub(crate) async fn build(plan: Plan) -> Result<Self, StartError> {
         let Plan { inputs, resolved, log, manager } = plan;
         let config = &resolved.config;
         #[cfg(feature = "local")]
@@ -154,7 +154,7 @@ impl Daemon {
 
     /// The embedded stream's address, with `--local`.
     #[cfg(feature = "local")]
-    pub fn local_endpoint(&self) -> Option<&str> {
+    pub(crate) fn local_endpoint(&self) -> Option<&str> {
         self.embedded.as_ref().map(Local::endpoint)
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Where to tell it. Nobody, unless the daemon is what was started.
 #[derive(Debug, Default)]
-pub struct ServiceManager(Option<Told>);
+pub(crate) struct ServiceManager(Option<Told>);
 
 #[derive(Debug)]
 struct Told {
@@ -23,7 +23,7 @@ impl ServiceManager {
     ///
     /// # Errors
     /// It names none that can be told.
-    pub fn of_environment() -> io::Result<Self> {
+    pub(crate) fn of_environment() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self(None));
         };
@@ -37,16 +37,16 @@ impl ServiceManager {
     }
 
     /// We serve, for the first time or again.
-    pub fn ready(&self) {
+    pub(crate) fn ready(&self) {
         self.tell("READY=1");
     }
 
     /// The configuration is read again; [`Self::ready`] ends it.
-    pub fn reloading(&self) {
+    pub(crate) fn reloading(&self) {
         self.tell("RELOADING=1");
     }
 
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 

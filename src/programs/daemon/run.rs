@@ -25,7 +25,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If the admin thread cannot be started.
-    pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
+    pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { kinesis, books, listener, callers, lanes, refresher, admin, .. } = self;
         let Self { admin_socket, admin_address, mut control, stop, .. } = self;
         let ListenerHandle { presence, callers, .. } = callers;
