@@ -14,11 +14,11 @@ use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Event, Request};
 use dispatchd_producer::ack::{Answer, Body, Books, Duty, EventId, Outbox, Returning};
 use dispatchd_producer::budget::{Ahead, Budget, Share};
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::Settled;
 use dispatchd_producer::lane::buffer::{Buffer, Poll};
-use dispatchd_producer::lane::settle::Settled;
-use dispatchd_producer::lane::{Group, Item, Rules};
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Group, Item, Settings};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn new() -> Self {
-        let rules = Rules {
+        let settings = Settings {
             linger: Duration::ZERO,
             max_records: GROUP,
             max_bytes: 10 << 20,
@@ -61,7 +61,7 @@ impl Path {
         };
         let (outbox, answers) = Outbox::new(Arc::<Books>::default());
         // As a lane is once the stream was described.
-        let mut buffer = Buffer::new(rules);
+        let mut buffer = Buffer::new(settings);
         buffer.learn(
             StreamFacts { record_limit: Some(1 << 20), ..StreamFacts::unknown(None) },
             Instant::now(),
@@ -127,7 +127,7 @@ impl Path {
 
     /// As if every record were stored.
     pub(crate) fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
-        self.buffer.settle(batch, Ok(verdicts), self.now, &mut self.rng)
+        self.buffer.apply_verdicts(batch, Ok(verdicts), self.now, &mut self.rng)
     }
 
     pub(crate) fn answer(&mut self, settled: Settled) {

@@ -13,7 +13,7 @@ use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 /// One key of the configuration.
 pub struct Key {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::rule::Rule;
 use super::*;
 use dispatchd_core::limits::MIB;
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.
 const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {
@@ -471,7 +471,7 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
     let said = format!(
         "no wait after a failure is shorter, and the first is at most twice as long; only a paced \
          shard may wait less, from {}ms",
-        dispatchd_producer::lane::settle::PACED_REST_MIN.as_millis()
+        dispatchd_producer::lane::cooling::PACED_REST_MIN.as_millis()
     );
     let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
     assert_eq!(key.meaning, said);
@@ -485,7 +485,10 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
 #[test]
 fn lanes_that_are_told_nothing_decide_as_a_daemon_with_the_defaults() {
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("they hold");
-    assert_eq!(Rules::default(), Rules::of(&defaults.config.batch, &defaults.config.delivery));
+    assert_eq!(
+        Settings::default(),
+        Settings::of(&defaults.config.batch, &defaults.config.delivery)
+    );
 }
 
 #[test]

@@ -18,20 +18,16 @@ use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::{Body, Returning};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::IdleTrim;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
 use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent, PutOutcome, Retry};
 use dispatchd_producer::lane::outage::{News, Outage, Standing};
 use dispatchd_producer::lane::report::Report;
-use dispatchd_producer::lane::settle::{Answered, Settled};
-use dispatchd_producer::lane::slack::Slack;
-use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
+use dispatchd_producer::lane::{Answered, Settled};
+use dispatchd_producer::lane::{BoxedItem, Group, INBOX_GROUPS, Item, Settings};
 use dispatchd_producer::recent_errors::RecentErrors;
-
-/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
-/// and its bytes are in the budget.
-pub const INBOX_GROUPS: usize = 256;
 
 /// Questions waiting for a lane. They are an operator's: a few a second at most.
 pub const QUESTIONS_MAX: usize = 4;
@@ -43,7 +39,7 @@ pub type Question = oneshot::Sender<Report>;
 #[derive(Debug)]
 pub struct Lane<S> {
     /// As configured; changed by a reload.
-    pub rules: watch::Receiver<Rules>,
+    pub settings: watch::Receiver<Settings>,
     /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It
     /// is held for one look at one id, 0.3 µs for both that it takes, never across a wait, and only
     /// for events whose callers chose their ids. A channel to an owner would send each such event
@@ -73,11 +69,11 @@ type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
 
 impl<S: PutRecords> Lane<S> {
     pub async fn run(mut self) {
-        let mut buffer = Buffer::new(*self.rules.borrow_and_update());
+        let mut buffer = Buffer::new(*self.settings.borrow_and_update());
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let (mut groups, mut returning) = (Vec::new(), Returning::default());
-        let (mut shown, mut slack) = (Shown::default(), Slack::default());
+        let (mut shown, mut slack) = (Shown::default(), IdleTrim::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
@@ -137,9 +133,9 @@ impl<S: PutRecords> Lane<S> {
                     draining = true;
                     buffer.drain(self::now());
                 }
-                Ok(()) = self.rules.changed() => {
-                    let rules = *self.rules.borrow_and_update();
-                    buffer.set_rules(rules, self::now());
+                Ok(()) = self.settings.changed() => {
+                    let settings = *self.settings.borrow_and_update();
+                    buffer.set_settings(settings, self::now());
                 }
                 // Before the inbox: in a flood, which fills it again and again, an operator asks.
                 Some(question) = self.questions.recv() => {
@@ -184,7 +180,7 @@ impl<S: PutRecords> Lane<S> {
         }
         let (fared, noteworthy) = (fared(&reply), noteworthy(&reply));
         let blocked_before = buffer.blocked();
-        let settled = buffer.settle(batch, reply, now, rng);
+        let settled = buffer.apply_verdicts(batch, reply, now, rng);
         if blocked_before != buffer.blocked() {
             self.metrics.set_blocked(buffer.blocked());
         }

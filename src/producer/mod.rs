@@ -8,13 +8,13 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::lane::{INBOX_GROUPS, Lane, QUESTIONS_MAX, Question};
+use self::lane::{Lane, QUESTIONS_MAX, Question};
 use crate::kinesis::refresher::StreamHandle;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};
 use dispatchd_producer::lane::outage::Outage;
-use dispatchd_producer::lane::{Lanes, Rules};
+use dispatchd_producer::lane::{INBOX_GROUPS, Lanes, Settings as LaneSettings};
 use dispatchd_producer::recent_errors::RecentErrors;
 
 /// What the lanes of a daemon decide by.
@@ -23,7 +23,7 @@ pub struct Settings {
     /// How many lanes there are.
     pub lanes_count: usize,
     /// Changed by a reload.
-    pub rules: Rules,
+    pub lane: LaneSettings,
     /// Which ids that callers chose are remembered.
     pub dedupe: Window,
 }
@@ -46,7 +46,7 @@ pub struct LanesHandle {
     /// The way in.
     pub inboxes: Lanes,
     /// What the lanes decide by from now on.
-    pub rules: watch::Sender<Rules>,
+    pub settings: watch::Sender<LaneSettings>,
     /// One for each lane.
     pub questions: Vec<mpsc::Sender<Question>>,
     /// One for each lane.
@@ -62,7 +62,7 @@ pub fn lanes<S>(
     shared: Shared,
 ) -> (Vec<Lane<S>>, LanesHandle) {
     let Shared { metrics, budget, recent_errors, drain, abandon } = shared;
-    let (rules_in, rules) = watch::channel(settings.rules);
+    let (lane_settings_in, lane_settings) = watch::channel(settings.lane);
     let (service, metrics) = (Arc::new(service), Arc::new(metrics));
     let dedupe = Arc::new(Mutex::new(Dedupe::new(settings.dedupe)));
     let (epoch, outage) = (Instant::now(), Arc::<Outage>::default());
@@ -75,7 +75,7 @@ pub fn lanes<S>(
         questions_in.push(question_in);
         ages.push(Arc::clone(&oldest));
         Lane {
-            rules: rules.clone(),
+            settings: lane_settings.clone(),
             dedupe: Arc::clone(&dedupe),
             service: Arc::clone(&service),
             inbox,
@@ -93,7 +93,12 @@ pub fn lanes<S>(
     };
     let lanes = (0..settings.lanes_count).map(lane).collect();
     let inboxes = Lanes::new(inboxes);
-    let handle =
-        LanesHandle { inboxes, rules: rules_in, questions: questions_in, oldest: ages, outage };
+    let handle = LanesHandle {
+        inboxes,
+        settings: lane_settings_in,
+        questions: questions_in,
+        oldest: ages,
+        outage,
+    };
     (lanes, handle)
 }

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use dispatchd_core::choice;
 use serde::Deserialize;
 
-use crate::lane::Rules;
 use crate::lane::dedupe::Window;
+use crate::lane::{self, Aggregation, KeyOrder};
 use dispatchd_core::model::Backoff;
 
 /// How events are put together into requests.
@@ -45,32 +44,8 @@ pub struct Delivery {
     pub dedupe_for: Duration,
 }
 
-choice! {
-    /// The order that events of one partition key keep.
-    pub enum KeyOrder {
-        /// One record per key in a request: order holds under every failure.
-        Strict = "strict",
-        /// Many records per key in a request: a partial failure may let a later one land first.
-        Relaxed = "relaxed",
-    }
-}
-
-choice! {
-    /// Which events travel as one record, in the KPL's format. Each takes in what the one before it
-    /// allows.
-    #[derive(PartialOrd, Ord)]
-    pub enum Aggregation {
-        /// None: one event, one record.
-        Off = "off",
-        /// Those of one partition key.
-        Key = "key",
-        /// Those that are predicted for one shard.
-        Shard = "shard",
-    }
-}
-
-impl Rules {
-    /// What a lane decides by, where these settings hold.
+impl lane::Settings {
+    /// How a lane decides where these sections hold.
     pub fn of(batch: &Batch, delivery: &Delivery) -> Self {
         Self {
             linger: batch.linger,

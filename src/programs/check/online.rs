@@ -20,7 +20,7 @@ use crate::kinesis::stream::Summary;
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
-use dispatchd_producer::settings::Aggregation;
+use dispatchd_producer::lane::Aggregation;
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";

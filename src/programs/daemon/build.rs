@@ -25,7 +25,7 @@ use crate::socket::metrics::ConnectionMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use dispatchd_producer::recent_errors::RecentErrors;
@@ -136,7 +136,7 @@ impl Daemon {
                 running: resolved,
                 log,
                 commands: operators.commands,
-                rules: producer.rules,
+                lane_settings: producer.settings,
                 reloads: stream.reloads,
                 live: operators.live,
                 metrics,
@@ -161,8 +161,8 @@ impl Daemon {
 
 fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
-    let (rules, dedupe) = (Rules::of(batch, delivery), Window::of(delivery));
-    producer::Settings { lanes_count: LANES, rules, dedupe }
+    let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
+    producer::Settings { lanes_count: LANES, lane, dedupe }
 }
 
 fn stream_name(config: &Config) -> String {

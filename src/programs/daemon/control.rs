@@ -1,6 +1,6 @@
 //! Does what a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
 //!
-//! Owned by the daemon's own task. It changes the log's level and the lanes' rules. To drain and to
+//! Owned by the daemon's own task. It changes the log's level and the lanes' settings. To drain and to
 //! stop is the daemon's to do: it never does either, and returns what was asked. A configuration is
 //! read on a thread of its own, within a deadline, so that a disk that hangs holds up no other
 //! command.
@@ -23,7 +23,7 @@ use crate::kinesis::identity::Identity;
 use crate::telemetry::log::Log;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::admin::Reload;
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings as LaneSettings;
 
 /// How long reading the configuration again may take: less than an operator's command waits for its
 /// answer.
@@ -40,7 +40,7 @@ pub(super) struct Control {
     pub running: Resolved,
     pub log: Log,
     pub commands: mpsc::Receiver<Command>,
-    pub rules: watch::Sender<Rules>,
+    pub lane_settings: watch::Sender<LaneSettings>,
     /// Has what is known of the stream asked again.
     pub reloads: watch::Sender<()>,
     pub live: watch::Sender<LiveSettings>,
@@ -122,7 +122,7 @@ impl Control {
     /// From now on events do not wait for company.
     pub(super) fn stop_lingering(&mut self) {
         self.lingers = false;
-        self.rules.send_replace(self.rules());
+        self.lane_settings.send_replace(self.lane_settings());
     }
 
     /// Shows the daemon's state to probes and scrapes.
@@ -131,10 +131,13 @@ impl Control {
         self.state.set(state);
     }
 
-    fn rules(&self) -> Rules {
+    fn lane_settings(&self) -> LaneSettings {
         let Config { batch, delivery, .. } = &self.running.config;
-        let rules = Rules::of(batch, delivery);
-        Rules { linger: if self.lingers { rules.linger } else { Duration::ZERO }, ..rules }
+        let settings = LaneSettings::of(batch, delivery);
+        LaneSettings {
+            linger: if self.lingers { settings.linger } else { Duration::ZERO },
+            ..settings
+        }
     }
 
     fn set_log_level(&mut self, level: String, until: Option<Instant>) -> Result<(), String> {
@@ -251,8 +254,8 @@ impl Control {
         let changes = changes(&self.running, &read);
         let level_changed = level != self.running.config.log.level;
         self.running = after_reload(&self.running, read);
-        // Even the same rules are sent: lanes that are blocked try the stream then.
-        self.rules.send_replace(self.rules());
+        // Even the same settings are sent: lanes that are blocked try the stream then.
+        self.lane_settings.send_replace(self.lane_settings());
         self.reloads.send_replace(());
         if level_changed && self.live.borrow().reverts_at.is_none() {
             self.log.set(&level).map_err(|error| error.to_string())?;

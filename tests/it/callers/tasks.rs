@@ -13,7 +13,7 @@ use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_byt
 use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use serde_json::Value;
@@ -83,11 +83,11 @@ async fn house_with_lanes(lanes_count: usize, does: Does, window: usize) -> Hous
         reloads: watch::channel(()).0,
     };
     let (drain, abandon) = (CancellationToken::new(), CancellationToken::new());
-    let rules = Rules::default();
-    assert_eq!(rules.linger, LINGER);
+    let lane = Settings::default();
+    assert_eq!(lane.linger, LINGER);
     let settings = producer::Settings {
         lanes_count,
-        rules,
+        lane,
         dedupe: Window { ids_max: 100, keep_for: Duration::from_secs(300) },
     };
     let shared = producer::Shared {

@@ -1,35 +1,44 @@
-//! A key's events that are not in flight, oldest first, and what the key may do now.
+//! One key's items that are not in flight, oldest first, and whether the key may be sent now.
 //!
-//! Pure. It counts bytes and keeps order; when a key becomes ready, and for which shard, the buffer
-//! decides.
+//! Pure. A key queue keeps order and counts bytes. When its key becomes ready, and for which shard,
+//! is decided in `queues`.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::{BoxedItem, Item, Rules};
-use crate::settings::{Aggregation, KeyOrder};
+use super::item::{BoxedItem, Item};
+use super::settings::{Aggregation, KeyOrder, Settings};
 
-/// A key's items that are not in flight, oldest first.
+/// A key's name inside a lane: the MD5 sum of the partition key.
+pub(super) type Key = u128;
+
+/// Values by key. Callers choose what a key is the sum of: so it is hashed once more, with a seed,
+/// and quickly.
+pub(super) type Keys<V> = HashMap<Key, V, foldhash::fast::RandomState>;
+
+/// One key's items that are not in flight, oldest first.
 #[derive(Debug)]
-pub(super) struct Queue {
-    /// By itself: most keys hold one item at a time, and need no list for it.
+pub(super) struct KeyQueue {
+    /// The oldest item by itself: most keys hold one item at a time, and need no list for it.
     first: Option<BoxedItem>,
     rest: VecDeque<BoxedItem>,
     bytes: usize,
-    pub state: State,
+    pub state: KeyState,
 }
 
+/// What a key may do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// In this line.
+pub(super) enum KeyState {
+    /// It may be sent, and stands in the shard queue of this index.
     Ready(usize),
+    /// A batch with some of its items is being sent, or waits to be.
     InFlight,
-    /// Until then.
+    /// It may be sent again at this time.
     Cooling(Instant),
 }
 
-impl Queue {
-    pub(super) fn new(item: BoxedItem, state: State) -> Self {
+impl KeyQueue {
+    pub(super) fn new(item: BoxedItem, state: KeyState) -> Self {
         let bytes = item.record.size();
         Self { first: Some(item), rest: VecDeque::new(), bytes, state }
     }
@@ -79,16 +88,16 @@ impl Queue {
         self.first.into_iter().chain(self.rest)
     }
 
-    /// What a request could take: records and bytes.
-    pub(super) fn sendable(&self, rules: &Rules) -> (usize, usize) {
-        match (rules.aggregation, self.front()) {
+    /// What one request could take of this key: records and bytes.
+    pub(super) fn sendable(&self, settings: &Settings) -> (usize, usize) {
+        match (settings.aggregation, self.front()) {
             (_, None) => (0, 0),
-            (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => {
+            (Aggregation::Off, Some(head)) if settings.ordering == KeyOrder::Strict => {
                 (1, head.record.size())
             }
             (Aggregation::Off, _) => (self.len(), self.bytes),
             (Aggregation::Key, _) => (1, self.bytes),
-            (Aggregation::Shard, _) => (1, self.bytes.min(rules.aggregate_max_bytes)),
+            (Aggregation::Shard, _) => (1, self.bytes.min(settings.aggregate_max_bytes)),
         }
     }
 }

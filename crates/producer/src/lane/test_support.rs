@@ -10,13 +10,13 @@ use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::apply_verdicts::Settled;
 use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
-use super::settle::Settled;
-use super::{BoxedItem, Item, Rules};
+use super::item::{BoxedItem, Item};
+use super::settings::{Aggregation, KeyOrder, Settings};
 use crate::ack::{Answer, Books, Duty, EventId, Outbox};
 use crate::budget::{Budget, Share};
-use crate::settings::{Aggregation, KeyOrder};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::shard_map::Shard;
@@ -38,8 +38,8 @@ pub(super) struct Kit {
 }
 
 /// Linger 10 ms, 4 records, 1000 bytes, 8 flights, strict, 1 s, back-off of exactly 100 ms.
-pub(super) fn rules() -> Rules {
-    Rules {
+pub(super) fn settings() -> Settings {
+    Settings {
         linger: ms(10),
         max_records: 4,
         max_bytes: 1000,
@@ -52,8 +52,8 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-pub(super) fn relaxed() -> Rules {
-    Rules { ordering: KeyOrder::Relaxed, ..rules() }
+pub(super) fn relaxed() -> Settings {
+    Settings { ordering: KeyOrder::Relaxed, ..settings() }
 }
 
 pub(super) fn ms(ms: u64) -> Duration {
@@ -61,10 +61,10 @@ pub(super) fn ms(ms: u64) -> Duration {
 }
 
 impl Kit {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let (outbox, _answers) = Outbox::new(Arc::<Books>::default());
         Self {
-            buffer: Buffer::new(rules),
+            buffer: Buffer::new(settings),
             start: Instant::now(),
             rng: SmallRng::seed_from_u64(7),
             outbox,
@@ -76,8 +76,8 @@ impl Kit {
     }
 
     /// With two shards, 0 and 1: the lower and the upper half of the ring.
-    pub(super) fn with_two_shards(rules: Rules) -> Self {
-        let mut kit = Self::new(rules);
+    pub(super) fn with_two_shards(settings: Settings) -> Self {
+        let mut kit = Self::new(settings);
         let start = kit.start;
         kit.buffer.learn(facts(Some(shards(&[0, 1 << 127]))), start);
         kit
@@ -122,6 +122,12 @@ impl Kit {
 
     pub(super) fn item_without_id(&self) -> BoxedItem {
         self.item(self.start, "key", b"{}", None, EventId::Made(Uuid::nil()))
+    }
+
+    /// An event that is not pushed and counts this many bytes.
+    pub(super) fn item_of_bytes(&self, key: &str, bytes: usize) -> BoxedItem {
+        let id = EventId::Made(Uuid::nil());
+        self.item(self.start, key, &vec![b' '; bytes - key.len()], None, id)
     }
 
     fn push_record(&mut self, at_ms: u64, key: &str, data: &[u8], explicit_hash: Option<HashKey>) {
@@ -183,7 +189,7 @@ impl Kit {
 
     pub(super) fn land(&mut self, at_ms: u64, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
         let now = self.at(at_ms);
-        self.buffer.settle(batch, Ok(verdicts), now, &mut self.rng)
+        self.buffer.apply_verdicts(batch, Ok(verdicts), now, &mut self.rng)
     }
 
     pub(super) fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
@@ -207,7 +213,7 @@ impl Kit {
             maybe_stored: class == Class::Transient,
         };
         let now = self.at(at_ms);
-        self.buffer.settle(batch, Err(error), now, &mut self.rng)
+        self.buffer.apply_verdicts(batch, Err(error), now, &mut self.rng)
     }
 
     /// The names of what a sweep finds overdue now.
@@ -220,8 +226,7 @@ impl Kit {
 
     pub(super) fn expired(&mut self, at_ms: u64) -> Vec<BoxedItem> {
         let now = self.at(at_ms);
-        self.buffer.sweep(now);
-        std::mem::take(&mut self.buffer.late)
+        self.buffer.expire(now)
     }
 }
 

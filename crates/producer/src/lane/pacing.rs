@@ -36,7 +36,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// The pace of one shard.
 #[derive(Debug, Clone)]
-pub(super) struct Pace {
+pub(super) struct Pacing {
     /// Shard-seconds a second.
     rate: f64,
     /// Shard-seconds that may be sent; less than nothing after a large record.
@@ -57,7 +57,7 @@ pub(super) fn cost_of_more(record_bytes: usize) -> f64 {
     record_bytes as f64 / SHARD_BYTES_PER_SECOND
 }
 
-impl Pace {
+impl Pacing {
     /// A shard was throttled that had no pace.
     pub(super) fn new(now: Instant) -> Self {
         Self { rate: RATE_FIRST, tokens: 0.0, at: now, began: now, last_refused: now }
@@ -152,8 +152,8 @@ mod tests {
         begins: impl Fn(usize) -> f64,
     ) -> (Vec<f64>, f64) {
         let start = Instant::now();
-        let mut paces: Vec<Pace> =
-            (0..producers).map(|n| Pace { rate: begins(n), ..Pace::new(start) }).collect();
+        let mut paces: Vec<Pacing> =
+            (0..producers).map(|n| Pacing { rate: begins(n), ..Pacing::new(start) }).collect();
         let (mut used, mut refused, mut sent) = (vec![0.0; producers], 0.0, 0.0);
         let mut left = limit;
         for step in 0..18_000u32 {
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_record_larger_than_the_burst_goes_out_and_is_paid_for() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = Pacing::new(start);
         let ready = pace.ready_at(start);
         assert!(pace.allowance(ready) > 0.0);
         pace.spend(cost(10 << 20), ready);
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn after_half_a_minute_without_a_refusal_the_pace_is_over() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = Pacing::new(start);
         pace.refused(RECORD, start, start);
         assert!(!pace.is_over(start + FORGET_AFTER / 2));
         assert!(pace.is_over(start + FORGET_AFTER));

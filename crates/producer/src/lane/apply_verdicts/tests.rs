@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use super::PACED_REST_MIN;
-use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
-use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
+use crate::lane::cooling::PACED_REST_MIN;
+use crate::lane::settings::Settings;
+use crate::lane::test_support::{
+    Kit, answers, failed, ms, names, relaxed, settings, stored, stored_in,
+};
 use dispatchd_core::model::Verdict;
 use dispatchd_core::model::{Class, Code, Outcome, Reason};
 
@@ -22,7 +24,7 @@ fn refused(name: &str) -> (String, bool) {
 
 #[test]
 fn a_verdict_counts_for_its_own_record() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     for key in ["a", "b", "c", "d"] {
         kit.push(0, key, &[key]);
     }
@@ -37,7 +39,7 @@ fn a_verdict_counts_for_its_own_record() {
 #[test]
 #[should_panic(expected = "one verdict per entry")]
 fn a_reply_of_another_length_is_a_bug_of_the_adapter() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     let batch = kit.send(10);
     kit.land(10, batch, vec![stored(), stored()]);
@@ -45,7 +47,7 @@ fn a_reply_of_another_length_is_a_bug_of_the_adapter() {
 
 #[test]
 fn a_key_that_failed_cools_and_is_not_overtaken() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1", "a2"]);
     kit.push(0, "b", &["b1"]);
     let batch = kit.send(10);
@@ -78,7 +80,7 @@ fn relaxed_retries_go_back_to_the_front_in_their_order() {
 
 #[test]
 fn a_throttled_shard_rests_and_no_other() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");
     let batch = kit.send(10);
@@ -107,8 +109,11 @@ fn no_wait_after_a_failure_is_shorter_than_the_least_back_off() {
     let backoff = dispatchd_core::model::backoff::Backoff { min: ms(100), max: ms(100_000) };
     let mut rests = Vec::new();
     for _ in 0..200 {
-        let mut kit =
-            Kit::with_two_shards(Rules { backoff, timeout: Duration::from_secs(3600), ..rules() });
+        let mut kit = Kit::with_two_shards(Settings {
+            backoff,
+            timeout: Duration::from_secs(3600),
+            ..settings()
+        });
         kit.push_to(0, 0, "a", "a");
         let batch = kit.send(10);
         kit.land(10, batch, vec![failed(Class::Transient)]);
@@ -126,7 +131,8 @@ fn no_wait_after_a_failure_is_shorter_than_the_least_back_off() {
 
 #[test]
 fn a_paced_shard_is_sent_a_handful_at_a_time_while_the_other_is_sent_everything() {
-    let mut kit = Kit::with_two_shards(Rules { max_records: 500, max_bytes: 1 << 20, ..rules() });
+    let mut kit =
+        Kit::with_two_shards(Settings { max_records: 500, max_bytes: 1 << 20, ..settings() });
     kit.push_to(0, 0, "first", "first");
     let batch = kit.send(10);
     kit.land(10, batch, vec![failed(Class::Throttled)]);
@@ -146,7 +152,7 @@ fn a_paced_shard_is_sent_a_handful_at_a_time_while_the_other_is_sent_everything(
 
 #[test]
 fn flights_that_are_throttled_together_make_a_shard_rest_once() {
-    let mut kit = Kit::with_two_shards(Rules { max_records: 1, ..rules() });
+    let mut kit = Kit::with_two_shards(Settings { max_records: 1, ..settings() });
     for key in ["a", "b"] {
         kit.push_to(0, 0, key, key);
     }
@@ -158,7 +164,7 @@ fn flights_that_are_throttled_together_make_a_shard_rest_once() {
 
 #[test]
 fn without_a_map_of_the_shards_the_throttled_key_rests_alone() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     kit.push(0, "b", &["b"]);
     let batch = kit.send(10);
@@ -170,7 +176,7 @@ fn without_a_map_of_the_shards_the_throttled_key_rests_alone() {
 
 #[test]
 fn a_record_in_another_shard_than_predicted_shows_that_the_map_is_old() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");
     let batch = kit.send(10);
@@ -182,7 +188,7 @@ fn a_record_in_another_shard_than_predicted_shows_that_the_map_is_old() {
 
 #[test]
 fn once_a_reply_was_lost_the_record_may_be_stored_for_good() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     let batch = kit.send(10);
     kit.land_error(20, batch, Class::Transient, "reply lost");
@@ -196,7 +202,7 @@ fn once_a_reply_was_lost_the_record_may_be_stored_for_good() {
 
 #[test]
 fn a_record_of_which_a_reply_says_nothing_may_be_stored() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     kit.push(0, "b", &["b"]);
     let batch = kit.send(10);
@@ -217,7 +223,7 @@ fn a_record_of_which_a_reply_says_nothing_may_be_stored() {
 
 #[test]
 fn a_blocked_stream_is_probed_with_one_record_after_1_s_and_never_less_often_than_30_s() {
-    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(3600), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: Duration::from_secs(3600), ..settings() });
     for key in ["a", "b", "c"] {
         kit.push(0, key, &[key]);
     }
@@ -243,7 +249,7 @@ fn a_blocked_stream_is_probed_with_one_record_after_1_s_and_never_less_often_tha
 
 #[test]
 fn the_first_probe_that_is_taken_opens_the_stream_for_all() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     kit.push(0, "b", &["b"]);
     let batch = kit.send(10);
@@ -257,7 +263,7 @@ fn the_first_probe_that_is_taken_opens_the_stream_for_all() {
 
 #[test]
 fn while_it_drains_probes_stay_a_second_apart() {
-    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(600), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: Duration::from_secs(600), ..settings() });
     kit.push(0, "a", &["a"]);
     kit.buffer.drain(kit.at(0));
     let mut at_ms = 0;
@@ -270,7 +276,8 @@ fn while_it_drains_probes_stay_a_second_apart() {
 
 #[test]
 fn a_flight_that_comes_home_blocked_after_the_others_is_no_failed_probe() {
-    let mut kit = Kit::new(Rules { max_records: 1, timeout: Duration::from_secs(60), ..rules() });
+    let mut kit =
+        Kit::new(Settings { max_records: 1, timeout: Duration::from_secs(60), ..settings() });
     kit.push(0, "a", &["a"]);
     kit.push(0, "b", &["b"]);
     let (first, second) = (kit.send(0), kit.send(0));
@@ -281,7 +288,7 @@ fn a_flight_that_comes_home_blocked_after_the_others_is_no_failed_probe() {
 
 #[test]
 fn a_probe_that_fails_in_passing_tells_nothing_and_the_next_waits_its_second() {
-    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(60), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: Duration::from_secs(60), ..settings() });
     kit.push(0, "a", &["a"]);
     kit.push(0, "b", &["b"]);
     let batch = kit.send(10);
@@ -295,7 +302,7 @@ fn a_probe_that_fails_in_passing_tells_nothing_and_the_next_waits_its_second() {
 #[test]
 fn a_throttled_request_shows_that_the_stream_is_not_blocked_with_a_map_or_without() {
     // Without a map it was once taken for no news, and probes followed each other without a wait.
-    for mut kit in [Kit::new(rules()), Kit::with_two_shards(rules())] {
+    for mut kit in [Kit::new(settings()), Kit::with_two_shards(settings())] {
         kit.push(0, "a", &["a"]);
         let batch = kit.send(10);
         kit.land_error(20, batch, BLOCKED, "");
@@ -310,7 +317,7 @@ fn a_throttled_request_shows_that_the_stream_is_not_blocked_with_a_map_or_withou
 
 #[test]
 fn poison_with_a_name_is_refused_in_two_rounds_and_its_mates_go_at_once() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     for key in ["a", "b", "c", "d"] {
         kit.push(0, key, &[key]);
     }
@@ -336,7 +343,8 @@ fn poison_without_a_name_is_found_by_halves() {
         ["no name", "records.0.member", "records.777.member", "records.-1.member", "records."]
     {
         for poison in [0, 1, 50, 63, 99] {
-            let mut kit = Kit::new(Rules { max_records: RECORDS, max_bytes: 1 << 20, ..rules() });
+            let mut kit =
+                Kit::new(Settings { max_records: RECORDS, max_bytes: 1 << 20, ..settings() });
             let all: Vec<_> = (0..RECORDS).map(|n| format!("n{n}")).collect();
             all.iter().for_each(|name| kit.push(0, name, &[name]));
             let (mut rounds, mut rejected) = (0, Vec::new());
@@ -360,7 +368,8 @@ const OF_THE_STREAM: &str =
 
 #[test]
 fn words_that_two_records_get_alone_are_about_the_stream_and_nothing_more_is_refused_for_them() {
-    let mut kit = Kit::new(Rules { max_records: 8, timeout: Duration::from_secs(60), ..rules() });
+    let mut kit =
+        Kit::new(Settings { max_records: 8, timeout: Duration::from_secs(60), ..settings() });
     for (at_ms, key) in (0..).zip(["a", "b", "c", "d", "e", "f", "g", "h"]) {
         kit.push(at_ms, key, &[key]);
     }
@@ -396,7 +405,7 @@ fn words_that_two_records_get_alone_are_about_the_stream_and_nothing_more_is_ref
 
 #[test]
 fn a_record_that_is_named_shows_that_the_stream_is_not_at_fault() {
-    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(60), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: Duration::from_secs(60), ..settings() });
     for at_ms in [10, 30] {
         kit.push(at_ms - 10, "a", &["a"]);
         let batch = kit.send(at_ms);
@@ -416,7 +425,7 @@ fn a_record_that_is_named_shows_that_the_stream_is_not_at_fault() {
 
 #[test]
 fn records_at_fault_that_get_the_same_words_are_refused_one_by_one_where_others_are_taken() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     for round in 0..5 {
         let at_ms = 100 * round;
         kit.push(at_ms, "bad", &["bad"]);
@@ -433,7 +442,7 @@ fn records_at_fault_that_get_the_same_words_are_refused_one_by_one_where_others_
 
 #[test]
 fn a_record_at_fault_does_not_hold_up_others_for_longer_than_it_takes_to_try_one_of_them() {
-    let mut kit = Kit::new(Rules { timeout: Duration::from_secs(600), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: Duration::from_secs(600), ..settings() });
     for at_ms in [0, 20] {
         kit.push(at_ms, "bad", &["bad"]);
         let batch = kit.send(at_ms + 10);
@@ -514,7 +523,7 @@ fn a_piece_that_fails_for_another_reason_goes_back_before_the_others() {
 
 #[test]
 fn parts_of_a_refused_request_do_not_wait_out_a_blocked_stream_where_no_timeout_finds_them() {
-    let mut kit = Kit::new(Rules { max_in_flight: 2, ..rules() });
+    let mut kit = Kit::new(Settings { max_in_flight: 2, ..settings() });
     for key in ["a", "b", "c", "d"] {
         kit.push(0, key, &[key]);
     }
@@ -532,10 +541,10 @@ fn parts_of_a_refused_request_do_not_wait_out_a_blocked_stream_where_no_timeout_
 
 #[test]
 fn back_off_counts_a_records_own_failures() {
-    let mut kit = Kit::new(Rules {
+    let mut kit = Kit::new(Settings {
         backoff: dispatchd_core::model::backoff::Backoff { min: ms(100), max: ms(100_000) },
         timeout: Duration::from_secs(3600),
-        ..rules()
+        ..settings()
     });
     kit.push(0, "a", &["a"]);
     let mut now = 10;

@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 
 /// Records that a shard took and refused of late.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Tally {
+pub(super) struct ThrottleCounts {
     filling: Counts,
     before: Counts,
     /// When `filling` began; nothing before the first record.
@@ -24,7 +24,7 @@ pub struct Counts {
     pub throttled: u64,
 }
 
-impl Tally {
+impl ThrottleCounts {
     pub(super) fn stored(&mut self, now: Instant) {
         self.turn(now);
         self.filling.stored += 1;
@@ -65,7 +65,7 @@ mod tests {
     fn what_is_told_covers_half_a_minute_at_least_and_a_minute_at_most() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut tally = Tally::default();
+        let mut tally = ThrottleCounts::default();
         assert_eq!(tally.of_late(start), Counts::default());
         tally.stored(at(0));
         tally.throttled(at(1));

@@ -17,12 +17,12 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What a lane knows of bursts.
 #[derive(Debug, Default)]
-pub struct Slack {
+pub struct IdleTrim {
     burst: bool,
     over_since: Option<Instant>,
 }
 
-impl Slack {
+impl IdleTrim {
     /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing
     /// changes.
     pub fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn memory_is_given_back_once_a_moment_after_a_burst() {
-        let (mut slack, start) = (Slack::default(), Instant::now());
+        let (mut slack, start) = (IdleTrim::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
         assert_eq!(slack.poll(BURST_BYTES_MIN - 1, at(0)), None);
         assert_eq!(slack.poll(0, at(1)), None, "it was no burst");
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_burst_that_goes_on_keeps_its_memory() {
-        let (mut slack, start) = (Slack::default(), Instant::now());
+        let (mut slack, start) = (IdleTrim::default(), Instant::now());
         slack.poll(BURST_BYTES_MIN, start);
         slack.poll(0, start);
         assert_eq!(slack.poll(REST_BYTES_MAX + 1, start + PAUSE / 2), None);
