@@ -338,6 +338,49 @@ mod tests {
         assert_eq!(size(&show_size(KIB + 1)), Some(KIB + 1));
     }
 
+    /// What a reader of the shipped file is to be told of a key.
+    fn told(rule: &Rule) -> Vec<String> {
+        let range = |min: String, max: String| vec![format!("{min} to {max}")];
+        match rule {
+            Rule::Duration(range_of) | Rule::DurationOrOff(range_of) => {
+                range(show_duration(*range_of.start()), show_duration(*range_of.end()))
+            }
+            Rule::Size(range_of) | Rule::AutoSize(range_of) => {
+                range(show_size(*range_of.start()), show_size(*range_of.end()))
+            }
+            Rule::Count(range_of) => {
+                range(range_of.start().to_string(), range_of.end().to_string())
+            }
+            Rule::Text(bytes_max) => range("1".to_owned(), format!("{bytes_max} bytes")),
+            Rule::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+            Rule::Path | Rule::PathOrOff => vec![format!("{SOCKET_PATH_BYTES_MAX} bytes")],
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_range_or_the_choices_of_every_key() {
+        let file = include_str!("../../config.toml");
+        let (mut section, mut comment, mut was_comment) = (String::new(), String::new(), false);
+        let mut seen = 0;
+        for line in file.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = format!("{name}.");
+            } else if let Some(text) = line.strip_prefix('#') {
+                comment = if was_comment { comment + text } else { text.to_owned() };
+            } else if let Some((name, _)) = line.split_once(" = ") {
+                let name = format!("{section}{name}");
+                let key = KEYS.iter().find(|key| key.name == name).expect("it is a key");
+                for said in told(&key.rule) {
+                    assert!(comment.contains(&said), "{name} should say {said:?}:{comment}");
+                }
+                seen += 1;
+            }
+            was_comment = line.starts_with('#');
+        }
+        assert_eq!(seen, KEYS.len());
+    }
+
     #[test]
     fn a_mode_is_octal_and_leaves_the_owner_in() {
         assert_eq!(mode("0660"), Some(0o660));
