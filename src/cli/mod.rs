@@ -1,4 +1,5 @@
-//! The command line: arguments and printing only, one small file a command.
+//! The command line: reads arguments, prints, and chooses exit codes; one small file a command.
+//! What a command does is the programs' and the clients' to do.
 
 mod admin;
 mod check;
@@ -22,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::telemetry::log::{self, Log, StartError};
 use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 
-/// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
+/// Exit codes, as `docs/operations.md` lists them. 0: nothing was abandoned.
 mod exit {
     /// The start failed, or a command's work did.
     pub(super) const FAILED: u8 = 1;
@@ -110,7 +111,7 @@ fn said(taken: out::Taken, code: u8) -> ExitCode {
     }
 }
 
-/// The log, as configured; or the exit code of what was told already.
+/// Starts the log as configured. An error is the exit code of what was told already.
 fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     log::start(config.format, &config.level).map_err(|error| match error {
         StartError::Level(_) => fail(error, exit::USAGE),
@@ -118,7 +119,7 @@ fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     })
 }
 
-/// The runtime of a command.
+/// Makes the runtime of a command.
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
     match threads {
         1 => Builder::new_current_thread().enable_all().build(),

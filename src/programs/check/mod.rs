@@ -1,9 +1,9 @@
-//! Before a deployment: would `run` work here? Findings are values; whoever asked prints them.
+//! `check`: would `run` work here? Findings are values; whoever asked prints them.
 //!
-//! `online` asks the service, `host` looks at this machine. Every check is made, whatever another
-//! one found, but for those that nothing could be asked for: without credentials no request is
-//! signed. Nothing is written to the stream, nothing is left on the host, and no call takes longer
-//! than `kinesis.attempt_timeout`.
+//! `online` asks the service, `host` looks at this machine, `endpoint` says where requests go.
+//! Every check is made, whatever another one found, but for those that could not be asked: without
+//! credentials no request is signed. Nothing is written to the stream, nothing is left on the host,
+//! and no call takes longer than `kinesis.attempt_timeout`.
 
 mod endpoint;
 mod host;
@@ -14,15 +14,15 @@ use serde::Serialize;
 use crate::config::{Config, Machine};
 pub(crate) use endpoint::{Target, target};
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     /// What was looked at, in one word.
     pub name: &'static str,
     pub level: Level,
-    /// What was found; for a failure its cause.
+    /// What was found; for a failure, its cause.
     pub what: String,
-    /// What to do about it; nothing where nothing needs to be done.
+    /// What to do about it; `None` where nothing needs to be done.
     pub fix: Option<String>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Finding {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     Ok,
-    /// `run` works, but less well than it could, or it could not be known.
+    /// `run` works, but less well than it could, or the answer is not known.
     Warn,
     /// `run` would not start, or would deliver nothing.
     Fail,
@@ -45,8 +45,8 @@ pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
     findings
 }
 
-/// Whether this host has the places free that the configuration names. A failure is what `run`
-/// would be refused with.
+/// Whether the places that the configuration names are free on this host. A failure here is what
+/// would keep `run` from starting.
 pub(crate) async fn places(config: &Config) -> [Finding; 2] {
     let (socket, is_running) = host::socket(&config.socket).await;
     [socket, host::admin(&config.admin, is_running).await]

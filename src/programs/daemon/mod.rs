@@ -1,4 +1,4 @@
-//! The producer as a whole program: builds every part, owns every task, and ends them in order.
+//! The daemon: builds every part, owns every task, and ends them in order.
 //!
 //! Build can fail, spawn cannot: [`Daemon::build`] (`build`) binds, connects and checks,
 //! [`Daemon::run`] (`run`) starts, and `drain` stops. `control` does what operators say, `manager`

@@ -1,37 +1,39 @@
-//! How PutRecords fare as a whole: whether nothing has been stored for a while, why, and what of
-//! that the log tells.
+//! Decides whether PutRecords as a whole store nothing, why, and what of that the log is to tell.
+//! It logs nothing itself.
 //!
-//! Transitions, and few of them: an outage is told once it has lasted, a block at once, the end of
-//! what was told when a record is stored again. Where it flaps, the log gets a line now and then
-//! with a count. Pure but for the lock at the end.
+//! The log is told transitions, and few of them: an outage once it has lasted, a block at once, and
+//! the end of what was told when a record is stored again. Where the stream flaps, the log gets a
+//! line now and then, with a count. Pure but for the lock at the end.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use dispatchd_core::model::Cause;
 
-/// Nothing but failures for so long is worth a line. What passes sooner is what retries are for.
+/// Failures and nothing else for this long are worth a line. What passes sooner is what retries are
+/// for.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
-/// One outage a minute is told, and `AHEAD` more at once: the first ones are news, a hundredth is
-/// not.
+/// One outage in this time is told, and [`AHEAD`] more at once: the first ones are news, a
+/// hundredth is not.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const AHEAD: u32 = 2;
 
 /// What the log is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// Nothing was stored for `lasts`, or something blocks the stream; or why that is so is another
-    /// reason now.
+    /// Nothing was stored for `lasts`, or something blocks the stream, or there is another cause
+    /// for it now than the one that was told. `untold`: outages that ended since the last line and
+    /// were not told.
     Fails { cause: Cause, lasts: Duration, requests: u64, untold: u64 },
     /// A record was stored again, after an outage that was told.
     Ended { lasted: Duration, requests: u64 },
 }
 
-/// An outage that goes on, for whoever asks.
+/// An outage that goes on, as it is shown to whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Of the last request.
+    /// The cause of the last failure.
     pub cause: Cause,
     pub lasts: Duration,
     /// Requests that failed since it began.
@@ -40,14 +42,14 @@ pub struct Standing {
 
 #[derive(Debug, Default)]
 struct Watch {
-    /// Failures since the last record that was stored.
+    /// The failures since the last record that was stored; `None` while there are none.
     run: Option<Run>,
     last_stored: Option<Instant>,
-    /// The cause that the log has of this run.
+    /// The cause that the log was told of this run; `None`: it was told nothing.
     told: Option<Cause>,
-    /// Runs that ended and that the log has nothing of, since its last line.
+    /// How many runs ended untold since the log's last line.
     untold: u64,
-    /// From then on a line a minute has its full allowance.
+    /// When the allowance of one line in [`TELL_EVERY`] is full again; `None`: it is full.
     paid_until: Option<Instant>,
 }
 
@@ -112,18 +114,19 @@ impl Watch {
 pub struct Outage(Mutex<Watch>);
 
 impl Outage {
-    /// A request that was sent at `sent` stored nothing, by `now`. Returns what the log is to tell.
+    /// Notes that a request that was sent at `sent` has stored nothing by `now`. Returns what the
+    /// log is to tell.
     pub fn failed(&self, cause: Cause, sent: Instant, now: Instant) -> Option<News> {
         self.watch(|watch| watch.failed(cause, sent, now))
     }
 
-    /// A request stored a record, or was looked at as far as its records. Returns what the log is
-    /// to tell.
+    /// Notes that a request stored a record, or was looked at as far as its records. Returns what
+    /// the log is to tell.
     pub fn stored(&self, now: Instant) -> Option<News> {
         self.watch(|watch| watch.stored(now))
     }
 
-    /// The outage that goes on, if one does.
+    /// The outage that goes on; `None` if there is none.
     pub fn standing(&self, now: Instant) -> Option<Standing> {
         self.watch(|watch| watch.standing(now))
     }
