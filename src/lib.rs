@@ -2,11 +2,12 @@
 //!
 //! # Words
 //! *event* what an app wrote · *record* the sealed bytes with key and hash · *ticket* the duty to
-//! answer the caller · *item* record + ticket · *lane* an owner of keys · *line* a shard's ready
-//! keys inside a lane · *batch* what goes into one PutRecords · *flight* a batch being sent ·
-//! *verdict* Kinesis' word on one record · *outcome* our word to the caller: durable, refused, or
-//! refused as unconfirmed (send it again) · *identity* whose requests they are: credentials, kept
-//! and renewed. "Shard", "partition key" and "record" are used in Kinesis' sense only.
+//! answer the caller · *item* record + ticket · *lane* an owner of keys · *shard queue* a shard's
+//! ready keys inside a lane · *key queue* a key's items · *batch* what goes into one PutRecords ·
+//! *flight* a batch being sent · *verdict* Kinesis' word on one record · *outcome* our word to the
+//! caller: durable, refused, or refused as unconfirmed (send it again) · *identity* whose requests
+//! they are: credentials, kept and renewed. "Shard", "partition key" and "record" are used in
+//! Kinesis' sense only.
 //!
 //! # Floors
 //! A file imports from its own floor or a lower one; `tests/it/floors.rs` draws the line.

@@ -27,7 +27,7 @@ use crate::config::{Inputs, Resolved};
 use crate::embedded_stream::{Local, LocalError};
 use crate::kinesis::aws::{ConnectError, Kinesis};
 use crate::kinesis::refresher::Refresher;
-use crate::producer::lane::Lane;
+use crate::producer::lane::LaneTask;
 use crate::socket::bind::BindError;
 use crate::socket::listener::{Listener, ListenerHandle};
 use crate::telemetry::log::Log;
@@ -45,7 +45,7 @@ pub(crate) struct Daemon {
     books: Arc<Books>,
     listener: Listener,
     callers: ListenerHandle,
-    lanes: Vec<Lane<Kinesis>>,
+    lanes: Vec<LaneTask<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
     /// `None`: the admin socket is off.

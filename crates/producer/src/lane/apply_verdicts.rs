@@ -330,8 +330,8 @@ impl<R: Rng> Landing<'_, R> {
         }
     }
 
-    /// One record of a request is at fault. It is refused if it was alone; the others are sent again
-    /// at once, in parts.
+    /// One record of a request is at fault. It is refused if it was alone; the others are sent
+    /// again at once, in parts.
     fn find_the_record_at_fault(&mut self, batch: Batch, error: &PutError) {
         if batch.is_aggregated() {
             // The same request without aggregates: if it is refused again, it can be taken apart.
