@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
-use crate::socket::directory::{could_make_files, foreign_owner};
+use crate::inputs::socket::directory::{could_make_files, foreign_owner};
 use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 
 /// The directory of the socket where we may write there: an application shares it by a volume that

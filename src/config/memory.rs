@@ -7,7 +7,7 @@ use std::fmt;
 use super::Config;
 use super::rule::show_size;
 use dispatchd_core::limits::{
-    ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
+    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
     REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
 
@@ -53,7 +53,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     MemorySum {
         events_bytes: budget_bytes,
         connections_bytes: config.socket.max_connections
-            * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
+            * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
         long_lines_bytes: long_lines_bytes(budget_bytes)
             + config.runtime.threads * line_bytes_max(record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::SdkEnv;
 use crate::admin;
-use crate::socket;
+use crate::inputs::socket;
 use crate::telemetry::log;
 use dispatchd_producer::settings::{Batch, Delivery};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::Finding;
 use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
-use crate::socket;
-use crate::socket::barred::{Barred, barred};
-use crate::socket::bind::BindError;
-use crate::socket::place::{Site, survey};
+use crate::inputs::socket;
+use crate::inputs::socket::barred::{Barred, barred};
+use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::place::{Site, survey};
 use dispatchd_core::limits::MIB;
 
 /// The `terminationGracePeriodSeconds` of a pod that does not set it.

@@ -306,6 +306,7 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
 
 /// Makes an event like any other, for a service that would store it after all.
 fn probe(config: &Config) -> Record {
+    let key = PartitionKey::of_id(Uuid::new_v4());
     let draft = Draft {
         id: Uuid::new_v4(),
         event_type: "dispatchd.check",
@@ -313,11 +314,10 @@ fn probe(config: &Config) -> Record {
         timestamp: Timestamp::from(SystemTime::now()),
         user_id: None,
         producer_id: &config.producer_id,
-        key: PartitionKey::random(),
-        explicit_hash: None,
+        key: &key,
     };
-    let sealed_len = draft.sealed_len();
-    draft.seal(sealed_len)
+    let data = draft.seal(draft.sealed_len());
+    Record::new(key, None, data)
 }
 
 fn is_denied(error: &CallError) -> bool {

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::control::Control;
 use super::drain::Stop;
 use super::metrics::DaemonMetrics;
@@ -15,16 +17,17 @@ use crate::admin::{Admin, Answers, PagesListener};
 use crate::config::{Carried, Config, StreamId, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local};
+use crate::inputs::backpressure::Backpressure;
+use crate::inputs::socket::barred::{Barred, barred_from};
+use crate::inputs::socket::listener::{self, Listener};
+use crate::inputs::socket::metrics::ConnectionMetrics;
 use crate::kinesis::aws::{Connection, Kinesis};
 use crate::kinesis::metrics::StreamMetrics;
 use crate::kinesis::refresher::Refresher;
 use crate::producer;
-use crate::socket::barred::{Barred, barred_from};
-use crate::socket::listener::{self, Listener};
-use crate::socket::metrics::ConnectionMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -50,8 +53,9 @@ impl Daemon {
 
         let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
         let stop = Stop::default();
-        let books = Arc::<Books>::default();
+        let counters = Arc::<EventCounters>::default();
         let budget = Budget::new(config.memory.budget_bytes);
+        let backpressure = Arc::<Backpressure>::default();
         let recent_errors = Arc::<RecentErrors>::default();
         let carried = Carried::of(config);
         let exporter = Exporter::default();
@@ -80,11 +84,13 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
-            books: Arc::clone(&books),
+            counters: Arc::clone(&counters),
+            backpressure: Arc::clone(&backpressure),
             metrics: exporter.register(ConnectionMetrics::register),
             facts: stream.facts.clone(),
             record_bytes_carried: carried.record_bytes,
             files_kept_back: files_kept_back(config),
+            fresh_id: Uuid::new_v4,
             drain: stop.drain.clone(),
             stop_reading: stop.stop_reading.clone(),
         };
@@ -93,8 +99,9 @@ impl Daemon {
 
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
-            books: Arc::clone(&books),
+            counters: Arc::clone(&counters),
             budget,
+            backpressure,
             oldest: producer.oldest,
             credentials: Arc::clone(kinesis.identity().expiry()),
             log: Arc::clone(log.stderr()),
@@ -122,7 +129,7 @@ impl Daemon {
         let (admin, operators) =
             Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
         Ok(Self {
-            books,
+            counters,
             listener,
             callers,
             lanes,

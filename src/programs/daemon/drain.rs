@@ -10,9 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::socket::Callers;
+use crate::inputs::socket::Callers;
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_producer::ack::Books;
+use dispatchd_producer::counters::EventCounters;
 
 /// How much of `shutdown.timeout` is kept for delivery once readers have stopped: a third of it,
 /// but at most this.
@@ -43,7 +43,7 @@ pub(super) struct Stop {
 #[derive(Debug)]
 pub(super) struct Sight<'a> {
     pub signals: &'a mut mpsc::Receiver<()>,
-    pub books: &'a Books,
+    pub counters: &'a EventCounters,
     pub callers: &'a Callers,
     /// How many callers are connected when the stop begins.
     pub connected: usize,
@@ -62,7 +62,7 @@ impl Stop {
         let began = Instant::now();
         let reserve = (timeout / 3).min(RESERVE_MAX);
         let flush = (reserve / 2).min(FLUSH_MAX);
-        let Sight { signals, books, callers, connected } = sight;
+        let Sight { signals, counters, callers, connected } = sight;
         self.drain.cancel();
         if connected > 0 && !hurry {
             tell_waiting(connected, timeout - reserve);
@@ -75,7 +75,7 @@ impl Stop {
             task_died
         });
         let mut another_wish = pin!(another_wish(signals, began));
-        let mut idle = pin!(idle(books, callers, began));
+        let mut idle = pin!(idle(counters, callers, began));
         let mut are_waited_for = true;
         for (wait, stage) in
             [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
@@ -127,12 +127,12 @@ async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
 
 /// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
 /// signal and the last line.
-async fn idle(books: &Books, callers: &Callers, began: Instant) {
+async fn idle(counters: &EventCounters, callers: &Callers, began: Instant) {
     let mut looks = 0;
     loop {
         let last = callers.last_heard().map(|last| began.max(last.into()));
         let is_quiet = last.is_some_and(|last| last.elapsed() >= LAST_LINES);
-        looks = if is_quiet && books.balance().in_flight() == 0 { looks + 1 } else { 0 };
+        looks = if is_quiet && counters.snapshot().in_flight() == 0 { looks + 1 } else { 0 };
         if looks == 2 {
             tracing::info!(
                 "nothing is in flight and no line has come for 2 s: callers that are still \
@@ -176,13 +176,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
-        let (books, callers) =
-            (Arc::<Books>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+        let (counters, callers) =
+            (Arc::<EventCounters>::default(), Arc::new(Callers::new(Instant::now().into_std())));
         sleep(10 * LAST_LINES).await;
         let began = Instant::now();
         let waiting = {
-            let (books, callers) = (Arc::clone(&books), Arc::clone(&callers));
-            tokio::spawn(async move { idle(&books, &callers, began).await })
+            let (counters, callers) = (Arc::clone(&counters), Arc::clone(&callers));
+            tokio::spawn(async move { idle(&counters, &callers, began).await })
         };
         for _ in 0..4 {
             sleep(LAST_LINES / 2).await;
@@ -195,10 +195,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_whose_lines_have_no_room_is_not_idle() {
-        let (books, callers) = (Books::default(), Callers::new(Instant::now().into_std()));
+        let (counters, callers) =
+            (EventCounters::default(), Callers::new(Instant::now().into_std()));
         let held_up = callers.hold_up();
-        let waits =
-            async |time| tokio::time::timeout(time, idle(&books, &callers, Instant::now())).await;
+        let waits = async |time| {
+            tokio::time::timeout(time, idle(&counters, &callers, Instant::now())).await
+        };
         assert!(waits(100 * LAST_LINES).await.is_err());
         drop(held_up);
         assert!(waits(2 * LAST_LINES).await.is_ok());

@@ -25,13 +25,13 @@ use crate::admin::{Admin, ListenError, SocketError};
 use crate::config::{Inputs, Resolved};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Local, LocalError};
+use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::listener::{Listener, ListenerHandle};
 use crate::kinesis::aws::{ConnectError, Kinesis};
 use crate::kinesis::refresher::Refresher;
 use crate::producer::lane::LaneTask;
-use crate::socket::bind::BindError;
-use crate::socket::listener::{Listener, ListenerHandle};
 use crate::telemetry::log::Log;
-use dispatchd_producer::ack::Books;
+use dispatchd_producer::counters::EventCounters;
 
 use self::control::Control;
 use self::drain::Stop;
@@ -42,7 +42,7 @@ pub(crate) use self::open_files::raise_open_files;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kinesis: Kinesis,
-    books: Arc<Books>,
+    counters: Arc<EventCounters>,
     listener: Listener,
     callers: ListenerHandle,
     lanes: Vec<LaneTask<Kinesis>>,

@@ -11,9 +11,9 @@ use super::control::Asked;
 use super::drain::{Sight, tell_died};
 use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
+use crate::inputs::socket::listener::{ListenerHandle, Presence};
 use crate::kinesis::aws::Kinesis;
 use crate::programs::signals::Signals;
-use crate::socket::listener::{ListenerHandle, Presence};
 use dispatchd_core::model::Code;
 
 /// How long the log's line `ready` is held back, at most, until it can say whose requests they will
@@ -26,7 +26,7 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { kinesis, books, listener, callers, lanes, refresher, admin, .. } = self;
+        let Self { kinesis, counters, listener, callers, lanes, refresher, admin, .. } = self;
         let Self { admin_socket, admin_address, mut control, stop, .. } = self;
         let ListenerHandle { presence, callers, .. } = callers;
         let config = &control.running.config;
@@ -88,19 +88,19 @@ impl Daemon {
         control.show(State::Draining);
         control.manager.stopping();
         let began = Instant::now();
-        tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
+        tracing::info!(in_flight = counters.snapshot().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
         let sight =
-            Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
+            Sight { signals: &mut signals.stop, counters: &counters, callers: &callers, connected };
         task_died |= tokio::select! {
             died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
         };
         background.shutdown().await; // before the runtime goes, or its last call fails aloud
-        let (balance, unread) = (books.balance(), callers.unread_lines());
-        let unconfirmed = balance.refused(Code::ShuttingDown) + balance.in_flight() + unread;
+        let (events, unread) = (counters.snapshot(), callers.unread_lines());
+        let unconfirmed = events.refused(Code::ShuttingDown) + events.in_flight() + unread;
         let ended = Ended { unconfirmed, task_died };
-        tell_ended(ended, unread, balance.acked, began.elapsed());
+        tell_ended(ended, unread, events.acked, began.elapsed());
         Ok(ended)
     }
 }

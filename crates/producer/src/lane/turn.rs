@@ -21,10 +21,10 @@ use super::queues::earliest;
 use super::report::Report;
 use super::settings::Settings;
 use super::unconfirmed;
-use crate::ack::{Body, Returning};
 use crate::budget::Budget;
+use crate::ticket::AnswerGroup;
 use dispatchd_core::model::StreamFacts;
-use dispatchd_core::model::{Cause, Outcome, Reason};
+use dispatchd_core::model::{Cause, EventAnswer, Outcome, Reason};
 
 /// A lane, without a clock and without the service.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Lane {
     shared: LaneShared,
     /// Read by a scrape and by the admin socket.
     oldest: Arc<OldestEvent>,
-    answers: Returning,
+    answers: AnswerGroup,
     /// What the gauges show of this lane, so that several lanes add up.
     shown: Gauges,
     idle_trim: IdleTrim,
@@ -101,7 +101,7 @@ impl Lane {
             buffer: Buffer::new(settings),
             shared,
             oldest,
-            answers: Returning::default(),
+            answers: AnswerGroup::default(),
             shown: Gauges::default(),
             idle_trim: IdleTrim::default(),
             has_hinted: false,
@@ -220,11 +220,11 @@ impl Lane {
         let met = known_ids(&self.shared.dedupe).meet(item, now);
         match met {
             Met::New(item) => self.buffer.push(item),
-            Met::Reused(ticket) => ticket.answer_as(Body::Refused(dedupe::reused())),
+            Met::Reused(ticket) => ticket.answer_as(EventAnswer::Refused(dedupe::reused())),
             Met::Joined => self.shared.metrics.events_deduplicated.increment(1),
             Met::Again(ticket, ack) => {
                 self.shared.metrics.events_deduplicated.increment(1);
-                ticket.answer_as(Body::Durable(*ack));
+                ticket.answer_as(EventAnswer::Durable(*ack));
             }
         }
     }

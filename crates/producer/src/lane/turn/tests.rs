@@ -96,7 +96,7 @@ fn a_lane_says_once_that_it_holds_many_events_of_one_key() {
 fn memory_is_given_back_in_the_turn_that_a_burst_asks_for_and_once() {
     let world = World::new();
     let mut lane = world.lane(settings());
-    let burst = world.shared.budget.share().try_take(16 * MIB).expect("it is free");
+    let burst = world.shared.budget.connection().try_take(16 * MIB).expect("it is free");
     assert_eq!(world.turn(&mut lane, 0).1.until, None, "the burst goes on");
     drop(burst);
     let (_, wait) = world.turn(&mut lane, 1);
