@@ -1,8 +1,8 @@
 //! Renders what the rooms count, for Prometheus.
 //!
-//! The rooms make their handles once, with [`Exporter::register`] (an increment by handle takes
-//! 10 ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes, from
-//! [`Sources`]. Labels come from closed sets alone: never a payload, a key, an id, a peer or a
+//! Each room makes its handles once, with [`Exporter::register`] (an increment by handle takes 10
+//! ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes, from
+//! [`Sources`]. Labels come from closed sets alone: never from a payload, a key, an id, a peer or a
 //! shard.
 
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Exporter {
 }
 
 impl Series {
-    /// None yet, but each that will come is described.
+    /// No series yet, but a description for each that will come.
     fn described() -> Self {
         let mut builder = PrometheusBuilder::new();
         let mut per_event = Vec::new();

@@ -1,8 +1,8 @@
-//! The daemon's parts, one after the other: each constructor gives the part and the daemon's handle
-//! on it.
+//! The daemon's parts, one after the other: each constructor gives the part, and the daemon's
+//! handle on it.
 //!
-//! It binds, connects and checks, and starts nothing. What is listened to from here on waits until
-//! the daemon runs.
+//! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
+//! daemon runs.
 
 use std::sync::Arc;
 
@@ -33,15 +33,15 @@ use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use dispatchd_producer::recent_errors::RecentErrors;
 
-/// Lanes of a daemon. One keeps up with two cores; more would split batches.
+/// How many lanes a daemon has. One keeps up with two cores; more would split batches.
 const LANES: usize = 1;
 
 impl Daemon {
-    /// Builds every part. Kinesis need not be there: what it says shows later.
+    /// Builds every part. Kinesis need not be reachable: what it says shows once the daemon runs.
     ///
     /// # Errors
-    /// A path, a port or a region that cannot be had, in words for the operator.
-    pub async fn build(plan: Plan) -> Result<Self, StartError> {
+    /// If a path, a port or a region cannot be had, in words for the operator.
+    pub(crate) async fn build(plan: Plan) -> Result<Self, StartError> {
         let Plan { inputs, resolved, log, manager } = plan;
         let config = &resolved.config;
         #[cfg(feature = "local")]
@@ -159,9 +159,9 @@ impl Daemon {
         })
     }
 
-    /// The embedded stream's address, with `--local`.
+    /// The embedded stream's address; `None` without `--local`.
     #[cfg(feature = "local")]
-    pub fn local_endpoint(&self) -> Option<&str> {
+    pub(crate) fn local_endpoint(&self) -> Option<&str> {
         self.embedded.as_ref().map(Local::endpoint)
     }
 }
@@ -190,8 +190,8 @@ fn without_embedded_stream(config: &Config) -> Result<Option<String>, StartError
     if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
 }
 
-/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may
-/// have it mounted.
+/// Warns if the socket's mode lets users connect whom its directory does not let pass. It may be
+/// meant: others may have the directory mounted elsewhere.
 fn tell_barred(config: &Config) {
     let socket = &config.socket;
     if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {

@@ -1,4 +1,4 @@
-//! The daemon while it runs: starts the tasks, waits for a reason to stop, and has them drained.
+//! The daemon while it runs: it starts the tasks, waits for a reason to stop, and has them drained.
 //!
 //! Nothing here can fail but the start of the admin thread, and nothing here looks at an event.
 
@@ -16,16 +16,16 @@ use crate::kinesis::aws::Kinesis;
 use crate::programs::signals::Signals;
 use dispatchd_core::model::Code;
 
-/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon
-/// serves meanwhile.
+/// How long the log's line `ready` is held back, at most, until it can say whose requests they will
+/// be. The daemon serves meanwhile.
 const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
 impl Daemon {
-    /// Serves until it is told to stop, then drains; a second signal gives up what is left at once.
+    /// Serves until it is told to stop, then drains. A second signal gives up at once what is left.
     ///
     /// # Errors
     /// If the admin thread cannot be started.
-    pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
+    pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { kinesis, counters, listener, callers, lanes, refresher, admin, .. } = self;
         let Self { admin_socket, admin_address, mut control, stop, .. } = self;
         let ListenerHandle { presence, callers, .. } = callers;
@@ -105,8 +105,8 @@ impl Daemon {
     }
 }
 
-/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it
-/// must.
+/// Says whose requests they will be, for the log. The daemon does not wait for the answer for
+/// longer than [`IDENTITY_WAIT`].
 async fn who(kinesis: &Kinesis) -> String {
     match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
         Ok(Ok(known)) => known.to_string(),
@@ -115,8 +115,8 @@ async fn who(kinesis: &Kinesis) -> String {
     }
 }
 
-/// Ends once there was a client and none has been connected for `after`; never, without such a
-/// time.
+/// Ends once there was a client and none has been connected for `after`; never, if `after` is
+/// `None`.
 async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Duration>) {
     let Some(after) = after else { return std::future::pending().await };
     loop {
