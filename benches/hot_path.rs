@@ -17,8 +17,10 @@ use bytes::{Bytes, BytesMut};
 use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::event::envelope::Timestamp;
 use dispatchd::event::{Fingerprints, Outcome, PartitionKey, Place};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::kinesis::{PutRecords, wire};
+use dispatchd::kinesis::PutRecords;
+use dispatchd::kinesis::client::Kinesis;
+use dispatchd::kinesis::connection::Connection;
+use dispatchd::kinesis::put_records::body;
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::dedupe::{Dedupe, Met, Window};
@@ -151,7 +153,7 @@ fn write_500(bencher: Bencher, data_bytes: usize) {
     let stream = StreamId::Name("bench".into());
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
+        .bench_local(|| body::request(Wire::Json, &stream, &batch.entries()));
 }
 
 /// The body of a reply → verdicts.
@@ -160,7 +162,7 @@ fn read_500(bencher: Bencher) {
     let reply = reply(Wire::Json);
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
+        .bench_local(|| body::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
 /// One PutRecords, to a server on loopback that does nothing but answer: the request is written,
@@ -252,7 +254,7 @@ async fn kinesis(wire: Wire) -> Kinesis {
             let reply = reply(wire);
             let app = Router::new().fallback(async move |body: Body| {
                 to_bytes(body, usize::MAX).await.expect("the client sends all of it");
-                ([("content-type", wire::content_type(wire))], reply)
+                ([("content-type", body::content_type(wire))], reply)
             });
             let listener = TcpListener::from_std(listener).expect("it is of the kind");
             axum::serve(listener, app).await.expect("axum::serve never returns");

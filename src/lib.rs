@@ -30,7 +30,7 @@
 //! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
 //! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
 //! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
-//! | 7 | `kinesis::put` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
+//! | 7 | `kinesis::put_records` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
 //! | 8 | `lane::settle` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
 //! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
 //! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |

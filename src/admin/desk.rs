@@ -25,7 +25,7 @@ use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
 use crate::event::Code;
 use crate::event::envelope::Timestamp;
-use crate::kinesis::identity::{Identity, Known};
+use crate::kinesis::credentials::{CredentialsCache, CredentialsInfo};
 use crate::kinesis::refresher::{Calls, Fares};
 use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
@@ -90,7 +90,7 @@ pub struct Desk {
     /// Where requests go, and the region they are signed for.
     pub endpoint: String,
     pub region: String,
-    pub identity: Identity,
+    pub credentials: CredentialsCache,
     pub socket: PathBuf,
     pub sources: Sources,
     pub probe: Probe,
@@ -299,7 +299,7 @@ impl Desk {
             lanes,
             outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent.errors().into_iter().map(error).collect(),
-            identity: self.identity.known().map(identity),
+            identity: self.credentials.info().map(identity),
             credentials: credentials.get().map(credentials_told),
             log: self.log(),
             last_reload: self.settings.borrow().last_reload.as_ref().map(reload),
@@ -327,8 +327,8 @@ fn outage(standing: Standing) -> status::Outage {
     }
 }
 
-fn identity(known: Known) -> status::Identity {
-    let Known { provider, key_id_end, account, expiry: _ } = known;
+fn identity(info: CredentialsInfo) -> status::Identity {
+    let CredentialsInfo { provider, key_id_end, account, expiry: _ } = info;
     status::Identity { provider, key_id_end, account }
 }
 
@@ -455,7 +455,9 @@ mod tests {
             stream: "orders".into(),
             endpoint: "https://kinesis.example".into(),
             region: "us-east-1".into(),
-            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
+            credentials: CredentialsCache::fixed(SharedCredentialsProvider::new(
+                Credentials::for_tests(),
+            )),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 books: Arc::<Books>::default(),

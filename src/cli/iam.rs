@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{exit, fail, out, said};
 use crate::config::StreamArn;
-use crate::kinesis::policy::{KeyArn, producer};
+use crate::kinesis::iam_policy::{KeyArn, producer};
 
 #[derive(Debug, Args)]
 pub struct Iam {

@@ -10,8 +10,10 @@ use clap::{Args, Subcommand};
 use super::flags::{name_stream, running_local};
 use super::{ConnectionFlags, exit, fail, out, runtime, said};
 use crate::config::{Config, Inputs, StreamId, is_loopback_url, resolve, show_size};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::stream::{Capacity, Summary, Until};
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::connection::Connection;
+use crate::kinesis::error::CallError;
+use crate::kinesis::manage_stream::{Capacity, Summary, Until};
 use crate::terminal::on_one_line;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.

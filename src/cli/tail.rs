@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 use super::flags::running_local;
 use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
 use crate::config::Config;
-use crate::kinesis::aws::{Connection, Kinesis};
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::connection::Connection;
 use crate::tail::{self, Options};
 use crate::telemetry::log::Log;
 

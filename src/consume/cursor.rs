@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::kinesis::aws::{Page, Place, Position, Read};
+use crate::kinesis::read::{Page, Place, Position, Read};
 
 /// How far the clocks of the service's hosts may be apart. See [`Cursor::position`].
 const SERVICE_SKEW_MAX: Duration = Duration::from_secs(1);

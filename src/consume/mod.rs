@@ -25,7 +25,8 @@ pub use reader::CALLS_APART;
 pub use task::{Options, run};
 
 use crate::event::{Class, Reason};
-use crate::kinesis::aws::{CallError, Read};
+use crate::kinesis::error::CallError;
+use crate::kinesis::read::Read;
 
 /// Records of one shard, in their order. Never empty.
 #[derive(Debug)]

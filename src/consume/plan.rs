@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::kinesis::aws::Position;
-use crate::kinesis::list::ShardInfo;
+use crate::kinesis::read::Position;
+use crate::kinesis::read::ShardInfo;
 
 /// Lists in a row in which a shard that was read must be missing before it is forgotten. One would
 /// do if lists were consistent; a shard that is forgotten and then listed again would be read

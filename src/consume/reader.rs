@@ -16,7 +16,10 @@ use super::trouble::Trouble;
 use super::{Chunk, ReadError};
 use crate::backoff::Backoff;
 use crate::event::{Class, Reason};
-use crate::kinesis::aws::{CallError, Kinesis, PAGE_RECORDS_MAX, Page, Position, Read};
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::error::CallError;
+use crate::kinesis::get_records::PAGE_RECORDS_MAX;
+use crate::kinesis::read::{Page, Position, Read};
 use crate::limits::MIB;
 
 /// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its

@@ -18,8 +18,9 @@ use super::trouble::{News, Trouble};
 use super::{Chunk, ReadError};
 use crate::backoff::Backoff;
 use crate::event::{Class, Reason};
-use crate::kinesis::aws::{CallError, Kinesis};
-use crate::kinesis::list::ShardInfo;
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::error::CallError;
+use crate::kinesis::read::ShardInfo;
 
 /// Between two lists without a reason to ask sooner.
 const LIST_EVERY: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kinesis::aws::CallError;
+use crate::kinesis::error::CallError;
 
 /// Between two lines. As long as nothing fails before it is said to be over.
 const TELL_EVERY: Duration = Duration::from_secs(60);

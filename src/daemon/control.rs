@@ -17,7 +17,7 @@ use crate::config::{
     Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
     resolve_to_serve,
 };
-use crate::kinesis::identity::Identity;
+use crate::kinesis::credentials::CredentialsCache;
 use crate::lane::Rules;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
@@ -32,7 +32,7 @@ pub struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
     /// Asked for anew by a reload.
-    pub identity: Identity,
+    pub credentials: CredentialsCache,
     /// The configuration that runs.
     pub running: Resolved,
     pub log: Log,
@@ -147,7 +147,7 @@ impl Control {
     }
 
     fn reload(&mut self, reply: Option<oneshot::Sender<LastReload>>) {
-        self.identity.forget(); // before the lanes hear of it and try the stream
+        self.credentials.forget(); // before the lanes hear of it and try the stream
         self.manager.reloading();
         let reloading = &mut self.reloading;
         match (&reloading.read, reloading.until) {

@@ -28,7 +28,8 @@ use crate::budget::Budget;
 use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::event::{Code, Fingerprints};
 use crate::kinesis::StreamFacts;
-use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
+use crate::kinesis::client::{ConnectError, Kinesis};
+use crate::kinesis::connection::Connection;
 use crate::kinesis::refresher::{Calls, Refresher};
 use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
@@ -147,7 +148,7 @@ impl Daemon {
             books: Arc::clone(&books),
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
-            credentials: Arc::clone(kinesis.identity().expiry()),
+            credentials: Arc::clone(kinesis.credentials().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
@@ -222,7 +223,7 @@ impl Daemon {
             },
             endpoint: kinesis.endpoint().to_owned(),
             region: kinesis.region().to_owned(),
-            identity: kinesis.identity().clone(),
+            credentials: kinesis.credentials().clone(),
             socket: config.socket.path.clone(),
             sources,
             probe: admin.probe(),
@@ -236,7 +237,7 @@ impl Daemon {
             settings,
             commands: commands_in,
         };
-        let identity = kinesis.identity().clone();
+        let credentials = kinesis.credentials().clone();
         let (admin, admin_socket) =
             open_desk(admin.with_reach(bound.reach()), desk, config.admin.socket.as_deref())
                 .await?;
@@ -264,7 +265,7 @@ impl Daemon {
             admin_socket,
             control: Control {
                 inputs,
-                identity,
+                credentials,
                 running: resolved,
                 log,
                 commands,
@@ -388,8 +389,8 @@ impl Daemon {
 /// Whose requests they will be, for the log; the daemon does not wait for it any longer than it
 /// must.
 async fn who(kinesis: &Kinesis) -> String {
-    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
-        Ok(Ok(known)) => known.to_string(),
+    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials_info()).await {
+        Ok(Ok(info)) => info.to_string(),
         Ok(Err(error)) => format!("none: {}", error.message),
         Err(_) => "not known yet: the source of credentials has not answered".to_owned(),
     }

@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::aws::{CallError, Kinesis};
-use super::stream::Summary;
-use super::{Distribution, ShardMap, StreamFacts, list, stream};
+use super::client::Kinesis;
+use super::error::CallError;
+use super::manage_stream::{DESCRIBE, Summary};
+use super::{Distribution, ShardMap, StreamFacts, list_shards};
 use crate::backoff::Backoff;
 use crate::config::Carried;
 use crate::event::{Cause, Class};
@@ -146,7 +147,7 @@ impl Refresher {
         let shards = self.kinesis.open_shards().await?;
         // A stream that is being made or deleted has none for a while.
         ShardMap::new(shards).map(Arc::new).ok_or_else(|| CallError {
-            operation: list::OP,
+            operation: list_shards::OP,
             class: Class::Transient,
             cause: Cause::Service,
             code: "BadReply".into(),
@@ -224,7 +225,7 @@ impl Refresher {
             .filter(|_| *told != before && self.record_bytes_max.is_none())
         {
             tracing::warn!(
-                call = stream::DESCRIBE,
+                call = DESCRIBE,
                 max_record_size_in_kib = kib,
                 "the stream tells a record limit that cannot be: streams have {} KiB to {} MiB. It is taken as not told; set stream.max_record_bytes if you know it",
                 RECORD_BYTES_MIN / KIB,

@@ -1,7 +1,7 @@
 //! Batch + reply → outcomes for those that are done, retries for the rest.
 //!
 //! Pure: chance and time are arguments. What each class of error leads to stands here and nowhere
-//! else; what an error's class is, in `kinesis::fault`.
+//! else; what an error's class is, in `kinesis::classify`.
 
 use std::time::{Duration, Instant};
 

@@ -32,8 +32,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::pages::Format;
 use crate::config::{SdkEnv, StreamId, Wire};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::stream::{Capacity, Until, WaitError};
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::connection::Connection;
+use crate::kinesis::error::CallError;
+use crate::kinesis::manage_stream::{Capacity, Until, WaitError};
 use crate::limits::{MIB, REQUEST_BYTES_MAX};
 
 /// Shards of the stream at its start.

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::Finding;
 use crate::config::Config;
-use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
+use crate::kinesis::client::{ConnectError, Kinesis};
+use crate::kinesis::connection::Connection;
 
 /// Addresses that are printed; an endpoint of AWS's has fewer.
 const ADDRESSES_SHOWN_MAX: usize = 8;

@@ -13,10 +13,13 @@ use crate::config::StreamId;
 use crate::config::{Aggregation, Carried, Config, Wire, show_size};
 use crate::event::envelope::{Draft, Timestamp};
 use crate::event::{Class, PartitionKey, Reason, Record};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::identity::Known;
-use crate::kinesis::probe::{Reads, Write, is_on_aws};
-use crate::kinesis::stream::Summary;
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::connection::Connection;
+use crate::kinesis::credentials::CredentialsInfo;
+use crate::kinesis::endpoint::is_on_aws;
+use crate::kinesis::error::CallError;
+use crate::kinesis::manage_stream::Summary;
+use crate::kinesis::probe::{WireProbe, WriteProbe};
 use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
@@ -47,8 +50,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         }
     };
     let endpoint = kinesis.endpoint();
-    let (provided, addresses) =
-        tokio::join!(kinesis.credentials(), addresses(endpoint, config.kinesis.connect_timeout));
+    let (provided, addresses) = tokio::join!(
+        kinesis.credentials_info(),
+        addresses(endpoint, config.kinesis.connect_timeout)
+    );
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
         let (caller, stream, shards, write, wire) = tokio::join!(
@@ -109,7 +114,7 @@ async fn check_local(_: &Config) -> Vec<Finding> {
     )]
 }
 
-fn credentials(provided: &Result<Known, CallError>) -> Finding {
+fn credentials(provided: &Result<CredentialsInfo, CallError>) -> Finding {
     const NAME: &str = "credentials";
     let known = match provided {
         Ok(known) => known,
@@ -251,17 +256,17 @@ async fn shards(kinesis: &Kinesis) -> Finding {
 async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     const NAME: &str = "write";
     match kinesis.probe_write(&probe(config)).await {
-        Ok(Write::Permitted) => {
+        Ok(WriteProbe::Permitted) => {
             Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written")
         }
-        Ok(Write::NotProbed) => {
+        Ok(WriteProbe::NotSent) => {
             let endpoint = kinesis.endpoint();
             let what = format!(
                 "not probed: {endpoint} is not AWS's own, and a server that knows no dry run would write"
             );
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
         }
-        Ok(Write::Stored) => {
+        Ok(WriteProbe::Stored) => {
             let what = "PutRecords is permitted, but the service knew no dry run: one event of type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
         }
@@ -276,16 +281,16 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
         return None;
     }
     Some(match kinesis.probe_wire().await {
-        Reads::Yes => Finding::ok(
+        WireProbe::Read => Finding::ok(
             NAME,
             "the server reads CBOR, by a PutRecords without records: nothing was written",
         ),
-        Reads::No(error) => Finding::fail(
+        WireProbe::NotRead(error) => Finding::fail(
             NAME,
             format!("the server does not read CBOR, it would refuse every event: {error}"),
             "set kinesis.wire = \"json\"",
         ),
-        Reads::NotTold(error) => Finding::warn(
+        WireProbe::NotKnown(error) => Finding::warn(
             NAME,
             format!("not known, a PutRecords in CBOR failed for something else: {error}"),
             "see to that first, or set kinesis.wire = \"json\"",

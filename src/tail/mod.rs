@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::{self, Chunk, ReadError};
-use crate::kinesis::aws::{Kinesis, Read};
+use crate::kinesis::client::Kinesis;
+use crate::kinesis::read::Read;
 use crate::terminal::escaped;
 
 pub use crate::consume::From;

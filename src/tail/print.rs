@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::kinesis::aws::Event;
+use crate::kinesis::read::Event;
 
 /// Levels that move to the right; below them indentation would grow with the square of the nesting.
 /// It is what an event may become as text: of two bytes a value, some 35.

@@ -27,9 +27,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::origin::Origin;
 use super::pool::Connection;
-use super::proxy::Proxies;
-use super::{BadVariable, Origin, Proxy, trust};
+use super::proxy::{BadVariable, Proxies, Proxy};
+use super::trust;
 
 /// How long the kernel waits for a peer to acknowledge what was sent (TCP_USER_TIMEOUT): then the
 /// connection is dead. A peer that is there acknowledges within a round trip, whatever it is doing.

@@ -15,25 +15,26 @@
 //! nothing of Kinesis.
 
 mod connect;
+mod origin;
 mod pool;
 mod proxy;
 mod sdk;
 mod trust;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{HeaderValue, PROXY_AUTHORIZATION};
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
+use hyper::header::PROXY_AUTHORIZATION;
+use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::connect::Connector;
 pub use self::connect::NotConnected;
+pub use self::origin::Origin;
 use self::pool::{Exchange, Pool};
 pub use self::proxy::BadVariable;
 
@@ -51,15 +52,6 @@ struct Inner {
     connector: Connector,
     pool: Arc<Pool>,
     _sweeper: AbortOnDropHandle<()>,
-}
-
-/// Whom a request is for: a host and a port, with or without TLS. Connections are kept by it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    is_secure: bool,
-    /// As it stands in the URL; an address of IPv6 without its brackets.
-    host: Arc<str>,
-    port: u16,
 }
 
 /// How long a request may take.
@@ -219,47 +211,6 @@ impl Deadline {
     }
 }
 
-impl Origin {
-    /// Nothing where the URL names no host, or a scheme that is none of HTTP's.
-    pub fn of(uri: &Uri) -> Option<Self> {
-        let is_secure = match uri.scheme_str()? {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-        (!host.is_empty()).then(|| Self { is_secure, host: host.into(), port })
-    }
-
-    /// The URL of its root.
-    fn uri(&self) -> Uri {
-        let scheme = if self.is_secure { Scheme::HTTPS } else { Scheme::HTTP };
-        let root =
-            Uri::builder().scheme(scheme).authority(self.authority()).path_and_query("/").build();
-        root.expect("a scheme, an authority and a path make a URL")
-    }
-
-    fn authority(&self) -> Authority {
-        self.to_string().parse().expect("it came out of a URL")
-    }
-}
-
-/// Host and port, as an authority has them.
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
-
 fn only_path(uri: &Uri) -> Uri {
     uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")).into()
-}
-
-/// A proxy that is to be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Proxy {
-    at: Origin,
-    authorization: Option<HeaderValue>,
 }

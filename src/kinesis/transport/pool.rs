@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Origin;
+use super::origin::Origin;
 
 /// How long a connection may be idle. Load balancers close one after 60 s (ALB's default), gateways
 /// and NATs forget it after 350 s (AWS's NAT gateway and NLB, documentation of 2026-09): ours goes

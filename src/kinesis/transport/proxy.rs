@@ -7,9 +7,10 @@
 use std::net::IpAddr;
 
 use hyper::Uri;
+use hyper::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
 
-use super::{Origin, Proxy};
+use super::origin::Origin;
 
 /// By variable, the first that is set: upper case goes before lower case.
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
@@ -26,6 +27,14 @@ pub struct BadVariable {
     pub what: String,
 }
 
+/// A proxy that a request goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proxy {
+    pub(super) at: Origin,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+/// The proxies that the environment names.
 #[derive(Debug)]
 pub(super) struct Proxies(Matcher);
 

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::BadVariable;
+use super::proxy::BadVariable;
 
 const BUNDLE: &str = "AWS_CA_BUNDLE";
 

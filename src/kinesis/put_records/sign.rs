@@ -15,7 +15,7 @@ use hyper::Request;
 /// A request that cannot be signed. It does not say with which credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("the request cannot be signed: {0}")]
-pub(super) struct NotSigned(String);
+pub(in crate::kinesis) struct NotSigned(String);
 
 /// Adds the headers that say whose request it is. Every header that is set by then is signed, as
 /// the service wants of `Host` and its own.

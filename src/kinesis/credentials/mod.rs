@@ -1,17 +1,16 @@
-//! Whose requests they are: the one cache of credentials, for PutRecords and for every call of the
-//! SDK's.
+//! The one cache of credentials, for PutRecords and for every call that the SDK makes.
 //!
-//! - The SDK's chain of providers is the source. It keeps what it has read: where that is not to be
-//!   believed any more, it is built anew, and reads files and variables anew.
-//! - Credentials are dropped when the service refuses them (`refused`) and when an operator wants
-//!   it (`forget`), and asked for again before they expire. When, is `cache`'s to say.
-//! - One asks at a time, the others wait for it. Asking is bounded: a metadata service or an STS
-//!   that hangs is not waited for longer than half an attempt.
-//! - What cannot stand in a header never leaves here: the SDK would panic on it.
+//! - The source is the SDK's chain of providers. The chain keeps what it has read, so it is built
+//!   anew where that cannot be relied on any more, and then reads files and variables again.
+//! - Credentials are dropped when the service refuses them (`refused`) or an operator wants new
+//!   ones (`forget`), and are renewed before they expire. `renewal` decides when.
+//! - One caller asks the source at a time, and the others wait for its answer. Asking is bounded: a
+//!   metadata service or an STS that hangs is given up after half an attempt timeout.
+//! - Credentials that cannot stand in a header never leave this file: the SDK would panic on them.
 //!
 //! Never shows a secret.
 
-mod cache;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
@@ -25,31 +24,33 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_kinesis::config::Credentials;
 use tokio::time::Instant;
 
-use super::aws::{Connection, chain, loader};
+use self::renewal::{Ask, Renewal};
+use super::connection::{Connection, loader};
+use super::error::chain;
 use super::transport::Transport;
 use crate::config::unfit;
 use crate::telemetry::metrics::Expiry;
-use cache::{Ask, Cache};
 
-/// Characters of an access key's id that are shown: enough to tell two keys apart.
+/// Characters that are shown of an access key's id: enough to tell two keys apart.
 const KEY_ID_CHARS_SHOWN: usize = 4;
 
-/// For a provider that looks nothing up.
+/// How long a provider may take that looks nothing up.
 const FIXED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Credentials, kept and renewed. Clones share them.
+/// Credentials that are kept and renewed. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Identity(Arc<Inner>);
+pub struct CredentialsCache(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     source: Source,
     /// How long the source may take.
     within: Duration,
-    /// Guards a few fields for a few instructions, once a request and not once an event; never held
-    /// over a wait. No channel: whoever asks needs the answer before anything else.
-    cache: Mutex<Cache>,
-    /// The chain that was asked last, held by the one who asks: others wait for it here.
+    /// A lock for a few fields and a few instructions, taken once a request and not once an event,
+    /// and never held over a wait. Not a channel: a caller needs the answer before anything else.
+    renewal: Mutex<Renewal>,
+    /// The chain that was asked last. Its lock is held by the caller that asks, and the others wait
+    /// for it here.
     chain: tokio::sync::Mutex<Option<SharedCredentialsProvider>>,
     expiry: Arc<Expiry>,
 }
@@ -57,44 +58,45 @@ struct Inner {
 /// Where credentials come from.
 #[derive(Debug)]
 enum Source {
-    /// This provider, for ever.
+    /// Always this provider.
     Fixed(SharedCredentialsProvider),
-    /// The SDK's chain, as this connection makes it, over this transport.
+    /// The SDK's chain of providers, as these settings make it, over this transport.
     Chain(Box<(Connection, Transport)>),
 }
 
 /// What may be shown of the credentials in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// In words, e.g. `environment variables`; where one provider led to another, both.
+pub struct CredentialsInfo {
+    /// In words, e.g. `environment variables`. Where one provider led to another, both are named.
     pub provider: String,
     /// The last characters of the access key's id.
     pub key_id_end: String,
-    /// The account, where the provider tells it.
+    /// The account; `None` if the provider does not tell it.
     pub account: Option<String>,
-    /// Nothing: they do not expire.
+    /// When they expire; `None` if they do not.
     pub expiry: Option<SystemTime>,
 }
 
-impl Identity {
-    /// What the chain gives that this connection makes; `first` is the one that is there already.
+impl CredentialsCache {
+    /// A cache of what the chain gives that this connection makes. `first` is the chain that was
+    /// made already.
     pub(super) fn of_chain(
         first: SharedCredentialsProvider,
         connection: Connection,
         transport: Transport,
     ) -> Self {
-        // Half of the attempt, so that what is late shows as what it is, and not as a request that
-        // was lost.
+        // Half of the attempt, so that a source that is late is reported as such, and not as a
+        // request that was lost.
         let within = connection.attempt_timeout / 2;
         Self::new(Source::Chain(Box::new((connection, transport))), Some(first), within)
     }
 
     fn new(source: Source, first: Option<SharedCredentialsProvider>, within: Duration) -> Self {
-        let (cache, chain) = (Mutex::default(), tokio::sync::Mutex::new(first));
-        Self(Arc::new(Inner { source, within, cache, chain, expiry: Arc::default() }))
+        let (renewal, chain) = (Mutex::default(), tokio::sync::Mutex::new(first));
+        Self(Arc::new(Inner { source, within, renewal, chain, expiry: Arc::default() }))
     }
 
-    /// What this provider gives, which answers at once.
+    /// A cache of what this provider gives, which answers at once.
     pub fn fixed(provider: SharedCredentialsProvider) -> Self {
         Self::new(Source::Fixed(provider), None, FIXED_WITHIN)
     }
@@ -102,13 +104,13 @@ impl Identity {
     /// The credentials to sign a request with now.
     ///
     /// # Errors
-    /// No provider has any that can be used, or the one that should did not answer in time.
-    pub async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+    /// No provider has any that can be used, or the one that should have did not answer in time.
+    pub async fn get(&self) -> Result<Credentials, CredentialsError> {
         if let Some(settled) = settled(self.ask()) {
             return settled;
         }
         let mut chain = self.0.chain.lock().await;
-        // Whoever had it before may have asked meanwhile.
+        // The caller that held the lock before may have asked meanwhile.
         let anew = match self.ask() {
             Ask::Load { anew } => anew,
             ask => return settled(ask).expect("it is no load"),
@@ -121,21 +123,22 @@ impl Identity {
         settled(self.loaded(outcome)).expect("a load that just ended is not followed by another")
     }
 
-    /// The service refused exactly these: the source is asked for others, unless it gave others
-    /// already. Ever less often while they are refused too, and until then these are tried again.
+    /// Takes note that the service refused exactly these credentials. The source is asked for
+    /// others, unless it gave others already: ever less often while those are refused too. Until
+    /// then the refused ones are tried again.
     pub fn refused(&self, credentials: &Credentials) {
-        self.cache().refused(credentials, now());
+        self.renewal().refused(credentials, now());
     }
 
-    /// Has the source asked at the next request, whatever was refused before. If it has none then,
-    /// those that were not refused serve on.
+    /// Asks the source again at the next request, whatever was refused before. If it has none then,
+    /// the credentials in use go on serving, unless they were refused.
     pub fn forget(&self) {
-        self.cache().forget();
+        self.renewal().forget();
     }
 
-    /// What may be shown of those in use; nothing while there are none.
-    pub fn known(&self) -> Option<Known> {
-        self.cache().held().map(Known::of)
+    /// What may be shown of the credentials in use; `None` while there are none.
+    pub fn info(&self) -> Option<CredentialsInfo> {
+        self.renewal().held().map(CredentialsInfo::of)
     }
 
     /// When the credentials that were provided last expire.
@@ -143,15 +146,15 @@ impl Identity {
         &self.0.expiry
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.0.cache.lock().expect("nobody panics with it in hand")
+    fn renewal(&self) -> MutexGuard<'_, Renewal> {
+        self.0.renewal.lock().expect("nobody panics with it in hand")
     }
 
     fn ask(&self) -> Ask {
-        self.cache().ask(now(), SystemTime::now())
+        self.renewal().ask(now(), SystemTime::now())
     }
 
-    /// Asks the chain, which is made if it is not there.
+    /// Asks the chain, and makes it first if there is none.
     async fn load(
         &self,
         chain: &mut Option<SharedCredentialsProvider>,
@@ -164,7 +167,7 @@ impl Identity {
             chain.provide_credentials().await
         };
         let provided = tokio::time::timeout(self.0.within, asked).await.unwrap_or_else(|_| {
-            // As the SDK does: old credentials of the instance outlive an outage of its metadata
+            // As the SDK does: an instance's old credentials outlive an outage of its metadata
             // service.
             let old = chain.as_ref().and_then(ProvideCredentials::fallback_on_interrupt);
             old.ok_or(CredentialsError::provider_timed_out(self.0.within))
@@ -173,11 +176,11 @@ impl Identity {
     }
 
     fn loaded(&self, outcome: Result<Credentials, CredentialsError>) -> Ask {
-        let provided = outcome.as_ref().ok().map(Known::of);
+        let provided = outcome.as_ref().ok().map(CredentialsInfo::of);
         let (before, ask) = {
-            let mut cache = self.cache();
-            let before = cache.held().map(Known::of);
-            (before, cache.loaded(outcome, now(), SystemTime::now()))
+            let mut renewal = self.renewal();
+            let before = renewal.held().map(CredentialsInfo::of);
+            (before, renewal.loaded(outcome, now(), SystemTime::now()))
         };
         if let Some(provided) = provided {
             self.0.expiry.set(provided.expiry);
@@ -189,12 +192,12 @@ impl Identity {
     }
 }
 
-/// By the runtime's clock.
+/// The time by the runtime's clock, which tests can pause.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// What was decided, if it was.
+/// The answer to give now; `None` if the source must be asked first.
 fn settled(ask: Ask) -> Option<Result<Credentials, CredentialsError>> {
     match ask {
         Ask::Use(credentials) => Some(Ok(credentials)),
@@ -216,16 +219,16 @@ impl Source {
     }
 }
 
-impl ProvideCredentials for Identity {
+impl ProvideCredentials for CredentialsCache {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.credentials())
+        future::ProvideCredentials::new(self.get())
     }
 }
 
-/// One error for all who waited for it.
+/// One error for all callers that waited for it.
 #[derive(Debug)]
 struct Shared(Arc<CredentialsError>);
 
@@ -241,8 +244,8 @@ impl std::error::Error for Shared {
     }
 }
 
-/// Says what to use instead of a login that is not built in. The SDK's words for it are about a
-/// build, and they are all that is left of its error here.
+/// The same error, or advice what to use instead of a login that is not built in. The SDK's own
+/// words are about cargo features, and its error holds nothing else to go by.
 fn with_advice(error: CredentialsError) -> CredentialsError {
     let text = chain(&error);
     let Some((_, feature)) = text.split_once("cargo feature(s) enabled: ") else { return error };
@@ -250,12 +253,12 @@ fn with_advice(error: CredentialsError) -> CredentialsError {
         if feature.starts_with("sso") { "IAM Identity Center (SSO)" } else { "`aws login`" };
     CredentialsError::invalid_configuration(format!(
         "the profile is one of {login}, which dispatchd does not speak: let a profile have \
-         `credential_process = aws configure export-credentials --profile NAME --format process`, and name that one in \
-         AWS_PROFILE"
+         `credential_process = aws configure export-credentials --profile NAME --format process`, \
+         and name that one in AWS_PROFILE"
     ))
 }
 
-/// Lets those pass that can be sent.
+/// Lets credentials pass that can stand in a header.
 fn fit(credentials: Credentials) -> Result<Credentials, CredentialsError> {
     let parts = [
         ("access key id", Some(credentials.access_key_id())),
@@ -272,7 +275,7 @@ fn fit(credentials: Credentials) -> Result<Credentials, CredentialsError> {
     }
 }
 
-impl Known {
+impl CredentialsInfo {
     pub(super) fn of(credentials: &Credentials) -> Self {
         let id = credentials.access_key_id();
         Self {
@@ -287,16 +290,15 @@ impl Known {
     }
 }
 
-/// Without the time when they expire: `environment variables, access key …MPLE, account
-/// 123456789012`.
-impl fmt::Display for Known {
+/// Without the time of expiry: `environment variables, access key …MPLE, account 123456789012`.
+impl fmt::Display for CredentialsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, access key …{}", self.provider, self.key_id_end)?;
         self.account.as_ref().map_or(Ok(()), |account| write!(f, ", account {account}"))
     }
 }
 
-/// The providers that had a part in it, first to last.
+/// The providers that had a part in these credentials, first to last.
 fn provider(credentials: &Credentials) -> String {
     let features =
         credentials.get_property::<Vec<AwsCredentialFeature>>().map_or(&[][..], Vec::as_slice);
@@ -325,7 +327,7 @@ fn in_words(feature: &AwsCredentialFeature) -> String {
             "the container's endpoint (ECS or EKS Pod Identity)"
         }
         AwsCredentialFeature::CredentialsImds => "the instance's metadata service (IMDS)",
-        // The SDK may add more, and has some that cannot happen here.
+        // The SDK may add more, and has some that are not built in here.
         other => return format!("{other:?}"),
     };
     words.to_owned()

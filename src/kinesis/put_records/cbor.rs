@@ -8,7 +8,8 @@ use minicbor::data::Type;
 use minicbor::decode;
 use minicbor::{Decoder, Encoder};
 
-use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
+use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
+use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 use crate::config::StreamId;
 use crate::event::{HashKey, Record};
 use crate::kinesis::{Entries, Verdict};
@@ -26,16 +27,16 @@ impl From<decode::Error> for BadReply {
     }
 }
 
-pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
-    let (field, name) = super::named(stream);
+pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
+    let (field, name) = stream_field(stream);
     let mut encoder = Encoder::new(Vec::with_capacity(body_bytes_max(stream, entries)));
     write(&mut encoder, field, name, entries).expect("a Vec takes every write");
     encoder.into_writer()
 }
 
 /// So that the body is allocated once.
-pub fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
-    let (field, name) = super::named(stream);
+pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
+    let (field, name) = stream_field(stream);
     let frame_bytes = "Records".len() + field.len() + name.len() + 5 * HEAD_BYTES_MAX;
     frame_bytes + entries.iter().map(entry_bytes_max).sum::<usize>()
 }
@@ -51,7 +52,7 @@ fn write(
         // Events that travel together belong to one shard: the first one's keys place them all.
         let Record { key, explicit_hash, .. } = events[0];
         encoder.map(2 + u64::from(explicit_hash.is_some()))?;
-        encoder.str("Data")?.bytes(&super::data(events))?;
+        encoder.str("Data")?.bytes(&data(events))?;
         encoder.str("PartitionKey")?.str(key.as_str())?;
         if let Some(HashKey(hash)) = explicit_hash {
             encoder.str("ExplicitHashKey")?.str(&hash.to_string())?;
@@ -62,13 +63,10 @@ fn write(
 
 fn entry_bytes_max(events: &[&Record]) -> usize {
     let hash_key_bytes = events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX);
-    ENTRY_FRAME_BYTES_MAX
-        + super::data_bytes_max(events)
-        + events[0].key.as_str().len()
-        + hash_key_bytes
+    ENTRY_FRAME_BYTES_MAX + data_bytes_max(events) + events[0].key.as_str().len() + hash_key_bytes
 }
 
-pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
+pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     let mut decoder = Decoder::new(body);
     let mut verdicts = None;
     each_field(&mut decoder, |field, decoder| {
@@ -82,7 +80,7 @@ pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     verdicts.ok_or_else(|| BadReply("it has no Records".into()))
 }
 
-pub fn error(body: &[u8]) -> Result<Told, BadReply> {
+pub(super) fn error(body: &[u8]) -> Result<ErrorReply, BadReply> {
     let mut decoder = Decoder::new(body);
     let (mut code, mut message) = (None, None);
     each_field(&mut decoder, |field, decoder| {
@@ -94,7 +92,7 @@ pub fn error(body: &[u8]) -> Result<Told, BadReply> {
         Ok(())
     })?;
     end(&decoder)?;
-    Ok(Told { code: code.map(Cow::into_owned), message: message.map(Cow::into_owned) })
+    Ok(ErrorReply { code: code.map(Cow::into_owned), message: message.map(Cow::into_owned) })
 }
 
 fn records(decoder: &mut Decoder<'_>) -> Result<Vec<Verdict>, decode::Error> {
@@ -106,19 +104,19 @@ fn records(decoder: &mut Decoder<'_>) -> Result<Vec<Verdict>, decode::Error> {
     Ok(verdicts)
 }
 
-fn entry<'a>(decoder: &mut Decoder<'a>) -> Result<Said<'a>, decode::Error> {
-    let mut said = Said::default();
+fn entry<'a>(decoder: &mut Decoder<'a>) -> Result<EntryResult<'a>, decode::Error> {
+    let mut result = EntryResult::default();
     each_field(decoder, |field, decoder| {
         match field {
-            "ShardId" => said.shard_id = text(decoder)?,
-            "SequenceNumber" => said.sequence_number = text(decoder)?,
-            "ErrorCode" => said.error_code = text(decoder)?,
-            "ErrorMessage" => said.error_message = text(decoder)?,
+            "ShardId" => result.shard_id = text(decoder)?,
+            "SequenceNumber" => result.sequence_number = text(decoder)?,
+            "ErrorCode" => result.error_code = text(decoder)?,
+            "ErrorMessage" => result.error_message = text(decoder)?,
             _ => decoder.skip()?,
         }
         Ok(())
     })?;
-    Ok(said)
+    Ok(result)
 }
 
 /// Reads a map whose keys are texts.

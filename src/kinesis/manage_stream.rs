@@ -7,7 +7,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::Distribution;
-use super::aws::{CallError, Kinesis, named, odd_reply};
+use super::client::Kinesis;
+use super::connection::named;
+use super::error::{CallError, odd_reply};
 use crate::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 
 pub(super) const DESCRIBE: &str = "DescribeStreamSummary";
@@ -78,7 +80,7 @@ impl Kinesis {
     /// Any failed call.
     pub async fn summary(&self) -> Result<Summary, CallError> {
         let (name, arn) = named(&self.stream);
-        let call = self.client.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
+        let call = self.sdk.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
         let reply = self.call(DESCRIBE, call.send()).await?;
         let summary = reply
             .stream_description_summary()
@@ -113,7 +115,7 @@ impl Kinesis {
     pub async fn create(&self, capacity: Capacity) -> Result<(), CallError> {
         const OP: &str = "CreateStream";
         let (name, _) = named(&self.stream);
-        let call = self.client.create_stream().set_stream_name(name);
+        let call = self.sdk.create_stream().set_stream_name(name);
         let call = match capacity {
             Capacity::Shards(count) => call.shard_count(count.into()),
             Capacity::OnDemand => {
@@ -130,7 +132,7 @@ impl Kinesis {
     /// Any failed call; [`CallError::is_in_use`] where it is being made or has consumers.
     pub async fn delete(&self) -> Result<(), CallError> {
         let (name, arn) = named(&self.stream);
-        let call = self.client.delete_stream().set_stream_name(name).set_stream_arn(arn);
+        let call = self.sdk.delete_stream().set_stream_name(name).set_stream_arn(arn);
         self.call("DeleteStream", call.send()).await.map(drop)
     }
 

@@ -7,7 +7,8 @@ use std::io::Write;
 use base64_simd::STANDARD;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::{BadReply, HASH_KEY_DIGITS_MAX, Said, ShardIds, Told};
+use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
+use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 use crate::config::StreamId;
 use crate::event::envelope::{json_str_len, push_json_str};
 use crate::event::{HashKey, Record};
@@ -17,13 +18,13 @@ use crate::kinesis::{Entries, Verdict};
 const ENTRY_FRAME_BYTES: usize = r#"{"Data":"","PartitionKey":},"#.len();
 const HASH_KEY_BYTES_MAX: usize = r#","ExplicitHashKey":"""#.len() + HASH_KEY_DIGITS_MAX;
 
-pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
-    let (field, name) = super::named(stream);
+pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
+    let (field, name) = stream_field(stream);
     let mut body = Vec::with_capacity(body_bytes_max(stream, entries));
     body.extend_from_slice(br#"{"Records":["#);
     for (index, events) in entries.iter().enumerate() {
         body.extend_from_slice(if index == 0 { br#"{"Data":""# } else { br#",{"Data":""# });
-        STANDARD.encode_append(super::data(events), &mut body);
+        STANDARD.encode_append(data(events), &mut body);
         body.extend_from_slice(br#"","PartitionKey":"#);
         // Events that travel together belong to one shard: the first one's keys place them all.
         push_json_str(&mut body, events[0].key.as_str());
@@ -39,29 +40,29 @@ pub fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
 }
 
 /// So that the body is allocated once: exact but for a comma, aggregates and explicit hash keys.
-pub fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
-    let (field, name) = super::named(stream);
+pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
+    let (field, name) = stream_field(stream);
     let frame_bytes = r#"{"Records":[],"":}"#.len() + field.len() + json_str_len(name);
     frame_bytes + entries.iter().map(entry_bytes_max).sum::<usize>()
 }
 
 fn entry_bytes_max(events: &[&Record]) -> usize {
     ENTRY_FRAME_BYTES
-        + STANDARD.encoded_length(super::data_bytes_max(events))
+        + STANDARD.encoded_length(data_bytes_max(events))
         + json_str_len(events[0].key.as_str())
         + events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX)
 }
 
-pub fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
+pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     // Once for the whole body: serde_json would look at every string by itself.
     let text = str::from_utf8(body).map_err(|error| BadReply(error.to_string()))?;
     let reply: Reply = serde_json::from_str(text).map_err(|error| BadReply(error.to_string()))?;
     Ok(reply.records)
 }
 
-pub fn error(body: &[u8]) -> Result<Told, BadReply> {
+pub(super) fn error(body: &[u8]) -> Result<ErrorReply, BadReply> {
     let error: Error = serde_json::from_slice(body).map_err(|error| BadReply(error.to_string()))?;
-    Ok(Told { code: error.code, message: error.message })
+    Ok(ErrorReply { code: error.code, message: error.message })
 }
 
 #[derive(serde::Deserialize)]
@@ -92,9 +93,9 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn said(self) -> Said<'a> {
+    fn result(self) -> EntryResult<'a> {
         let text = |text: Option<Text<'a>>| text.map(|Text(text)| text);
-        Said {
+        EntryResult {
             shard_id: text(self.shard_id),
             sequence_number: text(self.sequence_number),
             error_code: text(self.error_code),
@@ -121,7 +122,7 @@ fn verdicts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Verdict>, 
         fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
             let (mut verdicts, mut shards) = (Vec::new(), ShardIds::default());
             while let Some(entry) = entries.next_element::<Entry>()? {
-                verdicts.push(entry.said().verdict(&mut shards));
+                verdicts.push(entry.result().verdict(&mut shards));
             }
             Ok(verdicts)
         }

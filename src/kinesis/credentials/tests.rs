@@ -27,10 +27,13 @@ impl ProvideCredentials for Slow {
 
 const WITHIN: Duration = Duration::from_secs(5);
 
-fn identity(takes: Duration, gives: fn() -> Credentials) -> (Identity, Arc<AtomicUsize>) {
+fn cache(takes: Duration, gives: fn() -> Credentials) -> (CredentialsCache, Arc<AtomicUsize>) {
     let asked = Arc::<AtomicUsize>::default();
     let slow = Slow { asked: Arc::clone(&asked), takes, gives };
-    (Identity::new(Source::Fixed(SharedCredentialsProvider::new(slow)), None, WITHIN), asked)
+    (
+        CredentialsCache::new(Source::Fixed(SharedCredentialsProvider::new(slow)), None, WITHIN),
+        asked,
+    )
 }
 
 fn good() -> Credentials {
@@ -38,43 +41,45 @@ fn good() -> Credentials {
 }
 
 /// The outcomes of sixteen who ask at once, and how long that took.
-async fn sixteen(identity: &Identity) -> (Vec<Result<Credentials, CredentialsError>>, Duration) {
+async fn sixteen(
+    cache: &CredentialsCache,
+) -> (Vec<Result<Credentials, CredentialsError>>, Duration) {
     let began = tokio::time::Instant::now();
     let mut asking = JoinSet::new();
     for _ in 0..16 {
-        let identity = identity.clone();
-        asking.spawn(async move { identity.credentials().await });
+        let cache = cache.clone();
+        asking.spawn(async move { cache.get().await });
     }
     (asking.join_all().await, began.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_asks_the_source_and_the_others_wait_for_it() {
-    let (identity, asked) = identity(Duration::from_secs(2), good);
-    let (outcomes, took) = sixteen(&identity).await;
+    let (cache, asked) = cache(Duration::from_secs(2), good);
+    let (outcomes, took) = sixteen(&cache).await;
     assert!(outcomes.into_iter().all(|outcome| outcome.is_ok_and(|provided| provided == good())));
     assert_eq!((asked.load(Ordering::Relaxed), took.as_secs()), (1, 2));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    identity.refused(&good());
-    let (outcomes, _) = sixteen(&identity).await;
+    cache.refused(&good());
+    let (outcomes, _) = sixteen(&cache).await;
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(asked.load(Ordering::Relaxed), 2, "one more, for all of them");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_hangs_is_given_up_once_for_all_who_wait() {
-    let (identity, asked) = identity(Duration::from_secs(3_600), good);
-    let (outcomes, took) = sixteen(&identity).await;
+    let (cache, asked) = cache(Duration::from_secs(3_600), good);
+    let (outcomes, took) = sixteen(&cache).await;
     assert!(outcomes.iter().all(Result::is_err));
     assert_eq!((asked.load(Ordering::Relaxed), took), (1, WITHIN), "not one wait behind the other");
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_gives_up_waiting_holds_nobody_up() {
-    let (identity, asked) = identity(Duration::from_secs(2), good);
-    let gave_up = tokio::time::timeout(Duration::from_secs(1), identity.credentials()).await;
+    let (cache, asked) = cache(Duration::from_secs(2), good);
+    let gave_up = tokio::time::timeout(Duration::from_secs(1), cache.get()).await;
     assert!(gave_up.is_err());
-    assert!(identity.credentials().await.is_ok());
+    assert!(cache.get().await.is_ok());
     assert_eq!(asked.load(Ordering::Relaxed), 2);
 }
 
@@ -98,7 +103,7 @@ async fn what_no_header_can_hold_is_named_and_not_shown() {
         ),
     ] {
         let error = fit(credentials).expect_err("it is unfit");
-        let text = crate::kinesis::aws::chain(&error);
+        let text = chain(&error);
         assert!(text.contains(said) && !text.contains("SHO") && !text.contains("WN"), "{text}");
     }
     assert!(fit(good()).is_ok());
@@ -111,7 +116,7 @@ fn what_is_shown_is_the_end_of_the_key_and_no_secret() {
         .secret_access_key("sEcReT")
         .provider_name("a test");
     credentials.set_account_id(Some("123456789012".into()));
-    let known = Known::of(&credentials.build());
-    assert_eq!(known.to_string(), "fixed credentials, access key …MPLE, account 123456789012");
-    assert!(!format!("{known:?}").contains("sEcReT"));
+    let info = CredentialsInfo::of(&credentials.build());
+    assert_eq!(info.to_string(), "fixed credentials, access key …MPLE, account 123456789012");
+    assert!(!format!("{info:?}").contains("sEcReT"));
 }

@@ -7,8 +7,11 @@ use ciborium::Value as Cbor;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use super::*;
-use crate::event::{Class, HashKey, PartitionKey};
+use super::body::*;
+use super::{cbor, json};
+use crate::config::{StreamId, Wire};
+use crate::event::{Class, HashKey, PartitionKey, Record};
+use crate::kinesis::{Entries, Verdict, aggregate};
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -252,22 +255,6 @@ fn cbor_may_leave_lengths_open_and_cut_texts_in_pieces() {
 }
 
 #[test]
-fn records_of_one_shard_share_its_name_however_many_shards_there_are() {
-    let mut shards = ShardIds::default();
-    let names: Vec<_> = (0..300).map(|n| format!("shardId-{n:012}")).collect();
-    for name in names.iter().chain(&names) {
-        assert_eq!(*shards.share(name), **name);
-        assert!(Arc::ptr_eq(&shards.share(name), &shards.share(name)));
-    }
-    let first: Vec<_> = names[..100].iter().map(|name| shards.share(name)).collect();
-    assert!(
-        first.iter().zip(&names).all(|(id, name)| Arc::ptr_eq(id, &shards.share(name))),
-        "below 100 none meet"
-    );
-    assert_eq!(*shards.share(""), *"");
-}
-
-#[test]
 fn an_error_has_a_code_and_a_message_in_both_forms_whichever_way_they_are_spelled() {
     let told = |body: Json| {
         let mut cbor = Vec::new();
@@ -287,7 +274,7 @@ fn an_error_has_a_code_and_a_message_in_both_forms_whichever_way_they_are_spelle
 
 #[test]
 fn a_reply_is_of_the_form_that_it_says() {
-    assert_eq!(BOTH.map(|form| wire(Some(content_type(form)))), BOTH);
-    assert_eq!(wire(Some("application/x-amz-cbor-1.1; charset=binary")), Wire::Cbor);
-    assert_eq!([None, Some("text/html"), Some("")].map(wire), [Wire::Json; 3]);
+    assert_eq!(BOTH.map(|wire| format_of(Some(content_type(wire)))), BOTH);
+    assert_eq!(format_of(Some("application/x-amz-cbor-1.1; charset=binary")), Wire::Cbor);
+    assert_eq!([None, Some("text/html"), Some("")].map(format_of), [Wire::Json; 3]);
 }

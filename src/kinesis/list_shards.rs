@@ -11,7 +11,10 @@ use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{Shard as SdkShard, ShardFilter, ShardFilterType};
 use tokio::time::timeout;
 
-use super::aws::{CallError, Kinesis, named, odd_reply};
+use super::client::Kinesis;
+use super::connection::named;
+use super::error::{CallError, odd_reply};
+use super::read::ShardInfo;
 use super::shards::Shard;
 use crate::event::{Cause, Class};
 
@@ -27,15 +30,6 @@ const PAGES_MAX: usize = 1_000;
 
 /// From the first page's request to the last page's end: the largest list takes some seconds.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A shard as a consumer sees it, open or closed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardInfo {
-    pub id: String,
-    /// None, the shard it was split from, or the two it was merged from. They may be gone already.
-    pub parents: Vec<String>,
-    pub open: bool,
-}
 
 /// How far a list has come.
 #[derive(Debug, Default)]
@@ -120,7 +114,7 @@ impl Kinesis {
         filter: &Option<ShardFilter>,
     ) -> Result<ListShardsOutput, CallError> {
         // Only the first page names the stream and the filter: the token stands for both.
-        let call = self.client.list_shards();
+        let call = self.sdk.list_shards();
         let call = match token {
             Some(token) => call.next_token(token),
             None => {

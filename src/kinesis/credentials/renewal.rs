@@ -1,7 +1,7 @@
-//! Which credentials are used, and when the source is asked for others. Pure: both clocks are
-//! arguments.
+//! Decides which credentials are used, and when their source is asked for others. Pure: both clocks
+//! are arguments.
 //!
-//! Never asks sooner than a second after it asked last, but where an operator wants it.
+//! The source is never asked again within a second, unless an operator wants it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,28 +9,28 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::config::Credentials;
 
-/// How long before they expire new ones are asked for. The old ones serve until the new ones are
-/// there.
+/// How long before credentials expire new ones are asked for. The old ones serve until then.
 const BEFORE_EXPIRY: Duration = Duration::from_secs(10);
-/// Between two times that the source is asked, at least: whoever waited for the first one has its
-/// answer.
+/// The least time between two questions to the source: callers that waited for the first one have
+/// its answer.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The same while what it gives is refused, doubled each time up to this: half of what a blocked
-/// lane waits at most, so that each of its late attempts finds the source asked anew.
+/// The most that [`AGAIN`] is doubled to while the service refuses what the source gives. It is half
+/// of the longest wait of a blocked lane, so that each attempt of a lane finds the source asked
+/// again.
 const AGAIN_MAX: Duration = Duration::from_secs(15);
-/// Credentials that were not refused for so long have served.
+/// Credentials that were not refused for so long have served: the doubling begins anew.
 const SERVED: Duration = Duration::from_secs(60);
 
-/// What is known of the credentials.
+/// What is known of the credentials and of their source.
 #[derive(Debug, Default)]
-pub(super) struct Cache {
+pub(super) struct Renewal {
     held: Option<Held>,
-    /// Why there are none.
+    /// Why the source gave none when it was asked last; `None` if it gave some.
     failed: Option<Arc<CredentialsError>>,
     not_before: Option<Instant>,
-    /// What the source has read is not to be believed any more.
+    /// Whether the source must read everything again: what it has read is wrong, or may be.
     anew: bool,
-    /// Times in a row that the source gave what was refused.
+    /// How many times in a row the source gave credentials that were refused.
     refusals: u32,
 }
 
@@ -44,7 +44,7 @@ struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Good,
-    /// An operator wants new ones; these serve if there are none.
+    /// An operator wants new ones; these go on serving if the source has none.
     Old,
     /// The service refused them.
     Refused,
@@ -54,7 +54,7 @@ enum Fate {
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
     Use(Credentials),
-    /// The source has just said so.
+    /// The source was asked a moment ago and gave none.
     Fail(Arc<CredentialsError>),
     Load {
         /// Whether the source is to read everything again.
@@ -62,7 +62,7 @@ pub(super) enum Ask {
     },
 }
 
-impl Cache {
+impl Renewal {
     pub(super) fn held(&self) -> Option<&Credentials> {
         self.held.as_ref().map(|held| &held.credentials)
     }
@@ -82,7 +82,7 @@ impl Cache {
         }
     }
 
-    /// What came of a load. Says what is used now.
+    /// Takes in what the source answered. Returns what is used now.
     pub(super) fn loaded(
         &mut self,
         outcome: Result<Credentials, CredentialsError>,
@@ -97,8 +97,7 @@ impl Cache {
                 self.failed = None;
             }
             Err(error) => {
-                // An outage of the source is no reason to stop while what it gave before still
-                // holds.
+                // What the source gave before serves on through an outage, while it is valid.
                 self.held.take_if(|held| {
                     held.fate == Fate::Refused || expires_by(&held.credentials, wall)
                 });
@@ -108,7 +107,8 @@ impl Cache {
         self.ask(now, wall)
     }
 
-    /// The service refused exactly these. Of others that are held meanwhile it says nothing.
+    /// Takes note that the service refused exactly these. That says nothing of others that are held
+    /// meanwhile.
     pub(super) fn refused(&mut self, credentials: &Credentials, now: Instant) {
         let is_news =
             |held: &&mut Held| held.credentials == *credentials && held.fate != Fate::Refused;
@@ -124,7 +124,7 @@ impl Cache {
         self.refusals = self.refusals.saturating_add(1);
     }
 
-    /// An operator wants what the source has now.
+    /// Takes note that an operator wants what the source has now.
     pub(super) fn forget(&mut self) {
         self.held.take_if(|held| held.fate == Fate::Refused);
         if let Some(held) = &mut self.held {
@@ -142,16 +142,20 @@ fn expires_by(credentials: &Credentials, wall: SystemTime) -> bool {
 mod tests {
     use super::*;
 
-    /// A cache and its two clocks, which begin together.
+    /// A renewal and its two clocks, which begin together.
     struct Kit {
-        cache: Cache,
+        renewal: Renewal,
         began: Instant,
         epoch: SystemTime,
     }
 
     impl Kit {
         fn new() -> Self {
-            Self { cache: Cache::default(), began: Instant::now(), epoch: SystemTime::UNIX_EPOCH }
+            Self {
+                renewal: Renewal::default(),
+                began: Instant::now(),
+                epoch: SystemTime::UNIX_EPOCH,
+            }
         }
 
         /// These, which expire `seconds` after the beginning.
@@ -172,21 +176,21 @@ mod tests {
         /// What is done for a request at this time: `use KEY`, `fail` or `load`, `load anew`.
         fn ask(&self, ms: u64) -> String {
             let (now, wall) = self.times(ms);
-            said(self.cache.ask(now, wall))
+            said(self.renewal.ask(now, wall))
         }
 
         fn loads(&mut self, ms: u64, credentials: Credentials) -> String {
             let (now, wall) = self.times(ms);
-            said(self.cache.loaded(Ok(credentials), now, wall))
+            said(self.renewal.loaded(Ok(credentials), now, wall))
         }
 
         fn fails(&mut self, ms: u64) -> String {
             let (now, wall) = self.times(ms);
-            said(self.cache.loaded(Err(CredentialsError::not_loaded("away")), now, wall))
+            said(self.renewal.loaded(Err(CredentialsError::not_loaded("away")), now, wall))
         }
 
         fn refused(&mut self, ms: u64, credentials: &Credentials) {
-            self.cache.refused(credentials, self.began + Duration::from_millis(ms));
+            self.renewal.refused(credentials, self.began + Duration::from_millis(ms));
         }
     }
 
@@ -281,14 +285,14 @@ mod tests {
         let mut kit = Kit::new();
         let old = kit.until("old", 3_600);
         kit.loads(0, old.clone());
-        kit.cache.forget();
+        kit.renewal.forget();
         assert_eq!(kit.ask(1), "load anew");
         assert_eq!(kit.fails(1), "use old");
         for _ in 0..9 {
             kit.loads(2, old.clone());
             kit.refused(2, &old);
         }
-        kit.cache.forget();
+        kit.renewal.forget();
         assert_eq!(kit.ask(3), "load anew");
         assert_eq!(kit.fails(3), "fail", "those were refused");
     }
