@@ -10,10 +10,10 @@ mod path;
 mod support;
 
 use bytes::BytesMut;
-use dispatchd::kinesis::Verdict;
 use dispatchd::lane::Group;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::settle::Settled;
+use dispatchd_core::model::Verdict;
 
 use crate::path::{GROUP, Path, verdicts};
 

@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::budget::Charge;
-use crate::event::envelope::Timestamp;
-use crate::event::outcome::{Code, Outcome, Refusal};
-use crate::event::{Fingerprint, Record};
-use crate::protocol::reply::Ack;
-use crate::protocol::request::Ref;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::outcome::{Code, Outcome, Refusal};
+use dispatchd_core::model::{Fingerprint, Record};
+use dispatchd_core::wire::ndjson::reply::Ack;
+use dispatchd_core::wire::ndjson::request::Ref;
 
 /// Answers handed over at once; a longer run goes in several groups.
 const GROUP_ANSWERS_MAX: usize = 256;
@@ -283,7 +283,7 @@ impl Drop for Duty {
 mod tests {
     use super::*;
     use crate::budget::Budget;
-    use crate::event::{PartitionKey, Place};
+    use dispatchd_core::model::{PartitionKey, Place};
 
     fn durable() -> Outcome {
         let (shard_id, sequence_number) = ("shardId-000000000000".into(), "1".into());

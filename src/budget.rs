@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::limits::KIB;
+use dispatchd_core::limits::KIB;
 
 /// Bytes that are taken ahead: some 30 events of 500 bytes.
 const AHEAD_BYTES: usize = 32 * KIB;

@@ -48,21 +48,17 @@
 
 pub mod ack;
 pub mod admin;
-pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod consume;
 pub mod daemon;
-pub mod event;
 pub mod heap;
 pub mod kinesis;
 pub mod lane;
-pub mod limits;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod preflight;
-pub mod protocol;
 pub mod socket;
 pub mod tail;
 pub mod telemetry;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::event::{Cause, Class, PartitionKey, Reason, Record};
 use dispatchd::kinesis::classify::CODES;
 use dispatchd::kinesis::client::Kinesis;
 use dispatchd::kinesis::connection::Connection;
-use dispatchd::kinesis::{Entries, PutError, PutRecords, Verdict};
+use dispatchd_core::model::{Cause, Class, PartitionKey, Reason, Record};
+use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 use support::DEADLINE;
 use support::bench::Bench;
 use support::fault::ledger::Done;

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dispatchd::ack::{Books, Duty, EventId, Outbox};
 use dispatchd::budget::Budget;
-use dispatchd::event::envelope::Timestamp;
-use dispatchd::event::{Fingerprints, Outcome, PartitionKey, Place, Record};
 use dispatchd::lane::Item;
 use dispatchd::lane::dedupe::{Dedupe, Met, Window};
-use dispatchd::limits::DEDUPE_BYTES_PER_ID;
-use dispatchd::protocol::request::Ref;
+use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place, Record};
+use dispatchd_core::wire::ndjson::request::Ref;
 use uuid::Uuid;
 
 #[global_allocator]

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use aws_sdk_kinesis::Client;
 use bytes::Bytes;
-use dispatchd::event::{PartitionKey, Record};
-use dispatchd::kinesis::aggregate::encode;
+use dispatchd_core::model::{PartitionKey, Record};
+use dispatchd_core::wire::packed::encode;
 use serde_json::{Value, json};
 use support::daemon::{Daemon, Start, command, event};
 use support::fault::FaultServer;

@@ -19,12 +19,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::event::{Class, HashKey, PartitionKey, Record};
 use dispatchd::kinesis::classify::CODES;
 use dispatchd::kinesis::client::Kinesis;
 use dispatchd::kinesis::connection::Connection;
 use dispatchd::kinesis::put_records::body;
-use dispatchd::kinesis::{Entries, PutError, PutRecords, Verdict, aggregate};
+use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
+use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
+use dispatchd_core::wire::packed;
 use serde_json::{Value, json};
 use support::daemon::Start;
 use support::kinesis::{Emulators, Ferro};
@@ -123,7 +124,7 @@ fn records() -> (Vec<Record>, Vec<usize>) {
 }
 
 fn data(events: &[&Record]) -> Vec<u8> {
-    if events.len() == 1 { events[0].data.to_vec() } else { aggregate::encode(events) }
+    if events.len() == 1 { events[0].data.to_vec() } else { packed::encode(events) }
 }
 
 async fn put_one(kinesis: &Kinesis) -> Result<Vec<Verdict>, PutError> {

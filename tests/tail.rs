@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::Client;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::event::{Class, Reason};
 use dispatchd::kinesis::client::Kinesis;
 use dispatchd::kinesis::connection::Connection;
 use dispatchd::tail::{self, From, Options, TailError};
+use dispatchd_core::model::{Class, Reason};
 use serde_json::json;
 use support::fault::FaultServer;
 use support::fault::plan::{Plan, Refusal};

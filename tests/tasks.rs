@@ -7,18 +7,18 @@ use std::time::Duration;
 use dispatchd::ack::Books;
 use dispatchd::budget::Budget;
 use dispatchd::config::{Inputs, resolve};
-use dispatchd::event::Fingerprints;
-use dispatchd::kinesis::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd::lane::dedupe::{Dedupe, Window};
 use dispatchd::lane::task::{INBOX_GROUPS, Lane};
 use dispatchd::lane::{Lanes, Rules};
-use dispatchd::limits::{
-    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
-};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::{Caps, Listener};
 use dispatchd::socket::{Callers, Door, LongLines};
 use dispatchd::telemetry::metrics::{self, Oldest, Sources};
+use dispatchd_core::limits::{
+    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
+};
+use dispatchd_core::model::Fingerprints;
+use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;

@@ -22,7 +22,7 @@ const STACK_BYTES: usize = 256 * 1024;
 
 /// What the callers do.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
+pub(crate) struct Load {
     pub data_bytes: usize,
     pub shape: Shape,
     pub keys: usize,
@@ -32,7 +32,7 @@ pub struct Load {
 
 /// What is in an event's `data`. JSON is checked token by token, so it makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Many small members, like an order.
     Members,
     /// One long string, like a line of a log.
@@ -40,7 +40,7 @@ pub enum Shape {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// As fast as it goes, with so many events unanswered on all connections together.
     InFlight(usize),
     /// Events a second, on all connections together.
@@ -49,14 +49,14 @@ pub enum Pace {
 
 /// When the callers begin, when what they see begins to count, and when it ends.
 #[derive(Debug, Clone, Copy)]
-pub struct Window {
+pub(crate) struct Window {
     pub began: Instant,
     pub from: Instant,
     pub to: Instant,
 }
 
 /// The callers at work.
-pub struct Callers {
+pub(crate) struct Callers {
     threads: Vec<JoinHandle<Histogram<u64>>>,
     acked: Arc<AtomicU64>,
 }
@@ -85,23 +85,23 @@ struct Caller {
 }
 
 impl Window {
-    pub fn new(warm_up: Duration, measured: Duration) -> Self {
+    pub(crate) fn new(warm_up: Duration, measured: Duration) -> Self {
         let began = Instant::now();
         Self { began, from: began + warm_up, to: began + warm_up + measured }
     }
 }
 
 /// Latencies up to a minute, in microseconds, to three digits.
-pub fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are right")
 }
 
-pub fn micros(time: Duration) -> u64 {
+pub(crate) fn micros(time: Duration) -> u64 {
     (time.as_micros() as u64).clamp(1, 60_000_000)
 }
 
 impl Callers {
-    pub fn start(socket: &Path, load: Load, window: Window) -> Result<Self> {
+    pub(crate) fn start(socket: &Path, load: Load, window: Window) -> Result<Self> {
         let (lines, acked) = (Arc::new(Lines::new(&load)), Arc::<AtomicU64>::default());
         let mut threads = Vec::new();
         for number in 0..load.connections {
@@ -124,13 +124,13 @@ impl Callers {
     }
 
     /// Events acked so far.
-    pub fn acked(&self) -> u64 {
+    pub(crate) fn acked(&self) -> u64 {
         self.acked.load(Ordering::Relaxed)
     }
 
     /// The latencies that were seen in the window. The daemon is gone by now, so that nobody waits
     /// for it.
-    pub fn latencies(self) -> Histogram<u64> {
+    pub(crate) fn latencies(self) -> Histogram<u64> {
         let mut all = histogram();
         for thread in self.threads {
             all.add(thread.join().expect("a caller does not panic"))

@@ -26,7 +26,7 @@ const IN_FLIGHT: usize = 32;
 
 /// What an application would call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Plain {
+pub(crate) enum Plain {
     /// PutRecord, one an event.
     One,
     /// PutRecords, 500 events each.
@@ -64,7 +64,7 @@ struct Putter {
 }
 
 /// Puts for as long as the window is open and prints its reading.
-pub fn run(
+pub(crate) fn run(
     plain: Plain,
     data_bytes: usize,
     keys: usize,

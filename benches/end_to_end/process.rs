@@ -10,21 +10,21 @@ use rustix::process::{Pid, Signal};
 use tempfile::NamedTempFile;
 
 /// The daemon that was built with this bench.
-pub const DISPATCHD: &str = env!("CARGO_BIN_EXE_dispatchd");
+pub(crate) const DISPATCHD: &str = env!("CARGO_BIN_EXE_dispatchd");
 
 /// A child of this run.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 /// What a process has used since it began.
 #[derive(Debug, Clone, Copy)]
-pub struct Usage {
+pub(crate) struct Usage {
     pub user: Duration,
     pub system: Duration,
 }
 
 impl Process {
     /// This binary again, in another role, and the first line that it prints.
-    pub fn role(args: &[&str], environment: &[(&str, String)]) -> Result<(Self, String)> {
+    pub(crate) fn role(args: &[&str], environment: &[(&str, String)]) -> Result<(Self, String)> {
         let mut child = Command::new(std::env::current_exe()?);
         let mut child =
             child.args(args).envs(environment.iter().cloned()).stdout(Stdio::piped()).spawn()?;
@@ -36,7 +36,7 @@ impl Process {
     }
 
     /// The daemon as it would run against AWS, with these variables alone; returns when it listens.
-    pub fn daemon(
+    pub(crate) fn daemon(
         program: &Path,
         environment: &[(&str, String)],
         socket: &Path,
@@ -66,7 +66,7 @@ impl Process {
         Ok(daemon)
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Process {
 }
 
 /// The counting server.
-pub struct Server {
+pub(crate) struct Server {
     process: Process,
     /// Where it speaks plain HTTP, and where TLS.
     pub port: u16,
@@ -91,12 +91,12 @@ pub struct Server {
 
 impl Server {
     /// Stops it, so that it answers nothing, or lets it go on.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
         Ok(rustix::process::kill_process(id.ok_or_else(|| Error::other("it has no id"))?, signal)?)
     }
 
-    pub fn start(shards: usize, delay_ms: u64) -> Result<Self> {
+    pub(crate) fn start(shards: usize, delay_ms: u64) -> Result<Self> {
         let certificate = NamedTempFile::new()?;
         let path = certificate
             .path()
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// What the SDK's chain needs to reach it and nothing else.
-    pub fn environment(&self, tls: bool) -> [(&'static str, String); 6] {
+    pub(crate) fn environment(&self, tls: bool) -> [(&'static str, String); 6] {
         let endpoint = match tls {
             false => format!("http://127.0.0.1:{}", self.port),
             true => format!("https://127.0.0.1:{}", self.tls_port),
@@ -130,7 +130,7 @@ impl Server {
 }
 
 /// Fields 14 and 15 of /proc/PID/stat, in hundredths of a second (proc(5)).
-pub fn usage(pid: u32) -> Result<Usage> {
+pub(crate) fn usage(pid: u32) -> Result<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<_> =
         stat.rsplit_once(") ").map_or(vec![], |(_, rest)| rest.split(' ').collect());
@@ -147,13 +147,13 @@ pub fn usage(pid: u32) -> Result<Usage> {
 
 impl Usage {
     /// CPU time since an earlier look.
-    pub fn since(&self, before: &Self) -> Duration {
+    pub(crate) fn since(&self, before: &Self) -> Duration {
         self.user + self.system - before.user - before.system
     }
 }
 
 /// What a process holds (VmRSS) or ever held (VmHWM).
-pub fn memory_mib(pid: u32, field: &str) -> Result<f64> {
+pub(crate) fn memory_mib(pid: u32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let of = |line: &str| {
         line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse().ok()

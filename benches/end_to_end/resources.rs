@@ -26,7 +26,7 @@ const SOAK_RATE: u32 = 5_000;
 const SLACK_MIB: f64 = 3.0;
 
 /// The parts of a run; they end together.
-pub struct House {
+pub(crate) struct House {
     pub server: Server,
     pub daemon: Process,
     dir: TempDir,
@@ -34,7 +34,7 @@ pub struct House {
 
 impl House {
     /// With this program, and the stream behind TLS or not.
-    pub fn build(program: &Path, tls: bool) -> Result<Self> {
+    pub(crate) fn build(program: &Path, tls: bool) -> Result<Self> {
         let server = Server::start(SHARDS, DELAY_MS)?;
         let dir = tempfile::tempdir()?;
         let daemon =
@@ -46,7 +46,7 @@ impl House {
         Self::build(Path::new(DISPATCHD), false)
     }
 
-    pub fn load(
+    pub(crate) fn load(
         &self,
         data_bytes: usize,
         connections: usize,
@@ -76,7 +76,7 @@ impl House {
 }
 
 /// Prints the table: a line a rate.
-pub fn table(measured: Duration) -> Result<()> {
+pub(crate) fn table(measured: Duration) -> Result<()> {
     println!(
         "events/s | CPU, 200 B | CPU, 1 KiB | memory, 200 B | memory, 1 KiB\n---|---|---|---|---"
     );
@@ -112,7 +112,7 @@ fn share(used: Duration, of: Duration) -> String {
 
 /// Prints what is held while the stream takes nothing and the budget is full, what stays of it when
 /// all is delivered, and what of that when a little traffic goes on.
-pub fn memory() -> Result<()> {
+pub(crate) fn memory() -> Result<()> {
     const FULL: Duration = Duration::from_secs(4);
     println!(
         "data | idle | budget full | events held | bytes an event | a second after | 10 s of 100/s later"
@@ -151,7 +151,7 @@ pub fn memory() -> Result<()> {
 ///
 /// # Errors
 /// If the daemon holds more at the end than after the second minute, the allocator's slack aside.
-pub fn soak(minutes: u32) -> Result<()> {
+pub(crate) fn soak(minutes: u32) -> Result<()> {
     const MINUTE: Duration = Duration::from_secs(60);
     let house = House::ours()?;
     println!("idle: {:.1} MiB", house.resident_mib()?);

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use dispatchd::event::{HashKey, PartitionKey};
-use dispatchd::kinesis::ShardMap;
-use dispatchd::kinesis::shards::Shard;
+use dispatchd_core::model::ShardMap;
+use dispatchd_core::model::shard_map::Shard;
+use dispatchd_core::model::{HashKey, PartitionKey};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -56,7 +56,7 @@ struct Stream {
 
 /// Since the start.
 #[derive(Debug, Clone, Copy)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// PutRecords and PutRecord.
     pub requests: u64,
     /// The records in them.
@@ -67,7 +67,7 @@ pub struct Counts {
 
 /// Writes the certificate of its TLS port, prints its plain and its TLS port, and serves until it
 /// is killed.
-pub fn serve(shards_count: usize, delay: Duration, certificate: &Path) -> Result<()> {
+pub(crate) fn serve(shards_count: usize, delay: Duration, certificate: &Path) -> Result<()> {
     let made =
         rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).map_err(Error::other)?;
     let der = BASE64_STANDARD.encode(made.cert.der());
@@ -305,7 +305,7 @@ fn header<'a>(head: &'a [u8], name: &[u8]) -> &'a str {
 }
 
 /// What the server at this port has stored so far.
-pub fn counts(port: u16) -> Result<Counts> {
+pub(crate) fn counts(port: u16) -> Result<Counts> {
     let mut socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.write_all(&request(COUNTS, b""))?;
     socket.shutdown(std::net::Shutdown::Write)?;
@@ -318,7 +318,7 @@ pub fn counts(port: u16) -> Result<Counts> {
 
 /// Records a second that the server takes from clients that do nothing but send a ready request of
 /// 500 records.
-pub fn ceiling(port: u16, record_bytes: usize) -> Result<f64> {
+pub(crate) fn ceiling(port: u16, record_bytes: usize) -> Result<f64> {
     const CLIENTS: usize = 2;
     const FOR: Duration = Duration::from_secs(1);
     let data = "A".repeat(record_bytes.div_ceil(3) * 4); // as base64

@@ -29,7 +29,7 @@ struct Cost {
 }
 
 /// Prints a line for each rate, plain or TLS, and program: the medians of so many rounds.
-pub fn table(programs: &[PathBuf], rounds: usize, measured: Duration) -> Result<()> {
+pub(crate) fn table(programs: &[PathBuf], rounds: usize, measured: Duration) -> Result<()> {
     println!(
         "events/s | stream | program | CPU µs/event | CPU µs/request | requests/s | HTTP/2 connections"
     );

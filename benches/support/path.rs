@@ -6,32 +6,32 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use dispatchd::ack::{Answer, Body, Books, Duty, EventId, Outbox, Returning};
-use dispatchd::backoff::Backoff;
 use dispatchd::budget::{Ahead, Budget, Share};
 use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::event::envelope::{Draft, Timestamp};
-use dispatchd::event::{Fingerprints, PartitionKey};
-use dispatchd::kinesis::{StreamFacts, Verdict};
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
 use dispatchd::lane::settle::Settled;
 use dispatchd::lane::{Group, Item, Rules};
-use dispatchd::protocol::lines::{Line, Splitter};
-use dispatchd::protocol::reply;
-use dispatchd::protocol::request::{self, Event, Request};
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Fingerprints, PartitionKey};
+use dispatchd_core::model::{StreamFacts, Verdict};
+use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
+use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::request::{self, Event, Request};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// Events on the way at once: what a request holds.
-pub const GROUP: usize = 500;
+pub(crate) const GROUP: usize = 500;
 
 /// As AWS writes them.
-pub const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
+pub(crate) const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 
 /// A connection and its lane, in the hands of one caller.
-pub struct Path {
+pub(crate) struct Path {
     splitter: Splitter,
     outbox: Arc<Outbox>,
     answers: mpsc::UnboundedReceiver<Vec<Answer>>,
@@ -47,7 +47,7 @@ pub struct Path {
 }
 
 impl Path {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let rules = Rules {
             linger: Duration::ZERO,
             max_records: GROUP,
@@ -83,12 +83,12 @@ impl Path {
 
     /// As if callers had chosen the ids.
     #[allow(dead_code)] // not every bench has such callers
-    pub fn with_chosen_ids() -> Self {
+    pub(crate) fn with_chosen_ids() -> Self {
         Self { fingerprints: Some(Fingerprints::default()), ..Self::new() }
     }
 
     /// Lines → items.
-    pub fn accept(&mut self, bytes: &mut BytesMut) -> Group {
+    pub(crate) fn accept(&mut self, bytes: &mut BytesMut) -> Group {
         let mut items = Vec::new();
         while let Some(line) = self.splitter.next(bytes) {
             let Line::Complete { number, text } = line else { panic!("a line is too long") };
@@ -114,11 +114,11 @@ impl Path {
         items
     }
 
-    pub fn push(&mut self, items: Group) {
+    pub(crate) fn push(&mut self, items: Group) {
         items.into_iter().for_each(|item| self.buffer.push(item));
     }
 
-    pub fn poll(&mut self) -> Batch {
+    pub(crate) fn poll(&mut self) -> Batch {
         match self.buffer.poll(self.now) {
             Poll::Send(batch) => batch,
             Poll::Late(_) | Poll::Wait(_) => panic!("nothing is due"),
@@ -126,11 +126,11 @@ impl Path {
     }
 
     /// As if every record were stored.
-    pub fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
+    pub(crate) fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
         self.buffer.settle(batch, Ok(verdicts), self.now, &mut self.rng)
     }
 
-    pub fn answer(&mut self, settled: Settled) {
+    pub(crate) fn answer(&mut self, settled: Settled) {
         let mut returning = Returning::default();
         for done in settled.answers {
             returning.answer(done.item.ticket, done.item.record, done.outcome);
@@ -138,7 +138,7 @@ impl Path {
     }
 
     /// Answers → bytes. Says how many acks were printed.
-    pub fn print(&mut self) -> usize {
+    pub(crate) fn print(&mut self) -> usize {
         self.printed.clear();
         let mut acks = 0;
         while let Ok(answers) = self.answers.try_recv() {
@@ -155,7 +155,7 @@ impl Path {
 }
 
 /// What the reader makes of an event before it is sealed.
-pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
+pub(crate) fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
     // The id of a draft outlives its event, its type does not: a benched event has a plain type.
     let std::borrow::Cow::Borrowed(event_type) = event.event_type else {
         panic!("the type has escapes")
@@ -173,7 +173,7 @@ pub fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
 }
 
 /// The stream's word on a whole request.
-pub fn verdicts(count: usize) -> Vec<Verdict> {
+pub(crate) fn verdicts(count: usize) -> Vec<Verdict> {
     let stored = || Verdict::Stored {
         shard_id: "shardId-000000000000".into(),
         sequence_number: SEQUENCE_NUMBER.into(),

@@ -7,8 +7,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use dispatchd_fuzz::aggregate::{FRAME_BYTES, Member, decode, encode, member_bytes_max};
-use dispatchd_fuzz::event::{HashKey, PartitionKey, Record};
+use dispatchd_core::model::{HashKey, PartitionKey, Record};
+use dispatchd_core::wire::packed::{FRAME_BYTES, Member, decode, encode, member_bytes_max};
 use libfuzzer_sys::fuzz_target;
 use md5::{Digest, Md5};
 

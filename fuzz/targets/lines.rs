@@ -7,7 +7,7 @@
 #![no_main]
 
 use bytes::{Buf, BytesMut};
-use dispatchd_fuzz::protocol::lines::{Line, Splitter};
+use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use libfuzzer_sys::fuzz_target;
 
 const CUT: u8 = b'|';

@@ -5,12 +5,12 @@
 //! answer is one line of JSON with the caller's `ref`.
 #![no_main]
 
-use dispatchd_fuzz::event::envelope::{Draft, Timestamp};
-use dispatchd_fuzz::event::{Code, PartitionKey, Place, Record, Refusal};
+use dispatchd_core::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Code, PartitionKey, Place, Record, Refusal};
+use dispatchd_core::wire::ndjson::reply::{self, Ack};
+use dispatchd_core::wire::ndjson::request::{self, Context, Event, Parsed, Ref, Request};
 use dispatchd_fuzz::json;
-use dispatchd_fuzz::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
-use dispatchd_fuzz::protocol::reply::{self, Ack};
-use dispatchd_fuzz::protocol::request::{self, Context, Event, Parsed, Ref, Request};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
 

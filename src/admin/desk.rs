@@ -23,18 +23,18 @@ use tokio::time::timeout;
 
 use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
-use crate::event::Code;
-use crate::event::envelope::Timestamp;
 use crate::kinesis::credentials::{CredentialsCache, CredentialsInfo};
 use crate::kinesis::refresher::{Calls, Fares};
-use crate::kinesis::{Distribution, StreamFacts};
 use crate::lane::report::{Report, ShardReport};
 use crate::lane::task::Question;
-use crate::limits::DESK_CONNECTIONS_MAX;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};
+use dispatchd_core::limits::DESK_CONNECTIONS_MAX;
+use dispatchd_core::model::Code;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{Distribution, StreamFacts};
 
 /// How long a client may take to send a request's head: it is on this host, and connections are
 /// few.
@@ -470,7 +470,7 @@ mod tests {
             presence: watch::channel(Presence::default()).1,
             facts: watch::channel(StreamFacts::unknown(None)).1,
             calls: watch::channel(Calls::default()).1,
-            record_bytes_carried: crate::limits::RECORD_BYTES_DEFAULT,
+            record_bytes_carried: dispatchd_core::limits::RECORD_BYTES_DEFAULT,
             lanes,
             recent: Arc::default(),
             outage: Arc::default(),

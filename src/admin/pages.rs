@@ -23,9 +23,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{HEAD_BYTES_MAX, Probe};
-use crate::limits::PAGES_CONNECTIONS_MAX;
 use crate::socket::bind::Reach;
 use crate::telemetry::metrics::{Exposition, State};
+use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 
 /// Of the connections, how many may be sent `/metrics` at once: some 60 KB each, for as long as
 /// they take to read it.
@@ -74,12 +74,12 @@ impl Places {
 }
 
 impl Pages {
-    pub fn new(exposition: Exposition, probe: Probe, reach: Option<Reach>) -> Self {
+    pub(super) fn new(exposition: Exposition, probe: Probe, reach: Option<Reach>) -> Self {
         Self { exposition, probe, reach, scrapes: Mutex::new(Places::new(SCRAPES_MAX)) }
     }
 
     /// Serves until the process ends.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
         let (mut connections, mut places) = (JoinSet::new(), Places::new(PAGES_CONNECTIONS_MAX));
         loop {
             tokio::select! {

@@ -31,7 +31,7 @@ const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 #[command(
     after_help = "It finds the daemon by the file and the environment that `run` reads too; what `run` was told by flags, tell it again."
 )]
-pub struct Admin {
+pub(super) struct Admin {
     /// Read this configuration file (TOML)
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -80,7 +80,7 @@ fn level_time(text: &str) -> Result<Duration, String> {
 }
 
 impl Admin {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let socket = match self.socket() {
             Ok(Some(socket)) => socket,
             Ok(None) => {
@@ -144,7 +144,7 @@ impl Verb {
     async fn run(self, socket: &Path) -> anyhow::Result<ExitCode> {
         match self {
             Self::Status { json, watch: false } => {
-                drop(print(&shown(&ask_status(socket).await?, json, false)?)?)
+                let _ = print(&shown(&ask_status(socket).await?, json, false)?)?;
             }
             Self::Status { json, watch: true } => watch(socket, json).await?,
             Self::LogLevel { level, lasts } => {

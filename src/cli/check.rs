@@ -12,15 +12,15 @@ use super::{ConfigFlags, exit, fail, out, runtime, said};
 use crate::config::{
     Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
 };
-use crate::limits::{MIB, RECORD_BYTES_MAX};
 use crate::preflight::{self, Finding, Level, Target};
 use crate::terminal::on_one_line;
+use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
 )]
-pub struct Check {
+pub(super) struct Check {
     #[command(flatten)]
     flags: ConfigFlags,
     /// Ask the service too: credentials, stream, permissions; and look at this host. Writes nothing
@@ -53,7 +53,7 @@ struct Value<'a> {
 }
 
 impl Check {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let resolved = match resolve_to_serve(&self.flags.inputs()) {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),

@@ -27,7 +27,7 @@ use super::signals::catch;
 use super::{ConfigFlags, exit, fail};
 use crate::config::Flag;
 use crate::daemon::{Daemon, Ended, Plan, Signals, StartError};
-use crate::limits::SOCKET_PATH_BYTES_MAX;
+use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// A command that was found and cannot be executed, and one that was not found: as a shell says it.
 const NOT_EXECUTABLE: u8 = 126;
@@ -41,7 +41,7 @@ const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 #[command(
     after_help = "The command finds the socket in DISPATCHD_SOCKET. Unless set, the socket is a private one, metrics and probes are off, and the log begins at warn."
 )]
-pub struct Exec {
+pub(super) struct Exec {
     #[command(flatten)]
     flags: ConfigFlags,
     /// The command and its arguments, after --
@@ -63,7 +63,7 @@ type Serving = JoinHandle<Result<Ended, StartError>>;
 type Served = Result<Result<Ended, StartError>, JoinError>;
 
 impl Exec {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let mut inputs = self.flags.inputs();
         let directory = PrivateDirectory::new();
         inputs.preset = presets(&directory);

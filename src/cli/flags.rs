@@ -69,7 +69,7 @@ pub struct ConfigFlags {
 /// Flags for who runs the embedded stream alone: it reaches nothing.
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
-pub struct EmbeddedFlags {
+pub(super) struct EmbeddedFlags {
     /// Read this configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -147,7 +147,7 @@ impl ConfigFlags {
 #[cfg(feature = "local")]
 impl EmbeddedFlags {
     /// The configuration from them.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
+    pub(super) fn resolve(&self) -> Result<Resolved, Problems> {
         let named = typed([
             ("local.port", "--local-port", &self.local_port),
             ("local.shards", "--local-shards", &self.local_shards),
@@ -169,7 +169,7 @@ impl EmbeddedFlags {
 
 /// The stream that was typed, by name or by ARN, whichever of the two file and environment say.
 /// Beside a `--set` of the other one it is refused, as they are anywhere.
-pub fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
+pub(super) fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
     let key = if is_arn(stream) { "stream.arn" } else { "stream.name" };
     inputs.is_stream_typed = true;
     inputs.flags.push(Flag { key: key.into(), value: stream.into(), flag: flag.into() });
@@ -195,7 +195,7 @@ fn typed<'a>(
 ///
 /// # Errors
 /// Its port was not said.
-pub fn running_local(config: &Config) -> anyhow::Result<Option<String>> {
+pub(super) fn running_local(config: &Config) -> anyhow::Result<Option<String>> {
     match &config.local {
         Some(local) if local.port == 0 => {
             bail!("which embedded stream? Say --local-port, as `dispatchd run --local` printed it")

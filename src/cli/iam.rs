@@ -9,7 +9,7 @@ use crate::config::StreamArn;
 use crate::kinesis::iam_policy::{KeyArn, producer};
 
 #[derive(Debug, Args)]
-pub struct Iam {
+pub(super) struct Iam {
     #[command(subcommand)]
     role: Role,
 }
@@ -34,7 +34,7 @@ struct Producer {
 }
 
 impl Iam {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let Role::Producer(Producer { stream, kms_key }) = self.role;
         let kms_key = match kms_key.map(|key| KeyArn::new(&key, &stream)).transpose() {
             Ok(key) => key,

@@ -14,13 +14,13 @@ use crate::local::{Limits, Local as EmbeddedStream};
 const REGION: &str = "us-east-1";
 
 #[derive(Debug, Args)]
-pub struct Local {
+pub(super) struct Local {
     #[command(flatten)]
     flags: EmbeddedFlags,
 }
 
 impl Local {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let config = match self.flags.resolve() {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
@@ -60,7 +60,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 /// What `run --local` tells: where everything is, and what to paste next.
-pub fn welcome(config: &Config, endpoint: &str) -> Taken {
+pub(super) fn welcome(config: &Config, endpoint: &str) -> Taken {
     let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
         unreachable!("with `--local` the configuration has both")
     };

@@ -17,25 +17,25 @@ use crate::terminal;
 /// disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
-pub struct PrintError(#[from] io::Error);
+pub(super) struct PrintError(#[from] io::Error);
 
 /// Whether somebody takes what is printed. `Break`: nobody does any more, as with `| head`; that is
 /// no error, and there is nothing left to say.
-pub type Taken = Result<ControlFlow<()>, PrintError>;
+pub(super) type Taken = Result<ControlFlow<()>, PrintError>;
 
 /// Prints a text, and waits until it is taken.
-pub fn print(text: &str) -> Taken {
+pub(super) fn print(text: &str) -> Taken {
     let shown = if io::stdout().is_terminal() { terminal::escaped(text) } else { text.into() };
     write(shown.as_bytes())
 }
 
 /// Prints what another program said, which need not be text.
-pub fn print_bytes(said: &[u8]) -> Taken {
+pub(super) fn print_bytes(said: &[u8]) -> Taken {
     if io::stdout().is_terminal() { print(&String::from_utf8_lossy(said)) } else { write(said) }
 }
 
 /// Prints a text as it is, to a terminal too: what draws there has escaped what it draws.
-pub fn draw(text: &str) -> Taken {
+pub(super) fn draw(text: &str) -> Taken {
     write(text.as_bytes())
 }
 
@@ -45,7 +45,7 @@ fn write(bytes: &[u8]) -> Taken {
 }
 
 /// What became of a write to standard output.
-pub fn taken(written: io::Result<()>) -> Taken {
+pub(super) fn taken(written: io::Result<()>) -> Taken {
     match written {
         Ok(()) => Ok(Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Break(())),
@@ -54,20 +54,20 @@ pub fn taken(written: io::Result<()>) -> Taken {
 }
 
 /// Says something on standard error. Where nobody can be told, the exit code still tells.
-pub fn tell(text: &str) {
+pub(super) fn tell(text: &str) {
     let shown: Cow<str> =
         if io::stderr().is_terminal() { terminal::escaped(text) } else { text.into() };
     let _ = io::stderr().write_all(shown.as_bytes());
 }
 
 /// Draws a line on a terminal's standard error over the one before it.
-pub fn redraw(line: &str) {
+pub(super) fn redraw(line: &str) {
     let _ = write!(io::stderr(), "\r{line}");
 }
 
 /// Returns when nobody can take what is printed any more, without printing: the reader of a pipe is
 /// gone, a terminal was hung up. Where that cannot happen (a file) it never returns.
-pub fn wait_until_unread() {
+pub(super) fn wait_until_unread() {
     let stdout = io::stdout();
     loop {
         // These are told of without being asked for, and nothing else is.

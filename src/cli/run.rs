@@ -17,7 +17,7 @@ use crate::config::{Config, Flag, Inputs, files_needed, resolve_to_serve};
 use crate::daemon::{Daemon, Ended, Plan, ServiceManager, Signals, StartError};
 
 #[derive(Debug, Args)]
-pub struct Run {
+pub(super) struct Run {
     #[command(flatten)]
     flags: ConfigFlags,
     /// Stop once a client has sent a line and none has been connected for so long, e.g. 10s
@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let mut inputs = self.flags.inputs();
         inputs.flags.extend(self.exit_after_last_client.map(|value| Flag {
             key: "shutdown.after_last_client".into(),
@@ -55,7 +55,7 @@ impl Run {
 
 /// The configuration, with the log running as it says, and the runtime; or the exit code of what
 /// was told already.
-pub fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
+pub(super) fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve_to_serve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
     raise_open_files(&resolved.config)
@@ -78,7 +78,7 @@ fn raise_open_files(config: &Config) -> anyhow::Result<()> {
 }
 
 /// How a daemon ended, for whoever started it.
-pub fn code_of(ended: Ended) -> u8 {
+pub(super) fn code_of(ended: Ended) -> u8 {
     match ended {
         Ended { task_died: true, .. } => exit::DEFECT,
         Ended { unconfirmed: 1.., .. } => exit::UNCONFIRMED,
@@ -86,7 +86,7 @@ pub fn code_of(ended: Ended) -> u8 {
     }
 }
 
-pub fn start_failed(error: &StartError) -> ExitCode {
+pub(super) fn start_failed(error: &StartError) -> ExitCode {
     let code = if matches!(error, StartError::Connect(_)) { exit::USAGE } else { exit::FAILED };
     fail(error, code)
 }

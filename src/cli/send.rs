@@ -25,7 +25,7 @@ use pipeline::Outcome;
 #[command(
     after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was refused or not answered, the input cannot be read, or nobody takes the answers."
 )]
-pub struct Send {
+pub(super) struct Send {
     /// The daemon's socket; without it and DISPATCHD_SOCKET, where `run` puts it by default
     #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     socket: Option<PathBuf>,
@@ -70,7 +70,7 @@ struct Options<'a> {
 }
 
 impl Send {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         match self.run() {
             Ok(Outcome::AllAcked) => ExitCode::SUCCESS,
             // Where nobody takes the answers it cannot be told whether they are acks.

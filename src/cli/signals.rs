@@ -10,13 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A signal that comes to us; none where it is ignored.
 #[derive(Debug)]
-pub struct Caught(Option<Signal>);
+pub(super) struct Caught(Option<Signal>);
 
 /// From now on this signal comes here, unless it is ignored.
 ///
 /// # Errors
 /// If it cannot be caught.
-pub fn catch(kind: SignalKind) -> io::Result<Caught> {
+pub(super) fn catch(kind: SignalKind) -> io::Result<Caught> {
     // Without /proc nobody can tell, and every signal is caught.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     if is_ignored(&status, kind) { Ok(Caught(None)) } else { Ok(Caught(Some(signal(kind)?))) }
@@ -24,7 +24,7 @@ pub fn catch(kind: SignalKind) -> io::Result<Caught> {
 
 impl Caught {
     /// The next one.
-    pub async fn recv(&mut self) -> Option<()> {
+    pub(super) async fn recv(&mut self) -> Option<()> {
         match &mut self.0 {
             Some(signal) => signal.recv().await,
             None => pending().await,

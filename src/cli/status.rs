@@ -11,7 +11,7 @@ use crate::terminal::on_one_line;
 const SHARDS_SHOWN_MAX: usize = 20;
 
 /// What is printed, many lines.
-pub fn render(status: &Status) -> String {
+pub(super) fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = head(&mut text, status);

@@ -22,7 +22,7 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
-pub struct Stream {
+pub(super) struct Stream {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -85,7 +85,7 @@ struct Named {
 }
 
 impl Stream {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let named = match &self.verb {
             Verb::Create(Create { named, .. })
             | Verb::Describe(Describe { named, .. })

@@ -22,7 +22,7 @@ const READY: &str = "ready: what is stored from now on is printed, end with Ctrl
 #[command(
     after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
 )]
-pub struct Tail {
+pub(super) struct Tail {
     #[command(flatten)]
     flags: StreamFlags,
     /// Where to begin
@@ -42,7 +42,7 @@ enum From {
 }
 
 impl Tail {
-    pub fn main(self) -> ExitCode {
+    pub(super) fn main(self) -> ExitCode {
         let config = match self.flags.resolve() {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),

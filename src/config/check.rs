@@ -9,7 +9,7 @@ use super::keys::{KEYS, Key, nearest};
 use super::rule::{is_plain_off_host, show_size, without_login};
 use super::used::Values;
 use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
-use crate::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
+use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

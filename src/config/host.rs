@@ -6,7 +6,7 @@
 use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
-use crate::limits::{
+use dispatchd_core::limits::{
     ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
 };
 
@@ -72,7 +72,7 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
 mod tests {
     use super::*;
     use crate::config::Flag;
-    use crate::limits::MIB;
+    use dispatchd_core::limits::MIB;
 
     fn resolved(set: &[(&str, &str)], machine: Machine) -> Result<Resolved, String> {
         let flag = |(key, value): &(&str, &str)| Flag {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::rule::Rule;
-use crate::limits::{
+use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };

@@ -13,7 +13,7 @@ use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
-use crate::limits::BUDGET_BYTES_DEFAULT;
+use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 
 /// Where the socket lives when we may: shared with the application by a volume mounted there.
 const RUN_DIR: &str = "/run/dispatchd";
@@ -205,7 +205,7 @@ fn read_limit(file: &Path) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::MIB;
+    use dispatchd_core::limits::MIB;
 
     fn cgroup(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("the temporary directory is writable");

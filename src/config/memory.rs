@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::Config;
 use super::rule::show_size;
-use crate::limits::{
+use dispatchd_core::limits::{
     ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
     REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
@@ -139,7 +139,7 @@ impl fmt::Display for MemorySum {
 mod tests {
     use super::*;
     use crate::config::{Flag, Inputs, resolve};
-    use crate::limits::{KIB, RECORD_BYTES_MAX};
+    use dispatchd_core::limits::{KIB, RECORD_BYTES_MAX};
 
     fn config(set: &[(&str, &str)], cgroup_bytes: Option<usize>) -> Config {
         let flag = |(key, value): &(&str, &str)| Flag {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::Uri;
 
 use super::{Aggregation, KeyOrder, LogFormat, StreamArn, Wire, log_filter};
-use crate::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
+use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 
 /// What a key takes.
 pub(super) enum Rule {
@@ -305,7 +305,7 @@ fn is_http_url(text: &str) -> bool {
 
 /// The text as it may be shown: without the user and the password of a URL. One that is broken may
 /// hold them anywhere before the last `@`.
-pub fn without_login(text: &str) -> String {
+pub(super) fn without_login(text: &str) -> String {
     let Some((login, rest)) = text.rsplit_once('@').filter(|(login, _)| login.contains(':')) else {
         return text.to_owned();
     };

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::limits::MIB;
+use dispatchd_core::limits::MIB;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.
 const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {

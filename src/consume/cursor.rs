@@ -26,7 +26,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub fn new(start: Position) -> Self {
+    pub(super) fn new(start: Position) -> Self {
         Self { start, last: None, began: None, not_before: None, iterator: None }
     }
 
@@ -38,7 +38,7 @@ impl Cursor {
     /// shows seconds, so up to two seconds from before the start are shown once, rather than
     /// records never. The alternative, the trim horizon and a filter, costs a day of the shard.
     /// (kinesalite never answers AT_TIMESTAMP: there such a reader fails by timeout and says so.)
-    pub fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         match (&self.last, &self.start, self.began) {
             (Some(last), ..) => Position::After(last.clone()),
             (None, Position::Latest, Some(began)) => Position::At(began),
@@ -48,7 +48,7 @@ impl Cursor {
 
     /// There is an iterator for [`Cursor::position`], asked for at this time by this machine's
     /// clock.
-    pub fn placed(&mut self, place: Place, asked: SystemTime) {
+    pub(super) fn placed(&mut self, place: Place, asked: SystemTime) {
         self.not_before = match self.position() {
             Position::At(time) => Some(time),
             _ => None,
@@ -61,7 +61,7 @@ impl Cursor {
     }
 
     /// Goes on to after this page. Returns its records.
-    pub fn take(&mut self, page: Page) -> Vec<Read> {
+    pub(super) fn take(&mut self, page: Page) -> Vec<Read> {
         self.iterator = page.next_iterator;
         let mut records = page.records;
         if let Some(time) = self.not_before {

@@ -24,9 +24,9 @@ pub use plan::From;
 pub use reader::CALLS_APART;
 pub use task::{Options, run};
 
-use crate::event::{Class, Reason};
 use crate::kinesis::error::CallError;
 use crate::kinesis::read::Read;
+use dispatchd_core::model::{Class, Reason};
 
 /// Records of one shard, in their order. Never empty.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{KIB, MIB};
+use dispatchd_core::limits::{KIB, MIB};
 
 /// Bytes of a page that a shard with a backlog is asked for: GetRecords gives no more at once.
 pub(super) const PAGE_BYTES_MAX: usize = 10 * MIB;
@@ -34,12 +34,12 @@ pub(super) struct Pages(Arc<Semaphore>);
 pub struct Held(OwnedSemaphorePermit);
 
 impl Pages {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(PAGES_BYTES_MAX / KIB)))
     }
 
     /// Waits until a page of so many bytes can be read. First come, first served.
-    pub async fn reserve(&self, page_bytes: usize) -> Held {
+    pub(super) async fn reserve(&self, page_bytes: usize) -> Held {
         let permits = permits(page_bytes * READING_FACTOR);
         let reserved = Arc::clone(&self.0).acquire_many_owned(permits).await;
         Held(reserved.expect("the semaphore is never closed"))

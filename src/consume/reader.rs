@@ -14,13 +14,13 @@ use super::cursor::Cursor;
 use super::pages::{Held, PAGE_BYTES_MAX, Pages, TIP_PAGE_BYTES};
 use super::trouble::Trouble;
 use super::{Chunk, ReadError};
-use crate::backoff::Backoff;
-use crate::event::{Class, Reason};
 use crate::kinesis::client::Kinesis;
 use crate::kinesis::error::CallError;
 use crate::kinesis::get_records::PAGE_RECORDS_MAX;
 use crate::kinesis::read::{Page, Position, Read};
-use crate::limits::MIB;
+use dispatchd_core::limits::MIB;
+use dispatchd_core::model::Backoff;
+use dispatchd_core::model::{Class, Reason};
 
 /// Between two calls on a shard that is behind. A shard takes five GetRecords a second, of all its
 /// readers together.
@@ -76,7 +76,7 @@ struct Appetite {
 impl Reader {
     /// # Errors
     /// What will not pass by waiting.
-    pub async fn run(mut self) -> Result<End, ReadError> {
+    pub(super) async fn run(mut self) -> Result<End, ReadError> {
         let mut cursor = Cursor::new(self.start.clone());
         let mut appetite = Appetite::FIRST;
         let mut failures = 0u32; // in a row
@@ -204,7 +204,7 @@ impl Appetite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::KIB;
+    use dispatchd_core::limits::KIB;
 
     const POLL: Duration = Duration::from_secs(1);
     const SMALL: Appetite = Appetite { record_bytes: 10 * KIB, ..Appetite::FIRST };

@@ -16,11 +16,11 @@ use super::plan::{From, Plan, Start};
 use super::reader::{End, Reader};
 use super::trouble::{News, Trouble};
 use super::{Chunk, ReadError};
-use crate::backoff::Backoff;
-use crate::event::{Class, Reason};
 use crate::kinesis::client::Kinesis;
 use crate::kinesis::error::CallError;
 use crate::kinesis::read::ShardInfo;
+use dispatchd_core::model::Backoff;
+use dispatchd_core::model::{Class, Reason};
 
 /// Between two lists without a reason to ask sooner.
 const LIST_EVERY: Duration = Duration::from_secs(10);

@@ -40,14 +40,14 @@ pub(super) enum News {
 
 impl Trouble {
     /// A call failed at `now`.
-    pub fn note(&mut self, call: &CallError, now: Instant) -> Option<News> {
+    pub(super) fn note(&mut self, call: &CallError, now: Instant) -> Option<News> {
         *self.counts.entry(call.code.clone()).or_default() += 1;
         self.last = Some(call.clone());
         if self.told_at.is_none() { self.tell(now) } else { None }
     }
 
     /// What is due at `now` though nothing happens.
-    pub fn due(&mut self, now: Instant) -> Option<News> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<News> {
         if now < self.told_at? + TELL_EVERY {
             return None;
         }
@@ -74,7 +74,7 @@ impl Trouble {
 }
 
 impl News {
-    pub fn log(&self) {
+    pub(super) fn log(&self) {
         match self {
             Self::Fails { failures, call, reason } => {
                 tracing::warn!(failures, call, reason, "{self}")
@@ -98,8 +98,8 @@ impl fmt::Display for News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Class;
-    use crate::event::cause::Cause;
+    use dispatchd_core::model::Class;
+    use dispatchd_core::model::cause::Cause;
 
     fn call(code: &str) -> CallError {
         CallError {

@@ -28,7 +28,7 @@ const READ_MAX: Duration = Duration::from_secs(3);
 
 /// The control's parts.
 #[derive(Debug)]
-pub struct Control {
+pub(super) struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
     /// Asked for anew by a reload.
@@ -50,7 +50,7 @@ pub struct Control {
 
 /// A configuration that is being read again. One thread reads, at most.
 #[derive(Debug, Default)]
-pub struct Reloading {
+pub(super) struct Reloading {
     read: Option<JoinHandle<Result<Resolved, Problems>>>,
     /// When it is given up; nothing if it was, and the thread still hangs.
     until: Option<Instant>,
@@ -70,7 +70,7 @@ enum Progress {
 
 /// What is the daemon's to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub(super) enum Asked {
     Drain,
     Quit,
 }
@@ -78,7 +78,7 @@ pub enum Asked {
 impl Control {
     /// Does what is told until something is asked of the daemon. Dropped in between, it forgets one
     /// command at most, whose sender hears of it.
-    pub async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
+    pub(super) async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
         loop {
             let reverts_at = self.settings.borrow().reverts_at;
             tokio::select! {
@@ -107,14 +107,14 @@ impl Control {
     }
 
     /// The same while the daemon stops: there is nothing more to ask of it.
-    pub async fn until_the_end(&mut self, reloads: &mut mpsc::Receiver<()>) -> Infallible {
+    pub(super) async fn until_the_end(&mut self, reloads: &mut mpsc::Receiver<()>) -> Infallible {
         loop {
             self.next(reloads).await;
         }
     }
 
     /// From now on events do not wait for company.
-    pub fn stop_lingering(&mut self) {
+    pub(super) fn stop_lingering(&mut self) {
         self.lingers = false;
         self.rules.send_replace(self.rules());
     }

@@ -26,15 +26,12 @@ use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
 use crate::budget::Budget;
 use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
-use crate::event::{Code, Fingerprints};
-use crate::kinesis::StreamFacts;
 use crate::kinesis::client::{ConnectError, Kinesis};
 use crate::kinesis::connection::Connection;
 use crate::kinesis::refresher::{Calls, Refresher};
 use crate::lane::dedupe::{Dedupe, Window};
 use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::lane::{Lanes, Rules};
-use crate::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::socket::barred::{Barred, barred_from};
@@ -46,6 +43,9 @@ use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control, Reloading};
+use dispatchd_core::limits::long_lines_bytes;
+use dispatchd_core::model::StreamFacts;
+use dispatchd_core::model::{Code, Fingerprints};
 pub use manager::ServiceManager;
 use stop::{Sight, Stop, tell_died};
 

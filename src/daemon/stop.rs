@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::ack::Books;
-use crate::event::envelope::Timestamp;
 use crate::socket::Callers;
+use dispatchd_core::model::envelope::Timestamp;
 
 /// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third,
 /// at most this.
@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The stages of the stop, each a token that its tasks wait for.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub(super) struct Stop {
     pub drain: CancellationToken,
     pub stop_reading: CancellationToken,
     pub abandon: CancellationToken,
@@ -40,7 +40,7 @@ pub struct Stop {
 
 /// What a stop looks at.
 #[derive(Debug)]
-pub struct Sight<'a> {
+pub(super) struct Sight<'a> {
     pub signals: &'a mut mpsc::Receiver<()>,
     pub books: &'a Books,
     pub callers: &'a Callers,
@@ -51,7 +51,7 @@ pub struct Sight<'a> {
 impl Stop {
     /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says
     /// whether one of them died.
-    pub async fn drain(
+    pub(super) async fn drain(
         &self,
         tasks: &mut JoinSet<()>,
         sight: Sight<'_>,
@@ -143,7 +143,7 @@ async fn idle(books: &Books, callers: &Callers, began: Instant) {
 }
 
 /// Logs a task that died. Says whether it did.
-pub fn tell_died(ended: Result<(), JoinError>) -> bool {
+pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
     if let Err(error) = &ended {
         tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a defect of dispatchd, please report it");
     }

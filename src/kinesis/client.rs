@@ -22,7 +22,7 @@ use super::endpoint::{self, Endpoint};
 use super::error::{CallError, call_error, no_credentials};
 use super::transport::{BadVariable, Transport};
 use crate::config::{StreamId, Wire, is_plain_off_host, is_region};
-use crate::event::{Class, Reason};
+use dispatchd_core::model::{Class, Reason};
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API. Clones share the
 /// connections and the credentials.

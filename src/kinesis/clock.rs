@@ -36,7 +36,7 @@ impl Default for ServiceClock {
 impl ServiceClock {
     /// The service's time when this host's is `now`. Never later than it is, and earlier by less
     /// than a second and what the last reply was on its way. Nothing while no reply has told it.
-    pub fn told_at(&self, now: SystemTime) -> Option<SystemTime> {
+    pub(super) fn told_at(&self, now: SystemTime) -> Option<SystemTime> {
         let behind = self.behind_millis.load(Ordering::Relaxed);
         let by = Duration::from_millis(behind.unsigned_abs());
         match behind {
@@ -47,14 +47,14 @@ impl ServiceClock {
     }
 
     /// The time to sign a request at: this host's, unless it is off.
-    pub fn to_sign_at(&self, now: SystemTime) -> SystemTime {
+    pub(super) fn to_sign_at(&self, now: SystemTime) -> SystemTime {
         let told = self.told_at(now).unwrap_or(now);
         let skew = told.duration_since(now).unwrap_or_else(|ahead| ahead.duration());
         if skew < SKEW_MIN { now } else { told }
     }
 
     /// Compares the clocks by the `Date` of a reply that came `now`.
-    pub fn learn(&self, date: Option<&str>, now: SystemTime) {
+    pub(super) fn learn(&self, date: Option<&str>, now: SystemTime) {
         let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
         let behind = match date.duration_since(now) {
             Ok(behind) => millis(behind),

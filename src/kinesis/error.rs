@@ -11,7 +11,7 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
 use super::classify;
 use super::transport::NoReply;
-use crate::event::{Cause, Class, Reason};
+use dispatchd_core::model::{Cause, Class, Reason};
 
 /// The code of a reply that does not answer what was asked.
 pub(super) const BAD_REPLY: &str = "BadReply";

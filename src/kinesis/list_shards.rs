@@ -15,8 +15,8 @@ use super::client::Kinesis;
 use super::connection::named;
 use super::error::{CallError, odd_reply};
 use super::read::ShardInfo;
-use super::shards::Shard;
-use crate::event::{Cause, Class};
+use dispatchd_core::model::Shard;
+use dispatchd_core::model::{Cause, Class};
 
 pub(super) const OP: &str = "ListShards";
 

@@ -6,11 +6,11 @@ use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use super::Distribution;
 use super::client::Kinesis;
 use super::connection::named;
 use super::error::{CallError, odd_reply};
-use crate::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::Distribution;
 
 pub(super) const DESCRIBE: &str = "DescribeStreamSummary";
 

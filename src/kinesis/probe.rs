@@ -15,8 +15,8 @@ use super::connection::named;
 use super::endpoint::{Intercepted, intercept, intercept_unless_aws, nobody};
 use super::error::{CallError, chain, no_credentials, odd_reply};
 use super::put_records::{EntryResult, ShardIds};
-use super::{Entries, Verdict};
-use crate::event::{Class, Record};
+use dispatchd_core::model::{Class, Record};
+use dispatchd_core::model::{Entries, Verdict};
 
 const PUT_RECORDS: &str = "PutRecords";
 

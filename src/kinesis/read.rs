@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::aggregate;
+use dispatchd_core::wire::packed;
 
 /// Where to begin in a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Read {
             partition_key: self.partition_key.as_deref(),
             data: &self.data,
         };
-        let members = aggregate::decode(&self.data);
+        let members = packed::decode(&self.data);
         let alone = members.is_none().then_some(whole);
         let members = members.into_iter().flatten().enumerate().map(move |(index, member)| Event {
             sub_sequence_number: Some(index),

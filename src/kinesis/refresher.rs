@@ -14,14 +14,15 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Kinesis;
 use super::error::CallError;
+use super::list_shards;
 use super::manage_stream::{DESCRIBE, Summary};
-use super::{Distribution, ShardMap, StreamFacts, list_shards};
-use crate::backoff::Backoff;
 use crate::config::Carried;
-use crate::event::{Cause, Class};
-use crate::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::recent::Recent;
+use dispatchd_core::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::Backoff;
+use dispatchd_core::model::{Cause, Class};
+use dispatchd_core::model::{Distribution, ShardMap, StreamFacts};
 
 /// Without a reason to ask sooner: a reshard that no record of ours has met, a limit that was
 /// raised.

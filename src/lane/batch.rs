@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::{BoxedItem, Item};
 use crate::config::Aggregation;
-use crate::event::Record;
-use crate::kinesis::{Entries, aggregate};
+use dispatchd_core::model::Entries;
+use dispatchd_core::model::Record;
+use dispatchd_core::wire::packed;
 
 /// One request's events. A batch is made by the buffer and comes back to `settle`; events of one
 /// key are always neighbours in it.
@@ -86,7 +87,7 @@ impl Batch {
         {
             return Fit::Not;
         }
-        let joined = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
+        let joined = self.aggregate_bytes + packed::member_bytes_max(&item.record);
         if self.may_join(item, shard, limits)
             && self.bytes + joined - self.last_bytes() <= limits.bytes
         {
@@ -113,13 +114,13 @@ impl Batch {
                     && head.explicit_hash == item.record.explicit_hash
             }
         };
-        let bytes = self.aggregate_bytes + aggregate::member_bytes_max(&item.record);
+        let bytes = self.aggregate_bytes + packed::member_bytes_max(&item.record);
         belongs && bytes <= limits.aggregate_bytes
     }
 
     /// Takes an item in as `fit` said it would travel.
     pub fn push(&mut self, item: BoxedItem, shard: usize, fit: Fit) {
-        let member_bytes = aggregate::member_bytes_max(&item.record);
+        let member_bytes = packed::member_bytes_max(&item.record);
         if fit == Fit::Joins {
             let before = self.last_bytes();
             self.aggregate_bytes += member_bytes;
@@ -128,7 +129,7 @@ impl Batch {
         } else {
             self.bytes += item.record.size();
             self.aggregate_bytes =
-                aggregate::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
+                packed::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
             self.shard = shard;
         }
         self.items.push(item);

@@ -19,10 +19,10 @@ use super::doubt::Doubt;
 use super::line::{Key, Line, line_of};
 use super::queue::{Queue, State};
 use super::{BoxedItem, Rules};
-use crate::backoff::Backoff;
 use crate::config::Aggregation;
-use crate::event::Reason;
-use crate::kinesis::{Distribution, ShardMap, StreamFacts};
+use dispatchd_core::model::Reason;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Distribution, ShardMap, StreamFacts};
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use super::remembered::{Id, Remembered};
 use super::{BoxedItem, Item};
 use crate::ack::{Body, Ticket};
-use crate::event::{Code, Fingerprint, Outcome, Refusal};
-use crate::limits::DEDUPE_BYTES_PER_ID;
-use crate::protocol::reply::Ack;
+use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
+use dispatchd_core::model::{Code, Fingerprint, Outcome, Refusal};
+use dispatchd_core::wire::ndjson::reply::Ack;
 
 /// How much is remembered, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -144,7 +144,7 @@ pub fn reused() -> Refusal {
 mod tests {
     use super::super::kit::{Kit, ms, rules};
     use super::*;
-    use crate::event::Place;
+    use dispatchd_core::model::Place;
 
     const KEEP: Window = Window { ids_max: 3, keep_for: Duration::from_secs(300) };
 

@@ -10,8 +10,8 @@
 use uuid::Uuid;
 
 use super::Item;
-use crate::event::Record;
-use crate::kinesis::PutError;
+use dispatchd_core::model::PutError;
+use dispatchd_core::model::Record;
 
 /// Characters of the service's words that are kept; its messages are shorter, but its to choose.
 const WORDS_CHARS_MAX: usize = 512;
@@ -22,7 +22,7 @@ const FOR_ITS_SIZE: [&str; 2] = ["RequestEntityTooLargeException", "HTTP 413"];
 /// The last record that was refused alone by words that name none, if nothing has shown since that
 /// they were about it.
 #[derive(Debug, Default)]
-pub struct Doubt(Option<Lone>);
+pub(super) struct Doubt(Option<Lone>);
 
 #[derive(Debug)]
 struct Lone {
@@ -35,7 +35,7 @@ struct Lone {
 impl Doubt {
     /// A record was refused alone. Whether it is the stream that takes nothing; else the record is
     /// at fault.
-    pub fn is_about_the_stream(&mut self, item: &Item, error: &PutError) -> bool {
+    pub(super) fn is_about_the_stream(&mut self, item: &Item, error: &PutError) -> bool {
         let (id, marks, words) = (item.ticket.id(), marks(&item.record), start(&error.message));
         if let Some(first) = &self.0
             && first.says(error)
@@ -49,12 +49,12 @@ impl Doubt {
     }
 
     /// Whether these are the words that the first one came with.
-    pub fn is_in_the_words_of_the_first(&self, error: &PutError) -> bool {
+    pub(super) fn is_in_the_words_of_the_first(&self, error: &PutError) -> bool {
         self.0.as_ref().is_some_and(|first| first.says(error))
     }
 
     /// Records are looked at.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.0 = None;
     }
 }
@@ -67,12 +67,12 @@ impl Lone {
 
 /// Whether a refusal is about what is in the request: it names one of its records, or is for its
 /// size.
-pub fn is_about_records(error: &PutError) -> bool {
+pub(super) fn is_about_records(error: &PutError) -> bool {
     FOR_ITS_SIZE.contains(&error.code.as_str()) || named_record(&error.message).is_some()
 }
 
 /// The number in a text like `Value at 'records.3.member.data' failed …`, which counts from 1.
-pub fn named_record(message: &str) -> Option<usize> {
+pub(super) fn named_record(message: &str) -> Option<usize> {
     message.split("records.").skip(1).find_map(|rest| rest.split_once(".member")?.0.parse().ok())
 }
 
@@ -98,8 +98,8 @@ fn start(message: &str) -> &str {
 mod tests {
     use super::super::kit::{Kit, rules};
     use super::*;
-    use crate::event::Class;
     use crate::lane::BoxedItem;
+    use dispatchd_core::model::Class;
 
     const OF_THE_STREAM: &str =
         "1 validation error detected: Value null at 'streamName' failed to satisfy constraint";

@@ -14,7 +14,7 @@ use super::line::{Key, line_of};
 use super::pace;
 use super::queue::State;
 use crate::config::{Aggregation, KeyOrder};
-use crate::limits::RECORD_BYTES_DEFAULT;
+use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 
 impl Buffer {
     /// Takes the oldest events that may be sent, up to the limits of a request.
@@ -149,10 +149,10 @@ impl Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Class;
-    use crate::kinesis::{Distribution, StreamFacts};
     use crate::lane::kit::{Kit, facts, failed, names, relaxed, rules, shards, stored};
-    use crate::limits::MIB;
+    use dispatchd_core::limits::MIB;
+    use dispatchd_core::model::Class;
+    use dispatchd_core::model::{Distribution, StreamFacts};
 
     const HALVES: [u128; 2] = [0, 1 << 127];
 

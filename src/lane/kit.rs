@@ -15,14 +15,14 @@ use super::buffer::{Buffer, Poll};
 use super::settle::Settled;
 use super::{BoxedItem, Item, Rules};
 use crate::ack::{Answer, Books, Duty, EventId, Outbox};
-use crate::backoff::Backoff;
 use crate::budget::{Budget, Share};
 use crate::config::{Aggregation, KeyOrder};
-use crate::event::envelope::Timestamp;
-use crate::event::{Class, Fingerprints, HashKey, Outcome, PartitionKey, Record};
-use crate::kinesis::shards::Shard;
-use crate::kinesis::{Distribution, PutError, ShardMap, StreamFacts, Verdict};
-use crate::protocol::request::Ref;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::shard_map::Shard;
+use dispatchd_core::model::{Class, Fingerprints, HashKey, Outcome, PartitionKey, Record};
+use dispatchd_core::model::{Distribution, PutError, ShardMap, StreamFacts, Verdict};
+use dispatchd_core::wire::ndjson::request::Ref;
 
 /// A buffer in a test's hands.
 pub(super) struct Kit {
@@ -61,7 +61,7 @@ pub(super) fn ms(ms: u64) -> Duration {
 }
 
 impl Kit {
-    pub fn new(rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         let (outbox, _answers) = Outbox::new(Arc::<Books>::default());
         Self {
             buffer: Buffer::new(rules),
@@ -76,51 +76,51 @@ impl Kit {
     }
 
     /// With two shards, 0 and 1: the lower and the upper half of the ring.
-    pub fn with_two_shards(rules: Rules) -> Self {
+    pub(super) fn with_two_shards(rules: Rules) -> Self {
         let mut kit = Self::new(rules);
         let start = kit.start;
         kit.buffer.learn(facts(Some(shards(&[0, 1 << 127]))), start);
         kit
     }
 
-    pub fn at(&self, after_ms: u64) -> Instant {
+    pub(super) fn at(&self, after_ms: u64) -> Instant {
         self.start + ms(after_ms)
     }
 
     /// Events of one key, accepted and pushed at this time.
-    pub fn push(&mut self, at_ms: u64, key: &str, names: &[&str]) {
+    pub(super) fn push(&mut self, at_ms: u64, key: &str, names: &[&str]) {
         names.iter().for_each(|name| self.push_record(at_ms, key, name.as_bytes(), None));
     }
 
     /// An event for this shard of two.
-    pub fn push_to(&mut self, shard: u8, at_ms: u64, key: &str, name: &str) {
+    pub(super) fn push_to(&mut self, shard: u8, at_ms: u64, key: &str, name: &str) {
         self.push_record(at_ms, key, name.as_bytes(), Some(HashKey(u128::from(shard) << 127)));
     }
 
     /// An event that counts this many bytes, its name first.
-    pub fn push_bytes(&mut self, at_ms: u64, key: &str, name: &str, bytes: usize) {
+    pub(super) fn push_bytes(&mut self, at_ms: u64, key: &str, name: &str, bytes: usize) {
         let mut data = vec![b' '; bytes - key.len()];
         data[..name.len()].copy_from_slice(name.as_bytes());
         self.push_record(at_ms, key, &data, None);
     }
 
     /// An event that is not pushed, with an id that its caller chose.
-    pub fn item_with_id(&self, id: u128) -> BoxedItem {
+    pub(super) fn item_with_id(&self, id: u128) -> BoxedItem {
         self.item_that_says(id, "one event")
     }
 
     /// The same, and what its caller said of it.
-    pub fn item_that_says(&self, id: u128, said: &str) -> BoxedItem {
+    pub(super) fn item_that_says(&self, id: u128, said: &str) -> BoxedItem {
         let id = EventId::Chosen { id: Uuid::from_u128(id), said: self.fingerprints.of(said) };
         self.item(self.start, "key", b"{}", None, id)
     }
 
     /// An event that is not pushed, of this key.
-    pub fn item_of(&self, id: u128, key: &str) -> BoxedItem {
+    pub(super) fn item_of(&self, id: u128, key: &str) -> BoxedItem {
         self.item(self.start, key, b"{}", None, EventId::Made(Uuid::from_u128(id)))
     }
 
-    pub fn item_without_id(&self) -> BoxedItem {
+    pub(super) fn item_without_id(&self) -> BoxedItem {
         self.item(self.start, "key", b"{}", None, EventId::Made(Uuid::nil()))
     }
 
@@ -148,7 +148,7 @@ impl Kit {
     }
 
     /// What is sent now, or nothing.
-    pub fn poll(&mut self, at_ms: u64) -> Option<Batch> {
+    pub(super) fn poll(&mut self, at_ms: u64) -> Option<Batch> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => Some(batch),
             Poll::Wait(_) => None,
@@ -160,7 +160,7 @@ impl Kit {
     }
 
     /// The names of what is answered now, since it would be late if it were sent.
-    pub fn late(&mut self, at_ms: u64) -> Vec<String> {
+    pub(super) fn late(&mut self, at_ms: u64) -> Vec<String> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Late(late) => late.iter().map(|item| name(&item.record)).collect(),
             other => panic!("{other:?}"),
@@ -168,12 +168,12 @@ impl Kit {
     }
 
     /// What is sent now.
-    pub fn send(&mut self, at_ms: u64) -> Batch {
+    pub(super) fn send(&mut self, at_ms: u64) -> Batch {
         self.poll(at_ms).expect("something is due")
     }
 
     /// Until when the lane waits, to the millisecond, if it does.
-    pub fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
+    pub(super) fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => panic!("{:?} is sent", names(&batch)),
             Poll::Late(late) => panic!("{late:?} are late"),
@@ -181,17 +181,23 @@ impl Kit {
         }
     }
 
-    pub fn land(&mut self, at_ms: u64, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
+    pub(super) fn land(&mut self, at_ms: u64, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
         let now = self.at(at_ms);
         self.buffer.settle(batch, Ok(verdicts), now, &mut self.rng)
     }
 
-    pub fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
+    pub(super) fn land_stored(&mut self, at_ms: u64, batch: Batch) -> Settled {
         let verdicts = vec![stored(); batch.len()];
         self.land(at_ms, batch, verdicts)
     }
 
-    pub fn land_error(&mut self, at_ms: u64, batch: Batch, class: Class, message: &str) -> Settled {
+    pub(super) fn land_error(
+        &mut self,
+        at_ms: u64,
+        batch: Batch,
+        class: Class,
+        message: &str,
+    ) -> Settled {
         let (code, message) = ("Code".to_owned(), message.to_owned());
         let error = PutError {
             class,
@@ -205,14 +211,14 @@ impl Kit {
     }
 
     /// The names of what a sweep finds overdue now.
-    pub fn expire(&mut self, at_ms: u64) -> Vec<String> {
+    pub(super) fn expire(&mut self, at_ms: u64) -> Vec<String> {
         let mut expired: Vec<_> =
             self.expired(at_ms).iter().map(|item| name(&item.record)).collect();
         expired.sort(); // keys expire in no order
         expired
     }
 
-    pub fn expired(&mut self, at_ms: u64) -> Vec<BoxedItem> {
+    pub(super) fn expired(&mut self, at_ms: u64) -> Vec<BoxedItem> {
         let now = self.at(at_ms);
         self.buffer.sweep(now);
         std::mem::take(&mut self.buffer.late)

@@ -10,16 +10,16 @@ use std::time::Instant;
 
 use super::pace::Pace;
 use super::tally::Tally;
-use crate::event::Record;
-use crate::kinesis::ShardMap;
-use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::model::Record;
+use dispatchd_core::model::ShardMap;
 
 /// A key's name inside a lane: MD5 of the partition key.
-pub type Key = u128;
+pub(super) type Key = u128;
 
 /// A shard's ready keys, oldest event first.
 #[derive(Debug, Default)]
-pub struct Line {
+pub(super) struct Line {
     /// Keys whose head has just come in: in order by themselves.
     fresh: VecDeque<(Instant, Key)>,
     /// Keys that come back, with an older head.
@@ -39,7 +39,7 @@ pub struct Line {
 impl Line {
     /// The line of a shard of a new map: a shard that was there before goes on as it was, without
     /// its keys.
-    pub fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
+    pub(super) fn after(old_shards: Option<&ShardMap>, old: &[Line], shard_id: &str) -> Self {
         let before = old_shards
             .and_then(|shards| (0..shards.len()).find(|index| shards.id(*index) == shard_id));
         let Some(line) = before.map(|index| &old[index]) else { return Self::default() };
@@ -53,12 +53,12 @@ impl Line {
     }
 
     /// Records that a request could take of it, but for rest and pace.
-    pub fn ready(&self) -> usize {
+    pub(super) fn ready(&self) -> usize {
         self.records
     }
 
     /// Records and bytes of it that may be sent now.
-    pub fn sendable(&self, now: Instant) -> (usize, usize) {
+    pub(super) fn sendable(&self, now: Instant) -> (usize, usize) {
         match &self.pace {
             _ if self.cooling_until.is_some() => (0, 0),
             None => (self.records, self.bytes),
@@ -75,45 +75,45 @@ impl Line {
     }
 
     /// Whether its pace lets nothing more into the request that is being filled.
-    pub fn is_spent(&self, now: Instant) -> bool {
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
         self.pace.as_ref().is_some_and(|pace| pace.is_spent(now))
     }
 
     /// When it may be sent to again, if something waits for that.
-    pub fn wakes_at(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn wakes_at(&self, now: Instant) -> Option<Instant> {
         let waiting =
             self.pace.as_ref().filter(|pace| self.records > 0 && pace.allowance(now) == 0.0);
         self.cooling_until.or(waiting.map(|pace| pace.ready_at(now)))
     }
 
     /// A key whose head has just come in stands at the end.
-    pub fn join(&mut self, accepted: Instant, key: Key) {
+    pub(super) fn join(&mut self, accepted: Instant, key: Key) {
         self.fresh.push_back((accepted, key));
     }
 
     /// A key that comes back stands where its head belongs.
-    pub fn rejoin(&mut self, accepted: Instant, key: Key) {
+    pub(super) fn rejoin(&mut self, accepted: Instant, key: Key) {
         self.back.push(Reverse((accepted, key)));
     }
 
     /// Records and bytes more that a request could take of it.
-    pub fn count(&mut self, (records, bytes): (usize, usize)) {
+    pub(super) fn count(&mut self, (records, bytes): (usize, usize)) {
         self.records += records;
         self.bytes += bytes;
     }
 
-    pub fn discount(&mut self, (records, bytes): (usize, usize)) {
+    pub(super) fn discount(&mut self, (records, bytes): (usize, usize)) {
         self.records -= records;
         self.bytes -= bytes;
     }
 
     /// When the event at the front was accepted.
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         self.front().map(|(accepted, _)| accepted)
     }
 
     /// The key at the front.
-    pub fn first(&self) -> Option<Key> {
+    pub(super) fn first(&self) -> Option<Key> {
         self.front().map(|(_, key)| key)
     }
 
@@ -125,7 +125,7 @@ impl Line {
     }
 
     /// Takes the first place away.
-    pub fn pop_first(&mut self) {
+    pub(super) fn pop_first(&mut self) {
         if self.fresh.front().copied() == self.front() {
             self.fresh.pop_front();
         } else {
@@ -135,6 +135,6 @@ impl Line {
 }
 
 /// The line of the shard that a record is predicted for.
-pub fn line_of(shards: Option<&ShardMap>, record: &Record) -> usize {
+pub(super) fn line_of(shards: Option<&ShardMap>, record: &Record) -> usize {
     shards.map_or(0, |shards| shards.index_of(record.ring_position()))
 }

@@ -43,9 +43,9 @@ use tokio::sync::mpsc;
 
 use self::batch::Company;
 use crate::ack::Ticket;
-use crate::backoff::Backoff;
 use crate::config::{Aggregation, Config, KeyOrder};
-use crate::event::{Cause, Record};
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Cause, Record};
 
 /// How a lane decides; the part of the configuration that concerns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 
 /// By how much the rate grows in a second. Two producers come to equal shares in some ten seconds.
 const GROWTH: f64 = 0.05;
@@ -36,7 +36,7 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// The pace of one shard.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub(super) struct Pace {
     /// Shard-seconds a second.
     rate: f64,
     /// Shard-seconds that may be sent; less than nothing after a large record.
@@ -48,52 +48,52 @@ pub struct Pace {
 }
 
 /// What a record of this size takes of a shard, in shard-seconds.
-pub fn cost(record_bytes: usize) -> f64 {
+pub(super) fn cost(record_bytes: usize) -> f64 {
     (1.0 / SHARD_RECORDS_PER_SECOND).max(record_bytes as f64 / SHARD_BYTES_PER_SECOND)
 }
 
 /// What it takes as one more member of an aggregate.
-pub fn cost_of_more(record_bytes: usize) -> f64 {
+pub(super) fn cost_of_more(record_bytes: usize) -> f64 {
     record_bytes as f64 / SHARD_BYTES_PER_SECOND
 }
 
 impl Pace {
     /// A shard was throttled that had no pace.
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { rate: RATE_FIRST, tokens: 0.0, at: now, began: now, last_refused: now }
     }
 
     /// Shard-seconds a second, as of the last record that was sent or refused.
-    pub fn rate(&self) -> f64 {
+    pub(super) fn rate(&self) -> f64 {
         self.rate
     }
 
     /// Shard-seconds that may be sent now; 0 while a handful has not come together.
-    pub fn allowance(&self, now: Instant) -> f64 {
+    pub(super) fn allowance(&self, now: Instant) -> f64 {
         let tokens = self.tokens_at(now);
         if tokens < self.quantum() { 0.0 } else { tokens }
     }
 
     /// Whether nothing is left of the allowance.
-    pub fn is_spent(&self, now: Instant) -> bool {
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
         self.tokens_at(now) <= 0.0
     }
 
     /// When there is an allowance.
-    pub fn ready_at(&self, now: Instant) -> Instant {
+    pub(super) fn ready_at(&self, now: Instant) -> Instant {
         let missing = (self.quantum() - self.tokens_at(now)).max(0.0);
         // A microsecond more than the sum says, which is rounded: then it is there.
         now + Duration::from_secs_f64(missing / self.rate) + Duration::from_micros(1)
     }
 
-    pub fn spend(&mut self, cost: f64, now: Instant) {
+    pub(super) fn spend(&mut self, cost: f64, now: Instant) {
         self.pass(now);
         self.tokens -= cost;
     }
 
     /// A record was refused that went out at `sent`. What went out before it was paced says nothing
     /// about the pace.
-    pub fn refused(&mut self, cost: f64, sent: Instant, now: Instant) {
+    pub(super) fn refused(&mut self, cost: f64, sent: Instant, now: Instant) {
         self.pass(now);
         self.last_refused = now;
         if sent >= self.began {
@@ -102,13 +102,13 @@ impl Pace {
     }
 
     /// Whether the shard has taken everything for so long that it need not be paced.
-    pub fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last_refused) >= FORGET_AFTER
     }
 
     /// It cools: what it might have been sent meanwhile is not made up for. The second over which
     /// Kinesis counts was used up; sent in the next one, it would be too much there.
-    pub fn rest(&mut self, until: Instant) {
+    pub(super) fn rest(&mut self, until: Instant) {
         self.pass(until);
         self.tokens = self.tokens.min(0.0);
     }

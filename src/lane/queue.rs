@@ -11,7 +11,7 @@ use crate::config::{Aggregation, KeyOrder};
 
 /// A key's items that are not in flight, oldest first.
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     /// By itself: most keys hold one item at a time, and need no list for it.
     first: Option<BoxedItem>,
     rest: VecDeque<BoxedItem>,
@@ -20,7 +20,7 @@ pub struct Queue {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// In this line.
     Ready(usize),
     InFlight,
@@ -29,24 +29,24 @@ pub enum State {
 }
 
 impl Queue {
-    pub fn new(item: BoxedItem, state: State) -> Self {
+    pub(super) fn new(item: BoxedItem, state: State) -> Self {
         let bytes = item.record.size();
         Self { first: Some(item), rest: VecDeque::new(), bytes, state }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.rest.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }
 
-    pub fn front(&self) -> Option<&Item> {
+    pub(super) fn front(&self) -> Option<&Item> {
         self.first.as_deref()
     }
 
-    pub fn push_back(&mut self, item: BoxedItem) {
+    pub(super) fn push_back(&mut self, item: BoxedItem) {
         self.bytes += item.record.size();
         match &self.first {
             None => self.first = Some(item),
@@ -55,7 +55,7 @@ impl Queue {
     }
 
     /// Puts items, in their order, before all others.
-    pub fn put_front(&mut self, items: Vec<BoxedItem>) {
+    pub(super) fn put_front(&mut self, items: Vec<BoxedItem>) {
         for item in items.into_iter().rev() {
             self.bytes += item.record.size();
             if let Some(second) = self.first.replace(item) {
@@ -64,23 +64,23 @@ impl Queue {
         }
     }
 
-    pub fn pop_front(&mut self) -> Option<BoxedItem> {
+    pub(super) fn pop_front(&mut self) -> Option<BoxedItem> {
         let item = std::mem::replace(&mut self.first, self.rest.pop_front())?;
         self.bytes -= item.record.size();
         Some(item)
     }
 
-    pub fn pop_front_if(&mut self, wanted: impl FnOnce(&Item) -> bool) -> Option<BoxedItem> {
+    pub(super) fn pop_front_if(&mut self, wanted: impl FnOnce(&Item) -> bool) -> Option<BoxedItem> {
         if self.front().is_some_and(wanted) { self.pop_front() } else { None }
     }
 
     /// All of them, in order.
-    pub fn into_items(self) -> impl Iterator<Item = BoxedItem> {
+    pub(super) fn into_items(self) -> impl Iterator<Item = BoxedItem> {
         self.first.into_iter().chain(self.rest)
     }
 
     /// What a request could take: records and bytes.
-    pub fn sendable(&self, rules: &Rules) -> (usize, usize) {
+    pub(super) fn sendable(&self, rules: &Rules) -> (usize, usize) {
         match (rules.aggregation, self.front()) {
             (_, None) => (0, 0),
             (Aggregation::Off, Some(head)) if rules.ordering == KeyOrder::Strict => {

@@ -13,13 +13,13 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::event::Place;
-use crate::event::envelope::Timestamp;
-use crate::event::fingerprint::Fingerprint;
-use crate::limits::DEDUPE_BYTES_PER_ID;
+use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
+use dispatchd_core::model::Place;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::fingerprint::Fingerprint;
 
 /// An id in 128 bits. Callers choose it, so it is hashed once more, with a seed.
-pub type Id = [u8; 16];
+pub(super) type Id = [u8; 16];
 
 /// Entries that are allocated at once.
 const BLOCK_ENTRIES: usize = 512;
@@ -37,7 +37,7 @@ const DIGITS_MAX: usize = 56;
 
 /// Ids by what became of them.
 #[derive(Debug, Default)]
-pub struct Remembered {
+pub(super) struct Remembered {
     /// The first time that was told; those of entries are counted from it.
     epoch: Option<Instant>,
     /// Oldest first. All are full but the last.
@@ -55,7 +55,7 @@ pub struct Remembered {
 
 /// What is known of one id.
 #[derive(Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     id: Id,
     pub said: Fingerprint,
     /// Nanoseconds since the epoch; 64 bits hold those of 584 years.
@@ -88,23 +88,23 @@ struct Digits([u8; DIGITS_MAX / 2]);
 const NO_MEMBER: u32 = u32::MAX;
 
 impl Remembered {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// What it takes in memory, but for the block that is being filled.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.len * ENTRY_BYTES + self.text_bytes
     }
 
-    pub fn get(&self, id: &Id) -> Option<&Entry> {
+    pub(super) fn get(&self, id: &Id) -> Option<&Entry> {
         self.table
             .find(self.hasher.hash_one(id), |number| self.entry(*number).id == *id)
             .map(|number| self.entry(*number))
     }
 
     /// The outcome of an id; what was known of it before no longer counts.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         id: Id,
         said: Fingerprint,
@@ -133,7 +133,7 @@ impl Remembered {
     }
 
     /// How long ago the oldest was settled.
-    pub fn oldest_age(&self, now: Instant) -> Option<std::time::Duration> {
+    pub(super) fn oldest_age(&self, now: Instant) -> Option<std::time::Duration> {
         let oldest = self.blocks.front()?.get(self.forgotten)?;
         Some(
             now.saturating_duration_since(self.epoch?)
@@ -142,7 +142,7 @@ impl Remembered {
     }
 
     /// Forgets the oldest.
-    pub fn pop(&mut self) {
+    pub(super) fn pop(&mut self) {
         if self.len == 0 {
             return;
         }
@@ -175,7 +175,7 @@ fn at(blocks: &VecDeque<Vec<Entry>>, forgotten: usize, first: u32, number: u32) 
 
 impl Entry {
     /// When it was accepted and where it is, if it was acked.
-    pub fn acked(&self) -> Option<(Timestamp, Place)> {
+    pub(super) fn acked(&self) -> Option<(Timestamp, Place)> {
         match &self.became {
             Became::Unconfirmed => None,
             Became::AckedElsewhere { timestamp, place } => {
@@ -265,7 +265,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::fingerprint::Fingerprints;
+    use dispatchd_core::model::fingerprint::Fingerprints;
 
     const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::buffer::Buffer;
 use super::tally::Counts;
-use crate::event::Reason;
+use dispatchd_core::model::Reason;
 
 /// A lane at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,7 @@ mod tests {
     use super::super::Rules;
     use super::super::kit::{Kit, failed, ms, rules, stored};
     use super::*;
-    use crate::event::Class;
+    use dispatchd_core::model::Class;
 
     #[test]
     fn a_throttled_shard_shows_its_rest_its_pace_and_its_share_and_its_neighbour_shows_none() {

@@ -13,9 +13,9 @@ use super::doubt::{is_about_records, named_record};
 use super::line::{Key, line_of};
 use super::pace::{self, Pace};
 use super::{BoxedItem, Item};
-use crate::backoff::Backoff;
-use crate::event::{Class, Code, Outcome, Place, Reason, Record, Refusal};
-use crate::kinesis::{PutError, ShardMap, Verdict};
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Record, Refusal};
+use dispatchd_core::model::{PutError, ShardMap, Verdict};
 
 /// Probes of a blocked stream: soon at first, for an operator who is watching, then one half a
 /// minute.

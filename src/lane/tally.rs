@@ -10,7 +10,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 
 /// Records that a shard took and refused of late.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     filling: Counts,
     before: Counts,
     /// When `filling` began; nothing before the first record.
@@ -25,18 +25,18 @@ pub struct Counts {
 }
 
 impl Tally {
-    pub fn stored(&mut self, now: Instant) {
+    pub(super) fn stored(&mut self, now: Instant) {
         self.turn(now);
         self.filling.stored += 1;
     }
 
-    pub fn throttled(&mut self, now: Instant) {
+    pub(super) fn throttled(&mut self, now: Instant) {
         self.turn(now);
         self.filling.throttled += 1;
     }
 
     /// What was counted in the last 30 to 60 s.
-    pub fn of_late(mut self, now: Instant) -> Counts {
+    pub(super) fn of_late(mut self, now: Instant) -> Counts {
         self.turn(now);
         Counts {
             stored: self.filling.stored + self.before.stored,

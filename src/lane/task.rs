@@ -21,13 +21,13 @@ use super::slack::Slack;
 use super::{BoxedItem, Group, Item, Rules};
 use crate::ack::{Body, Returning};
 use crate::budget::Budget;
-use crate::event::{Cause, Class, Code, Outcome, Reason, Refusal};
 use crate::heap;
 use crate::kinesis::refresher::Bell;
-use crate::kinesis::{PutError, PutRecords, StreamFacts, Verdict};
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
 use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;
+use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
+use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
 /// and its bytes are in the budget.

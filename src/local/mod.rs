@@ -36,7 +36,7 @@ use crate::kinesis::client::Kinesis;
 use crate::kinesis::connection::Connection;
 use crate::kinesis::error::CallError;
 use crate::kinesis::manage_stream::{Capacity, Until, WaitError};
-use crate::limits::{MIB, REQUEST_BYTES_MAX};
+use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
 
 /// Shards of the stream at its start.
 pub const SHARDS_MAX: usize = 64;

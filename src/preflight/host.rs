@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::Finding;
 use crate::admin::Admin as metrics;
 use crate::config::{Admin, Config, Socket, memory_sum};
-use crate::limits::MIB;
 use crate::socket::barred::{Barred, barred};
 use crate::socket::bind::BindError;
 use crate::socket::place::{Site, survey};
+use dispatchd_core::limits::MIB;
 
 /// `terminationGracePeriodSeconds` of a pod that does not say.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);

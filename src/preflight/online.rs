@@ -11,8 +11,6 @@ use super::endpoint::addresses;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
 use crate::config::{Aggregation, Carried, Config, Wire, show_size};
-use crate::event::envelope::{Draft, Timestamp};
-use crate::event::{Class, PartitionKey, Reason, Record};
 use crate::kinesis::client::Kinesis;
 use crate::kinesis::connection::Connection;
 use crate::kinesis::credentials::CredentialsInfo;
@@ -20,9 +18,11 @@ use crate::kinesis::endpoint::is_on_aws;
 use crate::kinesis::error::CallError;
 use crate::kinesis::manage_stream::Summary;
 use crate::kinesis::probe::{WireProbe, WriteProbe};
-use crate::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
+use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";

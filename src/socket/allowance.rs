@@ -11,7 +11,7 @@ use crate::budget::{Ahead, Charge, Share};
 
 /// One connection's means.
 #[derive(Debug)]
-pub struct Allowance {
+pub(super) struct Allowance {
     slots: Slots,
     share: Arc<Share>,
     /// Bytes for the lines that come next.
@@ -24,7 +24,7 @@ pub struct Allowance {
 
 /// What is not there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
+pub(super) enum Lack {
     /// A slot of so many bytes.
     Slot(usize),
     /// So many bytes of the budget, for a line that has its slot.
@@ -32,17 +32,17 @@ pub enum Lack {
 }
 
 impl Allowance {
-    pub fn new(slots: Slots, share: Arc<Share>) -> Self {
+    pub(super) fn new(slots: Slots, share: Arc<Share>) -> Self {
         Self { slots, share, ahead: Ahead::default(), room: None, charge: None }
     }
 
     /// A slot for an answer of so many bytes.
-    pub fn slot(&mut self, bytes: usize) -> Result<u32, Lack> {
+    pub(super) fn slot(&mut self, bytes: usize) -> Result<u32, Lack> {
         self.room.take().or_else(|| self.slots.try_take(bytes)).ok_or(Lack::Slot(bytes))
     }
 
     /// A slot for an answer, and bytes for the event.
-    pub fn slot_and_bytes(
+    pub(super) fn slot_and_bytes(
         &mut self,
         answer_bytes: usize,
         bytes: usize,
@@ -59,7 +59,7 @@ impl Allowance {
     }
 
     /// Waits for what lacked. Cancelled, it has taken nothing.
-    pub async fn wait(&mut self, lack: Lack) {
+    pub(super) async fn wait(&mut self, lack: Lack) {
         match lack {
             Lack::Slot(bytes) => self.room = Some(self.slots.take(bytes).await),
             Lack::Bytes(bytes) => self.charge = Some(self.share.take(bytes).await),
@@ -67,7 +67,7 @@ impl Allowance {
     }
 
     /// Gives back what was taken ahead: others may wait for it.
-    pub fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.ahead.give_back();
     }
 }

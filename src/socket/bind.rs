@@ -23,7 +23,7 @@ use super::lock::{Inode, Lock, hold_directory, inode};
 use super::place::{
     Peer, directory_of, refuse_foreign, refuse_long, refuse_other_files, who_serves,
 };
-use crate::limits::SOCKET_PATH_BYTES_MAX;
+use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by
 /// default.

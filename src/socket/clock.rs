@@ -2,23 +2,23 @@
 
 use std::time::{Instant, SystemTime};
 
-use crate::event::envelope::Timestamp;
+use dispatchd_core::model::envelope::Timestamp;
 
 /// The time of the last look.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     pub now: Instant,
     unix_ms: u64,
     pub timestamp: Timestamp,
 }
 
 impl Clock {
-    pub fn read() -> Self {
+    pub(super) fn read() -> Self {
         let unix_ms = unix_ms();
         Self { now: now(), unix_ms, timestamp: Timestamp::from_unix_ms(unix_ms) }
     }
 
-    pub fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         self.now = now();
         let unix_ms = unix_ms();
         if unix_ms != self.unix_ms {
@@ -29,7 +29,7 @@ impl Clock {
 }
 
 /// tokio's clock, so that a test can pause it.
-pub fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

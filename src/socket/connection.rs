@@ -17,7 +17,7 @@ use super::reader::Reader;
 use super::slots::slots;
 use super::writer::Writer;
 use crate::ack::Outbox;
-use crate::limits::ANSWER_ROOM_BYTES;
+use dispatchd_core::limits::ANSWER_ROOM_BYTES;
 
 /// A socket that is closed with unread input resets the connection, and the peer may lose the
 /// answers it has not read. So the rest of the input is read off, for as long as a peer that saw
@@ -25,7 +25,7 @@ use crate::limits::ANSWER_ROOM_BYTES;
 const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written.
-pub async fn serve(stream: UnixStream, door: Arc<Door>, mut visit: Visit) {
+pub(super) async fn serve(stream: UnixStream, door: Arc<Door>, mut visit: Visit) {
     let (read, write) = stream.into_split();
     let (outbox, answers) = Outbox::new(Arc::clone(&door.books));
     let (slots, returns) = slots(door.window, ANSWER_ROOM_BYTES);

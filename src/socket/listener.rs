@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::bind::{Bound, LOOK_EVERY, Look};
 use super::{Door, connection};
-use crate::backoff::Backoff;
-use crate::protocol::reply;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::wire::ndjson::reply;
 
 /// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is
 /// tried again at once fails 46,820 times in 200 ms (measured).

@@ -31,7 +31,7 @@ impl LongLines {
 
 /// A buffer that goes on where this one ends and holds a line of up to so many bytes without
 /// growing: growing would need the old and the new one at once, twice as large.
-pub fn buffer_of(line_bytes_max: usize, begun: &[u8]) -> BytesMut {
+pub(super) fn buffer_of(line_bytes_max: usize, begun: &[u8]) -> BytesMut {
     // The splitter knows a line as too long by its second byte over the limit, since the first may
     // be a `\r`.
     let mut buf = BytesMut::with_capacity(begun.len().max(line_bytes_max + 2));

@@ -29,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ack::Books;
 use crate::budget::Budget;
-use crate::event::Fingerprints;
-use crate::kinesis::StreamFacts;
 use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
+use dispatchd_core::model::Fingerprints;
+use dispatchd_core::model::StreamFacts;
 
 pub use callers::Callers;
 pub use long_lines::LongLines;

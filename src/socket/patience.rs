@@ -7,42 +7,42 @@
 
 use std::time::Duration;
 
-use crate::limits::PARTIAL_LINE_TIMEOUT;
+use dispatchd_core::limits::PARTIAL_LINE_TIMEOUT;
 
 /// Between two looks at a peer that sends nothing: what a pause of ours can cost it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The patience with one connection.
 #[derive(Debug)]
-pub struct Patience {
+pub(super) struct Patience {
     /// Of the line that is not ended.
     line: u64,
     left: Duration,
 }
 
 impl Patience {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { line: 0, left: PARTIAL_LINE_TIMEOUT }
     }
 
     /// The line of this number is not ended: for each line it begins anew.
-    pub fn with_line(&mut self, number: u64) {
+    pub(super) fn with_line(&mut self, number: u64) {
         if self.line != number {
             *self = Self { line: number, left: PARTIAL_LINE_TIMEOUT };
         }
     }
 
     /// How long to wait until the next look. Zero: if there are no bytes now, it is over.
-    pub fn next_look(&self) -> Duration {
+    pub(super) fn next_look(&self) -> Duration {
         self.left.min(LOOK_EVERY)
     }
 
     /// So long was waited for bytes, in one look.
-    pub fn waited(&mut self, time: Duration) {
+    pub(super) fn waited(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time.min(self.next_look()));
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.left.is_zero()
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 
 use super::bind::{BindError, OWN_DIRECTORY_MODE};
 use crate::config::{could_make_files, foreign_owner};
-use crate::limits::SOCKET_PATH_BYTES_MAX;
+use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// Bytes of a process' name, as the kernel keeps it.
 const NAME_BYTES_MAX: usize = 15;

@@ -26,17 +26,17 @@ use super::long_lines::buffer_of;
 use super::patience::Patience;
 use super::slots::Slots;
 use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::event::envelope::Draft;
-use crate::event::{Code, PartitionKey, Refusal};
-use crate::kinesis::StreamFacts;
 use crate::lane::{Inlet, Item};
-use crate::limits::{
+use dispatchd_core::limits::{
     ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT,
     line_bytes_max,
 };
-use crate::protocol::lines::{Line, Splitter};
-use crate::protocol::reply;
-use crate::protocol::request::{self, Context, Event, Parsed, Ref, Request};
+use dispatchd_core::model::StreamFacts;
+use dispatchd_core::model::envelope::Draft;
+use dispatchd_core::model::{Code, PartitionKey, Refusal};
+use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
+use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::request::{self, Context, Event, Parsed, Ref, Request};
 
 /// What a connection gets that speaks HTTP.
 const NO_HTTP: &[u8] =
@@ -45,7 +45,7 @@ This version of dispatchd speaks newline-delimited JSON on this socket, see docs
 
 /// The read half of a connection, with all that an event needs to be accepted.
 #[derive(Debug)]
-pub struct Reader {
+pub(super) struct Reader {
     read: OwnedReadHalf,
     /// Told by the writer when the peer takes nothing.
     gone: CancellationToken,
@@ -79,7 +79,7 @@ enum Input {
 }
 
 impl Reader {
-    pub fn new(
+    pub(super) fn new(
         read: OwnedReadHalf,
         outbox: Arc<Outbox>,
         slots: Slots,
@@ -110,7 +110,7 @@ impl Reader {
     }
 
     /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
-    pub async fn run(mut self, visit: &mut Visit) -> Option<OwnedReadHalf> {
+    pub(super) async fn run(mut self, visit: &mut Visit) -> Option<OwnedReadHalf> {
         let left = self.read_lines(visit).await;
         self.hand_over().await;
         left.then_some(self.read)

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 /// The reader's side.
 #[derive(Debug)]
-pub struct Slots {
+pub(super) struct Slots {
     window: u64,
     room_bytes: u64,
     /// Since the connection began.
@@ -22,11 +22,11 @@ pub struct Slots {
 
 /// The writer's side.
 #[derive(Debug)]
-pub struct Returns(Arc<GivenBack>);
+pub(super) struct Returns(Arc<GivenBack>);
 
 /// Answers, and the bytes that they hold until they are written.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Owed {
+pub(super) struct Owed {
     pub answers: u64,
     pub bytes: u64,
 }
@@ -39,7 +39,7 @@ struct GivenBack {
 }
 
 /// For so many answers that are owed at once, and so many bytes of them.
-pub fn slots(window: usize, room_bytes: usize) -> (Slots, Returns) {
+pub(super) fn slots(window: usize, room_bytes: usize) -> (Slots, Returns) {
     let given_back = Arc::<GivenBack>::default();
     let returns = Returns(Arc::clone(&given_back));
     (
@@ -56,7 +56,7 @@ pub fn slots(window: usize, room_bytes: usize) -> (Slots, Returns) {
 impl Slots {
     /// Takes a slot of so many bytes if there is one now. A longer answer than there is room for
     /// takes all of it.
-    pub fn try_take(&mut self, bytes: usize) -> Option<u32> {
+    pub(super) fn try_take(&mut self, bytes: usize) -> Option<u32> {
         let bytes = (bytes as u64).min(self.room_bytes);
         let answers = self.taken.answers - self.given_back.answers.load(Ordering::Acquire);
         let held = self.taken.bytes - self.given_back.bytes.load(Ordering::Acquire);
@@ -69,7 +69,7 @@ impl Slots {
     }
 
     /// Waits until there is such a slot, and takes it. Cancelled, it holds nothing.
-    pub async fn take(&mut self, bytes: usize) -> u32 {
+    pub(super) async fn take(&mut self, bytes: usize) -> u32 {
         loop {
             if let Some(room) = self.try_take(bytes) {
                 return room;
@@ -81,7 +81,7 @@ impl Slots {
 
 impl Owed {
     /// One answer more, of so many bytes.
-    pub fn add(&mut self, bytes: u32) {
+    pub(super) fn add(&mut self, bytes: u32) {
         self.answers += 1;
         self.bytes += u64::from(bytes);
     }
@@ -89,7 +89,7 @@ impl Owed {
 
 impl Returns {
     /// What was owed is written.
-    pub fn give_back(&self, written: Owed) {
+    pub(super) fn give_back(&self, written: Owed) {
         self.0.answers.fetch_add(written.answers, Ordering::Release);
         self.0.bytes.fetch_add(written.bytes, Ordering::Release);
         self.0.more.notify_one(); // kept for a reader that is about to wait

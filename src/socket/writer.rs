@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::slots::{Owed, Returns};
 use crate::ack::{Answer, Body};
-use crate::limits::WRITE_STALL_TIMEOUT;
-use crate::protocol::reply;
-use crate::protocol::request::Ref;
+use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
+use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::request::Ref;
 
 /// Groups of answers taken out of the outbox at once.
 const GROUPS_PER_TAKE: usize = 64;
@@ -30,7 +30,7 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 
 /// The write half of a connection, with its outbox.
 #[derive(Debug)]
-pub struct Writer {
+pub(super) struct Writer {
     write: OwnedWriteHalf,
     answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     slots: Returns,
@@ -68,7 +68,7 @@ struct Flush {
 }
 
 impl Writer {
-    pub fn new(
+    pub(super) fn new(
         write: OwnedWriteHalf,
         answers: mpsc::UnboundedReceiver<Vec<Answer>>,
         slots: Returns,
@@ -80,7 +80,7 @@ impl Writer {
 
     /// Runs until the reader has ended and every answer it owes is written. Says whether the peer
     /// has closed, and so knows nothing of what is left.
-    pub async fn run(mut self) -> bool {
+    pub(super) async fn run(mut self) -> bool {
         let mut groups = Vec::new();
         while self.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
             for answer in groups.iter().flatten() {

@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::event::Cause;
+use dispatchd_core::model::Cause;
 
 /// Nothing but failures for so long is worth a line. What passes sooner is what retries are for.
 const TELL_AFTER: Duration = Duration::from_secs(3);
@@ -136,7 +136,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Reason;
+    use dispatchd_core::model::Reason;
 
     const REFUSED: Cause = Cause::ConnectionRefused;
     const DENIED: Cause = Cause::Blocked(Reason::AccessDenied);

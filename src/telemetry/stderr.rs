@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use crate::limits::KIB;
+use dispatchd_core::limits::KIB;
 
 /// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes:
 /// more than any start, stop or outage says, and little beside the memory of an idle daemon.

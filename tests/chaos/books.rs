@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 #[derive(Default)]
-pub struct Books {
+pub(crate) struct Books {
     last: HashMap<String, f64>,
     pub scrapes: usize,
 }
@@ -12,7 +12,7 @@ pub struct Books {
 impl Books {
     /// Holds one scrape against the last. `heard`: acks that callers of this daemon had read before
     /// it.
-    pub fn read(&mut self, text: &str, heard: u64) {
+    pub(crate) fn read(&mut self, text: &str, heard: u64) {
         let series = text
             .lines()
             .filter(|line| !line.starts_with('#'))
@@ -52,7 +52,7 @@ impl Books {
     }
 
     /// The last value of a series; 0 before the first scrape.
-    pub fn value(&self, name: &str) -> f64 {
+    pub(crate) fn value(&self, name: &str) -> f64 {
         self.last.get(name).copied().unwrap_or(0.0)
     }
 }

@@ -37,13 +37,13 @@ const LARGE_RATIO: f64 = 0.02;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Temper {
+pub(crate) enum Temper {
     Careful,
     Hasty,
 }
 
 /// One event and every attempt to have it delivered.
-pub struct Sent {
+pub(crate) struct Sent {
     pub id: String,
     pub key: String,
     /// Among the events of its key.
@@ -54,7 +54,7 @@ pub struct Sent {
 }
 
 /// One line on one connection.
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Index in [`Journal::connections`].
     pub connection: usize,
     pub life: usize,
@@ -66,7 +66,7 @@ pub struct Attempt {
 }
 
 #[derive(Debug)]
-pub enum Fate {
+pub(crate) enum Fate {
     Unanswered,
     /// `copy`: with the record of an earlier line of the same id.
     Acked {
@@ -83,7 +83,7 @@ pub enum Fate {
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The daemon closed it after our half-close, or by itself, or was gone.
     Closed,
     /// We dropped it with answers open.
@@ -92,7 +92,7 @@ pub enum End {
     TurnedAway,
 }
 
-pub struct Connection {
+pub(crate) struct Connection {
     pub life: usize,
     pub lines: u64,
     pub unanswered: BTreeSet<u64>,
@@ -104,13 +104,13 @@ pub struct Connection {
 }
 
 /// All that a caller did and heard.
-pub struct Journal {
+pub(crate) struct Journal {
     pub temper: Temper,
     pub events: Vec<Sent>,
     pub connections: Vec<Connection>,
 }
 
-pub struct Caller {
+pub(crate) struct Caller {
     name: usize,
     rng: StdRng,
     scene: Arc<Scene>,
@@ -143,7 +143,7 @@ async fn write_down(mut ink: mpsc::UnboundedReceiver<String>, mut write: OwnedWr
 
 impl Sent {
     /// Refused with the word that sending again is of no use.
-    pub fn is_refused_for_good(&self) -> bool {
+    pub(crate) fn is_refused_for_good(&self) -> bool {
         self.attempts
             .iter()
             .any(|attempt| matches!(attempt.fate, Fate::Refused { for_good: true, .. }))
@@ -151,14 +151,14 @@ impl Sent {
 }
 
 impl Caller {
-    pub fn new(name: usize, temper: Temper, seed: u64, scene: Arc<Scene>) -> Caller {
+    pub(crate) fn new(name: usize, temper: Temper, seed: u64, scene: Arc<Scene>) -> Caller {
         let journal = Journal { temper, events: Vec::new(), connections: Vec::new() };
         let rng = StdRng::seed_from_u64(seed.rotate_left(16) ^ name as u64);
         Caller { name, rng, scene, journal, next: [0; KEYS + 1], open: BTreeSet::new() }
     }
 
     /// Until the curtain has fallen and everything is acked.
-    pub async fn run(mut self) -> Journal {
+    pub(crate) async fn run(mut self) -> Journal {
         while !(self.scene.is_over() && self.open.is_empty()) {
             if let Some((life, stream)) = self.connect().await {
                 self.converse(life, stream).await;

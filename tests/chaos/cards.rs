@@ -12,7 +12,7 @@ use crate::support::fault::plan::{Plan, Refusal, ShardLimits};
 use crate::support::tcp::Weather;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Card {
+pub(crate) enum Card {
     // The service, record by record.
     RecordsThrottled,
     ShardsFull,
@@ -44,7 +44,7 @@ pub enum Card {
 }
 
 impl Card {
-    pub const ALL: [Card; 23] = [
+    pub(crate) const ALL: [Card; 23] = [
         Card::RecordsThrottled,
         Card::ShardsFull,
         Card::RecordsFail,
@@ -71,14 +71,14 @@ impl Card {
     ];
 
     /// A full deck, shuffled.
-    pub fn deck(rng: &mut StdRng) -> Vec<Card> {
+    pub(crate) fn deck(rng: &mut StdRng) -> Vec<Card> {
         let mut deck = Card::ALL.to_vec();
         deck.shuffle(rng);
         deck
     }
 
     /// How long it is played. A fault that must outlast an attempt does.
-    pub fn length(self, rng: &mut impl Rng) -> Duration {
+    pub(crate) fn length(self, rng: &mut impl Rng) -> Duration {
         match self {
             Card::Blocked | Card::Rotated => Duration::from_millis(rng.random_range(2000..3000)),
             Card::Stalled | Card::HalfOpen | Card::Silent | Card::HangsAfter => {
@@ -91,7 +91,7 @@ impl Card {
     /// What it makes of the service, beside what the director alone can do. Ratios of two cards add
     /// up to less than 1; a card alone may be nearly certain, so that events lose every attempt
     /// they have.
-    pub fn darken(self, is_alone: bool, plan: &mut Plan, rng: &mut impl Rng) {
+    pub(crate) fn darken(self, is_alone: bool, plan: &mut Plan, rng: &mut impl Rng) {
         let ratio =
             if is_alone && rng.random_bool(0.3) { 0.9 } else { rng.random_range(0.05..0.35) };
         match self {
@@ -133,7 +133,7 @@ impl Card {
     }
 
     /// What it makes of the network.
-    pub fn cloud(self, weather: &mut Weather, rng: &mut impl Rng) {
+    pub(crate) fn cloud(self, weather: &mut Weather, rng: &mut impl Rng) {
         let delay = Duration::from_millis(rng.random_range(5..150));
         match self {
             Card::Slow => (weather.delay_up, weather.delay_down) = (delay, delay / 2),
@@ -146,7 +146,7 @@ impl Card {
     }
 
     /// Whether a request or a reply may be lost or late for the network's sake.
-    pub fn is_network(self) -> bool {
+    pub(crate) fn is_network(self) -> bool {
         matches!(
             self,
             Card::Slow

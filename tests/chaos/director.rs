@@ -38,7 +38,7 @@ const LIMITS_KIB: [usize; 3] = [1024, 256, 10 * 1024];
 
 /// One daemon, from start to end.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub(crate) struct Life {
     /// Whether its delivery.timeout is one that events may meet.
     pub is_short: bool,
     pub killed: bool,
@@ -50,7 +50,7 @@ pub struct Life {
     pub most_bytes: usize,
 }
 
-pub struct Director {
+pub(crate) struct Director {
     _ferro: Ferro,
     _certificate: Certificate,
     pub client: Client,
@@ -77,7 +77,7 @@ pub struct Director {
 }
 
 impl Director {
-    pub async fn start(seed: u64) -> Director {
+    pub(crate) async fn start(seed: u64) -> Director {
         let ferro = Ferro::start(false).await;
         let client = client(&ferro.endpoint());
         create_stream(&client, "s", 4).await;
@@ -129,7 +129,7 @@ impl Director {
     }
 
     /// The most that the configuration says the daemon takes, in bytes, as `check` prints it.
-    pub async fn memory_sum(&self) -> usize {
+    pub(crate) async fn memory_sum(&self) -> usize {
         let printed = self.start.clone().check().await;
         let sum = printed
             .lines()
@@ -139,7 +139,7 @@ impl Director {
     }
 
     /// Plays for so long, and at least one whole deck.
-    pub async fn play(&mut self, length: Duration) {
+    pub(crate) async fn play(&mut self, length: Duration) {
         let began = Instant::now();
         while began.elapsed() < length || self.played.len() < Card::ALL.len() {
             let count = if self.rng.random_bool(0.4) { 2 } else { 1 };
@@ -211,14 +211,14 @@ impl Director {
     }
 
     /// No more faults; what hangs is let go.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         self.server.set(self.standing.clone());
         self.network.set(Weather::default());
         self.server.release();
     }
 
     /// Lets time pass, and reads the books meanwhile.
-    pub async fn pass(&mut self, length: Duration) {
+    pub(crate) async fn pass(&mut self, length: Duration) {
         let until = Instant::now() + length;
         loop {
             self.scrape().await;
@@ -363,7 +363,7 @@ impl Director {
     }
 
     /// The end: nobody calls any more and everything is answered.
-    pub async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         let asked = Instant::now();
         loop {
             self.scrape().await;

@@ -17,7 +17,7 @@ use crate::support::stream::StoredRecord;
 /// How long after a network fault something it held may still arrive.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-pub struct Court<'a> {
+pub(crate) struct Court<'a> {
     pub journals: &'a [Journal],
     pub lives: &'a [Life],
     pub trouble: &'a [(Duration, Duration)],
@@ -34,7 +34,7 @@ pub struct Court<'a> {
 
 /// What is counted.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub events: usize,
     pub attempts: usize,
     pub connections: usize,
@@ -50,7 +50,7 @@ pub struct Counts {
 }
 
 impl<'a> Court<'a> {
-    pub fn new(
+    pub(crate) fn new(
         journals: &'a [Journal],
         lives: &'a [Life],
         trouble: &'a [(Duration, Duration)],
@@ -78,7 +78,7 @@ impl<'a> Court<'a> {
         Court { journals, lives, trouble, least_limit_bytes, stored, by_sequence, copies, requests }
     }
 
-    pub fn judge(&self) -> Counts {
+    pub(crate) fn judge(&self) -> Counts {
         let mut counts = Counts::default();
         for journal in self.journals {
             counts.events += journal.events.len();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::fault::ledger::Ledger;
 
-pub struct Scene {
+pub(crate) struct Scene {
     pub socket: PathBuf,
     pub ledger: Ledger,
     /// The daemon that runs now, counted from 0, and whether it was told to end: `2 * life +
@@ -22,39 +22,39 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new(socket: PathBuf, ledger: Ledger) -> Scene {
+    pub(crate) fn new(socket: PathBuf, ledger: Ledger) -> Scene {
         let (life, curtain, acks) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
         Scene { socket, ledger, life, curtain, acks }
     }
 
-    pub fn life(&self) -> usize {
+    pub(crate) fn life(&self) -> usize {
         self.life.load(Ordering::SeqCst) / 2
     }
 
     /// Whether this daemon, running or gone, was told to end.
-    pub fn is_ending(&self, life: usize) -> bool {
+    pub(crate) fn is_ending(&self, life: usize) -> bool {
         self.life.load(Ordering::SeqCst) > 2 * life
     }
 
-    pub fn end_life(&self) {
+    pub(crate) fn end_life(&self) {
         self.life.fetch_or(1, Ordering::SeqCst);
     }
 
     /// Before the next daemon starts, after the last one is gone.
-    pub fn next_life(&self) {
+    pub(crate) fn next_life(&self) {
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
     /// From now on callers only bring home what is open.
-    pub fn fall_curtain(&self) {
+    pub(crate) fn fall_curtain(&self) {
         self.curtain.store(true, Ordering::SeqCst);
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.curtain.load(Ordering::SeqCst)
     }
 
-    pub fn hear_ack(&self, life: usize) {
+    pub(crate) fn hear_ack(&self, life: usize) {
         let mut acks = self.acks.lock().expect("no holder of this lock panics");
         if acks.len() <= life {
             acks.resize(life + 1, 0);
@@ -62,12 +62,12 @@ impl Scene {
         acks[life] += 1;
     }
 
-    pub fn acks_heard(&self, life: usize) -> u64 {
+    pub(crate) fn acks_heard(&self, life: usize) -> u64 {
         self.acks.lock().expect("no holder of this lock panics").get(life).copied().unwrap_or(0)
     }
 
     /// The ledger's time.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.ledger.elapsed()
     }
 }

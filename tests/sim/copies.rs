@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use dispatchd::ack::Body;
-use dispatchd::event::envelope::Timestamp;
-use dispatchd::event::{Code, Place};
-use dispatchd::protocol::reply::Ack;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{Code, Place};
+use dispatchd_core::wire::ndjson::reply::Ack;
 use uuid::Uuid;
 
 use crate::plan::{At, Plan};
@@ -19,7 +19,7 @@ use crate::watch::{Broken, check};
 
 /// How the lane took a line in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// As an event of its own.
     Own,
     /// It waits for the one of its id that is on its way.
@@ -31,7 +31,7 @@ pub enum Way {
 }
 
 #[derive(Debug)]
-pub struct Copies<'p> {
+pub(crate) struct Copies<'p> {
     plan: &'p Plan,
     lines: Vec<Line>,
     ids: Vec<Id>,
@@ -74,18 +74,18 @@ enum Said {
 }
 
 /// Who chose it shows in the id.
-pub fn uuid(plan: &Plan, event: usize) -> Uuid {
+pub(crate) fn uuid(plan: &Plan, event: usize) -> Uuid {
     const MADE: u128 = 1 << 64;
     Uuid::from_u128(plan.events[event].id.map_or(MADE + event as u128, |id| id as u128))
 }
 
 /// Each line has one of its own.
-pub fn timestamp(event: usize) -> Timestamp {
+pub(crate) fn timestamp(event: usize) -> Timestamp {
     Timestamp::from_unix_ms(event as u64)
 }
 
 impl<'p> Copies<'p> {
-    pub fn new(plan: &'p Plan) -> Self {
+    pub(crate) fn new(plan: &'p Plan) -> Self {
         Self {
             plan,
             lines: plan.events.iter().map(|_| Line::default()).collect(),
@@ -97,7 +97,7 @@ impl<'p> Copies<'p> {
     }
 
     /// Whether an event may be taken in so, by what its id is known for.
-    pub fn means_one_event(&self, event: usize, way: Way, now: At) -> Result<(), Broken> {
+    pub(crate) fn means_one_event(&self, event: usize, way: Way, now: At) -> Result<(), Broken> {
         let Some(number) = self.plan.events[event].id.filter(|_| self.plan.window.ids_max > 0)
         else {
             return Ok(());
@@ -116,12 +116,12 @@ impl<'p> Copies<'p> {
 
     /// Whether an earlier event of this one's id was refused and may be stored, as the lane must
     /// know.
-    pub fn is_unconfirmed(&self, event: usize, now: At) -> bool {
+    pub(crate) fn is_unconfirmed(&self, event: usize, now: At) -> bool {
         let known = self.plan.events[event].id.and_then(|id| self.remembered(id, now));
         known.is_some_and(|known| matches!(self.lines[known].said, Some(Said::Refused { .. })))
     }
 
-    pub fn taken_in(
+    pub(crate) fn taken_in(
         &mut self,
         event: usize,
         way: Way,
@@ -170,12 +170,12 @@ impl<'p> Copies<'p> {
     }
 
     /// Whether the lane has this event on its way, as one of its own.
-    pub fn is_own(&self, event: usize) -> bool {
+    pub(crate) fn is_own(&self, event: usize) -> bool {
         self.lines[event].way == Some(Way::Own)
     }
 
     /// A record of this event is in the stream.
-    pub fn stored(&mut self, event: usize) -> Result<(), Broken> {
+    pub(crate) fn stored(&mut self, event: usize) -> Result<(), Broken> {
         let Some(id) = self.plan.events[event].id else { return Ok(()) };
         let stored = &mut self.ids[id].stored;
         stored.insert(event);
@@ -185,12 +185,12 @@ impl<'p> Copies<'p> {
     }
 
     /// A reply is home that says that this event's record is stored.
-    pub fn durable(&mut self, event: usize) {
+    pub(crate) fn durable(&mut self, event: usize) {
         self.lines[event].durable = true;
     }
 
     /// `maybe`: an attempt may have stored it.
-    pub fn answered(
+    pub(crate) fn answered(
         &mut self,
         event: usize,
         body: &Body,
@@ -300,7 +300,7 @@ impl<'p> Copies<'p> {
     }
 
     /// Between two waits of the lane.
-    pub fn look(&self) -> Result<(), Broken> {
+    pub(crate) fn look(&self) -> Result<(), Broken> {
         let ahead = &self.ahead;
         check!(
             "a copy is answered as its first",
@@ -319,7 +319,7 @@ impl<'p> Copies<'p> {
         Ok(())
     }
 
-    pub fn all_answered(&self) -> bool {
+    pub(crate) fn all_answered(&self) -> bool {
         self.waiting.is_empty()
     }
 

@@ -6,16 +6,16 @@ use std::vec;
 
 use dispatchd::ack::{Answer, Balance, Body, Books, Duty, EventId, Outbox};
 use dispatchd::budget::{Budget, Share};
-use dispatchd::event::Record;
-use dispatchd::event::envelope::Timestamp;
 use dispatchd::lane::{BoxedItem, Item};
-use dispatchd::limits::MIB;
-use dispatchd::protocol::request::Ref;
+use dispatchd_core::limits::MIB;
+use dispatchd_core::model::Record;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::wire::ndjson::request::Ref;
 use tokio::sync::mpsc;
 
 /// One connection, without its socket.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     outbox: Arc<Outbox>,
     answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     /// Taken out of it and not looked at yet.
@@ -26,7 +26,7 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (books, budget) = (Arc::<Books>::default(), Budget::new(64 * MIB));
         let (outbox, answers) = Outbox::new(Arc::clone(&books));
         Self {
@@ -40,7 +40,7 @@ impl Door {
     }
 
     /// A line that was accepted.
-    pub fn item(
+    pub(crate) fn item(
         &self,
         line: usize,
         record: Record,
@@ -54,7 +54,7 @@ impl Door {
     }
 
     /// The next line that is answered, and how.
-    pub fn answer(&mut self) -> Option<(usize, Body)> {
+    pub(crate) fn answer(&mut self) -> Option<(usize, Body)> {
         if self.group.len() == 0 {
             self.group = self.answers.try_recv().ok()?.into_iter();
         }
@@ -64,11 +64,11 @@ impl Door {
         Some((usize::try_from(line - 1).expect("a run is small"), body))
     }
 
-    pub fn balance(&self) -> Balance {
+    pub(crate) fn balance(&self) -> Balance {
         self.books.balance()
     }
 
-    pub fn used_bytes(&self) -> usize {
+    pub(crate) fn used_bytes(&self) -> usize {
         self.budget.used_bytes()
     }
 }

@@ -8,18 +8,18 @@
 use std::sync::Arc;
 
 use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::event::Class;
-use dispatchd::kinesis::shards::Shard;
-use dispatchd::kinesis::{ShardMap, Verdict};
 use dispatchd::lane::Rules;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::dedupe::Window;
+use dispatchd_core::model::Class;
+use dispatchd_core::model::shard_map::Shard;
+use dispatchd_core::model::{ShardMap, Verdict};
 
 use crate::plan::ms;
 use crate::stream::Reply;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mutant {
+pub(crate) enum Mutant {
     /// The first verdict is taken for the whole request.
     VerdictForTheRequest,
     /// Records that failed are acked.
@@ -116,7 +116,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant with the check that is there for it.
-    pub const ALL: &[(Mutant, &str)] = &[
+    pub(crate) const ALL: &[(Mutant, &str)] = &[
         (Mutant::VerdictForTheRequest, "acked is stored"),
         (Mutant::FailedAcked, "acked is stored"),
         (Mutant::VerdictsRotated, "acked is stored"),
@@ -171,7 +171,7 @@ impl Mutant {
     ];
 
     /// The rules as the lane gets them; the checks go by the plan's.
-    pub fn rules(self, mut rules: Rules) -> Rules {
+    pub(crate) fn rules(self, mut rules: Rules) -> Rules {
         match self {
             Mutant::NothingCools => (rules.backoff.min, rules.backoff.max) = (ms(0), ms(0)),
             Mutant::StrictForgotten => rules.ordering = KeyOrder::Relaxed,
@@ -193,7 +193,7 @@ impl Mutant {
     }
 
     /// The dedupe window as the lane gets it.
-    pub fn window(self, mut window: Window) -> Window {
+    pub(crate) fn window(self, mut window: Window) -> Window {
         match self {
             Mutant::WindowForgetsSoon => window.keep_for /= 2,
             Mutant::WindowRemembersLong => window.keep_for *= 2,
@@ -204,7 +204,7 @@ impl Mutant {
     }
 
     /// The shards as the lane gets them.
-    pub fn map(self, map: Arc<ShardMap>) -> Arc<ShardMap> {
+    pub(crate) fn map(self, map: Arc<ShardMap>) -> Arc<ShardMap> {
         if self != Mutant::ThrottleSpreads {
             return map;
         }
@@ -213,7 +213,7 @@ impl Mutant {
     }
 
     /// A landed flight as the lane gets it.
-    pub fn landed(self, batch: Batch, reply: Reply) -> (Batch, Reply) {
+    pub(crate) fn landed(self, batch: Batch, reply: Reply) -> (Batch, Reply) {
         match (self, reply) {
             (Mutant::VerdictForTheRequest, Ok(verdicts)) => {
                 let first = verdicts.first().expect("a request has a record").clone();

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dispatchd::ack::{EventId, Returning};
 use dispatchd::config::{Inputs, resolve};
-use dispatchd::event::{Outcome, PartitionKey, Record};
-use dispatchd::kinesis::{Distribution, StreamFacts, Verdict};
 use dispatchd::lane::Rules;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Poll};
-use dispatchd::limits::RECORD_BYTES_DEFAULT;
+use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
+use dispatchd_core::model::{Distribution, StreamFacts, Verdict};
+use dispatchd_core::model::{Outcome, PartitionKey, Record};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ const FLIGHT_LONGEST: Duration = ms(20);
 
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
+pub(crate) struct Load {
     /// Buffers that send to the same stream.
     pub lanes: usize,
     pub limit: Limit,
@@ -46,7 +46,7 @@ pub struct Load {
 
 /// What became of it.
 #[derive(Debug, Default, Clone)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Of the records that were sent to the hot shard, those refused.
     pub refused: f64,
     /// Of what the hot shard could take, what each buffer used.
@@ -60,7 +60,7 @@ pub struct Shares {
 
 impl Shares {
     /// What one may ask of senders that share a shard with nobody but their like, and does not get.
-    pub fn complaints(&self) -> Vec<&'static str> {
+    pub(crate) fn complaints(&self) -> Vec<&'static str> {
         let each = if self.used.len() == 1 { 0.95 } else { 0.35 };
         let longest = LINGER + FLIGHT_LONGEST;
         // At the end those of the last moment are open, at most one a millisecond.
@@ -115,7 +115,7 @@ struct Overload {
     shares: Shares,
 }
 
-pub fn run(load: Load) -> Shares {
+pub(crate) fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
     let defaults =

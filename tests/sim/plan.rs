@@ -4,20 +4,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::backoff::Backoff;
 use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::event::{HashKey, PartitionKey, Reason, Record};
 use dispatchd::lane::Rules;
 use dispatchd::lane::dedupe::Window;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{HashKey, PartitionKey, Reason, Record};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// Time since the run began.
-pub type At = Duration;
+pub(crate) type At = Duration;
 
 /// One run.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub rules: Rules,
     pub window: Window,
     /// In the order in which the lane gets them: that is the order to keep.
@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// One line that a caller wrote.
 #[derive(Debug, Clone)]
-pub struct Event {
+pub(crate) struct Event {
     pub record: Record,
     /// The number of the id that its caller chose, if it did. Those of one id are the first and its
     /// copies.
@@ -67,7 +67,7 @@ pub struct Event {
 /// What a shard takes. The lane thinks in shards of 1,000 records a second; that these are smaller
 /// says to it that others use them too.
 #[derive(Debug, Clone, Copy)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// So many records in each whole second of the clock.
     PerSecond(u32),
     Bucket {
@@ -78,7 +78,7 @@ pub enum Limit {
 
 /// What goes wrong, as ratios and periods.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     pub record_throttled: f64,
     pub record_failed: f64,
     /// The reply has an entry for the record that says nothing of it, whether it is stored or not.
@@ -98,7 +98,7 @@ pub struct Faults {
 
 /// How a poison record shows.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum PoisonIs {
+pub(crate) enum PoisonIs {
     /// The request is refused and the message names the record.
     Named,
     /// The request is refused and the message names nothing.
@@ -111,7 +111,7 @@ pub enum PoisonIs {
 }
 
 impl Plan {
-    pub fn draw(seed: u64) -> Self {
+    pub(crate) fn draw(seed: u64) -> Self {
         let rng = &mut SmallRng::seed_from_u64(seed);
         let rules = rules(rng);
         let span = ms(pick(rng, &[50, 400, 2000, 6000]));
@@ -159,7 +159,7 @@ impl Plan {
     }
 
     /// Within this time everything is answered, whatever was drawn.
-    pub fn deadline(&self) -> At {
+    pub(crate) fn deadline(&self) -> At {
         let last_push = self.events.last().map_or(Duration::ZERO, |event| event.pushed);
         let flight_longest = self.flight.1.max(self.slow);
         let poison_count = self.events.iter().filter(|event| event.poison).count();
@@ -184,7 +184,7 @@ impl Plan {
 }
 
 impl Limit {
-    pub fn per_second(self) -> u32 {
+    pub(crate) fn per_second(self) -> u32 {
         match self {
             Limit::PerSecond(count) | Limit::Bucket { per_second: count, .. } => count,
         }
@@ -371,10 +371,10 @@ fn faults(rng: &mut SmallRng, calm: At) -> Faults {
     }
 }
 
-pub fn pick<T: Copy>(rng: &mut SmallRng, choices: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(rng: &mut SmallRng, choices: &[T]) -> T {
     choices[rng.random_range(0..choices.len())]
 }
 
-pub const fn ms(ms: u64) -> Duration {
+pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

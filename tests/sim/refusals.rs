@@ -4,7 +4,7 @@
 //!
 //! It hears the replies that the stream gave, not what became of them.
 
-use dispatchd::event::Class;
+use dispatchd_core::model::Class;
 use uuid::Uuid;
 
 use crate::copies;
@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::stream::Reply;
 
 #[derive(Debug, Default)]
-pub struct Refusals {
+pub(crate) struct Refusals {
     /// The last event that was refused alone, and the words.
     first: Option<(Uuid, String)>,
     /// The stream takes nothing, whatever is sent.
@@ -21,7 +21,7 @@ pub struct Refusals {
 
 /// What a reply says of the records in its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
+pub(crate) enum Blame {
     /// Nothing, or whatever each verdict says.
     None,
     /// The stream refuses all.
@@ -32,7 +32,7 @@ pub enum Blame {
 
 impl Refusals {
     /// A reply to a request with this event alone in it, or with several.
-    pub fn heard(&mut self, sole: Option<usize>, reply: &Reply, plan: &Plan) -> Blame {
+    pub(crate) fn heard(&mut self, sole: Option<usize>, reply: &Reply, plan: &Plan) -> Blame {
         let error = match reply {
             Err(error) if error.class == Class::Poison => error,
             Err(error) => {

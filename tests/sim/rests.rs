@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use dispatchd::backoff::Backoff;
-use dispatchd::event::Record;
-use dispatchd::kinesis::ShardMap;
-use dispatchd::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::model::Record;
+use dispatchd_core::model::ShardMap;
+use dispatchd_core::model::backoff::Backoff;
 
 use crate::plan::{At, Plan, ms};
 use crate::watch::{Broken, check};
@@ -19,7 +19,7 @@ const RATE_MIN: f64 = 0.02;
 
 /// The shards, as the lane knows them.
 #[derive(Debug)]
-pub struct Rests {
+pub(crate) struct Rests {
     backoff: Backoff,
     map: Option<Arc<ShardMap>>,
     /// Those that were throttled: a run is shorter than the time after which that is forgotten.
@@ -40,7 +40,7 @@ struct Throttled {
 }
 
 impl Rests {
-    pub fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let largest = plan.events.iter().map(|event| event.record.size()).max().unwrap_or(0);
         let cost = (largest as f64 / SHARD_BYTES_PER_SECOND).max(1.0 / SHARD_RECORDS_PER_SECOND);
         let pause_max =
@@ -48,32 +48,32 @@ impl Rests {
         Self { backoff: plan.rules.backoff, map: None, throttled: HashMap::new(), pause_max }
     }
 
-    pub fn map_set(&mut self, map: Arc<ShardMap>) {
+    pub(crate) fn map_set(&mut self, map: Arc<ShardMap>) {
         // New shards are not tired.
         self.throttled.retain(|shard, _| (0..map.len()).any(|index| map.id(index) == shard));
         self.map = Some(map);
     }
 
-    pub fn drained(&mut self) {
+    pub(crate) fn drained(&mut self) {
         self.throttled.clear();
     }
 
     /// The shard that the lane must think this record goes to.
-    pub fn shard(&self, record: &Record) -> Option<&str> {
+    pub(crate) fn shard(&self, record: &Record) -> Option<&str> {
         self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
     }
 
     /// Whether a shard may rest, or may be sent to more slowly since it was throttled.
-    pub fn holds_back(&self, record: &Record) -> bool {
+    pub(crate) fn holds_back(&self, record: &Record) -> bool {
         self.shard(record).is_some_and(|shard| self.throttled.contains_key(shard))
     }
 
-    pub fn holds_back_any(&self) -> bool {
+    pub(crate) fn holds_back_any(&self) -> bool {
         !self.throttled.is_empty()
     }
 
     /// A reply says that a shard takes less than it is sent.
-    pub fn throttled(&mut self, shard: &str, now: At) {
+    pub(crate) fn throttled(&mut self, shard: &str, now: At) {
         let before = self.throttled.get(shard).copied();
         let throttled = self.throttled.entry(shard.to_owned()).or_default();
         // One that rests already does not rest longer for it, so then there is no telling from
@@ -86,7 +86,7 @@ impl Rests {
 
     /// A record goes to a shard, with a request of its own time. False if the shard was never
     /// throttled.
-    pub fn sent(&mut self, shard: &str, now: At) -> Result<bool, Broken> {
+    pub(crate) fn sent(&mut self, shard: &str, now: At) -> Result<bool, Broken> {
         let Some(throttled) = self.throttled.get_mut(shard) else { return Ok(false) };
         let floor = throttled.until;
         check!("a shard rests", now >= floor, "sent to {shard} before {floor:?}");
@@ -95,7 +95,7 @@ impl Rests {
     }
 
     /// When a record goes at the latest, if nothing but its shard holds it since `free`.
-    pub fn goes_on_by(&self, record: &Record, free: At) -> At {
+    pub(crate) fn goes_on_by(&self, record: &Record, free: At) -> At {
         match self.shard(record).and_then(|shard| self.throttled.get(shard)) {
             Some(throttled) => free.max(throttled.until_maybe).max(throttled.sent) + self.pause_max,
             None => free,

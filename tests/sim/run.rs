@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dispatchd::ack::{Body, EventId, Returning, Ticket};
-use dispatchd::event::{Class, Code, Fingerprints, Outcome, Place, Record, Refusal};
-use dispatchd::kinesis::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd::lane::BoxedItem;
 use dispatchd::lane::batch::Batch;
 use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd::lane::dedupe::{self, Dedupe, Met};
 use dispatchd::lane::settle::Answered;
-use dispatchd::limits::RECORD_BYTES_MAX;
-use dispatchd::protocol::reply::Ack;
+use dispatchd_core::limits::RECORD_BYTES_MAX;
+use dispatchd_core::model::{Class, Code, Fingerprints, Outcome, Place, Record, Refusal};
+use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
+use dispatchd_core::wire::ndjson::reply::Ack;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -86,7 +86,7 @@ struct Kept {
 }
 
 /// Runs one seed to its end, or to the first promise that is not kept.
-pub fn run(seed: u64, mutant: Option<Mutant>) -> Result<Tally, Broken> {
+pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Tally, Broken> {
     let _seed = Seed(seed);
     let plan = Plan::draw(seed);
     let mut run = Run::new(seed, &plan, mutant);

@@ -4,22 +4,22 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use dispatchd::event::{Class, Place, Record};
-use dispatchd::kinesis::shards::Shard;
-use dispatchd::kinesis::{Entries, PutError, ShardMap, Verdict};
+use dispatchd_core::model::shard_map::Shard;
+use dispatchd_core::model::{Class, Place, Record};
+use dispatchd_core::model::{Entries, PutError, ShardMap, Verdict};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::plan::{At, Limit, Plan, PoisonIs};
 
 /// What it says of every request while it refuses all.
-pub const REFUSES_ALL: &str = "Value null at 'streamName' is not taken";
+pub(crate) const REFUSES_ALL: &str = "Value null at 'streamName' is not taken";
 
-pub type Reply = Result<Vec<Verdict>, PutError>;
+pub(crate) type Reply = Result<Vec<Verdict>, PutError>;
 
 /// Events of a stream, in the order in which they were stored.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     open: Vec<Open>,
     limit: Option<Limit>,
     shards_made: u32,
@@ -45,14 +45,14 @@ struct Stored {
 }
 
 impl Stream {
-    pub fn new(shards_count: u32, limit: Option<Limit>) -> Self {
+    pub(crate) fn new(shards_count: u32, limit: Option<Limit>) -> Self {
         let width = u128::MAX / u128::from(shards_count);
         let mut stream = Self { open: Vec::new(), limit, shards_made: 0, stored: Vec::new() };
         stream.open = (0..shards_count).map(|n| stream.new_shard(u128::from(n) * width)).collect();
         stream
     }
 
-    pub fn map(&self) -> Arc<ShardMap> {
+    pub(crate) fn map(&self) -> Arc<ShardMap> {
         Arc::new(
             ShardMap::new(self.open.iter().map(|open| open.shard.clone()).collect())
                 .expect("a stream has a shard"),
@@ -60,7 +60,7 @@ impl Stream {
     }
 
     /// Splits a shard in two, or merges two neighbours; the new ones have new names.
-    pub fn reshard(&mut self, rng: &mut SmallRng) {
+    pub(crate) fn reshard(&mut self, rng: &mut SmallRng) {
         let index = rng.random_range(0..self.open.len());
         let end = self.open.get(index + 1).map_or(u128::MAX, |next| next.shard.first);
         let first = self.open[index].shard.first;
@@ -74,7 +74,7 @@ impl Stream {
     }
 
     /// The event that the stream holds in the very place that was acked.
-    pub fn event_at(&self, place: &Place) -> Option<usize> {
+    pub(crate) fn event_at(&self, place: &Place) -> Option<usize> {
         let record = place.sequence_number.parse::<usize>().ok()?;
         let is_of_record =
             |index: &usize| self.stored.get(*index).is_some_and(|stored| stored.record == record);
@@ -88,17 +88,23 @@ impl Stream {
     }
 
     /// Events stored so far.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.stored.len()
     }
 
     /// These events, in the order in which they were stored.
-    pub fn events(&self, stored: Range<usize>) -> impl Iterator<Item = usize> {
+    pub(crate) fn events(&self, stored: Range<usize>) -> impl Iterator<Item = usize> {
         self.stored[stored].iter().map(|stored| stored.event)
     }
 
     /// A request arrives: stores what it stores, and says what it says.
-    pub fn put(&mut self, entries: Entries<'_>, plan: &Plan, now: At, rng: &mut SmallRng) -> Reply {
+    pub(crate) fn put(
+        &mut self,
+        entries: Entries<'_>,
+        plan: &Plan,
+        now: At,
+        rng: &mut SmallRng,
+    ) -> Reply {
         let (faults, calm) = (&plan.faults, now >= plan.calm);
         let mut happens = |ratio: f64| !calm && rng.random_bool(ratio);
         if let Some((from, to, reason)) = faults.blocked
@@ -171,7 +177,7 @@ impl Stream {
 
     /// Stores a record, if its shard has room. If not all of its events belong to that shard it
     /// holds none: a consumer that checks hash ranges drops it.
-    pub fn take(&mut self, events: &[&Record], now: At) -> Verdict {
+    pub(crate) fn take(&mut self, events: &[&Record], now: At) -> Verdict {
         let open = self.index(events[0].ring_position());
         if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
             return failed(Class::Throttled, "ProvisionedThroughputExceededException");
@@ -226,7 +232,7 @@ impl Open {
 }
 
 /// The event that a record carries: its number stands in the first bytes.
-pub fn event_of(record: &Record) -> usize {
+pub(crate) fn event_of(record: &Record) -> usize {
     let number = record.data[..4].try_into().expect("4 bytes are 4 bytes");
     u32::from_le_bytes(number) as usize
 }

@@ -1,10 +1,10 @@
 //! What happened in a run, or in many, counted: to see that the seeds get to everything.
 
 use dispatchd::ack::Body;
-use dispatchd::event::Code;
+use dispatchd_core::model::Code;
 
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Lines that came in, copies and all.
     pub events: usize,
     pub acked: usize,
@@ -53,7 +53,7 @@ pub struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub fn counts(&mut self) -> [(&'static str, &mut usize); 25] {
+    pub(crate) fn counts(&mut self) -> [(&'static str, &mut usize); 25] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
@@ -83,7 +83,7 @@ impl Tally {
         ]
     }
 
-    pub fn answered(&mut self, body: &Body) {
+    pub(crate) fn answered(&mut self, body: &Body) {
         let count = match body {
             Body::Durable(_) => &mut self.acked,
             Body::Refused(refusal) => match refusal.code {
@@ -97,7 +97,7 @@ impl Tally {
     }
 
     /// Lines that are not answered.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.events - self.acked - self.rejected - self.timed_out - self.abandoned - self.reused
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dispatchd::ack::Body;
-use dispatchd::backoff::Backoff;
 use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::event::{Class, Code, Record, Refusal};
-use dispatchd::kinesis::{Entries, ShardMap, Verdict, aggregate};
 use dispatchd::lane::buffer::Buffer;
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Class, Code, Record, Refusal};
+use dispatchd_core::model::{Entries, ShardMap, Verdict};
+use dispatchd_core::wire::packed;
 
 use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};
@@ -34,13 +35,13 @@ pub(crate) use check;
 
 /// A promise that was not kept.
 #[derive(Debug)]
-pub struct Broken {
+pub(crate) struct Broken {
     pub check: &'static str,
     pub what: String,
 }
 
 #[derive(Debug)]
-pub struct Watch<'p> {
+pub(crate) struct Watch<'p> {
     plan: &'p Plan,
     events: Vec<Seen>,
     keys: Vec<Key>,
@@ -109,7 +110,7 @@ struct Key {
 }
 
 impl<'p> Watch<'p> {
-    pub fn new(plan: &'p Plan) -> Self {
+    pub(crate) fn new(plan: &'p Plan) -> Self {
         Self {
             plan,
             events: plan.events.iter().map(|_| Seen::default()).collect(),
@@ -131,7 +132,7 @@ impl<'p> Watch<'p> {
         }
     }
 
-    pub fn pushed(&mut self, event: usize, way: Way, now: At) -> Result<(), Broken> {
+    pub(crate) fn pushed(&mut self, event: usize, way: Way, now: At) -> Result<(), Broken> {
         let record = &self.plan.events[event].record;
         self.tally.events += 1;
         self.open_bytes += record.size();
@@ -156,7 +157,7 @@ impl<'p> Watch<'p> {
     }
 
     /// The lane sends these.
-    pub fn sent(&mut self, entries: Entries<'_>, now: At) -> Result<(), Broken> {
+    pub(crate) fn sent(&mut self, entries: Entries<'_>, now: At) -> Result<(), Broken> {
         let rules = &self.plan.rules;
         let bytes: usize = entries.iter().map(record_bytes).sum();
         let count = entries.len();
@@ -286,7 +287,7 @@ impl<'p> Watch<'p> {
     }
 
     /// The stream has taken these events of a request, at last.
-    pub fn stored(&mut self, records: &[&Record], stored: &[usize]) -> Result<(), Broken> {
+    pub(crate) fn stored(&mut self, records: &[&Record], stored: &[usize]) -> Result<(), Broken> {
         self.tally.records += stored.len();
         for record in records.iter().filter(|_| stored.len() < records.len()) {
             let key = self.plan.events[event_of(record)].key;
@@ -313,7 +314,7 @@ impl<'p> Watch<'p> {
     }
 
     /// A flight is home; the lane has not heard of it yet.
-    pub fn landed(&mut self, entries: Entries<'_>, reply: &Reply, probe: bool, now: At) {
+    pub(crate) fn landed(&mut self, entries: Entries<'_>, reply: &Reply, probe: bool, now: At) {
         self.flights -= 1;
         let records: usize = entries.iter().map(<[_]>::len).sum();
         let sole = entries.iter().next().filter(|_| records == 1).map(|events| event_of(events[0]));
@@ -414,7 +415,7 @@ impl<'p> Watch<'p> {
     }
 
     /// An answer came out of the outbox.
-    pub fn answered(
+    pub(crate) fn answered(
         &mut self,
         event: usize,
         body: &Body,
@@ -538,9 +539,7 @@ impl<'p> Watch<'p> {
         let reckoned = |event: &usize| match &self.plan.events[*event].record {
             record if is_plain => record.size(),
             record => {
-                aggregate::FRAME_BYTES
-                    + record.key.as_str().len()
-                    + aggregate::member_bytes_max(record)
+                packed::FRAME_BYTES + record.key.as_str().len() + packed::member_bytes_max(record)
             }
         };
         let flying: usize = out.into_iter().map(reckoned).sum();
@@ -558,7 +557,12 @@ impl<'p> Watch<'p> {
     }
 
     /// Between two waits of the lane: the gauges, and whether anything waits that should not.
-    pub fn look(&mut self, buffer: &Buffer, oldest: Option<At>, now: At) -> Result<(), Broken> {
+    pub(crate) fn look(
+        &mut self,
+        buffer: &Buffer,
+        oldest: Option<At>,
+        now: At,
+    ) -> Result<(), Broken> {
         self.gauges(buffer, oldest)?;
         self.copies.look()?;
         let (blocked, told) = (buffer.blocked().is_some(), self.blocked);
@@ -668,7 +672,7 @@ impl<'p> Watch<'p> {
     }
 
     /// The lane's timer went off.
-    pub fn woken(&mut self, now: At) -> Result<(), Broken> {
+    pub(crate) fn woken(&mut self, now: At) -> Result<(), Broken> {
         // While something overdue is in flight the lane looks once a tick.
         let first = self.open.first().map_or(At::MAX, |event| self.plan.events[*event].accepted);
         let overdue =
@@ -685,12 +689,12 @@ impl<'p> Watch<'p> {
         (self.plan.rules.timeout / 64).clamp(ms(1), ms(1000))
     }
 
-    pub fn map_set(&mut self, map: Arc<ShardMap>, now: At) {
+    pub(crate) fn map_set(&mut self, map: Arc<ShardMap>, now: At) {
         self.rests.map_set(map);
         self.unfree = now;
     }
 
-    pub fn drained(&mut self, now: At) {
+    pub(crate) fn drained(&mut self, now: At) {
         self.drained = Some(now);
         self.unfree = now;
         self.rests.drained();
@@ -705,11 +709,11 @@ impl<'p> Watch<'p> {
         self.probe_floor = At::ZERO;
     }
 
-    pub fn all_answered(&self) -> bool {
+    pub(crate) fn all_answered(&self) -> bool {
         self.open.is_empty() && self.copies.all_answered()
     }
 
-    pub fn open_bytes(&self) -> usize {
+    pub(crate) fn open_bytes(&self) -> usize {
         self.open_bytes
     }
 
@@ -727,7 +731,7 @@ impl<'p> Watch<'p> {
 fn record_bytes(events: &[&Record]) -> usize {
     match events {
         [event] => event.size(),
-        _ => aggregate::encode(events).len() + events[0].key.as_str().len(),
+        _ => packed::encode(events).len() + events[0].key.as_str().len(),
     }
 }
 

@@ -22,14 +22,14 @@ use super::tls::{Certificate, HTTP1};
 
 /// An endpoint for credentials as ECS and EKS Pod Identity have one. Those it gives expire when it
 /// is told.
-pub struct Agent {
+pub(crate) struct Agent {
     pub uri: String,
     expires: Arc<Mutex<DateTime<Utc>>>,
     _server: AbortOnDropHandle<()>,
 }
 
 impl Agent {
-    pub async fn start(expires: DateTime<Utc>) -> Self {
+    pub(crate) async fn start(expires: DateTime<Utc>) -> Self {
         let expires = Arc::new(Mutex::new(expires));
         let told = Arc::clone(&expires);
         let credentials = async move || {
@@ -46,13 +46,13 @@ impl Agent {
     }
 
     /// From the next request on.
-    pub fn set_expiry(&self, expires: DateTime<Utc>) {
+    pub(crate) fn set_expiry(&self, expires: DateTime<Utc>) {
         *self.expires.lock().expect("nobody panics with it in hand") = expires;
     }
 }
 
 /// An STS that knows its caller, or refuses it.
-pub struct Sts {
+pub(crate) struct Sts {
     pub url: String,
     _server: AbortOnDropHandle<()>,
 }
@@ -70,11 +70,11 @@ impl Sts {
     }
 
     /// Knows everybody as this role.
-    pub async fn of_a_role() -> Self {
+    pub(crate) async fn of_a_role() -> Self {
         Self::start(StatusCode::OK, Self::ROLE).await
     }
 
-    pub async fn that_refuses() -> Self {
+    pub(crate) async fn that_refuses() -> Self {
         const BODY: &str = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
             <Code>InvalidClientTokenId</Code><Message>The security token included in the request is invalid.</Message>\
             </Error><RequestId>1</RequestId></ErrorResponse>";
@@ -83,14 +83,14 @@ impl Sts {
 }
 
 /// Answers DescribeStreamSummary and ListShards with what it is given, and nothing else.
-pub struct StreamThatSays {
+pub(crate) struct StreamThatSays {
     pub url: String,
     _server: AbortOnDropHandle<()>,
 }
 
 impl StreamThatSays {
     /// `says` goes over what a plain ACTIVE stream of one shard says.
-    pub async fn start(says: Value) -> Self {
+    pub(crate) async fn start(says: Value) -> Self {
         let answer = async move |headers: HeaderMap| {
             let target = headers
                 .get("x-amz-target")
@@ -105,7 +105,7 @@ impl StreamThatSays {
 }
 
 /// What DescribeStreamSummary answers: `says` over what a plain ACTIVE stream of one shard says.
-pub fn description(says: &Value) -> Value {
+pub(crate) fn description(says: &Value) -> Value {
     let mut summary = json!({
         "StreamName": "s", "StreamARN": "arn:aws:kinesis:us-east-1:123456789012:stream/s", "StreamStatus": "ACTIVE",
         "RetentionPeriodHours": 24, "StreamCreationTimestamp": 0, "EnhancedMonitoring": [], "OpenShardCount": 1,
@@ -132,7 +132,7 @@ fn kinesis_says(target: &str, says: &Value) -> Option<Response> {
 
 /// AWS's endpoints in us-east-1, by their names and with a certificate for them: a proxy that goes
 /// no further. Answers every PutRecords as it is told and keeps them, and knows the caller.
-pub struct Aws {
+pub(crate) struct Aws {
     /// For `HTTPS_PROXY`.
     pub proxy: String,
     /// For `SSL_CERT_FILE`.
@@ -143,7 +143,7 @@ pub struct Aws {
 
 impl Aws {
     /// `put_records`: status and body of each PutRecords.
-    pub async fn start(put_records: (StatusCode, Value)) -> Self {
+    pub(crate) async fn start(put_records: (StatusCode, Value)) -> Self {
         let certificate =
             Certificate::of(["kinesis.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com"]);
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -173,7 +173,7 @@ impl Aws {
     }
 
     /// Every PutRecords that came.
-    pub fn puts(&self) -> Vec<Value> {
+    pub(crate) fn puts(&self) -> Vec<Value> {
         self.puts.lock().expect("nobody panics with it in hand").clone()
     }
 }
@@ -211,7 +211,7 @@ impl axum::serve::Listener for Tunnels {
 }
 
 /// An application of the test's own, at this address until the handle is dropped.
-pub async fn serve(app: Router) -> (String, AbortOnDropHandle<()>) {
+pub(crate) async fn serve(app: Router) -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let server = tokio::spawn(async move {

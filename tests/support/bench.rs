@@ -15,10 +15,10 @@ use super::kinesis::Ferro;
 use super::stream::{create_stream, entries, put, read_all};
 
 /// The code of a throttled record.
-pub const THROTTLED: &str = "ProvisionedThroughputExceededException";
+pub(crate) const THROTTLED: &str = "ProvisionedThroughputExceededException";
 
 /// A proxy, the emulator behind it, and a client of each. The stream is called `s`.
-pub struct Bench {
+pub(crate) struct Bench {
     pub upstream: Ferro,
     pub server: FaultServer,
     pub client: Client,
@@ -26,11 +26,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub async fn start(shards_count: i32) -> Bench {
+    pub(crate) async fn start(shards_count: i32) -> Bench {
         Bench::seeded(shards_count, 1).await
     }
 
-    pub async fn seeded(shards_count: i32, seed: u64) -> Bench {
+    pub(crate) async fn seeded(shards_count: i32, seed: u64) -> Bench {
         let upstream = Ferro::start(false).await;
         let server = FaultServer::start(&upstream.endpoint(), seed).await;
         let (client, direct) = (client(&server.endpoint()), client(&upstream.endpoint()));
@@ -38,28 +38,28 @@ impl Bench {
         Bench { upstream, server, client, direct }
     }
 
-    pub async fn put(&self, count: usize) -> PutRecordsOutput {
+    pub(crate) async fn put(&self, count: usize) -> PutRecordsOutput {
         put(&self.client, "s", entries(count)).await
     }
 
     /// The error of a PutRecords that must fail: the service's code, if it had one.
-    pub async fn put_fails(&self, count: usize) -> Option<String> {
+    pub(crate) async fn put_fails(&self, count: usize) -> Option<String> {
         let request = self.client.put_records().stream_name("s").set_records(Some(entries(count)));
         request.send().await.expect_err("a planned fault").code().map(str::to_owned)
     }
 
     /// Starts a PutRecords that nobody waits for.
-    pub fn put_aside(&self, count: usize) -> JoinHandle<Option<PutRecordsOutput>> {
+    pub(crate) fn put_aside(&self, count: usize) -> JoinHandle<Option<PutRecordsOutput>> {
         let request = self.client.put_records().stream_name("s").set_records(Some(entries(count)));
         tokio::spawn(async move { request.send().await.ok() })
     }
 
-    pub fn done(&self) -> Vec<Done> {
+    pub(crate) fn done(&self) -> Vec<Done> {
         self.server.ledger().requests().into_iter().map(|request| request.done).collect()
     }
 
     /// Asserts that the ledger and the stream hold the same `count` records.
-    pub async fn stored(&self, count: usize) {
+    pub(crate) async fn stored(&self, count: usize) {
         let ledger = self.server.ledger().records();
         let mut booked: Vec<_> =
             ledger.into_iter().map(|r| (r.shard, r.sequence, r.partition_key, r.data)).collect();
@@ -74,6 +74,6 @@ impl Bench {
 }
 
 /// Which records of a reply failed, and with what.
-pub fn codes(answer: &PutRecordsOutput) -> Vec<Option<&str>> {
+pub(crate) fn codes(answer: &PutRecordsOutput) -> Vec<Option<&str>> {
     answer.records().iter().map(|record| record.error_code()).collect()
 }

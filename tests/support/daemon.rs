@@ -22,10 +22,10 @@ use super::{DEADLINE, eventually};
 
 /// What seconds of waiting may take of a core. A debug build needs some 10 ms for a probe now and
 /// then, more of them where others make its caches cold; what spins takes all of the time.
-pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
+pub(crate) const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
 
 /// A running `dispatchd run`. Killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     socket: PathBuf,
     admin: String,
@@ -36,14 +36,14 @@ pub struct Daemon {
 }
 
 /// One connection to a daemon.
-pub struct Caller {
+pub(crate) struct Caller {
     pub read: BufReader<OwnedReadHalf>,
     pub write: OwnedWriteHalf,
 }
 
 /// How a daemon is started.
 #[derive(Clone)]
-pub struct Start {
+pub(crate) struct Start {
     args: Vec<String>,
     env: Vec<(String, String)>,
     without_env: Vec<String>,
@@ -52,12 +52,12 @@ pub struct Start {
 }
 
 /// The binary under test.
-pub fn binary() -> &'static str {
+pub(crate) fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_dispatchd")
 }
 
 /// A command that sees none of this machine's AWS settings and has credentials that open nothing.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     // A shell's background job ignores SIGINT, and a daemon goes on ignoring what was ignored when
     // it began.
     let mut command = Command::new("env");
@@ -66,7 +66,7 @@ pub fn command() -> Command {
 }
 
 /// This command, seeing what [`command`] does.
-pub fn sheltered(mut command: Command) -> Command {
+pub(crate) fn sheltered(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_")
             || name.to_string_lossy().starts_with("DISPATCHD_")
@@ -100,7 +100,7 @@ fn command_after(before: String) -> Command {
 
 impl Start {
     /// A daemon for `stream` on the server at `endpoint`.
-    pub fn new(endpoint: &str, stream: &str) -> Self {
+    pub(crate) fn new(endpoint: &str, stream: &str) -> Self {
         Self {
             args: vec!["--stream".into(), stream.into()],
             env: vec![("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into())],
@@ -110,7 +110,7 @@ impl Start {
     }
 
     /// A daemon with the embedded stream.
-    pub fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self {
             args: vec!["--local".into()],
             env: Vec::new(),
@@ -120,72 +120,72 @@ impl Start {
     }
 
     /// A daemon for the stream of this ARN on the server at `endpoint`.
-    pub fn by_arn(endpoint: &str, arn: &str) -> Self {
+    pub(crate) fn by_arn(endpoint: &str, arn: &str) -> Self {
         let start = Self::new(endpoint, "");
         Self { args: Vec::new(), ..start }.set("stream.arn", arn)
     }
 
-    pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+    pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
         self.args.extend(["--set".into(), format!("{key}={value}")]);
         self
     }
 
     /// Flags of `run`.
-    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+    pub(crate) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.args.extend(args.map(String::from));
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
     /// Takes a variable away that every test's daemon has.
-    pub fn without_env(mut self, name: &str) -> Self {
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
         self.without_env.push(name.into());
         self
     }
 
-    pub fn open_files(mut self, limit: u32) -> Self {
+    pub(crate) fn open_files(mut self, limit: u32) -> Self {
         self.before = Some(format!("ulimit -S -n {limit}"));
         self
     }
 
     /// With these signals ignored from the beginning, as `nohup` and the background jobs of scripts
     /// are started.
-    pub fn ignoring(mut self, signals: &str) -> Self {
+    pub(crate) fn ignoring(mut self, signals: &str) -> Self {
         self.before = Some(format!("trap '' {signals}"));
         self
     }
 
     /// Names resolve as this file says, which stands in the place of /etc/hosts. Needs root.
-    pub fn hosts(mut self, file: &Path) -> Self {
+    pub(crate) fn hosts(mut self, file: &Path) -> Self {
         self.before = Some(format!("mount --bind {} /etc/hosts", file.display()));
         self
     }
 
     /// Trusts this certificate alone.
-    pub fn trust(self, certificate: &Certificate) -> Self {
+    pub(crate) fn trust(self, certificate: &Certificate) -> Self {
         let path = certificate.path().to_str().expect("the temporary directory is UTF-8");
         self.env("AWS_CA_BUNDLE", path)
     }
 
     /// Starts it and waits until it says that it is ready.
-    pub async fn start(self) -> Daemon {
+    pub(crate) async fn start(self) -> Daemon {
         let dir = tempfile::tempdir().expect("a temporary directory");
         self.start_at(dir).await
     }
 
     /// The same with the socket in this directory.
-    pub async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
+    pub(crate) async fn start_at(self, dir: tempfile::TempDir) -> Daemon {
         let mut daemon = self.start_in(dir.path()).await;
         daemon._dir = Some(dir);
         daemon
     }
 
     /// The same in a directory that outlives the daemon: the next one takes over its socket's path.
-    pub async fn start_in(self, dir: &Path) -> Daemon {
+    pub(crate) async fn start_in(self, dir: &Path) -> Daemon {
         let mut daemon = self.spawn(dir, Stdio::piped());
         let stderr = daemon.child.stderr.take().expect("it is piped");
         daemon.tasks.spawn(keep_log(stderr, Arc::clone(&daemon.log)));
@@ -196,7 +196,7 @@ impl Start {
 
     /// Starts it and reads its log until it says that it is ready, and no further: the rest is the
     /// test's to read, or not.
-    pub async fn start_unread(self) -> (Daemon, Lines<BufReader<ChildStderr>>) {
+    pub(crate) async fn start_unread(self) -> (Daemon, Lines<BufReader<ChildStderr>>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut daemon = self.spawn(dir.path(), Stdio::piped());
         daemon._dir = Some(dir);
@@ -217,7 +217,7 @@ impl Start {
 
     /// Starts it with a standard error that takes no log, and waits until the socket is there. Its
     /// pages are out of reach: the log would have told where they are.
-    pub async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
+    pub(crate) async fn start_unheard(self, stderr: impl Into<Stdio>) -> Daemon {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut daemon = self.spawn(dir.path(), stderr.into());
         daemon._dir = Some(dir);
@@ -252,7 +252,7 @@ impl Start {
     }
 
     /// What `check` prints of this configuration.
-    pub async fn check(self) -> String {
+    pub(crate) async fn check(self) -> String {
         let output =
             command().arg("check").args(&self.args).envs(self.env).output().await.expect("it runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -269,25 +269,25 @@ async fn keep_log(stderr: ChildStderr, log: Arc<Mutex<Vec<Value>>>) {
 }
 
 impl Daemon {
-    pub fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
     /// Where its metrics are, `host:port`.
-    pub fn admin(&self) -> &str {
+    pub(crate) fn admin(&self) -> &str {
         &self.admin
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    pub async fn connect(&self) -> Caller {
+    pub(crate) async fn connect(&self) -> Caller {
         Caller::connect(&self.socket).await
     }
 
     /// A caller that was told this limit of an event: the stream's, once the daemon knows it.
-    pub async fn connect_with_limit(&self, bytes: usize) -> Caller {
+    pub(crate) async fn connect_with_limit(&self, bytes: usize) -> Caller {
         eventually("the daemon knows the stream's limit", async || {
             let mut caller = self.connect().await;
             let hello = caller.ask(r#"{"op":"hello"}"#).await;
@@ -296,27 +296,27 @@ impl Daemon {
         .await
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().cast_signed()).expect("a pid is not zero");
         rustix::process::kill_process(pid, signal).expect("it runs");
     }
 
     /// Waits for its end; `None` where a signal killed it.
-    pub async fn exit_code(&mut self) -> Option<i32> {
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let ended = timeout(DEADLINE, self.child.wait()).await.expect("it ends in time");
         while self.tasks.join_next().await.is_some() {} // the log to its last line
         ended.expect("it can be waited for").code()
     }
 
     /// What `dispatchd admin` says that is told of this daemon's socket.
-    pub async fn run_admin(&self, args: &[&str]) -> std::process::Output {
+    pub(crate) async fn run_admin(&self, args: &[&str]) -> std::process::Output {
         let mut command = command();
         command.arg("admin").args(args).arg("--socket").arg(&self.socket);
         command.output().await.expect("it runs")
     }
 
     /// What `admin status --json` says.
-    pub async fn status(&self) -> Value {
+    pub(crate) async fn status(&self) -> Value {
         let output = self.run_admin(&["status", "--json"]).await;
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{told}");
@@ -324,7 +324,7 @@ impl Daemon {
     }
 
     /// Log lines with this message.
-    pub fn logged(&self, message: &str) -> Vec<Value> {
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().expect("nobody panics with the log in hand");
         log.iter()
             .filter(|line| line["message"].as_str().is_some_and(|said| said.starts_with(message)))
@@ -333,18 +333,18 @@ impl Daemon {
     }
 
     /// The whole log, for a test that failed.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = self.log.lock().expect("nobody panics with the log in hand");
         log.iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// Status and body of an admin page.
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         self.try_get(path).await.expect("the admin port answers while the daemon runs")
     }
 
     /// The same of a daemon that may end meanwhile.
-    pub async fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+    pub(crate) async fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
         let mut stream = tokio::net::TcpStream::connect(&self.admin).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
@@ -364,12 +364,12 @@ impl Daemon {
     }
 
     /// Whether its process has ended.
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it can be waited for").is_some()
     }
 
     /// The value of one series, named with its labels as Prometheus prints them.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok())
@@ -377,7 +377,7 @@ impl Daemon {
     }
 
     /// Time on a core since its start, user and system, to a hundredth of a second.
-    pub fn cpu_time(&self) -> Duration {
+    pub(crate) fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
         // Fields 14 and 15; the name, which may hold spaces, ends at the last bracket after field
         // 2.
@@ -391,17 +391,17 @@ impl Daemon {
     }
 
     /// Resident memory, in bytes.
-    pub fn resident_bytes(&self) -> usize {
+    pub(crate) fn resident_bytes(&self) -> usize {
         self.try_resident_bytes().expect("it runs, and Linux says VmRSS in kB")
     }
 
     /// The same of a daemon that may end meanwhile.
-    pub fn try_resident_bytes(&self) -> Option<usize> {
+    pub(crate) fn try_resident_bytes(&self) -> Option<usize> {
         self.status_bytes("VmRSS:")
     }
 
     /// The most that was ever resident, in bytes.
-    pub fn resident_bytes_max(&self) -> usize {
+    pub(crate) fn resident_bytes_max(&self) -> usize {
         self.status_bytes("VmHWM:").expect("it runs, and Linux says VmHWM in kB")
     }
 
@@ -414,17 +414,17 @@ impl Daemon {
 }
 
 impl Caller {
-    pub async fn connect(socket: &Path) -> Self {
+    pub(crate) async fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).await.expect("a daemon listens");
         let (read, write) = stream.into_split();
         Self { read: BufReader::new(read), write }
     }
 
-    pub async fn send(&mut self, line: &str) {
+    pub(crate) async fn send(&mut self, line: &str) {
         self.send_bytes(format!("{line}\n").as_bytes()).await;
     }
 
-    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         timeout(DEADLINE, self.write.write_all(bytes))
             .await
             .expect("the daemon reads in time")
@@ -432,25 +432,25 @@ impl Caller {
     }
 
     /// The next answer as it came; `None` at the end.
-    pub async fn line(&mut self) -> Option<String> {
+    pub(crate) async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read =
             timeout(DEADLINE, self.read.read_line(&mut line)).await.expect("an answer in time");
         (read.expect("the connection holds") > 0).then_some(line)
     }
 
-    pub async fn answer(&mut self) -> Value {
+    pub(crate) async fn answer(&mut self) -> Value {
         let line = self.line().await.expect("an answer before the end");
         serde_json::from_str(&line).expect("answers are JSON")
     }
 
-    pub async fn ask(&mut self, line: &str) -> Value {
+    pub(crate) async fn ask(&mut self, line: &str) -> Value {
         self.send(line).await;
         self.answer().await
     }
 
     /// Sends all lines while it reads the answers, ends our half, and gives every answer.
-    pub async fn pipeline(self, lines: String) -> Vec<Value> {
+    pub(crate) async fn pipeline(self, lines: String) -> Vec<Value> {
         let Self { mut read, mut write } = self;
         let writing = tokio::spawn(async move {
             // A daemon that goes away in the middle takes no more: what is missing is the test's to
@@ -473,7 +473,7 @@ impl Caller {
     }
 
     /// Sends lines until it is told to end, then gives how many they were and the answers.
-    pub fn send_until_told(
+    pub(crate) fn send_until_told(
         self,
         lines: String,
     ) -> (CancellationToken, JoinHandle<(usize, Vec<Value>)>) {
@@ -499,7 +499,7 @@ impl Caller {
     }
 
     /// Ends our half, and gives every answer that still comes.
-    pub async fn finish(mut self) -> Vec<Value> {
+    pub(crate) async fn finish(mut self) -> Vec<Value> {
         self.write.shutdown().await.expect("the daemon is there");
         let mut answers = Vec::new();
         while let Some(line) = self.line().await {
@@ -510,7 +510,7 @@ impl Caller {
 }
 
 /// An event line.
-pub fn event(reference: u64, key: &str, data: &str) -> String {
+pub(crate) fn event(reference: u64, key: &str, data: &str) -> String {
     format!(
         r#"{{"ref":{reference},"type":"test","data":{data},"options":{{"partitionKey":"{key}"}}}}"#
     )

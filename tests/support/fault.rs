@@ -15,8 +15,8 @@
 //! [`FaultServer::connections`] tells who took it. It reads AWS JSON only and refuses a PutRecords
 //! in CBOR aloud: passed through, its faults would silently not happen.
 
-pub mod ledger;
-pub mod plan;
+pub(crate) mod ledger;
+pub(crate) mod plan;
 mod proxy;
 mod shards;
 mod wire;
@@ -41,14 +41,14 @@ const HTTP2_WINDOW_BYTES: u32 = 65_535;
 
 /// One that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
+pub(crate) struct Connection {
     pub peer: SocketAddr,
     /// Negotiated by ALPN.
     pub is_http2: bool,
 }
 
 /// The handle. Dropped, it ends every task and connection of the proxy.
-pub struct FaultServer {
+pub(crate) struct FaultServer {
     endpoint: String,
     proxy: Arc<Proxy>,
 }
@@ -56,19 +56,23 @@ pub struct FaultServer {
 impl FaultServer {
     /// A proxy that lets everything pass until it is told otherwise. `upstream` is an emulator's
     /// endpoint.
-    pub async fn start(upstream: &str, seed: u64) -> FaultServer {
+    pub(crate) async fn start(upstream: &str, seed: u64) -> FaultServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         FaultServer::on(listener, upstream, seed, None)
     }
 
     /// The same over TLS.
-    pub async fn start_tls(upstream: &str, seed: u64, certificate: &Certificate) -> FaultServer {
+    pub(crate) async fn start_tls(
+        upstream: &str,
+        seed: u64,
+        certificate: &Certificate,
+    ) -> FaultServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port is free");
         FaultServer::on(listener, upstream, seed, Some(certificate))
     }
 
     /// The same, over TLS or not, where the caller listens already.
-    pub fn on(
+    pub(crate) fn on(
         listener: TcpListener,
         upstream: &str,
         seed: u64,
@@ -82,48 +86,48 @@ impl FaultServer {
         FaultServer { endpoint: format!("{scheme}://{address}"), proxy }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
     /// Every connection so far, open or closed; over TLS those whose handshake is done.
-    pub fn connections(&self) -> Vec<Connection> {
+    pub(crate) fn connections(&self) -> Vec<Connection> {
         self.proxy.connections().clone()
     }
 
     /// Panics if a client took HTTP/2, which was on offer.
-    pub fn assert_http1(&self) {
+    pub(crate) fn assert_http1(&self) {
         let connections = self.connections();
         let http2 = connections.iter().filter(|connection| connection.is_http2).count();
         assert_eq!(http2, 0, "of {} connections so many speak HTTP/2", connections.len());
     }
 
     /// From the next request on.
-    pub fn set(&self, plan: Plan) {
+    pub(crate) fn set(&self, plan: Plan) {
         plan.check();
         self.proxy.steering().plan = plan;
     }
 
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         self.proxy.steering().plan.clone()
     }
 
     /// What happens to the next PutRecords that no earlier call has spoken for.
-    pub fn next(&self, fault: Fault) {
+    pub(crate) fn next(&self, fault: Fault) {
         self.proxy.steering().script.push_back(fault);
     }
 
     /// How many one-shot faults still wait for their request.
-    pub fn scripted(&self) -> usize {
+    pub(crate) fn scripted(&self) -> usize {
         self.proxy.steering().script.len()
     }
 
     /// Lets every request that hangs now go on: to the upstream, or back to its client.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.proxy.releases.send_replace(());
     }
 
-    pub fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         self.proxy.ledger.clone()
     }
 }

@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 use super::tasks::Tasks;
 
 /// The operations' prefix in `X-Amz-Target`.
-pub const TARGET: &str = "Kinesis_20131202.";
-pub const JSON: &str = "application/x-amz-json-1.1";
+pub(crate) const TARGET: &str = "Kinesis_20131202.";
+pub(crate) const JSON: &str = "application/x-amz-json-1.1";
 
-pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub error_type: Option<String>,
     pub content_type: Option<String>,
@@ -30,18 +30,18 @@ pub struct Answer {
 
 impl Answer {
     /// The body as JSON; `Null` where it is none.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
 /// One Kinesis operation in JSON.
-pub async fn call(endpoint: &str, operation: &str, body: &str) -> Result<Answer, AnyError> {
+pub(crate) async fn call(endpoint: &str, operation: &str, body: &str) -> Result<Answer, AnyError> {
     post(endpoint, operation, JSON, Bytes::copy_from_slice(body.as_bytes())).await
 }
 
 /// One Kinesis operation, signed in form only: the emulators want a header that looks so.
-pub async fn post(
+pub(crate) async fn post(
     endpoint: &str,
     operation: &str,
     content_type: &str,
@@ -73,7 +73,7 @@ pub async fn post(
 
 /// Sends `request` on a connection of its own, driven by one of `tasks` until the answer's body is
 /// read.
-pub async fn send(
+pub(crate) async fn send(
     authority: &str,
     request: Request<Full<Bytes>>,
     tasks: &Tasks,

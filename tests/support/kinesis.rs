@@ -29,13 +29,13 @@ const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// `enforce_limits` is set (1,000 records and 1 MiB a second for a shard, counted in fixed windows
 /// of a second). Dropped, it stops listening; a connection that is open then lives until its client
 /// closes it.
-pub struct Ferro {
+pub(crate) struct Ferro {
     address: SocketAddr,
     _server: AbortOnDropHandle<()>,
 }
 
 impl Ferro {
-    pub async fn start(enforce_limits: bool) -> Ferro {
+    pub(crate) async fn start(enforce_limits: bool) -> Ferro {
         let options = StoreOptions {
             create_stream_ms: 0,
             delete_stream_ms: 0,
@@ -54,37 +54,37 @@ impl Ferro {
         Ferro { address, _server: AbortOnDropHandle::new(server) }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
 /// kinesalite in a process of its own, killed on drop. Has no throughput limits.
-pub struct Kinesalite(NodeServer);
+pub(crate) struct Kinesalite(NodeServer);
 
 impl Kinesalite {
     /// `None` where node is missing; see [`packages`](super::packages).
-    pub async fn start() -> Option<Kinesalite> {
+    pub(crate) async fn start() -> Option<Kinesalite> {
         NodeServer::start("kinesalite.cjs", &[]).await.map(Kinesalite)
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.0.endpoint()
     }
 }
 
 /// The emulators that read every wire; kinesalite only where node is.
-pub struct Emulators {
+pub(crate) struct Emulators {
     pub ferro: Ferro,
     kinesalite: Option<Kinesalite>,
 }
 
 impl Emulators {
-    pub async fn start() -> Emulators {
+    pub(crate) async fn start() -> Emulators {
         Emulators { ferro: Ferro::start(false).await, kinesalite: Kinesalite::start().await }
     }
 
-    pub fn endpoints(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = String> {
         std::iter::once(self.ferro.endpoint())
             .chain(self.kinesalite.as_ref().map(Kinesalite::endpoint))
     }
@@ -93,25 +93,25 @@ impl Emulators {
 /// kinesis-local in a process of its own, killed on drop. It knows what the two others lack:
 /// records over 1 MiB, and a stream by its ARN in every call. Slow: a start takes 2 s, a PutRecords
 /// of 2 MiB one more.
-pub struct KinesisLocal(NodeServer);
+pub(crate) struct KinesisLocal(NodeServer);
 
 impl KinesisLocal {
     /// `None` where node is missing; see [`packages`](super::packages).
-    pub async fn start() -> Option<KinesisLocal> {
+    pub(crate) async fn start() -> Option<KinesisLocal> {
         NodeServer::start("kinesis-local.cjs", &[]).await.map(KinesisLocal)
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.0.endpoint()
     }
 }
 
 /// dynalite in a process of its own, killed on drop, with a table of leases that nobody holds.
-pub struct Dynalite(NodeServer);
+pub(crate) struct Dynalite(NodeServer);
 
 impl Dynalite {
     /// `None` where node is missing; see [`packages`](super::packages).
-    pub async fn start(table: &str, shards: &[ShardRange]) -> Option<Dynalite> {
+    pub(crate) async fn start(table: &str, shards: &[ShardRange]) -> Option<Dynalite> {
         let shards = shards
             .iter()
             .flat_map(|shard| [shard.id.clone(), shard.first.to_string(), shard.last.to_string()]);
@@ -119,7 +119,7 @@ impl Dynalite {
         NodeServer::start("dynalite.cjs", &arguments).await.map(Dynalite)
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.0.endpoint()
     }
 }

@@ -27,22 +27,22 @@
 // Every test binary compiles all of this and uses a part of it.
 #![allow(dead_code)]
 
-pub mod aws;
-pub mod bench;
-pub mod daemon;
-pub mod fault;
-pub mod http;
-pub mod kinesis;
-pub mod namespace;
-pub mod packages;
-pub mod prometheus;
-pub mod scripted;
-pub mod stream;
-pub mod tasks;
-pub mod tcp;
-pub mod terminal;
-pub mod tls;
-pub mod truth;
+pub(crate) mod aws;
+pub(crate) mod bench;
+pub(crate) mod daemon;
+pub(crate) mod fault;
+pub(crate) mod http;
+pub(crate) mod kinesis;
+pub(crate) mod namespace;
+pub(crate) mod packages;
+pub(crate) mod prometheus;
+pub(crate) mod scripted;
+pub(crate) mod stream;
+pub(crate) mod tasks;
+pub(crate) mod tcp;
+pub(crate) mod terminal;
+pub(crate) mod tls;
+pub(crate) mod truth;
 
 use std::time::Duration;
 
@@ -56,10 +56,10 @@ use tokio::time::{Instant, sleep};
 
 /// How long a test waits for anything before it says what never came. Generous: builds share the
 /// machine, and 30 s were not enough for 64 MiB through a debug build at a load of 15.
-pub const DEADLINE: Duration = Duration::from_secs(90);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A client that tries once, takes an answer within 20 s or fails, and never leaves this machine.
-pub fn client(endpoint: &str) -> Client {
+pub(crate) fn client(endpoint: &str) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
@@ -73,7 +73,7 @@ pub fn client(endpoint: &str) -> Client {
 }
 
 /// Asks until `probe` has an answer. Panics with `what` after [`DEADLINE`].
-pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = probe().await {

@@ -19,7 +19,7 @@ use super::packages::{run, unless_on_ci};
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// The handle. Dropped, it takes the namespace and the link away.
-pub struct Namespace {
+pub(crate) struct Namespace {
     name: String,
     /// Our end of the link; the other one is the next address.
     ours: Ipv4Addr,
@@ -27,7 +27,7 @@ pub struct Namespace {
 
 impl Namespace {
     /// `None` where there can be none.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         unless_on_ci("network namespaces (root, iproute2, nftables)", Self::make())
     }
 
@@ -70,12 +70,12 @@ impl Namespace {
     }
 
     /// Where its servers are.
-    pub fn theirs(&self) -> Ipv4Addr {
+    pub(crate) fn theirs(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.ours.to_bits() + 1)
     }
 
     /// Listens in it.
-    pub fn listen(&self) -> TcpListener {
+    pub(crate) fn listen(&self) -> TcpListener {
         let (path, address) =
             (format!("/run/netns/{}", self.name), SocketAddr::from((self.theirs(), 0)));
         // A thread of its own: it goes to the other namespace, and does not come back.
@@ -92,7 +92,7 @@ impl Namespace {
     }
 
     /// Drops every packet of the connections from these addresses, from now on and both ways.
-    pub fn drop_packets(&self, peers: impl IntoIterator<Item = SocketAddr>) {
+    pub(crate) fn drop_packets(&self, peers: impl IntoIterator<Item = SocketAddr>) {
         let ports: Vec<_> = peers.into_iter().map(|peer| peer.port().to_string()).collect();
         let add = format!(
             "ip netns exec {} nft add element inet t dead {{ {} }}",
@@ -113,7 +113,7 @@ impl Drop for Namespace {
 }
 
 /// Whether a daemon can be given names of its own.
-pub fn can_mount() -> bool {
+pub(crate) fn can_mount() -> bool {
     let probe = words("unshare --mount mount --bind /etc/hosts /etc/hosts");
     unless_on_ci("mount namespaces (root)", probe).is_some()
 }

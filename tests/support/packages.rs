@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// `tests/node` with its `node_modules` as `package-lock.json` says; `None` where node is missing.
 /// Blocks while it installs.
-pub fn node() -> Option<PathBuf> {
+pub(crate) fn node() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
         run(Command::new("node").arg("--version"))?;
@@ -28,7 +28,7 @@ pub fn node() -> Option<PathBuf> {
 
 /// The programs of a virtual environment with what `tests/python/requirements.txt` says; `None`
 /// where python3 is missing. Blocks while it installs.
-pub fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
         let pinned = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/requirements.txt");
@@ -46,7 +46,7 @@ pub fn python() -> Option<PathBuf> {
 
 /// The jars of the KCL and what it needs, as `tests/java/kcl/pom.xml` says; `None` where a JDK or
 /// Maven is missing. Blocks while it downloads.
-pub fn kcl() -> Option<PathBuf> {
+pub(crate) fn kcl() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let install = || {
         run(Command::new("javac").arg("--version"))?;
@@ -64,7 +64,7 @@ pub fn kcl() -> Option<PathBuf> {
 
 /// The program of `tests/go/reader`, with the modules that its `go.sum` says; `None` where go is
 /// missing. Blocks while it builds.
-pub fn go_reader() -> Option<PathBuf> {
+pub(crate) fn go_reader() -> Option<PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-reader");
@@ -81,14 +81,14 @@ pub fn go_reader() -> Option<PathBuf> {
 
 /// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it
 /// downloads.
-pub fn prometheus() -> Option<PathBuf> {
+pub(crate) fn prometheus() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(|| debian("prometheus")).as_ref().map(|folder| folder.join("usr/bin"))
 }
 
 /// The library that lies to a program about the time, for LD_PRELOAD; `None` where there is no apt.
 /// Blocks while it downloads.
-pub fn faketime() -> Option<PathBuf> {
+pub(crate) fn faketime() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let libraries = FOLDER.get_or_init(|| debian("libfaketime")).as_ref()?.join("usr/lib");
     let mut architectures =
@@ -114,7 +114,7 @@ fn debian(package: &str) -> Option<PathBuf> {
 }
 
 /// What a test needs of the machine, or nothing, aloud; on CI there is no nothing.
-pub fn unless_on_ci<T>(what: &str, installed: Result<T, String>) -> Option<T> {
+pub(crate) fn unless_on_ci<T>(what: &str, installed: Result<T, String>) -> Option<T> {
     installed
         .inspect_err(|reason| {
             let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
@@ -150,7 +150,7 @@ fn install(
 }
 
 /// Runs it to its end. An error has the command and what it said.
-pub fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() {
         return Ok(());

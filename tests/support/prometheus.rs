@@ -18,7 +18,7 @@ use super::{eventually, http, packages};
 const SCRAPE_INTERVAL: &str = "250ms";
 
 /// A running Prometheus with the job `dispatchd`. Killed when dropped.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     authority: String,
     _process: Child,
     _dir: tempfile::TempDir,
@@ -29,7 +29,7 @@ impl Prometheus {
     /// Scrapes `target` and evaluates `rules`, a file. `None` where there is no Prometheus; see
     /// [`packages`]. The first scrape comes some 6 s later: it waits for its discovery of targets
     /// to settle.
-    pub async fn start(target: &str, rules: &Path) -> Option<Prometheus> {
+    pub(crate) async fn start(target: &str, rules: &Path) -> Option<Prometheus> {
         let programs = tools().await?;
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = format!(
@@ -74,7 +74,7 @@ impl Prometheus {
     }
 
     /// The result of a query, now: one value for each series.
-    pub async fn query(&self, promql: &str) -> Vec<Value> {
+    pub(crate) async fn query(&self, promql: &str) -> Vec<Value> {
         // Every byte escaped: nothing to get wrong.
         let escaped: String = promql.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let answer = self.ask("query", &format!("query={escaped}")).await;
@@ -82,7 +82,7 @@ impl Prometheus {
     }
 
     /// What the API `/api/v1/{path}` has to say; `form` is its query string.
-    pub async fn ask(&self, path: &str, form: &str) -> Value {
+    pub(crate) async fn ask(&self, path: &str, form: &str) -> Value {
         let (_, body) = self.get(&format!("/api/v1/{path}?{form}")).await;
         let answer: Value = serde_json::from_slice(&body).expect("its API speaks JSON");
         assert_eq!(answer["status"], "success", "{path}?{form}: {answer}");
@@ -100,7 +100,7 @@ impl Prometheus {
     }
 
     /// Waits until a query has a result.
-    pub async fn eventually(&self, promql: &str) -> Vec<Value> {
+    pub(crate) async fn eventually(&self, promql: &str) -> Vec<Value> {
         eventually(promql, async || {
             Some(self.query(promql).await).filter(|result| !result.is_empty())
         })
@@ -115,7 +115,7 @@ impl Drop for Prometheus {
 }
 
 /// Runs promtool on a text, given on its standard input. `None` where there is none.
-pub async fn promtool(args: &[&str], stdin: &str) -> Option<Output> {
+pub(crate) async fn promtool(args: &[&str], stdin: &str) -> Option<Output> {
     let mut file = tempfile::tempfile().expect("a temporary file");
     file.write_all(stdin.as_bytes()).expect("it takes bytes");
     std::io::Seek::rewind(&mut file).expect("it is a file");

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::http::{JSON, TARGET};
 
 /// Dropped, it stops listening.
-pub struct Scripted {
+pub(crate) struct Scripted {
     address: SocketAddr,
     _server: AbortOnDropHandle<()>,
 }
@@ -23,7 +23,7 @@ pub struct Scripted {
 impl Scripted {
     /// `answer` is told an operation, the how many-th call of it this is, and its question; it
     /// gives a status and a body. Every reply says that it is `date`.
-    pub async fn start(
+    pub(crate) async fn start(
         date: SystemTime,
         answer: impl Fn(&str, usize, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
     ) -> Scripted {
@@ -54,13 +54,13 @@ impl Scripted {
         Scripted { address, _server: AbortOnDropHandle::new(server) }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
 /// What ListShards answers where there are so many open shards, named by their numbers.
-pub fn shard_list(count: usize) -> Value {
+pub(crate) fn shard_list(count: usize) -> Value {
     let shard = |id: usize| {
         json!({
             "ShardId": id.to_string(),

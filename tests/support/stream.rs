@@ -16,7 +16,7 @@ use super::fault::ledger::Ledger;
 
 /// A record as the stream holds it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct StoredRecord {
+pub(crate) struct StoredRecord {
     pub shard: String,
     pub sequence: String,
     pub partition_key: String,
@@ -25,7 +25,7 @@ pub struct StoredRecord {
 
 /// A shard and the hash keys it takes, both ends included.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShardRange {
+pub(crate) struct ShardRange {
     pub id: String,
     pub first: u128,
     pub last: u128,
@@ -34,7 +34,7 @@ pub struct ShardRange {
 }
 
 /// Creates a stream and waits until it takes records.
-pub async fn create_stream(client: &Client, name: &str, shards: i32) {
+pub(crate) async fn create_stream(client: &Client, name: &str, shards: i32) {
     client
         .create_stream()
         .stream_name(name)
@@ -45,7 +45,7 @@ pub async fn create_stream(client: &Client, name: &str, shards: i32) {
     wait_active(client, name).await;
 }
 
-pub async fn wait_active(client: &Client, name: &str) {
+pub(crate) async fn wait_active(client: &Client, name: &str) {
     eventually("the stream is ACTIVE", async || {
         let answer = client.describe_stream_summary().stream_name(name).send().await.ok()?;
         let summary = answer.stream_description_summary()?;
@@ -55,7 +55,7 @@ pub async fn wait_active(client: &Client, name: &str) {
 }
 
 /// Every shard, closed ones too, in the order of their ids: parents come before their children.
-pub async fn shards(client: &Client, stream: &str) -> Vec<ShardRange> {
+pub(crate) async fn shards(client: &Client, stream: &str) -> Vec<ShardRange> {
     let answer =
         client.list_shards().stream_name(stream).send().await.expect("the emulator lists shards");
     let mut found: Vec<ShardRange> = answer
@@ -79,7 +79,7 @@ pub async fn shards(client: &Client, stream: &str) -> Vec<ShardRange> {
 }
 
 /// Splits a shard in the middle and waits until its children are open.
-pub async fn split(client: &Client, stream: &str, shard: &ShardRange) {
+pub(crate) async fn split(client: &Client, stream: &str, shard: &ShardRange) {
     let middle = shard.first + (shard.last - shard.first) / 2 + 1;
     client
         .split_shard()
@@ -93,7 +93,7 @@ pub async fn split(client: &Client, stream: &str, shard: &ShardRange) {
 }
 
 /// Merges a shard with the next one of the ring and waits until their child is open.
-pub async fn merge(client: &Client, stream: &str, shard: &ShardRange, next: &ShardRange) {
+pub(crate) async fn merge(client: &Client, stream: &str, shard: &ShardRange, next: &ShardRange) {
     let merge = client
         .merge_shards()
         .stream_name(stream)
@@ -104,18 +104,18 @@ pub async fn merge(client: &Client, stream: &str, shard: &ShardRange, next: &Sha
 }
 
 /// Where Kinesis puts a partition key: the MD5 of its UTF-8 bytes, as a number.
-pub fn hash_of(partition_key: &str) -> u128 {
+pub(crate) fn hash_of(partition_key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(partition_key).into())
 }
 
 /// The open shard that takes `hash`.
-pub fn shard_of(shards: &[ShardRange], hash: u128) -> &str {
+pub(crate) fn shard_of(shards: &[ShardRange], hash: u128) -> &str {
     let taker =
         shards.iter().find(|shard| shard.open && (shard.first..=shard.last).contains(&hash));
     &taker.expect("the open shards cover every hash key").id
 }
 
-pub fn entry(partition_key: &str, data: impl AsRef<[u8]>) -> PutRecordsRequestEntry {
+pub(crate) fn entry(partition_key: &str, data: impl AsRef<[u8]>) -> PutRecordsRequestEntry {
     PutRecordsRequestEntry::builder()
         .partition_key(partition_key)
         .data(Blob::new(data.as_ref()))
@@ -124,12 +124,12 @@ pub fn entry(partition_key: &str, data: impl AsRef<[u8]>) -> PutRecordsRequestEn
 }
 
 /// `count` small records with keys and data that tell them apart.
-pub fn entries(count: usize) -> Vec<PutRecordsRequestEntry> {
+pub(crate) fn entries(count: usize) -> Vec<PutRecordsRequestEntry> {
     (0..count).map(|n| entry(&format!("key-{n}"), format!("data-{n}"))).collect()
 }
 
 /// One PutRecords that is answered, which does not mean that each record is stored.
-pub async fn put(
+pub(crate) async fn put(
     client: &Client,
     stream: &str,
     entries: Vec<PutRecordsRequestEntry>,
@@ -140,7 +140,11 @@ pub async fn put(
 
 /// The same once nothing is on its way any more: what a fault let loose lands late, so this waits
 /// until the stream holds what the ledger booked, twice in a row. For after the traffic only.
-pub async fn read_settled(client: &Client, stream: &str, ledger: &Ledger) -> Vec<StoredRecord> {
+pub(crate) async fn read_settled(
+    client: &Client,
+    stream: &str,
+    ledger: &Ledger,
+) -> Vec<StoredRecord> {
     let mut seen = None;
     eventually("the stream holds what the ledger booked, and nothing lands any more", async || {
         let booked = ledger.records().len();
@@ -155,7 +159,7 @@ pub async fn read_settled(client: &Client, stream: &str, ledger: &Ledger) -> Vec
 
 /// Every record of the stream: shard by shard, parents before children, each shard in its own
 /// order.
-pub async fn read_all(client: &Client, stream: &str) -> Vec<StoredRecord> {
+pub(crate) async fn read_all(client: &Client, stream: &str) -> Vec<StoredRecord> {
     let mut records = Vec::new();
     for shard in shards(client, stream).await {
         read_shard(client, stream, &shard.id, &mut records).await;

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 ///
 /// The lock guards the set only while a task is added or reaped, never across an await.
 #[derive(Clone, Default)]
-pub struct Tasks(Arc<Mutex<JoinSet<()>>>);
+pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl Tasks {
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut set = self.0.lock().expect("no holder of this lock panics");
         // Ended tasks are reaped here, so the set stays as small as what is running. A panic has
         // printed itself.
@@ -21,7 +21,7 @@ impl Tasks {
         set.spawn(task);
     }
 
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         self.0.lock().expect("no holder of this lock panics").abort_all();
     }
 }

@@ -31,7 +31,7 @@ const CHUNKS_MAX: usize = 32;
 /// What the network is like. `Weather::default()` passes everything on at once. It holds for
 /// connections that are open as well as for new ones, from its setting on.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Weather {
+pub(crate) struct Weather {
     /// From the client to the server.
     pub delay_up: Duration,
     /// And back.
@@ -62,7 +62,7 @@ struct Deeds {
 }
 
 /// The handle. Dropped, it ends every task and connection of the proxy.
-pub struct TcpProxy {
+pub(crate) struct TcpProxy {
     endpoint: String,
     /// With its number: setting the same weather again draws new fates.
     weather: watch::Sender<(u64, Weather)>,
@@ -117,12 +117,12 @@ struct Way {
 impl TcpProxy {
     /// A proxy in fair weather. `upstream` is a server's endpoint; so is what the proxy has, with
     /// the same scheme.
-    pub fn start(upstream: &str, seed: u64) -> TcpProxy {
+    pub(crate) fn start(upstream: &str, seed: u64) -> TcpProxy {
         TcpProxy::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), upstream, seed)
     }
 
     /// The same at this address, any port of it if that is 0.
-    pub fn start_at(address: SocketAddr, upstream: &str, seed: u64) -> TcpProxy {
+    pub(crate) fn start_at(address: SocketAddr, upstream: &str, seed: u64) -> TcpProxy {
         let (scheme, upstream) = upstream.split_once("://").expect("an endpoint is a URL");
         let reservation = reusable(address);
         let address = reservation.local_addr().expect("a bound socket has an address");
@@ -142,11 +142,11 @@ impl TcpProxy {
         TcpProxy { endpoint, weather, ends, deeds, tasks, _reservation: reservation }
     }
 
-    pub fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
-    pub fn set(&self, weather: Weather) {
+    pub(crate) fn set(&self, weather: Weather) {
         let valid = (0.0..=1.0).contains(&weather.reset_ratio);
         assert!(valid, "a ratio lies between 0 and 1: {weather:?}");
         self.weather.send_modify(|(number, now)| {
@@ -156,39 +156,39 @@ impl TcpProxy {
     }
 
     /// Resets every open connection now: RST, both ways.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.ends.send_replace(End::Reset);
     }
 
     /// Ends every open connection now, as a server does whose connections have idled long enough:
     /// FIN. What a client writes from then on reaches nobody, and is answered with RST.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.ends.send_replace(End::Closed);
     }
 
     /// Every connection that is open now is silent for good: its bytes are acknowledged and vanish,
     /// no end of it passes. New connections work.
-    pub fn silence(&self) {
+    pub(crate) fn silence(&self) {
         self.deeds.silenced.store(self.connections(), Ordering::Relaxed);
     }
 
     /// Connections that the client has not left.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.deeds.open.load(Ordering::Relaxed)
     }
 
     /// Connections accepted so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.deeds.connections.load(Ordering::Relaxed)
     }
 
     /// Connections reset by plan so far.
-    pub fn resets(&self) -> usize {
+    pub(crate) fn resets(&self) -> usize {
         self.deeds.resets.load(Ordering::Relaxed)
     }
 
     /// Directions that lost bytes so far.
-    pub fn swallowed(&self) -> usize {
+    pub(crate) fn swallowed(&self) -> usize {
         self.deeds.swallowed.load(Ordering::Relaxed)
     }
 }

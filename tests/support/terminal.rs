@@ -7,13 +7,13 @@ use std::process::Stdio;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 /// Dropped, it hangs up.
-pub struct Terminal {
+pub(crate) struct Terminal {
     controller: File,
     user: File,
 }
 
 impl Terminal {
-    pub fn open() -> Terminal {
+    pub(crate) fn open() -> Terminal {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let controller = openpt(flags).expect("a pseudo-terminal");
         grantpt(&controller).expect("it is ours");
@@ -23,22 +23,22 @@ impl Terminal {
     }
 
     /// One of a program's streams.
-    pub fn stream(&self) -> Stdio {
+    pub(crate) fn stream(&self) -> Stdio {
         self.user.try_clone().expect("a descriptor is free").into()
     }
 
     /// As somebody types it.
-    pub fn type_in(&mut self, text: &str) {
+    pub(crate) fn type_in(&mut self, text: &str) {
         self.controller.write_all(text.as_bytes()).expect("it takes a line");
     }
 
     /// Everything that is shown until no program holds it any more.
-    pub async fn shown(self) -> String {
+    pub(crate) async fn shown(self) -> String {
         self.shown_until("\0").await
     }
 
     /// The same, or until this was shown: for a program that does not end.
-    pub async fn shown_until(self, last: &str) -> String {
+    pub(crate) async fn shown_until(self, last: &str) -> String {
         let Terminal { mut controller, user } = self;
         drop(user);
         let last = last.as_bytes().to_vec();

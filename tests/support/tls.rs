@@ -12,19 +12,19 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// HTTP/2 on offer, and first, as AWS has it.
-pub const HTTP2_FIRST: &[&str] = &["h2", "http/1.1"];
+pub(crate) const HTTP2_FIRST: &[&str] = &["h2", "http/1.1"];
 /// Nothing on offer: HTTP/1.1.
-pub const HTTP1: &[&str] = &[];
+pub(crate) const HTTP1: &[&str] = &[];
 
 /// A self-signed certificate, in a file for those who are to trust it.
-pub struct Certificate {
+pub(crate) struct Certificate {
     file: NamedTempFile,
     tls: ServerConfig,
 }
 
 impl Certificate {
     /// For these names and addresses.
-    pub fn of<const N: usize>(names: [&str; N]) -> Self {
+    pub(crate) fn of<const N: usize>(names: [&str; N]) -> Self {
         let made = rcgen::generate_simple_self_signed(names.map(str::to_owned))
             .expect("the names can be certified");
         let file = NamedTempFile::new().expect("a temporary file");
@@ -40,12 +40,12 @@ impl Certificate {
     }
 
     /// In PEM.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
     /// A server's side that offers these protocols by ALPN.
-    pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let mut tls = self.tls.clone();
         tls.alpn_protocols =
             protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::stream::StoredRecord;
 
 /// Lines for `count` events whose data says their key and their place among the key's events.
-pub fn numbered_lines(count: usize, keys: usize) -> String {
+pub(crate) fn numbered_lines(count: usize, keys: usize) -> String {
     let line = |n: usize| {
         let (key, place) = (n % keys, n / keys);
         format!(
@@ -18,7 +18,7 @@ pub fn numbered_lines(count: usize, keys: usize) -> String {
 }
 
 /// The same, where the data of those lines that `is_long` says is `bytes` longer.
-pub fn numbered_lines_some_long(
+pub(crate) fn numbered_lines_some_long(
     count: usize,
     keys: usize,
     bytes: usize,
@@ -33,7 +33,7 @@ pub fn numbered_lines_some_long(
 }
 
 /// The refs of these answers, in order.
-pub fn refs<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
+pub(crate) fn refs<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
     let mut refs: Vec<u64> = answers
         .into_iter()
         .map(|answer| answer["ref"].as_u64().expect("numbered_lines made it"))
@@ -44,7 +44,7 @@ pub fn refs<'a>(answers: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
 
 /// Every ack names a record that is in the stream, with its id; gives how many copies more than
 /// acks there are.
-pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
+pub(crate) fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
     let by_sequence: HashMap<&str, &StoredRecord> =
         stored.iter().map(|record| (record.sequence.as_str(), record)).collect();
     assert_eq!(by_sequence.len(), stored.len(), "a sequence number is one record's");
@@ -64,7 +64,7 @@ pub fn assert_acks_are_true(acks: &[Value], stored: &[StoredRecord]) -> usize {
 
 /// No key's event is stored before one that was sent earlier. For streams without second copies;
 /// events may be missing.
-pub fn assert_key_order_with_gaps(stored: &[StoredRecord]) {
+pub(crate) fn assert_key_order_with_gaps(stored: &[StoredRecord]) {
     let mut last: HashMap<&str, u64> = HashMap::new();
     for record in stored {
         let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
@@ -76,7 +76,7 @@ pub fn assert_key_order_with_gaps(stored: &[StoredRecord]) {
 }
 
 /// The first copies of a key's events are stored in the order they were sent in.
-pub fn assert_key_order(stored: &[StoredRecord]) {
+pub(crate) fn assert_key_order(stored: &[StoredRecord]) {
     let mut next: HashMap<&str, u64> = HashMap::new();
     for record in stored {
         let envelope: Value = serde_json::from_slice(&record.data).expect("envelopes are JSON");
@@ -89,7 +89,7 @@ pub fn assert_key_order(stored: &[StoredRecord]) {
 
 /// These are the data of `count` events by [`numbered_lines`], each once and in the order of its
 /// key.
-pub fn assert_read_once_in_order(data: &[String], count: usize) {
+pub(crate) fn assert_read_once_in_order(data: &[String], count: usize) {
     let mut next: HashMap<String, u64> = HashMap::new();
     for data in data {
         let envelope: Value = serde_json::from_str(data).expect("envelopes are JSON");

@@ -3,7 +3,7 @@
 //! The daemon closes a connection whose line stays incomplete for 30 s, and a producer's buffer may
 //! end in the middle of a line for longer than that: so half a line waits here.
 
-use crate::limits::{KIB, RECORD_BYTES_MAX, line_bytes_max};
+use dispatchd_core::limits::{KIB, RECORD_BYTES_MAX, line_bytes_max};
 
 /// Bytes that are kept of a line: more than any daemon takes. What follows them is left out, as the
 /// daemon would leave it out; it refuses such a line by its length.
@@ -19,7 +19,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub fn push(&mut self, piece: &[u8]) {
+    pub(super) fn push(&mut self, piece: &[u8]) {
         let first_end = memchr::memchr(b'\n', piece);
         let (continued, rest) = piece.split_at(first_end.unwrap_or(piece.len()));
         let room = KEPT_BYTES_MAX.saturating_sub(self.bytes.len() - self.whole);
@@ -31,20 +31,20 @@ impl Lines {
     }
 
     /// The input is at its end: a file whose last line has no line end is no torn write.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if self.whole < self.bytes.len() {
             self.bytes.push(b'\n');
             self.whole = self.bytes.len();
         }
     }
 
-    pub fn has_whole(&self) -> bool {
+    pub(super) fn has_whole(&self) -> bool {
         self.whole > 0
     }
 
     /// Takes lines off the front, of those that ask for an answer at most so many: their bytes, and
     /// how many ask. A blank line asks for none.
-    pub fn take(&mut self, lines_max: usize) -> (Vec<u8>, usize) {
+    pub(super) fn take(&mut self, lines_max: usize) -> (Vec<u8>, usize) {
         let (mut end, mut asking) = (0, 0);
         for line_end in memchr::memchr_iter(b'\n', &self.bytes[..self.whole]) {
             let asks = !self.bytes[end..line_end].trim_ascii().is_empty();

@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 use super::lines::Lines;
 use crate::cli::out;
-use crate::event::Code;
-use crate::limits::MIB;
+use dispatchd_core::limits::MIB;
+use dispatchd_core::model::Code;
 
 /// How often the progress line on a terminal is drawn again.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);

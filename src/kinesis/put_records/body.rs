@@ -7,7 +7,7 @@
 use super::reply::{BadReply, ErrorReply};
 use super::{cbor, json};
 use crate::config::{StreamId, Wire};
-use crate::kinesis::{Entries, Verdict};
+use dispatchd_core::model::{Entries, Verdict};
 
 /// The `Content-Type` of a body in this format.
 pub fn content_type(wire: Wire) -> &'static str {

@@ -11,8 +11,8 @@ use minicbor::{Decoder, Encoder};
 use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 use crate::config::StreamId;
-use crate::event::{HashKey, Record};
-use crate::kinesis::{Entries, Verdict};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::model::{HashKey, Record};
 
 /// The largest head of an item: a byte, and a length of eight.
 const HEAD_BYTES_MAX: usize = 9;

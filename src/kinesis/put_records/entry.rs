@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::config::StreamId;
-use crate::event::Record;
-use crate::kinesis::aggregate::{self, FRAME_BYTES};
+use dispatchd_core::model::Record;
+use dispatchd_core::wire::packed::{self, FRAME_BYTES};
 
 /// Digits of 2^128 - 1.
 pub(super) const HASH_KEY_DIGITS_MAX: usize = 39;
@@ -13,7 +13,7 @@ pub(super) const HASH_KEY_DIGITS_MAX: usize = 39;
 pub(super) fn data<'a>(events: &[&'a Record]) -> Cow<'a, [u8]> {
     match events {
         [event] => Cow::Borrowed(&event.data),
-        _ => Cow::Owned(aggregate::encode(events)),
+        _ => Cow::Owned(packed::encode(events)),
     }
 }
 
@@ -22,8 +22,7 @@ pub(super) fn data_bytes_max(events: &[&Record]) -> usize {
     match events {
         [event] => event.data.len(),
         _ => {
-            FRAME_BYTES
-                + events.iter().map(|event| aggregate::member_bytes_max(event)).sum::<usize>()
+            FRAME_BYTES + events.iter().map(|event| packed::member_bytes_max(event)).sum::<usize>()
         }
     }
 }

@@ -10,9 +10,9 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 use crate::config::StreamId;
-use crate::event::envelope::{json_str_len, push_json_str};
-use crate::event::{HashKey, Record};
-use crate::kinesis::{Entries, Verdict};
+use dispatchd_core::json::{json_str_len, push_json_str};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::model::{HashKey, Record};
 
 /// Bytes of an entry besides its data and keys.
 const ENTRY_FRAME_BYTES: usize = r#"{"Data":"","PartitionKey":},"#.len();

@@ -25,13 +25,14 @@ use tokio::time::Instant;
 
 use self::sign::{NotSigned, sign_request};
 use super::bounded_clock::writable;
+use super::classify;
 use super::client::Kinesis;
 use super::endpoint::Endpoint;
 use super::error::{BAD_REPLY, NO_CREDENTIALS, chain};
 use super::transport::{NoReply, Timeouts};
-use super::{Entries, PutError, PutRecords, Verdict, classify};
 use crate::config::Wire;
-use crate::event::{Cause, Class, Reason};
+use dispatchd_core::model::{Cause, Class, Reason};
+use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 
 pub use self::reply::BadReply;
 pub(super) use self::reply::{EntryResult, ShardIds};

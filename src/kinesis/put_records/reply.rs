@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::kinesis::{Verdict, classify};
+use crate::kinesis::classify;
+use dispatchd_core::model::Verdict;
 
 /// A reply that cannot be read, and why.
 #[derive(Debug, thiserror::Error)]

@@ -10,8 +10,9 @@ use serde_json::Value as Json;
 use super::body::*;
 use super::{cbor, json};
 use crate::config::{StreamId, Wire};
-use crate::event::{Class, HashKey, PartitionKey, Record};
-use crate::kinesis::{Entries, Verdict, aggregate};
+use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::wire::packed;
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -99,7 +100,7 @@ fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
 /// What Kinesis should read of these entries.
 fn expected(entries: &Entries<'_>) -> Vec<Written> {
     let of = |events: &[&Record]| Written {
-        data: if events.len() == 1 { events[0].data.to_vec() } else { aggregate::encode(events) },
+        data: if events.len() == 1 { events[0].data.to_vec() } else { packed::encode(events) },
         key: events[0].key.as_str().to_owned(),
         hash: events[0].explicit_hash.map(|hash| hash.0.to_string()),
     };

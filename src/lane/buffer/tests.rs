@@ -1,11 +1,11 @@
 //! What a lane's memory promises, one promise a test. Times are milliseconds since the start.
 
-use crate::backoff::Backoff;
 use crate::config::KeyOrder;
-use crate::event::{Class, Reason};
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
 use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
+use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Class, Reason};
 
 #[test]
 fn an_event_waits_for_company_as_long_as_linger_and_no_longer() {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::PACED_REST_MIN;
 use crate::config::KEYS;
-use crate::event::{Class, Code, Outcome, Reason};
-use crate::kinesis::Verdict;
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
 use crate::lane::kit::{Kit, answers, failed, ms, names, relaxed, rules, stored, stored_in};
+use dispatchd_core::model::Verdict;
+use dispatchd_core::model::{Class, Code, Outcome, Reason};
 
 const BLOCKED: Class = Class::Blocked(Reason::AccessDenied);
 
@@ -104,7 +104,7 @@ fn a_throttled_shard_rests_and_no_other() {
 /// The documents had it backwards: "the first wait is up to this long".
 #[test]
 fn the_words_on_the_least_back_off_are_what_is_done() {
-    let backoff = crate::backoff::Backoff { min: ms(100), max: ms(100_000) };
+    let backoff = dispatchd_core::model::backoff::Backoff { min: ms(100), max: ms(100_000) };
     let mut rests = Vec::new();
     for _ in 0..200 {
         let mut kit =
@@ -545,7 +545,7 @@ fn parts_of_a_refused_request_do_not_wait_out_a_blocked_stream_where_no_timeout_
 #[test]
 fn back_off_counts_a_records_own_failures() {
     let mut kit = Kit::new(Rules {
-        backoff: crate::backoff::Backoff { min: ms(100), max: ms(100_000) },
+        backoff: dispatchd_core::model::backoff::Backoff { min: ms(100), max: ms(100_000) },
         timeout: Duration::from_secs(3600),
         ..rules()
     });

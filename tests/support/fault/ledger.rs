@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// A record the upstream stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Booked {
+pub(crate) struct Booked {
     /// Place among all bookings. Two requests at the same time may be booked in another order than
     /// they were stored in: within a shard the sequence number tells the stream's order.
     pub arrival: usize,
@@ -31,7 +31,7 @@ pub struct Booked {
 
 /// One PutRecords.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RequestFact {
+pub(crate) struct RequestFact {
     /// 1-based, in order of arrival.
     pub number: u64,
     pub stream: String,
@@ -52,7 +52,7 @@ pub struct RequestFact {
 
 /// What the proxy did to a request. Failed records are told by [`RequestFact::failed`].
 #[derive(Clone, Debug, PartialEq)]
-pub enum Done {
+pub(crate) enum Done {
     Passed,
     Refused { status: u16, code: Option<String> },
     ClosedBefore,
@@ -68,7 +68,7 @@ pub enum Done {
 /// The lock guards the books for the length of one entry or one copy, never across an await. Not a
 /// channel: tests ask at any time, from any task.
 #[derive(Clone)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     books: Arc<Mutex<Books>>,
     started: Instant,
 }
@@ -87,32 +87,32 @@ impl Ledger {
         Ledger { books: Arc::default(), started: Instant::now() }
     }
 
-    pub fn records(&self) -> Vec<Booked> {
+    pub(crate) fn records(&self) -> Vec<Booked> {
         self.books().records.clone()
     }
 
     /// How many [`Ledger::records`] are.
-    pub fn records_count(&self) -> usize {
+    pub(crate) fn records_count(&self) -> usize {
         self.books().records.len()
     }
 
-    pub fn requests(&self) -> Vec<RequestFact> {
+    pub(crate) fn requests(&self) -> Vec<RequestFact> {
         self.books().requests.clone()
     }
 
     /// PutRecords that have arrived and are neither answered nor left.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.books().in_flight
     }
 
     /// The most that [`Ledger::in_flight`] has ever been.
-    pub fn in_flight_max(&self) -> usize {
+    pub(crate) fn in_flight_max(&self) -> usize {
         self.books().in_flight_max
     }
 
     /// How often an operation was asked for, by name. The proxy's own questions to the upstream do
     /// not count.
-    pub fn calls(&self, operation: &str) -> usize {
+    pub(crate) fn calls(&self, operation: &str) -> usize {
         self.books().calls.get(operation).copied().unwrap_or(0)
     }
 
@@ -121,7 +121,7 @@ impl Ledger {
     }
 
     /// The ledger's time: since the server's start.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 

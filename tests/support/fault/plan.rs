@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// and back, so that a failing test can print what it ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Single records answered `ProvisionedThroughputExceededException`; they never reach the
     /// upstream.
     pub throttled_ratio: f64,
@@ -52,21 +52,21 @@ pub struct Plan {
 
 /// Requests that another key has signed are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CallerRule {
+pub(crate) struct CallerRule {
     pub key_id: String,
     pub refusal: Refusal,
 }
 
 /// A token bucket for each shard, one second deep, full at first.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShardLimits {
+pub(crate) struct ShardLimits {
     pub records_per_s: u32,
     pub bytes_per_s: u32,
 }
 
 /// A request that holds a record over the limit is refused whole with a ValidationException.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Poison {
+pub(crate) struct Poison {
     /// Data and partition key.
     pub max_record_bytes: usize,
     /// Whether the message names the records (`records.N.member.data`) or leaves the client to find
@@ -77,33 +77,33 @@ pub struct Poison {
 /// An error for a whole request, in the AWS JSON form. Without a code the message, often empty, is
 /// the whole body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     pub status: u16,
     pub code: Option<String>,
     pub message: String,
 }
 
 impl Refusal {
-    pub fn new(status: u16, code: &str, message: &str) -> Refusal {
+    pub(crate) fn new(status: u16, code: &str, message: &str) -> Refusal {
         Refusal { status, code: Some(code.to_owned()), message: message.to_owned() }
     }
 
     /// A bare status, as load balancers answer.
-    pub fn empty(status: u16) -> Refusal {
+    pub(crate) fn empty(status: u16) -> Refusal {
         Refusal { status, code: None, message: String::new() }
     }
 
     /// No refusal at all, but this answer in place of the upstream's.
-    pub fn answer(body: impl ToString) -> Refusal {
+    pub(crate) fn answer(body: impl ToString) -> Refusal {
         Refusal { status: 200, code: None, message: body.to_string() }
     }
 
-    pub fn access_denied() -> Refusal {
+    pub(crate) fn access_denied() -> Refusal {
         let message = "User: arn:aws:iam::000000000000:user/test is not authorized to perform: kinesis:PutRecords";
         Refusal::new(400, "AccessDeniedException", message)
     }
 
-    pub fn expired_token() -> Refusal {
+    pub(crate) fn expired_token() -> Refusal {
         Refusal::new(
             400,
             "ExpiredTokenException",
@@ -111,7 +111,7 @@ impl Refusal {
         )
     }
 
-    pub fn unknown_key() -> Refusal {
+    pub(crate) fn unknown_key() -> Refusal {
         Refusal::new(
             400,
             "UnrecognizedClientException",
@@ -119,20 +119,20 @@ impl Refusal {
         )
     }
 
-    pub fn stream_missing(stream: &str) -> Refusal {
+    pub(crate) fn stream_missing(stream: &str) -> Refusal {
         let message = format!("Stream {stream} under account 000000000000 not found.");
         Refusal::new(400, "ResourceNotFoundException", &message)
     }
 
-    pub fn throttled() -> Refusal {
+    pub(crate) fn throttled() -> Refusal {
         Refusal::new(400, "ProvisionedThroughputExceededException", "Rate exceeded for stream.")
     }
 
-    pub fn limit_exceeded() -> Refusal {
+    pub(crate) fn limit_exceeded() -> Refusal {
         Refusal::new(400, "LimitExceededException", "Rate exceeded for stream.")
     }
 
-    pub fn kms_throttled() -> Refusal {
+    pub(crate) fn kms_throttled() -> Refusal {
         Refusal::new(
             400,
             "KMSThrottlingException",
@@ -140,11 +140,11 @@ impl Refusal {
         )
     }
 
-    pub fn internal() -> Refusal {
+    pub(crate) fn internal() -> Refusal {
         Refusal::new(500, "InternalFailure", "Internal service failure.")
     }
 
-    pub fn unavailable() -> Refusal {
+    pub(crate) fn unavailable() -> Refusal {
         Refusal::new(
             503,
             "ServiceUnavailable",
@@ -155,7 +155,7 @@ impl Refusal {
 
 /// An error for one record in a reply that is otherwise a success.
 #[derive(Clone, Debug, PartialEq)]
-pub enum RecordError {
+pub(crate) enum RecordError {
     Throttled,
     Internal,
     Other { code: String, message: String },
@@ -164,7 +164,7 @@ pub enum RecordError {
 /// Exactly what happens to one request, whatever the ratios say. Latency, shard limits and poison
 /// hold for it too.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// None: the request is spared the ratios.
     Pass,
     Refuse(Refusal),
@@ -186,7 +186,7 @@ pub enum Fault {
 
 /// What happens to one request: the plan, or the script, applied.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Course {
+pub(crate) struct Course {
     pub delay: Duration,
     pub before: Option<Before>,
     /// One entry for each record.
@@ -195,14 +195,14 @@ pub struct Course {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Before {
+pub(crate) enum Before {
     Refuse(Refusal),
     Close,
     Hang,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum After {
+pub(crate) enum After {
     Hang,
     Cut,
     Short,
@@ -211,7 +211,7 @@ pub enum After {
 
 impl Plan {
     /// Panics on ratios that cannot be: a plan is written by a test's author.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let requests: f64 = self.request_faults().map(|(ratio, ..)| ratio).sum();
         let records = self.throttled_ratio + self.internal_ratio;
         let all = self
@@ -224,7 +224,7 @@ impl Plan {
 
     /// The refusal of a request with this `Authorization`, if its key is not the one that is let
     /// in.
-    pub fn turn_away(&self, authorization: &str) -> Option<Refusal> {
+    pub(crate) fn turn_away(&self, authorization: &str) -> Option<Refusal> {
         let rule = self.caller.as_ref()?;
         let signed_by =
             authorization.split_once("Credential=").and_then(|(_, rest)| rest.split('/').next());
@@ -232,14 +232,14 @@ impl Plan {
     }
 
     /// The rules of size that a record has to meet.
-    pub fn size_rules(&self) -> impl Iterator<Item = Poison> {
+    pub(crate) fn size_rules(&self) -> impl Iterator<Item = Poison> {
         let limit =
             self.record_limit_kib.map(|kib| Poison { max_record_bytes: kib * 1024, named: true });
         self.poison.into_iter().chain(limit)
     }
 
     /// The course of request `number`, which has `records_count` records.
-    pub fn course(
+    pub(crate) fn course(
         &self,
         scripted: Option<Fault>,
         seed: u64,

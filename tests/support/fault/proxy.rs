@@ -29,7 +29,7 @@ type Reply = Response<UnsyncBoxBody<Bytes, AnyError>>;
 
 /// What the proxy's tasks share. Its locks are held for one look or one change, never across an
 /// await.
-pub struct Proxy {
+pub(super) struct Proxy {
     upstream: String,
     seed: u64,
     steering: Mutex<Steering>,
@@ -41,7 +41,7 @@ pub struct Proxy {
 }
 
 #[derive(Default)]
-pub struct Steering {
+pub(super) struct Steering {
     pub plan: Plan,
     pub script: VecDeque<Fault>,
     requests_count: u64,
@@ -54,7 +54,7 @@ struct Shards {
 }
 
 impl Proxy {
-    pub fn new(upstream: &str, seed: u64) -> Proxy {
+    pub(super) fn new(upstream: &str, seed: u64) -> Proxy {
         Proxy {
             upstream: upstream.trim_start_matches("http://").to_owned(),
             seed,
@@ -68,7 +68,10 @@ impl Proxy {
     }
 
     /// One request of any kind. An error closes the connection without an answer.
-    pub async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, AnyError> {
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Reply, AnyError> {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let target = text(&head.headers, "x-amz-target");
@@ -298,11 +301,11 @@ impl Proxy {
         Ok(answer)
     }
 
-    pub fn steering(&self) -> MutexGuard<'_, Steering> {
+    pub(super) fn steering(&self) -> MutexGuard<'_, Steering> {
         self.steering.lock().expect("no holder of this lock panics")
     }
 
-    pub fn connections(&self) -> MutexGuard<'_, Vec<Connection>> {
+    pub(super) fn connections(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.connections.lock().expect("no holder of this lock panics")
     }
 

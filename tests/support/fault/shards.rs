@@ -9,7 +9,7 @@ use super::plan::ShardLimits;
 
 /// The open shards of a stream, from a ListShards reply.
 #[derive(Clone, Debug)]
-pub struct ShardMap(Vec<OpenShard>);
+pub(super) struct ShardMap(Vec<OpenShard>);
 
 #[derive(Clone, Debug)]
 struct OpenShard {
@@ -19,13 +19,13 @@ struct OpenShard {
 }
 
 impl ShardMap {
-    pub fn parse(reply: &Value) -> Option<ShardMap> {
+    pub(super) fn parse(reply: &Value) -> Option<ShardMap> {
         let open = |shard: &&Value| shard["SequenceNumberRange"]["EndingSequenceNumber"].is_null();
         let shards = reply["Shards"].as_array()?.iter().filter(open).map(OpenShard::parse);
         shards.collect::<Option<_>>().map(ShardMap)
     }
 
-    pub fn shard_of(&self, hash: u128) -> Option<&str> {
+    pub(super) fn shard_of(&self, hash: u128) -> Option<&str> {
         let taker = self.0.iter().find(|shard| (shard.first..=shard.last).contains(&hash))?;
         Some(&taker.id)
     }
@@ -44,7 +44,7 @@ impl OpenShard {
 
 /// Two token buckets for each shard that was ever asked for.
 #[derive(Default)]
-pub struct Buckets(HashMap<(String, String), Bucket>);
+pub(super) struct Buckets(HashMap<(String, String), Bucket>);
 
 struct Bucket {
     records: f64,
@@ -54,7 +54,7 @@ struct Bucket {
 
 impl Buckets {
     /// Takes one record's room; false where the shard has none left, and then takes nothing.
-    pub fn take(
+    pub(super) fn take(
         &mut self,
         limits: ShardLimits,
         stream: &str,

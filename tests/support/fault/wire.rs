@@ -17,13 +17,13 @@ use crate::support::http::{AnyError, JSON};
 use crate::support::stream::hash_of;
 
 /// A PutRecords request, read as far as the proxy needs it; the rest is kept as it came.
-pub struct PutRequest {
+pub(super) struct PutRequest {
     whole: Map<String, Value>,
     pub stream: String,
     pub records: Vec<PutRecord>,
 }
 
-pub struct PutRecord {
+pub(super) struct PutRecord {
     pub partition_key: String,
     pub explicit_hash_key: Option<String>,
     pub data: Bytes,
@@ -32,7 +32,7 @@ pub struct PutRecord {
 
 impl PutRequest {
     /// `None` where the upstream should say what is wrong with it.
-    pub fn parse(body: &[u8]) -> Option<PutRequest> {
+    pub(super) fn parse(body: &[u8]) -> Option<PutRequest> {
         let mut whole: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let Value::Array(records) = whole.remove("Records")? else {
             return None;
@@ -45,12 +45,12 @@ impl PutRequest {
         Some(PutRequest { whole, stream, records })
     }
 
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.records.iter().map(PutRecord::bytes).sum()
     }
 
     /// The request with only those records that no error awaits.
-    pub fn without(&self, errors: &[Option<RecordError>]) -> Bytes {
+    pub(super) fn without(&self, errors: &[Option<RecordError>]) -> Bytes {
         let kept = self.records.iter().zip(errors).filter(|(_, error)| error.is_none());
         let mut whole = self.whole.clone();
         whole.insert("Records".to_owned(), kept.map(|(record, _)| record.raw.clone()).collect());
@@ -58,7 +58,7 @@ impl PutRequest {
     }
 
     /// The refusal of this request if a record in it is over the limit.
-    pub fn poisoned(&self, poison: Poison) -> Option<Refusal> {
+    pub(super) fn poisoned(&self, poison: Poison) -> Option<Refusal> {
         let places = (0..self.records.len())
             .filter(|place| self.records[*place].bytes() > poison.max_record_bytes);
         let places: Vec<usize> = places.collect();
@@ -96,12 +96,12 @@ impl PutRecord {
     }
 
     /// As AWS counts a record: its data and its partition key.
-    pub fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.data.len() + self.partition_key.len()
     }
 
     /// `None` for an explicit key that is no number; the upstream will say so.
-    pub fn hash(&self) -> Option<u128> {
+    pub(super) fn hash(&self) -> Option<u128> {
         match &self.explicit_hash_key {
             Some(number) => number.parse().ok(),
             None => Some(hash_of(&self.partition_key)),
@@ -111,14 +111,14 @@ impl PutRecord {
 
 /// A PutRecords reply: what the upstream answered, or an empty one.
 #[derive(Default)]
-pub struct PutReply {
+pub(super) struct PutReply {
     whole: Map<String, Value>,
     pub records: Vec<Value>,
 }
 
 impl PutReply {
     /// `None` where the upstream's answer is no PutRecords reply.
-    pub fn parse(body: &[u8]) -> Option<PutReply> {
+    pub(super) fn parse(body: &[u8]) -> Option<PutReply> {
         let mut whole: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let Value::Array(records) = whole.remove("Records")? else {
             return None;
@@ -127,17 +127,17 @@ impl PutReply {
     }
 
     /// Puts the proxy's own errors back in between, so that reply and request have one order.
-    pub fn merge(self, errors: Vec<Option<Value>>) -> PutReply {
+    pub(super) fn merge(self, errors: Vec<Option<Value>>) -> PutReply {
         let mut answered = self.records.into_iter();
         let merged = errors.into_iter().filter_map(|error| error.or_else(|| answered.next()));
         PutReply { whole: self.whole, records: merged.collect() }
     }
 
-    pub fn failed(&self) -> usize {
+    pub(super) fn failed(&self) -> usize {
         self.records.iter().filter(|record| !record["ErrorCode"].is_null()).count()
     }
 
-    pub fn into_body(mut self) -> Bytes {
+    pub(super) fn into_body(mut self) -> Bytes {
         self.whole.insert("FailedRecordCount".to_owned(), self.failed().into());
         self.whole.insert("Records".to_owned(), Value::Array(self.records));
         serde_json::to_vec(&self.whole).expect("a JSON value prints").into()
@@ -146,7 +146,7 @@ impl PutReply {
 
 /// Makes the body of DescribeStreamSummary say that the stream takes records of so much. Errors
 /// stay as they are.
-pub fn with_limit(kib: usize) -> impl FnOnce(Bytes) -> Bytes {
+pub(super) fn with_limit(kib: usize) -> impl FnOnce(Bytes) -> Bytes {
     move |body| match serde_json::from_slice::<Value>(&body) {
         Ok(mut answer) if answer["StreamDescriptionSummary"].is_object() => {
             answer["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = kib.into();
@@ -157,7 +157,7 @@ pub fn with_limit(kib: usize) -> impl FnOnce(Bytes) -> Bytes {
 }
 
 /// A record's error as AWS words it.
-pub fn record_error(error: &RecordError, stream: &str, shard: &str) -> Value {
+pub(super) fn record_error(error: &RecordError, stream: &str, shard: &str) -> Value {
     let (code, message) = match error {
         RecordError::Throttled => (
             "ProvisionedThroughputExceededException",
@@ -172,14 +172,14 @@ pub fn record_error(error: &RecordError, stream: &str, shard: &str) -> Value {
 }
 
 /// An empty success that says what it is.
-pub fn json_answer() -> Response<Bytes> {
+pub(super) fn json_answer() -> Response<Bytes> {
     let mut answer = Response::new(Bytes::new());
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     answer
 }
 
 /// The error form of AWS JSON 1.1.
-pub fn refusal(refusal: &Refusal) -> Response<Bytes> {
+pub(super) fn refusal(refusal: &Refusal) -> Response<Bytes> {
     let mut answer = json_answer();
     *answer.status_mut() =
         StatusCode::from_u16(refusal.status).expect("a refusal has an HTTP status");
@@ -194,14 +194,14 @@ pub fn refusal(refusal: &Refusal) -> Response<Bytes> {
 }
 
 /// A body that promises all its bytes, gives half of them, and breaks the connection.
-pub struct HalfBody {
+pub(super) struct HalfBody {
     half: Option<Bytes>,
     flushed: bool,
     promised: u64,
 }
 
 impl HalfBody {
-    pub fn of(body: &Bytes) -> HalfBody {
+    pub(super) fn of(body: &Bytes) -> HalfBody {
         HalfBody {
             half: Some(body.slice(..body.len() / 2)),
             flushed: false,

@@ -1,4 +1,5 @@
-//! The vocabulary of one event: its key, its sealed bytes, and our word on what became of it.
+//! The vocabulary: an event's key, its sealed bytes, and our word on what became of it; the stream
+//! service as the lanes see it.
 //!
 //! Everything here is plain data. Nothing here waits, allocates behind the caller's back or knows
 //! of a socket or a service.
@@ -26,6 +27,7 @@ macro_rules! closed_set {
     };
 }
 
+pub mod backoff;
 pub mod cause;
 pub mod class;
 pub mod envelope;
@@ -33,10 +35,15 @@ pub mod fingerprint;
 pub mod key;
 pub mod outcome;
 pub mod record;
+pub mod shard_map;
+pub mod stream;
 
+pub use backoff::Backoff;
 pub use cause::Cause;
 pub use class::{Class, Reason};
 pub use fingerprint::{Fingerprint, Fingerprints};
 pub use key::{HashKey, PartitionKey};
 pub use outcome::{Code, Outcome, Place, Refusal};
 pub use record::Record;
+pub use shard_map::{Shard, ShardMap};
+pub use stream::{Distribution, Entries, PutError, PutRecords, StreamFacts, Verdict};

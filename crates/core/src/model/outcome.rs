@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_page_lists_every_code_in_order_and_says_which_may_be_sent_again() {
-        let page = include_str!("../../docs/protocol.md");
+        let page = include_str!("../../../../docs/protocol.md");
         let rows = page.lines().skip_while(|line| *line != "| code | retryable | when |").skip(2);
         let rows: Vec<_> = rows
             .take_while(|line| line.starts_with("| `"))
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_runbook_has_every_code_that_is_the_applications_fault() {
-        let page = include_str!("../../docs/operations.md");
+        let page = include_str!("../../../../docs/operations.md");
         let table = page.lines().skip_while(|line| *line != "| code | |").skip(2);
         let rows: Vec<_> =
             table.map_while(|line| line.strip_prefix("| `")?.split('`').next()).collect();

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_runbook_has_every_reason() {
-        let page = include_str!("../../docs/operations.md");
+        let page = include_str!("../../../../docs/operations.md");
         let table = page.lines().skip_while(|line| *line != "| reason | |").skip(2);
         let mut rows: Vec<_> =
             table.map_while(|line| line.strip_prefix("| `")?.split('`').next()).collect();

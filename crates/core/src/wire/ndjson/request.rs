@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
-use crate::event::{Code, HashKey, PartitionKey, Refusal};
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
+use crate::model::{Code, HashKey, PartitionKey, Refusal};
 
 /// What the answer to a line is correlated by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_field_and_no_other() {
-        let page = include_str!("../../docs/protocol.md");
+        let page = include_str!("../../../../../docs/protocol.md");
         let table = page.lines().skip_while(|line| *line != "| field | | meaning |").skip(2);
         let rows = table.map_while(|line| line.strip_prefix("| `")?.split('`').next());
         let (mut of_options, mut of_line): (Vec<_>, Vec<_>) =

@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_page_has_every_cause_in_order() {
-        let page = include_str!("../../docs/operations.md");
+        let page = include_str!("../../../../docs/operations.md");
         let rows =
             page.lines().skip_while(|line| *line != "| cause | what it means | to do |").skip(2);
         let rows: Vec<_> =

@@ -16,8 +16,8 @@
 
 use md5::{Digest, Md5};
 
-use crate::event::{HashKey, Record};
 use crate::limits::PARTITION_KEY_CHARS_MAX;
+use crate::model::{HashKey, Record};
 
 /// What an aggregate begins with.
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
@@ -277,7 +277,7 @@ fn varint_bytes(number: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::PartitionKey;
+    use crate::model::PartitionKey;
     use bytes::Bytes;
     use proptest::prelude::*;
 

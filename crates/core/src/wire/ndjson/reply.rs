@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::VERSION;
 use super::request::Ref;
-use crate::event::PartitionKey;
-use crate::event::envelope::{Timestamp, push_json_str};
-use crate::event::outcome::{Code, Place, Refusal};
+use crate::json::push_json_str;
+use crate::model::PartitionKey;
+use crate::model::envelope::Timestamp;
+use crate::model::outcome::{Code, Place, Refusal};
 
 /// What an ack says of a durable event.
 #[derive(Debug, Clone)]

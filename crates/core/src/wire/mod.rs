@@ -1,0 +1,4 @@
+//! Bytes ↔ words: the formats that the daemon reads and writes. Pure: no I/O, no clock, no tokio.
+
+pub mod ndjson;
+pub mod packed;
