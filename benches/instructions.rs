@@ -10,10 +10,10 @@ mod path;
 mod support;
 
 use bytes::BytesMut;
-use dispatchd::lane::Group;
-use dispatchd::lane::batch::Batch;
-use dispatchd::lane::settle::Settled;
 use dispatchd_core::model::Verdict;
+use dispatchd_producer::lane::Group;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::settle::Settled;
 
 use crate::path::{GROUP, Path, verdicts};
 

@@ -46,19 +46,17 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod ack;
 pub mod admin;
-pub mod budget;
 pub mod cli;
 pub mod config;
 pub mod consume;
 pub mod daemon;
 pub mod heap;
 pub mod kinesis;
-pub mod lane;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod preflight;
+pub mod producer;
 pub mod socket;
 pub mod tail;
 pub mod telemetry;

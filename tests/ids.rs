@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dispatchd::ack::{Books, Duty, EventId, Outbox};
-use dispatchd::budget::Budget;
-use dispatchd::lane::Item;
-use dispatchd::lane::dedupe::{Dedupe, Met, Window};
 use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place, Record};
 use dispatchd_core::wire::ndjson::request::Ref;
+use dispatchd_producer::ack::{Books, Duty, EventId, Outbox};
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Item;
+use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
 use uuid::Uuid;
 
 #[global_allocator]

@@ -4,12 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dispatchd::ack::Books;
-use dispatchd::budget::Budget;
 use dispatchd::config::{Inputs, resolve};
-use dispatchd::lane::dedupe::{Dedupe, Window};
-use dispatchd::lane::task::{INBOX_GROUPS, Lane};
-use dispatchd::lane::{Lanes, Rules};
+use dispatchd::producer::lane::{INBOX_GROUPS, Lane};
 use dispatchd::socket::bind::Bound;
 use dispatchd::socket::listener::{Caps, Listener};
 use dispatchd::socket::{Callers, Door, LongLines};
@@ -19,6 +15,10 @@ use dispatchd_core::limits::{
 };
 use dispatchd_core::model::Fingerprints;
 use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Lanes;
+use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -95,7 +95,7 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
     let window_of_ids = Window { ids_max: 100, keep_for: Duration::from_secs(300) };
     let dedupe = Arc::new(Mutex::new(Dedupe::new(window_of_ids)));
     let lanes = inboxes.into_iter().map(|inbox| Lane {
-        rules: watch::channel(Rules::of(&defaults)).1,
+        rules: watch::channel(defaults.lane_rules()).1,
         dedupe: Arc::clone(&dedupe),
         service: Arc::clone(&service),
         inbox,

@@ -25,8 +25,7 @@ use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
 use crate::kinesis::credentials::{CredentialsCache, CredentialsInfo};
 use crate::kinesis::refresher::{Calls, Fares};
-use crate::lane::report::{Report, ShardReport};
-use crate::lane::task::Question;
+use crate::producer::lane::Question;
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};
@@ -35,6 +34,7 @@ use dispatchd_core::limits::DESK_CONNECTIONS_MAX;
 use dispatchd_core::model::Code;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Distribution, StreamFacts};
+use dispatchd_producer::lane::report::{Report, ShardReport};
 
 /// How long a client may take to send a request's head: it is on this host, and connections are
 /// few.
@@ -439,11 +439,11 @@ fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ack::Books;
-    use crate::budget::Budget;
     use crate::telemetry::metrics::State;
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
+    use dispatchd_producer::ack::Books;
+    use dispatchd_producer::budget::Budget;
     use tokio::time::Instant as TokioInstant;
 
     fn desk(lanes: Vec<mpsc::Sender<Question>>, commands: mpsc::Sender<Command>) -> Desk {

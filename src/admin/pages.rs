@@ -178,9 +178,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::ack::Books;
-    use crate::budget::Budget;
     use crate::telemetry::metrics::{self, Sources};
+    use dispatchd_producer::ack::Books;
+    use dispatchd_producer::budget::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {

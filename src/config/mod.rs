@@ -28,6 +28,9 @@ mod rule;
 mod tests;
 mod used;
 
+use dispatchd_core::model::Backoff;
+use dispatchd_producer::lane::Rules;
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -134,25 +137,22 @@ pub struct Delivery {
     pub dedupe_for: Duration,
 }
 
-/// The order that events of one partition key keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyOrder {
-    /// One record per key in a request: order holds under every failure.
-    Strict,
-    /// Many records per key in a request: a partial failure may let a later one land first.
-    Relaxed,
-}
-
-/// Which events travel as one record, in the KPL's format. Each takes in what the one before it
-/// allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Aggregation {
-    /// None: one event, one record.
-    Off,
-    /// Those of one partition key.
-    Key,
-    /// Those that are predicted for one shard.
-    Shard,
+impl Config {
+    /// The part of the configuration that a lane decides by.
+    pub fn lane_rules(&self) -> Rules {
+        let Self { batch, delivery, .. } = self;
+        Rules {
+            linger: batch.linger,
+            max_records: batch.max_records,
+            max_bytes: batch.max_bytes,
+            max_in_flight: batch.max_in_flight,
+            ordering: delivery.ordering,
+            aggregation: delivery.aggregation,
+            aggregate_max_bytes: delivery.aggregate_max_bytes,
+            timeout: delivery.timeout,
+            backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
+        }
+    }
 }
 
 /// What the process may hold.

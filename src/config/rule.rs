@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{Aggregation, KeyOrder, LogFormat, StreamArn, Wire, log_filter};
+use super::{LogFormat, StreamArn, Wire, log_filter};
 use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// What a key takes.
 pub(super) enum Rule {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use dispatchd_core::limits::MIB;
+use dispatchd_producer::lane::Rules;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.
 const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {
@@ -430,4 +431,27 @@ fn a_set_flag_splits_at_the_first_equals_sign() {
     let flag: Flag = "log.level=dispatchd=debug".parse().expect("it has a key and a value");
     assert_eq!((flag.key.as_str(), flag.value.as_str()), ("log.level", "dispatchd=debug"));
     assert_eq!("log.level".parse::<Flag>(), Err(NotKeyValue));
+}
+
+/// The documents had it backwards: "the first wait is up to this long". That the lanes do as they
+/// say is tested where they decide.
+#[test]
+fn the_words_on_the_least_back_off_are_what_is_done() {
+    let said = format!(
+        "no wait after a failure is shorter, and the first at most twice as long; a paced shard rests from {}ms",
+        dispatchd_producer::lane::settle::PACED_REST_MIN.as_millis()
+    );
+    let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
+    assert_eq!(key.meaning, said);
+    let plain = |text: &str| text.replace("\n#", "").to_lowercase();
+    let said = said.replace("no wait after a failure is shorter", "none is shorter than the least");
+    let files = [include_str!("../../config.toml"), include_str!("../../docs/configuration.md")];
+    assert!(plain(files[0]).contains(&said), "config.toml should say: {said}");
+    assert!(!files.iter().any(|file| file.contains("is up to th")), "it is at least that long");
+}
+
+#[test]
+fn lanes_that_are_told_nothing_decide_as_a_daemon_with_the_defaults() {
+    let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("they hold");
+    assert_eq!(Rules::default(), defaults.config.lane_rules());
 }

@@ -12,7 +12,8 @@ use super::{
     Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket,
     Stream, StreamArn, StreamId,
 };
-use super::{Aggregation, KeyOrder, LogFormat, Wire};
+use super::{LogFormat, Wire};
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);

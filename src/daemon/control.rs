@@ -18,9 +18,9 @@ use crate::config::{
     resolve_to_serve,
 };
 use crate::kinesis::credentials::CredentialsCache;
-use crate::lane::Rules;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
+use dispatchd_producer::lane::Rules;
 
 /// How long reading the configuration again may take: less than an operator's command waits for its
 /// answer.
@@ -120,7 +120,7 @@ impl Control {
     }
 
     fn rules(&self) -> Rules {
-        let rules = Rules::of(&self.running.config);
+        let rules = self.running.config.lane_rules();
         Rules { linger: if self.lingers { rules.linger } else { Duration::ZERO }, ..rules }
     }
 

@@ -21,19 +21,15 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::ack::Books;
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
-use crate::budget::Budget;
 use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
 use crate::kinesis::client::{ConnectError, Kinesis};
 use crate::kinesis::connection::Connection;
 use crate::kinesis::refresher::{Calls, Refresher};
-use crate::lane::dedupe::{Dedupe, Window};
-use crate::lane::task::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
-use crate::lane::{Lanes, Rules};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
+use crate::producer::lane::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
 use crate::socket::barred::{Barred, barred_from};
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Caps, Listener, Presence};
@@ -46,6 +42,10 @@ use control::{Asked, Control, Reloading};
 use dispatchd_core::limits::long_lines_bytes;
 use dispatchd_core::model::StreamFacts;
 use dispatchd_core::model::{Code, Fingerprints};
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Lanes;
+use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 pub use manager::ServiceManager;
 use stop::{Sight, Stop, tell_died};
 
@@ -163,7 +163,7 @@ impl Daemon {
             (0..LANES).map(|_| mpsc::channel(INBOX_GROUPS)).unzip();
         let (questions_in, questions): (Vec<_>, Vec<_>) =
             (0..LANES).map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
-        let (rules_in, rules) = watch::channel(Rules::of(config));
+        let (rules_in, rules) = watch::channel(config.lane_rules());
         let service = Arc::new(kinesis.clone());
         let window =
             Window { ids_max: config.delivery.dedupe_ids, keep_for: config.delivery.dedupe_for };

@@ -9,9 +9,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::ack::Books;
 use crate::socket::Callers;
 use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_producer::ack::Books;
 
 /// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third,
 /// at most this.

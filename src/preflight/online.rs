@@ -10,7 +10,7 @@ use super::Finding;
 use super::endpoint::addresses;
 #[cfg(feature = "local")]
 use crate::config::StreamId;
-use crate::config::{Aggregation, Carried, Config, Wire, show_size};
+use crate::config::{Carried, Config, Wire, show_size};
 use crate::kinesis::client::Kinesis;
 use crate::kinesis::connection::Connection;
 use crate::kinesis::credentials::CredentialsInfo;
@@ -23,6 +23,7 @@ use crate::local::{Limits, Local, LocalError};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
+use dispatchd_producer::settings::Aggregation;
 
 /// For a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::slots::Slots;
-use crate::budget::{Ahead, Charge, Share};
+use dispatchd_producer::budget::{Ahead, Charge, Share};
 
 /// One connection's means.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Allowance {
 mod tests {
     use super::super::slots::slots;
     use super::*;
-    use crate::budget::Budget;
+    use dispatchd_producer::budget::Budget;
 
     #[tokio::test]
     async fn what_a_line_waited_for_is_there_when_it_is_offered_again() {

@@ -16,8 +16,8 @@ use super::listener::Visit;
 use super::reader::Reader;
 use super::slots::slots;
 use super::writer::Writer;
-use crate::ack::Outbox;
 use dispatchd_core::limits::ANSWER_ROOM_BYTES;
+use dispatchd_producer::ack::Outbox;
 
 /// A socket that is closed with unread input resets the connection, and the peer may lose the
 /// answers it has not read. So the rest of the input is read off, for as long as a peer that saw

@@ -27,12 +27,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ack::Books;
-use crate::budget::Budget;
-use crate::lane::Lanes;
 use crate::telemetry::metrics::Metrics;
 use dispatchd_core::model::Fingerprints;
 use dispatchd_core::model::StreamFacts;
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Lanes;
 
 pub use callers::Callers;
 pub use long_lines::LongLines;

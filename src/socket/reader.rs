@@ -25,8 +25,6 @@ use super::listener::Visit;
 use super::long_lines::buffer_of;
 use super::patience::Patience;
 use super::slots::Slots;
-use crate::ack::{Answer, Duty, EventId, Outbox};
-use crate::lane::{Inlet, Item};
 use dispatchd_core::limits::{
     ANSWER_BYTES, ANSWER_ROOM_BYTES, ITEM_BYTES, LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT,
     line_bytes_max,
@@ -37,6 +35,8 @@ use dispatchd_core::model::{Code, PartitionKey, Refusal};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Context, Event, Parsed, Ref, Request};
+use dispatchd_producer::ack::{Answer, Duty, EventId, Outbox};
+use dispatchd_producer::lane::{Inlet, Item};
 
 /// What a connection gets that speaks HTTP.
 const NO_HTTP: &[u8] =

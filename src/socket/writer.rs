@@ -17,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::slots::{Owed, Returns};
-use crate::ack::{Answer, Body};
 use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::Ref;
+use dispatchd_producer::ack::{Answer, Body};
 
 /// Groups of answers taken out of the outbox at once.
 const GROUPS_PER_TAKE: usize = 64;

@@ -17,9 +17,9 @@ use metrics_exporter_prometheus::{
 
 use super::histogram::EventHistogram;
 use super::stderr::Stderr;
-use crate::ack::Books;
-use crate::budget::Budget;
 use dispatchd_core::model::{Code, Reason};
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
 
 const SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,

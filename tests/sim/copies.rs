@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use dispatchd::ack::Body;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Code, Place};
 use dispatchd_core::wire::ndjson::reply::Ack;
+use dispatchd_producer::ack::Body;
 use uuid::Uuid;
 
 use crate::plan::{At, Plan};

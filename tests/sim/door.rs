@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::vec;
 
-use dispatchd::ack::{Answer, Balance, Body, Books, Duty, EventId, Outbox};
-use dispatchd::budget::{Budget, Share};
-use dispatchd::lane::{BoxedItem, Item};
 use dispatchd_core::limits::MIB;
 use dispatchd_core::model::Record;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::ndjson::request::Ref;
+use dispatchd_producer::ack::{Answer, Balance, Body, Books, Duty, EventId, Outbox};
+use dispatchd_producer::budget::{Budget, Share};
+use dispatchd_producer::lane::{BoxedItem, Item};
 use tokio::sync::mpsc;
 
 /// One connection, without its socket.

@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
-use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::lane::Rules;
-use dispatchd::lane::batch::Batch;
-use dispatchd::lane::dedupe::Window;
 use dispatchd_core::model::Class;
 use dispatchd_core::model::shard_map::Shard;
 use dispatchd_core::model::{ShardMap, Verdict};
+use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 use crate::plan::ms;
 use crate::stream::Reply;

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dispatchd::ack::{EventId, Returning};
-use dispatchd::config::{Inputs, resolve};
-use dispatchd::lane::Rules;
-use dispatchd::lane::batch::Batch;
-use dispatchd::lane::buffer::{Buffer, Poll};
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 use dispatchd_core::model::{Distribution, StreamFacts, Verdict};
 use dispatchd_core::model::{Outcome, PartitionKey, Record};
+use dispatchd_producer::ack::{EventId, Returning};
+use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::buffer::{Buffer, Poll};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
@@ -118,9 +117,7 @@ struct Overload {
 pub(crate) fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
-    let defaults =
-        resolve(&Inputs { local: true, ..Inputs::default() }).expect("the defaults hold");
-    let rules = Rules::of(&defaults.config);
+    let rules = Rules::default();
     let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(rules)).collect();
     let (shards, record_limit) = (Some(stream.map()), Some(RECORD_BYTES_DEFAULT));
     let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::lane::Rules;
-use dispatchd::lane::dedupe::Window;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{HashKey, PartitionKey, Reason, Record};
+use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

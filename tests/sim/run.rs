@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dispatchd::ack::{Body, EventId, Returning, Ticket};
-use dispatchd::lane::BoxedItem;
-use dispatchd::lane::batch::Batch;
-use dispatchd::lane::buffer::{Buffer, Gauges, Poll};
-use dispatchd::lane::dedupe::{self, Dedupe, Met};
-use dispatchd::lane::settle::Answered;
 use dispatchd_core::limits::RECORD_BYTES_MAX;
 use dispatchd_core::model::{Class, Code, Fingerprints, Outcome, Place, Record, Refusal};
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd_core::wire::ndjson::reply::Ack;
+use dispatchd_producer::ack::{Body, EventId, Returning, Ticket};
+use dispatchd_producer::lane::BoxedItem;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
+use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::lane::settle::Answered;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 

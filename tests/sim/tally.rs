@@ -1,7 +1,7 @@
 //! What happened in a run, or in many, counted: to see that the seeds get to everything.
 
-use dispatchd::ack::Body;
 use dispatchd_core::model::Code;
+use dispatchd_producer::ack::Body;
 
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dispatchd::ack::Body;
-use dispatchd::config::{Aggregation, KeyOrder};
-use dispatchd::lane::buffer::Buffer;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Code, Record, Refusal};
 use dispatchd_core::model::{Entries, ShardMap, Verdict};
 use dispatchd_core::wire::packed;
+use dispatchd_producer::ack::Body;
+use dispatchd_producer::lane::buffer::Buffer;
+use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};

@@ -13,7 +13,7 @@ use super::buffer::Buffer;
 use super::line::{Key, line_of};
 use super::pace;
 use super::queue::State;
-use crate::config::{Aggregation, KeyOrder};
+use crate::settings::{Aggregation, KeyOrder};
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 
 impl Buffer {

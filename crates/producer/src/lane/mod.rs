@@ -16,7 +16,7 @@
 //! shares a record there, `settle` turns verdicts into outcomes and retries, `doubt` says whether a
 //! refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them,
 //! `report` is what an operator who asks is told, `slack` says when memory is given back; all are
-//! pure. `task` is the shell with the clock and the service.
+//! pure. The shell with the clock and the service is the daemon's.
 
 pub mod ages;
 pub mod batch;
@@ -32,9 +32,8 @@ mod queue;
 mod remembered;
 pub mod report;
 pub mod settle;
-mod slack;
+pub mod slack;
 mod tally;
-pub mod task;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +42,8 @@ use tokio::sync::mpsc;
 
 use self::batch::Company;
 use crate::ack::Ticket;
-use crate::config::{Aggregation, Config, KeyOrder};
+use crate::settings::{Aggregation, KeyOrder};
+use dispatchd_core::limits::{KIB, MIB, REQUEST_RECORDS_MAX};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Cause, Record};
 
@@ -85,22 +85,24 @@ pub struct Item {
     pub company: Company,
 }
 
-impl Rules {
-    pub fn of(config: &Config) -> Self {
-        let Config { batch, delivery, .. } = config;
+impl Default for Rules {
+    /// As a daemon decides that is told nothing (`docs/configuration.md`).
+    fn default() -> Self {
         Self {
-            linger: batch.linger,
-            max_records: batch.max_records,
-            max_bytes: batch.max_bytes,
-            max_in_flight: batch.max_in_flight,
-            ordering: delivery.ordering,
-            aggregation: delivery.aggregation,
-            aggregate_max_bytes: delivery.aggregate_max_bytes,
-            timeout: delivery.timeout,
-            backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
+            linger: Duration::from_millis(10),
+            max_records: REQUEST_RECORDS_MAX,
+            max_bytes: MIB,
+            max_in_flight: 16,
+            ordering: KeyOrder::Strict,
+            aggregation: Aggregation::Off,
+            aggregate_max_bytes: 50 * KIB,
+            timeout: Duration::from_secs(120),
+            backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         }
     }
+}
 
+impl Rules {
     /// Whether an item has waited for `delivery.timeout`.
     fn is_overdue(&self, item: &Item, now: Instant) -> bool {
         now.saturating_duration_since(item.accepted) >= self.timeout

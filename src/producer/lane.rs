@@ -12,15 +12,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
-use super::buffer::{Buffer, Gauges, Poll};
-use super::dedupe::{self, Dedupe, Met};
-use super::report::Report;
-use super::settle::{Answered, Settled};
-use super::slack::Slack;
-use super::{BoxedItem, Group, Item, Rules};
-use crate::ack::{Body, Returning};
-use crate::budget::Budget;
 use crate::heap;
 use crate::kinesis::refresher::Bell;
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
@@ -28,6 +19,15 @@ use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;
 use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd_producer::ack::{Body, Returning};
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
+use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::lane::report::Report;
+use dispatchd_producer::lane::settle::{Answered, Settled};
+use dispatchd_producer::lane::slack::Slack;
+use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
 
 /// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
 /// and its bytes are in the budget.

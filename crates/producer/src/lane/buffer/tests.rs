@@ -1,9 +1,9 @@
 //! What a lane's memory promises, one promise a test. Times are milliseconds since the start.
 
-use crate::config::KeyOrder;
 use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
 use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
+use crate::settings::KeyOrder;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Reason};
 

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// What a lane knows of bursts.
 #[derive(Debug, Default)]
-pub(super) struct Slack {
+pub struct Slack {
     burst: bool,
     over_since: Option<Instant>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Slack {
 impl Slack {
     /// Takes note of the bytes that are held now. Says when memory is to be given back, if nothing
     /// changes.
-    pub(super) fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
+    pub fn poll(&mut self, held_bytes: usize, now: Instant) -> Option<Instant> {
         self.burst |= held_bytes >= BURST_BYTES_MIN;
         let over = self.burst && held_bytes <= REST_BYTES_MAX;
         self.over_since = over.then(|| self.over_since.unwrap_or(now));
@@ -33,7 +33,7 @@ impl Slack {
     }
 
     /// It was given back: until the next burst there is nothing to do.
-    pub(super) fn given_back(&mut self) {
+    pub fn given_back(&mut self) {
         *self = Self::default();
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::{BoxedItem, Item};
-use crate::config::Aggregation;
+use crate::settings::Aggregation;
 use dispatchd_core::model::Entries;
 use dispatchd_core::model::Record;
 use dispatchd_core::wire::packed;

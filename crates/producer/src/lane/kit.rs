@@ -16,7 +16,7 @@ use super::settle::Settled;
 use super::{BoxedItem, Item, Rules};
 use crate::ack::{Answer, Books, Duty, EventId, Outbox};
 use crate::budget::{Budget, Share};
-use crate::config::{Aggregation, KeyOrder};
+use crate::settings::{Aggregation, KeyOrder};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::shard_map::Shard;

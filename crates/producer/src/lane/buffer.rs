@@ -19,7 +19,7 @@ use super::doubt::Doubt;
 use super::line::{Key, Line, line_of};
 use super::queue::{Queue, State};
 use super::{BoxedItem, Rules};
-use crate::config::Aggregation;
+use crate::settings::Aggregation;
 use dispatchd_core::model::Reason;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts};

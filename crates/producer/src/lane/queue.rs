@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::{BoxedItem, Item, Rules};
-use crate::config::{Aggregation, KeyOrder};
+use crate::settings::{Aggregation, KeyOrder};
 
 /// A key's items that are not in flight, oldest first.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::fro
 const DRAIN_PROBE: Backoff = Backoff { min: PROBE.min, max: PROBE.min };
 
 /// The least that a paced shard rests, and the base of its exponential back-off.
-const PACED_REST_MIN: Duration = Duration::from_millis(10);
+pub const PACED_REST_MIN: Duration = Duration::from_millis(10);
 
 /// Characters of the service's own words that an answer carries; its messages are shorter, but its
 /// to choose.

@@ -1,0 +1,3 @@
+//! The thin shells around the engine of the way in: tasks with a clock, without decisions.
+
+pub mod lane;
