@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::client::Kinesis;
-use dispatchd::kinesis::connection::Connection;
-use dispatchd::kinesis::put_records::body;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::put_records::body;
+use dispatchd_aws::{Connection, Metrics, Settings, Wire};
 use dispatchd_core::model::PutRecords;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place};
 use dispatchd_core::wire::ndjson::lines::Splitter;
@@ -260,18 +260,13 @@ async fn kinesis(wire: Wire) -> Kinesis {
             axum::serve(listener, app).await.expect("axum::serve never returns");
         });
     });
-    let connection = Connection {
-        stream: StreamId::Name("bench".into()),
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),
         wire,
     };
-    Kinesis::connect(connection).await.expect("its region is named")
+    let connection = Connection::to_emulator(StreamId::Name("bench".into()), endpoint, settings);
+    Kinesis::connect(connection, Metrics::unread()).await.expect("its region is named")
 }
 
 fn reply(wire: Wire) -> Bytes {

@@ -49,10 +49,9 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
-pub mod consume;
+pub mod consumer;
 pub mod daemon;
 pub mod heap;
-pub mod kinesis;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod preflight;

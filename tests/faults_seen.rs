@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::classify::CODES;
-use dispatchd::kinesis::client::Kinesis;
-use dispatchd::kinesis::connection::Connection;
+use dispatchd_aws::CODES;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::{Connection, Metrics, Settings, Wire};
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Cause, Class, PartitionKey, Reason, Record};
 use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 use support::DEADLINE;
@@ -103,18 +103,10 @@ async fn kinesis(endpoint: &str) -> Kinesis {
 
 /// With so much time for an attempt, and half of it to connect.
 async fn with_patience(endpoint: &str, attempt_timeout: Duration) -> Kinesis {
-    let connection = Connection {
-        stream: StreamId::Name("s".into()),
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint.into()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
-        connect_timeout: attempt_timeout / 2,
-        attempt_timeout,
-        wire: Wire::Json,
-    };
-    Kinesis::connect(connection).await.expect("a region is named")
+    let settings =
+        Settings { connect_timeout: attempt_timeout / 2, attempt_timeout, wire: Wire::Json };
+    let connection = Connection::to_emulator(StreamId::Name("s".into()), endpoint, settings);
+    Kinesis::connect(connection, Metrics::unread()).await.expect("a region is named")
 }
 
 /// Each record an entry of its own.

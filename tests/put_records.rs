@@ -18,11 +18,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::classify::CODES;
-use dispatchd::kinesis::client::Kinesis;
-use dispatchd::kinesis::connection::Connection;
-use dispatchd::kinesis::put_records::body;
+use dispatchd_aws::CODES;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::put_records::body;
+use dispatchd_aws::{Connection, Metrics, Settings, Wire};
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
 use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 use dispatchd_core::wire::packed;
@@ -89,18 +89,13 @@ impl Server {
 }
 
 async fn kinesis(endpoint: &str, stream: StreamId, wire: Wire) -> Kinesis {
-    let connection = Connection {
-        stream,
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint.into()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(20),
         wire,
     };
-    Kinesis::connect(connection).await.expect("a region is named")
+    let connection = Connection::to_emulator(stream, endpoint, settings);
+    Kinesis::connect(connection, Metrics::unread()).await.expect("a region is named")
 }
 
 fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {

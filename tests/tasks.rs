@@ -81,7 +81,6 @@ async fn house_with_lanes(lanes: usize, does: Does, window: usize) -> House {
         books: Arc::clone(&books),
         budget: Arc::clone(&budget),
         oldest: vec![Arc::clone(&oldest)],
-        credentials: Arc::default(),
         log: Arc::default(),
     };
     let (metrics, _exposition) = metrics::build(sources);

@@ -23,13 +23,13 @@ use tokio::time::timeout;
 
 use super::{HEAD_BYTES_MAX, Probe, status};
 use crate::config::Changes;
-use crate::kinesis::credentials::{CredentialsCache, CredentialsInfo};
-use crate::kinesis::refresher::{Calls, Fares};
 use crate::producer::lane::Question;
+use crate::producer::refresher::{Calls, Fares};
 use crate::socket::listener::Presence;
 use crate::telemetry::metrics::Sources;
 use crate::telemetry::outage::{Outage, Standing};
 use crate::telemetry::recent::{Recent, RecentError};
+use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::limits::DESK_CONNECTIONS_MAX;
 use dispatchd_core::model::Code;
 use dispatchd_core::model::envelope::Timestamp;
@@ -257,7 +257,7 @@ impl Desk {
                 Err(_) => status::Lane::Unresponsive("the lane did not answer within 1 s".into()),
             });
         }
-        let Sources { books, budget, oldest, credentials, .. } = &self.sources;
+        let Sources { books, budget, oldest, .. } = &self.sources;
         let balance = books.balance();
         let facts = self.facts.borrow().clone();
         status::Status {
@@ -300,7 +300,7 @@ impl Desk {
             outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent.errors().into_iter().map(error).collect(),
             identity: self.credentials.info().map(identity),
-            credentials: credentials.get().map(credentials_told),
+            credentials: self.credentials.expiry().map(credentials_told),
             log: self.log(),
             last_reload: self.settings.borrow().last_reload.as_ref().map(reload),
         }
@@ -440,8 +440,6 @@ fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
     use crate::telemetry::metrics::State;
-    use aws_credential_types::Credentials;
-    use aws_credential_types::provider::SharedCredentialsProvider;
     use dispatchd_producer::ack::Books;
     use dispatchd_producer::budget::Budget;
     use tokio::time::Instant as TokioInstant;
@@ -455,15 +453,12 @@ mod tests {
             stream: "orders".into(),
             endpoint: "https://kinesis.example".into(),
             region: "us-east-1".into(),
-            credentials: CredentialsCache::fixed(SharedCredentialsProvider::new(
-                Credentials::for_tests(),
-            )),
+            credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 books: Arc::<Books>::default(),
                 budget: Budget::new(1000),
                 oldest: Vec::new(),
-                credentials: Arc::default(),
                 log: Arc::default(),
             },
             probe,

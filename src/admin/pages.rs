@@ -188,7 +188,6 @@ mod tests {
             books: Arc::<Books>::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),
-            credentials: Arc::default(),
             log: Arc::default(),
         };
         let pages = Arc::new(Pages::new(metrics::build(sources).1, Probe::new(), None));

@@ -7,8 +7,9 @@ use clap::Args;
 use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
 use super::{exit, fail, runtime, start_log, stop_signal};
-use crate::config::{Config, StreamId};
+use crate::config::Config;
 use crate::local::{Limits, Local as EmbeddedStream};
+use dispatchd_core::model::StreamId;
 
 /// Where the embedded stream says that it is, in ARNs.
 const REGION: &str = "us-east-1";

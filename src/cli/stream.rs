@@ -9,12 +9,13 @@ use clap::{Args, Subcommand};
 
 use super::flags::{name_stream, running_local};
 use super::{ConnectionFlags, exit, fail, out, runtime, said};
-use crate::config::{Config, Inputs, StreamId, is_loopback_url, resolve, show_size};
-use crate::kinesis::client::Kinesis;
-use crate::kinesis::connection::Connection;
-use crate::kinesis::error::CallError;
-use crate::kinesis::manage_stream::{Capacity, Summary, Until};
+use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
+use dispatchd_aws::is_loopback_url;
+use dispatchd_aws::{Capacity, Summary, Until};
+use dispatchd_aws::{Kinesis, Metrics};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -122,8 +123,8 @@ impl Verb {
     /// Does it, and gives what there is to say of it.
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
-        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
-        let (StreamId::Name(name) | StreamId::Arn(name)) = &config.stream.id;
+        let kinesis = Kinesis::connect(config.connection(local_url), Metrics::unread()).await?;
+        let name = config.stream.id.as_str();
         let told = |error| in_words(error, name, &kinesis);
         Ok(match self {
             Self::Create(_) if matches!(config.stream.id, StreamId::Arn(_)) => {

@@ -9,10 +9,11 @@ use clap::{Args, ValueEnum};
 use super::flags::running_local;
 use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
 use crate::config::Config;
-use crate::kinesis::client::Kinesis;
-use crate::kinesis::connection::Connection;
 use crate::tail::{self, Options};
 use crate::telemetry::log::Log;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::Metrics;
+use dispatchd_consumer::plan::StartFrom;
 
 /// Said on standard error once every shard has its iterator; docs/operations.md promises the first
 /// word.
@@ -74,14 +75,14 @@ impl Tail {
         let local_url = running_local(&config)?;
         let options = Options {
             from: match self.from {
-                From::Latest => tail::From::Latest,
-                From::TrimHorizon => tail::From::TrimHorizon,
+                From::Latest => StartFrom::Latest,
+                From::TrimHorizon => StartFrom::TrimHorizon,
             },
             pretty: self.pretty,
             poll: if local_url.is_some() { tail::POLL_LOCAL } else { tail::POLL },
             to_terminal: std::io::stdout().is_terminal(),
         };
-        let kinesis = Kinesis::connect(Connection::new(&config, local_url)).await?;
+        let kinesis = Kinesis::connect(config.connection(local_url), Metrics::unread()).await?;
         // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
         // waits for that.
         let ready = || log.stderr().push(READY.as_bytes());

@@ -13,8 +13,8 @@
 //!   (`check.rs`). What it lets through needs no second look.
 //! - `check` prints the very [`Resolved`] that `run` is built from.
 
-mod arn;
 mod check;
+mod connection;
 mod environment;
 mod file;
 mod host;
@@ -28,7 +28,9 @@ mod rule;
 mod tests;
 mod used;
 
+use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::Backoff;
+use dispatchd_core::model::StreamId;
 use dispatchd_producer::lane::Rules;
 use dispatchd_producer::settings::{Aggregation, KeyOrder};
 use std::fmt;
@@ -37,9 +39,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use arn::{NotAStreamArn, StreamArn};
 pub use check::{Problem, Problems};
-pub use environment::{SdkEnv, unfit};
 pub use file::{env_vars, readable_again};
 pub use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
@@ -47,7 +47,7 @@ pub use level::log_filter;
 pub use machine::{ForeignFallback, Machine, could_make_files, foreign_owner};
 pub use memory::{Carried, MemorySum, memory_sum, memory_sum_for};
 pub use reload::{Changes, after as after_reload, changes};
-pub use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
+pub use rule::{duration, show_size};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub memory: Memory,
     pub runtime: Runtime,
-    pub kinesis: Kinesis,
+    pub kinesis: dispatchd_aws::Settings,
     pub admin: Admin,
     pub log: Log,
     pub shutdown: Shutdown,
@@ -73,6 +73,7 @@ pub struct Config {
 /// The stream and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
+    /// With `local` always a name.
     pub id: StreamId,
     /// `None`: the SDK's chain decides.
     pub region: Option<String>,
@@ -82,13 +83,6 @@ pub struct Stream {
     pub allow_http: bool,
     /// Bytes of data and partition key, 1 KiB to 10 MiB; `None`: ask the stream.
     pub max_record_bytes: Option<usize>,
-}
-
-/// How the stream is named in requests. With `local` it is always a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamId {
-    Name(String),
-    Arn(String),
 }
 
 /// The socket that applications write to.
@@ -170,25 +164,6 @@ pub struct Runtime {
     /// 1 to 64. With one nothing is shared between cores, which costs the least; more carry more
     /// than some 300,000 events a second.
     pub threads: usize,
-}
-
-/// The HTTP client's patience.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kinesis {
-    /// 100 ms to 60 s.
-    pub connect_timeout: Duration,
-    /// One request, connecting included, 100 ms to 5 min.
-    pub attempt_timeout: Duration,
-    pub wire: Wire,
-}
-
-/// How PutRecords are written, and their replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// What Kinesis documents.
-    Json,
-    /// What AWS's SDK for Java speaks: a quarter fewer bytes, and no base64.
-    Cbor,
 }
 
 /// Metrics and probes, and what an operator asks.

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::LogFormat;
 use super::rule::Value;
 use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket,
-    Stream, StreamArn, StreamId,
+    Admin, Batch, Config, Delivery, Local, Log, Memory, Runtime, Shutdown, Socket, Stream,
 };
-use super::{LogFormat, Wire};
+use dispatchd_aws::{SdkEnv, Wire};
+use dispatchd_core::model::{StreamArn, StreamId};
 use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// A value for every key of the table.
@@ -59,7 +60,7 @@ impl Values {
             },
             memory: Memory { budget_bytes: self.number("memory.budget"), cgroup_bytes },
             runtime: Runtime { threads: self.number("runtime.threads") },
-            kinesis: Kinesis {
+            kinesis: dispatchd_aws::Settings {
                 connect_timeout: self.duration("kinesis.connect_timeout"),
                 attempt_timeout: self.duration("kinesis.attempt_timeout"),
                 wire: self.wire("kinesis.wire"),

@@ -17,9 +17,9 @@ use crate::config::{
     Changes, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
     resolve_to_serve,
 };
-use crate::kinesis::credentials::CredentialsCache;
 use crate::telemetry::log::Log;
 use crate::telemetry::metrics::Metrics;
+use dispatchd_aws::CredentialsCache;
 use dispatchd_producer::lane::Rules;
 
 /// How long reading the configuration again may take: less than an operator's command waits for its

@@ -23,13 +23,11 @@ use tokio::task::JoinSet;
 
 use crate::admin::desk::{COMMANDS_MAX, Desk, Settings};
 use crate::admin::{Admin, AdminError};
-use crate::config::{self, Carried, Config, Inputs, Resolved, StreamId, files_kept_back};
-use crate::kinesis::client::{ConnectError, Kinesis};
-use crate::kinesis::connection::Connection;
-use crate::kinesis::refresher::{Calls, Refresher};
+use crate::config::{self, Carried, Config, Inputs, Resolved, files_kept_back};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
 use crate::producer::lane::{INBOX_GROUPS, Lane, QUESTIONS_MAX};
+use crate::producer::refresher::{Calls, Refresher};
 use crate::socket::barred::{Barred, barred_from};
 use crate::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
 use crate::socket::listener::{Caps, Listener, Presence};
@@ -39,8 +37,10 @@ use crate::telemetry::metrics::{self, Oldest, Sources, State};
 use crate::telemetry::outage::Outage;
 use crate::telemetry::recent::Recent;
 use control::{Asked, Control, Reloading};
+use dispatchd_aws::{ConnectError, Kinesis};
 use dispatchd_core::limits::long_lines_bytes;
 use dispatchd_core::model::StreamFacts;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Code, Fingerprints};
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
@@ -139,7 +139,6 @@ impl Daemon {
         let local_url = local.as_ref().map(|local| local.endpoint().to_owned());
         #[cfg(not(feature = "local"))]
         let local_url = without_local(config)?;
-        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
 
         let stop = Stop::default();
         let (books, budget) = (Arc::<Books>::default(), Budget::new(config.memory.budget_bytes));
@@ -148,10 +147,11 @@ impl Daemon {
             books: Arc::clone(&books),
             budget: Arc::clone(&budget),
             oldest: oldest.clone(),
-            credentials: Arc::clone(kinesis.credentials().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let (metrics, exposition) = metrics::build(sources.clone());
+        let connection = config.connection(local_url);
+        let kinesis = Kinesis::connect(connection, metrics.aws.clone()).await?;
         let (recent, outage) = (Arc::<Recent>::default(), Arc::<Outage>::default());
         let (record_bytes_max, carried) = (config.stream.max_record_bytes, Carried::of(config));
         let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
@@ -218,9 +218,7 @@ impl Daemon {
         let desk = Desk {
             started: SystemTime::now(),
             began: Instant::now(),
-            stream: match &config.stream.id {
-                StreamId::Name(stream) | StreamId::Arn(stream) => stream.clone(),
-            },
+            stream: config.stream.id.as_str().to_owned(),
             endpoint: kinesis.endpoint().to_owned(),
             region: kinesis.region().to_owned(),
             credentials: kinesis.credentials().clone(),

@@ -31,12 +31,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::pages::Format;
-use crate::config::{SdkEnv, StreamId, Wire};
-use crate::kinesis::client::Kinesis;
-use crate::kinesis::connection::Connection;
-use crate::kinesis::error::CallError;
-use crate::kinesis::manage_stream::{Capacity, Until, WaitError};
+use dispatchd_aws::{Capacity, Until, WaitError};
+use dispatchd_aws::{Connection, Kinesis, Metrics, Settings, Wire};
 use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 
 /// Shards of the stream at its start.
 pub const SHARDS_MAX: usize = 64;
@@ -229,18 +228,12 @@ fn operation(request: &Request) -> Operation {
 }
 
 async fn create_stream(endpoint: &str, stream: &str, shards_count: u16) -> Result<(), LocalError> {
-    let connection = Connection {
-        stream: StreamId::Name(stream.to_owned()),
-        region: Some(REGION.to_owned()),
-        endpoint_url: Some(endpoint.to_owned()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
-        connect_timeout: CALL_TIMEOUT,
-        attempt_timeout: CALL_TIMEOUT,
-        wire: Wire::Json,
-    };
-    let kinesis = Kinesis::connect(connection).await.expect("the region is named");
+    let settings =
+        Settings { connect_timeout: CALL_TIMEOUT, attempt_timeout: CALL_TIMEOUT, wire: Wire::Json };
+    let stream = StreamId::Name(stream.to_owned());
+    let connection = Connection::to_emulator(stream, endpoint, settings);
+    let kinesis =
+        Kinesis::connect(connection, Metrics::unread()).await.expect("the region is named");
     kinesis.create(Capacity::Shards(shards_count)).await?;
     Ok(kinesis.wait(Until::Active, ACTIVE_WITHIN, ASK_AGAIN).await?)
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::Finding;
 use crate::config::Config;
-use crate::kinesis::client::{ConnectError, Kinesis};
-use crate::kinesis::connection::Connection;
+use dispatchd_aws::{ConnectError, Kinesis};
+use dispatchd_aws::{Connection, Metrics};
 
 /// Addresses that are printed; an endpoint of AWS's has fewer.
 const ADDRESSES_SHOWN_MAX: usize = 8;
@@ -37,9 +37,9 @@ pub async fn target(config: &Config) -> Result<Target, ConnectError> {
     if config.local.is_some() {
         return Ok(Target::Embedded);
     }
-    let connection = Connection::new(config, None);
+    let connection = config.connection(None);
     let offline = Connection { sdk_env: connection.sdk_env.clone().offline(), ..connection };
-    match Kinesis::connect(offline).await {
+    match Kinesis::connect(offline, Metrics::unread()).await {
         Ok(kinesis) => Ok(Target::At {
             endpoint: kinesis.endpoint().to_owned(),
             region: kinesis.region().to_owned(),

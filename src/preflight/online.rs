@@ -8,19 +8,20 @@ use uuid::Uuid;
 
 use super::Finding;
 use super::endpoint::addresses;
-#[cfg(feature = "local")]
-use crate::config::StreamId;
-use crate::config::{Carried, Config, Wire, show_size};
-use crate::kinesis::client::Kinesis;
-use crate::kinesis::connection::Connection;
-use crate::kinesis::credentials::CredentialsInfo;
-use crate::kinesis::endpoint::is_on_aws;
-use crate::kinesis::error::CallError;
-use crate::kinesis::manage_stream::Summary;
-use crate::kinesis::probe::{WireProbe, WriteProbe};
+use crate::config::{Carried, Config, show_size};
 #[cfg(feature = "local")]
 use crate::local::{Limits, Local, LocalError};
+use dispatchd_aws::CredentialsInfo;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::Metrics;
+use dispatchd_aws::Summary;
+#[cfg(feature = "local")]
+use dispatchd_aws::Wire;
+use dispatchd_aws::is_on_aws;
+use dispatchd_aws::{WireProbe, WriteProbe};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
 use dispatchd_producer::settings::Aggregation;
@@ -40,7 +41,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     if config.local.is_some() {
         return check_local(config).await;
     }
-    let kinesis = match Kinesis::connect(Connection::new(config, None)).await {
+    let kinesis = match Kinesis::connect(config.connection(None), Metrics::unread()).await {
         Ok(kinesis) => kinesis,
         Err(error) => {
             return vec![Finding::fail(
@@ -98,8 +99,9 @@ async fn check_local(config: &Config) -> Vec<Finding> {
         Some(_) => Finding::ok("endpoint", "an embedded stream, as `run --local` starts it"),
         None => Finding::ok("endpoint", format!("the embedded stream that listens at {url}")),
     };
-    let kinesis =
-        Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
+    let kinesis = Kinesis::connect(config.connection(Some(url)), Metrics::unread())
+        .await
+        .expect("its region is named");
     let (stream, shards, wire) =
         tokio::join!(stream(&kinesis, config), shards(&kinesis), wire(&kinesis, config));
     std::iter::once(endpoint).chain(stream).chain([shards]).chain(wire).collect()

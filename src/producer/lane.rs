@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::refresher::Bell;
 use crate::heap;
-use crate::kinesis::refresher::Bell;
 use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
 use crate::telemetry::outage::{News, Outage, Standing};
 use crate::telemetry::recent::Recent;

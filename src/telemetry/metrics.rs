@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
@@ -125,6 +125,7 @@ pub struct Metrics {
     pub shard_map_refreshes_ok: Counter,
     pub shard_map_refreshes_failed: Counter,
     pub config_last_reload_successful: Gauge,
+    pub aws: dispatchd_aws::Metrics,
     put_records: [Counter; PUT_OUTCOMES.len()],
     retries: [Counter; RETRIES.len()],
     stream_blocked: [Gauge; Reason::ALL.len()],
@@ -137,7 +138,6 @@ pub struct Sources {
     pub books: Arc<Books>,
     pub budget: Arc<Budget>,
     pub oldest: Vec<Arc<Oldest>>,
-    pub credentials: Arc<Expiry>,
     pub log: Arc<Stderr>,
 }
 
@@ -147,13 +147,6 @@ pub struct Oldest {
     epoch: Instant,
     /// Milliseconds since `epoch`, plus one; 0 while the lane is empty.
     accepted_ms: AtomicU64,
-}
-
-/// When the credentials in use expire: written where they are provided, read by a scrape.
-#[derive(Debug, Default)]
-pub struct Expiry {
-    /// Seconds since 1970; 0: never, or not known.
-    unix_seconds: AtomicU64,
 }
 
 /// Renders a scrape.
@@ -177,7 +170,6 @@ struct AtScrape {
     buffer_bytes: Gauge,
     backpressure_seconds: Counter,
     oldest_age: Gauge,
-    credentials_expiry: Gauge,
     log_lines_dropped: Counter,
 }
 
@@ -288,6 +280,7 @@ impl Metrics {
             shard_map_refreshes_ok,
             shard_map_refreshes_failed,
             config_last_reload_successful,
+            aws: dispatchd_aws::Metrics::register(),
             put_records: counters(
                 "dispatchd_put_records_total",
                 "PutRecords requests, by how they ended",
@@ -374,10 +367,6 @@ impl AtScrape {
                 "dispatchd_oldest_event_age_seconds",
                 "Age of the oldest event that is not settled; 0 without one",
             ),
-            credentials_expiry: one_gauge(
-                "dispatchd_credentials_expiry_timestamp_seconds",
-                "When the AWS credentials in use expire, in seconds since 1970; 0: never, or not known yet",
-            ),
             log_lines_dropped: one_counter(
                 "dispatchd_log_lines_dropped_total",
                 "Lines of the log that were lost: whoever reads it was too slow, or it could not be written",
@@ -389,7 +378,7 @@ impl AtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub fn render(&self) -> String {
-        let Sources { books, budget, oldest, credentials, log } = &self.sources;
+        let Sources { books, budget, oldest, log } = &self.sources;
         let balance = books.balance();
         let set = &self.at_scrape;
         set.accepted.absolute(balance.accepted);
@@ -402,7 +391,6 @@ impl Exposition {
         set.backpressure_seconds.absolute(budget.waited().as_secs()); // the library counts whole numbers
         let age = oldest.iter().map(|oldest| oldest.age_seconds()).fold(0.0, f64::max);
         set.oldest_age.set(age);
-        set.credentials_expiry.set(credentials.unix_seconds() as f64);
         set.log_lines_dropped.absolute(log.lines_lost());
         metrics::with_local_recorder(&self.recorder, || self.process.collect());
         let mut text = self.prometheus.render();
@@ -438,24 +426,6 @@ impl Oldest {
             0 => 0.0,
             ms => self.epoch.elapsed().saturating_sub(Duration::from_millis(ms - 1)).as_secs_f64(),
         }
-    }
-}
-
-impl Expiry {
-    /// `None`: credentials that do not expire.
-    pub fn set(&self, expiry: Option<SystemTime>) {
-        let since_epoch = expiry.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        self.unix_seconds.store(since_epoch.map_or(0, |at| at.as_secs()), Ordering::Relaxed);
-    }
-
-    /// To the second; nothing while no credentials are known or those that are do not expire.
-    pub fn get(&self) -> Option<SystemTime> {
-        let seconds = self.unix_seconds();
-        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-
-    fn unix_seconds(&self) -> u64 {
-        self.unix_seconds.load(Ordering::Relaxed)
     }
 }
 
@@ -504,7 +474,6 @@ mod tests {
             books: Arc::default(),
             budget: Budget::new(1000),
             oldest: vec![Oldest::new(Instant::now())],
-            credentials: Arc::default(),
             log: Arc::default(),
         };
         let (_metrics, exposition) = build(sources);

@@ -28,17 +28,21 @@ macro_rules! closed_set {
 }
 
 pub mod backoff;
+pub mod call_error;
 pub mod cause;
 pub mod class;
 pub mod envelope;
 pub mod fingerprint;
 pub mod key;
 pub mod outcome;
+pub mod read;
 pub mod record;
 pub mod shard_map;
 pub mod stream;
+pub mod stream_id;
 
 pub use backoff::Backoff;
+pub use call_error::CallError;
 pub use cause::Cause;
 pub use class::{Class, Reason};
 pub use fingerprint::{Fingerprint, Fingerprints};
@@ -47,3 +51,4 @@ pub use outcome::{Code, Outcome, Place, Refusal};
 pub use record::Record;
 pub use shard_map::{Shard, ShardMap};
 pub use stream::{Distribution, Entries, PutError, PutRecords, StreamFacts, Verdict};
+pub use stream_id::{NotAStreamArn, StreamArn, StreamId};
