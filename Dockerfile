@@ -1,4 +1,5 @@
-# The image: a static binary, the public certificate authorities, nothing else; no shell, nobody is root.
+# The image holds a static binary and the public certificate authorities, and nothing else. It has
+# no shell, and nothing runs as root.
 #
 #   docker build -t dispatchd:0.1.0 .                                     for this machine's architecture
 #   docker buildx build --platform linux/amd64,linux/arm64 -t … --push .  for both
@@ -6,13 +7,15 @@
 #
 # deploy/build-image.sh makes the same image without Docker and without a registry.
 
-# Compiles for either architecture on the machine's own.
-# By its tag, which its authors may move: who wants the very same compiler adds @sha256:… of his own registry.
+# This stage runs on the build machine's own architecture and compiles for either architecture. The
+# base image is named by its tag, which its authors may move. To get exactly the same compiler each
+# time, add the @sha256:… of your own registry.
 ARG RUST_IMAGE=rust:1.95.0-bookworm
 FROM --platform=$BUILDPLATFORM $RUST_IMAGE AS build
 ARG TARGETARCH
 ARG FEATURES=""
-# The toolchain that is here, without the components that rust-toolchain.toml names for developers.
+# Use the toolchain of this base image, without the components that rust-toolchain.toml names for
+# developers.
 ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /src
 COPY . .
@@ -28,9 +31,9 @@ LABEL org.opencontainers.image.title="dispatchd" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=build /out/dispatchd /dispatchd
 COPY --from=build /out/etc /etc
-# For a container without a volume there.
+# The socket's directory, for a container that mounts no volume there.
 COPY --from=build --chown=65532:65532 /out/run/dispatchd /run/dispatchd
-# A number: Kubernetes cannot tell that a name is not root.
+# The user is a number, because Kubernetes cannot tell whether a name is root.
 USER 65532:65532
 STOPSIGNAL SIGTERM
 EXPOSE 16464

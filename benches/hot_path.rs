@@ -4,10 +4,7 @@
 //! `data`; a step that works on a whole request of 500 events says so by its counter, in items a
 //! second.
 
-#[path = "support/path.rs"]
 mod path;
-#[path = "support/mod.rs"]
-mod support;
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +13,20 @@ use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
 use dispatchd_aws::Kinesis;
 use dispatchd_aws::put_records::body;
-use dispatchd_aws::{Connection, Metrics, Settings, Wire};
+use dispatchd_aws::{Connection, Settings, Wire};
 use dispatchd_core::model::PutRecords;
 use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place};
 use dispatchd_core::wire::ndjson::lines::Splitter;
 use dispatchd_core::wire::ndjson::request::{self, Event, Request};
+use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
+use testkit::orders;
 use tokio::net::TcpListener;
 
 use crate::path::{GROUP, Path, SEQUENCE_NUMBER, draft, verdicts};
@@ -44,7 +42,7 @@ fn main() {
 
 #[divan::bench(args = SIZES)]
 fn split_line(bencher: Bencher, data_bytes: usize) {
-    let line = support::line(&support::data(data_bytes), 7);
+    let line = orders::line(&orders::data(data_bytes), 7);
     bencher
         .with_inputs(|| Splitter::new(1 << 20))
         .bench_local_refs(|splitter| splitter.next(line.as_bytes()).is_some());
@@ -52,14 +50,14 @@ fn split_line(bencher: Bencher, data_bytes: usize) {
 
 #[divan::bench(args = SIZES)]
 fn parse_line(bencher: Bencher, data_bytes: usize) {
-    let line = support::line(&support::data(data_bytes), 7);
+    let line = orders::line(&orders::data(data_bytes), 7);
     bencher.bench_local(|| request::parse(line.as_bytes(), 1).request.expect("it is an event"));
 }
 
 /// The envelope, one copy and one MD5; the id is part of it.
 #[divan::bench(args = SIZES)]
 fn seal_envelope(bencher: Bencher, data_bytes: usize) {
-    let line = support::line(&support::data(data_bytes), 7);
+    let line = orders::line(&orders::data(data_bytes), 7);
     bencher.with_inputs(|| event(&line)).bench_local_values(|event| {
         let draft = draft(event, Timestamp::from_unix_ms(1_795_210_449_335));
         let sealed_len = draft.sealed_len();
@@ -71,7 +69,7 @@ fn seal_envelope(bencher: Bencher, data_bytes: usize) {
 #[divan::bench(args = SIZES)]
 fn fingerprint(bencher: Bencher, data_bytes: usize) {
     let (line, fingerprints) =
-        (support::line(&support::data(data_bytes), 7), Fingerprints::default());
+        (orders::line(&orders::data(data_bytes), 7), Fingerprints::default());
     let event = event(&line);
     bencher.bench_local(|| fingerprints.of(divan::black_box(&event).said()));
 }
@@ -80,8 +78,8 @@ fn fingerprint(bencher: Bencher, data_bytes: usize) {
 /// grows by, over all samples.
 #[divan::bench]
 fn remember_500(bencher: Bencher) {
-    let (data, now) = (support::data(SIZES[0]), Instant::now());
-    let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
+    let (data, now) = (orders::data(SIZES[0]), Instant::now());
+    let lines: String = (0..GROUP).map(|key| orders::line(&data, key)).collect();
     let mut path = Path::with_chosen_ids();
     let mut dedupe = Dedupe::new(Window { ids_max: 300_000, keep_for: Duration::from_secs(300) });
     let place = Place {
@@ -226,8 +224,8 @@ fn event(line: &str) -> Event<'_> {
 
 /// A group of events of as many keys that stands before the lane.
 fn accepted(data_bytes: usize) -> (Path, Group) {
-    let data = support::data(data_bytes);
-    let lines: String = (0..GROUP).map(|key| support::line(&data, key)).collect();
+    let data = orders::data(data_bytes);
+    let lines: String = (0..GROUP).map(|key| orders::line(&data, key)).collect();
     let mut path = Path::new();
     let items = path.accept(&mut BytesMut::from(&*lines));
     (path, items)
@@ -266,7 +264,7 @@ async fn kinesis(wire: Wire) -> Kinesis {
         wire,
     };
     let connection = Connection::to_emulator(StreamId::Name("bench".into()), endpoint, settings);
-    Kinesis::connect(connection, Metrics::unread()).await.expect("its region is named")
+    Kinesis::connect(connection).await.expect("its region is named")
 }
 
 fn reply(wire: Wire) -> Bytes {

@@ -4,16 +4,14 @@
 //! function that is never inlined, so that callgrind can name it; what they do is deterministic but
 //! for the seeds of hash maps.
 
-#[path = "support/path.rs"]
 mod path;
-#[path = "support/mod.rs"]
-mod support;
 
 use bytes::BytesMut;
 use dispatchd_core::model::Verdict;
+use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::batch::Batch;
-use dispatchd_producer::lane::settle::Settled;
+use dispatchd_producer::lane::Settled;
+use testkit::orders;
 
 use crate::path::{GROUP, Path, verdicts};
 
@@ -23,9 +21,9 @@ const KEYS: usize = 10_000;
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     let [data_bytes, groups] = numbers[..] else { return }; // not run by benches/check-instructions
-    let data = support::data(data_bytes);
+    let data = orders::data(data_bytes);
     let lines = |group: usize| -> String {
-        (0..GROUP).map(|n| support::line(&data, (group * GROUP + n) % KEYS)).collect()
+        (0..GROUP).map(|n| orders::line(&data, (group * GROUP + n) % KEYS)).collect()
     };
     let mut path = Path::new();
     for group in 0..groups {

@@ -1,4 +1,7 @@
-"""The application of compose.yaml: an event a second, and the ack of each. Python's own library is all it needs."""
+"""The application of compose.yaml: it sends an event each second and prints the answer.
+
+It needs nothing but Python's standard library.
+"""
 
 import json
 import os
@@ -11,7 +14,7 @@ PAUSE_SECONDS = 1
 
 
 def connect():
-    """A connection to the daemon; waits for as long as there is none."""
+    """Returns a connection to the daemon; waits until there is one."""
     while True:
         with socket.socket(socket.AF_UNIX) as connection:
             try:
@@ -23,7 +26,7 @@ def connect():
 
 
 def ask(daemon, line):
-    """The daemon's answer to one line; nothing if it went away before it answered."""
+    """Returns the daemon's answer to one line, or None if the daemon went away before it answered."""
     try:
         print(line, file=daemon, flush=True)
         answer = daemon.readline()
@@ -36,11 +39,11 @@ def close(daemon):
     try:
         daemon.close()
     except OSError:
-        pass  # what it could not write goes to the next one
+        pass  # what could not be written is sent on the next connection
 
 
 def deliver(daemon, line):
-    """Sends an event until it is answered for good. Gives the answer, and the connection for the next one."""
+    """Sends an event until its answer is final. Returns the answer and the connection to use next."""
     while True:
         answer = ask(daemon, line)
         if answer and (answer["ok"] or not answer["error"]["retryable"]):
@@ -48,7 +51,7 @@ def deliver(daemon, line):
         if answer:
             print(f"not yet: {answer['error']['message']}")
             time.sleep(PAUSE_SECONDS)
-        # Who is overloaded or stops has closed the connection, or is about to.
+        # A daemon that is overloaded or stops has closed the connection, or is about to.
         close(daemon)
         daemon = connect()
 
@@ -56,9 +59,10 @@ def deliver(daemon, line):
 def main():
     daemon, order = connect(), 0
     while True:
-        # An id of our own: sent twice, the event is one event.
+        # The id is our own, so that an event that is sent twice is stored once.
         options = {"partitionKey": f"customer-{order % 10}", "id": str(uuid.uuid4())}
-        answer, daemon = deliver(daemon, json.dumps({"type": "order.placed", "data": {"order": order}, "options": options}))
+        event = {"type": "order.placed", "data": {"order": order}, "options": options}
+        answer, daemon = deliver(daemon, json.dumps(event))
         print(json.dumps(answer))
         order += 1
         time.sleep(1)

@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Everything that goes into the image, below OUT: the static binary, the public certificate authorities, the socket's
-# directory. The Dockerfile runs it, and so does build-image.sh.
+# Puts everything that goes into the image below OUT: the static binary, the public certificate
+# authorities, the socket's directory. The Dockerfile runs it, and so does build-image.sh.
 #
 #   deploy/build-binary.sh amd64|arm64 FEATURES OUT      FEATURES: local, or "" as for production
 #
-# Linked with glibc, not with musl: the tests and the published figures are glibc's, and musl's allocator takes one lock
-# for all threads. Static glibc looks names up through /etc/hosts and /etc/resolv.conf without a library on disk
-# (tests/image.rs). Random numbers come from the system call: by default the getrandom crate looks for it in a shared
-# libc, which a static binary has not, and then opens /dev/urandom.
+# The binary is linked with glibc, not with musl: the tests and the published figures use glibc, and
+# musl's allocator takes one lock for all threads. Static glibc looks names up through /etc/hosts
+# and /etc/resolv.conf without a library on disk (tests/packaging/image.rs). Random numbers come from the
+# system call: by default the getrandom crate looks for it in a shared libc, which a static binary
+# does not have, and then opens /dev/urandom.
 #
-# Where the binary's own addresses stand is written the compact way (RELR): 0.7 MB less.
+# The binary's relocations are stored in the compact form (RELR), which saves 0.7 MB.
 #
-# Needs Rust, gcc and root; installs the cross compiler for the other architecture.
+# Needs Rust, gcc and root. Installs the cross compiler for the other architecture.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -47,5 +48,5 @@ RUSTFLAGS='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrando
 rm -rf "$out"
 mkdir -p "$out/etc/ssl/certs" "$out/run/dispatchd"
 cp "target/$target/release/dispatchd" "$out/dispatchd"
-# The package's own authorities, and none that this machine was taught to trust.
+# The authorities of the package itself, and none that were added on this machine.
 cat /usr/share/ca-certificates/mozilla/*.crt >"$out/etc/ssl/certs/ca-certificates.crt"

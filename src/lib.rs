@@ -9,13 +9,13 @@
 //! and renewed. "Shard", "partition key" and "record" are used in Kinesis' sense only.
 //!
 //! # Floors
-//! A file imports from its own floor or a lower one; `tests/floors.rs` draws the line.
+//! A file imports from its own floor or a lower one; `tests/it/floors.rs` draws the line.
 //!
 //! | floor | modules | |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`daemon`] [`preflight`] [`mod@tail`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`socket`] [`admin`] [`local`] | edges: where bytes enter and leave |
+//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
+//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
 //! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
 //! | 2 | [`kinesis`] | the stream service in our words |
 //! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
@@ -30,8 +30,8 @@
 //! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
 //! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
 //! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
-//! | 7 | `kinesis::put_records` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
-//! | 8 | `lane::settle` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
+//! | 7 | `dispatchd_aws::put_records` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
+//! | 8 | `lane::apply_verdicts` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
 //! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
 //! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
 //!
@@ -46,17 +46,17 @@
 // What is printed goes through `cli::out`: these panic where standard output is closed or full.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
-pub mod admin;
+mod admin;
 pub mod cli;
+mod client;
 pub mod config;
 pub mod consumer;
-pub mod daemon;
-pub mod heap;
 #[cfg(feature = "local")]
-pub mod local;
-pub mod preflight;
+pub mod embedded_stream;
+pub mod heap;
+mod http_server;
 pub mod producer;
+pub mod programs;
 pub mod socket;
-pub mod tail;
-pub mod telemetry;
-pub mod terminal;
+mod telemetry;
+mod terminal;

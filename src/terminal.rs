@@ -39,19 +39,19 @@ const UNSEEN: [RangeInclusive<char>; 22] = [
 /// The text with JSON's escape (`\u202e`) in the place of each character that is not seen, but for
 /// line ends and tabulators. So a line of JSON, which can hold such a character in a string alone,
 /// stays the same JSON.
-pub fn escaped(text: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t'])
 }
 
 /// The same for a line of the log, whose colours are the log's own: it has escaped those of others
 /// itself.
-pub fn escaped_but_colours(text: &str) -> Cow<'_, str> {
+pub(crate) fn escaped_but_colours(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t', '\x1b'])
 }
 
 /// The text on one line, for what has a place in a layout: a line end would let it write the next
 /// line.
-pub fn on_one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
 

@@ -14,8 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-
-use crate::support;
+use testkit::orders;
 
 /// Callers are many and shallow.
 const STACK_BYTES: usize = 256 * 1024;
@@ -150,10 +149,10 @@ fn message(bytes: usize) -> String {
 impl Lines {
     fn new(load: &Load) -> Self {
         let data = match load.shape {
-            Shape::Members => support::data(load.data_bytes),
+            Shape::Members => orders::data(load.data_bytes),
             Shape::Text => message(load.data_bytes),
         };
-        let text: String = (0..load.keys).map(|key| support::line(&data, key)).collect();
+        let text: String = (0..load.keys).map(|key| orders::line(&data, key)).collect();
         Self { line_bytes: text.len() / load.keys, text: text.into_bytes() }
     }
 

@@ -10,8 +10,6 @@ mod plain;
 mod process;
 mod resources;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;
 mod transport;
 
 use std::io::{Error, Result};

@@ -14,12 +14,13 @@ use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use testkit::orders;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::Reading;
 use crate::load::{Window, histogram, micros};
 use crate::process::{memory_mib, usage};
-use crate::{Reading, support};
 
 /// Requests at once, of either kind.
 const IN_FLIGHT: usize = 32;
@@ -88,7 +89,7 @@ async fn measure(
     let window = Window::new(warm_up, measured);
     let putter = Putter {
         client: Client::new(&config),
-        data: Arc::from(RawValue::from_string(support::data(data_bytes))?),
+        data: Arc::from(RawValue::from_string(orders::data(data_bytes))?),
         keys,
         window,
         stored: Arc::default(),

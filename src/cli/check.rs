@@ -12,13 +12,14 @@ use super::{ConfigFlags, exit, fail, out, runtime, said};
 use crate::config::{
     Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
 };
-use crate::preflight::{self, Finding, Level, Target};
+use crate::programs::check::{self, Finding, Level, Target};
 use crate::terminal::on_one_line;
 use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` \
+                  would fail here, or with --online a check failed."
 )]
 pub(super) struct Check {
     #[command(flatten)]
@@ -62,7 +63,7 @@ impl Check {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
-        let target = match runtime.block_on(preflight::target(&resolved.config)) {
+        let target = match runtime.block_on(check::target(&resolved.config)) {
             Err(error) if !self.online => return fail(error, exit::USAGE),
             // Then it is one of the findings, and the others are made too.
             target => target.ok(),
@@ -84,9 +85,9 @@ impl Check {
 /// All that was found; without the service only what `run` would be refused with.
 async fn ask(config: &Config, online: bool) -> Vec<Finding> {
     if online {
-        return preflight::run(config, &Machine::read()).await;
+        return check::run(config, &Machine::read()).await;
     }
-    let places = preflight::places(config).await;
+    let places = check::places(config).await;
     places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 
@@ -123,7 +124,8 @@ fn records(config: &Config) -> String {
     }
     let (budget, sum) = memory_sum_for(config, RECORD_BYTES_MAX);
     format!(
-        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most {:.1} MiB in all\n",
+        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most \
+         {:.1} MiB in all\n",
         show_size(carried),
         show_size(RECORD_BYTES_MAX),
         show_size(budget),

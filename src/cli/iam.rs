@@ -21,9 +21,8 @@ enum Role {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "For example: dispatchd iam producer --stream arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
-)]
+#[command(after_help = "For example: dispatchd iam producer --stream \
+                  arn:aws:kinesis:eu-central-1:123456789012:stream/orders")]
 struct Producer {
     /// The stream, as `dispatchd stream describe` prints it
     #[arg(long, value_name = "ARN")]

@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
-use super::{exit, fail, runtime, start_log, stop_signal};
+use super::{exit, fail, runtime, start_log};
 use crate::config::Config;
-use crate::local::{Limits, Local as EmbeddedStream};
+use crate::embedded_stream::{Limits, Local as EmbeddedStream};
+use crate::programs::signals::stop_signal;
 use dispatchd_core::model::StreamId;
 
 /// Where the embedded stream says that it is, in ARNs.
@@ -87,7 +88,8 @@ send an event, and see it in the stream:
 /// nothing without one.
 fn client_settings(endpoint: &str) -> String {
     format!(
-        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local"
+        "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local \
+         AWS_SECRET_ACCESS_KEY=local"
     )
 }
 

@@ -10,7 +10,6 @@ mod local;
 mod out;
 mod run;
 mod send;
-mod signals;
 mod status;
 mod stream;
 mod tail;
@@ -19,13 +18,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::SignalKind;
-use tokio_util::sync::CancellationToken;
 
-use crate::config;
 use crate::telemetry::log::{self, Log, StartError};
 pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
-use signals::catch;
 
 /// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
 pub mod exit {
@@ -116,27 +111,11 @@ fn said(taken: out::Taken, code: u8) -> ExitCode {
 }
 
 /// The log, as configured; or the exit code of what was told already.
-fn start_log(config: &config::Log) -> Result<Log, ExitCode> {
+fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     log::start(config.format, &config.level).map_err(|error| match error {
         StartError::Level(_) => fail(error, exit::USAGE),
         StartError::Thread(_) => fail(error, exit::FAILED),
     })
-}
-
-/// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
-fn stop_signal() -> std::io::Result<CancellationToken> {
-    let (mut terminate, mut interrupt) =
-        (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stopped.cancel();
-    });
-    Ok(stop)
 }
 
 /// The runtime of a command.

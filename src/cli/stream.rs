@@ -11,9 +11,9 @@ use super::flags::{name_stream, running_local};
 use super::{ConnectionFlags, exit, fail, out, runtime, said};
 use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
+use dispatchd_aws::Kinesis;
 use dispatchd_aws::is_loopback_url;
 use dispatchd_aws::{Capacity, Summary, Until};
-use dispatchd_aws::{Kinesis, Metrics};
 use dispatchd_core::model::CallError;
 use dispatchd_core::model::StreamId;
 
@@ -43,7 +43,12 @@ struct Create {
     #[command(flatten)]
     named: Named,
     /// Its shards
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=10_000)
+    )]
     shards: u16,
     /// Let the service choose its shards, by what is written
     #[arg(long, conflicts_with = "shards")]
@@ -123,7 +128,7 @@ impl Verb {
     /// Does it, and gives what there is to say of it.
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
-        let kinesis = Kinesis::connect(config.connection(local_url), Metrics::unread()).await?;
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let name = config.stream.id.as_str();
         let told = |error| in_words(error, name, &kinesis);
         Ok(match self {
@@ -172,11 +177,13 @@ fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
     let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
     if !io::stdin().is_terminal() {
         bail!(
-            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want"
+            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that \
+             is what you want"
         );
     }
     out::tell(&format!(
-        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "
+        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go \
+         on: "
     ));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
@@ -196,22 +203,26 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
     match error.code.as_str() {
         _ if error.is_not_found() => {
             anyhow!(
-                "there is no stream {name:?} in region {region}: correct the name, --region or --endpoint-url"
+                "there is no stream {name:?} in region {region}: correct the name, --region or \
+                 --endpoint-url"
             )
         }
         _ if error.is_in_use() && error.operation == "CreateStream" => {
             anyhow!(
-                "stream {name:?} exists already in region {region}: `dispatchd stream describe {name}` shows it"
+                "stream {name:?} exists already in region {region}: `dispatchd stream describe \
+                 {name}` shows it"
             )
         }
         _ if error.is_in_use() => {
             anyhow!(
-                "stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no consumers"
+                "stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no \
+                 consumers"
             )
         }
         "LimitExceededException" => {
             anyhow!(
-                "a limit of the account is reached: {said}. Ask again later or for fewer shards, or have the quota raised"
+                "a limit of the account is reached: {said}. Ask again later or for fewer shards, \
+                 or have the quota raised"
             )
         }
         _ => error.into(),

@@ -7,12 +7,12 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log};
 use crate::config::Config;
-use crate::tail::{self, Options};
+use crate::programs::signals::stop_signal;
+use crate::programs::tail::{self, Options};
 use crate::telemetry::log::Log;
 use dispatchd_aws::Kinesis;
-use dispatchd_aws::Metrics;
 use dispatchd_consumer::plan::StartFrom;
 
 /// Said on standard error once every shard has its iterator; docs/operations.md promises the first
@@ -21,7 +21,10 @@ const READY: &str = "ready: what is stored from now on is printed, end with Ctrl
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
+    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored \
+                  from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, \
+                  or nobody reads what it prints; 1: the stream cannot be read, or the output \
+                  cannot be written; 64: the configuration does not hold."
 )]
 pub(super) struct Tail {
     #[command(flatten)]
@@ -82,7 +85,7 @@ impl Tail {
             poll: if local_url.is_some() { tail::POLL_LOCAL } else { tail::POLL },
             to_terminal: std::io::stdout().is_terminal(),
         };
-        let kinesis = Kinesis::connect(config.connection(local_url), Metrics::unread()).await?;
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
         // waits for that.
         let ready = || log.stderr().push(READY.as_bytes());

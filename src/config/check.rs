@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
 use super::rule::{show_size, without_login};
-use super::used::Values;
+use super::used::{Besides, Values};
 use super::{Inputs, Machine, Origin, Resolved, Setting, environment};
 use dispatchd_aws::{SdkEnv, is_plain_off_host};
 use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
@@ -49,7 +49,7 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     problems.extend(odd);
     if problems.is_empty() {
         Ok(Resolved {
-            config: values.config(local, machine.memory_limit, sdk_env),
+            config: values.config(Besides { local, cgroup_bytes: machine.memory_limit, sdk_env }),
             values: settings,
         })
     } else {
@@ -189,7 +189,7 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     }
 
     let url = values.text_if_set("stream.endpoint_url");
-    if url.is_some_and(|url| is_plain_off_host(&url)) && !values.switch("stream.allow_http") {
+    if url.is_some_and(is_plain_off_host) && !values.switch("stream.allow_http") {
         let expected = "https, or http to loopback, unless stream.allow_http is true";
         refuse("stream.endpoint_url", "stream.allow_http", expected);
     }

@@ -110,26 +110,26 @@ mod tests {
             (
                 "AWS_REGION",
                 "us-east-1\n",
-                "AWS_REGION = \"us-east-1\\n\" (from the environment): expected a region such as eu-central-1, and no \
-                 line end behind it",
+                "AWS_REGION = \"us-east-1\\n\" (from the environment): expected a region such as \
+                 eu-central-1, and no line end behind it",
             ),
             (
                 "AWS_DEFAULT_REGION",
                 "\"us-east-1\"",
-                "AWS_DEFAULT_REGION = \"\\\"us-east-1\\\"\" (from the environment): expected a region such as \
-                 eu-central-1",
+                "AWS_DEFAULT_REGION = \"\\\"us-east-1\\\"\" (from the environment): expected a \
+                 region such as eu-central-1",
             ),
             (
                 "AWS_ENDPOINT_URL_STS",
                 "localhost:4566",
-                "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an http or https url \
-                 without credentials",
+                "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an \
+                 http or https url without credentials",
             ),
             (
                 "AWS_ENDPOINT_URL_KINESIS",
                 "https://user:word@a.example",
-                "AWS_ENDPOINT_URL_KINESIS = \"https://(not shown)@a.example\" (from the environment): expected an http or \
-                 https url without credentials",
+                "AWS_ENDPOINT_URL_KINESIS = \"https://(not shown)@a.example\" (from the \
+                 environment): expected an http or https url without credentials",
             ),
             (
                 "AWS_USE_FIPS_ENDPOINT",
@@ -139,14 +139,14 @@ mod tests {
             (
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                 "v2/x",
-                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI = \"v2/x\" (from the environment): expected a path that begins \
-                 with /",
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI = \"v2/x\" (from the environment): \
+                 expected a path that begins with /",
             ),
             (
                 "AWS_PROFILE",
                 "prod\r\n",
-                "AWS_PROFILE = \"prod\\r\\n\" (from the environment): expected text without control characters, and no \
-                 line end behind it",
+                "AWS_PROFILE = \"prod\\r\\n\" (from the environment): expected text without \
+                 control characters, and no line end behind it",
             ),
         ] {
             assert_eq!(checked(name, value).1.as_deref(), Some(said));
@@ -175,7 +175,8 @@ mod tests {
             ] {
                 let (env, problem) = checked(name, value);
                 let expected = format!(
-                    "{name} = \"(not shown)\" (from the environment): expected printable ASCII without spaces, it holds {what}"
+                    "{name} = \"(not shown)\" (from the environment): expected printable ASCII \
+                     without spaces, it holds {what}"
                 );
                 assert_eq!(problem, Some(expected));
                 assert!(!format!("{env:?}").contains("VAL"), "{env:?}");

@@ -61,7 +61,8 @@ pub fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
     if fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
         return Ok(());
     }
-    let reason = "it is no regular file (but a pipe, as of <(…), a device or a directory) and is not read again: a reload takes a file that can be read twice";
+    let reason = "it is no regular file (but a pipe, as of <(…), a device or a directory) and is \
+                  not read again: a reload takes a file that can be read twice";
     Err(unreadable(reason.to_owned()))
 }
 

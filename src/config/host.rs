@@ -7,7 +7,7 @@ use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
 use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
 };
 
 /// As [`resolve`], for a process that serves here.
@@ -32,14 +32,15 @@ pub fn files_needed(config: &Config) -> usize {
 /// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
 /// whoever is connected.
 pub fn files_kept_back(config: &Config) -> usize {
-    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
+    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX
 }
 
 fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
     let room = limit.saturating_sub(kept);
     let reason = format!(
-        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
+        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are \
+         kept for Kinesis, probes and its own"
     );
     let expected = match room {
         0 => format!("a higher limit of open files: {reason}"),
@@ -61,7 +62,8 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     ];
     let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are two");
     let expected = format!(
-        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
+        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), \
+         and {} are needed for events, requests, long lines and the program",
         show_size(limit),
         show_size(needed)
     );
@@ -98,7 +100,8 @@ mod tests {
         assert!(resolved(&[], files(needed)).is_ok());
         let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
         let says = format!(
-            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher limit of open files: the process may open {} files",
+            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher \
+             limit of open files: the process may open {} files",
             needed - 1
         );
         assert!(refused.starts_with(&says), "{refused}");

@@ -5,14 +5,12 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
+use crate::socket::directory::{could_make_files, foreign_owner};
 use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 
 /// Where the socket lives when we may: shared with the application by a volume mounted there.
@@ -50,7 +48,8 @@ pub struct Machine {
 
 /// Why a client does not look where it would.
 #[derive(Debug, thiserror::Error)]
-#[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where the daemon is", path.display())]
+#[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where \
+         the daemon is", path.display())]
 pub struct ForeignFallback {
     pub path: PathBuf,
     pub owner: u32,
@@ -149,33 +148,6 @@ fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {
     named.filter(|dir| dir.is_absolute() && could_make_files(&dir.join(OWN_FOLDER)).is_ok())
 }
 
-/// Whether files could be made in a directory, which may itself have to be made. It looks and makes
-/// nothing, so that nobody who looks at the same time meets anything; the kernel minds read-only
-/// mounts, capabilities and ACLs.
-///
-/// # Errors
-/// Why they could not.
-pub fn could_make_files(dir: &Path) -> io::Result<()> {
-    let place = match dir.metadata() {
-        Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
-        Ok(_) => dir,
-        Err(_) => {
-            dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-        }
-    };
-    Ok(access(place, Access::WRITE_OK | Access::EXEC_OK)?)
-}
-
-/// The user other than us and root to whom a directory belongs, or the link that stands for it.
-///
-/// # Errors
-/// If there is no such directory, or it cannot be looked at.
-pub fn foreign_owner(dir: &Path) -> io::Result<Option<u32>> {
-    let own = rustix::process::geteuid().as_raw();
-    let owners = [dir.symlink_metadata()?.uid(), dir.metadata()?.uid()];
-    Ok(owners.into_iter().find(|owner| *owner != own && *owner != 0))
-}
-
 /// The smallest limit of the groups that `/proc/self/cgroup` names and of all above them. In a
 /// container the names may be the host's while `root` shows only the container's own group: what is
 /// not there does not count.
@@ -245,19 +217,6 @@ mod tests {
         for membership in ["", "0::/\n", "5:memory:/\n", "not a line"] {
             assert_eq!(memory_limit(root.path(), membership), None, "{membership:?}");
         }
-    }
-
-    #[test]
-    fn looking_whether_files_can_be_made_makes_nothing() {
-        let root = cgroup(&[("file", "")]);
-        let modified = || root.path().metadata().expect("it is there").modified().expect("a time");
-        let before = modified();
-        assert!(could_make_files(root.path()).is_ok());
-        assert!(could_make_files(&root.path().join("new")).is_ok());
-        assert!(could_make_files(&root.path().join("file")).is_err());
-        assert!(could_make_files(&root.path().join("file/below")).is_err());
-        assert!(could_make_files(&root.path().join("no/such")).is_err());
-        assert_eq!(modified(), before);
     }
 
     #[test]

@@ -124,7 +124,9 @@ impl fmt::Display for MemorySum {
         let mib = |bytes: usize| bytes as f64 / MIB as f64;
         write!(
             f,
-            "{:.1} MiB of events + {:.1} MiB of requests in flight + {:.1} MiB of long lines + {:.1} MiB of ids to deduplicate + {:.1} MiB if every connection stops reading its answers = {:.1} MiB",
+            "{:.1} MiB of events + {:.1} MiB of requests in flight + {:.1} MiB of long lines + \
+             {:.1} MiB of ids to deduplicate + {:.1} MiB if every connection stops reading its \
+             answers = {:.1} MiB",
             mib(self.events_bytes),
             mib(self.requests_bytes),
             mib(self.long_lines_bytes),
@@ -218,7 +220,9 @@ mod tests {
         let sum = memory_sum(&config(&[], None));
         assert_eq!(
             sum.to_string(),
-            "64.0 MiB of events + 22.3 MiB of requests in flight + 42.1 MiB of long lines + 29.8 MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers = 734.2 MiB"
+            "64.0 MiB of events + 22.3 MiB of requests in flight + 42.1 MiB of long lines + 29.8 \
+             MiB of ids to deduplicate + 576.0 MiB if every connection stops reading its answers \
+             = 734.2 MiB"
         );
         let page = include_str!("../../docs/operations.md");
         assert!(page.contains(&format!("memory: at most {sum}\n")), "the page shows another sum");

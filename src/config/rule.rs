@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use super::{LogFormat, log_filter};
-use dispatchd_aws::Wire;
+use crate::telemetry::level::log_filter;
+use dispatchd_core::choice::listed;
 use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 use dispatchd_core::model::StreamArn;
 use dispatchd_core::model::stream_id::{is_arn, is_region, is_stream_name};
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
 
 /// What a key takes.
 pub(super) enum Rule {
@@ -27,10 +26,8 @@ pub(super) enum Rule {
     /// Text of one to this many bytes.
     Text(usize),
     Switch,
-    KeyOrder,
-    Aggregation,
-    Wire,
-    LogFormat,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     LogLevel,
     Mode,
     Path,
@@ -51,10 +48,6 @@ pub(super) enum Value {
     Number(usize),
     Text(String),
     Switch(bool),
-    KeyOrder(KeyOrder),
-    Aggregation(Aggregation),
-    Wire(Wire),
-    LogFormat(LogFormat),
     Mode(u32),
     Address(SocketAddr),
     /// Left open, or turned off.
@@ -78,10 +71,7 @@ impl Rule {
             Self::Count(range) => within(range, count(text)?).map(Value::Number),
             Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
             Self::Switch => text.parse().ok().map(Value::Switch),
-            Self::KeyOrder => key_order(text).map(Value::KeyOrder),
-            Self::Aggregation => aggregation(text).map(Value::Aggregation),
-            Self::Wire => text.parse().ok().map(Value::Wire),
-            Self::LogFormat => log_format(text).map(Value::LogFormat),
+            Self::OneOf(names) => text_if(names.contains(&text), text),
             Self::LogLevel => text_if(log_filter(text).is_some(), text),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
@@ -134,10 +124,7 @@ impl fmt::Display for Rule {
             }
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
-            Self::KeyOrder => f.write_str("strict or relaxed"),
-            Self::Aggregation => f.write_str("off, key or shard"),
-            Self::Wire => f.write_str("json or cbor"),
-            Self::LogFormat => f.write_str("auto, json or text"),
+            Self::OneOf(names) => f.write_str(&listed(names)),
             Self::LogLevel => f.write_str(
                 "error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`",
             ),
@@ -227,32 +214,6 @@ pub fn show_size(bytes: usize) -> String {
 
 fn text_if(holds: bool, text: &str) -> Option<Value> {
     holds.then(|| Value::Text(text.to_owned()))
-}
-
-fn key_order(text: &str) -> Option<KeyOrder> {
-    match text {
-        "strict" => Some(KeyOrder::Strict),
-        "relaxed" => Some(KeyOrder::Relaxed),
-        _ => None,
-    }
-}
-
-fn aggregation(text: &str) -> Option<Aggregation> {
-    match text {
-        "off" => Some(Aggregation::Off),
-        "key" => Some(Aggregation::Key),
-        "shard" => Some(Aggregation::Shard),
-        _ => None,
-    }
-}
-
-fn log_format(text: &str) -> Option<LogFormat> {
-    match text {
-        "auto" => Some(LogFormat::Auto),
-        "json" => Some(LogFormat::Json),
-        "text" => Some(LogFormat::Text),
-        _ => None,
-    }
 }
 
 /// The leading zero is asked for because a TOML number cannot have one: `0o660` would reach us as

@@ -12,26 +12,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::refresher::Bell;
+use super::refresher::RefreshRequested;
 use crate::heap;
-use crate::telemetry::metrics::{Metrics, Oldest, PutOutcome, Retry};
-use crate::telemetry::outage::{News, Outage, Standing};
-use crate::telemetry::recent::Recent;
 use dispatchd_core::model::{Cause, Class, Code, Outcome, Reason, Refusal};
 use dispatchd_core::model::{PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::ack::{Body, Returning};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::IdleTrim;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent, PutOutcome, Retry};
+use dispatchd_producer::lane::outage::{News, Outage, Standing};
 use dispatchd_producer::lane::report::Report;
-use dispatchd_producer::lane::settle::{Answered, Settled};
-use dispatchd_producer::lane::slack::Slack;
-use dispatchd_producer::lane::{BoxedItem, Group, Item, Rules};
-
-/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
-/// and its bytes are in the budget.
-pub const INBOX_GROUPS: usize = 256;
+use dispatchd_producer::lane::{Answered, Settled};
+use dispatchd_producer::lane::{BoxedItem, Group, INBOX_GROUPS, Item, Settings};
+use dispatchd_producer::recent_errors::RecentErrors;
 
 /// Questions waiting for a lane. They are an operator's: a few a second at most.
 pub const QUESTIONS_MAX: usize = 4;
@@ -43,7 +39,7 @@ pub type Question = oneshot::Sender<Report>;
 #[derive(Debug)]
 pub struct Lane<S> {
     /// As configured; changed by a reload.
-    pub rules: watch::Receiver<Rules>,
+    pub settings: watch::Receiver<Settings>,
     /// Shared, and so a lock: an id belongs to no key, and a lane finds what came in by another. It
     /// is held for one look at one id, 0.3 µs for both that it takes, never across a wait, and only
     /// for events whose callers chose their ids. A channel to an owner would send each such event
@@ -54,13 +50,13 @@ pub struct Lane<S> {
     pub facts: watch::Receiver<StreamFacts>,
     /// From the admin thread.
     pub questions: mpsc::Receiver<Question>,
-    /// Rung when the shard map is old.
-    pub bell: Bell,
-    pub metrics: Arc<Metrics>,
+    /// Notified when the shard map is old.
+    pub refresh_requested: RefreshRequested,
+    pub metrics: Arc<LaneMetrics>,
     /// Looked at for the end of a burst.
     pub budget: Arc<Budget>,
-    pub oldest: Arc<Oldest>,
-    pub recent: Arc<Recent>,
+    pub oldest: Arc<OldestEvent>,
+    pub recent_errors: Arc<RecentErrors>,
     pub outage: Arc<Outage>,
     /// The stop began: nothing lingers any more.
     pub drain: CancellationToken,
@@ -73,11 +69,11 @@ type Landed = (Batch, Result<Vec<Verdict>, PutError>, std::time::Duration);
 
 impl<S: PutRecords> Lane<S> {
     pub async fn run(mut self) {
-        let mut buffer = Buffer::new(*self.rules.borrow_and_update());
+        let mut buffer = Buffer::new(*self.settings.borrow_and_update());
         let mut rng: SmallRng = rand::make_rng();
         let mut flights: JoinSet<Landed> = JoinSet::new();
         let (mut groups, mut returning) = (Vec::new(), Returning::default());
-        let (mut shown, mut slack) = (Shown::default(), Slack::default());
+        let (mut shown, mut slack) = (Shown::default(), IdleTrim::default());
         let (mut inbox_open, mut draining, mut hinted) = (true, false, false);
         self.facts.mark_changed(); // the first map may have come before the lane
         while inbox_open || !buffer.is_empty() {
@@ -137,9 +133,9 @@ impl<S: PutRecords> Lane<S> {
                     draining = true;
                     buffer.drain(self::now());
                 }
-                Ok(()) = self.rules.changed() => {
-                    let rules = *self.rules.borrow_and_update();
-                    buffer.set_rules(rules, self::now());
+                Ok(()) = self.settings.changed() => {
+                    let settings = *self.settings.borrow_and_update();
+                    buffer.set_settings(settings, self::now());
                 }
                 // Before the inbox: in a flood, which fills it again and again, an operator asks.
                 Some(question) = self.questions.recv() => {
@@ -184,7 +180,7 @@ impl<S: PutRecords> Lane<S> {
         }
         let (fared, noteworthy) = (fared(&reply), noteworthy(&reply));
         let blocked_before = buffer.blocked();
-        let settled = buffer.settle(batch, reply, now, rng);
+        let settled = buffer.apply_verdicts(batch, reply, now, rng);
         if blocked_before != buffer.blocked() {
             self.metrics.set_blocked(buffer.blocked());
         }
@@ -195,7 +191,7 @@ impl<S: PutRecords> Lane<S> {
             } else {
                 without_records(class, &message)
             };
-            self.recent.note("PutRecords", &code, message, SystemTime::now());
+            self.recent_errors.note("PutRecords", &code, message, SystemTime::now());
             said = (code, message.to_owned());
         }
         if let Some(news) =
@@ -204,14 +200,15 @@ impl<S: PutRecords> Lane<S> {
             tell(&news, &said.0, &said.1);
         }
         if settled.map_is_old {
-            self.bell.notify_one();
+            self.refresh_requested.notify_one();
         }
         settled
     }
 
     fn count(&self, settled: &Settled, now: Instant) {
         let Settled { stored, throttled, transient, blocked, regrouped, rejected, .. } = settled;
-        let count = |counter: &metrics::Counter, records: usize| counter.increment(records as u64);
+        let count =
+            |counter: &::metrics::Counter, records: usize| counter.increment(records as u64);
         count(&self.metrics.records_stored, *stored);
         count(&self.metrics.records_rejected, *rejected);
         count(&self.metrics.records_throttled, *throttled);
@@ -226,9 +223,8 @@ impl<S: PutRecords> Lane<S> {
                 .iter()
                 .filter(|answered| matches!(answered.outcome, Outcome::Durable(_)))
                 .count();
-            self.metrics
-                .ack_duration
-                .record(now.saturating_duration_since(run[0].item.accepted), acked as u64);
+            let took = now.saturating_duration_since(run[0].item.accepted);
+            self.metrics.ack_duration.record_many(took, acked);
         }
     }
 
@@ -308,7 +304,7 @@ impl<S: PutRecords> Lane<S> {
 struct Shown(Gauges);
 
 impl Shown {
-    fn update(&mut self, buffer: &Buffer, metrics: &Metrics, oldest: &Oldest) {
+    fn update(&mut self, buffer: &Buffer, metrics: &LaneMetrics, oldest: &OldestEvent) {
         let now = buffer.gauges();
         for (gauge, before, after) in [
             (&metrics.put_records_in_flight, self.0.flights, now.flights),

@@ -2,3 +2,105 @@
 
 pub mod lane;
 pub mod refresher;
+pub mod stream_metrics;
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use self::lane::{Lane, QUESTIONS_MAX, Question};
+use self::refresher::StreamHandle;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::dedupe::{Dedupe, Window};
+use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};
+use dispatchd_producer::lane::outage::Outage;
+use dispatchd_producer::lane::{INBOX_GROUPS, Lanes, Settings as LaneSettings};
+use dispatchd_producer::recent_errors::RecentErrors;
+
+/// What the lanes of a daemon decide by.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How many lanes there are.
+    pub lanes_count: usize,
+    /// Changed by a reload.
+    pub lane: LaneSettings,
+    /// Which ids that callers chose are remembered.
+    pub dedupe: Window,
+}
+
+/// What the lanes share with the rest of the daemon.
+#[derive(Debug)]
+pub struct Shared {
+    pub metrics: LaneMetrics,
+    pub budget: Arc<Budget>,
+    pub recent_errors: Arc<RecentErrors>,
+    /// The stop began: nothing lingers any more.
+    pub drain: CancellationToken,
+    /// The deadline has come: whatever is left is answered now.
+    pub abandon: CancellationToken,
+}
+
+/// The daemon's side of the lanes.
+#[derive(Debug)]
+pub struct LanesHandle {
+    /// The way in.
+    pub inboxes: Lanes,
+    /// What the lanes decide by from now on.
+    pub settings: watch::Sender<LaneSettings>,
+    /// One for each lane.
+    pub questions: Vec<mpsc::Sender<Question>>,
+    /// One for each lane.
+    pub oldest: Vec<Arc<OldestEvent>>,
+    pub outage: Arc<Outage>,
+}
+
+/// Lanes that send to `service`, and are not running yet.
+pub fn lanes<S>(
+    settings: Settings,
+    service: S,
+    stream: &StreamHandle,
+    shared: Shared,
+) -> (Vec<Lane<S>>, LanesHandle) {
+    let Shared { metrics, budget, recent_errors, drain, abandon } = shared;
+    let (lane_settings_in, lane_settings) = watch::channel(settings.lane);
+    let (service, metrics) = (Arc::new(service), Arc::new(metrics));
+    let dedupe = Arc::new(Mutex::new(Dedupe::new(settings.dedupe)));
+    let (epoch, outage) = (Instant::now(), Arc::<Outage>::default());
+    let (mut inboxes, mut questions_in, mut ages) = (Vec::new(), Vec::new(), Vec::new());
+    let lane = |_| {
+        let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
+        let (question_in, questions) = mpsc::channel(QUESTIONS_MAX);
+        let oldest = OldestEvent::new(epoch);
+        inboxes.push(inbox_in);
+        questions_in.push(question_in);
+        ages.push(Arc::clone(&oldest));
+        Lane {
+            settings: lane_settings.clone(),
+            dedupe: Arc::clone(&dedupe),
+            service: Arc::clone(&service),
+            inbox,
+            facts: stream.facts.clone(),
+            questions,
+            refresh_requested: Arc::clone(&stream.refresh_requested),
+            metrics: Arc::clone(&metrics),
+            budget: Arc::clone(&budget),
+            oldest,
+            recent_errors: Arc::clone(&recent_errors),
+            outage: Arc::clone(&outage),
+            drain: drain.clone(),
+            abandon: abandon.clone(),
+        }
+    };
+    let lanes = (0..settings.lanes_count).map(lane).collect();
+    let inboxes = Lanes::new(inboxes);
+    let handle = LanesHandle {
+        inboxes,
+        settings: lane_settings_in,
+        questions: questions_in,
+        oldest: ages,
+        outage,
+    };
+    (lanes, handle)
+}

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// What `socket.mode` is unless somebody chose it: that a directory bars its group is then nobody's
 /// mistake.
-const DEFAULT_MODE: u32 = 0o660;
+pub(crate) const DEFAULT_MODE: u32 = 0o660;
 
 /// Those whom a mode lets in that somebody chose, and the directory keeps out; with what would let
 /// them pass.
@@ -67,11 +67,5 @@ mod tests {
                 .map(|barred| (barred.who, barred.wanted));
             assert_eq!(found, expected, "{mode:o} in {directory_mode:o} of {directory_gid}");
         }
-    }
-
-    #[test]
-    fn the_default_mode_is_the_configurations() {
-        let key = crate::config::KEYS.iter().find(|key| key.name == "socket.mode").expect("a key");
-        assert_eq!(u32::from_str_radix(key.default, 8), Ok(DEFAULT_MODE));
     }
 }

@@ -182,7 +182,7 @@ impl Drop for Bound {
 }
 
 impl Reach {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 

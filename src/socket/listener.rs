@@ -15,10 +15,18 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::bind::{Bound, LOOK_EVERY, Look};
-use super::{Door, connection};
+use super::bind::{BindError, Bound, LOOK_EVERY, Look, Reach};
+use super::callers::Callers;
+use super::long_lines::LongLines;
+use super::metrics::ConnectionMetrics;
+use super::{Door, Settings, connection};
+use dispatchd_core::limits::long_lines_bytes;
 use dispatchd_core::model::backoff::Backoff;
+use dispatchd_core::model::{Fingerprints, StreamFacts};
 use dispatchd_core::wire::ndjson::reply;
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Lanes;
 
 /// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is
 /// tried again at once fails 46,820 times in 200 ms (measured).
@@ -46,10 +54,10 @@ pub struct Presence {
 
 /// How many are let in.
 #[derive(Debug, Clone, Copy)]
-pub struct Caps {
-    pub max_connections: usize,
-    /// Descriptors that no connection may take, see [`crate::config::files_kept_back`].
-    pub files_kept_back: usize,
+struct Caps {
+    max_connections: usize,
+    /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
+    files_kept_back: usize,
 }
 
 /// A connection that becomes a client with its first line, and is one until its last answer is
@@ -60,18 +68,77 @@ pub struct Visit {
     is_client: bool,
 }
 
-/// The task's parts.
+/// What connections share with the rest of the daemon.
 #[derive(Debug)]
-pub struct Listener {
-    pub bound: Bound,
-    pub door: Arc<Door>,
-    pub caps: Caps,
-    pub presence: watch::Sender<Presence>,
+pub struct Shared {
+    pub producer_id: String,
+    pub lanes: Lanes,
+    pub budget: Arc<Budget>,
+    pub books: Arc<Books>,
+    pub metrics: ConnectionMetrics,
+    pub facts: watch::Receiver<StreamFacts>,
+    /// The largest record that our memory carries, whatever the stream takes.
+    pub record_bytes_carried: usize,
+    /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
+    pub files_kept_back: usize,
     /// The stop began.
     pub drain: CancellationToken,
+    /// Readers take no more.
+    pub stop_reading: CancellationToken,
+}
+
+/// The task's parts: the socket, bound, and nobody let in yet.
+#[derive(Debug)]
+pub struct Listener {
+    bound: Bound,
+    door: Arc<Door>,
+    caps: Caps,
+    presence: watch::Sender<Presence>,
+    drain: CancellationToken,
+}
+
+/// The daemon's side of the listener.
+#[derive(Debug)]
+pub struct ListenerHandle {
+    pub presence: watch::Receiver<Presence>,
+    pub callers: Arc<Callers>,
+    /// Whether callers who connect come to this daemon.
+    pub reach: Reach,
 }
 
 impl Listener {
+    /// Binds the socket. Callers may connect from now on, and are let in once it runs.
+    ///
+    /// # Errors
+    /// The path cannot be had.
+    pub async fn bind(
+        settings: &Settings,
+        shared: Shared,
+    ) -> Result<(Self, ListenerHandle), BindError> {
+        let bound = Bound::new(&settings.path, settings.mode).await?;
+        let Shared { drain, stop_reading, files_kept_back, .. } = shared;
+        let (presence_in, presence) = watch::channel(Presence::default());
+        let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
+        let handle =
+            ListenerHandle { presence, callers: Arc::clone(&callers), reach: bound.reach() };
+        let door = Arc::new(Door {
+            producer_id: shared.producer_id,
+            window: settings.window,
+            lanes: shared.lanes,
+            fingerprints: Fingerprints::default(),
+            long_lines: LongLines::new(long_lines_bytes(shared.budget.limit_bytes())),
+            budget: shared.budget,
+            books: shared.books,
+            metrics: shared.metrics,
+            facts: shared.facts,
+            record_bytes_carried: shared.record_bytes_carried,
+            callers,
+            stop_reading,
+        });
+        let caps = Caps { max_connections: settings.max_connections, files_kept_back };
+        Ok((Self { bound, door, caps, presence: presence_in, drain }, handle))
+    }
+
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
         let Self { mut bound, door, caps, presence, drain } = self;
@@ -159,13 +226,13 @@ fn admit(
     presence: &watch::Sender<Presence>,
 ) {
     if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
-        door.metrics.connections_refused.increment(1);
+        door.metrics.refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
         let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
-    door.metrics.connections_accepted.increment(1);
-    door.metrics.connections.increment(1.0);
+    door.metrics.accepted.increment(1);
+    door.metrics.open.increment(1.0);
     let visit = Visit { presence: presence.clone(), is_client: false };
     connections.spawn(connection::serve(stream, Arc::clone(door), visit));
     presence.send_modify(|presence| presence.connected += 1);
@@ -176,7 +243,7 @@ fn close(
     ended: Result<(), tokio::task::JoinError>,
     presence: &watch::Sender<Presence>,
 ) {
-    door.metrics.connections.decrement(1.0);
+    door.metrics.open.decrement(1.0);
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.

@@ -13,33 +13,50 @@ pub mod bind;
 mod callers;
 mod clock;
 mod connection;
+pub(crate) mod directory;
 pub mod listener;
 mod lock;
 mod long_lines;
+pub mod metrics;
 mod patience;
 pub mod place;
 mod reader;
 mod slots;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::metrics::Metrics;
 use dispatchd_core::model::Fingerprints;
 use dispatchd_core::model::StreamFacts;
 use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::Lanes;
 
+use self::metrics::ConnectionMetrics;
 pub use callers::Callers;
 pub use long_lines::LongLines;
 
+/// Where applications connect, and what they may have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub path: PathBuf,
+    /// The permissions of the socket's file.
+    pub mode: u32,
+    /// How many connections there may be at once.
+    pub max_connections: usize,
+    /// How many unanswered events a connection may have.
+    pub window: usize,
+}
+
 /// What every connection shares.
 #[derive(Debug)]
-pub struct Door {
+struct Door {
     pub producer_id: String,
     /// Unanswered events a connection may have.
     pub window: usize,
@@ -48,7 +65,7 @@ pub struct Door {
     pub fingerprints: Fingerprints,
     pub budget: Arc<Budget>,
     pub books: Arc<Books>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: ConnectionMetrics,
     pub facts: watch::Receiver<StreamFacts>,
     /// The largest record that our memory carries, whatever the stream takes.
     pub record_bytes_carried: usize,

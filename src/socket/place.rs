@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::net::UnixStream;
 
 use super::bind::{BindError, OWN_DIRECTORY_MODE};
-use crate::config::{could_make_files, foreign_owner};
+use super::directory::{could_make_files, foreign_owner};
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// Bytes of a process' name, as the kernel keeps it.

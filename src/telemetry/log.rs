@@ -9,14 +9,35 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::thread;
 
+use dispatchd_core::choice;
+use serde::Deserialize;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use super::level::log_filter;
 use super::stderr::Stderr;
-use crate::config::{LogFormat, log_filter};
 use crate::terminal::escaped_but_colours;
+
+/// What the process logs, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub format: LogFormat,
+    /// A level, or directives of a filter.
+    pub level: String,
+}
+
+choice! {
+    /// How lines of the log are written.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON elsewhere.
+        Auto = "auto",
+        Json = "json",
+        Text = "text",
+    }
+}
 
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment
 /// until all is written.
@@ -35,7 +56,7 @@ struct Line {
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     #[error(transparent)]
     Level(#[from] NotALevel),
     #[error("cannot start the log's thread: {0}")]
@@ -45,7 +66,8 @@ pub enum StartError {
 /// A text that is no level and no filter directive.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as warn,dispatchd=debug"
+    "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as \
+     warn,dispatchd=debug"
 )]
 pub struct NotALevel(String);
 
@@ -53,7 +75,7 @@ pub struct NotALevel(String);
 ///
 /// # Errors
 /// If `level` is no level and no filter directive, or there is no thread to be had.
-pub fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
+pub(crate) fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let stderr = Stderr::start(tell_lost)?;
     let to_terminal = io::stderr().is_terminal();

@@ -17,9 +17,9 @@ use dispatchd_core::limits::KIB;
 
 /// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes:
 /// more than any start, stop or outage says, and little beside the memory of an idle daemon.
-pub const WAITING_BYTES_MAX: usize = 256 * KIB;
+pub(crate) const WAITING_BYTES_MAX: usize = 256 * KIB;
 /// How long the end of the process waits until what was said is written.
-pub const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The way to standard error.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
 use crate::ATTEMPT_TIMEOUT;
-use crate::support::fault::plan::{Plan, Refusal, ShardLimits};
-use crate::support::tcp::Weather;
+use testkit::fault::plan::{Plan, Refusal, ShardLimits};
+use testkit::tcp::Weather;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Card {

@@ -15,18 +15,19 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use crate::DISPATCHD;
 use crate::books::Books;
 use crate::cards::Card;
 use crate::scene::Scene;
-use crate::support::daemon::{Daemon, Start};
-use crate::support::fault::FaultServer;
-use crate::support::fault::plan::{CallerRule, Plan, Refusal};
-use crate::support::kinesis::Ferro;
-use crate::support::stream::{ShardRange, create_stream, merge, shards, split};
-use crate::support::tcp::{TcpProxy, Weather};
-use crate::support::tls::Certificate;
-use crate::support::{DEADLINE, client};
 use crate::{ATTEMPT_TIMEOUT, SHORT_TIMEOUT};
+use testkit::daemon::{Daemon, Start};
+use testkit::fault::FaultServer;
+use testkit::fault::plan::{CallerRule, Plan, Refusal};
+use testkit::kinesis::Ferro;
+use testkit::stream::{ShardRange, create_stream, merge, shards, split};
+use testkit::tcp::{TcpProxy, Weather};
+use testkit::tls::Certificate;
+use testkit::{DEADLINE, client};
 
 const SCRAPE_EVERY: Duration = Duration::from_millis(200);
 /// Open shards are kept between these, so that there is always one to split and two to merge.
@@ -87,7 +88,8 @@ impl Director {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let credentials = dir.path().join("credentials");
         // Bounds small enough to be met: memory is to be a sum, not a matter of a short run.
-        let start = Start::new(&network.endpoint(), "s")
+        let start = DISPATCHD
+            .daemon(&network.endpoint(), "s")
             .trust(&certificate)
             .without_env("AWS_ACCESS_KEY_ID")
             .without_env("AWS_SECRET_ACCESS_KEY")

@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::ATTEMPT_TIMEOUT;
 use crate::caller::{End, Fate, Journal, Sent, Temper};
 use crate::director::Life;
-use crate::support::fault::ledger::{Done, Ledger, RequestFact};
-use crate::support::stream::StoredRecord;
+use testkit::fault::ledger::{Done, Ledger, RequestFact};
+use testkit::stream::StoredRecord;
 
 /// How long after a network fault something it held may still arrive.
 const AFTERMATH: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::fault::ledger::Ledger;
+use testkit::fault::ledger::Ledger;
 
 pub(crate) struct Scene {
     pub socket: PathBuf,

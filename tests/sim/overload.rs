@@ -10,8 +10,8 @@ use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 use dispatchd_core::model::{Distribution, StreamFacts, Verdict};
 use dispatchd_core::model::{Outcome, PartitionKey, Record};
 use dispatchd_producer::ack::{EventId, Returning};
-use dispatchd_producer::lane::Rules;
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::buffer::{Buffer, Poll};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -117,8 +117,8 @@ struct Overload {
 pub(crate) fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
-    let rules = Rules::default();
-    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(rules)).collect();
+    let settings = Settings::default();
+    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(settings)).collect();
     let (shards, record_limit) = (Some(stream.map()), Some(RECORD_BYTES_DEFAULT));
     let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
     lanes.iter_mut().for_each(|lane| lane.learn(facts.clone(), base));
@@ -236,7 +236,7 @@ impl Overload {
     fn land(&mut self, number: usize) {
         let Flight { lane, batch, verdicts } = self.flights.remove(&number).expect("it lands once");
         let now = self.base + self.now;
-        let settled = self.lanes[lane].settle(batch, Ok(verdicts), now, &mut self.rng);
+        let settled = self.lanes[lane].apply_verdicts(batch, Ok(verdicts), now, &mut self.rng);
         for answered in settled.answers {
             let item = answered.item;
             assert!(

@@ -11,11 +11,11 @@ use dispatchd_core::model::{Class, Code, Fingerprints, Outcome, Place, Record, R
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd_core::wire::ndjson::reply::Ack;
 use dispatchd_producer::ack::{Body, EventId, Returning, Ticket};
+use dispatchd_producer::lane::Answered;
+use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::BoxedItem;
-use dispatchd_producer::lane::batch::Batch;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
-use dispatchd_producer::lane::settle::Answered;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -91,9 +91,9 @@ pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Tally, Broken> {
     let plan = Plan::draw(seed);
     let mut run = Run::new(seed, &plan, mutant);
     run.go().map(|()| run.watch.tally).map_err(|broken| {
-        let (step, now, rules) = (run.steps, run.now, plan.rules);
+        let (step, now, settings) = (run.steps, run.now, plan.settings);
         let what = format!(
-            "seed {seed}, step {step}, at {now:?}: {}: {} ({rules:?})",
+            "seed {seed}, step {step}, at {now:?}: {}: {} ({settings:?})",
             broken.check, broken.what
         );
         Broken { what, ..broken }
@@ -113,7 +113,7 @@ impl Drop for Seed {
 
 impl<'p> Run<'p> {
     fn new(seed: u64, plan: &'p Plan, mutant: Option<Mutant>) -> Self {
-        let rules = mutant.map_or(plan.rules, |mutant| mutant.rules(plan.rules));
+        let settings = mutant.map_or(plan.settings, |mutant| mutant.settings(plan.settings));
         let window = mutant.map_or(plan.window, |mutant| mutant.window(plan.window));
         let mut todo = BTreeMap::new();
         todo.extend(
@@ -130,7 +130,7 @@ impl<'p> Run<'p> {
             base: Instant::now(),
             now: At::ZERO,
             steps: 0,
-            buffer: Buffer::new(rules),
+            buffer: Buffer::new(settings),
             dedupe: Dedupe::new(window),
             stream: Stream::new(plan.shards_count, plan.limit),
             watch: Watch::new(plan),
@@ -337,7 +337,7 @@ impl<'p> Run<'p> {
                     Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
                     _ => false,
                 };
-                if smuggled && self.flights.len() < self.plan.rules.max_in_flight {
+                if smuggled && self.flights.len() < self.plan.settings.max_in_flight {
                     return self.launch(std::iter::once(item).collect(), true);
                 }
                 self.buffer.push(item);
@@ -459,7 +459,7 @@ impl<'p> Run<'p> {
             None => (batch, reply),
         };
         let now = self.instant();
-        let settled = self.buffer.settle(batch, reply, now, &mut self.lane);
+        let settled = self.buffer.apply_verdicts(batch, reply, now, &mut self.lane);
         if settled.map_is_old {
             // The refresher takes its time, and asks but once.
             let waits = self.world.random_range(ms(5)..ms(200));

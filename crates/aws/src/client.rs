@@ -19,7 +19,6 @@ use super::connection::{Connection, loader, source_of_endpoint};
 use super::credentials::{CredentialsCache, CredentialsInfo};
 use super::endpoint::{self, Endpoint, is_plain_off_host};
 use super::error::{call_error, no_credentials};
-use super::metrics::Metrics;
 use super::transport::{BadVariable, Transport};
 use crate::settings::Settings;
 use dispatchd_core::model::stream_id::is_region;
@@ -75,7 +74,7 @@ impl Kinesis {
     ///
     /// # Errors
     /// There is no region, or no endpoint that may be used.
-    pub async fn connect(connection: Connection, metrics: Metrics) -> Result<Self, ConnectError> {
+    pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
         let transport = Transport::new(|name| connection.sdk_env.get(name).map(str::to_owned))?;
         let sdk_config = loader(&connection, &transport).load().await;
         let region = sdk_config.region().ok_or(ConnectError::NoRegion)?.to_string();
@@ -85,9 +84,9 @@ impl Kinesis {
         let connection = Connection { region: Some(region.clone()), ..connection };
         let chain = sdk_config.credentials_provider().expect("the loader was given or made one");
         let credentials = if connection.emulator {
-            CredentialsCache::fixed(chain, metrics)
+            CredentialsCache::fixed(chain)
         } else {
-            CredentialsCache::of_chain(chain, connection.clone(), transport.clone(), metrics)
+            CredentialsCache::of_chain(chain, connection.clone(), transport.clone())
         };
         let sdk_config = sdk_config
             .to_builder()

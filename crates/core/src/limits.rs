@@ -70,7 +70,7 @@ pub const ITEM_BYTES: usize = 512;
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that the dedupe window may take for each of `delivery.dedupe_ids` (measured: 89 to 98,
-/// while a table grows too; see `tests/ids.rs`).
+/// while a table grows too; see `tests/alone/ids.rs`).
 pub const DEDUPE_BYTES_PER_ID: usize = 104;
 
 /// How long a line may stay incomplete before its connection is closed: a caller that stalls must
@@ -104,7 +104,7 @@ pub const FILES_OWN: usize = 48;
 pub const PAGES_CONNECTIONS_MAX: usize = 64;
 
 /// Connections at once to the admin socket: operators, not callers.
-pub const DESK_CONNECTIONS_MAX: usize = 8;
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;
 
 /// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and
 /// what the allocator sets aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).

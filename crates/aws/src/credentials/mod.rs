@@ -10,13 +10,14 @@
 //!
 //! Never shows a secret.
 
+mod expiry;
 mod renewal;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
@@ -24,11 +25,11 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_kinesis::config::Credentials;
 use tokio::time::Instant;
 
+pub use self::expiry::CredentialsExpiry;
 use self::renewal::{Ask, Renewal};
 use super::connection::{Connection, emulator_credentials, loader};
 use super::error::chain;
 use super::transport::Transport;
-use crate::metrics::Metrics;
 use crate::sdk_env::unfit_for_a_header;
 
 /// Characters that are shown of an access key's id: enough to tell two keys apart.
@@ -52,7 +53,7 @@ struct Inner {
     /// The chain that was asked last. Its lock is held by the caller that asks, and the others wait
     /// for it here.
     chain: tokio::sync::Mutex<Option<SharedCredentialsProvider>>,
-    metrics: Metrics,
+    expiry: Arc<CredentialsExpiry>,
 }
 
 /// Where credentials come from.
@@ -84,34 +85,28 @@ impl CredentialsCache {
         first: SharedCredentialsProvider,
         connection: Connection,
         transport: Transport,
-        metrics: Metrics,
     ) -> Self {
         // Half of the attempt, so that a source that is late is reported as such, and not as a
         // request that was lost.
         let within = connection.settings.attempt_timeout / 2;
         let source = Source::Chain(Box::new((connection, transport)));
-        Self::new(source, Some(first), within, metrics)
+        Self::new(source, Some(first), within)
     }
 
-    fn new(
-        source: Source,
-        first: Option<SharedCredentialsProvider>,
-        within: Duration,
-        metrics: Metrics,
-    ) -> Self {
+    fn new(source: Source, first: Option<SharedCredentialsProvider>, within: Duration) -> Self {
         let (renewal, chain) = (Mutex::default(), tokio::sync::Mutex::new(first));
-        Self(Arc::new(Inner { source, within, renewal, chain, metrics }))
+        Self(Arc::new(Inner { source, within, renewal, chain, expiry: Arc::default() }))
     }
 
     /// A cache of what this provider gives, which answers at once.
-    pub(super) fn fixed(provider: SharedCredentialsProvider, metrics: Metrics) -> Self {
-        Self::new(Source::Fixed(provider), None, FIXED_WITHIN, metrics)
+    pub(super) fn fixed(provider: SharedCredentialsProvider) -> Self {
+        Self::new(Source::Fixed(provider), None, FIXED_WITHIN)
     }
 
     /// A cache of credentials that open nothing but an emulator.
     pub fn for_an_emulator() -> Self {
         let provider = SharedCredentialsProvider::new(emulator_credentials());
-        Self::fixed(provider, Metrics::unread())
+        Self::fixed(provider)
     }
 
     /// The credentials to sign a request with now.
@@ -154,10 +149,9 @@ impl CredentialsCache {
         self.renewal().held().map(CredentialsInfo::of)
     }
 
-    /// When the credentials that were provided last expire, to the second; `None` if they do not,
-    /// or while none were provided.
-    pub fn expiry(&self) -> Option<SystemTime> {
-        self.renewal().expiry()
+    /// When the credentials that were provided last expire.
+    pub fn expiry(&self) -> &Arc<CredentialsExpiry> {
+        &self.0.expiry
     }
 
     fn renewal(&self) -> MutexGuard<'_, Renewal> {
@@ -197,7 +191,7 @@ impl CredentialsCache {
             (before, renewal.loaded(outcome, now(), SystemTime::now()))
         };
         if let Some(provided) = provided {
-            self.0.metrics.credentials_expiry.set(unix_seconds(provided.expiry));
+            self.0.expiry.set(provided.expiry);
             if before.as_ref() != Some(&provided) && matches!(self.0.source, Source::Chain(_)) {
                 tracing::info!(identity = %provided, "credentials");
             }
@@ -218,12 +212,6 @@ fn settled(ask: Ask) -> Option<Result<Credentials, CredentialsError>> {
         Ask::Fail(error) => Some(Err(CredentialsError::provider_error(Shared(error)))),
         Ask::Load { .. } => None,
     }
-}
-
-/// Whole seconds since 1970; 0 for a time that is not known.
-fn unix_seconds(time: Option<SystemTime>) -> f64 {
-    let since_epoch = time.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    since_epoch.map_or(0, |since| since.as_secs()) as f64
 }
 
 impl Source {

@@ -4,7 +4,7 @@
 //! The source is never asked again within a second, unless an operator wants it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::config::Credentials;
@@ -30,8 +30,6 @@ pub(super) struct Renewal {
     not_before: Option<Instant>,
     /// Whether the source must read everything again: what it has read is wrong, or may be.
     anew: bool,
-    /// When the credentials that the source gave last expire; `None` if they do not.
-    expiry: Option<SystemTime>,
     /// How many times in a row the source gave credentials that were refused.
     refusals: u32,
 }
@@ -69,13 +67,6 @@ impl Renewal {
         self.held.as_ref().map(|held| &held.credentials)
     }
 
-    /// When the credentials that the source gave last expire, to the second.
-    pub(super) fn expiry(&self) -> Option<SystemTime> {
-        let since_epoch = self.expiry?.duration_since(UNIX_EPOCH).ok()?;
-        let seconds = since_epoch.as_secs();
-        (seconds > 0).then(|| UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-
     pub(super) fn ask(&self, now: Instant, wall: SystemTime) -> Ask {
         let waits = self.not_before.is_some_and(|at| now < at);
         match (&self.held, &self.failed) {
@@ -102,7 +93,6 @@ impl Renewal {
         self.anew = outcome.is_err();
         match outcome {
             Ok(credentials) => {
-                self.expiry = credentials.expiry();
                 self.held = Some(Held { credentials, since: now, fate: Fate::Good });
                 self.failed = None;
             }

@@ -31,12 +31,7 @@ fn cache(takes: Duration, gives: fn() -> Credentials) -> (CredentialsCache, Arc<
     let asked = Arc::<AtomicUsize>::default();
     let slow = Slow { asked: Arc::clone(&asked), takes, gives };
     (
-        CredentialsCache::new(
-            Source::Fixed(SharedCredentialsProvider::new(slow)),
-            None,
-            WITHIN,
-            Metrics::unread(),
-        ),
+        CredentialsCache::new(Source::Fixed(SharedCredentialsProvider::new(slow)), None, WITHIN),
         asked,
     )
 }

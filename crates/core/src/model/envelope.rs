@@ -3,6 +3,8 @@
 //! Byte-equal to what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key; `data` is
 //! copied, never re-printed. No white space is added.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -25,6 +27,14 @@ pub struct Draft<'a> {
     pub producer_id: &'a str,
     pub key: PartitionKey,
     pub explicit_hash: Option<HashKey>,
+}
+
+/// Times before 1970 become 1970, years past 9999 the end of 9999.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::from_unix_ms(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Timestamp {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Counts of the live events by arrival.
 #[derive(Debug)]
-pub struct Ages {
+pub(super) struct Ages {
     /// Arrivals are counted from here; fixed at the first one.
     epoch: Option<Instant>,
     tick_ns: u64,
@@ -17,18 +17,18 @@ pub struct Ages {
 
 impl Ages {
     /// `tick`: how exactly an age is known.
-    pub fn new(tick: Duration) -> Self {
+    pub(super) fn new(tick: Duration) -> Self {
         Self { epoch: None, tick_ns: nanos(tick).max(1), live: BTreeMap::new() }
     }
 
-    pub fn add(&mut self, accepted: Instant) {
+    pub(super) fn add(&mut self, accepted: Instant) {
         let tick = self.tick_of(accepted);
         *self.live.entry(tick).or_default() += 1;
     }
 
     /// # Panics
     /// If no live event came at `accepted`: the books of the lane are wrong.
-    pub fn remove(&mut self, accepted: Instant) {
+    pub(super) fn remove(&mut self, accepted: Instant) {
         let tick = self.tick_of(accepted);
         let count =
             self.live.get_mut(&tick).expect("an event that leaves was counted when it came");
@@ -39,7 +39,7 @@ impl Ages {
     }
 
     /// When the oldest live event came, at most one tick too early.
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         let (&ticks, _) = self.live.first_key_value()?;
         Some(self.epoch? + Duration::from_nanos(self.tick_ns * ticks))
     }

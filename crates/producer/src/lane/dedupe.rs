@@ -11,8 +11,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::item::{BoxedItem, Item};
 use super::remembered::{Id, Remembered};
-use super::{BoxedItem, Item};
 use crate::ack::{Body, Ticket};
 use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
 use dispatchd_core::model::{Code, Fingerprint, Outcome, Refusal};
@@ -142,8 +142,8 @@ pub fn reused() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kit::{Kit, ms, rules};
     use super::*;
+    use crate::lane::test_support::{Kit, ms, settings};
     use dispatchd_core::model::Place;
 
     const KEEP: Window = Window { ids_max: 3, keep_for: Duration::from_secs(300) };
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_id_on_its_way_takes_its_copies_along_and_an_acked_one_is_acked_again() {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_refused_id_refuses_its_copies_and_may_be_tried_again_and_used_anew_where_nothing_can_be_stored()
      {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_the_first_may_be_stored()
      {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let is_reused = |met| matches!(met, Met::Reused(_));
         let other = || kit.item_that_says(1, "another event");
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn it_forgets_what_is_too_old_and_the_oldest_of_too_many() {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         for id in 1..=4 {
             let item = new(&mut dedupe, kit.item_with_id(id), now);
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn it_never_holds_more_bytes_than_its_ids_may_take() {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let long = "9".repeat(DEDUPE_BYTES_PER_ID);
         for id in 1..=3 {
             let item = new(&mut dedupe, kit.item_with_id(id), kit.at(0));
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn ids_of_the_daemons_own_and_a_window_of_none_are_not_kept() {
-        let (kit, mut dedupe) = (Kit::new(rules()), Dedupe::new(KEEP));
+        let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         new(&mut dedupe, kit.item_without_id(), kit.at(0));
         assert!(dedupe.open.is_empty());
         let mut off = Dedupe::new(Window { ids_max: 0, ..KEEP });

@@ -9,7 +9,7 @@
 
 use uuid::Uuid;
 
-use super::Item;
+use super::item::Item;
 use dispatchd_core::model::PutError;
 use dispatchd_core::model::Record;
 
@@ -96,9 +96,9 @@ fn start(message: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::kit::{Kit, rules};
     use super::*;
-    use crate::lane::BoxedItem;
+    use crate::lane::item::BoxedItem;
+    use crate::lane::test_support::{Kit, settings};
     use dispatchd_core::model::Class;
 
     const OF_THE_STREAM: &str =
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_second_record_with_the_same_words_shows_that_it_is_the_stream_and_the_same_record_does_not()
      {
-        let (kit, mut doubt) = (Kit::new(rules()), Doubt::default());
+        let (kit, mut doubt) = (Kit::new(settings()), Doubt::default());
         let [first, second] = two(&kit, ["a", "a"]);
         assert!(!doubt.is_about_the_stream(&first, &refusal(OF_THE_STREAM)));
         assert!(
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn words_that_repeat_what_two_records_have_in_common_are_about_the_records() {
-        let kit = Kit::new(rules());
+        let kit = Kit::new(settings());
         for (keys, message, is_the_streams) in [
             (["bad", "bad"], "Value 'bad' at 'partitionKey' is not taken", false),
             (["bad", "bad"], "Value 'badly' is not taken", true),

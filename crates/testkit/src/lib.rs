@@ -1,0 +1,87 @@
+//! What the integration tests and the benches share: servers that play the daemon's surroundings,
+//! and drivers of the daemon itself, which is a process of its own.
+//!
+//! - [`daemon`]: a whole daemon and callers that speak to it. The test says where its binary is.
+//! - [`kinesis`]: the emulators. `Ferro` (in this process, limits on or off) and `Kinesalite` (its
+//!   own process, from npm).
+//! - [`fault`]: a proxy in front of an emulator that throttles, refuses, cuts, hangs and delays by
+//!   plan, and keeps a ledger of what was really stored.
+//! - [`scripted`]: a Kinesis that answers what the test says.
+//! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key
+//!   belongs.
+//! - [`bench`]: an emulator, the fault server and a client put together.
+//! - [`truth`]: acks held against what the stream holds.
+//! - [`orders`]: events like an application's, of a size.
+//! - [`tcp`]: a proxy that is a bad network: delays, stalls, resets, refused and half-open
+//!   connections.
+//! - [`terminal`]: a terminal of a test's own.
+//! - [`namespace`]: a network namespace, whose packets a filter drops; name resolution of a
+//!   daemon's own.
+//! - [`tls`]: TLS as AWS's endpoints speak it.
+//! - [`http`]: one raw HTTP request, for what an SDK hides.
+//! - [`aws`]: what else there is of AWS: credentials, STS.
+//! - [`packages`]: the packages from npm, PyPI, Maven, of Go and Debian that tests run, installed
+//!   once.
+//! - [`prometheus`]: a real Prometheus, and its tool for rules.
+//!
+//! It never depends on the daemon's crate, and nothing here asserts a promise of dispatchd: helpers
+//! fail only when the surroundings do, and then say which. Nothing here sleeps and hopes:
+//! [`eventually`] waits for a condition and has a deadline.
+
+pub mod aws;
+pub mod bench;
+pub mod daemon;
+pub mod fault;
+pub mod http;
+pub mod kinesis;
+pub mod namespace;
+pub mod orders;
+pub mod packages;
+pub mod prometheus;
+pub mod scripted;
+pub mod stream;
+pub mod tasks;
+pub mod tcp;
+pub mod terminal;
+pub mod tls;
+pub mod truth;
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::retry::RetryConfig;
+use aws_sdk_kinesis::config::timeout::TimeoutConfig;
+use aws_sdk_kinesis::config::{
+    BehaviorVersion, Config, Credentials, Region, StalledStreamProtectionConfig,
+};
+use tokio::time::{Instant, sleep};
+
+/// How long a test waits for anything before it says what never came. Generous: builds share the
+/// machine, and 30 s were not enough for 64 MiB through a debug build at a load of 15.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A client that tries once, takes an answer within 20 s or fails, and never leaves this machine.
+pub fn client(endpoint: &str) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .endpoint_url(endpoint)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
+/// Asks until `probe` has an answer. Panics with `what` after [`DEADLINE`].
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = probe().await {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,194 @@
+//! The daemon's parts, one after the other: each constructor gives the part and the daemon's handle
+//! on it.
+//!
+//! It binds, connects and checks, and starts nothing. What is listened to from here on waits until
+//! the daemon runs.
+
+use std::sync::Arc;
+
+use super::control::Control;
+use super::drain::Stop;
+use super::metrics::DaemonMetrics;
+use super::{Daemon, Plan, StartError};
+use crate::admin::api::{LiveSettings, Shown};
+use crate::admin::{Admin, Answers, PagesListener};
+use crate::config::{Carried, Config, files_kept_back};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local};
+use crate::producer;
+use crate::producer::refresher::Refresher;
+use crate::producer::stream_metrics::StreamMetrics;
+use crate::socket::barred::{Barred, barred_from};
+use crate::socket::listener::{self, Listener};
+use crate::socket::metrics::ConnectionMetrics;
+use crate::telemetry::exporter::{Exporter, Sources};
+use dispatchd_aws::Kinesis;
+use dispatchd_core::model::StreamId;
+use dispatchd_producer::ack::Books;
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::lane::Settings as LaneSettings;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::metrics::LaneMetrics;
+use dispatchd_producer::recent_errors::RecentErrors;
+
+/// Lanes of a daemon. One keeps up with two cores; more would split batches.
+const LANES: usize = 1;
+
+impl Daemon {
+    /// Builds every part. Kinesis need not be there: what it says shows later.
+    ///
+    /// # Errors
+    /// A path, a port or a region that cannot be had, in words for the operator.
+    pub async fn build(plan: Plan) -> Result<Self, StartError> {
+        let Plan { inputs, resolved, log, manager } = plan;
+        let config = &resolved.config;
+        #[cfg(feature = "local")]
+        let embedded = embedded_stream(config).await?;
+        #[cfg(feature = "local")]
+        let local_url = embedded.as_ref().map(|embedded| embedded.endpoint().to_owned());
+        #[cfg(not(feature = "local"))]
+        let local_url = without_embedded_stream(config)?;
+
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
+        let stop = Stop::default();
+        let books = Arc::<Books>::default();
+        let budget = Budget::new(config.memory.budget_bytes);
+        let recent_errors = Arc::<RecentErrors>::default();
+        let carried = Carried::of(config);
+        let exporter = Exporter::default();
+
+        let (refresher, stream) = Refresher::new(
+            kinesis.clone(),
+            config.stream.max_record_bytes,
+            carried,
+            exporter.register(StreamMetrics::register),
+            Arc::clone(&recent_errors),
+        );
+        let (lanes, producer) = producer::lanes(
+            lane_settings(config),
+            kinesis.clone(),
+            &stream,
+            producer::Shared {
+                metrics: exporter.register(LaneMetrics::register),
+                budget: Arc::clone(&budget),
+                recent_errors: Arc::clone(&recent_errors),
+                drain: stop.drain.clone(),
+                abandon: stop.abandon.clone(),
+            },
+        );
+        let pages = PagesListener::bind(config.admin.listen)?;
+        let shared = listener::Shared {
+            producer_id: config.producer_id.clone(),
+            lanes: producer.inboxes,
+            budget: Arc::clone(&budget),
+            books: Arc::clone(&books),
+            metrics: exporter.register(ConnectionMetrics::register),
+            facts: stream.facts.clone(),
+            record_bytes_carried: carried.record_bytes,
+            files_kept_back: files_kept_back(config),
+            drain: stop.drain.clone(),
+            stop_reading: stop.stop_reading.clone(),
+        };
+        let (listener, callers) = Listener::bind(&config.socket, shared).await?;
+        tell_barred(config);
+
+        let metrics = exporter.register(DaemonMetrics::register);
+        let sources = Sources {
+            books: Arc::clone(&books),
+            budget,
+            oldest: producer.oldest,
+            credentials: Arc::clone(kinesis.credentials().expiry()),
+            log: Arc::clone(log.stderr()),
+        };
+        let answers = Answers {
+            exposition: exporter.expose(sources.clone()),
+            reach: callers.reach.clone(),
+            shown: Shown {
+                stream: config.stream.id.as_str().to_owned(),
+                endpoint: kinesis.endpoint().to_owned(),
+                region: kinesis.region().to_owned(),
+                credentials: kinesis.credentials().clone(),
+                socket: config.socket.path.clone(),
+                sources,
+                presence: callers.presence.clone(),
+                facts: stream.facts,
+                calls: stream.calls,
+                record_bytes_carried: carried.record_bytes,
+                lanes: producer.questions,
+                recent_errors,
+                outage: producer.outage,
+            },
+            live: LiveSettings::new(config.log.level.clone()),
+        };
+        let (admin, operators) =
+            Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
+        Ok(Self {
+            books,
+            listener,
+            callers,
+            lanes,
+            refresher,
+            admin,
+            admin_socket: operators.socket,
+            admin_address: operators.address.map(|address| address.to_string()),
+            control: Control {
+                inputs,
+                credentials: kinesis.credentials().clone(),
+                running: resolved,
+                log,
+                commands: operators.commands,
+                lane_settings: producer.settings,
+                reloads: stream.reloads,
+                live: operators.live,
+                metrics,
+                state: operators.state,
+                lingers: true,
+                reloading: Default::default(),
+                manager,
+            },
+            stop,
+            kinesis,
+            #[cfg(feature = "local")]
+            embedded,
+        })
+    }
+
+    /// The embedded stream's address, with `--local`.
+    #[cfg(feature = "local")]
+    pub fn local_endpoint(&self) -> Option<&str> {
+        self.embedded.as_ref().map(Local::endpoint)
+    }
+}
+
+fn lane_settings(config: &Config) -> producer::Settings {
+    let Config { batch, delivery, .. } = config;
+    let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
+    producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+#[cfg(feature = "local")]
+async fn embedded_stream(config: &Config) -> Result<Option<Local>, StartError> {
+    let (Some(wanted), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        return Ok(None);
+    };
+    Ok(Some(Local::start(wanted.port, wanted.shards, stream, Limits::default()).await?))
+}
+
+#[cfg(not(feature = "local"))]
+fn without_embedded_stream(config: &Config) -> Result<Option<String>, StartError> {
+    if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
+}
+
+/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may
+/// have it mounted.
+fn tell_barred(config: &Config) {
+    let socket = &config.socket;
+    if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {
+        tracing::warn!(
+            path = %socket.path.display(),
+            "socket.mode {:04o} lets {who} connect, the socket's directory does not let them pass: \
+             chmod {wanted} it, choose another path, or mount the directory where they are",
+            socket.mode
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! The stop: which stage begins when. It ends tasks by their tokens, and moves no event.
+
+use std::future::pending;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::socket::Callers;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_producer::ack::Books;
+
+/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third,
+/// at most this.
+const RESERVE_MAX: Duration = Duration::from_secs(5);
+/// The part of the reserve that is kept for writing answers once everything is answered: half, at
+/// most this.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// What comes so soon after the first signal is the same wish: `kill 0` in an entrypoint, managers
+/// that signal a group and a child, a terminal beside them. All of these take milliseconds; a
+/// person who has had enough takes longer.
+const SAME_WISH: Duration = Duration::from_secs(1);
+/// Callers that sent nothing for so long have nothing more to say: an application writes its last
+/// lines right after its own signal.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// Between two looks at what is in flight. Two in a row find nothing, or an answer may just be
+/// bringing the next line.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The stages of the stop, each a token that its tasks wait for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop {
+    pub drain: CancellationToken,
+    pub stop_reading: CancellationToken,
+    pub abandon: CancellationToken,
+}
+
+/// What a stop looks at.
+#[derive(Debug)]
+pub(super) struct Sight<'a> {
+    pub signals: &'a mut mpsc::Receiver<()>,
+    pub books: &'a Books,
+    pub callers: &'a Callers,
+    /// Callers that are connected when it begins.
+    pub connected: usize,
+}
+
+impl Stop {
+    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says
+    /// whether one of them died.
+    pub(super) async fn drain(
+        &self,
+        tasks: &mut JoinSet<()>,
+        sight: Sight<'_>,
+        timeout: Duration,
+        mut hurry: bool,
+    ) -> bool {
+        let began = Instant::now();
+        let reserve = (timeout / 3).min(RESERVE_MAX);
+        let flush = (reserve / 2).min(FLUSH_MAX);
+        let Sight { signals, books, callers, connected } = sight;
+        self.drain.cancel();
+        if connected > 0 && !hurry {
+            tell_waiting(connected, timeout - reserve);
+        }
+        let mut all_ended = pin!(async {
+            let mut task_died = false;
+            while let Some(ended) = tasks.join_next().await {
+                task_died |= tell_died(ended);
+            }
+            task_died
+        });
+        let mut another_wish = pin!(another_wish(signals, began));
+        let mut idle = pin!(idle(books, callers, began));
+        let mut are_waited_for = true;
+        for (wait, stage) in
+            [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
+        {
+            if !hurry {
+                tokio::select! {
+                    biased;
+                    task_died = &mut all_ended => return task_died,
+                    () = &mut another_wish => hurry = true,
+                    () = &mut idle, if are_waited_for => {}
+                    () = sleep(wait) => {}
+                }
+            }
+            are_waited_for = false;
+            stage.cancel();
+        }
+        // Answers are being written; a peer that takes none is left to itself.
+        tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+fn tell_waiting(connected: usize, at_most: Duration) {
+    let until = SystemTime::now() + at_most;
+    let until = Timestamp::from(until);
+    tracing::info!(
+        connected,
+        until = until.as_str(),
+        "callers are connected and may send their last lines: waiting for them to close, until \
+         nothing is in flight and no line has come for 2 s, or until then"
+    );
+}
+
+/// Ends when a signal comes that is not the first one's echo.
+async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
+    let mut is_told = false;
+    while signals.recv().await.is_some() {
+        if first.elapsed() > SAME_WISH {
+            return;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                "another signal came within 1 s of the first: both are one wish to stop. A later \
+                 one gives up what is left"
+            );
+        }
+    }
+    pending().await // nobody is left to send one
+}
+
+/// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
+/// signal and the last line.
+async fn idle(books: &Books, callers: &Callers, began: Instant) {
+    let mut looks = 0;
+    loop {
+        let last = callers.last_heard().map(|last| began.max(last.into()));
+        let is_quiet = last.is_some_and(|last| last.elapsed() >= LAST_LINES);
+        looks = if is_quiet && books.balance().in_flight() == 0 { looks + 1 } else { 0 };
+        if looks == 2 {
+            tracing::info!(
+                "nothing is in flight and no line has come for 2 s: callers that are still \
+                 connected are not waited for"
+            );
+            return;
+        }
+        let next_look = Instant::now() + LOOK_EVERY;
+        sleep_until(last.map_or(next_look, |last| next_look.max(last + LAST_LINES))).await;
+    }
+}
+
+/// Logs a task that died. Says whether it did.
+pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
+    if let Err(error) = &ended {
+        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a \
+                                 defect of dispatchd, please report it");
+    }
+    ended.is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_a_second_of_the_first_signal_is_the_same_wish() {
+        let (signal, mut signals) = mpsc::channel(1);
+        let first = Instant::now();
+        let another = tokio::spawn(async move { another_wish(&mut signals, first).await });
+        for _ in 0..10 {
+            signal.send(()).await.expect("it listens");
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!another.is_finished(), "ten of them within the second");
+        sleep(Duration::from_millis(1)).await;
+        signal.send(()).await.expect("it listens");
+        another.await.expect("it does not panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
+        let (books, callers) =
+            (Arc::<Books>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+        sleep(10 * LAST_LINES).await;
+        let began = Instant::now();
+        let waiting = {
+            let (books, callers) = (Arc::clone(&books), Arc::clone(&callers));
+            tokio::spawn(async move { idle(&books, &callers, began).await })
+        };
+        for _ in 0..4 {
+            sleep(LAST_LINES / 2).await;
+            callers.heard(Instant::now().into_std());
+        }
+        waiting.await.expect("it does not panic");
+        let (took, least) = (began.elapsed(), 3 * LAST_LINES);
+        assert!(took >= least && took <= least + 3 * LOOK_EVERY, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_whose_lines_have_no_room_is_not_idle() {
+        let (books, callers) = (Books::default(), Callers::new(Instant::now().into_std()));
+        let held_up = callers.hold_up();
+        let waits =
+            async |time| tokio::time::timeout(time, idle(&books, &callers, Instant::now())).await;
+        assert!(waits(100 * LAST_LINES).await.is_err());
+        drop(held_up);
+        assert!(waits(2 * LAST_LINES).await.is_ok());
+    }
+}

@@ -1,0 +1,5 @@
+//! What an application sees.
+
+mod hostile;
+mod tasks;
+mod wire;

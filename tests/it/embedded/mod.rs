@@ -1,0 +1,4 @@
+//! The stream of `--local`.
+
+mod aws_clients;
+mod local;
