@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::kinesis::wire;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::put_records::body;
+use dispatchd_aws::{Connection, Settings, Wire};
 use dispatchd_core::model::PutRecords;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Event, Fingerprints, Outcome, PartitionKey, Position, Record};
 use dispatchd_core::wire::ndjson::lines::Splitter;
@@ -160,7 +161,7 @@ fn write_500(bencher: Bencher, data_bytes: usize) {
     let stream = StreamId::Name("bench".into());
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
+        .bench_local(|| body::request(Wire::Json, &stream, &batch.entries()));
 }
 
 /// The body of a reply → verdicts.
@@ -169,7 +170,7 @@ fn read_500(bencher: Bencher) {
     let reply = reply(Wire::Json);
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
+        .bench_local(|| body::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
 /// One PutRecords, to a server on loopback that does nothing but answer: the request is written,
@@ -261,23 +262,18 @@ async fn kinesis(wire: Wire) -> Kinesis {
             let reply = reply(wire);
             let app = Router::new().fallback(async move |body: Body| {
                 to_bytes(body, usize::MAX).await.expect("the client sends all of it");
-                ([("content-type", wire::content_type(wire))], reply)
+                ([("content-type", body::content_type(wire))], reply)
             });
             let listener = TcpListener::from_std(listener).expect("it is of the kind");
             axum::serve(listener, app).await.expect("axum::serve never returns");
         });
     });
-    let connection = Connection {
-        stream: StreamId::Name("bench".into()),
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),
         wire,
     };
+    let connection = Connection::to_emulator(StreamId::Name("bench".into()), endpoint, settings);
     Kinesis::connect(connection).await.expect("its region is named")
 }
 

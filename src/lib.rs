@@ -29,7 +29,7 @@
 //! | 4 | `event::envelope` | request + id + time → record: the one copy, the one MD5 | " |
 //! | 5 | `lane::Inlet` | items, in groups → the inbox of the lane that owns the key | " |
 //! | 6 | `lane::buffer` | push, `poll(now)` → a batch, or when to ask again | the lane's |
-//! | 7 | `kinesis::put` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
+//! | 7 | `dispatchd_aws::put_records` | records → a verdict each, or an error for the request | a flight's, owned by the lane |
 //! | 8 | `lane::apply_verdicts` | batch + reply → outcomes; the rest back to the front of its key | the lane's |
 //! | 9 | `ack` | tickets + outcomes, in groups → the connection's outbox; cannot wait: the slots were reserved in 3 | " |
 //! | 10 | `socket::writer` | answers → bytes, many a write | the connection's |
@@ -49,13 +49,12 @@ mod admin;
 pub mod cli;
 mod client;
 pub mod config;
-pub mod consume;
+pub mod consumer;
 #[cfg(feature = "local")]
 pub mod embedded_stream;
 pub mod heap;
 mod http_server;
 pub mod inputs;
-pub mod kinesis;
 pub mod producer;
 pub mod programs;
 mod telemetry;
