@@ -69,7 +69,18 @@
 //! refusal turns round at 2 to 4 and takes the same way back.
 //!
 //! # To add …
-//! TOADD
+//! | to add | touch | what fails if it is forgotten |
+//! |---|---|---|
+//! | a configuration key | its row in `config::keys`; a field of the same name in its section's `Settings`; `config.toml`; `docs/configuration.md` | every test that resolves a configuration (row or field), `the_shipped_file_holds_every_key_at_its_default`, `the_documentation_holds_every_row_of_the_table`; a value outside of its range in `config::tests` |
+//! | a choice for such a key | its name in the room's own `choice!`, and what it does | the compiler, wherever the choice is matched; `a_choice_is_one_of_its_words_and_every_word_of_it_is_taken` |
+//! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `docs/operations.md`, if it is the application's fault | the tests in `code` that read both pages |
+//! | a metric | the metrics struct of its room; its row in `telemetry::table`; `docs/metrics.md`; dashboard or alert, if an operator acts by it | the tests in `telemetry::exporter`, which know every metric that a room registers, and the page |
+//! | a field of `admin status` | the document in `core::wire::admin`; `admin::status`, which fills it; `cli::status`, which prints it | the compiler, for the fill; the tests that read a whole printed status, for the print |
+//! | an error code of AWS's | its row in `aws::classify` | the code is read by its HTTP status, as every unknown code is; the tests in `faults_seen` go through the table |
+//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`; the room that acts on it: `intake`, if it needs no memory of a key, else `lane`; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made |
+//! | a lane's rule | its room under `producer::lane`; in `producer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant: it is the test of the test |
+//! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a room that is on no floor fails `tests/it/floors.rs` |
+//! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!
 //! # Promises
 //! An ack means that the event is in Kinesis. Every event is answered exactly once. Delivery is at
