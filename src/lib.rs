@@ -14,13 +14,11 @@
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
-//! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
-//! | 2 | [`kinesis`] | the stream service in our words |
-//! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
-//! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] [`terminal`] | vocabulary: pure |
+//! | 4 | `cli` | arguments and printing, one file a command |
+//! | 3 | `programs` | whole programs: built from the configuration, own their tasks, drain |
+//! | 2 | `admin` `config` `consume` `embedded_stream` `kinesis` `producer` `socket` `telemetry` | where bytes enter and leave, the shells of the engines, and what the daemon is told and tells |
+//! | 1 | `client` `heap` `http_server` `terminal` | what depends on nothing else here |
+//! | 0 | the crates `dispatchd-producer`, `dispatchd-core` | what is decided, and the words it is decided in |
 //!
 //! # The trip of one event
 //! | # | where | in → out | whose task |

@@ -78,7 +78,7 @@ impl Carried {
     }
 
     /// What an operator does so that records of this size are taken too.
-    pub fn to_carry(&self, record_bytes: usize) -> String {
+    pub fn to_carry(self, record_bytes: usize) -> String {
         let needed = budget_bytes_min(record_bytes);
         let limit = "the container's memory limit above what `dispatchd check` adds up";
         if self.budget_bytes < needed {

@@ -1,19 +1,19 @@
-//! The configuration, twice: as typed (text with an origin) and as used ([`Config`]). Nothing here
-//! reads the host but [`Machine::read`] and [`env_vars`]; [`resolve`] opens the one file that it is
+//! The configuration, twice: as typed (text with an origin) and as used (`Config`). Nothing here
+//! reads the host but `Machine::read` and `env_vars`; `resolve` opens the one file that it is
 //! given, and is pure otherwise.
 //!
 //! - One table, `keys.rs`, says for each key its name, its default, what it takes and what it
 //!   means. Nothing else knows a range.
 //! - Layers, each over the one before: defaults < what the command presets < file < environment <
 //!   flags (`file.rs`).
-//! - Settings that are then still `auto` or empty are filled in from [`Machine`], where it knows
+//! - Settings that are then still `auto` or empty are filled in from `Machine`, where it knows
 //!   better.
 //! - The SDK's own variables (`AWS_…`) are checked here first, and it sees only those that are not
 //!   blank (`environment.rs`).
 //! - Only the step from text to values can fail, and it reports every problem at once (`check.rs`).
 //!   Values that pass need no second look; each finds the field of its key's name in the settings
 //!   of its section (`used.rs`, `settings.rs`).
-//! - `check` prints the very [`Resolved`] that `run` is built from.
+//! - `check` prints the very `Resolved` that `run` is built from.
 
 mod arn;
 mod check;

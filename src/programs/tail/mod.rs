@@ -42,7 +42,7 @@ pub struct Options {
     /// [`POLL`] or [`POLL_LOCAL`].
     pub poll: Duration,
     /// Whether a terminal is written to: then characters that are not seen are written out (see
-    /// [`crate::terminal`]).
+    /// `terminal`).
     pub to_terminal: bool,
 }
 
