@@ -8,9 +8,9 @@ mod path;
 
 use bytes::BytesMut;
 use dispatchd_core::model::Verdict;
+use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::batch::Batch;
-use dispatchd_producer::lane::settle::Settled;
+use dispatchd_producer::lane::Settled;
 use testkit::orders;
 
 use crate::path::{GROUP, Path, verdicts};

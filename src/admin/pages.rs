@@ -1,30 +1,28 @@
-//! Metrics and probes over TCP, for everybody and read-only: `/livez`, `/readyz`, `/startupz`,
-//! `/metrics`.
+//! Metrics and probes over TCP: for everybody, and read-only. One request a connection.
 //!
-//! A probe that is not answered ends the daemon, so whoever comes last is served: where there is no
-//! place left, the connection that has been there longest ends. One request a connection, and a
-//! time in which all of it is done.
+//! It decides nothing and waits for nobody: a scrape is rendered from what was counted, a probe is
+//! answered from the state that the daemon last wrote.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{HEAD_BYTES_MAX, Probe};
-use crate::socket::bind::Reach;
-use crate::telemetry::metrics::{Exposition, State};
+use crate::http_server::limits::{Connections, one_request};
+use crate::http_server::probes::{self, SharedState};
+use crate::inputs::socket::bind::Reach;
+use crate::telemetry::exporter::Exposition;
 use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 
 /// Of the connections, how many may be sent `/metrics` at once: some 60 KB each, for as long as
@@ -32,69 +30,48 @@ use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 const SCRAPES_MAX: usize = 8;
 /// From a connection's first byte to its last. Prometheus waits no longer for a scrape.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// After an accept that failed, for want of descriptors, with no connection to end.
+/// The wait after an accept that failed for want of descriptors, with no connection to end.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+const METRICS_TYPE: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// What is served.
 #[derive(Debug)]
 pub(super) struct Pages {
     pub exposition: Exposition,
-    pub probe: Probe,
-    /// Of the socket for events; nothing in tests.
-    pub reach: Option<Reach>,
-    scrapes: Mutex<Places>,
-}
-
-/// Who is there, the longest first. Who comes when all places are taken takes the first one's.
-#[derive(Debug)]
-struct Places {
-    max: usize,
-    /// Each is cancelled to end a connection, or because it has ended.
-    taken: VecDeque<CancellationToken>,
-}
-
-impl Places {
-    fn new(max: usize) -> Self {
-        Self { max, taken: VecDeque::new() }
-    }
-
-    fn take(&mut self, end: CancellationToken) {
-        self.taken.retain(|end| !end.is_cancelled());
-        if self.taken.len() >= self.max {
-            self.end_first();
-        }
-        self.taken.push_back(end);
-    }
-
-    /// Whether there was one to end.
-    fn end_first(&mut self) -> bool {
-        self.taken.retain(|end| !end.is_cancelled());
-        self.taken.pop_front().inspect(CancellationToken::cancel).is_some()
-    }
+    pub state: SharedState,
+    /// Whether callers reach the socket for events.
+    pub reach: Reach,
+    /// A lock, since connections are tasks of their own and end each other's scrapes; it is held
+    /// for a look at eight tokens.
+    scrapes: Mutex<Connections>,
 }
 
 impl Pages {
-    pub(super) fn new(exposition: Exposition, probe: Probe, reach: Option<Reach>) -> Self {
-        Self { exposition, probe, reach, scrapes: Mutex::new(Places::new(SCRAPES_MAX)) }
+    pub(super) fn new(exposition: Exposition, state: SharedState, reach: Reach) -> Self {
+        let scrapes = Mutex::new(Connections::at_most(SCRAPES_MAX));
+        Self { exposition, state, reach, scrapes }
     }
 
     /// Serves until the process ends.
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let (mut connections, mut places) = (JoinSet::new(), Places::new(PAGES_CONNECTIONS_MAX));
+        let mut open = Connections::at_most(PAGES_CONNECTIONS_MAX);
+        let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                Some(_) = connections.join_next() => {} // one that erred had only itself to tell
+                Some(_) = tasks.join_next() => {} // one that erred had only itself to tell
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         let end = CancellationToken::new();
-                        places.take(end.clone());
-                        connections.spawn(Arc::clone(&self).connection(stream, end));
+                        open.admit(end.clone());
+                        tasks.spawn(Arc::clone(&self).connection(stream, end));
                         // Those that are there get a turn before the next one comes, so a flood
                         // ends none that has asked.
                         tokio::task::yield_now().await;
                     }
-                    Err(_) if places.end_first() => tokio::task::yield_now().await,
+                    Err(_) if open.end_oldest() => tokio::task::yield_now().await,
                     Err(_) => sleep(ACCEPT_AGAIN).await,
                 },
             }
@@ -111,12 +88,8 @@ impl Pages {
             let answer = self.answer(&request, &end);
             async move { Ok::<_, Infallible>(answer) }
         });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(CONNECTION_TIMEOUT)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
+        let served =
+            one_request(CONNECTION_TIMEOUT).serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             () = end.cancelled() => {}
             _ = timeout(CONNECTION_TIMEOUT, served) => {}
@@ -132,27 +105,15 @@ impl Pages {
             let refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are served\n");
             return with(refused, ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
-        let state = self.probe.state();
-        let is_here = self.reach.as_ref().is_none_or(Reach::is_here);
-        match request.uri().path() {
-            "/metrics" => {
-                self.scrapes.lock().unwrap_or_else(PoisonError::into_inner).take(end.clone());
-                let exposition_type =
-                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                with(text(StatusCode::OK, self.exposition.render()), CONTENT_TYPE, exposition_type)
-            }
-            "/livez" => text(StatusCode::OK, "ok\n"),
-            "/startupz" if state != State::Starting => text(StatusCode::OK, "ok\n"),
-            "/readyz" if state == State::Running && is_here => text(StatusCode::OK, "ok\n"),
-            "/readyz" if state == State::Running => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "nobody can connect: the socket's path leads to this daemon no more, the log says why\n",
-            ),
-            "/readyz" if state == State::Draining => {
-                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-            }
-            "/startupz" | "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-            _ => text(StatusCode::NOT_FOUND, "served are /metrics /livez /readyz /startupz\n"),
+        let path = request.uri().path();
+        if path == "/metrics" {
+            self.scrapes.lock().unwrap_or_else(PoisonError::into_inner).admit(end.clone());
+            let page = text(StatusCode::OK, self.exposition.render());
+            return with(page, CONTENT_TYPE, METRICS_TYPE);
+        }
+        match probes::answer(path, self.state.get(), self.reach.is_here()) {
+            Some((status, body)) => text(status, body),
+            None => text(StatusCode::NOT_FOUND, "served are /metrics /livez /readyz /startupz\n"),
         }
     }
 }
@@ -165,7 +126,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 
 fn with(
     mut response: Response<Full<Bytes>>,
-    name: hyper::header::HeaderName,
+    name: HeaderName,
     value: HeaderValue,
 ) -> Response<Full<Bytes>> {
     response.headers_mut().insert(name, value);
@@ -178,20 +139,21 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::telemetry::metrics::{self, Sources};
-    use dispatchd_producer::ack::Books;
+    use crate::telemetry::exporter::{Exporter, Sources};
     use dispatchd_producer::budget::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
         let sources = Sources {
-            books: Arc::<Books>::default(),
+            counters: Arc::default(),
+            backpressure: Arc::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),
             credentials: Arc::default(),
             log: Arc::default(),
         };
-        let pages = Arc::new(Pages::new(metrics::build(sources).1, Probe::new(), None));
+        let exposition = Exporter::default().expose(sources);
+        let pages = Arc::new(Pages::new(exposition, SharedState::default(), Reach::new()));
         for request in ["", "GET /metr", "GET /metrics HTTP/1.1\r\nhost: d\r\n\r\n"] {
             // No room for an answer that is not read.
             let (mut peer, stream) = tokio::io::duplex(64);
@@ -200,18 +162,5 @@ mod tests {
             Arc::clone(&pages).connection(stream, CancellationToken::new()).await;
             assert_eq!(began.elapsed(), CONNECTION_TIMEOUT, "{request}");
         }
-    }
-
-    #[test]
-    fn who_comes_to_a_full_house_takes_the_place_of_the_one_who_was_there_longest() {
-        let mut places = Places::new(2);
-        let [first, second, third, fourth] = std::array::from_fn(|_| CancellationToken::new());
-        for one in [&first, &second, &third] {
-            places.take(one.clone());
-        }
-        assert_eq!([&first, &second, &third].map(|one| one.is_cancelled()), [true, false, false]);
-        second.cancel(); // it has ended by itself
-        places.take(fourth.clone());
-        assert_eq!([&third, &fourth].map(|one| one.is_cancelled()), [false, false]);
     }
 }

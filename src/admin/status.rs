@@ -1,215 +1,289 @@
-//! What `dispatchd admin status` knows, as JSON: written by the daemon, read by the command. Only
-//! types.
+//! The answer to `GET /status`: what the parts of the daemon publish, put together in the words of
+//! `wire::admin`.
 //!
-//! Never an environment, a payload, a key or an event's id.
+//! It asks nobody but the lanes, and waits for none of them for longer than [`LANE_TIMEOUT`]. Never
+//! an environment, a payload, a key or an event's id.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-/// A running daemon at one moment. Times are RFC 3339 in UTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// `starting`, `running` or `draining`.
-    pub state: String,
-    pub version: String,
-    pub pid: u32,
-    pub started: String,
-    pub uptime_seconds: u64,
-    pub socket: PathBuf,
-    /// Callers connected now.
-    pub connections: usize,
-    pub stream: Stream,
-    pub buffer: Buffer,
-    pub events: Events,
-    pub lanes: Vec<Lane>,
-    /// While PutRecords store nothing, whatever is sent.
-    pub outage: Option<Outage>,
-    /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one
-    /// kind are one entry.
-    pub errors: Vec<Error>,
-    /// Whose requests they are; nothing while there are no credentials.
-    pub identity: Option<Identity>,
-    /// Of those in use; nothing if they do not expire, or none were needed yet.
-    pub credentials: Option<Credentials>,
-    pub log: Log,
-    /// Nothing until the first reload.
-    pub last_reload: Option<Reload>,
-}
+use super::api::LiveSettings;
+use crate::http_server::probes::State;
+use crate::inputs::socket::listener::Presence;
+use crate::kinesis::identity::{Identity, Known};
+use crate::kinesis::refresher::{Calls, Fares};
+use crate::producer::lane::Question;
+use crate::telemetry::exporter::Sources;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{Code, Distribution, StreamFacts};
+use dispatchd_core::wire::admin as wire;
+use dispatchd_producer::lane::outage::{Outage, Standing};
+use dispatchd_producer::lane::report::{Report, ShardReport};
+use dispatchd_producer::recent_errors::{RecentError, RecentErrors};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stream {
-    /// Name or ARN, as configured.
-    pub name: String,
-    /// Scheme and host that requests go to, and the region they are signed for.
+/// A lane answers in microseconds; one that does not in this time is stuck, and that is the answer.
+const LANE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Everything that is shown of the daemon, but for its state and its settings.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The stream's name or ARN, as configured.
+    pub stream: String,
+    /// Where requests go.
     pub endpoint: String,
+    /// What requests are signed for.
     pub region: String,
-    /// Open shards; nothing while they are not known.
-    pub shards: Option<usize>,
-    /// The largest record that the stream takes; nothing while that is not known.
-    pub record_bytes_max: Option<usize>,
-    /// What this daemon's memory carries: larger ones are refused, and what the stream takes
-    /// decides below that.
+    pub identity: Identity,
+    /// The socket for events.
+    pub socket: PathBuf,
+    pub sources: Sources,
+    pub presence: watch::Receiver<Presence>,
+    pub facts: watch::Receiver<StreamFacts>,
+    /// How the calls fare that the facts come from.
+    pub calls: watch::Receiver<Calls>,
+    /// The largest record that this daemon's memory carries.
     pub record_bytes_carried: usize,
-    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is
-    /// aggregated.
-    pub ignores_keys: bool,
-    pub list_shards: Call,
-    pub describe_stream: Call,
+    pub lanes: Vec<mpsc::Sender<Question>>,
+    pub recent_errors: Arc<RecentErrors>,
+    pub outage: Arc<Outage>,
 }
 
-/// A call that is made again and again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Call {
-    /// Nothing until the first one.
-    pub last_ok: Option<String>,
-    pub last_failed: Option<String>,
-    /// In a row, up to now.
-    pub failures: u32,
+/// When the daemon started, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    pub wall: SystemTime,
+    pub monotonic: Instant,
 }
 
-/// The byte budget.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Buffer {
-    pub used_bytes: usize,
-    pub limit_bytes: usize,
-    /// How long connections waited for room since the start, added up.
-    pub backpressure_seconds: f64,
+impl Shown {
+    /// A running daemon at this moment.
+    pub(super) async fn status(
+        &self,
+        start: Start,
+        state: State,
+        live: &watch::Receiver<LiveSettings>,
+    ) -> wire::Status {
+        let mut lanes = Vec::new();
+        for lane in &self.lanes {
+            lanes.push(lane_status(lane).await);
+        }
+        let live = live.borrow();
+        wire::Status {
+            state: state.as_str().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started: rfc3339(start.wall),
+            uptime_seconds: start.monotonic.elapsed().as_secs(),
+            socket: self.socket.clone(),
+            connections: self.presence.borrow().connected,
+            stream: self.stream(),
+            buffer: self.buffer(),
+            events: self.events(),
+            lanes,
+            outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
+            errors: self.recent_errors.errors().into_iter().map(error).collect(),
+            identity: self.identity.known().map(identity),
+            credentials: self.sources.credentials.get().map(credentials),
+            log: live.log(),
+            last_reload: live.last_reload.clone(),
+        }
+    }
+
+    fn stream(&self) -> wire::Stream {
+        let (facts, calls) = (self.facts.borrow().clone(), *self.calls.borrow());
+        wire::Stream {
+            name: self.stream.clone(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            shards: facts.shards.map(|shards| shards.len()),
+            record_bytes_max: facts.record_limit,
+            record_bytes_carried: self.record_bytes_carried,
+            ignores_keys: facts.distribution == Distribution::Auto,
+            list_shards: call(calls.list_shards),
+            describe_stream: call(calls.describe_stream),
+        }
+    }
+
+    fn buffer(&self) -> wire::Buffer {
+        let budget = &self.sources.budget;
+        wire::Buffer {
+            used_bytes: budget.used_bytes(),
+            limit_bytes: budget.limit_bytes(),
+            backpressure_seconds: seconds(self.sources.backpressure.waited()),
+        }
+    }
+
+    fn events(&self) -> wire::Events {
+        let events = self.sources.counters.snapshot();
+        let refused = |code: &Code| (code.as_str().to_owned(), events.refused(*code));
+        wire::Events {
+            accepted: events.accepted,
+            acked: events.acked,
+            refused: Code::ALL.iter().map(refused).collect(),
+            in_flight: events.in_flight(),
+            oldest_age_seconds: thousandths(self.sources.oldest_age_seconds()),
+        }
+    }
 }
 
-/// The books: accepted = acked + refused + in flight.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Events {
-    pub accepted: u64,
-    pub acked: u64,
-    /// By code.
-    pub refused: BTreeMap<String, u64>,
-    pub in_flight: u64,
-    /// 0 without an event in flight.
-    pub oldest_age_seconds: f64,
+impl LiveSettings {
+    /// The level that is logged at, and for how long.
+    pub(super) fn log(&self) -> wire::Log {
+        let left = self.reverts_at.map(|at| at.saturating_duration_since(Instant::now()));
+        wire::Log {
+            level: self.log_level.clone(),
+            reverts_seconds: left.map(|left| left.as_secs()),
+        }
+    }
 }
 
-/// An owner of keys. One that did not answer in time is itself news.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lane {
-    Ok(LaneStatus),
-    /// Why nothing is known of it.
-    Unresponsive(String),
+async fn lane_status(lane: &mpsc::Sender<Question>) -> wire::Lane {
+    let asked = async {
+        let (question, answer) = oneshot::channel();
+        lane.send(question).await.ok()?;
+        answer.await.ok()
+    };
+    match timeout(LANE_TIMEOUT, asked).await {
+        Ok(Some(report)) => wire::Lane::Ok(reported(report)),
+        Ok(None) => wire::Lane::Unresponsive("the lane has ended".into()),
+        Err(_) => wire::Lane::Unresponsive("the lane did not answer within 1 s".into()),
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LaneStatus {
-    /// PutRecords requests that are out, and the records' bytes in them.
-    pub requests: usize,
-    pub request_bytes: usize,
-    /// Partition keys with an event that is not settled; of these, those that wait before another
-    /// attempt, and those with events that wait behind one in flight.
-    pub keys: usize,
-    pub keys_cooling: usize,
-    pub keys_held_by_order: usize,
-    /// While the stream takes nothing until an operator acts.
-    pub blocked: Option<Blocked>,
-    /// In the order of their hash ranges.
-    pub shards: Vec<Shard>,
+fn reported(report: Report) -> wire::LaneStatus {
+    let Report { flights, flying_bytes, keys, keys_cooling, keys_held, blocked, shards } = report;
+    wire::LaneStatus {
+        requests: flights,
+        request_bytes: flying_bytes,
+        keys,
+        keys_cooling,
+        keys_held_by_order: keys_held,
+        blocked: blocked.map(|blocked| wire::Blocked {
+            reason: blocked.reason.as_str().into(),
+            advice: blocked.reason.advice().into(),
+            since_seconds: seconds(blocked.since),
+            probes_failed: blocked.probes,
+            next_probe_seconds: seconds(blocked.next_probe_in),
+        }),
+        shards: shards.into_iter().map(shard).collect(),
+    }
 }
 
-/// Why nothing is stored now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Outage {
-    /// Of the last request: its name, what it means, and what to do.
-    pub cause: String,
-    pub meaning: String,
-    pub advice: String,
-    pub lasts_seconds: f64,
-    pub requests_failed: u64,
+fn shard(report: ShardReport) -> wire::Shard {
+    let ShardReport { id, ready, rests_for, pace, of_late } = report;
+    let sent = of_late.stored + of_late.throttled;
+    wire::Shard {
+        id,
+        ready,
+        rests_seconds: rests_for.map(seconds),
+        pace: pace.map(thousandths),
+        throttled_share: (sent > 0).then(|| thousandths(of_late.throttled as f64 / sent as f64)),
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Blocked {
-    pub reason: String,
-    pub advice: String,
-    pub since_seconds: f64,
-    pub probes_failed: u32,
-    pub next_probe_seconds: f64,
+fn outage(standing: Standing) -> wire::Outage {
+    let Standing { cause, lasts, requests } = standing;
+    wire::Outage {
+        cause: cause.as_str().into(),
+        meaning: cause.says().into(),
+        advice: cause.advice().into(),
+        lasts_seconds: seconds(lasts),
+        requests_failed: requests,
+    }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Shard {
-    /// Nothing while the shards are not known: then all keys stand in one line.
-    pub id: Option<String>,
-    /// Records that wait for a request.
-    pub ready: usize,
-    /// How long it still rests after being throttled; nothing if it does not.
-    pub rests_seconds: Option<f64>,
-    /// What is sent to it at most, once it was throttled: 1.0 is what a whole shard takes. Nothing:
-    /// no limit.
-    pub pace: Option<f64>,
-    /// The part that was throttled of the records it was sent in the last minute; nothing if there
-    /// were none.
-    pub throttled_share: Option<f64>,
+fn call(fares: Fares) -> wire::Call {
+    let Fares { last_ok, last_failed, failures } = fares;
+    wire::Call { last_ok: last_ok.map(rfc3339), last_failed: last_failed.map(rfc3339), failures }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Error {
-    pub call: String,
-    pub code: String,
-    /// Of the last one.
-    pub message: String,
-    pub first: String,
-    pub last: String,
-    pub count: u64,
+fn error(error: RecentError) -> wire::Error {
+    let RecentError { call, code, message, first, last, count } = error;
+    let (call, first, last) = (call.into(), rfc3339(first), rfc3339(last));
+    wire::Error { call, code, message, first, last, count }
 }
 
-/// Which credentials are in use, without anything of them that is secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// In words, e.g. `environment variables`.
-    pub provider: String,
-    /// The last characters of the access key's id.
-    pub key_id_end: String,
-    /// Where the provider tells it.
-    pub account: Option<String>,
+fn identity(known: Known) -> wire::Identity {
+    let Known { provider, key_id_end, account, expiry: _ } = known;
+    wire::Identity { provider, key_id_end, account }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Credentials {
-    pub expire: String,
-    /// 0 once they have.
-    pub in_seconds: u64,
+fn credentials(expire: SystemTime) -> wire::Credentials {
+    let left = expire.duration_since(SystemTime::now()).unwrap_or_default();
+    wire::Credentials { expire: rfc3339(expire), in_seconds: left.as_secs() }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Log {
-    pub level: String,
-    /// When the configured level holds again, if this one is for a time.
-    pub reverts_seconds: Option<u64>,
+fn rfc3339(time: SystemTime) -> String {
+    Timestamp::from(time).as_str().to_owned()
 }
 
-/// A configuration that was read again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reload {
-    pub at: String,
-    /// Nothing if it was taken over, or every problem, a line each.
-    pub error: Option<String>,
-    /// As `key = value`.
-    pub applied: Vec<String>,
-    /// Keys that differ and keep their old values until a restart.
-    pub needs_restart: Vec<String>,
+fn seconds(time: Duration) -> f64 {
+    thousandths(time.as_secs_f64())
 }
 
-/// What `PUT /log-level` takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogLevel {
-    pub level: String,
-    /// Milliseconds until the configured level holds again; without it, until a restart.
-    pub for_ms: Option<u64>,
+/// Nobody reads more digits.
+fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
 }
 
-/// The body of every answer that is a refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
-    pub error: String,
+#[cfg(test)]
+pub(super) mod tests {
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
+    use dispatchd_producer::budget::Budget;
+
+    use super::*;
+
+    /// A daemon with these lanes, of which nothing else is known.
+    pub(in crate::admin) fn shown(lanes: Vec<mpsc::Sender<Question>>) -> Shown {
+        Shown {
+            stream: "orders".into(),
+            endpoint: "https://kinesis.example".into(),
+            region: "us-east-1".into(),
+            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
+            socket: "/run/d.sock".into(),
+            sources: Sources {
+                counters: Arc::default(),
+                backpressure: Arc::default(),
+                budget: Budget::new(1000),
+                oldest: Vec::new(),
+                credentials: Arc::default(),
+                log: Arc::default(),
+            },
+            presence: watch::channel(Presence::default()).1,
+            facts: watch::channel(StreamFacts::unknown(None)).1,
+            calls: watch::channel(Calls::default()).1,
+            record_bytes_carried: RECORD_BYTES_DEFAULT,
+            lanes,
+            recent_errors: Arc::default(),
+            outage: Arc::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_does_not_answer_within_a_second_is_told_as_it_is() {
+        let (stuck, _questions) = mpsc::channel(1);
+        let (full, _unread) = mpsc::channel(1);
+        full.try_send(oneshot::channel().0).expect("there is room for one");
+        let (ended, _) = mpsc::channel(1);
+        let began = tokio::time::Instant::now();
+        let start = Start { wall: SystemTime::UNIX_EPOCH, monotonic: Instant::now() };
+        let live = watch::channel(LiveSettings::new("info".into())).1;
+        let shown = shown(vec![stuck, full, ended]);
+        let status = shown.status(start, State::Running, &live).await;
+        let unresponsive = |why: &str| wire::Lane::Unresponsive(why.into());
+        let late = unresponsive("the lane did not answer within 1 s");
+        assert_eq!(status.lanes, [late.clone(), late, unresponsive("the lane has ended")]);
+        assert_eq!(began.elapsed(), 2 * LANE_TIMEOUT);
+        assert_eq!(
+            (status.state.as_str(), status.stream.name.as_str()),
+            ("running", "orders"),
+            "the rest is told"
+        );
+    }
 }

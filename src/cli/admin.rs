@@ -1,35 +1,32 @@
-//! `admin`: asks a running daemon, or tells it something, over its admin socket.
+//! `admin`: asks a running daemon for its status, or gives it a command, over its admin socket.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use hyper::Method;
 use hyper::body::Bytes;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::interval;
 
 use super::out::{draw, print};
-use super::{exit, fail, said, status, stop_signal};
-use crate::admin::client::{AskError, ask};
-use crate::admin::status::{LogLevel, Reload, Status};
+use super::{exit, fail, said, status};
+use crate::client::admin::AdminClient;
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
+use crate::programs::signals::stop_signal;
 use crate::terminal::escaped;
+use dispatchd_core::wire::admin::{Reload, Status};
 
-/// How often `status --watch` looks.
+/// How often `status --watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How often `quit` looks whether the daemon is gone.
-const QUIT_EVERY: Duration = Duration::from_millis(100);
-/// How long `quit` waits: the longest `shutdown.timeout`, and what ends after it.
-const QUIT_WITHIN: Duration = Duration::from_secs(3600 + 60);
 /// The longest time that a level of the log may be set for.
 const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It finds the daemon by the file and the environment that `run` reads too; what `run` was told by flags, tell it again."
+    after_help = "It finds the daemon by the file and the environment that `run` reads too; what \
+                  `run` was told by flags, tell it again."
 )]
 pub(super) struct Admin {
     /// Read this configuration file (TOML)
@@ -95,13 +92,14 @@ impl Admin {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
-        match runtime.block_on(self.verb.run(&socket)) {
+        match runtime.block_on(self.verb.run(&AdminClient::at(socket))) {
             Ok(code) => code,
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
         }
     }
 
-    /// Where the daemon of this configuration is asked. Which stream it serves does not matter.
+    /// The admin socket of this configuration's daemon; `None` if it is off. Which stream the
+    /// daemon serves does not matter.
     fn socket(&self) -> anyhow::Result<Option<PathBuf>> {
         let machine = Machine::read();
         let beside = machine.client_socket_path();
@@ -141,32 +139,23 @@ impl Admin {
 }
 
 impl Verb {
-    async fn run(self, socket: &Path) -> anyhow::Result<ExitCode> {
+    async fn run(self, daemon: &AdminClient) -> anyhow::Result<ExitCode> {
         match self {
             Self::Status { json, watch: false } => {
-                let _ = print(&shown(&ask_status(socket).await?, json, false)?)?;
+                let status = shown(&daemon.status_json().await?, json, false)?;
+                return Ok(said(print(&status), 0));
             }
-            Self::Status { json, watch: true } => watch(socket, json).await?,
-            Self::LogLevel { level, lasts } => {
-                let for_ms =
-                    lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
-                ask(socket, Method::PUT, "/log-level", Some(&LogLevel { level, for_ms })).await?;
-            }
-            Self::Reload => return reload(socket).await,
-            Self::Drain => drop(ask(socket, Method::POST, "/drain", NOTHING).await?),
-            Self::Quit => quit(socket).await?,
+            Self::Status { json, watch: true } => watch(daemon, json).await?,
+            Self::LogLevel { level, lasts } => daemon.set_log_level(level, lasts).await?,
+            Self::Reload => return Ok(reloaded(daemon.reload().await?)),
+            Self::Drain => daemon.drain().await?,
+            Self::Quit => daemon.quit().await?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-const NOTHING: Option<&()> = None;
-
-async fn ask_status(socket: &Path) -> Result<Bytes, AskError> {
-    ask(socket, Method::GET, "/status", NOTHING).await
-}
-
-/// The answer as it is printed, with the last line's end.
+/// The text that is printed for an answer, with the last line's end.
 fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
     if json && live {
         return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
@@ -180,7 +169,7 @@ fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
 }
 
 /// Draws the status again and again on a terminal; elsewhere it prints one below the other.
-async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
+async fn watch(daemon: &AdminClient, json: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let live = io::stdout().is_terminal() && !json;
     let mut every = interval(WATCH_EVERY);
@@ -191,7 +180,7 @@ async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
         }
         let text = tokio::select! {
             () = stop.cancelled() => break,
-            answer = ask_status(socket) => shown(&answer?, json, true)?,
+            answer = daemon.status_json() => shown(&answer?, json, true)?,
         };
         let taken =
             if live { draw(&over(&text)) } else { print(&(text + if json { "" } else { "\n" })) };
@@ -202,48 +191,23 @@ async fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the top left corner, each line over the old one: clearing the screen first would flicker.
+/// Draws a text from the top left corner, each line over the old one: clearing the screen first
+/// would flicker.
 fn over(text: &str) -> String {
     format!("\x1b[H{}\x1b[J", escaped(text).replace('\n', "\x1b[K\n"))
 }
 
-async fn reload(socket: &Path) -> anyhow::Result<ExitCode> {
-    let answer = ask(socket, Method::POST, "/reload", NOTHING).await?;
-    let Reload { error, applied, needs_restart, .. } = serde_json::from_slice(&answer)?;
+fn reloaded(reload: Reload) -> ExitCode {
+    let Reload { error, applied, needs_restart, .. } = reload;
     if let Some(problems) = error {
-        return Ok(fail(format_args!("the old configuration holds:\n{problems}"), exit::FAILED));
+        return fail(format_args!("the old configuration holds:\n{problems}"), exit::FAILED);
     }
     let applied = if applied.is_empty() { "nothing".to_owned() } else { applied.join(", ") };
     let mut text = format!("changed: {applied}\n");
     if !needs_restart.is_empty() {
         text += &format!("needs a restart: {}\n", needs_restart.join(", "));
     }
-    Ok(said(print(&text), 0))
-}
-
-/// Waits until the daemon is gone, or another one is there. It has a deadline of its own,
-/// shutdown.timeout.
-async fn quit(socket: &Path) -> anyhow::Result<()> {
-    let pid = async || {
-        ask_status(socket)
-            .await
-            .map(|answer| serde_json::from_slice(&answer).map(|s: Status| s.pid).ok())
-    };
-    let told = pid().await?;
-    ask(socket, Method::POST, "/quit", NOTHING).await?;
-    let gone = async {
-        loop {
-            sleep(QUIT_EVERY).await;
-            match pid().await {
-                Err(AskError::Nobody(_)) => return,
-                Ok(now) if now != told => return,
-                _ => {} // it may be cut short by the end
-            }
-        }
-    };
-    timeout(QUIT_WITHIN, gone)
-        .await
-        .context("the daemon was told to stop and is still there: kill it")
+    said(print(&text), 0)
 }
 
 #[cfg(test)]

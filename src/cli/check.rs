@@ -1,6 +1,6 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, where requests go
-//! and the most memory it takes; and whether this host has its places free; with `--online` also
-//! what the service says to it, and more of this host.
+//! `check`: prints the configuration as `run` would use it, each value with its origin, where
+//! requests go, the most memory it takes, and what would keep `run` from starting on this host;
+//! with `--online` also what the service says to it, and more about this host.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -12,13 +12,14 @@ use super::{ConfigFlags, exit, fail, out, runtime, said};
 use crate::config::{
     Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
 };
-use crate::preflight::{self, Finding, Level, Target};
+use crate::programs::check::{self, Finding, Level, Target};
 use crate::terminal::on_one_line;
 use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` would fail here, or with --online a check failed."
+    after_help = "Exit codes: 0: no check failed; 64: the configuration does not hold; 69: `run` \
+                  would fail here, or with --online a check failed."
 )]
 pub(super) struct Check {
     #[command(flatten)]
@@ -38,7 +39,7 @@ struct Report<'a> {
     memory_bytes_max: usize,
     /// The largest record that memory carries, if the stream takes it.
     record_bytes_carried: usize,
-    /// Nothing where only the start will tell.
+    /// `None` where only the start will tell.
     endpoint: Option<String>,
     region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,9 +63,9 @@ impl Check {
             Ok(runtime) => runtime,
             Err(error) => return fail(error, exit::FAILED),
         };
-        let target = match runtime.block_on(preflight::target(&resolved.config)) {
+        let target = match runtime.block_on(check::target(&resolved.config)) {
             Err(error) if !self.online => return fail(error, exit::USAGE),
-            // Then it is one of the findings, and the others are made too.
+            // Online it is one of the findings, and the other checks are made too.
             target => target.ok(),
         };
         let findings = runtime.block_on(ask(&resolved.config, self.online));
@@ -81,12 +82,12 @@ impl Check {
     }
 }
 
-/// All that was found; without the service only what `run` would be refused with.
+/// All findings; without `--online`, only those that would keep `run` from starting.
 async fn ask(config: &Config, online: bool) -> Vec<Finding> {
     if online {
-        return preflight::run(config, &Machine::read()).await;
+        return check::run(config, &Machine::read()).await;
     }
-    let places = preflight::places(config).await;
+    let places = check::places(config).await;
     places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 
@@ -112,7 +113,8 @@ fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
     text
 }
 
-/// What the sum holds for, where the stream is asked for its limit: it may be raised while we run.
+/// Says which records the sum of memory holds for, where the stream is asked for its limit: that
+/// may be raised while the daemon runs.
 fn records(config: &Config) -> String {
     if config.stream.max_record_bytes.is_some() {
         return String::new();
@@ -123,7 +125,8 @@ fn records(config: &Config) -> String {
     }
     let (budget, sum) = memory_sum_for(config, RECORD_BYTES_MAX);
     format!(
-        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most {:.1} MiB in all\n",
+        "records: up to {}, if the stream takes them; for {} it takes memory.budget = {}, at most \
+         {:.1} MiB in all\n",
         show_size(carried),
         show_size(RECORD_BYTES_MAX),
         show_size(budget),

@@ -1,4 +1,4 @@
-//! `iam`: what the identity must be allowed, as a policy to paste.
+//! `iam`: prints what the daemon's identity must be allowed, as a policy to paste.
 
 use std::process::ExitCode;
 
@@ -21,9 +21,8 @@ enum Role {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "For example: dispatchd iam producer --stream arn:aws:kinesis:eu-central-1:123456789012:stream/orders"
-)]
+#[command(after_help = "For example: dispatchd iam producer --stream \
+                  arn:aws:kinesis:eu-central-1:123456789012:stream/orders")]
 struct Producer {
     /// The stream, as `dispatchd stream describe` prints it
     #[arg(long, value_name = "ARN")]

@@ -1,33 +1,42 @@
-//! `send`: one event from flags, or lines of the protocol from stdin, to a running daemon.
+//! `send`: sends one event from flags, or lines of the protocol from stdin, to a running daemon.
 //!
-//! Prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and
+//! It prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and
 //! somebody took it.
 
-mod lines;
-mod pipeline;
-
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{exit, fail};
+use super::{exit, fail, out};
+use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
 use crate::config::Machine;
-use pipeline::Outcome;
+
+/// How often the progress line on a terminal is drawn again.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was refused or not answered, the input cannot be read, or nobody takes the answers."
+    after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and \
+                  prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was \
+                  refused or not answered, the input cannot be read, or nobody takes the answers."
 )]
 pub(super) struct Send {
     /// The daemon's socket; without it and DISPATCHD_SOCKET, where `run` puts it by default
-    #[arg(long, value_name = "PATH", env = "DISPATCHD_SOCKET", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "DISPATCHD_SOCKET",
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
+    )]
     socket: Option<PathBuf>,
     /// The event's type
     #[arg(long = "type", value_name = "TYPE")]
@@ -73,7 +82,7 @@ impl Send {
     pub(super) fn main(self) -> ExitCode {
         match self.run() {
             Ok(Outcome::AllAcked) => ExitCode::SUCCESS,
-            // Where nobody takes the answers it cannot be told whether they are acks.
+            // Where nobody takes the answers, it cannot be told whether they are acks.
             Ok(Outcome::SomeRefused | Outcome::Unread) => exit::FAILED.into(),
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
         }
@@ -83,14 +92,14 @@ impl Send {
         match &self.event_type {
             Some(event_type) => {
                 let line = self.line(event_type)?;
-                pipeline::run(self.connect()?, io::Cursor::new(line), false)
+                exchange(self.connect()?, io::Cursor::new(line), false)
             }
             None => {
                 // On one terminal progress and answers would stand in one line.
                 let progress = io::stderr().is_terminal()
                     && !io::stdin().is_terminal()
                     && !io::stdout().is_terminal();
-                pipeline::run(self.connect()?, io::stdin(), progress)
+                exchange(self.connect()?, io::stdin(), progress)
             }
         }
     }
@@ -98,7 +107,7 @@ impl Send {
     fn connect(&self) -> anyhow::Result<UnixStream> {
         let path = self.socket.clone().filter(|path| !path.as_os_str().is_empty());
         let path = path.map_or_else(|| Machine::read().client_socket_path(), Ok)?;
-        UnixStream::connect(&path).map_err(|error| connect_error(&path, &error))
+        Ok(connect(&path)?)
     }
 
     fn line(&self, event_type: &str) -> anyhow::Result<Vec<u8>> {
@@ -117,18 +126,53 @@ impl Send {
     }
 }
 
-/// What keeps us from the daemon: whether there is none, or one that we may not reach, is not the
-/// same to mend.
-fn connect_error(path: &Path, error: &io::Error) -> anyhow::Error {
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
-            "no daemon answers at {path}: start one with `dispatchd run`, or say where it is with --socket or DISPATCHD_SOCKET"
-        ),
-        io::ErrorKind::PermissionDenied => anyhow!(
-            "user {} may not connect to {path}: join the socket's group, or let others in with socket.mode and the mode of its directory",
-            rustix::process::geteuid().as_raw()
-        ),
-        _ => anyhow!("cannot connect to {path}: {error}"),
+/// Copies `input` to the daemon and its answers to standard output, until the daemon ended its half
+/// or nobody takes them.
+///
+/// # Errors
+/// If the input cannot be read (what was sent is answered and printed first), the daemon left lines
+/// without an answer, or the answers cannot be printed.
+fn exchange(
+    socket: UnixStream,
+    input: impl Read + std::marker::Send + 'static,
+    progress: bool,
+) -> anyhow::Result<Outcome> {
+    let exchange = Exchange::start(socket, input)?;
+    let unread = exchange.clone();
+    thread::Builder::new().name("stdout".into()).spawn(move || {
+        out::wait_until_unread();
+        unread.unread();
+    })?;
+    let counts = print_answers(&exchange, progress)?;
+    Ok(exchange.conclude(&counts)?)
+}
+
+/// Prints answers until there are no more, or nobody takes them.
+fn print_answers(exchange: &Exchange, progress: bool) -> anyhow::Result<AnswerCounts> {
+    let (mut counts, mut drawn) = (AnswerCounts::default(), Instant::now());
+    while let Some(answers) = exchange.next_answers() {
+        for line in &answers {
+            counts.count(line)?;
+        }
+        let text = answers.concat();
+        if out::print_bytes(&text)?.is_break() {
+            exchange.unread();
+            break;
+        }
+        exchange.taken(answers.len(), text.len());
+        if progress && drawn.elapsed() >= PROGRESS_EVERY {
+            draw(exchange, &counts);
+            drawn = Instant::now();
+        }
     }
+    if progress {
+        draw(exchange, &counts);
+        out::tell("\n");
+    }
+    Ok(counts)
+}
+
+fn draw(exchange: &Exchange, counts: &AnswerCounts) {
+    let (sent, AnswerCounts { answered, refused, .. }) = (exchange.sent(), counts);
+    out::redraw(&format!("{sent} sent, {} acked, {refused} refused", answered - refused));
 }

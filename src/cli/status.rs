@@ -1,16 +1,16 @@
-//! A status as text, for a person at 3 a.m. Pure.
+//! Renders a status as text, for a person at 3 a.m. Pure.
 
 use std::fmt::Write;
 
-use crate::admin::status::{
+use crate::terminal::on_one_line;
+use dispatchd_core::wire::admin::{
     Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
 };
-use crate::terminal::on_one_line;
 
-/// Shards that are shown; the others are counted. Those with something to tell come first.
+/// How many shards are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
 
-/// What is printed, many lines.
+/// The lines that are printed.
 pub(super) fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -132,7 +132,8 @@ fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
     let lasts = time(*lasts_seconds);
     writeln!(
         text,
-        "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} ({cause})"
+        "\n!! nothing was stored for {lasts}, {requests_failed} requests failed: {meaning} \
+         ({cause})"
     )?;
     writeln!(text, "!! to do: {advice}")
 }
@@ -149,7 +150,8 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     } = lane;
     writeln!(
         text,
-        "requests  {requests} in flight, {}  {keys} keys  {keys_cooling} cooling  {keys_held_by_order} held by order",
+        "requests  {requests} in flight, {}  {keys} keys  {keys_cooling} cooling  \
+         {keys_held_by_order} held by order",
         size(*request_bytes)
     )?;
     if let Some(Blocked { reason, advice, since_seconds, probes_failed, next_probe_seconds }) =
@@ -157,7 +159,8 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     {
         writeln!(
             text,
-            "\n!! the stream takes nothing: {reason}, for {}. Tried {probes_failed} times since, again in {}\n!! to do: {advice}; then `dispatchd admin reload` tries at once",
+            "\n!! the stream takes nothing: {reason}, for {}. Tried {probes_failed} times since, \
+             again in {}\n!! to do: {advice}; then `dispatchd admin reload` tries at once",
             time(*since_seconds),
             time(*next_probe_seconds)
         )?;
@@ -194,7 +197,7 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     Ok(())
 }
 
-/// In parts of what one shard takes.
+/// A pace in parts of what one shard takes.
 fn pace_of(pace: &Option<f64>) -> String {
     pace.map_or("-".to_owned(), |pace| format!("{:.0} %", 100.0 * pace))
 }
@@ -216,7 +219,7 @@ fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
     Ok(())
 }
 
-/// Two digits that tell.
+/// A time with its two leading digits: nobody reads more.
 fn time(seconds: f64) -> String {
     match seconds {
         0.0 => "0 s".to_owned(),
@@ -239,7 +242,7 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::status::{Buffer, Events, Log, Reload, Stream};
+    use dispatchd_core::wire::admin::{Buffer, Events, Log, Reload, Stream};
 
     fn shard(id: usize, pace: Option<f64>) -> Shard {
         let id = Some(format!("shardId-{id:012}"));
@@ -341,7 +344,8 @@ mod tests {
         let expected = "\
 dispatchd 1.2.3  running  up 60 min  since 2026-11-21T03:00:00.000Z  pid 7
 stream    orders  2 open shards  records up to 1024 KiB
-          DescribeStreamSummary failed 3 times in a row, last 2026-11-21T03:59:00.000Z; succeeded never
+          DescribeStreamSummary failed 3 times in a row, last 2026-11-21T03:59:00.000Z; \
+succeeded never
 endpoint  https://kinesis.eu-central-1.amazonaws.com  region eu-central-1
 socket    /run/d.sock  2 connected
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
@@ -372,7 +376,8 @@ errors, the last one first
         let mut status = status(Vec::new());
         status.lanes.clear();
         let text = render(&status);
-        let told = "\n\n!! nothing was stored for 61 s, 5 requests failed: nobody listens (connection_refused)\n!! to do: correct it\n";
+        let told = "\n\n!! nothing was stored for 61 s, 5 requests failed: nobody listens \
+                    (connection_refused)\n!! to do: correct it\n";
         assert!(text.contains(told), "{text}");
     }
 
@@ -382,7 +387,10 @@ errors, the last one first
         status.stream.record_bytes_max = Some(10 << 20);
         let text = render(&status);
         assert!(
-            text.contains("records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory does not carry"),
+            text.contains(
+                "records up to 8192 KiB\n!!        it takes 10.0 MiB, which our memory \
+                           does not carry"
+            ),
             "{text}"
         );
     }

@@ -16,7 +16,7 @@ use crate::terminal::on_one_line;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
-/// Between two looks. An account may look 20 times a second.
+/// The time between two looks. An account may look 20 times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -40,7 +40,12 @@ struct Create {
     #[command(flatten)]
     named: Named,
     /// Its shards
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=10_000)
+    )]
     shards: u16,
     /// Let the service choose its shards, by what is written
     #[arg(long, conflicts_with = "shards")]
@@ -107,7 +112,7 @@ impl Stream {
 }
 
 impl Named {
-    /// The argument is the stream, whatever file and environment say.
+    /// The configuration's inputs. The argument is the stream, whatever file and environment say.
     fn inputs(&self) -> Inputs {
         let mut inputs = self.flags.inputs([]);
         inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
@@ -117,7 +122,7 @@ impl Named {
 }
 
 impl Verb {
-    /// Does it, and gives what there is to say of it.
+    /// Does what was asked, and gives the text to print.
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
         let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
@@ -161,19 +166,22 @@ impl Verb {
     }
 }
 
-/// Lets a person type the name of what will be gone. Blocks: there is nothing else to do meanwhile.
+/// Has a person type the name of what will be gone. It blocks: there is nothing else to do
+/// meanwhile.
 ///
 /// # Errors
-/// Nobody is there to ask, or something else was typed.
+/// If nobody is there to ask, or something else was typed.
 fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
     let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
     if !io::stdin().is_terminal() {
         bail!(
-            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that is what you want"
+            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that \
+             is what you want"
         );
     }
     out::tell(&format!(
-        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go on: "
+        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go \
+         on: "
     ));
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;
@@ -193,22 +201,26 @@ fn in_words(error: CallError, name: &str, kinesis: &Kinesis) -> anyhow::Error {
     match error.code.as_str() {
         _ if error.is_not_found() => {
             anyhow!(
-                "there is no stream {name:?} in region {region}: correct the name, --region or --endpoint-url"
+                "there is no stream {name:?} in region {region}: correct the name, --region or \
+                 --endpoint-url"
             )
         }
         _ if error.is_in_use() && error.operation == "CreateStream" => {
             anyhow!(
-                "stream {name:?} exists already in region {region}: `dispatchd stream describe {name}` shows it"
+                "stream {name:?} exists already in region {region}: `dispatchd stream describe \
+                 {name}` shows it"
             )
         }
         _ if error.is_in_use() => {
             anyhow!(
-                "stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no consumers"
+                "stream {name:?} is in use: {said}. Try again when it is ACTIVE and has no \
+                 consumers"
             )
         }
         "LimitExceededException" => {
             anyhow!(
-                "a limit of the account is reached: {said}. Ask again later or for fewer shards, or have the quota raised"
+                "a limit of the account is reached: {said}. Ask again later or for fewer shards, \
+                 or have the quota raised"
             )
         }
         _ => error.into(),

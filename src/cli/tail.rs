@@ -7,19 +7,23 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, out, runtime, start_log, stop_signal};
+use super::{StreamFlags, exit, fail, out, runtime, start_log};
 use crate::config::Config;
 use crate::kinesis::aws::{Connection, Kinesis};
-use crate::tail::{self, Options};
+use crate::programs::signals::stop_signal;
+use crate::programs::tail::{self, Options};
 use crate::telemetry::log::Log;
 
-/// Said on standard error once every shard has its iterator; docs/operations.md promises the first
-/// word.
+/// The line on standard error that tells that every shard has its iterator; docs/operations.md
+/// promises its first word.
 const READY: &str = "ready: what is stored from now on is printed, end with Ctrl-C\n";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, or nobody reads what it prints; 1: the stream cannot be read, or the output cannot be written; 64: the configuration does not hold."
+    after_help = "It says `ready: …` on standard error, a line of its own, once what is stored \
+                  from then on is printed.\n\nExit codes: 0: it was stopped by SIGINT or SIGTERM, \
+                  or nobody reads what it prints; 1: the stream cannot be read, or the output \
+                  cannot be written; 64: the configuration does not hold."
 )]
 pub(super) struct Tail {
     #[command(flatten)]
@@ -65,7 +69,8 @@ impl Tail {
     async fn run(self, config: Config, log: &Log) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         let unread = stop.clone();
-        // On a quiet stream no write would tell, as it does when something comes.
+        // On a quiet stream no write would tell that the reader is gone, as it does when something
+        // comes.
         std::thread::Builder::new().name("stdout".into()).spawn(move || {
             out::wait_until_unread();
             unread.cancel();
@@ -81,8 +86,8 @@ impl Tail {
             to_terminal: std::io::stdout().is_terminal(),
         };
         let kinesis = Kinesis::connect(Connection::new(&config, local_url)).await?;
-        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
-        // waits for that.
+        // It is said whatever log.level is: a script may wait for it. The log's thread writes it,
+        // and nobody waits for that.
         let ready = || log.stderr().push(READY.as_bytes());
         tail::run(kinesis, options, tokio::io::stdout(), stop, ready)
             .await

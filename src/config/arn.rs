@@ -1,11 +1,11 @@
-//! The ARN of a stream, in its parts.
+//! The ARN of a stream, taken apart. Pure; whether such a stream exists is not looked at.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::rule::{is_region, is_stream_name};
 
-/// `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`.
+/// A stream's ARN, `arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamArn {
     partition: String,
@@ -20,7 +20,7 @@ pub struct StreamArn {
 pub struct NotAStreamArn;
 
 impl StreamArn {
-    /// `aws` or one beside it: `aws-cn`, `aws-us-gov`, the isolated ones.
+    /// The partition: `aws`, or another one such as `aws-cn`, `aws-us-gov` or an isolated one.
     pub fn partition(&self) -> &str {
         &self.partition
     }

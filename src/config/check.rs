@@ -1,5 +1,5 @@
-//! The only step that can fail: from text to [`Config`](super::Config). It reports every problem,
-//! not the first; it never reads the host and never mends a value.
+//! From the text of all layers to the [`Config`](super::Config): the only step that can fail. It
+//! reports every problem, not only the first one; it never reads the host and never mends a value.
 
 use std::path::PathBuf;
 
@@ -7,33 +7,33 @@ use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
 use super::rule::{is_plain_off_host, show_size, without_login};
-use super::used::Values;
+use super::used::{Besides, Values};
 use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
 use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}{} (from {origin}): expected {expected}", shown(.value))]
-pub struct Problem {
+pub(crate) struct Problem {
     pub key: String,
-    /// Nothing where nobody knows what it is: under an unknown key it may be a secret.
+    /// The value as it may be shown. `None` under an unknown key, where it may be a secret.
     pub value: Option<String>,
-    /// What would have been taken.
+    /// What would have been accepted.
     pub expected: String,
     pub origin: Origin,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Problems {
+pub(crate) enum Problems {
     #[error("cannot read {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
-    /// At least one; displayed one per line.
+    /// There is at least one; each is displayed on a line of its own.
     #[error("{}", lines(.0))]
     Values(Vec<Problem>),
 }
 
-/// Lays what was typed over the defaults and turns it into a configuration.
+/// Lays the typed settings over the defaults and turns the result into a configuration.
 pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {
     let Inputs { local, machine, env, .. } = inputs;
     let local = *local;
@@ -41,13 +41,13 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     fill_in(&mut settings, local, machine);
     let values = read(&settings, &mut problems);
     relate(&settings, &values, &mut problems);
-    // The embedded stream looks at none of them.
+    // The embedded stream uses none of the SDK's variables.
     let (sdk_env, odd) =
         if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
     problems.extend(odd);
     if problems.is_empty() {
         Ok(Resolved {
-            config: values.config(local, machine.memory_limit, sdk_env),
+            config: values.config(Besides { local, cgroup_bytes: machine.memory_limit, sdk_env }),
             values: settings,
         })
     } else {
@@ -55,8 +55,8 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     }
 }
 
-/// Every key once, in the table's order, and a problem for each typed key that the table lacks or
-/// one layer has twice. An empty text is not set: what lies below stays.
+/// Every key once, in the table's order; and a problem for each typed key that the table lacks, or
+/// that one layer has twice. An empty text counts as not set: the layer below holds.
 fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
     let mut problems = Vec::new();
@@ -81,6 +81,7 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     (settings, problems)
 }
 
+/// The problem of a key that one layer has twice; `None` where a layer overrides another one.
 /// Within a file and within the environment there is no order in which one of two would win.
 fn twice(below: &Setting, typed: &Setting) -> Option<Problem> {
     let expected = match (&below.origin, &typed.origin) {
@@ -104,7 +105,7 @@ fn default(key: &Key) -> Setting {
     Setting { key, value, origin: Origin::Default }
 }
 
-/// Gives a value to what was left open and can be known here.
+/// Gives a value to each setting that was left open and that can be known here.
 fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
     let arn = of(settings, "stream.arn").value.clone();
     let is_streamless = arn.is_empty() && of(settings, "stream.name").value.is_empty();
@@ -133,8 +134,8 @@ fn fill(settings: &mut [Setting], key: &str, open: &str, (value, why): (String, 
     }
 }
 
-/// Beside the socket, if the name has room there: whoever runs the daemon may make a file in that
-/// directory.
+/// The admin socket's path, and why: beside the socket for events, if the name has room there.
+/// Whoever runs the daemon may make a file in that directory.
 fn admin_socket(socket: &str) -> (String, String) {
     let beside = format!("{socket}.admin");
     if beside.len() <= SOCKET_PATH_BYTES_MAX {
@@ -144,8 +145,8 @@ fn admin_socket(socket: &str) -> (String, String) {
     }
 }
 
-/// Looks at each value alone. Where one is refused its default stands in, so that the others can
-/// still be related.
+/// Reads each value alone. Where one is refused, its default stands in, so that the others can
+/// still be related to each other.
 fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
     let value = |(key, setting): (&'static Key, &Setting)| {
         let value = key.rule.read(&setting.value).unwrap_or_else(|| {
@@ -157,7 +158,7 @@ fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
     Values(KEYS.iter().zip(settings).map(value).collect())
 }
 
-/// Looks at values beside each other. A relation to a value that is refused anyway says nothing.
+/// Checks values against each other. A relation to a value that is refused anyway says nothing.
 fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     let set = |key| of(settings, key);
     let shown = |key| format!("{key} = {:?} (from {})", set(key).value, set(key).origin);
@@ -187,7 +188,7 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     }
 
     let url = values.text_if_set("stream.endpoint_url");
-    if url.is_some_and(|url| is_plain_off_host(&url)) && !values.switch("stream.allow_http") {
+    if url.is_some_and(is_plain_off_host) && !values.switch("stream.allow_http") {
         let expected = "https, or http to loopback, unless stream.allow_http is true";
         refuse("stream.endpoint_url", "stream.allow_http", expected);
     }

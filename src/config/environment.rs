@@ -1,35 +1,36 @@
-//! What the SDK reads of the environment, looked at before the SDK does: there a line end at the
-//! end of a key panics at the first request, and a blank region is a host without a name. Pure: the
-//! variables come in as values.
+//! The SDK's own variables, checked before the SDK reads them: in the SDK, a line end behind a key
+//! panics at the first request, and a blank region makes a host without a name. Pure: the variables
+//! come in as values.
 //!
-//! A blank variable is unset. One that cannot be meant is a problem that names it; never with a
-//! secret's value.
+//! A blank variable counts as not set. A variable with a value that cannot be meant is a problem,
+//! which names the variable and never shows a secret.
 
 use std::fmt;
 
 use super::rule::{Rule, Value, without_login};
 use super::{Origin, Problem};
 
-/// The part of the environment that the SDK and its transport may see: the variables that are
-/// theirs and not blank, and where the home directory is.
+/// What the SDK and its transport see of the environment: the variables that are theirs and not
+/// blank, and where the home directory is.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SdkEnv(Vec<(String, String)>);
 
 /// What a variable may hold.
 enum Form {
     Like(Rule),
-    /// Goes into a header, or is as long and as secret as what does.
+    /// A value that goes into a header, or one that is as long and as secret.
     Secret,
-    /// A path at the address that ECS answers at.
+    /// A path at the address where ECS gives credentials.
     RelativeUri,
     Text,
 }
 
-/// Every variable of the SDK's begins so.
+/// What the names of the SDK's variables begin with.
 const PREFIX: &str = "AWS_";
-/// What it reads besides: `SECRET_ACCESS_KEY` stands in for the variable with the prefix.
+/// Variables without the prefix that the SDK reads. `SECRET_ACCESS_KEY` stands in for the one with
+/// the prefix.
 const BESIDES: [&str; 2] = ["HOME", "SECRET_ACCESS_KEY"];
-/// What says by which proxy to go, in upper or lower case.
+/// Variables that name a proxy, in upper or lower case.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
 
 impl SdkEnv {
@@ -41,8 +42,8 @@ impl SdkEnv {
         self.vars().find_map(|(set, value)| (set == name).then_some(value))
     }
 
-    /// The same where nobody asks the instance's metadata service: for what is to be found out
-    /// without the network.
+    /// The same environment, but nobody asks the instance's metadata service: for what is to be
+    /// found out without the network.
     pub fn offline(mut self) -> Self {
         self.0.retain(|(name, _)| name != METADATA_DISABLED);
         self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));
@@ -57,7 +58,7 @@ impl SdkEnv {
 
 const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
-/// Takes what is the SDK's out of the environment, and a problem for each variable that cannot be
+/// Takes the SDK's variables out of the environment, and reports a problem for each that cannot be
 /// meant.
 pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
     let is_proxy = |name: &str| {
@@ -108,7 +109,7 @@ fn form(name: &str) -> Form {
 }
 
 impl Form {
-    /// What was expected instead; nothing if this will do.
+    /// What was expected instead of this value; `None` if the value will do.
     fn expected(&self, value: &str) -> Option<String> {
         match self {
             Self::Like(Rule::Switch) if value.parse::<bool>().is_err() => {
@@ -133,14 +134,15 @@ impl Form {
     }
 }
 
-/// The usual way to such a value: a file that ends in a line end, mounted or read into a variable.
+/// A hint at the usual cause of such a value: a file that ends in a line end, mounted or read into
+/// a variable.
 fn line_end(value: &str) -> &'static str {
     if value.ends_with(['\n', '\r']) { ", and no line end behind it" } else { "" }
 }
 
-/// What keeps a key id, a secret or a token from being one; nothing if nothing does. In a header it
-/// would split the request, or not go at all.
-pub fn unfit(value: &str) -> Option<&'static str> {
+/// What in this value cannot be part of a key id, a secret or a token; `None` if all of it can. In
+/// a header it would split the request, or not be sent at all.
+pub(crate) fn unfit(value: &str) -> Option<&'static str> {
     let odd = value.chars().rev().find(|c| !c.is_ascii_graphic())?;
     let is_last = value.ends_with(odd);
     Some(match odd {
@@ -152,7 +154,7 @@ pub fn unfit(value: &str) -> Option<&'static str> {
     })
 }
 
-/// Names alone: the values are secrets, or next to them.
+/// Shows the names alone: the values are secrets, or next to them.
 impl fmt::Debug for SdkEnv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.vars().map(|(name, _)| name)).finish()
@@ -196,26 +198,26 @@ mod tests {
             (
                 "AWS_REGION",
                 "us-east-1\n",
-                "AWS_REGION = \"us-east-1\\n\" (from the environment): expected a region such as eu-central-1, and no \
-                 line end behind it",
+                "AWS_REGION = \"us-east-1\\n\" (from the environment): expected a region such as \
+                 eu-central-1, and no line end behind it",
             ),
             (
                 "AWS_DEFAULT_REGION",
                 "\"us-east-1\"",
-                "AWS_DEFAULT_REGION = \"\\\"us-east-1\\\"\" (from the environment): expected a region such as \
-                 eu-central-1",
+                "AWS_DEFAULT_REGION = \"\\\"us-east-1\\\"\" (from the environment): expected a \
+                 region such as eu-central-1",
             ),
             (
                 "AWS_ENDPOINT_URL_STS",
                 "localhost:4566",
-                "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an http or https url \
-                 without credentials",
+                "AWS_ENDPOINT_URL_STS = \"localhost:4566\" (from the environment): expected an \
+                 http or https url without credentials",
             ),
             (
                 "AWS_ENDPOINT_URL_KINESIS",
                 "https://user:word@a.example",
-                "AWS_ENDPOINT_URL_KINESIS = \"https://(not shown)@a.example\" (from the environment): expected an http or \
-                 https url without credentials",
+                "AWS_ENDPOINT_URL_KINESIS = \"https://(not shown)@a.example\" (from the \
+                 environment): expected an http or https url without credentials",
             ),
             (
                 "AWS_USE_FIPS_ENDPOINT",
@@ -225,14 +227,14 @@ mod tests {
             (
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                 "v2/x",
-                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI = \"v2/x\" (from the environment): expected a path that begins \
-                 with /",
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI = \"v2/x\" (from the environment): \
+                 expected a path that begins with /",
             ),
             (
                 "AWS_PROFILE",
                 "prod\r\n",
-                "AWS_PROFILE = \"prod\\r\\n\" (from the environment): expected text without control characters, and no \
-                 line end behind it",
+                "AWS_PROFILE = \"prod\\r\\n\" (from the environment): expected text without \
+                 control characters, and no line end behind it",
             ),
         ] {
             assert_eq!(checked(name, value).1.as_deref(), Some(said));
@@ -261,7 +263,8 @@ mod tests {
             ] {
                 let (env, problem) = checked(name, value);
                 let expected = format!(
-                    "{name} = \"(not shown)\" (from the environment): expected printable ASCII without spaces, it holds {what}"
+                    "{name} = \"(not shown)\" (from the environment): expected printable ASCII \
+                     without spaces, it holds {what}"
                 );
                 assert_eq!(problem, Some(expected));
                 assert!(!format!("{env:?}").contains("VAL"), "{env:?}");

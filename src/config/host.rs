@@ -1,20 +1,21 @@
-//! Whether a configuration fits the limits that this host set for the process. Pure: [`Machine`]
+//! Checks a configuration against the limits that this host set for the process. Pure: [`Machine`]
 //! has read them.
 //!
-//! For `run` and what checks a configuration for it: a command that only asks needs none of this.
+//! This is for `run`, and for `check`, which says what `run` would do: a command that only asks
+//! needs none of it.
 
 use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
 use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, DESK_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
 };
 
-/// As [`resolve`], for a process that serves here.
+/// Resolves the configuration as [`resolve`] does, for a process that serves on this host.
 ///
 /// # Errors
 /// Those of [`resolve`], or every limit of the host's that is too low.
-pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
+pub(crate) fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     let resolved = resolve(inputs)?;
     let problems: Vec<_> =
         [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
@@ -24,22 +25,23 @@ pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     if problems.is_empty() { Ok(resolved) } else { Err(Problems::Values(problems)) }
 }
 
-/// Descriptors that a daemon with this configuration may come to have.
-pub fn files_needed(config: &Config) -> usize {
+/// The number of descriptors that a daemon with this configuration may come to have.
+pub(crate) fn files_needed(config: &Config) -> usize {
     config.socket.max_connections + files_kept_back(config)
 }
 
-/// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
-/// whoever is connected.
-pub fn files_kept_back(config: &Config) -> usize {
-    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + DESK_CONNECTIONS_MAX
+/// The number of descriptors that no caller's connection may take, so that Kinesis is reached and
+/// probes are answered whoever is connected.
+pub(crate) fn files_kept_back(config: &Config) -> usize {
+    FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX
 }
 
 fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
     let room = limit.saturating_sub(kept);
     let reason = format!(
-        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are kept for Kinesis, probes and its own"
+        "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are \
+         kept for Kinesis, probes and its own"
     );
     let expected = match room {
         0 => format!("a higher limit of open files: {reason}"),
@@ -54,14 +56,15 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let sum = memory_sum(&resolved.config);
     let needed =
         ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
-    // Long lines have a share of the budget.
+    // Long lines take a share of the budget.
     let parts = [
         (sum.events_bytes + sum.long_lines_bytes, "memory.budget"),
         (sum.requests_bytes, "batch.max_bytes"),
     ];
     let (_, key) = parts.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are two");
     let expected = format!(
-        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), and {} are needed for events, requests, long lines and the program",
+        "less, or a higher limit: the process may use {} of address space (ulimit -v, LimitAS), \
+         and {} are needed for events, requests, long lines and the program",
         show_size(limit),
         show_size(needed)
     );
@@ -98,7 +101,8 @@ mod tests {
         assert!(resolved(&[], files(needed)).is_ok());
         let refused = resolved(&[], files(needed - 1)).expect_err("one is missing");
         let says = format!(
-            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher limit of open files: the process may open {} files",
+            "socket.max_connections = \"512\" (from default): expected at most 511, or a higher \
+             limit of open files: the process may open {} files",
             needed - 1
         );
         assert!(refused.starts_with(&says), "{refused}");

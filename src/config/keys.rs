@@ -1,13 +1,19 @@
-//! The table of keys: name, default, what it takes, meaning. The documentation and `config.toml`
-//! repeat it, and tests hold them to it. It never says where a value goes: that is `used.rs`.
+//! The table of keys: for each its name, default, what it takes, meaning, and whether a reload
+//! changes it. The documentation and `config.toml` repeat it, and tests hold them to it.
+//!
+//! A new key is a line here and a field of the same name in the settings of its section
+//! (`settings.rs` says where those stand); what it may be chosen from is the choice's own `NAMES`.
 
 use std::time::Duration;
 
+use super::Wire;
 use super::rule::Rule;
+use crate::telemetry::log::LogFormat;
 use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 /// One key of the configuration.
 pub struct Key {
@@ -17,6 +23,8 @@ pub struct Key {
     pub(super) rule: Rule,
     /// One sentence.
     pub meaning: &'static str,
+    /// Whether a reload changes it; every other key needs a restart.
+    pub(super) is_reloaded: bool,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -56,27 +64,34 @@ pub const KEYS: &[Key] = &[
     key("socket.window", "4096", Rule::Count(1..=65_536),
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
-        "how long the oldest ready event waits for others to share its request"),
+        "how long the oldest ready event waits for others to share its request")
+        .reloaded(),
     key("batch.max_records", "500", Rule::Count(1..=REQUEST_RECORDS_MAX),
-        "records per request"),
+        "records per request")
+        .reloaded(),
     key("batch.max_bytes", "1MiB", Rule::Size(KIB..=REQUEST_BYTES_MAX),
-        "bytes per request, partition keys included; one larger record still goes alone"),
+        "bytes per request, partition keys included; one larger record still goes alone")
+        .reloaded(),
     key("batch.max_in_flight", "16", Rule::Count(1..=256),
-        "requests in flight at once"),
-    key("delivery.ordering", "strict", Rule::KeyOrder,
+        "requests in flight at once")
+        .reloaded(),
+    key("delivery.ordering", "strict", Rule::OneOf(KeyOrder::NAMES),
         "strict: a key keeps its order under every failure; relaxed: hot keys are faster"),
-    key("delivery.aggregation", "off", Rule::Aggregation,
+    key("delivery.aggregation", "off", Rule::OneOf(Aggregation::NAMES),
         "which events are packed into one record, in the KPL's format; off: none; key: those \
          of one key; shard: those for one shard"),
     key("delivery.aggregate_max_bytes", "50KiB", Rule::Size(KIB..=RECORD_BYTES_MAX),
         "with `shard`: the largest packed record, never more than the record limit"),
     key("delivery.timeout", "2m", Rule::Duration(SECOND..=DAY),
-        "how long an accepted event may wait; then it is answered `DeliveryTimeout`"),
+        "how long an accepted event may wait; then it is answered `DeliveryTimeout`")
+        .reloaded(),
     key("delivery.backoff_min", "50ms", Rule::Duration(MS..=MINUTE),
         "no wait after a failure is shorter, and the first is at most twice as long; only a \
-         paced shard may wait less, from 10ms"),
+         paced shard may wait less, from 10ms")
+        .reloaded(),
     key("delivery.backoff_max", "5s", Rule::Duration(MS..=MINUTE),
-        "no wait after a failure is longer; at least `delivery.backoff_min`"),
+        "no wait after a failure is longer; at least `delivery.backoff_min`")
+        .reloaded(),
     key("delivery.dedupe_ids", "300000", Rule::Count(0..=10_000_000),
         "how many ids chosen by callers are remembered after their events are settled; 0: none"),
     key("delivery.dedupe_for", "5m", Rule::Duration(SECOND..=DAY),
@@ -90,17 +105,18 @@ pub const KEYS: &[Key] = &[
         "how long connecting may take"),
     key("kinesis.attempt_timeout", "10s", Rule::Duration(TENTH..=FIVE_MINUTES),
         "how long one request may take"),
-    key("kinesis.wire", "json", Rule::Wire,
+    key("kinesis.wire", "json", Rule::OneOf(Wire::NAMES),
         "the encoding of PutRecords; cbor: a quarter fewer bytes, never tried with AWS itself"),
     key("admin.listen", "[::]:16464", Rule::Listen,
         "where metrics and probes are served"),
     key("admin.socket", "auto", Rule::PathOrOff,
         "the socket of `dispatchd admin`, for the daemon's own user and root; auto: \
          `socket.path` with `.admin` appended"),
-    key("log.format", "auto", Rule::LogFormat,
+    key("log.format", "auto", Rule::OneOf(LogFormat::NAMES),
         "auto: text on a terminal, json elsewhere"),
     key("log.level", "info", Rule::LogLevel,
-        "what is logged, to standard error"),
+        "what is logged, to standard error")
+        .reloaded(),
     key("shutdown.timeout", "25s", Rule::Duration(SECOND..=HOUR),
         "the longest time from the signal to the last answer; choose less than the pod's \
          grace period"),
@@ -113,10 +129,16 @@ pub const KEYS: &[Key] = &[
 ];
 
 const fn key(name: &'static str, default: &'static str, rule: Rule, meaning: &'static str) -> Key {
-    Key { name, default, rule, meaning }
+    Key { name, default, rule, meaning, is_reloaded: false }
 }
 
 impl Key {
+    /// A reload changes it. Safe to change is what says how fast and how much at once; where things
+    /// are, and what was promised to callers, is not.
+    const fn reloaded(self) -> Self {
+        Self { is_reloaded: true, ..self }
+    }
+
     /// What follows "expected" when `text` was not taken.
     pub(super) fn expected(&self, text: &str) -> String {
         let mut words = self.rule.to_string();
@@ -203,7 +225,7 @@ mod tests {
     #[test]
     fn the_documentation_holds_every_row_of_the_table() {
         let page = include_str!("../../docs/configuration.md");
-        let row = |Key { name, default, rule, meaning }: &Key| {
+        let row = |Key { name, default, rule, meaning, .. }: &Key| {
             format!("| `{name}` | `{default:?}` | {rule} | {meaning} |")
         };
         let rows: Vec<String> = KEYS.iter().map(row).collect();

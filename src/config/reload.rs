@@ -1,70 +1,55 @@
-//! What a running daemon takes over from a configuration that was read again. Pure.
-//!
-//! Safe is what says how fast and how much at once; where things are and what was promised to
-//! callers is not.
+//! What a running daemon takes over from a configuration that was read again: the keys that the
+//! table marks as reloaded. Pure.
 
+use super::keys::KEYS;
+use super::used::{Besides, Values};
 use super::{Resolved, Setting};
 
-/// The keys that a reload changes; every other one needs a restart.
-const RELOADED: &[&str] = &[
-    "batch.linger",
-    "batch.max_records",
-    "batch.max_bytes",
-    "batch.max_in_flight",
-    "delivery.timeout",
-    "delivery.backoff_min",
-    "delivery.backoff_max",
-    "log.level",
-];
-
-/// What is different, in the table's order.
+/// How two configurations differ, in the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// As `key = value`, with the new values: they hold now.
+pub(crate) struct Changes {
+    /// Keys that a reload changes, as `key = value` with the new value, which holds now.
     pub applied: Vec<String>,
     /// Keys that keep their old values until a restart.
     pub needs_restart: Vec<String>,
 }
 
-/// What became of `old`, as it runs, with `new`.
-pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
+/// What a reload makes of the differences between `old`, which runs, and `new`.
+pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
     let mut changes = Changes::default();
-    for (Setting { value: before, .. }, Setting { key, value, .. }) in
-        old.values.iter().zip(&new.values)
+    for (key, (before, Setting { value, .. })) in
+        KEYS.iter().zip(old.values.iter().zip(&new.values))
     {
-        if before == value {
-            continue;
-        }
-        if RELOADED.contains(&key.as_str()) {
-            changes.applied.push(format!("{key} = {value}"));
-        } else {
-            changes.needs_restart.push(key.clone());
+        match (before.value == *value, key.is_reloaded) {
+            (true, _) => {}
+            (false, true) => changes.applied.push(format!("{} = {value}", key.name)),
+            (false, false) => changes.needs_restart.push(key.name.to_owned()),
         }
     }
     changes
 }
 
-/// The configuration that runs after a reload: `new`, where it is taken over, and `old` where it is
-/// not.
-pub fn after(old: &Resolved, new: Resolved) -> Resolved {
-    let mut after = old.clone();
-    after.config.batch = new.config.batch;
-    after.config.log.level = new.config.log.level;
-    let (running, read) = (&mut after.config.delivery, new.config.delivery);
-    (running.timeout, running.backoff_min, running.backoff_max) =
-        (read.timeout, read.backoff_min, read.backoff_max);
-    for (setting, read) in after.values.iter_mut().zip(new.values) {
-        if RELOADED.contains(&read.key.as_str()) {
-            *setting = read;
-        }
-    }
-    after
+/// The configuration that runs after a reload: of `new` what a reload changes, of `old` the rest.
+pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
+    let both = KEYS.iter().zip(old.values.iter().cloned().zip(new.values));
+    let values: Vec<_> =
+        both.map(|(key, (old, new))| if key.is_reloaded { new } else { old }).collect();
+    let besides = Besides {
+        local: old.config.local.is_some(),
+        cgroup_bytes: old.config.memory.cgroup_bytes,
+        sdk_env: old.config.sdk_env.clone(),
+    };
+    Resolved { config: Values::of(&values).config(besides), values }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flag, Inputs, KEYS, resolve};
+    use crate::config::{Flag, Inputs, resolve};
+
+    fn reloaded() -> Vec<&'static str> {
+        KEYS.iter().filter(|key| key.is_reloaded).map(|key| key.name).collect()
+    }
 
     fn resolved(set: &[(&str, &str)]) -> Resolved {
         let flag = |(key, value): &(&str, &str)| Flag {
@@ -97,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_that_is_taken_over_is_in_the_table_and_in_the_configuration() {
+    fn every_key_that_is_taken_over_is_in_the_configuration_afterwards() {
         let other = [
             ("batch.linger", "1s"),
             ("batch.max_records", "7"),
@@ -108,10 +93,9 @@ mod tests {
             ("delivery.backoff_max", "7s"),
             ("log.level", "warn"),
         ];
-        assert_eq!(other.map(|(key, _)| key), RELOADED);
+        assert_eq!(other.map(|(key, _)| key).to_vec(), reloaded());
         let (old, new) = (resolved(&[]), resolved(&other));
         assert_eq!(after(&old, new.clone()).config, new.config);
-        assert!(RELOADED.iter().all(|name| KEYS.iter().any(|key| key.name == *name)));
     }
 
     #[test]
@@ -119,7 +103,7 @@ mod tests {
         let page = include_str!("../../docs/configuration.md");
         let (_, section) = page.split_once("## Reload").expect("the page has the section");
         let section = section.split("\n## ").next().unwrap_or_default();
-        for key in RELOADED {
+        for key in reloaded() {
             assert!(section.contains(&format!("`{key}`")), "{key} is missing in {section}");
         }
     }

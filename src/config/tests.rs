@@ -2,10 +2,12 @@
 //! runs on but for a temporary file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::rule::Rule;
 use super::*;
 use dispatchd_core::limits::MIB;
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.
 const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {
@@ -30,8 +32,6 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("batch.max_records", "501"),
     ("batch.max_bytes", "1023"),
     ("batch.max_in_flight", "257"),
-    ("delivery.ordering", "none"),
-    ("delivery.aggregation", "all"),
     ("delivery.aggregate_max_bytes", "1000"),
     ("delivery.timeout", "25h"),
     ("delivery.backoff_min", "0ms"),
@@ -42,10 +42,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("runtime.threads", "0"),
     ("kinesis.connect_timeout", "99ms"),
     ("kinesis.attempt_timeout", "6m"),
-    ("kinesis.wire", "xml"),
     ("admin.listen", "16464"),
     ("admin.socket", LONG),
-    ("log.format", "xml"),
     ("log.level", LONG),
     ("shutdown.timeout", "999ms"),
     ("shutdown.after_last_client", "0s"),
@@ -87,23 +85,51 @@ fn in_flight(inputs: &Inputs) -> (usize, Origin) {
     (config.batch.max_in_flight, of(&values, "batch.max_in_flight").origin)
 }
 
+/// A value that the key does not take. Choices have none here: no word but their own is one.
+fn out_of_range(key: &Key) -> (&'static str, &'static str) {
+    let listed = OUT_OF_RANGE.iter().find(|(name, _)| *name == key.name);
+    match (&key.rule, listed) {
+        (Rule::OneOf(_), None) => (key.name, "none of these"),
+        (_, Some(listed)) => *listed,
+        (_, None) => panic!("{} is not in the list", key.name),
+    }
+}
+
 #[test]
 fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
-    let keys: Vec<&str> = OUT_OF_RANGE.iter().map(|(key, _)| *key).collect();
-    assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
-    for (key, (name, value)) in KEYS.iter().zip(OUT_OF_RANGE) {
-        let inputs = Inputs { local: true, ..from_env(&[(*name, *value)]) };
+    for key in KEYS {
+        let (name, value) = out_of_range(key);
+        let inputs = Inputs { local: true, ..from_env(&[(name, value)]) };
         let origin = Origin::Env(variable(name));
         let expected = key.expected(value);
         let problem =
             Problem { key: name.to_string(), value: Some(value.to_string()), expected, origin };
         assert_eq!(problems(&inputs), [problem]);
     }
+    for (name, _) in OUT_OF_RANGE {
+        assert!(KEYS.iter().any(|key| key.name == *name), "{name} is no key");
+    }
+}
+
+#[test]
+fn a_choice_is_one_of_its_words_and_every_word_of_it_is_taken() {
+    let choices = KEYS.iter().filter_map(|key| match key.rule {
+        Rule::OneOf(words) => Some((key.name, words)),
+        _ => None,
+    });
+    for (name, words) in choices {
+        for word in words {
+            assert!(resolve(&Inputs { local: true, ..from_env(&[(name, *word)]) }).is_ok());
+        }
+    }
+    let said = messages(&[("stream.name", "s"), ("delivery.aggregation", "all")]).concat();
+    assert!(said.ends_with("expected off, key or shard"), "{said}");
 }
 
 #[test]
 fn all_problems_are_reported_at_once() {
-    let inputs = Inputs { local: true, ..from_env(OUT_OF_RANGE) };
+    let wrong: Vec<_> = KEYS.iter().map(out_of_range).collect();
+    let inputs = Inputs { local: true, ..from_env(&wrong) };
     let keys: Vec<String> = problems(&inputs).into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
 }
@@ -113,8 +139,10 @@ fn a_problem_reads_as_a_sentence() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("batch.linger", "5min"), ("batch.max_bytes", "2MB")]),
         [
-            r#"batch.linger = "5min" (from DISPATCHD__BATCH__LINGER): expected a duration from 0ms to 60s, e.g. "10ms""#,
-            r#"batch.max_bytes = "2MB" (from DISPATCHD__BATCH__MAX_BYTES): expected a size from 1KiB to 10MiB, units are KiB, MiB and GiB, e.g. "1MiB""#,
+            "batch.linger = \"5min\" (from DISPATCHD__BATCH__LINGER): expected a duration from \
+             0ms to 60s, e.g. \"10ms\"",
+            "batch.max_bytes = \"2MB\" (from DISPATCHD__BATCH__MAX_BYTES): expected a size from \
+             1KiB to 10MiB, units are KiB, MiB and GiB, e.g. \"1MiB\"",
         ]
     );
 }
@@ -151,7 +179,8 @@ fn an_unknown_key_names_its_variable_and_a_known_key() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("batch.lingr", "5ms"), ("socket", "/s")]),
         [
-            "batch.lingr (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps batch.linger",
+            "batch.lingr (from DISPATCHD__BATCH__LINGR): expected a known key, perhaps \
+             batch.linger",
             "socket (from DISPATCHD__SOCKET): expected a known key, perhaps socket.path",
         ]
     );
@@ -210,7 +239,8 @@ fn from_file(text: &str) -> String {
 #[test]
 fn a_key_that_one_layer_has_twice_is_refused_by_name() {
     let twice = "\"stream.name\" = \"a\"\n[stream]\nname = \"b\"\n";
-    let says = r#"stream.name = "b" (from FILE): expected to be set once in the file, which has it as "stream.name" and as name in [stream]"#;
+    let says = "stream.name = \"b\" (from FILE): expected to be set once in the file, which has \
+                it as \"stream.name\" and as name in [stream]";
     for _ in 0..8 {
         assert_eq!(from_file(twice), says, "and not by chance");
     }
@@ -218,7 +248,8 @@ fn a_key_that_one_layer_has_twice_is_refused_by_name() {
     let env = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     assert_eq!(
         problems(&Inputs { env, ..Inputs::default() })[0].to_string(),
-        r#"stream.name = "b" (from dispatchd__stream__name): expected to be set by one variable, and DISPATCHD__STREAM__NAME sets it too"#
+        "stream.name = \"b\" (from dispatchd__stream__name): expected to be set by one variable, \
+         and DISPATCHD__STREAM__NAME sets it too"
     );
 }
 
@@ -279,7 +310,8 @@ fn exactly_one_stream_is_named() {
     assert_eq!(
         messages(&[("stream.name", "s"), ("stream.arn", arn)]),
         [format!(
-            r#"stream.arn = "{arn}" (from DISPATCHD__STREAM__ARN): expected nothing beside stream.name = "s" (from DISPATCHD__STREAM__NAME)"#
+            "stream.arn = \"{arn}\" (from DISPATCHD__STREAM__ARN): expected nothing beside \
+             stream.name = \"s\" (from DISPATCHD__STREAM__NAME)"
         )]
     );
     assert_eq!(config(&[("stream.name", "s")]).stream.id, StreamId::Name("s".to_owned()));
@@ -295,9 +327,8 @@ fn an_arn_brings_its_region() {
     );
     assert_eq!(
         messages(&[("stream.arn", arn), ("stream.region", "eu-west-1")]),
-        [
-            r#"stream.region = "eu-west-1" (from DISPATCHD__STREAM__REGION): expected the region of stream.arn, "cn-north-1""#
-        ]
+        ["stream.region = \"eu-west-1\" (from DISPATCHD__STREAM__REGION): expected the region \
+             of stream.arn, \"cn-north-1\""]
     );
 }
 
@@ -322,9 +353,9 @@ fn plain_http_to_another_host_has_to_be_allowed() {
         (("stream.name", "s"), ("stream.endpoint_url", "http://kinesis.example:4567"));
     assert_eq!(
         messages(&[name, url]),
-        [
-            r#"stream.endpoint_url = "http://kinesis.example:4567" (from DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless stream.allow_http is true"#
-        ]
+        ["stream.endpoint_url = \"http://kinesis.example:4567\" (from \
+             DISPATCHD__STREAM__ENDPOINT_URL): expected https, or http to loopback, unless \
+             stream.allow_http is true"]
     );
     assert_eq!(
         config(&[name, url, ("stream.allow_http", "true")]).stream.endpoint_url.as_deref(),
@@ -337,9 +368,8 @@ fn back_off_grows() {
     let name = ("stream.name", "s");
     assert_eq!(
         messages(&[name, ("delivery.backoff_min", "6s")]),
-        [
-            r#"delivery.backoff_min = "6s" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at most delivery.backoff_max = "5s" (from default)"#
-        ]
+        ["delivery.backoff_min = \"6s\" (from DISPATCHD__DELIVERY__BACKOFF_MIN): expected at \
+             most delivery.backoff_max = \"5s\" (from default)"]
     );
     assert_eq!(
         messages(&[name, ("delivery.backoff_min", "6s"), ("delivery.backoff_max", "x")]).len(),
@@ -354,7 +384,9 @@ fn the_budget_holds_two_of_the_longest_lines() {
     let inputs = Inputs { machine, ..from_env(&pairs) };
     assert_eq!(
         problems(&inputs)[0].to_string(),
-        r#"memory.budget = "16MiB" (from cgroup memory limit 32MiB): expected at least 20608KiB, two lines of stream.max_record_bytes = "10MiB" (from DISPATCHD__STREAM__MAX_RECORD_BYTES)"#
+        "memory.budget = \"16MiB\" (from cgroup memory limit 32MiB): expected at least 20608KiB, \
+         two lines of stream.max_record_bytes = \"10MiB\" (from \
+         DISPATCHD__STREAM__MAX_RECORD_BYTES)"
     );
     assert_eq!(config(&pairs).memory.budget_bytes, 64 * MIB);
 }
@@ -382,9 +414,8 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
     assert_eq!(config(&[("stream.name", "s"), ("admin.socket", "off")]).admin.socket, None);
     assert_eq!(
         messages(&[("stream.name", "s"), ("socket.path", "/d"), ("admin.socket", "/d")]),
-        [
-            r#"admin.socket = "/d" (from DISPATCHD__ADMIN__SOCKET): expected another path than socket.path = "/d" (from DISPATCHD__SOCKET__PATH)"#
-        ]
+        ["admin.socket = \"/d\" (from DISPATCHD__ADMIN__SOCKET): expected another path than \
+             socket.path = \"/d\" (from DISPATCHD__SOCKET__PATH)"]
     );
 }
 
@@ -440,7 +471,7 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
     let said = format!(
         "no wait after a failure is shorter, and the first is at most twice as long; only a paced \
          shard may wait less, from {}ms",
-        dispatchd_producer::lane::settle::PACED_REST_MIN.as_millis()
+        dispatchd_producer::lane::cooling::PACED_REST_MIN.as_millis()
     );
     let key = KEYS.iter().find(|key| key.name == "delivery.backoff_min").expect("it is a key");
     assert_eq!(key.meaning, said);
@@ -454,5 +485,15 @@ fn the_words_on_the_least_back_off_are_what_is_done() {
 #[test]
 fn lanes_that_are_told_nothing_decide_as_a_daemon_with_the_defaults() {
     let defaults = resolve(&Inputs { local: true, ..Inputs::default() }).expect("they hold");
-    assert_eq!(Rules::default(), defaults.config.lane_rules());
+    assert_eq!(
+        Settings::default(),
+        Settings::of(&defaults.config.batch, &defaults.config.delivery)
+    );
+}
+
+#[test]
+fn the_mode_that_the_socket_is_advised_by_is_the_default() {
+    let inputs = Inputs { local: true, ..Inputs::default() };
+    let defaults = resolve(&inputs).expect("the defaults hold").config;
+    assert_eq!(defaults.socket.mode, crate::inputs::socket::barred::DEFAULT_MODE);
 }

@@ -1,109 +1,111 @@
-//! From values that hold to the configuration as used. It cannot fail: a key that is asked for as
-//! another kind than its rule gives is a slip in this crate, and any test that resolves a
-//! configuration finds it.
+//! From values that hold to the configuration as used: each key finds the field of its name.
+//!
+//! It cannot fail. A key without a field, a field without a key, and a field of another kind than
+//! its key's rule gives are slips in this crate, and any test that resolves a configuration finds
+//! them.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Map, Value as Json, json};
+
+use super::keys::KEYS;
 use super::rule::Value;
-use super::{
-    Admin, Batch, Config, Delivery, Kinesis, Local, Log, Memory, Runtime, SdkEnv, Shutdown, Socket,
-    Stream, StreamArn, StreamId,
-};
-use super::{LogFormat, Wire};
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use super::{Config, SdkEnv, Setting, StreamArn};
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);
 
+/// What a configuration has besides its keys.
+#[derive(Debug)]
+pub(super) struct Besides {
+    /// Whether an embedded stream stands in for Kinesis.
+    pub local: bool,
+    /// The memory limit that the machine sets; `None` where there is none.
+    pub cgroup_bytes: Option<usize>,
+    pub sdk_env: SdkEnv,
+}
+
 impl Values {
-    /// `cgroup_bytes`: the memory limit that the machine sets.
-    pub(super) fn config(
-        &self,
-        local: bool,
-        cgroup_bytes: Option<usize>,
-        sdk_env: SdkEnv,
-    ) -> Config {
-        Config {
-            producer_id: self.text("producer_id"),
-            stream: Stream {
-                id: self.stream_id(local),
-                region: self.text_if_set("stream.region"),
-                endpoint_url: self.text_if_set("stream.endpoint_url"),
-                allow_http: self.switch("stream.allow_http"),
-                max_record_bytes: self.number_if_set("stream.max_record_bytes"),
-            },
-            socket: Socket {
-                path: self.text("socket.path").into(),
-                mode: self.mode("socket.mode"),
-                max_connections: self.number("socket.max_connections"),
-                window: self.number("socket.window"),
-            },
-            batch: Batch {
-                linger: self.duration("batch.linger"),
-                max_records: self.number("batch.max_records"),
-                max_bytes: self.number("batch.max_bytes"),
-                max_in_flight: self.number("batch.max_in_flight"),
-            },
-            delivery: Delivery {
-                ordering: self.key_order("delivery.ordering"),
-                aggregation: self.aggregation("delivery.aggregation"),
-                aggregate_max_bytes: self.number("delivery.aggregate_max_bytes"),
-                timeout: self.duration("delivery.timeout"),
-                backoff_min: self.duration("delivery.backoff_min"),
-                backoff_max: self.duration("delivery.backoff_max"),
-                dedupe_ids: self.number("delivery.dedupe_ids"),
-                dedupe_for: self.duration("delivery.dedupe_for"),
-            },
-            memory: Memory { budget_bytes: self.number("memory.budget"), cgroup_bytes },
-            runtime: Runtime { threads: self.number("runtime.threads") },
-            kinesis: Kinesis {
-                connect_timeout: self.duration("kinesis.connect_timeout"),
-                attempt_timeout: self.duration("kinesis.attempt_timeout"),
-                wire: self.wire("kinesis.wire"),
-            },
-            admin: Admin {
-                listen: self.address_if_set("admin.listen"),
-                socket: self.text_if_set("admin.socket").map(PathBuf::from),
-            },
-            log: Log { format: self.log_format("log.format"), level: self.text("log.level") },
-            shutdown: Shutdown {
-                timeout: self.duration("shutdown.timeout"),
-                after_last_client: self.duration_if_set("shutdown.after_last_client"),
-            },
-            local: local.then(|| Local {
-                port: self.port("local.port"),
-                shards: self.number("local.shards"),
-            }),
-            sdk_env,
-        }
+    /// Those of settings that hold, in the table's order.
+    pub(super) fn of(settings: &[Setting]) -> Self {
+        let values = KEYS.iter().zip(settings).map(|(key, setting)| {
+            let value = key.rule.read(&setting.value);
+            (key.name, value.unwrap_or_else(|| panic!("{} was checked before", key.name)))
+        });
+        Self(values.collect())
     }
 
-    /// The embedded stream has an account and a region of its own, so an ARN would not be its.
-    fn stream_id(&self, local: bool) -> StreamId {
-        let Some(arn) = self.text_if_set("stream.arn") else {
-            return StreamId::Name(self.text("stream.name"));
-        };
-        match arn.parse::<StreamArn>() {
-            Ok(parts) if local => StreamId::Name(parts.name().to_owned()),
-            _ => StreamId::Arn(arn),
+    pub(super) fn config(&self, besides: Besides) -> Config {
+        let Besides { local, cgroup_bytes, sdk_env } = besides;
+        let mut tree = self.tree();
+        name_stream(&mut tree["stream"], local);
+        if !local {
+            tree["local"] = Json::Null;
         }
+        let mut config: Config = serde_json::from_value(tree)
+            .unwrap_or_else(|error| unreachable!("the table and the settings differ: {error}"));
+        config.memory.cgroup_bytes = cgroup_bytes;
+        config.sdk_env = sdk_env;
+        config
     }
 
-    fn port(&self, key: &str) -> u16 {
-        self.number(key).try_into().expect("the range of a port ends at 65535")
+    /// Sections and what they hold.
+    fn tree(&self) -> Json {
+        let mut tree = Map::new();
+        for (key, value) in &self.0 {
+            let (section, name) = key.split_once('.').unwrap_or(("", key));
+            let section = match section {
+                "" => &mut tree,
+                section => tree
+                    .entry(section)
+                    .or_insert_with(|| json!({}))
+                    .as_object_mut()
+                    .expect("no key is the name of a section"),
+            };
+            section.insert(name.to_owned(), value.to_json());
+        }
+        tree.into()
     }
 }
 
-// === One kind each ===
+/// The stream has two keys and one name. The embedded stream has an account and a region of its
+/// own, so an ARN would not be its.
+fn name_stream(stream: &mut Json, local: bool) {
+    let stream = stream.as_object_mut().expect("it is a section");
+    let [name, arn] = ["name", "arn"].map(|key| stream.remove(key).unwrap_or_default());
+    let id = match arn.as_str() {
+        None => json!({ "name": name }),
+        Some(arn) => match arn.parse::<StreamArn>() {
+            Ok(parts) if local => json!({ "name": parts.name() }),
+            _ => json!({ "arn": arn }),
+        },
+    };
+    stream.insert("id".to_owned(), id);
+}
+
+impl Value {
+    /// As the settings read it.
+    fn to_json(&self) -> Json {
+        match self {
+            Self::Duration(time) => json!({ "secs": time.as_secs(), "nanos": time.subsec_nanos() }),
+            Self::Number(number) => json!(number),
+            Self::Text(text) => json!(text),
+            Self::Switch(is_on) => json!(is_on),
+            Self::Mode(mode) => json!(mode),
+            Self::Address(address) => json!(address),
+            Self::Unset => Json::Null,
+        }
+    }
+}
+
+// === One kind each, for what is related to another value ===
 
 impl Values {
-    pub(super) fn text_if_set(&self, key: &str) -> Option<String> {
+    pub(super) fn text_if_set(&self, key: &str) -> Option<&str> {
         match &self.0[key] {
             Value::Unset => None,
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(text),
             other => other_kind(key, other),
         }
     }
@@ -116,30 +118,9 @@ impl Values {
         }
     }
 
-    fn address_if_set(&self, key: &str) -> Option<SocketAddr> {
-        match self.0[key] {
-            Value::Unset => None,
-            Value::Address(address) => Some(address),
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn text(&self, key: &str) -> String {
-        self.text_if_set(key).unwrap_or_else(|| other_kind(key, &Value::Unset))
-    }
-
-    fn number(&self, key: &str) -> usize {
-        self.number_if_set(key).unwrap_or_else(|| other_kind(key, &Value::Unset))
-    }
-
     pub(super) fn duration(&self, key: &str) -> Duration {
-        self.duration_if_set(key).unwrap_or_else(|| other_kind(key, &Value::Unset))
-    }
-
-    fn duration_if_set(&self, key: &str) -> Option<Duration> {
         match self.0[key] {
-            Value::Unset => None,
-            Value::Duration(duration) => Some(duration),
+            Value::Duration(duration) => duration,
             ref other => other_kind(key, other),
         }
     }
@@ -147,41 +128,6 @@ impl Values {
     pub(super) fn switch(&self, key: &str) -> bool {
         match self.0[key] {
             Value::Switch(is_on) => is_on,
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn mode(&self, key: &str) -> u32 {
-        match self.0[key] {
-            Value::Mode(mode) => mode,
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn key_order(&self, key: &str) -> KeyOrder {
-        match self.0[key] {
-            Value::KeyOrder(order) => order,
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn aggregation(&self, key: &str) -> Aggregation {
-        match self.0[key] {
-            Value::Aggregation(aggregation) => aggregation,
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn wire(&self, key: &str) -> Wire {
-        match self.0[key] {
-            Value::Wire(wire) => wire,
-            ref other => other_kind(key, other),
-        }
-    }
-
-    fn log_format(&self, key: &str) -> LogFormat {
-        match self.0[key] {
-            Value::LogFormat(format) => format,
             ref other => other_kind(key, other),
         }
     }

@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod fault;
 pub mod identity;
 pub mod list;
+pub mod metrics;
 pub mod policy;
 pub mod probe;
 mod put;

@@ -13,15 +13,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::aws::{CallError, Kinesis};
+use super::metrics::StreamMetrics;
 use super::stream::Summary;
 use super::{list, stream};
 use crate::config::Carried;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::recent::Recent;
 use dispatchd_core::limits::{KIB, MIB, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Cause, Class};
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts};
+use dispatchd_producer::recent_errors::RecentErrors;
 
 /// Without a reason to ask sooner: a reshard that no record of ours has met, a limit that was
 /// raised.
@@ -32,25 +32,36 @@ const NOT_BEFORE: Duration = Duration::from_secs(1);
 /// ListShards and 20 DescribeStreamSummary a second for all its daemons together.
 const AGAIN: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60) };
 
-/// Rung by a lane whose map is old.
-pub type Bell = Arc<Notify>;
+/// Notified by a lane whose map is old.
+pub type RefreshRequested = Arc<Notify>;
 
 /// The task's parts.
 #[derive(Debug)]
 pub struct Refresher {
-    pub kinesis: Kinesis,
-    pub facts: watch::Sender<StreamFacts>,
-    pub calls: watch::Sender<Calls>,
-    pub bell: Bell,
+    kinesis: Kinesis,
+    facts: watch::Sender<StreamFacts>,
+    calls: watch::Sender<Calls>,
+    refresh_requested: RefreshRequested,
     /// Changes when an operator reloads: both calls are made at once, also one that failed just
     /// now.
-    pub reloads: watch::Receiver<()>,
+    reloads: watch::Receiver<()>,
     /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
-    pub record_bytes_max: Option<usize>,
+    record_bytes_max: Option<usize>,
     /// Of larger ones the log tells.
-    pub carried: Carried,
-    pub metrics: Arc<Metrics>,
-    pub recent: Arc<Recent>,
+    carried: Carried,
+    metrics: StreamMetrics,
+    recent_errors: Arc<RecentErrors>,
+}
+
+/// The daemon's side of the refresher: what is known of the stream, and the ways to have it asked
+/// again.
+#[derive(Debug)]
+pub struct StreamHandle {
+    pub facts: watch::Receiver<StreamFacts>,
+    pub calls: watch::Receiver<Calls>,
+    pub refresh_requested: RefreshRequested,
+    /// For an operator's reload.
+    pub reloads: watch::Sender<()>,
 }
 
 /// How the two calls fare, for the operator who asks.
@@ -70,6 +81,33 @@ pub struct Fares {
 }
 
 impl Refresher {
+    /// A task that asks `kinesis`, and knows nothing yet but `stream.max_record_bytes` where that is
+    /// set.
+    pub fn new(
+        kinesis: Kinesis,
+        record_bytes_max: Option<usize>,
+        carried: Carried,
+        metrics: StreamMetrics,
+        recent_errors: Arc<RecentErrors>,
+    ) -> (Self, StreamHandle) {
+        let (facts_in, facts) = watch::channel(StreamFacts::unknown(record_bytes_max));
+        let (calls_in, calls) = watch::channel(Calls::default());
+        let (reloads_in, reloads) = watch::channel(());
+        let refresh_requested = RefreshRequested::default();
+        let refresher = Self {
+            kinesis,
+            facts: facts_in,
+            calls: calls_in,
+            refresh_requested: Arc::clone(&refresh_requested),
+            reloads,
+            record_bytes_max,
+            carried,
+            metrics,
+            recent_errors,
+        };
+        (refresher, StreamHandle { facts, calls, refresh_requested, reloads: reloads_in })
+    }
+
     /// Runs until it is dropped.
     pub async fn run(self) {
         let rung_on = Notify::new();
@@ -102,7 +140,7 @@ impl Refresher {
                 Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
             }
             rung = tokio::select! {
-                rung = rest(asked, not_before, wait, (!fails).then_some(&*self.bell)) => rung,
+                rung = rest(asked, not_before, wait, (!fails).then_some(&*self.refresh_requested)) => rung,
                 Ok(()) = reloads.changed() => false,
             };
             if rung {
@@ -181,7 +219,7 @@ impl Refresher {
             }
             return EVERY;
         };
-        self.recent.note(error.operation, &error.code, &error.message, now);
+        self.recent_errors.note(error.operation, &error.code, &error.message, now);
         if before.failures == 0 {
             tracing::warn!(
                 call = error.operation,
@@ -257,7 +295,7 @@ impl Refresher {
         }
         let (was_auto, is_auto) =
             (before.distribution == Distribution::Auto, now.distribution == Distribution::Auto);
-        self.metrics.stream_ignores_keys.set(f64::from(u8::from(is_auto)));
+        self.metrics.ignores_keys.set(f64::from(u8::from(is_auto)));
         if is_auto && !was_auto {
             tracing::warn!(
                 "the stream ignores partition keys (record distribution strategy AUTO): the order of a key is not kept there, nothing is aggregated, and throttling is noticed per key. Where order matters, set the strategy to USER_PARTITION_KEY"

@@ -1,10 +1,11 @@
 //! What the daemon tells of itself: metrics for Prometheus, logs for people and collectors.
 //!
-//! Never a payload, never a label from a key, an id, a peer or a shard.
+//! `table` describes every metric, `exporter` renders what the rooms count. Never a payload, and
+//! never a label from a key, an id, a peer or a shard.
 
-pub mod histogram;
-pub mod log;
-pub mod metrics;
-pub mod outage;
-pub mod recent;
-pub mod stderr;
+pub(crate) mod exporter;
+mod histogram;
+pub(crate) mod level;
+pub(crate) mod log;
+pub(crate) mod stderr;
+mod table;

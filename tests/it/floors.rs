@@ -4,12 +4,18 @@ use std::path::{Path, PathBuf};
 
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
-    &["terminal"],
-    &["config", "heap", "telemetry"],
-    &["kinesis"],
-    &["consume", "producer"],
-    &["admin", "local", "socket"],
-    &["daemon", "preflight", "tail"],
+    &["client", "heap", "http_server", "terminal"],
+    &[
+        "admin",
+        "config",
+        "consume",
+        "embedded_stream",
+        "inputs",
+        "kinesis",
+        "producer",
+        "telemetry",
+    ],
+    &["programs"],
     &["cli"],
 ];
 

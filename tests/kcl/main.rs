@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dispatchd::local::{Limits, Local};
+use dispatchd::embedded_stream::{Limits, Local};
 use testkit::client;
 use testkit::daemon::{Binary, sheltered};
 use testkit::kinesis::Dynalite;

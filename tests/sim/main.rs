@@ -1,11 +1,11 @@
-//! The lane under chance: buffer, settle, pace and dedupe against a model stream, in virtual time,
+//! The lane under chance: its buffer and the dedupe window against a model stream, in virtual time,
 //! with every fault that the stream knows. One seed is one run and decides all of it, so a failing
 //! seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test --test sim` runs it alone;
 //! `DISPATCHD_SIM_SEEDS` runs as many as it says.
 //!
-//! - [`plan`]: what a seed stands for: rules, events and copies of them, faults, limits.
+//! - [`plan`]: what a seed stands for: settings, events and copies of them, faults, limits.
 //! - [`stream`]: the model stream: shards, what they hold, what they take, what they say.
-//! - [`door`]: the reader's part: real tickets, books and budget.
+//! - [`caller`]: a connection: the intake, tickets, counters and budget as they are.
 //! - [`run`]: the lane's task in virtual time.
 //! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows
 //!   what a shard may be made to wait for, [`copies`] what an id that comes again may do, and
@@ -19,16 +19,16 @@
 //! 20,000 seeds take 7 s in release (1 core, 2026-11), the fixed ones about as long in dev:
 //! `DISPATCHD_SIM_SEEDS=20000 cargo test --release --test sim every_promise`.
 //!
-//! What a mutant cannot do from outside was tried by hand, by changing `src/lane` and looking at
-//! what fails (2026-11):
+//! What a mutant cannot do from outside was tried by hand, by changing
+//! `crates/producer/src/lane` and looking at what fails (2026-11):
 //!
-//! | change in `src/lane` | the check that fails |
+//! | change | the check that fails |
 //! |---|---|
 //! | retries put behind the key's later events | oldest of the key first |
 //! | retries put back in reverse | oldest of the key first |
 //! | strict takes many of a key, with that check off | order |
 //! | the rest of a key that was cut goes to the back | oldest of the key first |
-//! | a throttled shard makes every line rest | sent within linger |
+//! | a throttled shard makes every shard rest | sent within linger |
 //! | shards that rest are sent to | a shard rests |
 //! | a throttled record makes no shard rest | a shard rests |
 //! | an entry left behind ends a later cooling (was so) | a key cools |
@@ -43,7 +43,7 @@
 //! | the drain forgets keys, or shards | sent within linger |
 //! | the drain forgets the probe | a drain probes at once |
 //! | new shards: ready keys get no place | sent within linger |
-//! | new shards: ready keys keep their old line | panics |
+//! | new shards: ready keys keep their old shard queue | panics |
 //! | no pause between looks for what is overdue | no busy loop |
 //! | what is overdue is left to the next look (was so); parts of a refused request are sent late | nothing late is sent |
 //! | the gauge of held keys is not lowered | gauges |
@@ -62,8 +62,8 @@
 //! cost company, a second of waiting or some places in memory and break no promise. The unit tests
 //! see them all.
 
+mod caller;
 mod copies;
-mod door;
 mod mutant;
 mod overload;
 mod plan;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use dispatchd_core::model::Class;
 use dispatchd_core::model::shard_map::Shard;
 use dispatchd_core::model::{ShardMap, Verdict};
-use dispatchd_producer::lane::Rules;
-use dispatchd_producer::lane::batch::Batch;
+use dispatchd_producer::lane::Batch;
+use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 use crate::plan::ms;
 use crate::stream::Reply;
@@ -170,26 +170,26 @@ impl Mutant {
         (Mutant::AggregatesUnasked, "aggregates"),
     ];
 
-    /// The rules as the lane gets them; the checks go by the plan's.
-    pub(crate) fn rules(self, mut rules: Rules) -> Rules {
+    /// The settings as the lane gets them; the checks go by the plan's.
+    pub(crate) fn settings(self, mut settings: Settings) -> Settings {
         match self {
-            Mutant::NothingCools => (rules.backoff.min, rules.backoff.max) = (ms(0), ms(0)),
-            Mutant::StrictForgotten => rules.ordering = KeyOrder::Relaxed,
-            Mutant::ExpiresEarly => rules.timeout = rules.timeout * 3 / 4,
-            Mutant::ExpiresLate => rules.timeout = rules.timeout * 5 / 4,
-            Mutant::FlightTooMany => rules.max_in_flight += 1,
-            Mutant::RecordTooMany => rules.max_records += 1,
-            Mutant::BytesTooMany => rules.max_bytes += rules.max_bytes / 4,
-            Mutant::AggregatesTooLarge => rules.aggregate_max_bytes *= 2,
-            Mutant::AggregatesUnasked => rules.aggregation = Aggregation::Shard,
-            Mutant::LingersLong => rules.linger += ms(5),
+            Mutant::NothingCools => (settings.backoff.min, settings.backoff.max) = (ms(0), ms(0)),
+            Mutant::StrictForgotten => settings.ordering = KeyOrder::Relaxed,
+            Mutant::ExpiresEarly => settings.timeout = settings.timeout * 3 / 4,
+            Mutant::ExpiresLate => settings.timeout = settings.timeout * 5 / 4,
+            Mutant::FlightTooMany => settings.max_in_flight += 1,
+            Mutant::RecordTooMany => settings.max_records += 1,
+            Mutant::BytesTooMany => settings.max_bytes += settings.max_bytes / 4,
+            Mutant::AggregatesTooLarge => settings.aggregate_max_bytes *= 2,
+            Mutant::AggregatesUnasked => settings.aggregation = Aggregation::Shard,
+            Mutant::LingersLong => settings.linger += ms(5),
             Mutant::KeyCoolsHalf => {
-                (rules.backoff.min, rules.backoff.max) =
-                    (rules.backoff.min / 2, rules.backoff.max / 2)
+                (settings.backoff.min, settings.backoff.max) =
+                    (settings.backoff.min / 2, settings.backoff.max / 2)
             }
             _ => {}
         }
-        rules
+        settings
     }
 
     /// The dedupe window as the lane gets it.

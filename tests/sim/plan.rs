@@ -1,4 +1,4 @@
-//! What one seed stands for: the rules, the traffic, the faults, and when each thing happens. It
+//! What one seed stands for: the settings, the traffic, the faults, and when each thing happens. It
 //! only draws: nothing here runs, and nothing but the seed decides.
 
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{HashKey, PartitionKey, Reason, Record};
-use dispatchd_producer::lane::Rules;
+use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -18,7 +18,7 @@ pub(crate) type At = Duration;
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub rules: Rules,
+    pub settings: Settings,
     pub window: Window,
     /// In the order in which the lane gets them: that is the order to keep.
     pub events: Vec<Event>,
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     pub ids_count: usize,
     /// Whether all records of a key go to one shard. Explicit hash keys can part them.
     pub key_has_one_shard: bool,
-    /// Groups of different connections may overtake each other by so much between door and lane.
+    /// Groups of different connections may overtake each other by so much between intake and lane.
     pub disorder: Duration,
     pub faults: Faults,
     /// From here on only poison fails, and what passes the limit of a shard.
@@ -113,15 +113,16 @@ pub(crate) enum PoisonIs {
 impl Plan {
     pub(crate) fn draw(seed: u64) -> Self {
         let rng = &mut SmallRng::seed_from_u64(seed);
-        let rules = rules(rng);
+        let settings = settings(rng);
         let span = ms(pick(rng, &[50, 400, 2000, 6000]));
         let calm = span.mul_f64(rng.random_range(0.5..2.0));
         let disorder = ms(pick(rng, &[0, 0, 3]));
         let has_poison = rng.random_bool(0.35);
         let key_has_one_shard = rng.random_bool(0.8);
         let keys = keys(rng);
-        let mut events = events(rng, &rules, &keys, span, disorder, has_poison, key_has_one_shard);
-        let ids_count = send_some_again(rng, &mut events, &keys, span, rules.timeout, disorder);
+        let mut events =
+            events(rng, &settings, &keys, span, disorder, has_poison, key_has_one_shard);
+        let ids_count = send_some_again(rng, &mut events, &keys, span, settings.timeout, disorder);
         let drain = rng.random_bool(0.5).then(|| span.mul_f64(rng.random_range(0.0..1.5)));
         let abandon =
             drain.filter(|_| rng.random_bool(0.4)).map(|at| at + ms(rng.random_range(1..4000)));
@@ -131,7 +132,7 @@ impl Plan {
         // nothing.
         let nothing_else = limit.is_some() && rng.random_bool(0.6);
         Self {
-            rules,
+            settings,
             window: Window {
                 ids_max: pick(rng, &[0, 1, 3, 20, 1000]),
                 keep_for: ms(pick(rng, &[20, 500, 5000, 300_000])),
@@ -173,12 +174,12 @@ impl Plan {
         // Two poison records that get the same words are taken for a stream that refuses all, and
         // are tried until they are late.
         let doubted = self.faults.poison_is == PoisonIs::Unnamed && poison_count > 0;
-        let late = if doubted { self.rules.timeout + probe_longest } else { Duration::ZERO };
+        let late = if doubted { self.settings.timeout + probe_longest } else { Duration::ZERO };
         self.calm.max(last_push)
             + late
             + probe_longest
-            + 3 * self.rules.backoff.max
-            + rounds * (flight_longest + self.rules.linger)
+            + 3 * self.settings.backoff.max
+            + rounds * (flight_longest + self.settings.linger)
             + seconds_at_limit * Duration::from_secs(3)
     }
 }
@@ -191,9 +192,9 @@ impl Limit {
     }
 }
 
-fn rules(rng: &mut SmallRng) -> Rules {
+fn settings(rng: &mut SmallRng) -> Settings {
     let backoff = |(min, max)| Backoff { min: ms(min), max: ms(max) };
-    Rules {
+    Settings {
         linger: ms(pick(rng, &[0, 1, 10, 50])),
         max_records: pick(rng, &[1, 3, 10, 50, 500]),
         max_bytes: pick(rng, &[300, 2000, 20_000]),
@@ -239,7 +240,7 @@ fn keys(rng: &mut SmallRng) -> Keys {
 /// Bursts of events over `span`.
 fn events(
     rng: &mut SmallRng,
-    rules: &Rules,
+    settings: &Settings,
     keys: &Keys,
     span: Duration,
     disorder: Duration,
@@ -263,7 +264,7 @@ fn events(
             let (key_hash, name, explicit) = &keys.all[key];
             let large = rng.random_bool(large_ratio);
             let len = if large {
-                rules.max_bytes * rng.random_range(40..130) / 100
+                settings.max_bytes * rng.random_range(40..130) / 100
             } else {
                 rng.random_range(4..120)
             };

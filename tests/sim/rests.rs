@@ -45,7 +45,7 @@ impl Rests {
         let cost = (largest as f64 / SHARD_BYTES_PER_SECOND).max(1.0 / SHARD_RECORDS_PER_SECOND);
         let pause_max =
             ms(2) + At::from_secs_f64((cost + 1.0 / SHARD_RECORDS_PER_SECOND) / RATE_MIN);
-        Self { backoff: plan.rules.backoff, map: None, throttled: HashMap::new(), pause_max }
+        Self { backoff: plan.settings.backoff, map: None, throttled: HashMap::new(), pause_max }
     }
 
     pub(crate) fn map_set(&mut self, map: Arc<ShardMap>) {

@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dispatchd_core::limits::ITEM_BYTES;
 use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Class, Code, Record, Refusal};
+use dispatchd_core::model::{Class, Code, EventAnswer, Record, Refusal};
 use dispatchd_core::model::{Entries, ShardMap, Verdict};
 use dispatchd_core::wire::packed;
-use dispatchd_producer::ack::Body;
 use dispatchd_producer::lane::buffer::Buffer;
-use dispatchd_producer::settings::{Aggregation, KeyOrder};
+use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 use crate::copies::{Copies, Way};
 use crate::plan::{At, Plan, PoisonIs, ms};
@@ -135,7 +135,7 @@ impl<'p> Watch<'p> {
     pub(crate) fn pushed(&mut self, event: usize, way: Way, now: At) -> Result<(), Broken> {
         let record = &self.plan.events[event].record;
         self.tally.events += 1;
-        self.open_bytes += record.size();
+        self.open_bytes += record.size() + ITEM_BYTES;
         if !self.abandoned {
             self.copies.means_one_event(event, way, now)?;
         }
@@ -158,18 +158,23 @@ impl<'p> Watch<'p> {
 
     /// The lane sends these.
     pub(crate) fn sent(&mut self, entries: Entries<'_>, now: At) -> Result<(), Broken> {
-        let rules = &self.plan.rules;
+        let settings = &self.plan.settings;
         let bytes: usize = entries.iter().map(record_bytes).sum();
         let count = entries.len();
-        check!("flights", self.flights < rules.max_in_flight, "{} are out already", self.flights);
+        check!(
+            "flights",
+            self.flights < settings.max_in_flight,
+            "{} are out already",
+            self.flights
+        );
         check!(
             "request limits",
-            (1..=rules.max_records.min(500)).contains(&count),
+            (1..=settings.max_records.min(500)).contains(&count),
             "{count} records"
         );
         check!(
             "request limits",
-            bytes <= rules.max_bytes || count == 1,
+            bytes <= settings.max_bytes || count == 1,
             "{bytes} bytes in {count} records"
         );
         if self.blocked {
@@ -199,7 +204,7 @@ impl<'p> Watch<'p> {
                 !seen.prompt || now <= due,
                 "event {event} should be out since {due:?}"
             );
-            let is_late = |event: usize| now >= self.plan.events[event].accepted + rules.timeout;
+            let is_late = |event: usize| now >= self.plan.events[event].accepted + settings.timeout;
             check!("nothing late is sent", !is_late(event), "event {event} is overdue");
             let key = &self.keys[number];
             check!(
@@ -226,7 +231,7 @@ impl<'p> Watch<'p> {
                     self.tally.paced += usize::from(self.rests.sent(&shard, now)?);
                 }
             } else {
-                let strict = rules.ordering == KeyOrder::Strict;
+                let strict = settings.ordering == KeyOrder::Strict;
                 check!(
                     "strict: one record per key",
                     !strict || is_joined,
@@ -253,13 +258,13 @@ impl<'p> Watch<'p> {
             return Ok(());
         }
         self.tally.aggregates += 1;
-        let (rules, bytes) = (&self.plan.rules, record_bytes(events));
+        let (settings, bytes) = (&self.plan.settings, record_bytes(events));
         let shard = self.rests.shard(first).map(str::to_owned);
         for event in others {
             let hashed = event.explicit_hash.is_some() == first.explicit_hash.is_some();
             let own =
                 event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
-            let together = match rules.aggregation {
+            let together = match settings.aggregation {
                 Aggregation::Off => false,
                 Aggregation::Key => own,
                 Aggregation::Shard => {
@@ -268,10 +273,10 @@ impl<'p> Watch<'p> {
             };
             check!("aggregates", together && hashed, "{first:?} and {event:?}");
         }
-        let most = if rules.aggregation == Aggregation::Shard {
-            rules.aggregate_max_bytes
+        let most = if settings.aggregation == Aggregation::Shard {
+            settings.aggregate_max_bytes
         } else {
-            rules.max_bytes
+            settings.max_bytes
         };
         check!("aggregates", bytes <= most, "{bytes} bytes in {} events", events.len());
         Ok(())
@@ -299,7 +304,7 @@ impl<'p> Watch<'p> {
             let (seen, key) =
                 (&mut self.events[event], &mut self.keys[self.plan.events[event].key]);
             if !std::mem::replace(&mut seen.stored, true) {
-                let free = self.plan.rules.ordering == KeyOrder::Relaxed && key.loose;
+                let free = self.plan.settings.ordering == KeyOrder::Relaxed && key.loose;
                 let in_order = key.stored_last.is_none_or(|last| last < event);
                 check!(
                     "order",
@@ -323,7 +328,7 @@ impl<'p> Watch<'p> {
             self.events[event].blamed = blame == Blame::Record;
         }
         self.wakes_due += 2 + 3 * records;
-        let Backoff { min, max } = self.plan.rules.backoff;
+        let Backoff { min, max } = self.plan.settings.backoff;
         let mut tired = BTreeSet::new();
         let mut stored = 0;
         let is_aggregated = entries.len() < records;
@@ -418,7 +423,7 @@ impl<'p> Watch<'p> {
     pub(crate) fn answered(
         &mut self,
         event: usize,
-        body: &Body,
+        body: &EventAnswer,
         stream: &Stream,
         now: At,
     ) -> Result<(), Broken> {
@@ -431,10 +436,10 @@ impl<'p> Watch<'p> {
         );
         self.copies.answered(event, body, seen.maybe, stream, now)?;
         self.tally.answered(body);
-        self.open_bytes -= known.record.size();
+        self.open_bytes -= known.record.size() + ITEM_BYTES;
         if !self.copies.is_own(event) {
             let dropped =
-                matches!(body, Body::Refused(refusal) if refusal.code == Code::ShuttingDown);
+                matches!(body, EventAnswer::Refused(refusal) if refusal.code == Code::ShuttingDown);
             check!(
                 "nothing is forgotten",
                 self.abandoned || !dropped,
@@ -443,8 +448,8 @@ impl<'p> Watch<'p> {
             return Ok(()); // the rest is said of the one that it is a copy of
         }
         match body {
-            Body::Durable(_) => {}
-            Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
+            EventAnswer::Durable(_) => {}
+            EventAnswer::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
                 (Code::Rejected, told) => {
                     let may_be = known.poison || seen.blamed;
                     check!("rejected is poison", may_be, "event {event}: {}", refusal.message);
@@ -456,7 +461,7 @@ impl<'p> Watch<'p> {
                     );
                     let rounds_max = seen.rounds_records.next_power_of_two().ilog2() + 1;
                     let in_parts = plan.faults.poison_is != PoisonIs::Record;
-                    if in_parts && known.poison && plan.rules.ordering == KeyOrder::Strict {
+                    if in_parts && known.poison && plan.settings.ordering == KeyOrder::Strict {
                         let named = plan.faults.poison_is == PoisonIs::Named;
                         // By name, each poison record of a request costs a round, and its own
                         // refusal one.
@@ -476,7 +481,7 @@ impl<'p> Watch<'p> {
                     }
                 }
                 (Code::DeliveryTimeout, Some(told)) => {
-                    let early = now < known.accepted + plan.rules.timeout;
+                    let early = now < known.accepted + plan.settings.timeout;
                     check!(
                         "no timeout is early",
                         !early,
@@ -535,7 +540,7 @@ impl<'p> Watch<'p> {
         let (out, waits): (Vec<&usize>, Vec<&usize>) =
             self.open.iter().partition(|event| self.events[**event].in_air);
         // What an aggregate takes is reckoned generously before it is made: as if each began one.
-        let is_plain = self.plan.rules.aggregation == Aggregation::Off;
+        let is_plain = self.plan.settings.aggregation == Aggregation::Off;
         let reckoned = |event: &usize| match &self.plan.events[*event].record {
             record if is_plain => record.size(),
             record => {
@@ -544,7 +549,8 @@ impl<'p> Watch<'p> {
         };
         let flying: usize = out.into_iter().map(reckoned).sum();
         let largest = waits.into_iter().map(size).max().unwrap_or(0);
-        flying > 0 && flying + largest > self.plan.rules.max_in_flight * self.plan.rules.max_bytes
+        flying > 0
+            && flying + largest > self.plan.settings.max_in_flight * self.plan.settings.max_bytes
     }
 
     /// When this event goes at the latest if nothing holds it.
@@ -552,7 +558,7 @@ impl<'p> Watch<'p> {
         let lingers_until = self
             .drained
             .unwrap_or(At::MAX)
-            .min(self.plan.events[event].accepted + self.plan.rules.linger);
+            .min(self.plan.events[event].accepted + self.plan.settings.linger);
         lingers_until.max(self.events[event].ready) + self.plan.disorder
     }
 
@@ -573,8 +579,9 @@ impl<'p> Watch<'p> {
         );
         let probes = !blocked || self.flights > 0 || self.open.is_empty();
         check!("a drain probes at once", probes || self.drained != Some(now), "it waits");
-        let busy =
-            blocked || self.flights >= self.plan.rules.max_in_flight || self.bytes_may_be_short();
+        let busy = blocked
+            || self.flights >= self.plan.settings.max_in_flight
+            || self.bytes_may_be_short();
         if std::mem::replace(&mut self.was_busy, busy) || busy {
             self.unfree = now;
         }
@@ -585,7 +592,7 @@ impl<'p> Watch<'p> {
                 continue;
             }
             if !seen.in_part && now > seen.landed + slack {
-                let late = known.accepted + self.plan.rules.timeout + slack;
+                let late = known.accepted + self.plan.settings.timeout + slack;
                 check!(
                     "no timeout is late",
                     now <= late,
@@ -618,7 +625,7 @@ impl<'p> Watch<'p> {
         {
             return Ok(());
         }
-        let lingers_until = known.accepted + self.plan.rules.linger + self.plan.disorder;
+        let lingers_until = known.accepted + self.plan.settings.linger + self.plan.disorder;
         let free = lingers_until.max(key.changed).max(key.floor_maybe).max(self.unfree);
         let by = self.rests.goes_on_by(&known.record, free);
         check!("what may go goes on", now <= by, "event {event} should be out since {by:?}");
@@ -675,8 +682,8 @@ impl<'p> Watch<'p> {
     pub(crate) fn woken(&mut self, now: At) -> Result<(), Broken> {
         // While something overdue is in flight the lane looks once a tick.
         let first = self.open.first().map_or(At::MAX, |event| self.plan.events[*event].accepted);
-        let overdue =
-            first.saturating_add(self.plan.rules.timeout) <= now + self.tick() + self.plan.disorder;
+        let overdue = first.saturating_add(self.plan.settings.timeout)
+            <= now + self.tick() + self.plan.disorder;
         self.tally.timer_wakes += usize::from(!overdue);
         let (wakes, due) = (self.tally.timer_wakes, self.wakes_due);
         check!("no busy loop", wakes <= due, "{wakes} wakes of the timer, {due} would do");
@@ -686,7 +693,7 @@ impl<'p> Watch<'p> {
     /// How exactly the lane knows ages: its promise is a 64th of the timeout, and never worse than
     /// a second.
     fn tick(&self) -> At {
-        (self.plan.rules.timeout / 64).clamp(ms(1), ms(1000))
+        (self.plan.settings.timeout / 64).clamp(ms(1), ms(1000))
     }
 
     pub(crate) fn map_set(&mut self, map: Arc<ShardMap>, now: At) {

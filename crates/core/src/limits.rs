@@ -52,7 +52,7 @@ pub const LINE_BUFFER_BYTES: usize = 64 * KIB;
 
 /// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the
 /// default window.
-pub const ANSWER_ROOM_BYTES: usize = MIB;
+pub const ANSWERS_BYTES_MAX: usize = MIB;
 
 /// Bytes that an answer takes in memory besides its key, its reference and an echo (measured by
 /// size: 176, and 24 for a group of its own).
@@ -100,7 +100,7 @@ pub const FILES_OWN: usize = 48;
 pub const PAGES_CONNECTIONS_MAX: usize = 64;
 
 /// Connections at once to the admin socket: operators, not callers.
-pub const DESK_CONNECTIONS_MAX: usize = 8;
+pub const ADMIN_CONNECTIONS_MAX: usize = 8;
 
 /// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and
 /// what the allocator sets aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).

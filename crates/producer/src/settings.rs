@@ -1,23 +1,69 @@
-//! The choices that the configuration leaves to its reader and that the lanes act on. Plain values:
-//! nothing here is read from a file.
+//! What the configuration says of events on their way: the sections `batch` and `delivery`, whose
+//! fields are named as their keys are. Plain values: the ranges stand in the configuration's table,
+//! and nothing here is read from a file.
 
-/// The order that events of one partition key keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyOrder {
-    /// One record per key in a request: order holds under every failure.
-    Strict,
-    /// Many records per key in a request: a partial failure may let a later one land first.
-    Relaxed,
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::lane::dedupe::Window;
+use crate::lane::{self, Aggregation, KeyOrder};
+use dispatchd_core::model::Backoff;
+
+/// How events are put together into requests.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// How long the oldest ready event waits for others to share its request.
+    pub linger: Duration,
+    /// Records in a request.
+    pub max_records: usize,
+    /// Bytes that a request aims at; one larger record may still go alone.
+    pub max_bytes: usize,
+    /// Requests at once.
+    pub max_in_flight: usize,
 }
 
-/// Which events travel as one record, in the KPL's format. Each takes in what the one before it
-/// allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Aggregation {
-    /// None: one event, one record.
-    Off,
-    /// Those of one partition key.
-    Key,
-    /// Those that are predicted for one shard.
-    Shard,
+/// What is promised about each event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    pub ordering: KeyOrder,
+    pub aggregation: Aggregation,
+    /// Bytes of an aggregate of a shard's events; never more than the record limit.
+    pub aggregate_max_bytes: usize,
+    /// From accept to `DeliveryTimeout`.
+    pub timeout: Duration,
+    /// The least wait after a failure; at most `backoff_max`.
+    pub backoff_min: Duration,
+    /// The greatest wait after a failure.
+    pub backoff_max: Duration,
+    /// How many ids of settled events are remembered; 0: none.
+    pub dedupe_ids: usize,
+    /// For how long they are remembered.
+    pub dedupe_for: Duration,
+}
+
+impl lane::Settings {
+    /// How a lane decides where these sections hold.
+    pub fn of(batch: &Batch, delivery: &Delivery) -> Self {
+        Self {
+            linger: batch.linger,
+            max_records: batch.max_records,
+            max_bytes: batch.max_bytes,
+            max_in_flight: batch.max_in_flight,
+            ordering: delivery.ordering,
+            aggregation: delivery.aggregation,
+            aggregate_max_bytes: delivery.aggregate_max_bytes,
+            timeout: delivery.timeout,
+            backoff: Backoff { min: delivery.backoff_min, max: delivery.backoff_max },
+        }
+    }
+}
+
+impl Window {
+    /// Which ids are remembered, where these settings hold.
+    pub fn of(delivery: &Delivery) -> Self {
+        Self { ids_max: delivery.dedupe_ids, keep_for: delivery.dedupe_for }
+    }
 }

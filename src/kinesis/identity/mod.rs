@@ -26,9 +26,9 @@ use aws_sdk_kinesis::config::Credentials;
 use tokio::time::Instant;
 
 use super::aws::{Connection, chain, loader};
+use super::metrics::CredentialsExpiry;
 use super::transport::Transport;
 use crate::config::unfit;
-use crate::telemetry::metrics::Expiry;
 use cache::{Ask, Cache};
 
 /// Characters of an access key's id that are shown: enough to tell two keys apart.
@@ -51,7 +51,7 @@ struct Inner {
     cache: Mutex<Cache>,
     /// The chain that was asked last, held by the one who asks: others wait for it here.
     chain: tokio::sync::Mutex<Option<SharedCredentialsProvider>>,
-    expiry: Arc<Expiry>,
+    expiry: Arc<CredentialsExpiry>,
 }
 
 /// Where credentials come from.
@@ -139,7 +139,7 @@ impl Identity {
     }
 
     /// When the credentials that were provided last expire.
-    pub fn expiry(&self) -> &Arc<Expiry> {
+    pub fn expiry(&self) -> &Arc<CredentialsExpiry> {
         &self.0.expiry
     }
 

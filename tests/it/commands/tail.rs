@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_kinesis::Client;
 use dispatchd::config::{SdkEnv, StreamId, Wire};
 use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::tail::{self, From, Options, TailError};
+use dispatchd::programs::tail::{self, From, Options, TailError};
 use dispatchd_core::model::{Class, Reason};
 use serde_json::json;
 use testkit::fault::FaultServer;

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use dispatchd::local::{Limits, Local};
+use dispatchd::embedded_stream::{Limits, Local};
 use testkit::daemon::sheltered;
 use testkit::packages::{self, go_reader, node, python};
 use testkit::stream::{merge, shards, split};

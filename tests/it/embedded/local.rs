@@ -8,7 +8,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{ShardIteratorType, StartingPosition};
 use aws_smithy_eventstream::frame::read_message_from;
 use bytes::{Buf, Bytes};
-use dispatchd::local::{Limits, Local, LocalError};
+use dispatchd::embedded_stream::{Limits, Local, LocalError};
 use serde_json::{Value, json};
 use testkit::http::JSON;
 use testkit::stream::{entries, entry, merge, put, read_all, shards, split};

@@ -1,152 +1,89 @@
-//! What goes into one PutRecords: events in order, which of them travel as one record, and who
-//! waits for them. Pure.
+//! What goes into one PutRecords request: events in order, which of them travel as one record, and
+//! who waits for them.
 //!
-//! What a request holds, and what may travel together, is decided here and nowhere else.
+//! Pure. A batch holds and counts. Whether an event goes into it, and whether it shares a record
+//! there, is decided in `packing`.
 
 use std::time::Instant;
+use std::vec;
 
-use super::{BoxedItem, Item};
-use crate::settings::Aggregation;
+use super::item::{BoxedItem, Item};
 use dispatchd_core::model::Entries;
 use dispatchd_core::model::Record;
 use dispatchd_core::wire::packed;
 
-/// One request's events. A batch is made by the buffer and comes back to `settle`; events of one
-/// key are always neighbours in it.
+/// One request's events. Events of one key are always neighbours in it.
 #[derive(Debug, Default)]
 pub struct Batch {
     items: Vec<BoxedItem>,
     /// Where in `items` each entry ends.
     ends: Vec<usize>,
     bytes: usize,
-    /// Of the last entry, if it were an aggregate.
+    /// Bytes of the last entry, were it an aggregate.
     aggregate_bytes: usize,
     /// The shard that the last entry is for, by its index in the map.
     shard: usize,
     sent: Option<Instant>,
 }
 
-/// Whom an event may share a record with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Company {
-    /// Whomever `delivery.aggregation` says.
-    #[default]
-    Any,
-    /// Its own key and place: an aggregate that it was in went to a shard where not all of its
-    /// members belong.
-    OwnKey,
-    /// Nobody: an aggregate that it was in was refused for good, and each member must speak for
-    /// itself.
-    Nobody,
-}
-
-/// How much a request takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub entries: usize,
-    /// Data and partition keys.
-    pub bytes: usize,
-    /// A first record may be larger than that, up to this.
-    pub first_bytes: usize,
-    /// A record that is larger than this, if there is such a bound, shares its request with no
-    /// other.
-    pub shared_bytes: Option<usize>,
-    pub aggregation: Aggregation,
-    /// Of an aggregate, its partition key counted.
-    pub aggregate_bytes: usize,
-    /// What was accepted by then is overdue, if anything is: reckoned once a request, not once an
-    /// event.
-    pub overdue: Option<Instant>,
-}
-
-impl Limits {
-    pub fn is_overdue(&self, item: &Item) -> bool {
-        self.overdue.is_some_and(|overdue| item.accepted <= overdue)
-    }
-}
-
-/// How an event would travel.
+/// How an event travels in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fit {
+pub(super) enum Placement {
     /// In the record of those before it.
     Joins,
     /// In a record of its own, which others may join.
     Begins,
-    /// Not in this request.
-    Not,
 }
 
 impl Batch {
-    /// How this item, predicted for this shard, would travel.
-    pub fn fit(&self, item: &Item, shard: usize, limits: &Limits) -> Fit {
-        let size = item.record.size();
-        if self.items.is_empty() {
-            return if size <= limits.first_bytes { Fit::Begins } else { Fit::Not };
-        }
-        if limits.shared_bytes.is_some_and(|shared| size.max(self.items[0].record.size()) > shared)
-        {
-            return Fit::Not;
-        }
-        let joined = self.aggregate_bytes + packed::member_bytes_max(&item.record);
-        if self.may_join(item, shard, limits)
-            && self.bytes + joined - self.last_bytes() <= limits.bytes
-        {
-            Fit::Joins
-        } else if self.ends.len() < limits.entries && self.bytes + size <= limits.bytes {
-            Fit::Begins
-        } else {
-            Fit::Not
-        }
-    }
-
-    fn may_join(&self, item: &Item, shard: usize, limits: &Limits) -> bool {
-        let first = &self.items[self.last_entry()];
-        let (head, company) = (&first.record, first.company.max(item.company));
-        let belongs = match (limits.aggregation, company) {
-            (Aggregation::Off, _) | (_, Company::Nobody) => false,
-            // Two public readers give a member without an explicit hash key that of another.
-            (Aggregation::Shard, Company::Any) => {
-                self.shard == shard
-                    && head.explicit_hash.is_some() == item.record.explicit_hash.is_some()
+    /// Takes an item in that is predicted for this shard.
+    pub(super) fn push(&mut self, item: BoxedItem, shard: usize, placement: Placement) {
+        match placement {
+            Placement::Joins => {
+                self.bytes = self.bytes_if_joined(&item.record);
+                self.aggregate_bytes = self.aggregate_bytes_if_joined(&item.record);
+                self.ends.pop();
             }
-            _ => {
-                head.key_hash == item.record.key_hash
-                    && head.explicit_hash == item.record.explicit_hash
+            Placement::Begins => {
+                self.bytes += item.record.size();
+                self.aggregate_bytes = packed::FRAME_BYTES
+                    + item.record.key.as_str().len()
+                    + packed::member_bytes_max(&item.record);
+                self.shard = shard;
             }
-        };
-        let bytes = self.aggregate_bytes + packed::member_bytes_max(&item.record);
-        belongs && bytes <= limits.aggregate_bytes
-    }
-
-    /// Takes an item in as `fit` said it would travel.
-    pub fn push(&mut self, item: BoxedItem, shard: usize, fit: Fit) {
-        let member_bytes = packed::member_bytes_max(&item.record);
-        if fit == Fit::Joins {
-            let before = self.last_bytes();
-            self.aggregate_bytes += member_bytes;
-            self.bytes += self.aggregate_bytes - before;
-            self.ends.pop();
-        } else {
-            self.bytes += item.record.size();
-            self.aggregate_bytes =
-                packed::FRAME_BYTES + item.record.key.as_str().len() + member_bytes;
-            self.shard = shard;
         }
         self.items.push(item);
         self.ends.push(self.items.len());
     }
 
-    /// Where the last entry begins.
-    fn last_entry(&self) -> usize {
-        self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before])
-    }
-
-    /// What the last entry takes as it is.
-    fn last_bytes(&self) -> usize {
-        match &self.items[self.last_entry()..] {
+    /// Bytes of the whole batch, if this record joined the last entry.
+    pub(super) fn bytes_if_joined(&self, record: &Record) -> usize {
+        let entry_bytes = match &self.items[self.last_begin()..] {
             [one] => one.record.size(),
             _ => self.aggregate_bytes,
-        }
+        };
+        self.bytes - entry_bytes + self.aggregate_bytes_if_joined(record)
+    }
+
+    /// Bytes of the last entry, if this record joined it.
+    pub(super) fn aggregate_bytes_if_joined(&self, record: &Record) -> usize {
+        self.aggregate_bytes + packed::member_bytes_max(record)
+    }
+
+    /// The first event of the batch; `None` while it is empty.
+    pub(super) fn first(&self) -> Option<&Item> {
+        self.items.first().map(|item| &**item)
+    }
+
+    /// The first event of the last entry, and the shard that the entry is for; `None` while the
+    /// batch is empty.
+    pub(super) fn last_entry(&self) -> Option<(&Item, usize)> {
+        self.items.get(self.last_begin()).map(|item| (&**item, self.shard))
+    }
+
+    /// Where the last entry begins.
+    fn last_begin(&self) -> usize {
+        self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before])
     }
 
     /// What is sent.
@@ -168,20 +105,26 @@ impl Batch {
         self.items.iter().map(|item| &item.record)
     }
 
+    /// The first event of each entry, whose key places the entry.
+    pub(super) fn heads(&self) -> impl Iterator<Item = &Record> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.take(self.ends.len()).map(|begin| &self.items[begin].record)
+    }
+
     /// The event of a request that holds but one.
-    pub fn sole(&self) -> Option<&Item> {
+    pub(super) fn sole(&self) -> Option<&Item> {
         match &self.items[..] {
             [item] => Some(item),
             _ => None,
         }
     }
 
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().map(|item| &**item)
     }
 
     /// Whether several events share a record.
-    pub fn is_aggregated(&self) -> bool {
+    pub(super) fn is_aggregated(&self) -> bool {
         self.ends.len() < self.items.len()
     }
 
@@ -190,27 +133,35 @@ impl Batch {
         self.bytes
     }
 
-    /// It goes out now.
+    /// Marks it as sent at `now`.
     pub(super) fn send(mut self, now: Instant) -> Self {
         self.sent = Some(now);
         self
     }
 
-    /// When it went out.
+    /// When it was sent.
     ///
     /// # Panics
-    /// If it did not.
+    /// If it was not.
     pub(super) fn sent(&self) -> Instant {
-        self.sent.expect("only what went out comes back")
+        self.sent.expect("only what was sent comes back")
     }
 
     /// The most attempts that failed for one of the events.
-    pub fn failures_max(&self) -> u32 {
+    pub(super) fn failures_max(&self) -> u32 {
         self.items.iter().map(|item| item.failures).max().unwrap_or(0)
     }
 
-    pub fn into_items(self) -> impl DoubleEndedIterator<Item = BoxedItem> + ExactSizeIterator {
+    pub fn into_items(self) -> vec::IntoIter<BoxedItem> {
         self.items.into_iter()
+    }
+
+    /// Its items in order, and how many of them each entry holds.
+    pub(super) fn into_entries(self) -> (vec::IntoIter<BoxedItem>, impl Iterator<Item = usize>) {
+        let mut begin = 0;
+        let lengths =
+            self.ends.into_iter().map(move |end| end - std::mem::replace(&mut begin, end));
+        (self.items.into_iter(), lengths)
     }
 }
 
@@ -218,7 +169,7 @@ impl Batch {
 impl FromIterator<BoxedItem> for Batch {
     fn from_iter<I: IntoIterator<Item = BoxedItem>>(items: I) -> Self {
         let mut batch = Self::default();
-        items.into_iter().for_each(|item| batch.push(item, 0, Fit::Begins));
+        items.into_iter().for_each(|item| batch.push(item, 0, Placement::Begins));
         batch
     }
 }

@@ -1,24 +1,32 @@
 //! What a lane tells of itself when it is asked: for the operator who looks, not for the event's
 //! path.
 //!
-//! Pure. Nothing is kept for it but a shard's tally; asking costs the lane one look at its shards.
+//! Pure. Nothing is kept for it but the counts of each shard; asking costs the lane one look at its
+//! shards.
 
 use std::time::{Duration, Instant};
 
-use super::buffer::Buffer;
-use super::tally::Counts;
+use super::flight::Flights;
+use super::pacing::Pacing;
+use super::queues::Queues;
+use super::shard_queue::ShardQueue;
+use super::stream_health::{Blocked, StreamHealth};
+use super::throttle_counts::Counts;
 use dispatchd_core::model::Reason;
 
 /// A lane at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// PutRecords requests that are out, and the records' bytes in them.
+    /// PutRecords requests that are out.
     pub flights: usize,
+    /// The records' bytes in them.
     pub flying_bytes: usize,
-    /// Partition keys with an event that is not settled.
+    /// Partition keys with an event that is not answered.
     pub keys: usize,
     pub keys_cooling: usize,
+    /// Partition keys in flight with events waiting behind them.
     pub keys_held: usize,
+    /// `None` while the stream takes records.
     pub blocked: Option<BlockedReport>,
     /// In the order of the hash ring; a single one without an id while the shards are not known.
     pub shards: Vec<ShardReport>,
@@ -34,59 +42,80 @@ pub struct BlockedReport {
     pub next_probe_in: Duration,
 }
 
-/// A shard's line.
+/// What a lane knows of one shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardReport {
+    /// `None` while the shards are not known.
     pub id: Option<String>,
     /// Records that wait and that a request could take, but for rest and pace.
     pub ready: usize,
-    /// How long it still rests, where it was throttled just now.
+    /// How long it still rests; `None` where it was not throttled just now.
     pub rests_for: Option<Duration>,
-    /// What it is sent at most, where it was throttled: 1.0 is what a whole shard takes.
+    /// What it is sent at most, where 1.0 is what a whole shard takes; `None` where it was not
+    /// throttled of late.
     pub pace: Option<f64>,
     /// In the last 30 to 60 s.
     pub of_late: Counts,
 }
 
-impl Buffer {
+impl Report {
     /// How the lane stands at `now`.
-    pub fn report(&self, now: Instant) -> Report {
-        let blocked = self.blocked.map(|blocked| BlockedReport {
+    pub(super) fn new(
+        queues: &Queues,
+        flights: Flights,
+        stream: &StreamHealth,
+        now: Instant,
+    ) -> Self {
+        let shards = queues.shards.iter().enumerate().map(|(index, queue)| {
+            let id = queues.shards.map().map(|map| map.id(index).to_owned());
+            ShardReport::new(id, queue, now)
+        });
+        Self {
+            flights: flights.count(),
+            flying_bytes: flights.bytes(),
+            keys: queues.keys.len(),
+            keys_cooling: queues.keys_cooling(),
+            keys_held: queues.keys_held,
+            blocked: stream.blocked().map(|blocked| BlockedReport::new(blocked, now)),
+            shards: shards.collect(),
+        }
+    }
+}
+
+impl BlockedReport {
+    fn new(blocked: Blocked, now: Instant) -> Self {
+        Self {
             reason: blocked.reason,
             since: now.saturating_duration_since(blocked.since),
             probes: blocked.probes,
             next_probe_in: blocked.next_probe.saturating_duration_since(now),
-        });
-        let shards = self.lines.iter().enumerate().map(|(index, line)| ShardReport {
-            id: self.shards.as_ref().map(|shards| shards.id(index).to_owned()),
-            ready: line.ready(),
-            rests_for: line.cooling_until.filter(|until| *until > now).map(|until| until - now),
-            pace: line.pace.as_ref().filter(|pace| !pace.is_over(now)).map(|pace| pace.rate()),
-            of_late: line.tally.of_late(now),
-        });
-        let gauges = self.gauges();
-        Report {
-            flights: gauges.flights,
-            flying_bytes: self.flying_bytes,
-            keys: self.keys(),
-            keys_cooling: gauges.keys_cooling,
-            keys_held: gauges.keys_held,
-            blocked,
-            shards: shards.collect(),
+        }
+    }
+}
+
+impl ShardReport {
+    fn new(id: Option<String>, queue: &ShardQueue, now: Instant) -> Self {
+        let pacing = queue.pacing.as_ref().filter(|pacing| !pacing.is_over(now));
+        Self {
+            id,
+            ready: queue.ready(),
+            rests_for: queue.cooling.until().filter(|until| *until > now).map(|until| until - now),
+            pace: pacing.map(Pacing::rate),
+            of_late: queue.counts.of_late(now),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rules;
-    use super::super::kit::{Kit, failed, ms, rules, stored};
     use super::*;
+    use crate::lane::settings::Settings;
+    use crate::lane::test_support::{Kit, failed, ms, settings, stored};
     use dispatchd_core::model::Class;
 
     #[test]
     fn a_throttled_shard_shows_its_rest_its_pace_and_its_share_and_its_neighbour_shows_none() {
-        let mut kit = Kit::with_two_shards(rules());
+        let mut kit = Kit::with_two_shards(settings());
         for (shard, key) in [(0, "a"), (0, "b"), (1, "c"), (1, "d")] {
             kit.push_to(shard, 0, key, key);
         }
@@ -118,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_blocked_stream_says_why_since_when_and_when_it_is_tried_again() {
-        let mut kit = Kit::new(Rules { timeout: ms(60_000), ..rules() });
+        let mut kit = Kit::new(Settings { timeout: ms(60_000), ..settings() });
         kit.push(0, "a", &["1"]);
         let batch = kit.send(10);
         kit.land_error(20, batch, Class::Blocked(Reason::Kms), "off");

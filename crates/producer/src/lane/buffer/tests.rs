@@ -1,15 +1,15 @@
 //! What a lane's memory promises, one promise a test. Times are milliseconds since the start.
 
-use crate::lane::Rules;
 use crate::lane::buffer::Gauges;
-use crate::lane::kit::{Kit, facts, failed, ms, names, relaxed, rules, shards};
-use crate::settings::KeyOrder;
+use crate::lane::settings::KeyOrder;
+use crate::lane::settings::Settings;
+use crate::lane::test_support::{Kit, facts, failed, ms, names, relaxed, settings, shards};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Reason};
 
 #[test]
 fn an_event_waits_for_company_as_long_as_linger_and_no_longer() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(5, "a", &["a1"]);
     assert_eq!(kit.waits_until(5), Some(15));
     kit.push(9, "b", &["b1"]);
@@ -19,7 +19,7 @@ fn an_event_waits_for_company_as_long_as_linger_and_no_longer() {
 
 #[test]
 fn an_empty_lane_waits_for_nothing() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     assert_eq!(kit.waits_until(0), None);
     assert!(kit.buffer.is_empty());
     assert_eq!(kit.buffer.oldest(), None);
@@ -27,7 +27,7 @@ fn an_empty_lane_waits_for_nothing() {
 
 #[test]
 fn a_request_that_is_full_by_count_is_sent_at_once() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     for key in ["a", "b", "c"] {
         kit.push(0, key, &[key]);
     }
@@ -40,7 +40,7 @@ fn a_request_that_is_full_by_count_is_sent_at_once() {
 
 #[test]
 fn a_request_that_is_full_by_bytes_is_sent_at_once() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push_bytes(0, "a", "a", 600);
     assert!(kit.poll(0).is_none());
     kit.push_bytes(0, "b", "b", 400);
@@ -51,14 +51,14 @@ fn a_request_that_is_full_by_bytes_is_sent_at_once() {
 fn under_strict_order_what_waits_behind_a_key_does_not_fill_a_request() {
     // Ten events of one key are one record's worth of a request: to send at once would be to send
     // one alone.
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1", "a2", "a3", "a4", "a5"]);
     assert_eq!(kit.waits_until(0), Some(10));
 }
 
 #[test]
 fn a_record_larger_than_the_aim_goes_alone() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a"]);
     kit.push_bytes(1, "b", "b", 1500);
     kit.push(2, "c", &["c"]);
@@ -69,7 +69,7 @@ fn a_record_larger_than_the_aim_goes_alone() {
 
 #[test]
 fn there_are_never_more_flights_than_allowed() {
-    let mut kit = Kit::new(Rules { max_in_flight: 2, max_records: 1, ..rules() });
+    let mut kit = Kit::new(Settings { max_in_flight: 2, max_records: 1, ..settings() });
     for key in ["a", "b", "c"] {
         kit.push(0, key, &[key]);
     }
@@ -82,7 +82,7 @@ fn there_are_never_more_flights_than_allowed() {
 
 #[test]
 fn strict_order_sends_one_record_of_a_key_and_holds_the_others_until_it_lands() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1", "a2"]);
     kit.push(0, "b", &["b1"]);
     let batch = kit.send(10);
@@ -119,7 +119,7 @@ fn relaxed_order_stops_a_key_at_the_first_record_that_does_not_fit() {
 
 #[test]
 fn the_oldest_event_goes_first_whatever_its_shard() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     for (at, shard, name) in [(0, 1, "a"), (1, 0, "b"), (2, 0, "c"), (3, 1, "d")] {
         kit.push_to(shard, at, name, name);
     }
@@ -128,7 +128,7 @@ fn the_oldest_event_goes_first_whatever_its_shard() {
 
 #[test]
 fn a_key_that_comes_back_stands_before_younger_ones() {
-    let mut kit = Kit::new(Rules { max_records: 2, ..rules() });
+    let mut kit = Kit::new(Settings { max_records: 2, ..settings() });
     kit.push(0, "a", &["a"]);
     let batch = kit.send(10);
     kit.land_error(20, batch, Class::Transient, "");
@@ -144,7 +144,7 @@ fn a_key_that_comes_back_stands_before_younger_ones() {
 
 #[test]
 fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1", "a2"]);
     kit.push(0, "b", &["b1"]);
     let batch = kit.send(10);
@@ -159,8 +159,20 @@ fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
 }
 
 #[test]
+fn a_key_whose_last_event_expires_behind_its_flight_is_kept_until_that_lands() {
+    let mut kit = Kit::new(settings());
+    kit.push(0, "a", &["a1", "a2"]);
+    let batch = kit.send(10);
+    assert_eq!(kit.expire(1000), ["a2"]);
+    assert!(!kit.buffer.is_empty());
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+    kit.land_stored(1001, batch);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
 fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_sweeps_too() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1"]);
     kit.push(3, "a", &["a2"]);
     kit.push(5, "a", &["a3"]);
@@ -173,7 +185,7 @@ fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_swee
 
 #[test]
 fn what_is_overdue_in_a_part_of_a_refused_request_is_answered_and_its_mates_are_sent() {
-    let mut kit = Kit::new(Rules { max_in_flight: 1, ..rules() });
+    let mut kit = Kit::new(Settings { max_in_flight: 1, ..settings() });
     for (at_ms, key) in [(0, "a"), (0, "b"), (0, "c"), (9, "d")] {
         kit.push(at_ms, key, &[key]);
     }
@@ -192,7 +204,7 @@ fn what_is_overdue_in_a_part_of_a_refused_request_is_answered_and_its_mates_are_
 
 #[test]
 fn what_expired_no_longer_fills_a_request() {
-    let mut kit = Kit::new(Rules { linger: ms(60_000), ..relaxed() });
+    let mut kit = Kit::new(Settings { linger: ms(60_000), ..relaxed() });
     kit.push(0, "a", &["a1"]);
     kit.push(0, "b", &["b1"]);
     kit.push(500, "b", &["b2"]);
@@ -206,7 +218,7 @@ fn what_expired_no_longer_fills_a_request() {
 #[test]
 fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cooling() {
     // The place it left among those that cool once woke the key's next events before their time.
-    let mut kit = Kit::new(Rules { timeout: ms(200), ..rules() });
+    let mut kit = Kit::new(Settings { timeout: ms(200), ..settings() });
     kit.push(0, "a", &["a1"]);
     let first = kit.send(150);
     kit.land_error(150, first, Class::Transient, ""); // cools until 250
@@ -221,7 +233,7 @@ fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cool
 
 #[test]
 fn a_stream_that_begins_to_ignore_keys_has_one_line_for_all() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");
     let now = kit.at(1);
@@ -234,7 +246,7 @@ fn a_stream_that_begins_to_ignore_keys_has_one_line_for_all() {
 
 #[test]
 fn a_large_record_waits_until_the_flights_leave_room_for_its_request() {
-    let mut kit = Kit::new(Rules { max_in_flight: 3, ..rules() }); // 3000 bytes may fly
+    let mut kit = Kit::new(Settings { max_in_flight: 3, ..settings() }); // 3000 bytes may fly
     kit.push_bytes(0, "a", "a", 900);
     let small = kit.send(10);
     kit.push_bytes(11, "b", "b", 2_500);
@@ -252,7 +264,7 @@ fn a_large_record_waits_until_the_flights_leave_room_for_its_request() {
 
 #[test]
 fn the_drain_ends_linger_and_wakes_keys_and_shards() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");
     let batch = kit.send(10);
@@ -270,12 +282,12 @@ fn the_drain_ends_linger_and_wakes_keys_and_shards() {
 #[test]
 fn while_it_drains_no_shard_is_paced_and_no_wait_is_long() {
     let backoff = Backoff { min: ms(5_000), max: ms(5_000) };
-    let mut kit = Kit::with_two_shards(Rules {
+    let mut kit = Kit::with_two_shards(Settings {
         backoff,
         timeout: ms(60_000),
         max_records: 500,
         max_bytes: 10_000,
-        ..rules()
+        ..settings()
     });
     for n in 0..100 {
         kit.push_to(0, 0, &format!("key {n}"), "event");
@@ -290,7 +302,7 @@ fn while_it_drains_no_shard_is_paced_and_no_wait_is_long() {
 
 #[test]
 fn at_the_deadline_everything_comes_out_that_is_not_in_flight() {
-    let mut kit = Kit::new(Rules { max_records: 2, max_in_flight: 1, ..rules() });
+    let mut kit = Kit::new(Settings { max_records: 2, max_in_flight: 1, ..settings() });
     for key in ["a", "b", "c"] {
         kit.push(0, key, &[key]);
     }
@@ -303,7 +315,7 @@ fn at_the_deadline_everything_comes_out_that_is_not_in_flight() {
 
 #[test]
 fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
-    let mut kit = Kit::with_two_shards(rules());
+    let mut kit = Kit::with_two_shards(settings());
     kit.push_to(1, 0, "a", "a");
     let batch = kit.send(10);
     kit.land_error(20, batch, Class::Throttled, "");
@@ -315,7 +327,7 @@ fn new_shards_take_over_what_is_ready_and_none_of_them_rests() {
 
 #[test]
 fn the_oldest_event_is_known_until_it_is_settled() {
-    let mut kit = Kit::new(Rules { ordering: KeyOrder::Relaxed, ..rules() });
+    let mut kit = Kit::new(Settings { ordering: KeyOrder::Relaxed, ..settings() });
     kit.push(0, "a", &["a"]);
     let batch = kit.send(10);
     kit.push(100, "b", &["b"]);
@@ -327,11 +339,11 @@ fn the_oldest_event_is_known_until_it_is_settled() {
 
 #[test]
 fn other_rules_hold_for_what_waits_already() {
-    let mut kit = Kit::new(Rules { linger: ms(60_000), max_in_flight: 1, ..rules() });
+    let mut kit = Kit::new(Settings { linger: ms(60_000), max_in_flight: 1, ..settings() });
     kit.push(0, "a", &["a1"]);
     assert!(kit.poll(5).is_none());
     let now = kit.at(6);
-    kit.buffer.set_rules(Rules { timeout: ms(5_000), ..rules() }, now);
+    kit.buffer.set_settings(Settings { timeout: ms(5_000), ..settings() }, now);
     let flight = kit.send(10);
     kit.push(20, "b", &["b1"]);
     assert_eq!(names(&kit.send(30)), ["b1"], "more than one request may be out now");
@@ -342,22 +354,35 @@ fn other_rules_hold_for_what_waits_already() {
 
 #[test]
 fn a_drain_outlives_other_rules() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     let now = kit.at(0);
     kit.buffer.drain(now);
-    kit.buffer.set_rules(Rules { linger: ms(60_000), ..rules() }, now);
+    kit.buffer.set_settings(Settings { linger: ms(60_000), ..settings() }, now);
     kit.push(1, "a", &["a1"]);
     assert_eq!(names(&kit.send(1)), ["a1"], "nothing lingers any more");
 }
 
 #[test]
 fn other_rules_try_a_blocked_stream_at_once() {
-    let mut kit = Kit::new(rules());
+    let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1"]);
     let batch = kit.send(10);
     kit.land_error(20, batch, Class::Blocked(Reason::Kms), "");
     assert!(kit.poll(21).is_none());
     let now = kit.at(22);
-    kit.buffer.set_rules(rules(), now);
+    kit.buffer.set_settings(settings(), now);
     assert_eq!(names(&kit.send(22)), ["a1"]);
+}
+
+#[test]
+fn a_paced_shard_that_nothing_waits_for_wakes_nobody() {
+    let mut kit = Kit::with_two_shards(Settings { timeout: ms(60_000), ..settings() });
+    kit.push_to(0, 0, "a", "a");
+    let batch = kit.send(10);
+    kit.land(10, batch, vec![failed(Class::Throttled)]);
+    let next = (11..100).find_map(|at_ms| kit.poll(at_ms).map(|batch| (at_ms, batch)));
+    let (at_ms, batch) = next.expect("its rest is over by then");
+    assert_eq!(kit.waits_until(at_ms), Some(60_000), "no longer for the pace, but to expire");
+    kit.land_stored(at_ms, batch);
+    assert_eq!(kit.waits_until(at_ms), None);
 }

@@ -1,0 +1,83 @@
+//! The way into the lanes: which lane owns a key, and the groups of items that readers hand over.
+//!
+//! Waiting for room in an inbox is the only wait here. It never blocks for long: a lane waits for
+//! no reader.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::item::{BoxedItem, Group};
+
+/// Groups of items waiting in a lane's inbox. A group is at most what one read of a socket brought,
+/// and its bytes are in the budget.
+pub const INBOX_GROUPS: usize = 256;
+
+/// The inboxes of all lanes.
+#[derive(Debug, Clone)]
+pub struct Lanes(Arc<[mpsc::Sender<Group>]>);
+
+/// One reader's way into the lanes. Items travel in groups: one wake-up for many.
+#[derive(Debug)]
+pub struct Inlet {
+    lanes: Lanes,
+    /// By lane: the items that the next `flush` hands over.
+    groups: Vec<Group>,
+}
+
+impl Lanes {
+    /// # Panics
+    /// Without a lane.
+    pub fn new(inboxes: Vec<mpsc::Sender<Group>>) -> Self {
+        assert!(!inboxes.is_empty(), "a daemon has at least one lane");
+        Self(inboxes.into())
+    }
+
+    pub fn inlet(&self) -> Inlet {
+        Inlet { lanes: self.clone(), groups: self.0.iter().map(|_| Vec::new()).collect() }
+    }
+}
+
+impl Inlet {
+    /// Puts an item into the group of the lane that owns its key.
+    pub fn add(&mut self, item: BoxedItem) {
+        let lane = lane_of(item.record.key_hash, self.groups.len());
+        self.groups[lane].push(item);
+    }
+
+    /// Hands every group over. It may wait for room in an inbox, which comes: a lane waits for
+    /// nobody.
+    pub async fn flush(&mut self) {
+        for (lane, group) in self.lanes.0.iter().zip(&mut self.groups) {
+            if !group.is_empty() {
+                // A lane that is gone crashed: the items answer for themselves as they are dropped.
+                let _ = lane.send(std::mem::take(group)).await;
+            }
+        }
+    }
+}
+
+/// The lane that owns a key: the hash ring is cut into equal slices by the top 32 bits.
+fn lane_of(key_hash: u128, lanes: usize) -> usize {
+    let top = (key_hash >> 96) as usize; // 32 bits fit
+    (top * lanes) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_equal_slices_of_the_ring() {
+        assert_eq!(lane_of(u128::MAX, 1), 0);
+        for (position, lane) in [
+            (0, 0),
+            (u128::MAX / 4, 0),
+            (u128::MAX / 4 + (1 << 97), 1),
+            (u128::MAX / 2 + 1, 2),
+            (u128::MAX, 3),
+        ] {
+            assert_eq!(lane_of(position, 4), lane, "{position:x}");
+        }
+    }
+}

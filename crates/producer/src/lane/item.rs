@@ -1,0 +1,60 @@
+//! One event on its way through a lane: its record, the ticket that answers its caller, and what
+//! has been tried so far. Items are moved and marked by others; nothing is decided here.
+
+use std::time::{Duration, Instant};
+
+use crate::ticket::Ticket;
+use dispatchd_core::model::{Cause, Record};
+
+/// An event that was accepted and is not answered.
+#[derive(Debug)]
+pub struct Item {
+    pub record: Record,
+    pub ticket: Ticket,
+    pub accepted: Instant,
+    /// Attempts to send it that failed.
+    pub failures: u32,
+    /// Why the last attempt failed; `None` before the first failure.
+    pub cause: Option<Cause>,
+    /// Whether an attempt may have stored the record although it was not confirmed.
+    pub maybe_stored: bool,
+    pub scope: AggregateScope,
+}
+
+/// An item by its address: it passes through many hands, and only the address moves.
+pub type BoxedItem = Box<Item>;
+
+/// The items that a reader hands over at once: the events of one read, in their order.
+pub type Group = Vec<BoxedItem>;
+
+/// Which events an event may share a record with. Each choice is narrower than the one before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AggregateScope {
+    /// Those that `delivery.aggregation` allows.
+    #[default]
+    AsConfigured,
+    /// Those of its own key and place: an aggregate that held it went to a shard where not all of
+    /// its members belong.
+    OwnKey,
+    /// None: an aggregate that held it was refused for good, and each member must be judged alone.
+    Alone,
+}
+
+impl Item {
+    pub fn new(record: Record, ticket: Ticket, accepted: Instant) -> BoxedItem {
+        Box::new(Self {
+            record,
+            ticket,
+            accepted,
+            failures: 0,
+            cause: None,
+            maybe_stored: false,
+            scope: AggregateScope::AsConfigured,
+        })
+    }
+
+    /// Whether it has waited for `timeout`.
+    pub(super) fn is_overdue(&self, timeout: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.accepted) >= timeout
+    }
+}

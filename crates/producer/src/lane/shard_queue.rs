@@ -1,0 +1,231 @@
+//! A shard's ready keys, oldest event first, and whether the shard may be sent to; and all shard
+//! queues of a lane, by the shard map.
+//!
+//! Pure. Keys that have just come in stand in order by themselves; keys that come back, with an
+//! older head, are sorted in. A key that leaves out of turn (its event expired) leaves its place
+//! behind: whoever comes to a place looks at the key's state, which alone counts.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cooling::ShardCooling;
+use super::item::BoxedItem;
+use super::key_queue::{Key, KeyQueue, KeyState};
+use super::pacing::Pacing;
+use super::settings::Settings;
+use super::throttle_counts::ThrottleCounts;
+use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
+use dispatchd_core::model::Record;
+use dispatchd_core::model::ShardMap;
+
+/// The keys of one shard that are ready, oldest event first.
+#[derive(Debug, Default)]
+pub(super) struct ShardQueue {
+    /// Keys whose head has just come in: in order by themselves.
+    fresh: VecDeque<(Instant, Key)>,
+    /// Keys that came back, with an older head.
+    back: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// What one request could take of these keys: under strict order their heads alone.
+    records: usize,
+    bytes: usize,
+    pub cooling: ShardCooling,
+    /// How fast the shard may be sent to; `None` while it has not been throttled of late.
+    pub pacing: Option<Pacing>,
+    /// What the shard took and refused of late.
+    pub counts: ThrottleCounts,
+}
+
+/// The shard queues of a lane.
+#[derive(Debug)]
+pub(super) struct ShardQueues {
+    /// The shards that records are predicted for; `None` where none can be predicted.
+    map: Option<Arc<ShardMap>>,
+    /// Since when the map is known: a flight that went out earlier says nothing about it.
+    known_since: Option<Instant>,
+    /// By index of the map; a single one without a map.
+    queues: Vec<ShardQueue>,
+}
+
+impl ShardQueue {
+    /// The same shard under a new map: it goes on as it was, without its keys.
+    fn without_keys(&self) -> Self {
+        Self {
+            cooling: self.cooling,
+            pacing: self.pacing.clone(),
+            counts: self.counts,
+            ..Self::default()
+        }
+    }
+
+    /// Records that one request could take, whether the shard may be sent to or not.
+    pub(super) fn ready(&self) -> usize {
+        self.records
+    }
+
+    /// Records and bytes that may be sent now.
+    pub(super) fn sendable(&self, now: Instant) -> (usize, usize) {
+        match &self.pacing {
+            _ if self.cooling.until().is_some() => (0, 0),
+            None => (self.records, self.bytes),
+            Some(pacing) => {
+                let allowance = pacing.allowance(now);
+                // A part of a record is one more: the pace pays for it afterwards.
+                let records = (allowance * SHARD_RECORDS_PER_SECOND).ceil() as usize;
+                let bytes = (allowance * SHARD_BYTES_PER_SECOND) as usize;
+                (self.records.min(records), self.bytes.min(bytes))
+            }
+        }
+    }
+
+    /// Whether the shard's pace lets nothing more into the request that is being filled.
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
+        self.pacing.as_ref().is_some_and(|pacing| pacing.is_spent(now))
+    }
+
+    /// When the shard may be sent to again; `None` where it may be now, or nothing waits for it.
+    fn wakes_at(&self, now: Instant) -> Option<Instant> {
+        let waits_for = |pacing: &&Pacing| self.records > 0 && pacing.allowance(now) == 0.0;
+        let paced = self.pacing.as_ref().filter(waits_for);
+        self.cooling.until().or(paced.map(|pacing| pacing.ready_at(now)))
+    }
+
+    /// Ends what is over: a rest, a pace.
+    fn wake(&mut self, now: Instant) {
+        self.cooling.wake(now);
+        self.pacing = self.pacing.take().filter(|pacing| !pacing.is_over(now));
+    }
+
+    /// A key whose head has just come in stands at the end.
+    fn join(&mut self, accepted: Instant, key: Key) {
+        self.fresh.push_back((accepted, key));
+    }
+
+    /// A key that comes back stands where its head belongs.
+    pub(super) fn rejoin(&mut self, accepted: Instant, key: Key) {
+        self.back.push(Reverse((accepted, key)));
+    }
+
+    /// Counts records and bytes that one request could take more.
+    pub(super) fn count(&mut self, (records, bytes): (usize, usize)) {
+        self.records += records;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn discount(&mut self, (records, bytes): (usize, usize)) {
+        self.records -= records;
+        self.bytes -= bytes;
+    }
+
+    /// When the event at the front was accepted.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.front().map(|(accepted, _)| accepted)
+    }
+
+    /// The key at the front.
+    pub(super) fn first(&self) -> Option<Key> {
+        self.front().map(|(_, key)| key)
+    }
+
+    fn front(&self) -> Option<(Instant, Key)> {
+        match (self.fresh.front(), self.back.peek()) {
+            (Some(fresh), Some(Reverse(back))) => Some(*fresh.min(back)),
+            (fresh, back) => fresh.copied().or(back.map(|Reverse(back)| *back)),
+        }
+    }
+
+    /// Takes the first place away.
+    pub(super) fn pop_first(&mut self) {
+        if self.fresh.front().copied() == self.front() {
+            self.fresh.pop_front();
+        } else {
+            self.back.pop();
+        }
+    }
+}
+
+impl ShardQueues {
+    /// A single queue, while the shards are not known.
+    pub(super) fn unknown() -> Self {
+        Self { map: None, known_since: None, queues: vec![ShardQueue::default()] }
+    }
+
+    /// Other shards hold from `now` on, or none can be predicted any more. Every queue comes out
+    /// empty: each ready key is to be made ready again.
+    pub(super) fn remap(&mut self, map: Option<Arc<ShardMap>>, now: Instant) {
+        let before = |id: &str| {
+            let old = self.map.as_deref()?;
+            (0..old.len()).find(|index| old.id(*index) == id).map(|index| &self.queues[index])
+        };
+        let queue_of = |id| before(id).map_or_else(ShardQueue::default, ShardQueue::without_keys);
+        self.queues = match &map {
+            Some(new) => (0..new.len()).map(|index| queue_of(new.id(index))).collect(),
+            None => vec![ShardQueue::default()],
+        };
+        self.map = map;
+        self.known_since = Some(now);
+    }
+
+    pub(super) fn map(&self) -> Option<&ShardMap> {
+        self.map.as_deref()
+    }
+
+    /// Whether the map was known when a flight went out.
+    pub(super) fn were_known_at(&self, sent: Instant) -> bool {
+        self.known_since.is_some_and(|since| sent >= since)
+    }
+
+    /// The queue of the shard that a record is predicted for.
+    pub(super) fn index_of(&self, record: &Record) -> usize {
+        self.map.as_deref().map_or(0, |map| map.index_of(record.ring_position()))
+    }
+
+    pub(super) fn at(&mut self, index: usize) -> &mut ShardQueue {
+        &mut self.queues[index]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ShardQueue> {
+        self.queues.iter()
+    }
+
+    /// A key whose first event has just come in stands behind all others of its shard.
+    pub(super) fn add_new(&mut self, key: Key, item: BoxedItem, settings: &Settings) -> KeyQueue {
+        let index = self.index_of(&item.record);
+        let shard_queue = &mut self.queues[index];
+        shard_queue.join(item.accepted, key);
+        let key_queue = KeyQueue::new(item, KeyState::Ready(index));
+        shard_queue.count(key_queue.sendable(settings));
+        key_queue
+    }
+
+    /// Makes a key that holds something ready: it stands where its head belongs. The one way back
+    /// to ready, whatever the key comes from.
+    pub(super) fn make_ready(&mut self, key: Key, key_queue: &mut KeyQueue, settings: &Settings) {
+        let Some(head) = key_queue.front() else { return };
+        let index = self.index_of(&head.record);
+        let shard_queue = &mut self.queues[index];
+        shard_queue.rejoin(head.accepted, key);
+        shard_queue.count(key_queue.sendable(settings));
+        key_queue.state = KeyState::Ready(index);
+    }
+
+    /// Ends rests and paces that are over. Returns how many shards rest still.
+    pub(super) fn wake(&mut self, now: Instant) -> usize {
+        self.queues.iter_mut().for_each(|queue| queue.wake(now));
+        self.queues.iter().filter(|queue| queue.cooling.until().is_some()).count()
+    }
+
+    /// Ends every rest and every pace.
+    pub(super) fn wake_all(&mut self) {
+        for queue in &mut self.queues {
+            queue.cooling.end();
+            queue.pacing = None;
+        }
+    }
+
+    /// When the next shard may be sent to again; `None` where nothing waits for that.
+    pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        self.queues.iter().filter_map(|queue| queue.wakes_at(now)).min()
+    }
+}

@@ -1,0 +1,139 @@
+//! The configuration as used: the sections of the table of keys, each with a field for each of its
+//! keys, named as the key is.
+//!
+//! Most sections belong to the room they are about and stand there; those here are of no single
+//! room. A field that the table has no key for, and a key that has no field, fail every test that
+//! resolves a configuration. Ranges stand in the table, not here.
+
+use std::time::Duration;
+
+use dispatchd_core::choice;
+use serde::{Deserialize, Deserializer};
+
+use super::SdkEnv;
+use crate::admin;
+use crate::inputs::socket;
+use crate::telemetry::log;
+use dispatchd_producer::settings::{Batch, Delivery};
+
+/// The configuration as used: every value is in its range.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The `source.producerId` of every envelope.
+    pub producer_id: String,
+    pub stream: Stream,
+    pub socket: socket::Settings,
+    pub batch: Batch,
+    pub delivery: Delivery,
+    pub memory: Memory,
+    pub runtime: Runtime,
+    pub kinesis: Kinesis,
+    pub admin: admin::Settings,
+    pub log: log::Settings,
+    pub shutdown: Shutdown,
+    /// The embedded stream; `None` without `--local`.
+    pub local: Option<Local>,
+    /// What the SDK sees of the environment; nothing with `local`.
+    #[serde(skip)]
+    pub sdk_env: SdkEnv,
+}
+
+/// The stream and how it is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    /// From `stream.name` and `stream.arn`. With `local` it is always a name.
+    #[serde(deserialize_with = "stream_id")]
+    pub id: StreamId,
+    /// `None`: the SDK's chain decides.
+    pub region: Option<String>,
+    /// `None`: the SDK's chain decides. With `local` the embedded stream's address takes its place.
+    pub endpoint_url: Option<String>,
+    /// Whether plain http may leave the host, whoever named the endpoint.
+    pub allow_http: bool,
+    /// Bytes of the largest record, data and partition key. `None`: the stream is asked.
+    pub max_record_bytes: Option<usize>,
+}
+
+/// How the stream is named in requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamId {
+    Name(String),
+    Arn(String),
+}
+
+/// What the process may hold.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Bytes of events held at once.
+    #[serde(rename = "budget")]
+    pub budget_bytes: usize,
+    /// What the machine's cgroup gives the process. `None` where that cannot be read.
+    #[serde(skip)]
+    pub cgroup_bytes: Option<usize>,
+}
+
+/// What the process may use.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// With one thread nothing is shared between cores, which costs the least; more threads carry
+    /// more than some 300,000 events a second.
+    pub threads: usize,
+}
+
+/// How requests are made.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kinesis {
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long one request may take, connecting included.
+    pub attempt_timeout: Duration,
+    pub wire: Wire,
+}
+
+choice! {
+    /// How PutRecords are written, and their replies.
+    pub enum Wire {
+        /// What Kinesis documents.
+        Json = "json",
+        /// What AWS's SDK for Java speaks: a quarter fewer bytes, and no base64.
+        Cbor = "cbor",
+    }
+}
+
+/// How the process ends.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// From the signal to the last answer.
+    pub timeout: Duration,
+    /// How long no client may be connected after one was. `None`: for ever.
+    pub after_last_client: Option<Duration>,
+}
+
+/// The embedded stream. It stands here, since a daemon that is built without it has the keys too.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Local {
+    /// 0: any free port.
+    pub port: u16,
+    pub shards: usize,
+}
+
+/// Reads what [`super::used`] made of the two keys that name the stream.
+fn stream_id<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Named {
+        Name(String),
+        Arn(String),
+    }
+    Named::deserialize(from).map(|named| match named {
+        Named::Name(name) => StreamId::Name(name),
+        Named::Arn(arn) => StreamId::Arn(arn),
+    })
+}

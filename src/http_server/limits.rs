@@ -1,0 +1,73 @@
+//! The bounds of an HTTP server: how long a request's head may be and take, and how many
+//! connections there are at once.
+//!
+//! Nothing here looks into a request.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioTimer;
+use tokio_util::sync::CancellationToken;
+
+/// Bytes of a request's head. A probe's has some 200; hyper's own bound is 400 KB.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// HTTP/1.1 with one request a connection, whose head is here within `head_timeout`.
+pub(crate) fn one_request(head_timeout: Duration) -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false);
+    server
+}
+
+/// The connections that are open, the oldest first. Where all places are taken, a new connection
+/// takes the place of the oldest one, so that no crowd keeps a probe out.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    max: usize,
+    /// Each is cancelled to end a connection, or because it has ended.
+    open: VecDeque<CancellationToken>,
+}
+
+impl Connections {
+    pub(crate) fn at_most(max: usize) -> Self {
+        Self { max, open: VecDeque::new() }
+    }
+
+    /// Counts a connection in, which ends when `end` is cancelled, and cancels `end` when it ends.
+    pub(crate) fn admit(&mut self, end: CancellationToken) {
+        self.open.retain(|end| !end.is_cancelled());
+        if self.open.len() >= self.max {
+            self.end_oldest();
+        }
+        self.open.push_back(end);
+    }
+
+    /// Ends the connection that has been open for the longest. Says whether there was one.
+    pub(crate) fn end_oldest(&mut self) -> bool {
+        self.open.retain(|end| !end.is_cancelled());
+        self.open.pop_front().inspect(CancellationToken::cancel).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_to_a_full_house_takes_the_place_of_the_one_who_was_there_longest() {
+        let mut connections = Connections::at_most(2);
+        let [first, second, third, fourth] = std::array::from_fn(|_| CancellationToken::new());
+        for one in [&first, &second, &third] {
+            connections.admit(one.clone());
+        }
+        assert_eq!([&first, &second, &third].map(|one| one.is_cancelled()), [true, false, false]);
+        second.cancel(); // it has ended by itself
+        connections.admit(fourth.clone());
+        assert_eq!([&third, &fourth].map(|one| one.is_cancelled()), [false, false]);
+    }
+}

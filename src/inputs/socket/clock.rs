@@ -1,0 +1,42 @@
+//! The time as a reader knows it: of its last look at the clock. One look a read, not one an event.
+
+use std::time::{Instant, SystemTime};
+
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_producer::intake::Now;
+
+/// The time of the last look.
+#[derive(Debug)]
+pub(super) struct Clock {
+    pub now: Now,
+    /// What the timestamp was printed from.
+    unix_ms: u64,
+}
+
+impl Clock {
+    pub(super) fn read() -> Self {
+        let unix_ms = unix_ms();
+        let timestamp = Timestamp::from_unix_ms(unix_ms);
+        Self { now: Now { instant: now(), timestamp }, unix_ms }
+    }
+
+    pub(super) fn refresh(&mut self) {
+        self.now.instant = now();
+        let unix_ms = unix_ms();
+        if unix_ms != self.unix_ms {
+            self.unix_ms = unix_ms;
+            self.now.timestamp = Timestamp::from_unix_ms(unix_ms);
+        }
+    }
+}
+
+/// tokio's clock, so that a test can pause it.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn unix_ms() -> u64 {
+    // A clock before 1970 is a broken clock; the event is dated 1970 then.
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,46 @@
+//! One connection: its two halves in one task, and what binds them.
+//!
+//! The outbox between the lanes and the writer holds the answers that are owed: no more than the
+//! connection has credits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio_util::sync::CancellationToken;
+
+use super::ConnectionShared;
+use super::listener::Visit;
+use super::reader::Reader;
+use super::writer::Writer;
+
+/// A socket that is closed with unread input resets the connection, and the peer may lose the
+/// answers it has not read. So the rest of the input is read off, for as long as a peer that saw
+/// our end needs to close its own.
+const CLOSE_GRACE: Duration = Duration::from_millis(200);
+
+/// Serves a connection until its last answer is written.
+pub(super) async fn serve(stream: UnixStream, shared: Arc<ConnectionShared>, mut visit: Visit) {
+    let (read, write) = stream.into_split();
+    let gone = CancellationToken::new();
+    let (reader, way_back) = Reader::new(read, gone.clone(), Arc::clone(&shared));
+    let writer = Writer::new(write, way_back, gone);
+    let (rest, peer_has_closed) = tokio::join!(reader.run(&mut visit), writer.run());
+    if let Some(rest) = rest {
+        let mut lines = 0;
+        // Past the grace the peer is on its own.
+        let _ = tokio::time::timeout(CLOSE_GRACE, read_off(rest, &mut lines)).await;
+        if peer_has_closed {
+            shared.callers.left_unread(lines); // any other peer sees an end before its answers
+        }
+    }
+}
+
+async fn read_off(mut rest: OwnedReadHalf, lines: &mut u64) {
+    let mut discarded = [0; 4096];
+    while let Ok(count @ 1..) = rest.read(&mut discarded).await {
+        *lines += memchr::memchr_iter(b'\n', &discarded[..count]).count() as u64;
+    }
+}

@@ -1,0 +1,205 @@
+//! The daemon's parts, one after the other: each constructor gives the part, and the daemon's
+//! handle on it.
+//!
+//! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
+//! daemon runs.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::control::Control;
+use super::drain::Stop;
+use super::metrics::DaemonMetrics;
+use super::{Daemon, Plan, StartError};
+use crate::admin::api::{LiveSettings, Shown};
+use crate::admin::{Admin, Answers, PagesListener};
+use crate::config::{Carried, Config, StreamId, files_kept_back};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local};
+use crate::inputs::backpressure::Backpressure;
+use crate::inputs::socket::barred::{Barred, barred_from};
+use crate::inputs::socket::listener::{self, Listener};
+use crate::inputs::socket::metrics::ConnectionMetrics;
+use crate::kinesis::aws::{Connection, Kinesis};
+use crate::kinesis::metrics::StreamMetrics;
+use crate::kinesis::refresher::Refresher;
+use crate::producer;
+use crate::telemetry::exporter::{Exporter, Sources};
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::lane::Settings as LaneSettings;
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::metrics::LaneMetrics;
+use dispatchd_producer::recent_errors::RecentErrors;
+
+/// How many lanes a daemon has. One keeps up with two cores; more would split batches.
+const LANES: usize = 1;
+
+impl Daemon {
+    /// Builds every part. Kinesis need not be reachable: what it says shows once the daemon runs.
+    ///
+    /// # Errors
+    /// If a path, a port or a region cannot be had, in words for the operator.
+    pub(crate) async fn build(plan: Plan) -> Result<Self, StartError> {
+        let Plan { inputs, resolved, log, manager } = plan;
+        let config = &resolved.config;
+        #[cfg(feature = "local")]
+        let embedded = embedded_stream(config).await?;
+        #[cfg(feature = "local")]
+        let local_url = embedded.as_ref().map(|embedded| embedded.endpoint().to_owned());
+        #[cfg(not(feature = "local"))]
+        let local_url = without_embedded_stream(config)?;
+
+        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
+        let stop = Stop::default();
+        let counters = Arc::<EventCounters>::default();
+        let budget = Budget::new(config.memory.budget_bytes);
+        let backpressure = Arc::<Backpressure>::default();
+        let recent_errors = Arc::<RecentErrors>::default();
+        let carried = Carried::of(config);
+        let exporter = Exporter::default();
+
+        let (refresher, stream) = Refresher::new(
+            kinesis.clone(),
+            config.stream.max_record_bytes,
+            carried,
+            exporter.register(StreamMetrics::register),
+            Arc::clone(&recent_errors),
+        );
+        let (lanes, producer) = producer::lanes(
+            lane_settings(config),
+            kinesis.clone(),
+            &stream,
+            producer::Shared {
+                metrics: exporter.register(LaneMetrics::register),
+                budget: Arc::clone(&budget),
+                recent_errors: Arc::clone(&recent_errors),
+                drain: stop.drain.clone(),
+                abandon: stop.abandon.clone(),
+            },
+        );
+        let pages = PagesListener::bind(config.admin.listen)?;
+        let shared = listener::Shared {
+            producer_id: config.producer_id.clone(),
+            lanes: producer.inboxes,
+            budget: Arc::clone(&budget),
+            counters: Arc::clone(&counters),
+            backpressure: Arc::clone(&backpressure),
+            metrics: exporter.register(ConnectionMetrics::register),
+            facts: stream.facts.clone(),
+            record_bytes_carried: carried.record_bytes,
+            files_kept_back: files_kept_back(config),
+            fresh_id: Uuid::new_v4,
+            drain: stop.drain.clone(),
+            stop_reading: stop.stop_reading.clone(),
+        };
+        let (listener, callers) = Listener::bind(&config.socket, shared).await?;
+        tell_barred(config);
+
+        let metrics = exporter.register(DaemonMetrics::register);
+        let sources = Sources {
+            counters: Arc::clone(&counters),
+            budget,
+            backpressure,
+            oldest: producer.oldest,
+            credentials: Arc::clone(kinesis.identity().expiry()),
+            log: Arc::clone(log.stderr()),
+        };
+        let answers = Answers {
+            exposition: exporter.expose(sources.clone()),
+            reach: callers.reach.clone(),
+            shown: Shown {
+                stream: stream_name(config),
+                endpoint: kinesis.endpoint().to_owned(),
+                region: kinesis.region().to_owned(),
+                identity: kinesis.identity().clone(),
+                socket: config.socket.path.clone(),
+                sources,
+                presence: callers.presence.clone(),
+                facts: stream.facts,
+                calls: stream.calls,
+                record_bytes_carried: carried.record_bytes,
+                lanes: producer.questions,
+                recent_errors,
+                outage: producer.outage,
+            },
+            live: LiveSettings::new(config.log.level.clone()),
+        };
+        let (admin, operators) =
+            Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
+        Ok(Self {
+            counters,
+            listener,
+            callers,
+            lanes,
+            refresher,
+            admin,
+            admin_socket: operators.socket,
+            admin_address: operators.address.map(|address| address.to_string()),
+            control: Control {
+                inputs,
+                identity: kinesis.identity().clone(),
+                running: resolved,
+                log,
+                commands: operators.commands,
+                lane_settings: producer.settings,
+                reloads: stream.reloads,
+                live: operators.live,
+                metrics,
+                state: operators.state,
+                lingers: true,
+                reloading: Default::default(),
+                manager,
+            },
+            stop,
+            kinesis,
+            #[cfg(feature = "local")]
+            embedded,
+        })
+    }
+
+    /// The embedded stream's address; `None` without `--local`.
+    #[cfg(feature = "local")]
+    pub(crate) fn local_endpoint(&self) -> Option<&str> {
+        self.embedded.as_ref().map(Local::endpoint)
+    }
+}
+
+fn lane_settings(config: &Config) -> producer::Settings {
+    let Config { batch, delivery, .. } = config;
+    let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
+    producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+fn stream_name(config: &Config) -> String {
+    let (StreamId::Name(stream) | StreamId::Arn(stream)) = &config.stream.id;
+    stream.clone()
+}
+
+#[cfg(feature = "local")]
+async fn embedded_stream(config: &Config) -> Result<Option<Local>, StartError> {
+    let (Some(wanted), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
+        return Ok(None);
+    };
+    Ok(Some(Local::start(wanted.port, wanted.shards, stream, Limits::default()).await?))
+}
+
+#[cfg(not(feature = "local"))]
+fn without_embedded_stream(config: &Config) -> Result<Option<String>, StartError> {
+    if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
+}
+
+/// Warns if the socket's mode lets users connect whom its directory does not let pass. It may be
+/// meant: others may have the directory mounted elsewhere.
+fn tell_barred(config: &Config) {
+    let socket = &config.socket;
+    if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {
+        tracing::warn!(
+            path = %socket.path.display(),
+            "socket.mode {:04o} lets {who} connect, the socket's directory does not let them pass: \
+             chmod {wanted} it, choose another path, or mount the directory where they are",
+            socket.mode
+        );
+    }
+}

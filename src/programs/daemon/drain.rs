@@ -1,0 +1,208 @@
+//! The drain: which stage of the stop begins when. It ends tasks by cancelling their tokens, and
+//! moves no event.
+
+use std::future::pending;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::inputs::socket::Callers;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_producer::counters::EventCounters;
+
+/// How much of `shutdown.timeout` is kept for delivery once readers have stopped: a third of it,
+/// but at most this.
+const RESERVE_MAX: Duration = Duration::from_secs(5);
+/// How much of that reserve is kept for writing answers once everything is answered: half of it,
+/// but at most this.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// A signal that comes this soon after the first one expresses the same wish: `kill 0` in an
+/// entrypoint, managers that signal a group and a child, a terminal beside them. All of these take
+/// milliseconds; a person who has had enough takes longer.
+const SAME_WISH: Duration = Duration::from_secs(1);
+/// Callers that sent nothing for this long have nothing more to say: an application writes its last
+/// lines right after its own signal.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// The time between two looks at what is in flight. Two looks in a row must find nothing: an answer
+/// may just be bringing the next line.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The stages of the stop, each of them a token that its tasks wait for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stop {
+    pub drain: CancellationToken,
+    pub stop_reading: CancellationToken,
+    pub abandon: CancellationToken,
+}
+
+/// What a stop takes into account.
+#[derive(Debug)]
+pub(super) struct Sight<'a> {
+    pub signals: &'a mut mpsc::Receiver<()>,
+    pub counters: &'a EventCounters,
+    pub callers: &'a Callers,
+    /// How many callers are connected when the stop begins.
+    pub connected: usize,
+}
+
+impl Stop {
+    /// Ends the tasks in order, stage by stage as the deadline nears; in a hurry, all stages at
+    /// once. Says whether a task died.
+    pub(super) async fn drain(
+        &self,
+        tasks: &mut JoinSet<()>,
+        sight: Sight<'_>,
+        timeout: Duration,
+        mut hurry: bool,
+    ) -> bool {
+        let began = Instant::now();
+        let reserve = (timeout / 3).min(RESERVE_MAX);
+        let flush = (reserve / 2).min(FLUSH_MAX);
+        let Sight { signals, counters, callers, connected } = sight;
+        self.drain.cancel();
+        if connected > 0 && !hurry {
+            tell_waiting(connected, timeout - reserve);
+        }
+        let mut all_ended = pin!(async {
+            let mut task_died = false;
+            while let Some(ended) = tasks.join_next().await {
+                task_died |= tell_died(ended);
+            }
+            task_died
+        });
+        let mut another_wish = pin!(another_wish(signals, began));
+        let mut idle = pin!(idle(counters, callers, began));
+        let mut are_waited_for = true;
+        for (wait, stage) in
+            [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
+        {
+            if !hurry {
+                tokio::select! {
+                    biased;
+                    task_died = &mut all_ended => return task_died,
+                    () = &mut another_wish => hurry = true,
+                    () = &mut idle, if are_waited_for => {}
+                    () = sleep(wait) => {}
+                }
+            }
+            are_waited_for = false;
+            stage.cancel();
+        }
+        // Answers are being written. A peer that takes none is not waited for any longer.
+        tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+    }
+}
+
+fn tell_waiting(connected: usize, at_most: Duration) {
+    let until = SystemTime::now() + at_most;
+    let until = Timestamp::from(until);
+    tracing::info!(
+        connected,
+        until = until.as_str(),
+        "callers are connected and may send their last lines: waiting for them to close, until \
+         nothing is in flight and no line has come for 2 s, or until then"
+    );
+}
+
+/// Ends when a signal comes that is a second wish, not an echo of the first signal.
+async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
+    let mut is_told = false;
+    while signals.recv().await.is_some() {
+        if first.elapsed() > SAME_WISH {
+            return;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                "another signal came within 1 s of the first: both are one wish to stop. A later \
+                 one gives up what is left"
+            );
+        }
+    }
+    pending().await // nobody is left to send one
+}
+
+/// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
+/// signal and the last line.
+async fn idle(counters: &EventCounters, callers: &Callers, began: Instant) {
+    let mut looks = 0;
+    loop {
+        let last = callers.last_heard().map(|last| began.max(last.into()));
+        let is_quiet = last.is_some_and(|last| last.elapsed() >= LAST_LINES);
+        looks = if is_quiet && counters.snapshot().in_flight() == 0 { looks + 1 } else { 0 };
+        if looks == 2 {
+            tracing::info!(
+                "nothing is in flight and no line has come for 2 s: callers that are still \
+                 connected are not waited for"
+            );
+            return;
+        }
+        let next_look = Instant::now() + LOOK_EVERY;
+        sleep_until(last.map_or(next_look, |last| next_look.max(last + LAST_LINES))).await;
+    }
+}
+
+/// Logs it if a task died, and says whether it did.
+pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
+    if let Err(error) = &ended {
+        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a \
+                                 defect of dispatchd, please report it");
+    }
+    ended.is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_a_second_of_the_first_signal_is_the_same_wish() {
+        let (signal, mut signals) = mpsc::channel(1);
+        let first = Instant::now();
+        let another = tokio::spawn(async move { another_wish(&mut signals, first).await });
+        for _ in 0..10 {
+            signal.send(()).await.expect("it listens");
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!another.is_finished(), "ten of them within the second");
+        sleep(Duration::from_millis(1)).await;
+        signal.send(()).await.expect("it listens");
+        another.await.expect("it does not panic");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
+        let (counters, callers) =
+            (Arc::<EventCounters>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+        sleep(10 * LAST_LINES).await;
+        let began = Instant::now();
+        let waiting = {
+            let (counters, callers) = (Arc::clone(&counters), Arc::clone(&callers));
+            tokio::spawn(async move { idle(&counters, &callers, began).await })
+        };
+        for _ in 0..4 {
+            sleep(LAST_LINES / 2).await;
+            callers.heard(Instant::now().into_std());
+        }
+        waiting.await.expect("it does not panic");
+        let (took, least) = (began.elapsed(), 3 * LAST_LINES);
+        assert!(took >= least && took <= least + 3 * LOOK_EVERY, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_whose_lines_have_no_room_is_not_idle() {
+        let (counters, callers) =
+            (EventCounters::default(), Callers::new(Instant::now().into_std()));
+        let held_up = callers.hold_up();
+        let waits = async |time| {
+            tokio::time::timeout(time, idle(&counters, &callers, Instant::now())).await
+        };
+        assert!(waits(100 * LAST_LINES).await.is_err());
+        drop(held_up);
+        assert!(waits(2 * LAST_LINES).await.is_ok());
+    }
+}

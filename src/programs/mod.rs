@@ -1,0 +1,10 @@
+//! Whole programs: each is built from the configuration, owns its tasks and ends them in order.
+//!
+//! Nothing here reads arguments or prints for a person: that is `cli`. Nothing here decides about
+//! an event: that is `lane`.
+
+pub(crate) mod check;
+pub(crate) mod daemon;
+pub(crate) mod exec;
+pub(crate) mod signals;
+pub mod tail;
