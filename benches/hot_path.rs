@@ -16,10 +16,10 @@ use dispatchd_aws::put_records::body;
 use dispatchd_aws::{Connection, Settings, Wire};
 use dispatchd_core::model::PutRecords;
 use dispatchd_core::model::StreamId;
-use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place};
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Event, Fingerprints, Outcome, PartitionKey, Position, Record};
 use dispatchd_core::wire::ndjson::lines::Splitter;
-use dispatchd_core::wire::ndjson::request::{self, Event, Request};
+use dispatchd_core::wire::ndjson::request::{self, Request};
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
 use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
@@ -28,8 +28,9 @@ use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
 use testkit::orders;
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
-use crate::path::{GROUP, Path, SEQUENCE_NUMBER, draft, verdicts};
+use crate::path::{GROUP, Path, SEQUENCE_NUMBER, verdicts};
 
 const SIZES: [usize; 3] = [200, 1024, 10 * 1024];
 
@@ -59,9 +60,18 @@ fn parse_line(bencher: Bencher, data_bytes: usize) {
 fn seal_envelope(bencher: Bencher, data_bytes: usize) {
     let line = orders::line(&orders::data(data_bytes), 7);
     bencher.with_inputs(|| event(&line)).bench_local_values(|event| {
-        let draft = draft(event, Timestamp::from_unix_ms(1_795_210_449_335));
-        let sealed_len = draft.sealed_len();
-        draft.seal(sealed_len)
+        let key = event.key.expect("its caller chose one");
+        let draft = Draft {
+            id: Uuid::new_v4(),
+            event_type: &event.event_type,
+            data: event.data,
+            timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
+            user_id: None,
+            producer_id: "orders@pod-7f9c",
+            key: &key,
+        };
+        let data = draft.seal(draft.sealed_len());
+        Record::new(key, event.explicit_hash, data)
     });
 }
 
@@ -82,12 +92,12 @@ fn remember_500(bencher: Bencher) {
     let lines: String = (0..GROUP).map(|key| orders::line(&data, key)).collect();
     let mut path = Path::with_chosen_ids();
     let mut dedupe = Dedupe::new(Window { ids_max: 300_000, keep_for: Duration::from_secs(300) });
-    let place = Place {
+    let position = Position {
         shard_id: "shardId-000000000001".into(),
         sequence_number: SEQUENCE_NUMBER.into(),
         sub_sequence_number: None,
     };
-    let outcome = Outcome::Durable(place);
+    let outcome = Outcome::Durable(position);
     let inputs = || path.accept(&mut BytesMut::from(&*lines));
     bencher.counter(ItemsCount::new(GROUP)).with_inputs(inputs).bench_local_values(|items| {
         let met = items.into_iter().map(|item| match dedupe.meet(item, now) {

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use dispatchd_core::limits::ANSWERS_BYTES_MAX;
 use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::envelope::{Draft, Timestamp};
-use dispatchd_core::model::{Fingerprints, PartitionKey};
-use dispatchd_core::model::{StreamFacts, Verdict};
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{EventAnswer, Fingerprints, StreamFacts, Verdict};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use dispatchd_core::wire::ndjson::reply;
-use dispatchd_core::wire::ndjson::request::{self, Event, Request};
-use dispatchd_producer::ack::{Answer, Body, Books, Duty, EventId, Outbox, Returning};
-use dispatchd_producer::budget::{Ahead, Budget, Share};
+use dispatchd_core::wire::ndjson::request::{self, Request};
+use dispatchd_producer::budget::Budget;
+use dispatchd_producer::credit::CreditTotal;
+use dispatchd_producer::intake::{EventRequest, Intake, IntakeShared, Now, Offered, WayBack};
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Settled;
 use dispatchd_producer::lane::buffer::{Buffer, Poll};
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
-use dispatchd_producer::lane::{Group, Item, Settings};
+use dispatchd_producer::lane::{Group, Settings};
+use dispatchd_producer::ticket::{Answer, AnswerGroup};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// Events on the way at once: what a request holds.
@@ -33,17 +34,14 @@ pub(crate) const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234
 /// A connection and its lane, in the hands of one caller.
 pub(crate) struct Path {
     splitter: Splitter,
-    outbox: Arc<Outbox>,
-    answers: mpsc::UnboundedReceiver<Vec<Answer>>,
-    share: Arc<Share>,
-    ahead: Ahead,
+    shared: Arc<IntakeShared>,
+    intake: Intake,
+    way_back: WayBack,
     buffer: Buffer,
     rng: SmallRng,
-    now: Instant,
-    timestamp: Timestamp,
+    now: Now,
     printed: Vec<u8>,
-    /// If callers choose ids.
-    fingerprints: Option<Fingerprints>,
+    callers_choose_ids: bool,
 }
 
 impl Path {
@@ -59,58 +57,62 @@ impl Path {
             timeout: Duration::from_secs(120),
             backoff: Backoff { min: Duration::from_millis(50), max: Duration::from_secs(5) },
         };
-        let (outbox, answers) = Outbox::new(Arc::<Books>::default());
+        let record_limit = Some(1 << 20);
+        let shared = Arc::new(IntakeShared {
+            producer_id: "orders@pod-7f9c".into(),
+            answers_max: 2 * GROUP,
+            answer_bytes_max: ANSWERS_BYTES_MAX,
+            record_bytes_carried: 10 << 20,
+            budget: Budget::new(64 << 20),
+            counters: Arc::default(),
+            fingerprints: Fingerprints::default(),
+        });
+        let (intake, way_back) = shared.open(record_limit);
+        let instant = Instant::now();
         // As a lane is once the stream was described.
         let mut buffer = Buffer::new(settings);
-        buffer.learn(
-            StreamFacts { record_limit: Some(1 << 20), ..StreamFacts::unknown(None) },
-            Instant::now(),
-        );
+        buffer.learn(StreamFacts { record_limit, ..StreamFacts::unknown(None) }, instant);
         Self {
             splitter: Splitter::new(1 << 20),
-            outbox,
-            answers,
-            share: Budget::new(64 << 20).share(),
-            ahead: Ahead::default(),
+            shared,
+            intake,
+            way_back,
             buffer,
             rng: SmallRng::seed_from_u64(7),
-            now: Instant::now(),
-            timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
+            now: Now { instant, timestamp: Timestamp::from_unix_ms(1_795_210_449_335) },
             printed: Vec::new(),
-            fingerprints: None,
+            callers_choose_ids: false,
         }
     }
 
     /// As if callers had chosen the ids.
     #[allow(dead_code)] // not every bench has such callers
     pub(crate) fn with_chosen_ids() -> Self {
-        Self { fingerprints: Some(Fingerprints::default()), ..Self::new() }
+        Self { callers_choose_ids: true, ..Self::new() }
     }
 
-    /// Lines → items.
+    /// Lines → items: what the reader does with what one read brought.
     pub(crate) fn accept(&mut self, bytes: &mut BytesMut) -> Group {
         let mut items = Vec::new();
         while let Some(line) = self.splitter.next(bytes) {
             let Line::Complete { number, text } = line else { panic!("a line is too long") };
             let parsed = request::parse(text, number);
-            let Ok(Request::Event(event)) = parsed.request else { panic!("a line is no event") };
-            let draft = draft(event, self.timestamp);
-            let sealed_len = draft.sealed_len();
-            let charge = self.ahead.try_take(&self.share, sealed_len).expect("an event fits");
-            let id = match &self.fingerprints {
-                None => EventId::Made(draft.id),
-                Some(fingerprints) => {
-                    EventId::Chosen { id: draft.id, said: fingerprints.of(draft.event_type) }
-                }
+            let Ok(Request::Event(mut event)) = parsed.request else {
+                panic!("a line is no event")
             };
-            let duty = Duty::new(Arc::clone(&self.outbox), parsed.reference, 0, 0);
-            items.push(Item::new(
-                draft.seal(sealed_len),
-                duty.ticket(id, self.timestamp, false, charge),
-                self.now,
-            ));
+            if self.callers_choose_ids {
+                event.id = Some(Uuid::new_v4());
+            }
+            let fingerprints = &self.shared.fingerprints;
+            let mut request =
+                EventRequest::new(event, parsed.reference, fingerprints, Uuid::new_v4);
+            match self.intake.offer(&mut request, &self.now) {
+                Offered::Accepted(item) => items.push(item),
+                other => panic!("an event fits: {other:?}"),
+            }
         }
         bytes.advance(self.splitter.take_split());
+        self.intake.give_back();
         items
     }
 
@@ -119,7 +121,7 @@ impl Path {
     }
 
     pub(crate) fn poll(&mut self) -> Batch {
-        match self.buffer.poll(self.now) {
+        match self.buffer.poll(self.now.instant) {
             Poll::Send(batch) => batch,
             Poll::Late(_) | Poll::Wait(_) => panic!("nothing is due"),
         }
@@ -127,48 +129,33 @@ impl Path {
 
     /// As if every record were stored.
     pub(crate) fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
-        self.buffer.apply_verdicts(batch, Ok(verdicts), self.now, &mut self.rng)
+        self.buffer.apply_verdicts(batch, Ok(verdicts), self.now.instant, &mut self.rng)
     }
 
     pub(crate) fn answer(&mut self, settled: Settled) {
-        let mut returning = Returning::default();
+        let mut group = AnswerGroup::default();
         for done in settled.answers {
-            returning.answer(done.item.ticket, done.item.record, done.outcome);
+            group.answer(done.item.ticket, done.item.record, done.outcome);
         }
     }
 
     /// Answers → bytes. Says how many acks were printed.
     pub(crate) fn print(&mut self) -> usize {
         self.printed.clear();
-        let mut acks = 0;
-        while let Ok(answers) = self.answers.try_recv() {
-            for answer in answers {
-                let Answer::Event { reference, body: Body::Durable(ack), .. } = answer else {
-                    panic!("no ack: {answer:?}")
+        let (mut acks, mut written) = (0, CreditTotal::default());
+        while let Ok(answers) = self.way_back.answers.try_recv() {
+            for answer in &answers {
+                let Answer::Event { reference, answer: told, credit, .. } = answer else {
+                    panic!("no answer to an event: {answer:?}")
                 };
-                reply::ack(&mut self.printed, &reference, &ack);
+                assert!(matches!(told, EventAnswer::Durable(_)), "no ack: {answer:?}");
+                reply::event(&mut self.printed, reference, told);
+                written.add(*credit);
                 acks += 1;
             }
         }
+        self.way_back.credits.give_back(written);
         acks
-    }
-}
-
-/// What the reader makes of an event before it is sealed.
-pub(crate) fn draft(event: Event<'_>, timestamp: Timestamp) -> Draft<'_> {
-    // The id of a draft outlives its event, its type does not: a benched event has a plain type.
-    let std::borrow::Cow::Borrowed(event_type) = event.event_type else {
-        panic!("the type has escapes")
-    };
-    Draft {
-        id: Uuid::new_v4(),
-        event_type,
-        data: event.data,
-        timestamp,
-        user_id: None,
-        producer_id: "orders@pod-7f9c",
-        key: event.key.unwrap_or_else(PartitionKey::random),
-        explicit_hash: event.explicit_hash,
     }
 }
 

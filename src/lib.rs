@@ -2,24 +2,23 @@
 //!
 //! # Words
 //! *event* what an app wrote · *record* the sealed bytes with key and hash · *ticket* the duty to
-//! answer the caller · *item* record + ticket · *lane* an owner of keys · *line* a shard's ready
-//! keys inside a lane · *batch* what goes into one PutRecords · *flight* a batch being sent ·
-//! *verdict* Kinesis' word on one record · *outcome* our word to the caller: durable, refused, or
-//! refused as unconfirmed (send it again) · *identity* whose requests they are: credentials, kept
-//! and renewed. "Shard", "partition key" and "record" are used in Kinesis' sense only.
+//! answer the caller · *item* record + ticket · *lane* an owner of keys · *shard queue* a shard's
+//! ready keys inside a lane · *key queue* a key's items · *batch* what goes into one PutRecords ·
+//! *flight* a batch being sent · *verdict* Kinesis' word on one record · *outcome* our word to the
+//! caller: durable, refused, or refused as unconfirmed (send it again) · *identity* whose requests
+//! they are: credentials, kept and renewed. "Shard", "partition key" and "record" are used in
+//! Kinesis' sense only.
 //!
 //! # Floors
 //! A file imports from its own floor or a lower one; `tests/it/floors.rs` draws the line.
 //!
 //! | floor | modules | |
 //! |---|---|---|
-//! | 6 | [`cli`] | arguments and printing, one file a command |
-//! | 5 | [`programs`] | whole programs: built from the configuration, own their tasks, drain |
-//! | 4 | [`socket`] [`admin`] [`client`] [`embedded_stream`] | edges: where bytes enter and leave |
-//! | 3 | [`lane`] [`consume`] | engines: what is decided; pure, with thin tasks around |
-//! | 2 | [`kinesis`] | the stream service in our words |
-//! | 1 | [`ack`] [`budget`] [`config`] [`heap`] [`telemetry`] | house services |
-//! | 0 | [`event`] [`protocol`] [`backoff`] [`limits`] [`terminal`] | vocabulary: pure |
+//! | 4 | `cli` | arguments and printing, one file a command |
+//! | 3 | `programs` | whole programs: built from the configuration, own their tasks, drain |
+//! | 2 | `admin` `config` `consume` `embedded_stream` `kinesis` `producer` `socket` `telemetry` | where bytes enter and leave, the shells of the engines, and what the daemon is told and tells |
+//! | 1 | `client` `heap` `http_server` `terminal` | what depends on nothing else here |
+//! | 0 | the crates `dispatchd-producer`, `dispatchd-core` | what is decided, and the words it is decided in |
 //!
 //! # The trip of one event
 //! | # | where | in → out | whose task |
@@ -55,8 +54,8 @@ pub mod consumer;
 pub mod embedded_stream;
 pub mod heap;
 mod http_server;
+pub mod inputs;
 pub mod producer;
 pub mod programs;
-pub mod socket;
 mod telemetry;
 mod terminal;

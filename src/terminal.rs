@@ -1,9 +1,9 @@
-//! Text that a terminal may be shown: what others wrote into it cannot move the cursor, change what
+//! Makes text safe for a terminal: what others wrote into it cannot move the cursor, change what
 //! stands there already, or turn around what is read. Pure: whether there is a terminal is looked
 //! at by whoever prints.
 //!
-//! Only for terminals. What goes into a pipe or a file is for a program, which gets the bytes as
-//! they are.
+//! It is for terminals alone. What goes into a pipe or a file is for a program, which gets the
+//! bytes as they are.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -36,21 +36,21 @@ const UNSEEN: [RangeInclusive<char>; 22] = [
     '\u{e0020}'..='\u{e007f}',
 ];
 
-/// The text with JSON's escape (`\u202e`) in the place of each character that is not seen, but for
-/// line ends and tabulators. So a line of JSON, which can hold such a character in a string alone,
-/// stays the same JSON.
+/// Writes JSON's escape (`\u202e`) in the place of each character that is not seen, but for line
+/// ends and tabulators. So a line of JSON, which can hold such a character in a string alone, stays
+/// the same JSON.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t'])
 }
 
-/// The same for a line of the log, whose colours are the log's own: it has escaped those of others
-/// itself.
+/// Does the same for a line of the log, whose colours are the log's own: it has escaped those of
+/// others itself.
 pub(crate) fn escaped_but_colours(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t', '\x1b'])
 }
 
-/// The text on one line, for what has a place in a layout: a line end would let it write the next
-/// line.
+/// Puts the text on one line, for what has a place in a layout: a line end would let it write the
+/// next line.
 pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
@@ -74,7 +74,7 @@ fn escaped_but<'a>(text: &'a str, kept: &[char]) -> Cow<'a, str> {
 }
 
 fn is_unseen(c: char) -> bool {
-    // Most of most texts is plain.
+    // Most characters of most texts are plain.
     !(' '..='~').contains(&c) && UNSEEN.iter().any(|range| range.contains(&c))
 }
 

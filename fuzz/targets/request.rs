@@ -7,9 +7,11 @@
 
 use dispatchd_core::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
 use dispatchd_core::model::envelope::{Draft, Timestamp};
-use dispatchd_core::model::{Code, PartitionKey, Place, Record, Refusal};
-use dispatchd_core::wire::ndjson::reply::{self, Ack};
-use dispatchd_core::wire::ndjson::request::{self, Context, Event, Parsed, Ref, Request};
+use dispatchd_core::model::{
+    Code, Context, Durable, Event, PartitionKey, Position, Record, Reference, Refusal,
+};
+use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
 use dispatchd_fuzz::json;
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -23,8 +25,8 @@ fuzz_target!(|input: &[u8]| {
         let wanted = Wanted::of(line, number);
         let Parsed { reference, op, request } = request::parse(line, number);
         let reference_json = match &reference {
-            Ref::Line(number) => number.to_string(),
-            Ref::Given(json) => json.to_string(),
+            Reference::Number(number) => number.to_string(),
+            Reference::Text(json) => json.to_string(),
         };
         assert_eq!(reference_json, wanted.reference, "the reference");
         assert_eq!(op, wanted.op, "the op");
@@ -235,7 +237,7 @@ fn check_event(event: &Event<'_>, wanted: &WantedEvent<'_>) {
 }
 
 /// Seals the event as the connection's reader does, and answers it.
-fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, context: &Context) {
+fn check_published(reference: &Reference, reference_json: &str, event: Event<'_>, context: &Context) {
     let id = event.id.unwrap_or(Uuid::nil());
     let timestamp = Timestamp::from_unix_ms(event.data.len() as u64);
     let user_id = event.user_id.as_deref().or(context.user_id.as_deref());
@@ -248,11 +250,11 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
         timestamp,
         user_id,
         producer_id,
-        key: key.clone(),
-        explicit_hash: event.explicit_hash,
+        key: &key,
     };
     let len_claimed = draft.sealed_len();
-    let record = draft.seal(len_claimed);
+    let data = draft.seal(len_claimed);
+    let record = Record::new(key.clone(), event.explicit_hash, data);
 
     assert_eq!(record.size(), record.data.len() + key.as_str().len());
     assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));
@@ -282,41 +284,41 @@ fn check_published(reference: &Ref, reference_json: &str, event: Event<'_>, cont
         reference,
         reference_json,
         &record,
-        Ack {
+        Durable {
             id,
             timestamp,
             key,
-            place: Place {
+            position: Position {
                 shard_id: "shardId-000000000001".into(),
                 sequence_number: "4968".into(),
                 sub_sequence_number: (id.as_u128() % 3 == 1).then_some(7),
             },
             deduplicated: id.as_u128() % 2 == 1,
-            event: event.echo.then(|| record.data.clone()),
+            echo: event.echo.then(|| record.data.clone()),
         },
     );
 }
 
-fn check_ack(reference: &Ref, reference_json: &str, record: &Record, ack: Ack) {
+fn check_ack(reference: &Reference, reference_json: &str, record: &Record, ack: Durable) {
     let mut out = Vec::new();
-    reply::ack(&mut out, reference, &ack);
+    reply::durable(&mut out, reference, &ack);
     let fields = json::members(one_line(&out)).expect("an ack is an object");
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     let mut expected =
         vec!["ref", "ok", "id", "timestamp", "partitionKey", "shardId", "sequenceNumber"];
-    expected.extend(ack.place.sub_sequence_number.map(|_| "subSequenceNumber"));
+    expected.extend(ack.position.sub_sequence_number.map(|_| "subSequenceNumber"));
     expected.extend(ack.deduplicated.then_some("deduplicated"));
-    expected.extend(ack.event.as_ref().map(|_| "event"));
+    expected.extend(ack.echo.as_ref().map(|_| "event"));
     assert_eq!(names, expected);
     assert_eq!((fields[0].1, fields[1].1), (reference_json, "true"));
     assert_eq!(json::text(fields[4].1).as_deref(), Some(ack.key.as_str()));
-    if let (Some(_), Some((_, event))) = (&ack.event, fields.last()) {
+    if let (Some(_), Some((_, event))) = (&ack.echo, fields.last()) {
         assert_eq!(*event, envelope(record));
     }
 }
 
 fn check_refusal(
-    reference: &Ref,
+    reference: &Reference,
     reference_json: &str,
     op: Option<&str>,
     refusal: &Refusal,
@@ -368,7 +370,7 @@ fn check_refusal(
     assert_eq!(json::text(message).as_deref(), Some(&*refusal.message));
 }
 
-fn check_control(op: &'static str, reference: &Ref, more: &[(&str, &str)]) {
+fn check_control(op: &'static str, reference: &Reference, more: &[(&str, &str)]) {
     let mut out = Vec::new();
     match op {
         "hello" => reply::hello(&mut out, reference, EVENT_BYTES_MAX),
@@ -376,7 +378,7 @@ fn check_control(op: &'static str, reference: &Ref, more: &[(&str, &str)]) {
     }
     let op_json = format!("\"{op}\"");
     let mut wanted = vec![("op", &*op_json)];
-    if let Ref::Given(json) = reference {
+    if let Reference::Text(json) = reference {
         wanted.push(("ref", json));
     }
     wanted.push(("ok", "true"));

@@ -25,7 +25,7 @@ use self::pages::Pages;
 use self::socket::AdminSocket;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::probes::SharedState;
-use crate::socket::bind::{BindError, Reach};
+use crate::inputs::socket::bind::{BindError, Reach};
 use crate::telemetry::exporter::Exposition;
 
 /// How often samples are folded into the histograms when nobody scrapes.
@@ -85,14 +85,14 @@ pub(crate) struct Answers {
     "cannot listen on {address} for metrics and probes: {source}. Choose another address with \
      --admin-listen, or \"off\""
 )]
-pub struct ListenError {
+pub(crate) struct ListenError {
     address: SocketAddr,
     source: io::Error,
 }
 
 /// Why there is no admin socket.
 #[derive(Debug, thiserror::Error)]
-pub enum SocketError {
+pub(crate) enum SocketError {
     #[error("admin.socket: {0}. Or turn it off: --set admin.socket=off")]
     Bind(#[from] BindError),
     #[error("cannot start the admin thread: {0}")]

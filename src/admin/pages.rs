@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http_server::limits::{Connections, one_request};
 use crate::http_server::probes::{self, SharedState};
-use crate::socket::bind::Reach;
+use crate::inputs::socket::bind::Reach;
 use crate::telemetry::exporter::Exposition;
 use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 
@@ -140,13 +140,13 @@ mod tests {
 
     use super::*;
     use crate::telemetry::exporter::{Exporter, Sources};
-    use dispatchd_producer::ack::Books;
     use dispatchd_producer::budget::Budget;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
         let sources = Sources {
-            books: Arc::<Books>::default(),
+            counters: Arc::default(),
+            backpressure: Arc::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),
             credentials: Arc::default(),

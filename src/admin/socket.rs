@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::SocketError;
-use crate::socket::bind::{Bound, LOOK_EVERY, Look};
+use crate::inputs::socket::bind::{Bound, LOOK_EVERY, Look};
 
 /// For the daemon's own user alone: who may ask may also stop it.
 const MODE: u32 = 0o600;

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 
 use super::api::LiveSettings;
 use crate::http_server::probes::State;
+use crate::inputs::socket::listener::Presence;
 use crate::producer::lane::Question;
 use crate::producer::refresher::{Calls, Fares};
-use crate::socket::listener::Presence;
 use crate::telemetry::exporter::Sources;
 use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::model::envelope::Timestamp;
@@ -113,18 +113,18 @@ impl Shown {
         wire::Buffer {
             used_bytes: budget.used_bytes(),
             limit_bytes: budget.limit_bytes(),
-            backpressure_seconds: seconds(budget.waited()),
+            backpressure_seconds: seconds(self.sources.backpressure.waited()),
         }
     }
 
     fn events(&self) -> wire::Events {
-        let balance = self.sources.books.balance();
-        let refused = |code: &Code| (code.as_str().to_owned(), balance.refused(*code));
+        let events = self.sources.counters.snapshot();
+        let refused = |code: &Code| (code.as_str().to_owned(), events.refused(*code));
         wire::Events {
-            accepted: balance.accepted,
-            acked: balance.acked,
+            accepted: events.accepted,
+            acked: events.acked,
             refused: Code::ALL.iter().map(refused).collect(),
-            in_flight: balance.in_flight(),
+            in_flight: events.in_flight(),
             oldest_age_seconds: thousandths(self.sources.oldest_age_seconds()),
         }
     }
@@ -233,7 +233,6 @@ fn thousandths(number: f64) -> f64 {
 #[cfg(test)]
 pub(super) mod tests {
     use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
-    use dispatchd_producer::ack::Books;
     use dispatchd_producer::budget::Budget;
 
     use super::*;
@@ -247,7 +246,8 @@ pub(super) mod tests {
             credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
             sources: Sources {
-                books: Arc::<Books>::default(),
+                counters: Arc::default(),
+                backpressure: Arc::default(),
                 budget: Budget::new(1000),
                 oldest: Vec::new(),
                 credentials: Arc::default(),

@@ -1,4 +1,4 @@
-//! `admin`: asks a running daemon, or tells it something, over its admin socket.
+//! `admin`: asks a running daemon for its status, or gives it a command, over its admin socket.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::programs::signals::stop_signal;
 use crate::terminal::escaped;
 use dispatchd_core::wire::admin::{Reload, Status};
 
-/// How often `status --watch` looks.
+/// How often `status --watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// The longest time that a level of the log may be set for.
 const LEVEL_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -98,7 +98,8 @@ impl Admin {
         }
     }
 
-    /// Where the daemon of this configuration is asked. Which stream it serves does not matter.
+    /// The admin socket of this configuration's daemon; `None` if it is off. Which stream the
+    /// daemon serves does not matter.
     fn socket(&self) -> anyhow::Result<Option<PathBuf>> {
         let machine = Machine::read();
         let beside = machine.client_socket_path();
@@ -154,7 +155,7 @@ impl Verb {
     }
 }
 
-/// The answer as it is printed, with the last line's end.
+/// The text that is printed for an answer, with the last line's end.
 fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
     if json && live {
         return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
@@ -190,7 +191,8 @@ async fn watch(daemon: &AdminClient, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the top left corner, each line over the old one: clearing the screen first would flicker.
+/// Draws a text from the top left corner, each line over the old one: clearing the screen first
+/// would flicker.
 fn over(text: &str) -> String {
     format!("\x1b[H{}\x1b[J", escaped(text).replace('\n', "\x1b[K\n"))
 }

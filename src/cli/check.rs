@@ -1,6 +1,6 @@
-//! `check`: the configuration as `run` would use it, each value with its origin, where requests go
-//! and the most memory it takes; and whether this host has its places free; with `--online` also
-//! what the service says to it, and more of this host.
+//! `check`: prints the configuration as `run` would use it, each value with its origin, where
+//! requests go, the most memory it takes, and what would keep `run` from starting on this host;
+//! with `--online` also what the service says to it, and more about this host.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ struct Report<'a> {
     memory_bytes_max: usize,
     /// The largest record that memory carries, if the stream takes it.
     record_bytes_carried: usize,
-    /// Nothing where only the start will tell.
+    /// `None` where only the start will tell.
     endpoint: Option<String>,
     region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ impl Check {
         };
         let target = match runtime.block_on(check::target(&resolved.config)) {
             Err(error) if !self.online => return fail(error, exit::USAGE),
-            // Then it is one of the findings, and the others are made too.
+            // Online it is one of the findings, and the other checks are made too.
             target => target.ok(),
         };
         let findings = runtime.block_on(ask(&resolved.config, self.online));
@@ -82,7 +82,7 @@ impl Check {
     }
 }
 
-/// All that was found; without the service only what `run` would be refused with.
+/// All findings; without `--online`, only those that would keep `run` from starting.
 async fn ask(config: &Config, online: bool) -> Vec<Finding> {
     if online {
         return check::run(config, &Machine::read()).await;
@@ -113,7 +113,8 @@ fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
     text
 }
 
-/// What the sum holds for, where the stream is asked for its limit: it may be raised while we run.
+/// Says which records the sum of memory holds for, where the stream is asked for its limit: that
+/// may be raised while the daemon runs.
 fn records(config: &Config) -> String {
     if config.stream.max_record_bytes.is_some() {
         return String::new();

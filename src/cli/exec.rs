@@ -1,5 +1,5 @@
-//! `exec -- CMD`: a daemon for the life of one command, for cron, CI, plain Docker and jobs. What
-//! the command ends with is what this ends with.
+//! `exec -- CMD`: a daemon for the life of one command, for cron, CI, plain Docker and jobs. It
+//! ends with the command's own exit code.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,7 +16,8 @@ use crate::programs::daemon::Ended;
 use crate::programs::exec::{self, Outcome, PrivateDirectory, Ran};
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
-/// A command that was found and cannot be executed, and one that was not found: as a shell says it.
+/// The exit codes of a command that was found and cannot be executed, and of one that was not
+/// found: a shell's.
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// What a shell adds to the number of the signal that ended a command.
@@ -59,10 +60,10 @@ impl Exec {
     }
 }
 
-/// The socket's path, for a command that may work in another directory.
+/// The socket's path as a command sees it that may work in another directory.
 ///
 /// # Errors
-/// Then it is too long for the command to connect.
+/// If the path is then too long for the command to connect.
 fn seen_from_anywhere(socket: &Path) -> anyhow::Result<PathBuf> {
     let path = std::path::absolute(socket)
         .context("cannot tell the working directory, which --socket is relative to")?;
@@ -77,8 +78,8 @@ fn seen_from_anywhere(socket: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The command's own failure wins: that is what the caller of a job looks at. Ours shows where it
-/// succeeded.
+/// The exit code. The command's own failure wins: that is what the caller of a job looks at. Ours
+/// shows where the command succeeded.
 fn code(ran: Ran, ended: Ended, command: &[OsString]) -> ExitCode {
     let program =
         command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();

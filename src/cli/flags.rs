@@ -1,5 +1,5 @@
 //! The flags that set configuration keys, for every command that has a configuration. What a value
-//! may be is the configuration's to say.
+//! may be is the configuration's to say, never a flag's.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use dispatchd_core::model::stream_id::is_arn;
 
 use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, resolve};
 
-/// Which stream service, and how it is reached: for every command that speaks to it.
+/// Flags for the stream service and how it is reached: for every command that speaks to it.
 #[derive(Debug, Args)]
-pub struct ConnectionFlags {
+pub(super) struct ConnectionFlags {
     /// Read this configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -33,9 +33,9 @@ pub struct ConnectionFlags {
     set: Vec<Flag>,
 }
 
-/// One stream, and how it is reached: for every command that has to do with a single one.
+/// Flags for one stream and how it is reached: for every command about a single stream.
 #[derive(Debug, Args)]
-pub struct StreamFlags {
+pub(super) struct StreamFlags {
     #[command(flatten)]
     connection: ConnectionFlags,
     /// The Kinesis stream, by name or ARN (stream.name, stream.arn)
@@ -46,9 +46,9 @@ pub struct StreamFlags {
     log_level: Option<String>,
 }
 
-/// Flags for what a person types who runs a daemon; `--set` for any other key.
+/// Flags for a person who runs a daemon; `--set` sets any other key.
 #[derive(Debug, Args)]
-pub struct ConfigFlags {
+pub(super) struct ConfigFlags {
     #[command(flatten)]
     stream: StreamFlags,
     /// The Unix socket (socket.path)
@@ -68,7 +68,7 @@ pub struct ConfigFlags {
     local_shards: Option<String>,
 }
 
-/// Flags for who runs the embedded stream alone: it reaches nothing.
+/// Flags for a person who runs the embedded stream alone, which reaches nothing.
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub(super) struct EmbeddedFlags {
@@ -94,8 +94,8 @@ pub(super) struct EmbeddedFlags {
 
 impl ConnectionFlags {
     /// What the configuration is made from: file, environment, these flags, and what a command's
-    /// own arguments set; those win.
-    pub fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
+    /// own arguments set, which win.
+    pub(super) fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let named = [
             ("stream.region", "--region", &self.region),
             ("stream.endpoint_url", "--endpoint-url", &self.endpoint_url),
@@ -123,14 +123,14 @@ impl StreamFlags {
     }
 
     /// The configuration from them.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
+    pub(super) fn resolve(&self) -> Result<Resolved, Problems> {
         resolve(&self.inputs([]))
     }
 }
 
 impl ConfigFlags {
     /// What the configuration is made from: file, environment and these flags.
-    pub fn inputs(&self) -> Inputs {
+    pub(super) fn inputs(&self) -> Inputs {
         self.stream.inputs(typed([
             ("socket.path", "--socket", &self.socket),
             ("socket.mode", "--socket-mode", &self.socket_mode),
@@ -138,11 +138,6 @@ impl ConfigFlags {
             ("admin.socket", "--admin-socket", &self.admin_socket),
             ("local.shards", "--local-shards", &self.local_shards),
         ]))
-    }
-
-    /// The configuration from them.
-    pub fn resolve(&self) -> Result<Resolved, Problems> {
-        resolve(&self.inputs())
     }
 }
 
@@ -169,22 +164,22 @@ impl EmbeddedFlags {
     }
 }
 
-/// The stream that was typed, by name or by ARN, whichever of the two file and environment say.
-/// Beside a `--set` of the other one it is refused, as they are anywhere.
+/// Takes the stream that was typed, by name or by ARN, whichever of the two file and environment
+/// say. Beside a `--set` of the other one it is refused, as the two are anywhere.
 pub(super) fn name_stream(inputs: &mut Inputs, stream: &str, flag: &str) {
     let key = if is_arn(stream) { "stream.arn" } else { "stream.name" };
     inputs.is_stream_typed = true;
     inputs.flags.push(Flag { key: key.into(), value: stream.into(), flag: flag.into() });
 }
 
-/// The same of `--stream`. An empty one is not set.
+/// Takes the stream of `--stream`. An empty one is not set.
 fn name_stream_if_set(inputs: &mut Inputs, stream: &Option<String>) {
     if let Some(stream) = stream.as_deref().filter(|stream| !stream.is_empty()) {
         name_stream(inputs, stream, "--stream");
     }
 }
 
-/// The flags that were typed, of those that there are: key, flag, value.
+/// Of these flags (key, flag, value), the ones that were typed.
 fn typed<'a>(
     flags: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
 ) -> impl Iterator<Item = Flag> {
@@ -193,10 +188,10 @@ fn typed<'a>(
     })
 }
 
-/// Where the embedded stream listens that another process runs; nothing without `--local`.
+/// Where another process's embedded stream listens; `None` without `--local`.
 ///
 /// # Errors
-/// Its port was not said.
+/// If its port was not said.
 pub(super) fn running_local(config: &Config) -> anyhow::Result<Option<String>> {
     match &config.local {
         Some(local) if local.port == 0 => {

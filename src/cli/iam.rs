@@ -1,4 +1,4 @@
-//! `iam`: what the identity must be allowed, as a policy to paste.
+//! `iam`: prints what the daemon's identity must be allowed, as a policy to paste.
 
 use std::process::ExitCode;
 

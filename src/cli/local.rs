@@ -1,4 +1,4 @@
-//! `local`: the embedded stream alone; and what a person is told who runs one.
+//! `local`: runs the embedded stream alone; and what a person is told who runs one.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::embedded_stream::{Limits, Local as EmbeddedStream};
 use crate::programs::signals::stop_signal;
 use dispatchd_core::model::StreamId;
 
-/// Where the embedded stream says that it is, in ARNs.
+/// The region that the embedded stream is in, as its ARNs say.
 const REGION: &str = "us-east-1";
 
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `run --local` tells: where everything is, and what to paste next.
+/// Prints what `run --local` tells: where everything is, and what to paste next.
 pub(super) fn welcome(config: &Config, endpoint: &str) -> Taken {
     let (Some(local), StreamId::Name(stream)) = (&config.local, &config.stream.id) else {
         unreachable!("with `--local` the configuration has both")
@@ -84,8 +84,8 @@ send an event, and see it in the stream:
     ))
 }
 
-/// What an SDK needs to find the embedded stream: it looks at no signature, and an SDK sends
-/// nothing without one.
+/// The variables by which an SDK finds the embedded stream, which looks at no signature; an SDK
+/// sends nothing without one.
 fn client_settings(endpoint: &str) -> String {
     format!(
         "AWS_ENDPOINT_URL_KINESIS={endpoint} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=local \

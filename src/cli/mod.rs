@@ -1,4 +1,5 @@
-//! The command line: arguments and printing only, one small file a command.
+//! The command line: reads arguments, prints, and chooses exit codes; one small file a command.
+//! What a command does is the programs' and the clients' to do.
 
 mod admin;
 mod check;
@@ -20,20 +21,20 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::telemetry::log::{self, Log, StartError};
-pub use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
+use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
 
-/// Exit codes, as `docs/operations` lists them. 0: nothing was abandoned.
-pub mod exit {
+/// Exit codes, as `docs/operations.md` lists them. 0: nothing was abandoned.
+mod exit {
     /// The start failed, or a command's work did.
-    pub const FAILED: u8 = 1;
+    pub(super) const FAILED: u8 = 1;
     /// Bad usage or configuration (EX_USAGE of sysexits.h).
-    pub const USAGE: u8 = 64;
+    pub(super) const USAGE: u8 = 64;
     /// `check --online` found that something would not work (EX_UNAVAILABLE).
-    pub const UNAVAILABLE: u8 = 69;
+    pub(super) const UNAVAILABLE: u8 = 69;
     /// A task died: a defect (EX_SOFTWARE).
-    pub const DEFECT: u8 = 70;
+    pub(super) const DEFECT: u8 = 70;
     /// The deadline passed with events unconfirmed (EX_TEMPFAIL).
-    pub const UNCONFIRMED: u8 = 75;
+    pub(super) const UNCONFIRMED: u8 = 75;
 }
 
 /// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is
@@ -110,7 +111,7 @@ fn said(taken: out::Taken, code: u8) -> ExitCode {
     }
 }
 
-/// The log, as configured; or the exit code of what was told already.
+/// Starts the log as configured. An error is the exit code of what was told already.
 fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     log::start(config.format, &config.level).map_err(|error| match error {
         StartError::Level(_) => fail(error, exit::USAGE),
@@ -118,7 +119,7 @@ fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
     })
 }
 
-/// The runtime of a command.
+/// Makes the runtime of a command.
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
     match threads {
         1 => Builder::new_current_thread().enable_all().build(),

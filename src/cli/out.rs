@@ -1,8 +1,8 @@
-//! What a command prints, and how it learns that nobody takes it. Nothing else here writes to the
-//! standard streams: `println!` panics when they are closed or full.
+//! Prints for a command, and tells it when nobody takes what it prints. Nothing else here writes to
+//! the standard streams: `println!` panics when they are closed or full.
 //!
-//! On a terminal what is not seen is written out (see [`crate::terminal`]); a pipe and a file get
-//! the bytes.
+//! On a terminal, characters that are not seen are written out (see [`crate::terminal`]); a pipe
+//! and a file get the bytes.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -13,14 +13,14 @@ use rustix::io::Errno;
 
 use crate::terminal;
 
-/// Text, or what should be text, can neither be printed nor thrown away without a word: a full
-/// disk.
+/// Standard output takes no more, as on a full disk. What was to be printed must not be thrown away
+/// without a word.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
 pub(super) struct PrintError(#[from] io::Error);
 
-/// Whether somebody takes what is printed. `Break`: nobody does any more, as with `| head`; that is
-/// no error, and there is nothing left to say.
+/// Whether somebody takes what is printed. `Break` means that nobody does any more, as with `|
+/// head`: that is no error, and there is nothing left to say.
 pub(super) type Taken = Result<ControlFlow<()>, PrintError>;
 
 /// Prints a text, and waits until it is taken.
@@ -53,7 +53,7 @@ pub(super) fn taken(written: io::Result<()>) -> Taken {
     }
 }
 
-/// Says something on standard error. Where nobody can be told, the exit code still tells.
+/// Prints to standard error. Where nobody can be told, the exit code still tells.
 pub(super) fn tell(text: &str) {
     let shown: Cow<str> =
         if io::stderr().is_terminal() { terminal::escaped(text) } else { text.into() };
@@ -66,11 +66,11 @@ pub(super) fn redraw(line: &str) {
 }
 
 /// Returns when nobody can take what is printed any more, without printing: the reader of a pipe is
-/// gone, a terminal was hung up. Where that cannot happen (a file) it never returns.
+/// gone, or a terminal was hung up. Where that cannot happen (a file) it never returns.
 pub(super) fn wait_until_unread() {
     let stdout = io::stdout();
     loop {
-        // These are told of without being asked for, and nothing else is.
+        // The kernel tells of these without being asked, and of nothing else.
         let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
         match poll(&mut watched, None) {
             Ok(0) | Err(Errno::INTR) => {}

@@ -1,4 +1,4 @@
-//! `run`: the daemon, from its configuration to its exit code.
+//! `run`: runs the daemon, from its configuration to its exit code.
 
 #[cfg(feature = "local")]
 use std::ops::ControlFlow::Continue;
@@ -49,8 +49,8 @@ impl Run {
     }
 }
 
-/// The configuration, with the log running as it says, and the runtime; or the exit code of what
-/// was told already.
+/// Resolves the configuration, starts the log and makes the runtime. An error is the exit code of
+/// what was told already.
 pub(super) fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     let resolved = resolve_to_serve(&inputs).map_err(|problems| fail(problems, exit::USAGE))?;
     let log = start_log(&resolved.config.log)?;
@@ -60,7 +60,7 @@ pub(super) fn prepare(inputs: Inputs) -> Result<(Plan, Runtime), ExitCode> {
     Ok((Plan { inputs, resolved, log, manager: ServiceManager::default() }, runtime))
 }
 
-/// How a daemon ended, for whoever started it.
+/// The exit code for how a daemon ended.
 pub(super) fn code_of(ended: Ended) -> u8 {
     match ended {
         Ended { task_died: true, .. } => exit::DEFECT,

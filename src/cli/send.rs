@@ -1,4 +1,4 @@
-//! `send`: one event from flags, or lines of the protocol from stdin, to a running daemon.
+//! `send`: sends one event from flags, or lines of the protocol from stdin, to a running daemon.
 //!
 //! It prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and
 //! somebody took it.
@@ -82,7 +82,7 @@ impl Send {
     pub(super) fn main(self) -> ExitCode {
         match self.run() {
             Ok(Outcome::AllAcked) => ExitCode::SUCCESS,
-            // Where nobody takes the answers it cannot be told whether they are acks.
+            // Where nobody takes the answers, it cannot be told whether they are acks.
             Ok(Outcome::SomeRefused | Outcome::Unread) => exit::FAILED.into(),
             Err(error) => fail(format_args!("{error:#}"), exit::FAILED),
         }
@@ -130,7 +130,7 @@ impl Send {
 /// or nobody takes them.
 ///
 /// # Errors
-/// The input cannot be read (what was sent is answered and printed first), the daemon left lines
+/// If the input cannot be read (what was sent is answered and printed first), the daemon left lines
 /// without an answer, or the answers cannot be printed.
 fn exchange(
     socket: UnixStream,

@@ -1,4 +1,4 @@
-//! A status as text, for a person at 3 a.m. Pure.
+//! Renders a status as text, for a person at 3 a.m. Pure.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use dispatchd_core::wire::admin::{
     Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
 };
 
-/// Shards that are shown; the others are counted. Those with something to tell come first.
+/// How many shards are shown; the others are counted. Those with something to tell come first.
 const SHARDS_SHOWN_MAX: usize = 20;
 
-/// What is printed, many lines.
+/// The lines that are printed.
 pub(super) fn render(status: &Status) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -197,7 +197,7 @@ fn write_lane(text: &mut String, lane: &LaneStatus) -> std::fmt::Result {
     Ok(())
 }
 
-/// In parts of what one shard takes.
+/// A pace in parts of what one shard takes.
 fn pace_of(pace: &Option<f64>) -> String {
     pace.map_or("-".to_owned(), |pace| format!("{:.0} %", 100.0 * pace))
 }
@@ -219,7 +219,7 @@ fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
     Ok(())
 }
 
-/// Two digits that tell.
+/// A time with its two leading digits: nobody reads more.
 fn time(seconds: f64) -> String {
     match seconds {
         0.0 => "0 s".to_owned(),

@@ -19,7 +19,7 @@ use dispatchd_core::model::StreamId;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
-/// Between two looks. An account may look 20 times a second.
+/// The time between two looks. An account may look 20 times a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -115,7 +115,7 @@ impl Stream {
 }
 
 impl Named {
-    /// The argument is the stream, whatever file and environment say.
+    /// The configuration's inputs. The argument is the stream, whatever file and environment say.
     fn inputs(&self) -> Inputs {
         let mut inputs = self.flags.inputs([]);
         inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
@@ -125,7 +125,7 @@ impl Named {
 }
 
 impl Verb {
-    /// Does it, and gives what there is to say of it.
+    /// Does what was asked, and gives the text to print.
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
@@ -169,10 +169,11 @@ impl Verb {
     }
 }
 
-/// Lets a person type the name of what will be gone. Blocks: there is nothing else to do meanwhile.
+/// Has a person type the name of what will be gone. It blocks: there is nothing else to do
+/// meanwhile.
 ///
 /// # Errors
-/// Nobody is there to ask, or something else was typed.
+/// If nobody is there to ask, or something else was typed.
 fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
     let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
     if !io::stdin().is_terminal() {

@@ -15,8 +15,8 @@ use crate::telemetry::log::Log;
 use dispatchd_aws::Kinesis;
 use dispatchd_consumer::plan::StartFrom;
 
-/// Said on standard error once every shard has its iterator; docs/operations.md promises the first
-/// word.
+/// The line on standard error that tells that every shard has its iterator; docs/operations.md
+/// promises its first word.
 const READY: &str = "ready: what is stored from now on is printed, end with Ctrl-C\n";
 
 #[derive(Debug, Args)]
@@ -70,7 +70,8 @@ impl Tail {
     async fn run(self, config: Config, log: &Log) -> anyhow::Result<()> {
         let stop = stop_signal()?;
         let unread = stop.clone();
-        // On a quiet stream no write would tell, as it does when something comes.
+        // On a quiet stream no write would tell that the reader is gone, as it does when something
+        // comes.
         std::thread::Builder::new().name("stdout".into()).spawn(move || {
             out::wait_until_unread();
             unread.cancel();
@@ -86,8 +87,8 @@ impl Tail {
             to_terminal: std::io::stdout().is_terminal(),
         };
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
-        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
-        // waits for that.
+        // It is said whatever log.level is: a script may wait for it. The log's thread writes it,
+        // and nobody waits for that.
         let ready = || log.stderr().push(READY.as_bytes());
         tail::run(kinesis, options, tokio::io::stdout(), stop, ready)
             .await

@@ -1,5 +1,5 @@
-//! The only step that can fail: from text to [`Config`](super::Config). It reports every problem,
-//! not the first; it never reads the host and never mends a value.
+//! From the text of all layers to the [`Config`](super::Config): the only step that can fail. It
+//! reports every problem, not only the first one; it never reads the host and never mends a value.
 
 use std::path::PathBuf;
 
@@ -16,26 +16,26 @@ use dispatchd_core::model::StreamArn;
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{key}{} (from {origin}): expected {expected}", shown(.value))]
-pub struct Problem {
+pub(crate) struct Problem {
     pub key: String,
-    /// Nothing where nobody knows what it is: under an unknown key it may be a secret.
+    /// The value as it may be shown. `None` under an unknown key, where it may be a secret.
     pub value: Option<String>,
-    /// What would have been taken.
+    /// What would have been accepted.
     pub expected: String,
     pub origin: Origin,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Problems {
+pub(crate) enum Problems {
     #[error("cannot read {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
-    /// At least one; displayed one per line.
+    /// There is at least one; each is displayed on a line of its own.
     #[error("{}", lines(.0))]
     Values(Vec<Problem>),
 }
 
-/// Lays what was typed over the defaults and turns it into a configuration.
+/// Lays the typed settings over the defaults and turns the result into a configuration.
 pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {
     let Inputs { local, machine, env, .. } = inputs;
     let local = *local;
@@ -43,7 +43,7 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     fill_in(&mut settings, local, machine);
     let values = read(&settings, &mut problems);
     relate(&settings, &values, &mut problems);
-    // The embedded stream looks at none of them.
+    // The embedded stream uses none of the SDK's variables.
     let (sdk_env, odd) =
         if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
     problems.extend(odd);
@@ -57,8 +57,8 @@ pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Pr
     }
 }
 
-/// Every key once, in the table's order, and a problem for each typed key that the table lacks or
-/// one layer has twice. An empty text is not set: what lies below stays.
+/// Every key once, in the table's order; and a problem for each typed key that the table lacks, or
+/// that one layer has twice. An empty text counts as not set: the layer below holds.
 fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
     let mut problems = Vec::new();
@@ -83,6 +83,7 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
     (settings, problems)
 }
 
+/// The problem of a key that one layer has twice; `None` where a layer overrides another one.
 /// Within a file and within the environment there is no order in which one of two would win.
 fn twice(below: &Setting, typed: &Setting) -> Option<Problem> {
     let expected = match (&below.origin, &typed.origin) {
@@ -106,7 +107,7 @@ fn default(key: &Key) -> Setting {
     Setting { key, value, origin: Origin::Default }
 }
 
-/// Gives a value to what was left open and can be known here.
+/// Gives a value to each setting that was left open and that can be known here.
 fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
     let arn = of(settings, "stream.arn").value.clone();
     let is_streamless = arn.is_empty() && of(settings, "stream.name").value.is_empty();
@@ -135,8 +136,8 @@ fn fill(settings: &mut [Setting], key: &str, open: &str, (value, why): (String, 
     }
 }
 
-/// Beside the socket, if the name has room there: whoever runs the daemon may make a file in that
-/// directory.
+/// The admin socket's path, and why: beside the socket for events, if the name has room there.
+/// Whoever runs the daemon may make a file in that directory.
 fn admin_socket(socket: &str) -> (String, String) {
     let beside = format!("{socket}.admin");
     if beside.len() <= SOCKET_PATH_BYTES_MAX {
@@ -146,8 +147,8 @@ fn admin_socket(socket: &str) -> (String, String) {
     }
 }
 
-/// Looks at each value alone. Where one is refused its default stands in, so that the others can
-/// still be related.
+/// Reads each value alone. Where one is refused, its default stands in, so that the others can
+/// still be related to each other.
 fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
     let value = |(key, setting): (&'static Key, &Setting)| {
         let value = key.rule.read(&setting.value).unwrap_or_else(|| {
@@ -159,7 +160,7 @@ fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
     Values(KEYS.iter().zip(settings).map(value).collect())
 }
 
-/// Looks at values beside each other. A relation to a value that is refused anyway says nothing.
+/// Checks values against each other. A relation to a value that is refused anyway says nothing.
 fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     let set = |key| of(settings, key);
     let shown = |key| format!("{key} = {:?} (from {})", set(key).value, set(key).origin);

@@ -1,9 +1,9 @@
-//! What the SDK reads of the environment, looked at before the SDK does: there a line end at the
-//! end of a key panics at the first request, and a blank region is a host without a name. Pure: the
-//! variables come in as values.
+//! The SDK's own variables, checked before the SDK reads them: in the SDK, a line end behind a key
+//! panics at the first request, and a blank region makes a host without a name. Pure: the variables
+//! come in as values.
 //!
-//! A blank variable is unset. One that cannot be meant is a problem that names it; never with a
-//! secret's value.
+//! A blank variable counts as not set. A variable with a value that cannot be meant is a problem,
+//! which names the variable and never shows a secret.
 
 use dispatchd_aws::{SdkEnv, unfit_for_a_header};
 
@@ -13,14 +13,14 @@ use super::{Origin, Problem};
 /// What a variable may hold.
 enum Form {
     Like(Rule),
-    /// Goes into a header, or is as long and as secret as what does.
+    /// A value that goes into a header, or one that is as long and as secret.
     Secret,
-    /// A path at the address that ECS answers at.
+    /// A path at the address where ECS gives credentials.
     RelativeUri,
     Text,
 }
 
-/// Takes what is the SDK's out of the environment, and a problem for each variable that cannot be
+/// Takes the SDK's variables out of the environment, and reports a problem for each that cannot be
 /// meant.
 pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
     let env = SdkEnv::of(env);
@@ -65,7 +65,7 @@ fn form(name: &str) -> Form {
 }
 
 impl Form {
-    /// What was expected instead; nothing if this will do.
+    /// What was expected instead of this value; `None` if the value will do.
     fn expected(&self, value: &str) -> Option<String> {
         match self {
             Self::Like(Rule::Switch) if value.parse::<bool>().is_err() => {
@@ -89,7 +89,8 @@ impl Form {
     }
 }
 
-/// The usual way to such a value: a file that ends in a line end, mounted or read into a variable.
+/// A hint at the usual cause of such a value: a file that ends in a line end, mounted or read into
+/// a variable.
 fn line_end(value: &str) -> &'static str {
     if value.ends_with(['\n', '\r']) { ", and no line end behind it" } else { "" }
 }

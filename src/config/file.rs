@@ -1,6 +1,6 @@
 //! The layers above the defaults, flattened to dotted keys: presets < file < environment < flags,
-//! later ones last. Reads no meaning into any of them: an unknown key passes through with its
-//! origin.
+//! the later ones last. It reads no meaning into any of them: an unknown key passes through with
+//! its origin.
 
 use std::env;
 use std::fs;
@@ -10,14 +10,14 @@ use ::config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{Flag, Inputs, Origin, Problems, Setting};
 
-/// Before the first level of a variable's name; levels are parted by two underscores as well, so
-/// that `DISPATCHD_SOCKET`, which clients read, is not taken for a key.
+/// The prefix of our variables. Levels are parted by two underscores, and so is the prefix, so that
+/// `DISPATCHD_SOCKET`, which clients read, is not taken for a key.
 const ENV_PREFIX: &str = "DISPATCHD";
 const ENV_SEPARATOR: &str = "__";
-/// The variable that every Service with an address has.
+/// The end of the variable that Kubernetes makes for every Service with an address.
 const SERVICE_HOST: &str = "_SERVICE_HOST";
 
-/// All that was typed, in the order in which it applies.
+/// All settings that were typed, in the order in which they apply.
 pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
     let mut settings: Vec<Setting> = inputs.preset.iter().map(flag_layer).collect();
     if let Some(path) = &inputs.file {
@@ -36,10 +36,10 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
     Ok(settings)
 }
 
-/// The environment as text. `std::env::vars` would panic on anybody's variable that is not UTF-8;
-/// here it only loses the bytes that are not, and if the variable is ours the value is checked like
-/// any other.
-pub fn env_vars() -> Vec<(String, String)> {
+/// The environment as text. `std::env::vars` would panic at anybody's variable that is not UTF-8;
+/// here such a variable only loses the bytes that are not, and if it is ours its value is checked
+/// like any other.
+pub(crate) fn env_vars() -> Vec<(String, String)> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
 }
@@ -50,12 +50,12 @@ fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
     toml_settings(&text, &Origin::File(path.to_owned())).map_err(unreadable)
 }
 
-/// Whether a reload may read the file of these inputs. The first read of a pipe took all that there
-/// was.
+/// Checks that a reload may read the file of these inputs. The first read of a pipe takes all that
+/// there is.
 ///
 /// # Errors
-/// A file that is not there, or is no regular one; links are followed.
-pub fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
+/// If the file is not there, or is not a regular one; links are followed.
+pub(crate) fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
     let Some(path) = &inputs.file else { return Ok(()) };
     let unreadable = |reason: String| Problems::File { path: path.clone(), reason };
     if fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
@@ -66,7 +66,7 @@ pub fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
     Err(unreadable(reason.to_owned()))
 }
 
-/// Where and why, without the lines of the file that the parser quotes: one may hold a secret.
+/// What the parser says, without the lines of the file that it quotes: one may hold a secret.
 fn without_quotes(error: &str) -> String {
     let is_quote = |line: &str| {
         let (margin, _) = line.split_once('|').unwrap_or((line, ""));
@@ -82,7 +82,7 @@ fn toml_settings(text: &str, origin: &Origin) -> Result<Vec<Setting>, String> {
         .map_err(|error| without_quotes(&error.to_string()))?;
     let mut settings = Vec::new();
     flatten("", table, origin, &mut settings);
-    // The table is a hash map, but problems should keep one order from run to run.
+    // The parsed file is a hash map, but problems should keep one order from run to run.
     settings.sort_by(|a, b| (&a.key, &a.value).cmp(&(&b.key, &b.value)));
     Ok(settings)
 }
@@ -97,8 +97,8 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &Origin, settings: &
     }
 }
 
-/// What the names of variables begin with that Kubernetes makes of Services named `dispatchd--…`:
-/// they look like keys.
+/// The prefixes of variables that Kubernetes makes for Services named `dispatchd--…`: they look
+/// like keys.
 fn services(env: &[(String, String)]) -> Vec<&str> {
     env.iter()
         .filter_map(|(name, _)| name.strip_suffix(SERVICE_HOST))
@@ -106,14 +106,15 @@ fn services(env: &[(String, String)]) -> Vec<&str> {
         .collect()
 }
 
-/// Such a variable: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`, `…_PORT`, `…_PORT_80_TCP_ADDR`. No key
-/// of ours begins so.
+/// Whether Kubernetes made this variable for that Service: `…_SERVICE_HOST`, `…_SERVICE_PORT_HTTP`,
+/// `…_PORT`, `…_PORT_80_TCP_ADDR`. No key of ours begins so.
 fn is_of_service(name: &str, service: &str) -> bool {
     let is_port = |rest: &str| rest == "_PORT" || rest.starts_with("_PORT_");
     name.strip_prefix(service).is_some_and(|rest| rest.starts_with("_SERVICE_") || is_port(rest))
 }
 
-/// None or one: a variable at a time, because a problem has to name the variable as it is spelled.
+/// The setting that a variable makes; `None` if it is not ours. Variables are read one at a time,
+/// because a problem has to name the variable as it is spelled.
 fn env_layer((name, value): &(String, String)) -> Option<Setting> {
     let alone = Map::from_iter([(name.clone(), value.clone())]);
     let keys = Environment::with_prefix(ENV_PREFIX)

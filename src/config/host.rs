@@ -1,7 +1,8 @@
-//! Whether a configuration fits the limits that this host set for the process. Pure: [`Machine`]
+//! Checks a configuration against the limits that this host set for the process. Pure: [`Machine`]
 //! has read them.
 //!
-//! For `run` and what checks a configuration for it: a command that only asks needs none of this.
+//! This is for `run`, and for `check`, which says what `run` would do: a command that only asks
+//! needs none of it.
 
 use super::check::{Problem, Problems, of, problem};
 use super::rule::show_size;
@@ -10,11 +11,11 @@ use dispatchd_core::limits::{
     ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
 };
 
-/// As [`resolve`], for a process that serves here.
+/// Resolves the configuration as [`resolve`] does, for a process that serves on this host.
 ///
 /// # Errors
 /// Those of [`resolve`], or every limit of the host's that is too low.
-pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
+pub(crate) fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     let resolved = resolve(inputs)?;
     let problems: Vec<_> =
         [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
@@ -24,14 +25,14 @@ pub fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     if problems.is_empty() { Ok(resolved) } else { Err(Problems::Values(problems)) }
 }
 
-/// Descriptors that a daemon with this configuration may come to have.
-pub fn files_needed(config: &Config) -> usize {
+/// The number of descriptors that a daemon with this configuration may come to have.
+pub(crate) fn files_needed(config: &Config) -> usize {
     config.socket.max_connections + files_kept_back(config)
 }
 
-/// Descriptors that no caller's connection may take: Kinesis is reached, and probes are answered,
-/// whoever is connected.
-pub fn files_kept_back(config: &Config) -> usize {
+/// The number of descriptors that no caller's connection may take, so that Kinesis is reached and
+/// probes are answered whoever is connected.
+pub(crate) fn files_kept_back(config: &Config) -> usize {
     FILES_OWN + config.batch.max_in_flight + PAGES_CONNECTIONS_MAX + ADMIN_CONNECTIONS_MAX
 }
 
@@ -55,7 +56,7 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
     let sum = memory_sum(&resolved.config);
     let needed =
         ADDRESS_SPACE_OWN_BYTES + sum.events_bytes + sum.requests_bytes + sum.long_lines_bytes;
-    // Long lines have a share of the budget.
+    // Long lines take a share of the budget.
     let parts = [
         (sum.events_bytes + sum.long_lines_bytes, "memory.budget"),
         (sum.requests_bytes, "batch.max_bytes"),

@@ -1,5 +1,5 @@
-//! What the machine knows and the person who configures should not have to: names, directories,
-//! memory limit. Reading is one function; what follows from the facts is pure. It never fails: a
+//! What the machine knows and the person who configures should not have to: names, directories, the
+//! memory limit. One function reads; what follows from the facts is pure. Nothing here fails: a
 //! fact that cannot be read is absent.
 
 use std::env;
@@ -10,54 +10,57 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
-use crate::socket::directory::{could_make_files, foreign_owner};
+use crate::inputs::socket::directory::{could_make_files, foreign_owner};
 use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 
-/// Where the socket lives when we may: shared with the application by a volume mounted there.
+/// The directory of the socket where we may write there: an application shares it by a volume that
+/// is mounted there.
 const RUN_DIR: &str = "/run/dispatchd";
 
 const SOCKET_NAME: &str = "dispatchd.sock";
 
-/// Of ours alone, where a directory is not made for us.
+/// The folder of our own in a directory that was not made for us.
 const OWN_FOLDER: &str = "dispatchd";
 
-/// A cgroup v1 without a limit says so with a number near 2^63.
+/// A cgroup of version 1 without a limit says so with a number near 2^63.
 const LIMIT_BYTES_MAX: usize = 1 << 60;
 
 /// Facts about the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The file name that this program was started by.
     pub program: String,
     pub hostname: String,
-    /// `DISPATCHD_SOCKET`, where clients look.
+    /// `DISPATCHD_SOCKET`, where clients look; `None` if it is not set.
     pub client_socket: Option<String>,
-    /// Bytes; the smallest limit of our cgroup and those above it.
+    /// The smallest memory limit, in bytes, of our cgroup and those above it; `None` where there is
+    /// none.
     pub memory_limit: Option<usize>,
-    /// `XDG_RUNTIME_DIR`, if a folder of ours in it could hold files.
+    /// `XDG_RUNTIME_DIR`, if a folder of ours in it could hold files; otherwise `None`.
     pub runtime_dir: Option<PathBuf>,
     pub temp_dir: PathBuf,
     pub uid: u32,
-    /// Descriptors that the process may have, if it asks for them: the hard limit.
+    /// How many descriptors the process may have if it asks for them (the hard limit); `None`: no
+    /// limit.
     pub open_files: Option<usize>,
-    /// Bytes that the process may address.
+    /// How many bytes the process may address; `None`: no limit.
     pub address_space: Option<usize>,
     /// Whether `/run/dispatchd` could hold files of ours.
     pub run_dir_writable: bool,
 }
 
-/// Why a client does not look where it would.
+/// Why a client does not look for the daemon in the fallback directory.
 #[derive(Debug, thiserror::Error)]
 #[error("{} belongs to user {owner}, who may pretend to be the daemon: say with --socket where \
          the daemon is", path.display())]
-pub struct ForeignFallback {
+pub(crate) struct ForeignFallback {
     pub path: PathBuf,
     pub owner: u32,
 }
 
 impl Machine {
     /// Asks the host.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
             program: program(),
@@ -73,7 +76,8 @@ impl Machine {
         }
     }
 
-    /// The value for `producer_id = "auto"`, and why; so for those below.
+    /// The value for `producer_id = "auto"`, and why. The functions below answer for other keys in
+    /// the same way.
     pub(super) fn producer_id(&self) -> (String, String) {
         (format!("{}@{}", self.program, self.hostname), "program and hostname".to_owned())
     }
@@ -95,21 +99,20 @@ impl Machine {
         (dir.join(SOCKET_NAME).display().to_string(), why)
     }
 
-    /// Where a client looks that was told nothing: an app may see the shared directory without
-    /// being allowed to write there.
+    /// Where a client looks that was told nothing: an application may see the shared directory
+    /// without being allowed to write there.
     ///
     /// # Errors
-    /// In the temporary directory anybody may have made the folder of that name, to be taken for
-    /// the daemon.
-    pub fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
-        // One that may not be looked at is there, as far as we know: whoever connects hears why
-        // not.
+    /// If the folder belongs to another user: in the temporary directory anybody may have made a
+    /// folder of that name, to be taken for the daemon.
+    pub(crate) fn client_socket_path(&self) -> Result<PathBuf, ForeignFallback> {
+        // A path that may not be looked at counts as there: whoever connects hears why not.
         let shared = Path::new(RUN_DIR).join(SOCKET_NAME);
         let is_there = shared.try_exists().unwrap_or(true);
         self.client_socket_besides(is_there.then_some(shared))
     }
 
-    /// `shared`: the socket below `/run`, where there is one.
+    /// `shared`: the socket below `/run`; `None` where there is none.
     fn client_socket_besides(&self, shared: Option<PathBuf>) -> Result<PathBuf, ForeignFallback> {
         let path = shared.unwrap_or_else(|| self.socket_path().0.into());
         let fallback = self.fallback_dir();
@@ -148,14 +151,15 @@ fn runtime_dir(named: Option<PathBuf>) -> Option<PathBuf> {
     named.filter(|dir| dir.is_absolute() && could_make_files(&dir.join(OWN_FOLDER)).is_ok())
 }
 
-/// The smallest limit of the groups that `/proc/self/cgroup` names and of all above them. In a
-/// container the names may be the host's while `root` shows only the container's own group: what is
-/// not there does not count.
+/// The smallest limit of the groups that `/proc/self/cgroup` names and of all groups above them;
+/// `None` without one. In a container the names may be the host's while `root` shows only the
+/// container's own group: a group that is not there does not count.
 fn memory_limit(root: &Path, membership: &str) -> Option<usize> {
     membership.lines().filter_map(|line| group_limit(root, line)).min()
 }
 
-/// One line: `0::/path` (version 2) or `ID:controller,…:/path` (version 1).
+/// The limit of one line's group. A line is `0::/path` (version 2) or `ID:controller,…:/path`
+/// (version 1).
 fn group_limit(root: &Path, line: &str) -> Option<usize> {
     let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
     let (mount, file) = match controllers {

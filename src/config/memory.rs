@@ -1,27 +1,27 @@
-//! The most memory a configuration can take, as a sum that an operator can hold against the pod's
-//! limit. It counts what grows with traffic; the program itself and the allocator's rounding come
-//! on top.
+//! The most memory that a configuration can take, as a sum that an operator can hold against the
+//! pod's limit. It counts what grows with traffic, and never the program itself or what the
+//! allocator rounds up.
 
 use std::fmt;
 
 use super::Config;
 use super::rule::show_size;
 use dispatchd_core::limits::{
-    ANSWER_ROOM_BYTES, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
+    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
     REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
 
-/// What the program takes by itself, for the question what a cgroup has room for: idle it is some
-/// 13 MiB.
+/// Bytes that the program takes by itself, for the question of what a cgroup has room for: idle,
+/// they are some 13 MiB.
 const PROGRAM_BYTES: usize = 16 * MIB;
 
 /// The parts of the sum, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemorySum {
+pub(crate) struct MemorySum {
     /// Events from accept to outcome: the budget.
     pub events_bytes: usize,
-    /// If every connection fills its line buffer (and what is being made of it) and reads none of
-    /// its answers.
+    /// What connections take if each of them fills its line buffer (and what is being made of it)
+    /// and reads none of its answers.
     pub connections_bytes: usize,
     /// Lines longer than a line buffer, and what each thread unescapes of one.
     pub long_lines_bytes: usize,
@@ -32,17 +32,19 @@ pub struct MemorySum {
     pub dedupe_bytes: usize,
 }
 
-/// The records that memory carries. Where the stream takes larger ones, they are refused for that
-/// reason: a daemon that took them would lose everything that it holds when it is killed.
+/// The largest records that memory has room for. Where the stream takes larger ones, they are
+/// refused for that reason: a daemon that took them would lose everything that it holds when it is
+/// killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried {
-    /// The largest, data and partition key. Where it is configured, that.
+    /// Bytes of the largest record, data and partition key together; where that is configured, the
+    /// configured size.
     pub record_bytes: usize,
     budget_bytes: usize,
 }
 
-/// The most that a configuration takes, with the largest records that it carries.
-pub fn memory_sum(config: &Config) -> MemorySum {
+/// The most memory that a configuration takes, with the largest records that it carries.
+pub(crate) fn memory_sum(config: &Config) -> MemorySum {
     sum_with(config, Carried::of(config).record_bytes)
 }
 
@@ -51,7 +53,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     MemorySum {
         events_bytes: budget_bytes,
         connections_bytes: config.socket.max_connections
-            * (2 * LINE_BUFFER_BYTES + ANSWER_ROOM_BYTES),
+            * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
         long_lines_bytes: long_lines_bytes(budget_bytes)
             + config.runtime.threads * line_bytes_max(record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
@@ -60,7 +62,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     }
 }
 
-/// What the lanes have in flight at once without larger records.
+/// Bytes that the lanes have in flight at once, unless records are larger.
 fn flying_bytes(config: &Config) -> usize {
     config.batch.max_in_flight * config.batch.max_bytes
 }
@@ -75,8 +77,8 @@ impl Carried {
         }
     }
 
-    /// What an operator does so that records of so many bytes are taken too.
-    pub fn to_carry(&self, record_bytes: usize) -> String {
+    /// What an operator does so that records of this size are taken too.
+    pub fn to_carry(self, record_bytes: usize) -> String {
         let needed = budget_bytes_min(record_bytes);
         let limit = "the container's memory limit above what `dispatchd check` adds up";
         if self.budget_bytes < needed {
@@ -88,29 +90,29 @@ impl Carried {
 }
 
 /// The largest record whose part of the sum the cgroup still has room for. What callers that stop
-/// reading could take is left out: that is an attack, not a load. Records up to what is in flight
-/// anyway cost nothing more.
+/// reading could take is left out: that is an attack, not a load. Records up to the size of what is
+/// in flight anyway cost nothing more.
 fn carried_by_cgroup(config: &Config) -> usize {
     let least = flying_bytes(config).max(RECORD_BYTES_DEFAULT);
     let Some(cgroup_bytes) = config.memory.cgroup_bytes else { return usize::MAX };
     let sum = sum_with(config, least);
     let taken = PROGRAM_BYTES + sum.total_bytes() - sum.connections_bytes;
-    // One byte more of it is four thirds in the request and one a thread in a line that is
-    // unescaped.
+    // One more byte of the record is four thirds of a byte in the request, and one byte for each
+    // thread in a line that is unescaped.
     let per_three_bytes = 4 + 3 * config.runtime.threads;
     least + cgroup_bytes.saturating_sub(taken) / per_three_bytes * 3
 }
 
-/// The sum if records of so many bytes are to be taken, and the budget that they need: for a stream
+/// The sum if records of this size are to be taken, and the budget that they need: for a stream
 /// whose limit is raised.
-pub fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum) {
+pub(crate) fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, MemorySum) {
     let mut config = config.clone();
     config.memory.budget_bytes = config.memory.budget_bytes.max(budget_bytes_min(record_bytes));
     (config.memory.budget_bytes, sum_with(&config, record_bytes))
 }
 
 impl MemorySum {
-    pub fn total_bytes(&self) -> usize {
+    pub(crate) fn total_bytes(&self) -> usize {
         self.events_bytes
             + self.connections_bytes
             + self.long_lines_bytes
@@ -156,7 +158,7 @@ mod tests {
         config
     }
 
-    /// As in `deploy/`.
+    /// The sidecar's settings in `deploy/`.
     const SIDECAR: &[(&str, &str)] = &[
         ("memory.budget", "16MiB"),
         ("socket.max_connections", "32"),

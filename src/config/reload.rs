@@ -5,17 +5,17 @@ use super::keys::KEYS;
 use super::used::{Besides, Values};
 use super::{Resolved, Setting};
 
-/// What is different, in the table's order.
+/// How two configurations differ, in the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// As `key = value`, with the new values: they hold now.
+pub(crate) struct Changes {
+    /// Keys that a reload changes, as `key = value` with the new value, which holds now.
     pub applied: Vec<String>,
     /// Keys that keep their old values until a restart.
     pub needs_restart: Vec<String>,
 }
 
-/// What became of `old`, as it runs, with `new`.
-pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
+/// What a reload makes of the differences between `old`, which runs, and `new`.
+pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
     let mut changes = Changes::default();
     for (key, (before, Setting { value, .. })) in
         KEYS.iter().zip(old.values.iter().zip(&new.values))
@@ -29,9 +29,8 @@ pub fn changes(old: &Resolved, new: &Resolved) -> Changes {
     changes
 }
 
-/// The configuration that runs after a reload: `new`, where it is taken over, and `old` where it is
-/// not.
-pub fn after(old: &Resolved, new: Resolved) -> Resolved {
+/// The configuration that runs after a reload: of `new` what a reload changes, of `old` the rest.
+pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
     let both = KEYS.iter().zip(old.values.iter().cloned().zip(new.values));
     let values: Vec<_> =
         both.map(|(key, (old, new))| if key.is_reloaded { new } else { old }).collect();

@@ -1,5 +1,5 @@
-//! What one key takes: reads a value's text, and says in words what it would have taken. Looks at
-//! one value alone; how values relate is `check.rs`.
+//! What one key takes: it reads a value's text, and says in words what it would have accepted. It
+//! looks at one value alone; how values relate is in `check.rs`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -50,12 +50,12 @@ pub(super) enum Value {
     Switch(bool),
     Mode(u32),
     Address(SocketAddr),
-    /// Left open, or turned off.
+    /// The key was left open, or turned off.
     Unset,
 }
 
 impl Rule {
-    /// `None` if the text is not one that this rule takes.
+    /// Reads a text; `None` if this rule does not take it.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self {
             Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen if text == "off" => {
@@ -86,7 +86,8 @@ impl Rule {
         }
     }
 
-    /// What may have gone wrong with a text that was not taken, where the rule alone does not tell.
+    /// What may have gone wrong with a text that was refused; `None` where the rule's own words say
+    /// it.
     pub(super) fn hint(&self, text: &str) -> Option<String> {
         match self {
             Self::Path | Self::PathOrOff if text.len() > SOCKET_PATH_BYTES_MAX => {
@@ -152,13 +153,13 @@ fn within<T: PartialOrd>(range: &RangeInclusive<T>, value: T) -> Option<T> {
     range.contains(&value).then_some(value)
 }
 
-/// Digits only: `parse` alone would take a plus sign as well.
+/// Reads digits only: `parse` alone would take a plus sign as well.
 fn count(text: &str) -> Option<usize> {
     let (number, unit) = number_and_unit(text)?;
     unit.is_empty().then_some(number)
 }
 
-pub fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let unit_ms = match unit {
         "ms" => 1,
@@ -189,8 +190,8 @@ fn number_and_unit(text: &str) -> Option<(usize, &str)> {
     Some((number.parse().ok()?, unit))
 }
 
-/// For the table's bounds, which are whole numbers of some unit. Minutes begin past 60 s: people
-/// write `60s`.
+/// Shows one of the table's bounds, which are whole numbers of some unit. Minutes begin past 60 s:
+/// people write `60s`.
 fn show_duration(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{}ms", duration.as_millis()),
@@ -200,8 +201,8 @@ fn show_duration(duration: Duration) -> String {
     }
 }
 
-/// Exact, in the largest unit that divides it; `Rule::Size` reads it back.
-pub fn show_size(bytes: usize) -> String {
+/// Shows a size exactly, in the largest unit that divides it; `Rule::Size` reads it back.
+pub(crate) fn show_size(bytes: usize) -> String {
     match bytes {
         bytes if bytes % GIB == 0 => format!("{}GiB", bytes / GIB),
         bytes if bytes % MIB == 0 => format!("{}MiB", bytes / MIB),
@@ -216,8 +217,8 @@ fn text_if(holds: bool, text: &str) -> Option<Value> {
     holds.then(|| Value::Text(text.to_owned()))
 }
 
-/// The leading zero is asked for because a TOML number cannot have one: `0o660` would reach us as
-/// 432.
+/// Reads octal digits. The leading zero is asked for because a TOML number cannot have one: `0o660`
+/// would reach us as 432.
 fn mode(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('0').filter(|digits| digits.len() == 3)?;
     let is_octal = digits.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
@@ -229,7 +230,7 @@ fn is_socket_path(text: &str) -> bool {
     (1..=SOCKET_PATH_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
-/// Without credentials: `check` would print them.
+/// Whether a text is an http or https URL without credentials, which `check` would print.
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https"))
@@ -239,8 +240,8 @@ fn is_http_url(text: &str) -> bool {
     })
 }
 
-/// The text as it may be shown: without the user and the password of a URL. One that is broken may
-/// hold them anywhere before the last `@`.
+/// The text as it may be shown: without the user and the password of a URL. A URL that is broken
+/// may hold them anywhere before the last `@`.
 pub(super) fn without_login(text: &str) -> String {
     let Some((login, rest)) = text.rsplit_once('@').filter(|(login, _)| login.contains(':')) else {
         return text.to_owned();
@@ -299,6 +300,49 @@ mod tests {
             }
         }
         assert_eq!(size(&show_size(KIB + 1)), Some(KIB + 1));
+    }
+
+    /// What a reader of the shipped file is to be told of a key.
+    fn told(rule: &Rule) -> Vec<String> {
+        let range = |min: String, max: String| vec![format!("{min} to {max}")];
+        match rule {
+            Rule::Duration(range_of) | Rule::DurationOrOff(range_of) => {
+                range(show_duration(*range_of.start()), show_duration(*range_of.end()))
+            }
+            Rule::Size(range_of) | Rule::AutoSize(range_of) => {
+                range(show_size(*range_of.start()), show_size(*range_of.end()))
+            }
+            Rule::Count(range_of) => {
+                range(range_of.start().to_string(), range_of.end().to_string())
+            }
+            Rule::Text(bytes_max) => range("1".to_owned(), format!("{bytes_max} bytes")),
+            Rule::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+            Rule::Path | Rule::PathOrOff => vec![format!("{SOCKET_PATH_BYTES_MAX} bytes")],
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_range_or_the_choices_of_every_key() {
+        let file = include_str!("../../config.toml");
+        let (mut section, mut comment, mut was_comment) = (String::new(), String::new(), false);
+        let mut seen = 0;
+        for line in file.lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                section = format!("{name}.");
+            } else if let Some(text) = line.strip_prefix('#') {
+                comment = if was_comment { comment + text } else { text.to_owned() };
+            } else if let Some((name, _)) = line.split_once(" = ") {
+                let name = format!("{section}{name}");
+                let key = KEYS.iter().find(|key| key.name == name).expect("it is a key");
+                for said in told(&key.rule) {
+                    assert!(comment.contains(&said), "{name} should say {said:?}:{comment}");
+                }
+                seen += 1;
+            }
+            was_comment = line.starts_with('#');
+        }
+        assert_eq!(seen, KEYS.len());
     }
 
     #[test]

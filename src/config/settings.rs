@@ -11,8 +11,9 @@ use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
 use serde::Deserialize;
 
+use crate::admin;
+use crate::inputs::socket;
 use crate::telemetry::log;
-use crate::{admin, socket};
 use dispatchd_producer::settings::{Batch, Delivery};
 
 /// The configuration as used: every value is in its range.

@@ -496,5 +496,5 @@ fn lanes_that_are_told_nothing_decide_as_a_daemon_with_the_defaults() {
 fn the_mode_that_the_socket_is_advised_by_is_the_default() {
     let inputs = Inputs { local: true, ..Inputs::default() };
     let defaults = resolve(&inputs).expect("the defaults hold").config;
-    assert_eq!(defaults.socket.mode, crate::socket::barred::DEFAULT_MODE);
+    assert_eq!(defaults.socket.mode, crate::inputs::socket::barred::DEFAULT_MODE);
 }

@@ -1,9 +1,9 @@
-//! Who may ask the embedded stream: programs of this machine, and pages that this machine serves
-//! itself.
+//! Says who may ask the embedded stream: programs of this machine, and pages that this machine
+//! serves itself.
 //!
-//! A browser sends any page's requests to loopback. Their `Origin` tells the page; and a name that
-//! leads here by DNS (rebinding) stands in their `Host`, or in HTTP/2's `:authority`. It does not
-//! read what is asked.
+//! A browser sends any page's requests to loopback. Their `Origin` tells the page; a name that
+//! leads here by DNS (rebinding) stands in their `Host`, or in HTTP/2's `:authority`. What is asked
+//! is never read.
 
 use std::net::IpAddr;
 
@@ -29,8 +29,8 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     }
 }
 
-/// The header that names another host, if one does. A program sends no `Origin`, and every one a
-/// `Host`, or over HTTP/2 an authority, which stands in the request's URI.
+/// The header that names another host; `None` if none does. A program sends no `Origin`, and always
+/// a `Host` or, over HTTP/2, an authority, which stands in the request's URI.
 fn foreign(uri: &Uri, headers: &HeaderMap) -> Option<HeaderName> {
     let all = |name: HeaderName, is_ours: fn(&str) -> bool| {
         headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(is_ours))

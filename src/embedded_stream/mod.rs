@@ -1,10 +1,10 @@
 //! The embedded stream for laptops: a Kinesis emulator (`ferrokinesis`) inside this process, on
 //! loopback, over HTTP.
 //!
-//! It is reached as Kinesis is: by the SDK, with signatures and back-off, so nothing on an event's
-//! path knows about it, and boto3 and the AWS CLI reach it too; web pages of others do not
-//! (`guard`). Never leaves loopback, never writes to a disk; what it holds is bounded in age and
-//! bytes (`trim`) and gone when it ends.
+//! It is reached as Kinesis is: by the SDK, with signatures and back-off, so that nothing on an
+//! event's path knows of it, and boto3 and the AWS CLI reach it too. Other hosts' web pages do not
+//! (`guard`). It never leaves loopback and never writes to a disk; what it holds is bounded in age
+//! and bytes (`trim`) and gone when it ends.
 
 mod guard;
 mod pages;
@@ -37,15 +37,16 @@ use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
 use dispatchd_core::model::CallError;
 use dispatchd_core::model::StreamId;
 
-/// Shards of the stream at its start.
+/// The most shards that the stream may start with.
 pub const SHARDS_MAX: usize = 64;
-/// Open shards of all streams: splits of a whole stream and a few streams of somebody's own fit.
+/// The most open shards of all streams together: there is room for splits of a whole stream, and
+/// for a few streams of somebody's own.
 const OPEN_SHARDS_MAX: u32 = 4 * SHARDS_MAX as u32;
 
-/// Bytes of an HTTP request: the largest PutRecords in base64, and the rest of its JSON.
+/// The most bytes of an HTTP request: the largest PutRecords in base64, and the rest of its JSON.
 const HTTP_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
 
-/// Signatures are not checked; the region only has to be named.
+/// The region, which only has to be named: signatures are not checked.
 const REGION: &str = "us-east-1";
 
 /// How long the new stream may take to become ACTIVE: it takes milliseconds.
@@ -59,10 +60,11 @@ const RESHARD_MS: u64 = 200;
 /// What the embedded stream takes and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A shard takes 1,000 records and 1 MiB a second, as on AWS. Off: a laptop's own speed.
+    /// Whether a shard takes no more than 1,000 records and 1 MiB a second, as on AWS; otherwise it
+    /// takes what a laptop can.
     pub throttle: bool,
     pub keep_for: Duration,
-    /// Of what all streams hold, as it is stored: in base64.
+    /// The most bytes that all streams together hold, as they are stored: in base64.
     pub keep_bytes: usize,
 }
 
@@ -95,7 +97,7 @@ pub enum LocalError {
 pub struct Local {
     endpoint: String,
     _tasks: JoinSet<()>,
-    /// For the connections, which belong to axum: they end after their answer.
+    /// Ends the connections, which belong to axum, after their answer.
     _stop: DropGuard,
 }
 
@@ -104,7 +106,7 @@ impl Local {
     /// when this returns.
     ///
     /// # Errors
-    /// The port is taken, or what cannot be: see [`LocalError`].
+    /// If the port is taken, or for another reason: see [`LocalError`].
     pub async fn start(
         port: u16,
         shards: usize,
@@ -136,7 +138,7 @@ impl Local {
         Ok(local)
     }
 
-    /// `http://127.0.0.1:PORT`, for `stream.endpoint_url` and `--endpoint-url`.
+    /// Its URL, `http://127.0.0.1:PORT`, for `stream.endpoint_url` and `--endpoint-url`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -161,19 +163,19 @@ async fn serve(listener: TcpListener, emulator: Router, backend: Backend, stop: 
         .layer(DefaultBodyLimit::max(HTTP_BYTES_MAX))
         .layer(from_fn(guard::refuse_foreign)); // the last one is the first that a request meets
     let listener = listener.tap_io(|connection| {
-        // Without it an answer may wait for the client's acknowledgement of the one before.
+        // Without it, an answer may wait for the client's acknowledgement of the one before.
         let _ = connection.set_nodelay(true);
     });
     let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
     served.expect("axum::serve waits out every error of accept");
 }
 
-/// One writer or many readers at a time.
+/// A lock for one writer or many readers at a time.
 ///
 /// The emulator gives a record its number and stores it in two steps. Between the two a later
 /// record can be stored and read; its reader then goes on from there and never sees the first. Puts
-/// one after the other, and none during a read, close that gap. Held while the emulator works,
-/// never while a client sends or receives.
+/// one after the other, and none during a read, close that gap. It is held while the emulator
+/// works, never while a client sends or receives.
 type Turns = Arc<RwLock<()>>;
 
 /// What stands behind a request.

@@ -1,10 +1,9 @@
-//! What a reader is told of where it is, which the emulator leaves out or gets wrong: how far it is
-//! behind, and at the end of a closed shard that nothing more comes and which shards go on from
-//! there.
+//! Tells a reader where it is, which the emulator leaves out or gets wrong: how far it is behind,
+//! and at the end of a closed shard that nothing more comes and which shards go on from there.
 //!
 //! Without it no reader of today finds the children of a split or a merge, and one that reads until
-//! it is behind by nothing ends after a page. In GetRecords and SubscribeToShard; never touches a
-//! record.
+//! it is behind by nothing ends after a page. It changes the answers to GetRecords and
+//! SubscribeToShard, and never touches a record.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -32,16 +31,16 @@ use super::Turns;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Page {
-    /// Of either format: bytes stay bytes.
+    /// Records of either format: bytes stay bytes.
     records: Vec<ciborium::Value>,
     millis_behind_latest: u64,
-    /// Of a page. Missing at the end.
+    /// A page's; `None` at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_shard_iterator: Option<String>,
-    /// Of an event. Missing at the end.
+    /// An event's; `None` at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     continuation_sequence_number: Option<String>,
-    /// Only at the end. Events before it have an empty list.
+    /// The shards that go on from here, at the end; before it, events have an empty list.
     #[serde(skip_serializing_if = "Option::is_none")]
     child_shards: Option<Vec<ChildShard>>,
 }
@@ -50,12 +49,12 @@ struct Page {
 #[serde(rename_all = "PascalCase")]
 struct ChildShard {
     shard_id: String,
-    /// Two where shards were merged. A reader waits for the end of both.
+    /// Its parents: two where shards were merged. A reader waits for the end of both.
     parent_shards: Vec<String>,
     hash_key_range: HashKeyRange,
 }
 
-/// The same, quickly: most pages are right as they are.
+/// The part of a page that says whether it is right as it is. Most pages are, and this is quick.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PageSeen {
@@ -85,7 +84,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What the emulator answers a request with these headers in.
+    /// The format in which the emulator answers a request with these headers.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let content_type =
             headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
@@ -134,7 +133,7 @@ pub(super) async fn tell_in_page(
     Response::from_parts(parts, Body::from(body))
 }
 
-/// `None`: the page is right as it is.
+/// The page as it should be; `None`: it is right as it is.
 async fn page_told(store: &Store, format: Format, request: &[u8], answer: &[u8]) -> Option<Page> {
     let seen: PageSeen = format.read(answer)?;
     if let Some(next) = seen.next_shard_iterator {
@@ -153,7 +152,7 @@ async fn page_told(store: &Store, format: Format, request: &[u8], answer: &[u8])
 }
 
 /// How long the first record has waited that a reader has yet to come to, in milliseconds and at
-/// least one. `None`: there is no such record.
+/// least one; `None` if there is no such record.
 async fn millis_behind(store: &Store, stream: &str, shard: &str, sequence: &str) -> Option<u64> {
     let (_, index) = resolve_shard_id(shard).ok()?;
     let (from, to) = (format!("{}/{sequence}", shard_ix_to_hex(index)), shard_ix_to_hex(index + 1));
@@ -225,7 +224,7 @@ impl Subscription {
         }))
     }
 
-    /// `None`: the message is right as it is.
+    /// The message as it should be; `None`: it is right as it is.
     async fn told(&self, message: &Bytes) -> Option<Bytes> {
         let message = read_message_from(message.clone()).ok()?;
         let page = self.event_told(message.payload()).await?;

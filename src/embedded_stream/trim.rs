@@ -1,9 +1,9 @@
-//! Keeps what the embedded stream holds within an age and a number of bytes: the oldest records go
-//! first.
+//! Keeps what the embedded stream holds within an age and a number of bytes: the oldest records are
+//! removed first.
 //!
-//! Only ever takes records off the front of a shard, so a reader loses at most what it had not
-//! reached, and its place stays good. Never refuses a write: the bound may be passed between two
-//! sweeps.
+//! It only ever takes records off the front of a shard, so that a reader loses at most what it had
+//! not reached, and its place stays good. It never refuses a write: the bound may be passed between
+//! two sweeps.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,14 +13,14 @@ use tokio::time::sleep;
 
 use super::Turns;
 
-/// Between two sweeps. What is stored meanwhile comes on top of the bound.
+/// The time between two sweeps. What is stored meanwhile comes on top of the bound.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Records that are looked at and taken off a shard at once. They are copied out: 64 of the largest
-/// are 90 MiB.
+/// The most records that are looked at and taken off a shard at once. They are copied out: 64 of
+/// the largest are 90 MiB.
 const STEP_RECORDS_MAX: usize = 64;
 
-/// Records so close in time count as of one age: shards are trimmed in turn by steps, not by
+/// Records this close in time count as of one age: shards are trimmed in turn by steps, not by
 /// records.
 const SAME_AGE_S: f64 = 1.0;
 
@@ -35,11 +35,11 @@ struct Shard {
 /// What a sweep takes away.
 struct Excess {
     bytes: u64,
-    /// Arrived before, in seconds of the epoch.
+    /// Records that arrived before this time are expired, in seconds of the epoch.
     expired_s: f64,
 }
 
-/// Runs until it is dropped.
+/// Sweeps again and again until it is dropped.
 ///
 /// A sweep is a turn of its own: the emulator holds locks across waits when it looks at records,
 /// and a put beside it can stop both for good (seen under a flood). One turn for all its steps, or

@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::lane::{Lane, QUESTIONS_MAX, Question};
-use self::refresher::StreamHandle;
+use self::lane::{LaneTask, QUESTIONS_MAX, Question};
+use crate::producer::refresher::StreamHandle;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};
 use dispatchd_producer::lane::outage::Outage;
-use dispatchd_producer::lane::{INBOX_GROUPS, Lanes, Settings as LaneSettings};
+use dispatchd_producer::lane::{INBOX_GROUPS, Lane, LaneShared, Lanes, Settings as LaneSettings};
 use dispatchd_producer::recent_errors::RecentErrors;
 
 /// What the lanes of a daemon decide by.
@@ -62,12 +63,16 @@ pub fn lanes<S>(
     service: S,
     stream: &StreamHandle,
     shared: Shared,
-) -> (Vec<Lane<S>>, LanesHandle) {
+) -> (Vec<LaneTask<S>>, LanesHandle) {
     let Shared { metrics, budget, recent_errors, drain, abandon } = shared;
     let (lane_settings_in, lane_settings) = watch::channel(settings.lane);
-    let (service, metrics) = (Arc::new(service), Arc::new(metrics));
-    let dedupe = Arc::new(Mutex::new(Dedupe::new(settings.dedupe)));
-    let (epoch, outage) = (Instant::now(), Arc::<Outage>::default());
+    let lane_shared = LaneShared {
+        dedupe: Arc::new(Mutex::new(Dedupe::new(settings.dedupe))),
+        metrics: Arc::new(metrics),
+        budget,
+        outage: Arc::default(),
+    };
+    let (service, epoch) = (Arc::new(service), Instant::now());
     let (mut inboxes, mut questions_in, mut ages) = (Vec::new(), Vec::new(), Vec::new());
     let lane = |_| {
         let (inbox_in, inbox) = mpsc::channel(INBOX_GROUPS);
@@ -76,31 +81,30 @@ pub fn lanes<S>(
         inboxes.push(inbox_in);
         questions_in.push(question_in);
         ages.push(Arc::clone(&oldest));
-        Lane {
-            settings: lane_settings.clone(),
-            dedupe: Arc::clone(&dedupe),
+        LaneTask {
+            lane: Lane::new(settings.lane, lane_shared.clone(), oldest),
             service: Arc::clone(&service),
+            rng: rand::make_rng(),
+            flights: JoinSet::new(),
             inbox,
+            inbox_is_open: true,
+            groups: Vec::new(),
+            settings: lane_settings.clone(),
             facts: stream.facts.clone(),
             questions,
             refresh_requested: Arc::clone(&stream.refresh_requested),
-            metrics: Arc::clone(&metrics),
-            budget: Arc::clone(&budget),
-            oldest,
             recent_errors: Arc::clone(&recent_errors),
-            outage: Arc::clone(&outage),
             drain: drain.clone(),
             abandon: abandon.clone(),
         }
     };
     let lanes = (0..settings.lanes_count).map(lane).collect();
-    let inboxes = Lanes::new(inboxes);
     let handle = LanesHandle {
-        inboxes,
+        inboxes: Lanes::new(inboxes),
         settings: lane_settings_in,
         questions: questions_in,
         oldest: ages,
-        outage,
+        outage: lane_shared.outage,
     };
     (lanes, handle)
 }

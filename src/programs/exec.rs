@@ -23,7 +23,7 @@ use super::daemon::{Daemon, Ended, Plan, StartError};
 use super::signals::{Signals, catch};
 use crate::config::Flag;
 
-/// How long a command may take to end once its daemon is gone; then it is killed.
+/// How long a command may take to end once its daemon is gone; after that it is killed.
 const ORPHAN_GRACE: Duration = Duration::from_secs(10);
 
 /// How both ended.
@@ -39,18 +39,18 @@ pub(crate) enum Outcome {
 pub(crate) enum Ran {
     Ended(ExitStatus),
     NotStarted(io::Error),
-    /// Its daemon was gone before it ended.
+    /// The daemon was gone before the command ended.
     Orphaned,
 }
 
-/// A daemon's task, and its end.
+/// A daemon's task, and what it ended with.
 type Serving = JoinHandle<Result<Ended, StartError>>;
 type Served = Result<Result<Ended, StartError>, JoinError>;
 
 /// Runs a command beside a daemon of its own, which it finds at `socket`.
 ///
 /// # Errors
-/// The daemon cannot start; then neither does the command.
+/// If the daemon cannot start; then the command does not start either.
 pub(crate) async fn run(
     plan: Plan,
     socket: &Path,
@@ -97,7 +97,7 @@ async fn attend(
                     send(&child, signal);
                 }
             }
-            // By itself it ends only when a task died or an operator told it to quit.
+            // By itself the daemon ends only when a task died or an operator told it to quit.
             served = &mut *serving => {
                 send(&child, Signal::TERM);
                 if timeout(ORPHAN_GRACE, child.wait()).await.is_err() {
@@ -110,7 +110,7 @@ async fn attend(
 }
 
 /// Ends the daemon. Signals that would have ended the command give up what is left, unless they
-/// come together with its end: what ended it may have been sent to both.
+/// come together with the command's end: what ended it may have been sent to both.
 async fn drain(mut serving: Serving, signals: &mut Forwarded, stop: &mpsc::Sender<()>) -> Served {
     let _ = stop.send(()).await; // a daemon that is gone needs no telling
     loop {
@@ -126,8 +126,8 @@ async fn drain(mut serving: Serving, signals: &mut Forwarded, stop: &mpsc::Sende
 
 fn send(child: &Child, signal: Signal) {
     if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        // It was not waited for yet, so the id is still its own; one that has ended takes no
-        // signal.
+        // The command was not waited for yet, so the id is still its own; one that has ended takes
+        // no signal.
         let _ = kill_process(pid, signal);
     }
 }
@@ -161,7 +161,7 @@ impl Forwarded {
         self.signals.recv().await.expect("the senders live as long as the runtime")
     }
 
-    /// The next of those that end a command which does nothing about them.
+    /// Waits for the next signal of those that end a command which does nothing about them.
     async fn that_ends(&mut self) -> Signal {
         loop {
             let signal = self.next().await;
@@ -172,8 +172,8 @@ impl Forwarded {
     }
 }
 
-/// Whether the terminal sent it, which sends it to the command too: Ctrl-C and Ctrl-\ go to every
-/// process in the foreground.
+/// Whether the terminal sent this signal, and so sent it to the command too: Ctrl-C and Ctrl-\ go
+/// to every process in the foreground.
 fn is_of_the_terminal(signal: Signal) -> bool {
     let in_foreground = || {
         let foreground = tcgetpgrp(File::open("/dev/tty").ok()?).ok()?;
@@ -182,8 +182,8 @@ fn is_of_the_terminal(signal: Signal) -> bool {
     [Signal::INT, Signal::QUIT].contains(&signal) && in_foreground().unwrap_or(false)
 }
 
-/// What a daemon beside a command would rather have than the defaults. Two of them on one machine
-/// must not meet at a socket or a port, and standard error is the command's.
+/// Settings that a daemon beside a command has in place of the defaults. Two such daemons on one
+/// machine must not meet at a socket or a port, and standard error is the command's.
 pub(crate) fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
     let socket = directory.0.join("d.sock").display().to_string();
     let presets =
@@ -191,8 +191,8 @@ pub(crate) fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
     presets.map(|(key, value)| Flag { key: key.into(), value, flag: "exec".into() }).into()
 }
 
-/// A place for a socket that nobody else looks for. The daemon makes it, for its own user; it goes
-/// when this value is dropped.
+/// A directory for a socket that nobody else looks for. The daemon makes it, for its own user; it
+/// is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory(PathBuf);
 

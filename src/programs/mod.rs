@@ -3,8 +3,8 @@
 //! Nothing here reads arguments or prints for a person: that is `cli`. Nothing here decides about
 //! an event: that is `lane`.
 
-pub mod check;
-pub mod daemon;
+pub(crate) mod check;
+pub(crate) mod daemon;
 pub(crate) mod exec;
 pub(crate) mod signals;
 pub mod tail;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What tells a running daemon what to do, besides its admin socket.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     /// The first one begins the stop; one that comes more than a second after it gives up what is
     /// left.
     pub stop: mpsc::Receiver<()>,
@@ -22,12 +22,12 @@ pub struct Signals {
     pub reload: mpsc::Receiver<()>,
 }
 
-/// A signal that comes to us; none where it is ignored.
+/// The signals of one kind as they come; none come where the kind is ignored.
 #[derive(Debug)]
 pub(crate) struct Caught(Option<Signal>);
 
 impl Signals {
-    /// SIGTERM and SIGINT stop, SIGHUP reloads.
+    /// Catches them from now on: SIGTERM and SIGINT stop, SIGHUP reloads.
     ///
     /// # Errors
     /// If one of them cannot be caught.
@@ -36,7 +36,7 @@ impl Signals {
     }
 }
 
-/// From now on this signal comes here, unless it is ignored.
+/// Catches signals of this kind from now on, unless they are ignored.
 ///
 /// # Errors
 /// If it cannot be caught.
@@ -47,7 +47,7 @@ pub(crate) fn catch(kind: SignalKind) -> io::Result<Caught> {
 }
 
 impl Caught {
-    /// The next one.
+    /// Waits for the next signal.
     pub(crate) async fn recv(&mut self) -> Option<()> {
         match &mut self.0 {
             Some(signal) => signal.recv().await,
@@ -56,7 +56,8 @@ impl Caught {
     }
 }
 
-/// What the kernel says of it, in a mask whose lowest bit is signal 1.
+/// Whether the kernel says that signals of this kind are ignored: in a mask whose lowest bit is
+/// signal 1.
 fn is_ignored(status: &str, kind: SignalKind) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -82,7 +83,7 @@ fn stops() -> io::Result<mpsc::Receiver<()>> {
     Ok(told)
 }
 
-/// SIGHUP, as it comes. One that comes before the last one was answered is answered with it.
+/// SIGHUP, as it comes. A signal that comes before the last one was answered is answered with it.
 fn reloads() -> io::Result<mpsc::Receiver<()>> {
     let mut hangup = catch(SignalKind::hangup())?;
     let (tell, told) = mpsc::channel(1);
@@ -96,7 +97,7 @@ fn reloads() -> io::Result<mpsc::Receiver<()>> {
     Ok(told)
 }
 
-/// Cancelled by the first SIGINT or SIGTERM, for commands that have nothing to drain.
+/// A token that the first SIGINT or SIGTERM cancels, for commands that have nothing to drain.
 pub(crate) fn stop_signal() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) =
         (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);

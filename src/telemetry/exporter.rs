@@ -1,8 +1,8 @@
 //! Renders what the rooms count, for Prometheus.
 //!
-//! The rooms make their handles once, with [`Exporter::register`] (an increment by handle takes
-//! 10 ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes, from
-//! [`Sources`]. Labels come from closed sets alone: never a payload, a key, an id, a peer or a
+//! Each room makes its handles once, with [`Exporter::register`] (an increment by handle takes 10
+//! ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes, from
+//! [`Sources`]. Labels come from closed sets alone: never from a payload, a key, an id, a peer or a
 //! shard.
 
 use std::sync::Arc;
@@ -18,10 +18,11 @@ use metrics_exporter_prometheus::{
 use super::histogram::EventHistogram;
 use super::stderr::Stderr;
 use super::table::{Kind, METRICS, Metric};
+use crate::inputs::backpressure::Backpressure;
 use dispatchd_aws::CredentialsExpiry;
 use dispatchd_core::model::Code;
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::lane::metrics::OldestEvent;
 
 /// The codes that an event is answered with. `Overloaded` turns a connection away, and is counted
@@ -37,8 +38,9 @@ pub(crate) struct Exporter(Series);
 /// What a scrape reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
-    pub books: Arc<Books>,
+    pub counters: Arc<EventCounters>,
     pub budget: Arc<Budget>,
+    pub backpressure: Arc<Backpressure>,
     /// One for each lane.
     pub oldest: Vec<Arc<OldestEvent>>,
     pub credentials: Arc<CredentialsExpiry>,
@@ -110,7 +112,7 @@ impl Exporter {
 }
 
 impl Series {
-    /// None yet, but each that will come is described.
+    /// No series yet, but a description for each that will come.
     fn described() -> Self {
         let mut builder = PrometheusBuilder::new();
         let mut per_event = Vec::new();
@@ -191,18 +193,18 @@ impl AtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub(crate) fn render(&self) -> String {
-        let Sources { books, budget, credentials, log, .. } = &self.sources;
-        let balance = books.balance();
+        let Sources { counters, budget, backpressure, credentials, log, .. } = &self.sources;
+        let events = counters.snapshot();
         let set = &self.at_scrape;
-        set.accepted.absolute(balance.accepted);
-        set.acked.absolute(balance.acked);
+        set.accepted.absolute(events.accepted);
+        set.acked.absolute(events.acked);
         for (code, refused) in EVENT_CODES.iter().zip(&set.refused) {
-            refused.absolute(balance.refused(*code));
+            refused.absolute(events.refused(*code));
         }
-        set.in_flight.set(balance.in_flight() as f64);
+        set.in_flight.set(events.in_flight() as f64);
         set.buffer_bytes.set(budget.used_bytes() as f64);
         // The library's counters count whole numbers.
-        set.backpressure_seconds.absolute(budget.waited().as_secs());
+        set.backpressure_seconds.absolute(backpressure.waited().as_secs());
         set.oldest_age.set(self.sources.oldest_age_seconds());
         set.credentials_expiry.set(credentials.unix_seconds() as f64);
         set.log_lines_dropped.absolute(log.lines_lost());
@@ -225,14 +227,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::inputs::socket::metrics::ConnectionMetrics;
     use crate::producer::stream_metrics::StreamMetrics;
-    use crate::socket::metrics::ConnectionMetrics;
     use dispatchd_producer::lane::metrics::LaneMetrics;
 
     fn sources() -> Sources {
         Sources {
-            books: Arc::default(),
+            counters: Arc::default(),
             budget: Budget::new(1000),
+            backpressure: Arc::default(),
             oldest: vec![OldestEvent::new(Instant::now())],
             credentials: Arc::default(),
             log: Arc::default(),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use metrics::HistogramFn;
 
-/// Durations by bucket. Written by the lanes, read by a scrape.
+/// Durations, counted by bucket. The lanes write it, a scrape reads it.
 #[derive(Debug)]
 pub(super) struct EventHistogram {
     /// Upper bounds in seconds, ascending.
@@ -25,7 +25,7 @@ impl HistogramFn for EventHistogram {
         self.record_many(seconds, 1);
     }
 
-    /// Counts so many events that took so long.
+    /// Counts this many events that took this long.
     fn record_many(&self, seconds: f64, events: usize) {
         let (bucket, events) =
             (self.bounds.partition_point(|bound| *bound < seconds), events as u64);

@@ -1,15 +1,15 @@
-//! What `log.level` means: a level, or directives of a filter. Pure.
+//! What `log.level` means: a level, or the directives of a filter. Pure.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// Bytes of `log.level`: a handful of directives.
+/// The most bytes that `log.level` may have: a handful of directives.
 const LEVEL_BYTES_MAX: usize = 1024;
 
 /// The filter that a level or directives stand for; `None` if the text is neither. Libraries log
 /// from `warn` on, unless a directive of the operator's asks for more.
 pub(crate) fn log_filter(level: &str) -> Option<Targets> {
-    // The parser takes any word for the name of a module: `verbose` would turn everything else off.
-    // The empty text is a level to it.
+    // The parser takes any word for the name of a module, so that `verbose` would turn everything
+    // else off; and the empty text for a level.
     let is_level = |text: &str| !text.is_empty() && text.parse::<LevelFilter>().is_ok();
     let ends_in_level =
         |directive: &str| directive.rsplit('=').next().is_some_and(|last| is_level(last.trim()));

@@ -1,7 +1,7 @@
-//! Logging: JSON where nobody watches, text on a terminal; always on stderr.
+//! The log: JSON where nobody watches, text on a terminal; always on standard error.
 //!
-//! Transitions, not traffic; never a payload. A line that cannot be written is lost, and nothing
-//! else is: nobody waits for it, but the end of the process, for a moment.
+//! It tells transitions, not traffic, and never a payload. A line that cannot be written is lost,
+//! and nothing else is: nobody waits for it, but for a moment at the end of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
@@ -42,7 +42,7 @@ choice! {
 /// The log of this process. Its level can be changed while it runs. Dropped, it waits a moment
 /// until all is written.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     filter: reload::Handle<Targets, Registry>,
     stderr: Arc<Stderr>,
 }
@@ -50,7 +50,7 @@ pub struct Log {
 /// A line's way to standard error.
 struct Line {
     stderr: Arc<Stderr>,
-    /// What others said is in it, and a terminal would act on it.
+    /// Whether it goes to a terminal, which would act on what others wrote into it.
     to_terminal: bool,
 }
 
@@ -63,18 +63,18 @@ pub(crate) enum StartError {
     Thread(#[from] io::Error),
 }
 
-/// A text that is no level and no filter directive.
+/// A text that is neither a level nor a filter's directives.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "log.level = {0:?}: expected error, warn, info, debug, trace, or directives such as \
      warn,dispatchd=debug"
 )]
-pub struct NotALevel(String);
+pub(crate) struct NotALevel(String);
 
-/// Starts logging for the whole process, panics included; at most once.
+/// Starts logging for the whole process, panics included. It can be called once.
 ///
 /// # Errors
-/// If `level` is no level and no filter directive, or there is no thread to be had.
+/// If `level` is neither a level nor a filter's directives, or there is no thread to be had.
 pub(crate) fn start(format: LogFormat, level: &str) -> Result<Log, StartError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let stderr = Stderr::start(tell_lost)?;
@@ -105,8 +105,8 @@ fn tell_lost(lines: u64) {
     );
 }
 
-/// As the standard library tells it, which would write to standard error itself, and wait there. It
-/// may be the last there is to say, so it is waited for.
+/// Logs a panic in the words of the standard library, which would write to standard error itself,
+/// and wait there. It may be the last there is to say, so it is waited for.
 fn tell_panic(stderr: &Stderr, panic: &PanicHookInfo<'_>) {
     let mut text =
         format!("\nthread '{}' {panic}\n", thread::current().name().unwrap_or("<unnamed>"));
@@ -123,17 +123,17 @@ fn filter(level: &str) -> Result<Targets, NotALevel> {
 }
 
 impl Log {
-    /// From now on this level holds.
+    /// Logs at this level from now on.
     ///
     /// # Errors
-    /// If it is no level and no filter directive: then the old one holds.
-    pub fn set(&self, level: &str) -> Result<(), NotALevel> {
+    /// If it is neither a level nor a filter's directives: then the old level holds.
+    pub(crate) fn set(&self, level: &str) -> Result<(), NotALevel> {
         self.filter.reload(filter(level)?).expect("the subscriber lives as long as the process");
         Ok(())
     }
 
-    /// Where it goes, for the count of lines that were lost.
-    pub fn stderr(&self) -> &Arc<Stderr> {
+    /// Where the lines go, for the count of those that were lost.
+    pub(crate) fn stderr(&self) -> &Arc<Stderr> {
         &self.stderr
     }
 }
@@ -145,7 +145,7 @@ impl Drop for Log {
 }
 
 impl Write for Line {
-    /// Takes all of it: the subscriber writes a line at once.
+    /// Takes the whole text: the subscriber writes a line at once.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.to_terminal {
             self.stderr.push(escaped_but_colours(&String::from_utf8_lossy(line)).as_bytes());
@@ -181,7 +181,7 @@ mod tests {
             .join();
         panic::set_hook(usual);
         assert!(died.is_err());
-        // The hook has waited until it was written, so it is there at once.
+        // The hook has waited until it was written, so it is here at once.
         let mut told = [0; 64 * 1024];
         let told_bytes = reader.read(&mut told).expect("it can be read");
         let told = String::from_utf8_lossy(&told[..told_bytes]);

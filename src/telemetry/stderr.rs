@@ -1,8 +1,9 @@
-//! Standard error, written by a thread of its own: who says something never waits for who reads it.
+//! Standard error, written by a thread of its own: whoever logs never waits for whoever reads the
+//! log.
 //!
 //! A collector that is stuck leaves a pipe that is open and full, and a write to it would stop the
-//! one thread that moves events. So lines wait here, in order; what finds no room is lost, and
-//! counted. Nothing here knows what a line says.
+//! one thread that moves events. So lines wait here, in order; a line that finds no room is lost,
+//! and counted. Nothing here knows what a line says.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,17 +16,18 @@ use std::time::Duration;
 
 use dispatchd_core::limits::KIB;
 
-/// Bytes of lines that wait for whoever reads the log. Some 1,000 lines of the usual 250 bytes:
-/// more than any start, stop or outage says, and little beside the memory of an idle daemon.
+/// The most bytes of lines that wait for whoever reads the log. They are some 1,000 lines of the
+/// usual 250 bytes: more than any start, stop or outage says, and little beside the memory of an
+/// idle daemon.
 pub(crate) const WAITING_BYTES_MAX: usize = 256 * KIB;
-/// How long the end of the process waits until what was said is written.
+/// How long the end of the process waits until the last lines are written.
 pub(crate) const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// The way to standard error.
 #[derive(Debug, Default)]
-pub struct Stderr {
-    /// Held for a push or a pop, never while something is written: a channel has no bound in bytes,
-    /// and nobody can wait until it is empty for no longer than he will.
+pub(crate) struct Stderr {
+    /// A lock, held for a push or a pop and never while something is written: a channel has no
+    /// bound in bytes, and nobody can wait until it is empty for a limited time.
     waiting: Mutex<Waiting>,
     changed: Condvar,
     lines_lost: AtomicU64,
@@ -34,17 +36,17 @@ pub struct Stderr {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: VecDeque<Box<[u8]>>,
-    /// Of these lines and of the one that is being written.
+    /// The bytes of these lines and of the one that is being written.
     bytes: usize,
 }
 
 impl Stderr {
     /// Starts the thread that writes, which ends with the process. When lines were lost and all
-    /// that waited is written, `tell_lost` is told how many, to say so.
+    /// that waited is written, `tell_lost` is called with their number, so that the log says so.
     ///
     /// # Errors
     /// If there is no thread or no file descriptor to be had.
-    pub fn start(tell_lost: fn(u64)) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(tell_lost: fn(u64)) -> io::Result<Arc<Self>> {
         // A descriptor of our own: a write that is stuck must not hold the lock of the standard
         // library's.
         Self::write_to(File::from(io::stderr().as_fd().try_clone_to_owned()?), tell_lost)
@@ -57,8 +59,8 @@ impl Stderr {
         Ok(stderr)
     }
 
-    /// Lets a line wait its turn, or loses it.
-    pub fn push(&self, line: &[u8]) {
+    /// Queues a line; one that finds no room is lost.
+    pub(crate) fn push(&self, line: &[u8]) {
         let mut waiting = self.waiting();
         if waiting.bytes + line.len() > WAITING_BYTES_MAX {
             self.lines_lost.fetch_add(1, Ordering::Relaxed);
@@ -69,13 +71,13 @@ impl Stderr {
         self.changed.notify_all();
     }
 
-    /// Lines that were lost: there was no room, or they could not be written.
-    pub fn lines_lost(&self) -> u64 {
+    /// How many lines were lost, because there was no room or they could not be written.
+    pub(crate) fn lines_lost(&self) -> u64 {
         self.lines_lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all that was pushed is written, for at most [`LAST_WORDS_MAX`].
-    pub fn wait_until_written(&self) {
+    pub(crate) fn wait_until_written(&self) {
         let waited = self
             .changed
             .wait_timeout_while(self.waiting(), LAST_WORDS_MAX, |waiting| waiting.bytes > 0);
@@ -86,14 +88,14 @@ impl Stderr {
         let mut told = 0;
         loop {
             let line = self.next();
-            // A line at a time, so that what others write to the same place stands between lines.
+            // One line at a time, so that what others write to the same place stands between lines.
             let written = out.write_all(&line);
             if written.is_err() {
                 self.lines_lost.fetch_add(1, Ordering::Relaxed);
             }
             let none_waits = self.done(line.len());
             let lost = self.lines_lost();
-            // Not after a failed write, or a full disk would be told of itself without end.
+            // It is not told after a failed write, or a full disk would be told of without end.
             if lost > told && none_waits && written.is_ok() {
                 tell_lost(lost - told);
                 told = lost;
@@ -107,7 +109,7 @@ impl Stderr {
         line.expect("there is one: it was waited for")
     }
 
-    /// A line is written; says whether none waits.
+    /// Counts a written line out; says whether no other one waits.
     fn done(&self, bytes: usize) -> bool {
         let mut waiting = self.waiting();
         waiting.bytes -= bytes;

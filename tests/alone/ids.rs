@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
+use dispatchd_core::limits::{ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID};
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Place, Record};
-use dispatchd_core::wire::ndjson::request::Ref;
-use dispatchd_producer::ack::{Books, Duty, EventId, Outbox};
+use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Position, Record, Reference};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::lane::Item;
+use dispatchd_producer::credit::CreditTotal;
+use dispatchd_producer::intake::{EventRequest, IntakeShared, Now, Offered};
 use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
+use dispatchd_producer::ticket::{Answer, EventId};
 use uuid::Uuid;
 
 #[global_allocator]
@@ -37,37 +37,45 @@ fn forget_the_most() {
 /// Sends events with ids of their callers' through a window until it is full, and sends one of them
 /// again.
 fn fill(dedupe: &mut Dedupe, ids: usize) {
-    let (outbox, mut answers) = Outbox::new(Arc::<Books>::default());
-    let (share, fingerprints, now) =
-        (Budget::new(1 << 20).share(), Fingerprints::default(), Instant::now());
-    let meet = |n: usize, dedupe: &mut Dedupe| {
-        let record = Record::new(
-            PartitionKey::new("customer-9").expect("it is short"),
-            None,
-            Bytes::from_static(b"{}"),
-        );
-        let duty = Duty::new(Arc::clone(&outbox), Ref::Line(1), 0, 0);
-        let id = EventId::Chosen { id: Uuid::new_v4(), said: fingerprints.of(n) };
-        let charge = share.try_take(100).expect("one is there at a time");
-        dedupe.meet(
-            Item::new(
-                record,
-                duty.ticket(id, Timestamp::from_unix_ms(n as u64), false, charge),
-                now,
-            ),
-            now,
-        )
+    let shared = Arc::new(IntakeShared {
+        producer_id: "app@host".into(),
+        answers_max: 1,
+        answer_bytes_max: ANSWERS_BYTES_MAX,
+        record_bytes_carried: 1 << 20,
+        budget: Budget::new(1 << 20),
+        counters: Arc::default(),
+        fingerprints: Fingerprints::default(),
+    });
+    let (mut intake, mut way_back) = shared.open(None);
+    let now = Instant::now();
+    let mut meet = |n: usize, dedupe: &mut Dedupe| {
+        let key = PartitionKey::new("customer-9").expect("it is short");
+        let record = Record::new(key, None, Bytes::from_static(b"{}"));
+        let id = EventId::Chosen { id: Uuid::new_v4(), said: shared.fingerprints.of(n) };
+        let timestamp = Timestamp::from_unix_ms(n as u64);
+        let mut request = EventRequest::sealed(record, Reference::Number(1), id);
+        match intake.offer(&mut request, &Now { instant: now, timestamp }) {
+            Offered::Accepted(item) => dedupe.meet(item, now),
+            other => panic!("one is there at a time: {other:?}"),
+        }
     };
     for n in 0..ids {
         let Met::New(item) = meet(n, dedupe) else { panic!("its id is known") };
-        let place = Place {
+        let position = Position {
             shard_id: format!("shardId-{:012}", n % 4).into(),
             sequence_number: format!("49681234567890123456789012345678901234567890{n:012}").into(),
             sub_sequence_number: None,
         };
-        assert!(dedupe.settle(&item, &Outcome::Durable(place), now).is_none());
+        assert!(dedupe.settle(&item, &Outcome::Durable(position), now).is_none());
         drop(item);
-        while answers.try_recv().is_ok() {}
+        let mut written = CreditTotal::default();
+        while let Ok(answers) = way_back.answers.try_recv() {
+            for answer in answers {
+                let Answer::Event { credit, .. } = answer else { panic!("{answer:?}") };
+                written.add(credit);
+            }
+        }
+        way_back.credits.give_back(written);
     }
 }
 

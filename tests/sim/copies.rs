@@ -7,9 +7,7 @@
 use std::collections::BTreeSet;
 
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_core::model::{Code, Place};
-use dispatchd_core::wire::ndjson::reply::Ack;
-use dispatchd_producer::ack::Body;
+use dispatchd_core::model::{Code, Durable, EventAnswer, Position};
 use uuid::Uuid;
 
 use crate::plan::{At, Plan};
@@ -69,7 +67,7 @@ struct Id {
 /// An answer, as far as a copy has to be given the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
-    Acked(Place),
+    Acked(Position),
     Refused { code: Code, message: String, maybe_stored: Option<bool> },
 }
 
@@ -193,20 +191,21 @@ impl<'p> Copies<'p> {
     pub(crate) fn answered(
         &mut self,
         event: usize,
-        body: &Body,
+        body: &EventAnswer,
         maybe: bool,
         stream: &Stream,
         now: At,
     ) -> Result<(), Broken> {
-        let reused = matches!(body, Body::Refused(refusal) if refusal.code == Code::IdReused);
+        let reused =
+            matches!(body, EventAnswer::Refused(refusal) if refusal.code == Code::IdReused);
         let is_reused = self.lines[event].way == Some(Way::Reused);
         check!("an id means one event", reused == is_reused, "event {event}: {body:?}");
         let said = match body {
-            Body::Durable(ack) => {
+            EventAnswer::Durable(ack) => {
                 self.acked_where_it_is(event, ack, stream)?;
-                Said::Acked(ack.place.clone())
+                Said::Acked(ack.position.clone())
             }
-            Body::Refused(refusal) => {
+            EventAnswer::Refused(refusal) => {
                 let (code, message, maybe_stored) =
                     (refusal.code, refusal.message.to_string(), refusal.maybe_stored);
                 Said::Refused { code, message, maybe_stored }
@@ -226,7 +225,7 @@ impl<'p> Copies<'p> {
         if let Some(id) = self.plan.events[event].id.filter(|_| self.is_own(event)) {
             let id = &mut self.ids[id];
             id.open = id.open.filter(|open| *open != event);
-            if maybe || matches!(body, Body::Durable(_)) {
+            if maybe || matches!(body, EventAnswer::Durable(_)) {
                 id.settled = Some((event, self.settled.len()));
                 self.settled.push(now);
             }
@@ -235,14 +234,19 @@ impl<'p> Copies<'p> {
     }
 
     /// An ack names the place of a record of this very id, and says whether it is this very line's.
-    fn acked_where_it_is(&self, event: usize, ack: &Ack, stream: &Stream) -> Result<(), Broken> {
+    fn acked_where_it_is(
+        &self,
+        event: usize,
+        ack: &Durable,
+        stream: &Stream,
+    ) -> Result<(), Broken> {
         let events = &self.plan.events;
         let is_it = |held: &usize| {
             *held == event || (events[event].id.is_some() && events[event].id == events[*held].id)
         };
-        let held = stream.event_at(&ack.place).filter(is_it);
+        let held = stream.event_at(&ack.position).filter(is_it);
         let Some(held) = held else {
-            check!("acked is stored", false, "event {event} is not at {:?}", ack.place);
+            check!("acked is stored", false, "event {event} is not at {:?}", ack.position);
             return Ok(());
         };
         let (key, timestamp) = (&events[held].record.key, timestamp(held));

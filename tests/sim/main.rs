@@ -5,7 +5,7 @@
 //!
 //! - [`plan`]: what a seed stands for: settings, events and copies of them, faults, limits.
 //! - [`stream`]: the model stream: shards, what they hold, what they take, what they say.
-//! - [`door`]: the reader's part: real tickets, books and budget.
+//! - [`caller`]: a connection: the intake, tickets, counters and budget as they are.
 //! - [`run`]: the lane's task in virtual time.
 //! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows
 //!   what a shard may be made to wait for, [`copies`] what an id that comes again may do, and
@@ -62,8 +62,8 @@
 //! cost company, a second of waiting or some places in memory and break no promise. The unit tests
 //! see them all.
 
+mod caller;
 mod copies;
-mod door;
 mod mutant;
 mod overload;
 mod plan;

@@ -9,16 +9,16 @@ use bytes::Bytes;
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
 use dispatchd_core::model::{Distribution, StreamFacts, Verdict};
 use dispatchd_core::model::{Outcome, PartitionKey, Record};
-use dispatchd_producer::ack::{EventId, Returning};
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::buffer::{Buffer, Poll};
+use dispatchd_producer::ticket::{AnswerGroup, EventId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
+use crate::caller::Caller;
 use crate::copies;
-use crate::door::Door;
 use crate::plan::{At, Limit, ms};
 use crate::stream::Stream;
 
@@ -101,7 +101,7 @@ struct Overload {
     now: At,
     lanes: Vec<Buffer>,
     stream: Stream,
-    door: Door,
+    caller: Caller,
     todo: BTreeMap<(At, Todo), ()>,
     /// By lane: when its timer goes off.
     timers: Vec<Option<At>>,
@@ -128,7 +128,7 @@ pub(crate) fn run(load: Load) -> Shares {
         now: At::ZERO,
         lanes,
         stream,
-        door: Door::new(),
+        caller: Caller::new(),
         todo: BTreeMap::from([((At::ZERO, Todo::Events), ())]),
         timers: vec![None; load.lanes],
         flights: BTreeMap::new(),
@@ -198,7 +198,8 @@ impl Overload {
             ),
         };
         let (id, timestamp) = (EventId::Made(Uuid::nil()), copies::timestamp(0));
-        let item = self.door.item(self.events_count, record, id, timestamp, self.base + self.now);
+        let item =
+            self.caller.write(self.events_count, record, id, timestamp, self.base + self.now);
         self.events_count += 1;
         self.lanes[lane].push(item);
     }
@@ -250,9 +251,9 @@ impl Overload {
                 self.shares.cold_open -= 1;
                 self.shares.cold_longest = self.shares.cold_longest.max(now - item.accepted);
             }
-            Returning::default().answer(item.ticket, item.record, answered.outcome);
+            AnswerGroup::default().answer(item.ticket, item.record, answered.outcome);
         }
-        while self.door.answer().is_some() {}
+        while self.caller.read().is_some() {}
         if self.load.without_pace {
             self.lanes[lane].drain(now); // the only way from outside
         }

@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     pub ids_count: usize,
     /// Whether all records of a key go to one shard. Explicit hash keys can part them.
     pub key_has_one_shard: bool,
-    /// Groups of different connections may overtake each other by so much between door and lane.
+    /// Groups of different connections may overtake each other by so much between intake and lane.
     pub disorder: Duration,
     pub faults: Faults,
     /// From here on only poison fails, and what passes the limit of a shard.

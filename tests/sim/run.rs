@@ -1,26 +1,27 @@
-//! One run: the lane's task in virtual time. It does what `lane::task` does, in its order, with a
-//! list of what comes next in the place of tokio; it decides nothing. Real tickets, real books, a
-//! real budget.
+//! One run: the lane's task in virtual time. It does what `lane::Lane` and the task around it do, in
+//! their order, with a list of what comes next in the place of tokio; it decides nothing. Tickets,
+//! counters and budget are real.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use dispatchd_core::limits::RECORD_BYTES_MAX;
-use dispatchd_core::model::{Class, Code, Fingerprints, Outcome, Place, Record, Refusal};
+use dispatchd_core::model::{
+    Class, Code, Durable, EventAnswer, Outcome, Position, Record, Refusal,
+};
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
-use dispatchd_core::wire::ndjson::reply::Ack;
-use dispatchd_producer::ack::{Body, EventId, Returning, Ticket};
 use dispatchd_producer::lane::Answered;
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::BoxedItem;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
 use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::ticket::{AnswerGroup, EventId, Ticket};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::caller::Caller;
 use crate::copies::{self, Way};
-use crate::door::Door;
 use crate::mutant::Mutant;
 use crate::plan::{At, Plan, ms};
 use crate::stream::{Reply, Stream, event_of};
@@ -70,8 +71,7 @@ struct Run<'p> {
     /// The world's chance and the lane's: neither depends on how often the other draws.
     world: SmallRng,
     lane: SmallRng,
-    door: Door,
-    fingerprints: Fingerprints,
+    caller: Caller,
     /// What a mutant keeps back.
     kept: Kept,
 }
@@ -140,8 +140,7 @@ impl<'p> Run<'p> {
             known: None,
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
             lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
-            door: Door::new(),
-            fingerprints: Fingerprints::default(),
+            caller: Caller::new(),
             kept: Kept::default(),
         }
     }
@@ -219,8 +218,8 @@ impl<'p> Run<'p> {
             for (index, item) in batch.into_items().enumerate() {
                 let shard_id = map.id(map.index_of(item.record.ring_position())).into();
                 let sequence_number = (first + index).to_string().into();
-                let place = Place { shard_id, sequence_number, sub_sequence_number: None };
-                Returning::default().answer(item.ticket, item.record, Outcome::Durable(place));
+                let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+                AnswerGroup::default().answer(item.ticket, item.record, Outcome::Durable(position));
             }
             return self.read_outbox();
         }
@@ -314,7 +313,7 @@ impl<'p> Run<'p> {
             && let Some(ack) = self.guess(event)
         {
             self.watch.pushed(event, Way::Joined, self.now)?;
-            item.ticket.answer_as(Body::Durable(ack));
+            item.ticket.answer_as(EventAnswer::Durable(ack));
             return self.read_outbox();
         }
         let now = self.instant();
@@ -325,7 +324,7 @@ impl<'p> Run<'p> {
             }
             Met::Reused(ticket) => {
                 self.watch.pushed(event, Way::Reused, self.now)?;
-                ticket.answer_as(Body::Refused(dedupe::reused()));
+                ticket.answer_as(EventAnswer::Refused(dedupe::reused()));
                 self.read_outbox()
             }
             Met::New(item) => {
@@ -347,18 +346,18 @@ impl<'p> Run<'p> {
             Met::Again(ticket, mut ack) => {
                 self.watch.pushed(event, Way::Again, self.now)?;
                 ack.deduplicated = self.mutant != Some(Mutant::DeduplicatedUntold);
-                ticket.answer_as(Body::Durable(*ack));
+                ticket.answer_as(EventAnswer::Durable(*ack));
                 self.read_outbox()
             }
         }
     }
 
-    fn accepted(&self, event: usize) -> BoxedItem {
+    fn accepted(&mut self, event: usize) -> BoxedItem {
         let (known, id) = (&self.plan.events[event], copies::uuid(self.plan, event));
         let said = if self.mutant == Some(Mutant::ReusedJoins) { 0 } else { known.said };
-        let said = self.fingerprints.of(said);
+        let said = self.caller.fingerprints().of(said);
         let id = if known.id.is_some() { EventId::Chosen { id, said } } else { EventId::Made(id) };
-        self.door.item(
+        self.caller.write(
             event,
             known.record.clone(),
             id,
@@ -369,7 +368,7 @@ impl<'p> Run<'p> {
 
     /// What one of this event's id that is on its way will be acked with, as the stream knows and
     /// the lane does not.
-    fn guess(&self, event: usize) -> Option<Ack> {
+    fn guess(&self, event: usize) -> Option<Durable> {
         let id = self.plan.events[event].id?;
         let (record, verdict) = self.flights.values().find_map(|flight| {
             let entries = flight.batch.entries();
@@ -383,18 +382,18 @@ impl<'p> Run<'p> {
         let Verdict::Stored { shard_id, sequence_number } = verdict.clone() else { return None };
         let (key, timestamp) = (record.key.clone(), copies::timestamp(event_of(record)));
         let id = copies::uuid(self.plan, event);
-        let place = Place { shard_id, sequence_number, sub_sequence_number: None };
-        Some(Ack { id, timestamp, key, place, deduplicated: true, event: None })
+        let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+        Some(Durable { id, timestamp, key, position, deduplicated: true, echo: None })
     }
 
     /// The task's `answer`.
     fn answer(&mut self, answered: Answered) {
         let Answered { mut item, mut outcome } = answered;
         item.maybe_stored &= self.mutant != Some(Mutant::UnconfirmedForgotten);
-        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(place)) =
+        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(position)) =
             (self.mutant, &mut outcome)
         {
-            place.sub_sequence_number = None;
+            position.sub_sequence_number = None;
         }
         let now = self.instant();
         if let Some((copies, same)) = self.dedupe.settle(&item, &outcome, now) {
@@ -404,13 +403,13 @@ impl<'p> Run<'p> {
                     Some(Mutant::CopyForgotten) => self.kept.tickets.push(ticket),
                     Some(Mutant::CopyTimesOut) => {
                         let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, true, "late");
-                        ticket.answer_as(Body::Refused(refusal));
+                        ticket.answer_as(EventAnswer::Refused(refusal));
                     }
                     _ => ticket.answer_as(same.clone()),
                 }
             }
         }
-        Returning::default().answer(item.ticket, item.record, outcome);
+        AnswerGroup::default().answer(item.ticket, item.record, outcome);
     }
 
     /// A request arrives at the stream.
@@ -484,7 +483,7 @@ impl<'p> Run<'p> {
     }
 
     fn read_outbox(&mut self) -> Result<(), Broken> {
-        while let Some((event, body)) = self.door.answer() {
+        while let Some((event, body)) = self.caller.read() {
             self.watch.answered(event, &body, &self.stream, self.now)?;
         }
         Ok(())
@@ -493,28 +492,28 @@ impl<'p> Run<'p> {
     fn look(&mut self) -> Result<(), Broken> {
         let oldest = self.buffer.oldest().map(|oldest| oldest.duration_since(self.base));
         self.watch.look(&self.buffer, oldest, self.now)?;
-        self.balances()
+        self.eventss()
     }
 
     /// accepted = acked + refused + in flight, and the budget holds the bytes of what is in flight.
-    fn balances(&self) -> Result<(), Broken> {
-        let (balance, tally) = (self.door.balance(), self.watch.tally);
+    fn eventss(&self) -> Result<(), Broken> {
+        let (events, tally) = (self.caller.snapshot(), self.watch.tally);
         check!(
-            "books",
-            balance.accepted == tally.events as u64,
-            "{balance:?}, {} pushed",
+            "counters",
+            events.accepted == tally.events as u64,
+            "{events:?}, {} pushed",
             tally.events
         );
-        check!("books", balance.acked == tally.acked as u64, "{balance:?}, {} acked", tally.acked);
+        check!("counters", events.acked == tally.acked as u64, "{events:?}, {} acked", tally.acked);
         check!(
-            "books",
-            balance.in_flight() == tally.open() as u64,
-            "{balance:?}, {} open",
+            "counters",
+            events.in_flight() == tally.open() as u64,
+            "{events:?}, {} open",
             tally.open()
         );
         // A copy that waits is in the budget like any event: its bytes are the bound of what waits
         // with it.
-        let (used, open) = (self.door.used_bytes(), self.watch.open_bytes());
+        let (used, open) = (self.caller.used_bytes(), self.watch.open_bytes());
         check!("budget", used == open, "{used} bytes are held, {open} are open");
         Ok(())
     }
@@ -527,12 +526,14 @@ impl<'p> Run<'p> {
         for event in (next..self.plan.events.len()).take(3) {
             self.pushes_left -= 1;
             self.watch.pushed(event, Way::Own, self.now)?;
-            self.buffer.push(self.accepted(event)); // not sent any more, so it is no matter whether it is a copy
+            // Not sent any more, so it is no matter whether it is a copy.
+            let item = self.accepted(event);
+            self.buffer.push(item);
         }
         for item in self.buffer.abandon() {
             let refusal =
                 Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
-            Returning::default().answer(item.ticket, item.record, Outcome::Refused(refusal));
+            AnswerGroup::default().answer(item.ticket, item.record, Outcome::Refused(refusal));
         }
         self.flights.clear();
         let window = std::mem::replace(&mut self.dedupe, Dedupe::new(self.plan.window));
@@ -549,7 +550,7 @@ impl<'p> Run<'p> {
     }
 
     fn ends(&self) -> Result<(), Broken> {
-        self.balances()?;
+        self.eventss()?;
         check!("answered once", self.watch.all_answered(), "some events never were");
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use dispatchd_core::model::shard_map::Shard;
-use dispatchd_core::model::{Class, Place, Record};
+use dispatchd_core::model::{Class, Position, Record};
 use dispatchd_core::model::{Entries, PutError, ShardMap, Verdict};
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -74,7 +74,7 @@ impl Stream {
     }
 
     /// The event that the stream holds in the very place that was acked.
-    pub(crate) fn event_at(&self, place: &Place) -> Option<usize> {
+    pub(crate) fn event_at(&self, place: &Position) -> Option<usize> {
         let record = place.sequence_number.parse::<usize>().ok()?;
         let is_of_record =
             |index: &usize| self.stored.get(*index).is_some_and(|stored| stored.record == record);

@@ -1,7 +1,6 @@
 //! What happened in a run, or in many, counted: to see that the seeds get to everything.
 
-use dispatchd_core::model::Code;
-use dispatchd_producer::ack::Body;
+use dispatchd_core::model::{Code, EventAnswer};
 
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
@@ -83,10 +82,10 @@ impl Tally {
         ]
     }
 
-    pub(crate) fn answered(&mut self, body: &Body) {
+    pub(crate) fn answered(&mut self, body: &EventAnswer) {
         let count = match body {
-            Body::Durable(_) => &mut self.acked,
-            Body::Refused(refusal) => match refusal.code {
+            EventAnswer::Durable(_) => &mut self.acked,
+            EventAnswer::Refused(refusal) => match refusal.code {
                 Code::Rejected => &mut self.rejected,
                 Code::IdReused => &mut self.reused,
                 Code::DeliveryTimeout => &mut self.timed_out,

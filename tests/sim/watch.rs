@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dispatchd_core::limits::ITEM_BYTES;
 use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Class, Code, Record, Refusal};
+use dispatchd_core::model::{Class, Code, EventAnswer, Record, Refusal};
 use dispatchd_core::model::{Entries, ShardMap, Verdict};
 use dispatchd_core::wire::packed;
-use dispatchd_producer::ack::Body;
 use dispatchd_producer::lane::buffer::Buffer;
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
@@ -135,7 +135,7 @@ impl<'p> Watch<'p> {
     pub(crate) fn pushed(&mut self, event: usize, way: Way, now: At) -> Result<(), Broken> {
         let record = &self.plan.events[event].record;
         self.tally.events += 1;
-        self.open_bytes += record.size();
+        self.open_bytes += record.size() + ITEM_BYTES;
         if !self.abandoned {
             self.copies.means_one_event(event, way, now)?;
         }
@@ -423,7 +423,7 @@ impl<'p> Watch<'p> {
     pub(crate) fn answered(
         &mut self,
         event: usize,
-        body: &Body,
+        body: &EventAnswer,
         stream: &Stream,
         now: At,
     ) -> Result<(), Broken> {
@@ -436,10 +436,10 @@ impl<'p> Watch<'p> {
         );
         self.copies.answered(event, body, seen.maybe, stream, now)?;
         self.tally.answered(body);
-        self.open_bytes -= known.record.size();
+        self.open_bytes -= known.record.size() + ITEM_BYTES;
         if !self.copies.is_own(event) {
             let dropped =
-                matches!(body, Body::Refused(refusal) if refusal.code == Code::ShuttingDown);
+                matches!(body, EventAnswer::Refused(refusal) if refusal.code == Code::ShuttingDown);
             check!(
                 "nothing is forgotten",
                 self.abandoned || !dropped,
@@ -448,8 +448,8 @@ impl<'p> Watch<'p> {
             return Ok(()); // the rest is said of the one that it is a copy of
         }
         match body {
-            Body::Durable(_) => {}
-            Body::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
+            EventAnswer::Durable(_) => {}
+            EventAnswer::Refused(refusal) => match (refusal.code, refusal.maybe_stored) {
                 (Code::Rejected, told) => {
                     let may_be = known.poison || seen.blamed;
                     check!("rejected is poison", may_be, "event {event}: {}", refusal.message);

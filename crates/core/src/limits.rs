@@ -56,7 +56,7 @@ pub const LINE_BUFFER_BYTES: usize = 64 * KIB;
 
 /// Bytes of the answers that a connection may have unwritten; at some 250 bytes each that is the
 /// default window.
-pub const ANSWER_ROOM_BYTES: usize = MIB;
+pub const ANSWERS_BYTES_MAX: usize = MIB;
 
 /// Bytes that an answer takes in memory besides its key, its reference and an echo (measured by
 /// size: 176, and 24 for a group of its own).

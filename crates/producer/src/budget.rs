@@ -1,71 +1,49 @@
 //! The byte budget: how much of the callers' bytes the daemon may hold.
 //!
-//! A reader takes bytes before it accepts a line and waits here when there are none, so that a full
-//! daemon stops reading its sockets instead of growing or dropping. First come, first served; one
-//! connection can hold at most half. Nothing here knows what the bytes are for.
+//! The intake takes bytes before it accepts an event, and its input waits when there are none: a
+//! full daemon stops reading its sockets instead of growing or dropping. First come, first served;
+//! one connection can hold at most half. Nothing here knows what the bytes are for, or reads a
+//! clock.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
 use dispatchd_core::limits::KIB;
 
-/// Bytes that are taken ahead: some 30 events of 500 bytes.
-const AHEAD_BYTES: usize = 32 * KIB;
+/// Bytes that are taken in advance: some 30 events of 500 bytes.
+const PREFETCH_BYTES: usize = 32 * KIB;
 
-/// The daemon's budget. Shared by every connection; only atomics on the way of an event.
+/// The daemon's budget. Every connection shares it; only atomics are touched by an event that finds
+/// room.
 #[derive(Debug)]
 pub struct Budget {
     free: Semaphore,
     limit_bytes: usize,
-    /// Taken by a reader that must wait and by a scrape, for a few additions; never on the way of
-    /// an event that finds room. Two atomics would not do: a scrape between the two would see a
-    /// wait twice or not at all.
-    waits: Mutex<Waits>,
-}
-
-/// How long readers have waited for bytes, for `dispatchd_backpressure_seconds_total`: those that
-/// wait still count, or a daemon that takes nothing at all would seem to hold nobody back.
-#[derive(Debug)]
-struct Waits {
-    epoch: Instant,
-    ended: Duration,
-    now: u32,
-    /// When those that wait now began, since the epoch, added up.
-    began: Duration,
-}
-
-/// A reader waits as long as this lives.
-struct Waiting<'a> {
-    budget: &'a Budget,
-    began: Duration,
 }
 
 /// One connection's part of the budget.
 #[derive(Debug)]
-pub struct Share {
+pub struct ConnectionBudget {
     budget: Arc<Budget>,
     free: Semaphore,
 }
 
-/// Bytes taken; returned when dropped.
+/// The right to hold so many bytes. Dropped, it gives them back.
 #[derive(Debug)]
-pub struct Charge {
-    share: Arc<Share>,
+pub struct Permit {
+    from: Arc<ConnectionBudget>,
     bytes: u32,
 }
 
-/// Bytes that are taken already, for events that come one after the other: once for many, as every
-/// taking costs.
+/// Bytes that are taken already, for the events that come next: once for many, since every taking
+/// costs.
 #[derive(Debug, Default)]
-pub struct Ahead(Option<Charge>);
+pub struct Prefetch(Option<Permit>);
 
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        let waits =
-            Waits { epoch: Instant::now(), ended: Duration::ZERO, now: 0, began: Duration::ZERO };
-        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes, waits: Mutex::new(waits) })
+        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes })
     }
 
     pub fn limit_bytes(&self) -> usize {
@@ -76,81 +54,54 @@ impl Budget {
         self.limit_bytes - self.free.available_permits()
     }
 
-    /// How long readers have waited up to now, added up over all of them.
-    pub fn waited(&self) -> Duration {
-        let waits = self.waits();
-        waits.ended + waits.epoch.elapsed() * waits.now - waits.began
-    }
-
     /// The part of one connection: at most half, so that a flood leaves room for the others.
-    pub fn share(self: &Arc<Self>) -> Arc<Share> {
-        Arc::new(Share { budget: Arc::clone(self), free: Semaphore::new(self.limit_bytes / 2) })
-    }
-
-    fn wait(&self) -> Waiting<'_> {
-        let mut waits = self.waits();
-        let began = waits.epoch.elapsed();
-        waits.now += 1;
-        waits.began += began;
-        Waiting { budget: self, began }
-    }
-
-    fn waits(&self) -> MutexGuard<'_, Waits> {
-        self.waits.lock().expect("nobody panics between two additions")
+    pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
+        let free = Semaphore::new(self.limit_bytes / 2);
+        Arc::new(ConnectionBudget { budget: Arc::clone(self), free })
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waits = self.budget.waits();
-        let ended = waits.epoch.elapsed();
-        waits.now -= 1;
-        waits.began -= self.began;
-        waits.ended += ended - self.began;
-    }
-}
-
-impl Share {
-    /// Takes bytes if they are free now.
-    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+impl ConnectionBudget {
+    /// Takes so many bytes; `None` if they are not free now.
+    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         let bytes = self.clamp(bytes);
         let own = self.free.try_acquire_many(bytes).ok()?;
         let all = self.budget.free.try_acquire_many(bytes).ok()?;
         own.forget();
         all.forget();
-        Some(Charge { share: Arc::clone(self), bytes })
+        Some(Permit { from: Arc::clone(self), bytes })
     }
 
-    /// Waits until the bytes are free. Cancelled, it holds nothing.
-    pub async fn take(self: &Arc<Self>, bytes: usize) -> Charge {
-        let _waiting = self.budget.wait();
+    /// Waits until the bytes are free, and takes them. Cancelled, it has taken nothing.
+    pub async fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         let bytes = self.clamp(bytes);
         let own = self.free.acquire_many(bytes).await.expect("the semaphore is never closed");
         let all =
             self.budget.free.acquire_many(bytes).await.expect("the semaphore is never closed");
         own.forget();
         all.forget();
-        Charge { share: Arc::clone(self), bytes }
+        Permit { from: Arc::clone(self), bytes }
     }
 
-    /// An event larger than the whole share passes alone, when the share is free; a budget that
-    /// small is refused by the configuration, but the stream's record limit is learnt later.
+    /// An event larger than the whole part passes alone, when the part is free. A budget that small
+    /// is refused by the configuration, but the stream's record limit is learnt later.
     fn clamp(&self, bytes: usize) -> u32 {
         u32::try_from(bytes.min(self.budget.limit_bytes / 2)).unwrap_or(u32::MAX)
     }
 }
 
-impl Charge {
-    /// Takes a part out of it, if it is as large.
+impl Permit {
+    /// Takes a part out of the permit; `None` if the permit is smaller.
     fn split(&mut self, bytes: usize) -> Option<Self> {
-        let bytes = self.share.clamp(bytes);
+        let bytes = self.from.clamp(bytes);
         self.bytes = self.bytes.checked_sub(bytes)?;
-        Some(Self { share: Arc::clone(&self.share), bytes })
+        Some(Self { from: Arc::clone(&self.from), bytes })
     }
 
-    /// Takes another of the same connection along, to go back as one: every return takes a lock.
+    /// Takes another one of the same connection along, to go back as one: every return takes a
+    /// lock. One of another connection goes back now.
     pub fn merge(&mut self, mut other: Self) {
-        if Arc::ptr_eq(&self.share, &other.share)
+        if Arc::ptr_eq(&self.from, &other.from)
             && let Some(sum) = self.bytes.checked_add(other.bytes)
         {
             self.bytes = sum;
@@ -159,28 +110,29 @@ impl Charge {
     }
 }
 
-impl Ahead {
-    /// Out of what is taken already, or of what can be taken now.
-    pub fn try_take(&mut self, share: &Arc<Share>, bytes: usize) -> Option<Charge> {
-        if let Some(charge) = self.0.as_mut().and_then(|ahead| ahead.split(bytes)) {
-            return Some(charge);
+impl Prefetch {
+    /// Takes so many bytes out of what is taken already, or of what can be taken now; `None` if
+    /// neither has as many.
+    pub fn try_take(&mut self, budget: &Arc<ConnectionBudget>, bytes: usize) -> Option<Permit> {
+        if let Some(permit) = self.0.as_mut().and_then(|taken| taken.split(bytes)) {
+            return Some(permit);
         }
         self.give_back();
-        self.0 = share.try_take(bytes.max(AHEAD_BYTES));
+        self.0 = budget.try_take(bytes.max(PREFETCH_BYTES));
         self.0.as_mut()?.split(bytes)
     }
 
-    /// What is left goes back: to be called before its owner waits, since others may wait for it.
+    /// Gives back what is left: to be called before its owner waits, since others may wait for it.
     pub fn give_back(&mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Charge {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.share.free.add_permits(self.bytes as usize);
-            self.share.budget.free.add_permits(self.bytes as usize);
+            self.from.free.add_permits(self.bytes as usize);
+            self.from.budget.free.add_permits(self.bytes as usize);
         }
     }
 }
@@ -190,19 +142,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_when_the_charge_is_dropped() {
+    fn bytes_come_back_when_the_permit_is_dropped() {
         let budget = Budget::new(100);
-        let share = budget.share();
-        let charge = share.try_take(30).expect("30 of 50");
+        let connection = budget.connection();
+        let permit = connection.try_take(30).expect("30 of 50");
         assert_eq!(budget.used_bytes(), 30);
-        drop(charge);
+        drop(permit);
         assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]
     fn one_connection_never_holds_more_than_half() {
         let budget = Budget::new(100);
-        let (greedy, other) = (budget.share(), budget.share());
+        let (greedy, other) = (budget.connection(), budget.connection());
         let _held = greedy.try_take(50).expect("half");
         assert!(greedy.try_take(1).is_none());
         assert!(other.try_take(50).is_some());
@@ -211,62 +163,39 @@ mod tests {
     #[test]
     fn a_refused_take_leaves_nothing_behind() {
         let budget = Budget::new(100);
-        let (a, b, c) = (budget.share(), budget.share(), budget.share());
+        let (a, b, c) = (budget.connection(), budget.connection(), budget.connection());
         let _a = a.try_take(50).expect("half");
         let _b = b.try_take(40).expect("less than half");
         assert!(c.try_take(20).is_none());
-        assert!(c.try_take(10).is_some(), "the share of c was not kept by the take that failed");
+        assert!(c.try_take(10).is_some(), "the half of c was not kept by the take that failed");
     }
 
     #[test]
     fn what_was_taken_ahead_and_not_used_goes_back_when_it_is_told_to() {
-        let budget = Budget::new(4 * AHEAD_BYTES);
-        let (share, mut ahead) = (budget.share(), Ahead::default());
-        let charges = [10, 20].map(|bytes| ahead.try_take(&share, bytes).expect("there is room"));
-        assert_eq!(budget.used_bytes(), AHEAD_BYTES, "taken once for both");
-        ahead.give_back();
+        let budget = Budget::new(4 * PREFETCH_BYTES);
+        let (connection, mut prefetch) = (budget.connection(), Prefetch::default());
+        let permits =
+            [10, 20].map(|bytes| prefetch.try_take(&connection, bytes).expect("there is room"));
+        assert_eq!(budget.used_bytes(), PREFETCH_BYTES, "taken once for both");
+        prefetch.give_back();
         assert_eq!(budget.used_bytes(), 30);
-        drop(charges);
+        drop(permits);
         assert_eq!(budget.used_bytes(), 0);
     }
 
     #[tokio::test]
     async fn a_waiting_reader_goes_on_when_bytes_come_back() {
         let budget = Budget::new(100);
-        let (a, b) = (budget.share(), budget.share());
+        let (a, b) = (budget.connection(), budget.connection());
         let (first, second) =
             (a.try_take(50).expect("half"), b.try_take(50).expect("the other half"));
-        let c = budget.share();
+        let c = budget.connection();
         let waiting = tokio::spawn(async move { c.take(60).await });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         drop((first, second));
-        let charge = waiting.await.expect("the task does not panic");
-        assert_eq!(budget.used_bytes(), 50, "more than a share is held as a whole share");
-        drop(charge);
-    }
-
-    #[tokio::test]
-    async fn time_counts_while_a_reader_waits_and_stops_when_it_is_cancelled() {
-        let budget = Budget::new(100);
-        let _held = budget.share().try_take(50).expect("half");
-        let _rest = budget.share().try_take(50).expect("the other half");
-        assert_eq!(budget.waited(), Duration::ZERO);
-        let share = budget.share();
-        let waiting = tokio::spawn(async move { share.take(10).await });
-        let grows = async |from: Duration| {
-            while budget.waited() <= from {
-                tokio::task::yield_now().await;
-            }
-            budget.waited()
-        };
-        let counted = async { grows(grows(Duration::ZERO).await).await };
-        tokio::time::timeout(Duration::from_secs(10), counted)
-            .await
-            .expect("it counts before the wait is over");
-        waiting.abort();
-        assert!(waiting.await.expect_err("it was cancelled").is_cancelled());
-        let waited = budget.waited();
-        assert_eq!(budget.waited(), waited, "nobody waits any more");
+        let permit = waiting.await.expect("the task does not panic");
+        assert_eq!(budget.used_bytes(), 50, "more than a half is held as a whole half");
+        drop(permit);
     }
 }

@@ -1,15 +1,15 @@
-//! The last errors, for the operator who asks a running daemon: what failed, when, how often.
+//! Keeps the last errors, for the operator who asks a running daemon: what failed, when, how often.
 //!
-//! Never a payload. An error of a call and code that are kept already is counted, not kept again: a
-//! ring of copies would hide everything else.
+//! Never a payload. An error with a call and a code that are kept already is counted, not kept
+//! again: a ring of copies would hide everything else.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-/// Errors that are kept; the oldest one goes first.
+/// How many errors are kept; the oldest one is dropped first.
 pub const RECENT_ERRORS_MAX: usize = 16;
-/// Characters of the service's own words that are kept.
+/// How many characters of the service's own words are kept.
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// The last errors of the daemon's calls to Kinesis, the one that was seen last at the end.
@@ -24,10 +24,10 @@ pub struct RecentErrors(Mutex<VecDeque<RecentError>>);
 /// One error, or several of the same kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecentError {
-    /// The call to Kinesis.
+    /// The call that failed.
     pub call: &'static str,
     pub code: String,
-    /// Of the last one.
+    /// The message of the last one.
     pub message: String,
     pub first: SystemTime,
     pub last: SystemTime,

@@ -25,6 +25,10 @@ use super::{DEADLINE, eventually};
 /// then, more of them where others make its caches cold; what spins takes all of the time.
 pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
 
+/// What a request may take where a test says nothing of it: longer than a machine that is full takes
+/// over one, so that nothing is sent again for the machine's sake.
+const ATTEMPT_TIMEOUT: (&str, &str) = ("DISPATCHD__KINESIS__ATTEMPT_TIMEOUT", "1m");
+
 /// A running `dispatchd run`. Killed when dropped.
 pub struct Daemon {
     binary: Binary,
@@ -93,7 +97,10 @@ impl Binary {
     pub fn daemon(self, endpoint: &str, stream: &str) -> Start {
         Start {
             args: vec!["--stream".into(), stream.into()],
-            env: vec![("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into())],
+            env: vec![
+                ("AWS_ENDPOINT_URL_KINESIS".into(), endpoint.into()),
+                (ATTEMPT_TIMEOUT.0.into(), ATTEMPT_TIMEOUT.1.into()),
+            ],
             ..Start::of(self)
         }
     }

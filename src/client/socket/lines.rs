@@ -1,12 +1,12 @@
-//! Whole lines out of what comes in pieces. Pure.
+//! Makes whole lines of input that comes in pieces. Pure.
 //!
 //! The daemon closes a connection whose line stays incomplete for 30 s, and a producer's buffer may
 //! end in the middle of a line for longer than that: so half a line waits here.
 
 use dispatchd_core::limits::{KIB, RECORD_BYTES_MAX, line_bytes_max};
 
-/// Bytes that are kept of a line: more than any daemon takes. What follows them is left out, as the
-/// daemon would leave it out; it refuses such a line by its length.
+/// The most bytes that are kept of a line: more than any daemon takes. What follows them is left
+/// out, as the daemon would leave it out; it refuses such a line by its length.
 const KEPT_BYTES_MAX: usize = line_bytes_max(RECORD_BYTES_MAX) + KIB;
 
 /// Input that was read and not sent yet.
@@ -30,7 +30,8 @@ impl Lines {
         }
     }
 
-    /// The input is at its end: a file whose last line has no line end is no torn write.
+    /// Ends the last line, as the input is at its end: a file whose last line has no line end is no
+    /// torn write.
     pub(super) fn end(&mut self) {
         if self.whole < self.bytes.len() {
             self.bytes.push(b'\n');
@@ -42,8 +43,8 @@ impl Lines {
         self.whole > 0
     }
 
-    /// Takes lines off the front, of those that ask for an answer at most so many: their bytes, and
-    /// how many ask. A blank line asks for none.
+    /// Takes lines off the front, of which at most `lines_max` ask for an answer: gives their
+    /// bytes, and how many ask. A blank line asks for none.
     pub(super) fn take(&mut self, lines_max: usize) -> (Vec<u8>, usize) {
         let (mut end, mut asking) = (0, 0);
         for line_end in memchr::memchr_iter(b'\n', &self.bytes[..self.whole]) {

@@ -1,5 +1,5 @@
-//! Where requests will go: found out by the SDK's rules without the network, and then by its name's
-//! addresses.
+//! Where requests will go: the endpoint by the SDK's rules, without the network, and then the
+//! addresses of its name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,12 +13,12 @@ use crate::config::Config;
 use dispatchd_aws::Connection;
 use dispatchd_aws::{ConnectError, Kinesis};
 
-/// Addresses that are printed; an endpoint of AWS's has fewer.
+/// How many addresses are printed; an endpoint of AWS's has fewer.
 const ADDRESSES_SHOWN_MAX: usize = 8;
 
 /// What `run` would send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// The stream that `run --local` starts.
     Embedded,
     At {
@@ -29,11 +29,11 @@ pub enum Target {
     AskedAtStart,
 }
 
-/// Finds it without the network, by the way that `run` goes.
+/// Finds the target without the network, in the way that `run` does.
 ///
 /// # Errors
-/// `run` would not start.
-pub async fn target(config: &Config) -> Result<Target, ConnectError> {
+/// If `run` would not start.
+pub(crate) async fn target(config: &Config) -> Result<Target, ConnectError> {
     if config.local.is_some() {
         return Ok(Target::Embedded);
     }
@@ -64,7 +64,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The endpoint's addresses, as this host's resolver has them now, and whether they are this
+/// Looks up the endpoint's addresses with this host's resolver, and says whether they are this
 /// network's own.
 pub(super) async fn addresses(endpoint: &str, within: Duration) -> Finding {
     const NAME: &str = "addresses";

@@ -1,21 +1,22 @@
-//! What can be said without the network: the places of socket and admin, the memory, the time to
-//! stop.
+//! What this machine says, without the network: whether socket and admin have their places, the
+//! memory, the time to stop.
 
 use std::time::Duration;
 
 use super::Finding;
 use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
-use crate::socket;
-use crate::socket::barred::{Barred, barred};
-use crate::socket::bind::BindError;
-use crate::socket::place::{Site, survey};
+use crate::inputs::socket;
+use crate::inputs::socket::barred::{Barred, barred};
+use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::place::{Site, survey};
 use dispatchd_core::limits::MIB;
 
-/// `terminationGracePeriodSeconds` of a pod that does not say.
+/// The `terminationGracePeriodSeconds` of a pod that does not set it.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 
-/// The socket's path, and who may connect to it; and whether a daemon runs there already.
+/// Checks the socket's path and who may connect to it, and says whether a daemon runs there
+/// already.
 pub(super) async fn socket(socket: &socket::Settings) -> (Finding, bool) {
     const NAME: &str = "socket";
     let path = socket.path.display();
@@ -37,7 +38,8 @@ pub(super) async fn socket(socket: &socket::Settings) -> (Finding, bool) {
     }
 }
 
-/// Nobody serves it: whom its mode lets in must get through its directory.
+/// The finding for a path that nobody serves: callers whom its mode lets in must get through its
+/// directory.
 fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding {
     match barred(mode, site.gid, site.directory_mode, site.directory_gid) {
         None => Finding::ok(name, what),
@@ -51,7 +53,8 @@ fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding
     }
 }
 
-/// Where metrics and probes are served, and where an operator asks. A daemon that runs has both.
+/// Checks where metrics and probes are served, and where an operator asks. A daemon that runs has
+/// both places taken.
 pub(super) async fn admin(admin: &admin::Settings, is_running: bool) -> Finding {
     const NAME: &str = "admin";
     let mut free = Vec::new();
@@ -94,12 +97,12 @@ fn refused(name: &'static str, error: BindError, flag: &str) -> Finding {
             let fix = format!("make it writable to user {uid}, or choose another path with {flag}");
             Finding::fail(name, format!("cannot {what} {}: {source}", path.display()), fix)
         }
-        // The others say what to do.
+        // The other errors say what to do.
         error => Finding::fail(name, error.to_string(), format!("choose another path with {flag}")),
     }
 }
 
-/// To connect one must write to the socket and pass through its directory.
+/// Says who may connect: to connect one must write to the socket and pass through its directory.
 fn who_connects(site: &Site, mode: u32) -> String {
     let Site { uid, gid, directory_mode, directory_gid, .. } = *site;
     let everybody_passes = directory_mode & 0o001 != 0;
@@ -118,7 +121,7 @@ fn who_connects(site: &Site, mode: u32) -> String {
     }
 }
 
-/// What the configuration can take against what the cgroup gives.
+/// Holds what the configuration can take against what the cgroup gives.
 pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     const NAME: &str = "memory";
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / MIB as f64);
@@ -151,7 +154,7 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     Finding::warn(NAME, what, fix)
 }
 
-/// The time to stop, against what it must hold and what a pod is given.
+/// Holds the time to stop against what it must hold and what a pod is given.
 pub(super) fn shutdown(config: &Config) -> Finding {
     const NAME: &str = "shutdown";
     let (timeout, attempt) = (config.shutdown.timeout, config.kinesis.attempt_timeout);

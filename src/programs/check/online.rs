@@ -1,5 +1,5 @@
-//! What the service says: credentials, caller, endpoint, stream, permissions. Nothing is stored by
-//! asking.
+//! What the service says: credentials, caller, endpoint, stream, permissions. Asking stores
+//! nothing.
 
 use std::time::SystemTime;
 
@@ -19,17 +19,17 @@ use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{CallError, Class, PartitionKey, Reason, Record};
 use dispatchd_producer::lane::Aggregation;
 
-/// For a check that could not be made.
+/// What is said of a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";
 const CREDENTIALS_FIRST: &str = "see to the credentials first";
 
 const DESCRIBE_ACTION: &str = "kinesis:DescribeStreamSummary";
 
-/// Whether the order of a key is kept in the stream.
+/// The check of whether the stream keeps the order of a key.
 const ORDER: &str = "order";
 
-/// Every check that needs the network. With `local` it is the embedded stream that is asked: the
-/// one that listens on `local.port`, or one as `run` would start it.
+/// Makes every check that needs the network. With `local` the embedded stream is asked: the one
+/// that listens on `local.port`, or one as `run` would start it.
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     if config.local.is_some() {
         return check_local(config).await;
@@ -74,7 +74,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// It has no identities and no permissions, so there is less to ask.
+/// Asks the embedded stream, which has no identities and no permissions, so there is less to ask.
 #[cfg(feature = "local")]
 async fn check_local(config: &Config) -> Vec<Finding> {
     let (Some(wanted), StreamId::Name(name)) = (&config.local, &config.stream.id) else {
@@ -129,8 +129,8 @@ fn credentials(provided: &Result<CredentialsInfo, CallError>) -> Finding {
     Finding::ok(NAME, format!("{known}; they expire at {at}"))
 }
 
-/// Asks STS, unless only the stream's endpoint was moved away from AWS: what opens an emulator is
-/// no secret to send there.
+/// Asks STS who calls, unless only the stream's endpoint was moved away from AWS: credentials that
+/// open an emulator are not to be sent to AWS's STS.
 async fn caller(kinesis: &Kinesis) -> Finding {
     const NAME: &str = "caller";
     const FIX: &str =
@@ -153,7 +153,7 @@ fn where_to(kinesis: &Kinesis) -> Finding {
     Finding::ok("endpoint", format!("{}, region {}", kinesis.endpoint(), kinesis.region()))
 }
 
-/// What the stream is, and what that means here.
+/// Says what the stream is, and what that means for this configuration.
 async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
     const NAME: &str = "stream";
     let summary = match kinesis.summary().await {
@@ -278,7 +278,8 @@ async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     }
 }
 
-/// Whether the server reads CBOR, where PutRecords are written so. Every server reads JSON.
+/// Says whether the server reads CBOR, where PutRecords are written so; `None` where they are not.
+/// Every server reads JSON.
 async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
     const NAME: &str = "wire";
     if config.kinesis.wire != Wire::Cbor {
@@ -302,8 +303,9 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
     })
 }
 
-/// An event like any other, for a service that would store it after all.
+/// Makes an event like any other, for a service that would store it after all.
 fn probe(config: &Config) -> Record {
+    let key = PartitionKey::of_id(Uuid::new_v4());
     let draft = Draft {
         id: Uuid::new_v4(),
         event_type: "dispatchd.check",
@@ -311,11 +313,10 @@ fn probe(config: &Config) -> Record {
         timestamp: Timestamp::from(SystemTime::now()),
         user_id: None,
         producer_id: &config.producer_id,
-        key: PartitionKey::random(),
-        explicit_hash: None,
+        key: &key,
     };
-    let sealed_len = draft.sealed_len();
-    draft.seal(sealed_len)
+    let data = draft.seal(draft.sealed_len());
+    Record::new(key, None, data)
 }
 
 fn is_denied(error: &CallError) -> bool {

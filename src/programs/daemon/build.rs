@@ -1,10 +1,12 @@
-//! The daemon's parts, one after the other: each constructor gives the part and the daemon's handle
-//! on it.
+//! The daemon's parts, one after the other: each constructor gives the part, and the daemon's
+//! handle on it.
 //!
-//! It binds, connects and checks, and starts nothing. What is listened to from here on waits until
-//! the daemon runs.
+//! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
+//! daemon runs.
 
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::control::Control;
 use super::drain::Stop;
@@ -15,31 +17,32 @@ use crate::admin::{Admin, Answers, PagesListener};
 use crate::config::{Carried, Config, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local};
+use crate::inputs::backpressure::Backpressure;
+use crate::inputs::socket::barred::{Barred, barred_from};
+use crate::inputs::socket::listener::{self, Listener};
+use crate::inputs::socket::metrics::ConnectionMetrics;
 use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
-use crate::socket::barred::{Barred, barred_from};
-use crate::socket::listener::{self, Listener};
-use crate::socket::metrics::ConnectionMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
 use dispatchd_core::model::StreamId;
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use dispatchd_producer::recent_errors::RecentErrors;
 
-/// Lanes of a daemon. One keeps up with two cores; more would split batches.
+/// How many lanes a daemon has. One keeps up with two cores; more would split batches.
 const LANES: usize = 1;
 
 impl Daemon {
-    /// Builds every part. Kinesis need not be there: what it says shows later.
+    /// Builds every part. Kinesis need not be reachable: what it says shows once the daemon runs.
     ///
     /// # Errors
-    /// A path, a port or a region that cannot be had, in words for the operator.
-    pub async fn build(plan: Plan) -> Result<Self, StartError> {
+    /// If a path, a port or a region cannot be had, in words for the operator.
+    pub(crate) async fn build(plan: Plan) -> Result<Self, StartError> {
         let Plan { inputs, resolved, log, manager } = plan;
         let config = &resolved.config;
         #[cfg(feature = "local")]
@@ -51,8 +54,9 @@ impl Daemon {
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let stop = Stop::default();
-        let books = Arc::<Books>::default();
+        let counters = Arc::<EventCounters>::default();
         let budget = Budget::new(config.memory.budget_bytes);
+        let backpressure = Arc::<Backpressure>::default();
         let recent_errors = Arc::<RecentErrors>::default();
         let carried = Carried::of(config);
         let exporter = Exporter::default();
@@ -81,11 +85,13 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
-            books: Arc::clone(&books),
+            counters: Arc::clone(&counters),
+            backpressure: Arc::clone(&backpressure),
             metrics: exporter.register(ConnectionMetrics::register),
             facts: stream.facts.clone(),
             record_bytes_carried: carried.record_bytes,
             files_kept_back: files_kept_back(config),
+            fresh_id: Uuid::new_v4,
             drain: stop.drain.clone(),
             stop_reading: stop.stop_reading.clone(),
         };
@@ -94,8 +100,9 @@ impl Daemon {
 
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
-            books: Arc::clone(&books),
+            counters: Arc::clone(&counters),
             budget,
+            backpressure,
             oldest: producer.oldest,
             credentials: Arc::clone(kinesis.credentials().expiry()),
             log: Arc::clone(log.stderr()),
@@ -123,7 +130,7 @@ impl Daemon {
         let (admin, operators) =
             Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
         Ok(Self {
-            books,
+            counters,
             listener,
             callers,
             lanes,
@@ -153,9 +160,9 @@ impl Daemon {
         })
     }
 
-    /// The embedded stream's address, with `--local`.
+    /// The embedded stream's address; `None` without `--local`.
     #[cfg(feature = "local")]
-    pub fn local_endpoint(&self) -> Option<&str> {
+    pub(crate) fn local_endpoint(&self) -> Option<&str> {
         self.embedded.as_ref().map(Local::endpoint)
     }
 }
@@ -179,8 +186,8 @@ fn without_embedded_stream(config: &Config) -> Result<Option<String>, StartError
     if config.local.is_some() { Err(StartError::WithoutLocal) } else { Ok(None) }
 }
 
-/// Logs that the socket's mode promises more than its directory keeps. It may be meant: others may
-/// have it mounted.
+/// Warns if the socket's mode lets users connect whom its directory does not let pass. It may be
+/// meant: others may have the directory mounted elsewhere.
 fn tell_barred(config: &Config) {
     let socket = &config.socket;
     if let Ok(Some(Barred { who, wanted })) = barred_from(&socket.path, socket.mode) {

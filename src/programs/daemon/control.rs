@@ -1,8 +1,8 @@
-//! Does what a running daemon is told: by the admin socket, by SIGHUP, by a time that is up.
+//! Does what a running daemon is told: by the admin socket, by SIGHUP, or by a time that is up.
 //!
-//! Owned by the daemon's own task. It changes the log's level and the lanes' settings. To drain and to
-//! stop is the daemon's to do: it never does either, and returns what was asked. A configuration is
-//! read on a thread of its own, within a deadline, so that a disk that hangs holds up no other
+//! Owned by the daemon's own task. It changes the log's level and the lanes' settings. To drain and
+//! to stop is the daemon's to do: it never does either, and returns what was asked. A configuration
+//! is read on a thread of its own, within a deadline, so that a disk that hangs holds up no other
 //! command.
 
 use std::convert::Infallible;
@@ -25,8 +25,8 @@ use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::admin::Reload;
 use dispatchd_producer::lane::Settings as LaneSettings;
 
-/// How long reading the configuration again may take: less than an operator's command waits for its
-/// answer.
+/// How long reading the configuration again may take: less than the answer to an operator's command
+/// may.
 const READ_MAX: Duration = Duration::from_secs(3);
 
 /// What operators may change, and how to change it.
@@ -46,7 +46,8 @@ pub(super) struct Control {
     pub live: watch::Sender<LiveSettings>,
     pub metrics: DaemonMetrics,
     pub state: SharedState,
-    /// Whether events wait for company, if that is configured; not while the daemon drains.
+    /// Whether events wait for others to share their request, if that is configured; not while the
+    /// daemon drains.
     pub lingers: bool,
     pub reloading: Reloading,
     pub manager: ServiceManager,
@@ -119,7 +120,7 @@ impl Control {
         }
     }
 
-    /// From now on events do not wait for company.
+    /// Lets events be sent at once from now on.
     pub(super) fn stop_lingering(&mut self) {
         self.lingers = false;
         self.lane_settings.send_replace(self.lane_settings());
@@ -254,7 +255,7 @@ impl Control {
         let changes = changes(&self.running, &read);
         let level_changed = level != self.running.config.log.level;
         self.running = after_reload(&self.running, read);
-        // Even the same settings are sent: lanes that are blocked try the stream then.
+        // The settings are sent even if none changed: lanes that are blocked try the stream then.
         self.lane_settings.send_replace(self.lane_settings());
         self.reloads.send_replace(());
         if level_changed && self.live.borrow().reverts_at.is_none() {
@@ -266,7 +267,7 @@ impl Control {
 }
 
 impl Reloading {
-    /// Waits for more of it. Dropped, it forgets nothing.
+    /// Waits until there is progress. Dropped, it forgets nothing.
     async fn progress(&mut self) -> Progress {
         let Some(read) = &mut self.read else { return std::future::pending().await };
         tokio::select! {

@@ -1,4 +1,5 @@
-//! The stop: which stage begins when. It ends tasks by their tokens, and moves no event.
+//! The drain: which stage of the stop begins when. It ends tasks by cancelling their tokens, and
+//! moves no event.
 
 use std::future::pending;
 use std::pin::pin;
@@ -9,28 +10,28 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::socket::Callers;
+use crate::inputs::socket::Callers;
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_producer::ack::Books;
+use dispatchd_producer::counters::EventCounters;
 
-/// The part of `shutdown.timeout` that is kept for delivering once readers have stopped: a third,
-/// at most this.
+/// How much of `shutdown.timeout` is kept for delivery once readers have stopped: a third of it,
+/// but at most this.
 const RESERVE_MAX: Duration = Duration::from_secs(5);
-/// The part of the reserve that is kept for writing answers once everything is answered: half, at
-/// most this.
+/// How much of that reserve is kept for writing answers once everything is answered: half of it,
+/// but at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// What comes so soon after the first signal is the same wish: `kill 0` in an entrypoint, managers
-/// that signal a group and a child, a terminal beside them. All of these take milliseconds; a
-/// person who has had enough takes longer.
+/// A signal that comes this soon after the first one expresses the same wish: `kill 0` in an
+/// entrypoint, managers that signal a group and a child, a terminal beside them. All of these take
+/// milliseconds; a person who has had enough takes longer.
 const SAME_WISH: Duration = Duration::from_secs(1);
-/// Callers that sent nothing for so long have nothing more to say: an application writes its last
+/// Callers that sent nothing for this long have nothing more to say: an application writes its last
 /// lines right after its own signal.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// Between two looks at what is in flight. Two in a row find nothing, or an answer may just be
-/// bringing the next line.
+/// The time between two looks at what is in flight. Two looks in a row must find nothing: an answer
+/// may just be bringing the next line.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The stages of the stop, each a token that its tasks wait for.
+/// The stages of the stop, each of them a token that its tasks wait for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     pub drain: CancellationToken,
@@ -38,19 +39,19 @@ pub(super) struct Stop {
     pub abandon: CancellationToken,
 }
 
-/// What a stop looks at.
+/// What a stop takes into account.
 #[derive(Debug)]
 pub(super) struct Sight<'a> {
     pub signals: &'a mut mpsc::Receiver<()>,
-    pub books: &'a Books,
+    pub counters: &'a EventCounters,
     pub callers: &'a Callers,
-    /// Callers that are connected when it begins.
+    /// How many callers are connected when the stop begins.
     pub connected: usize,
 }
 
 impl Stop {
-    /// Ends the tasks in order, stage by stage as the deadline nears; at once in a hurry. Says
-    /// whether one of them died.
+    /// Ends the tasks in order, stage by stage as the deadline nears; in a hurry, all stages at
+    /// once. Says whether a task died.
     pub(super) async fn drain(
         &self,
         tasks: &mut JoinSet<()>,
@@ -61,7 +62,7 @@ impl Stop {
         let began = Instant::now();
         let reserve = (timeout / 3).min(RESERVE_MAX);
         let flush = (reserve / 2).min(FLUSH_MAX);
-        let Sight { signals, books, callers, connected } = sight;
+        let Sight { signals, counters, callers, connected } = sight;
         self.drain.cancel();
         if connected > 0 && !hurry {
             tell_waiting(connected, timeout - reserve);
@@ -74,7 +75,7 @@ impl Stop {
             task_died
         });
         let mut another_wish = pin!(another_wish(signals, began));
-        let mut idle = pin!(idle(books, callers, began));
+        let mut idle = pin!(idle(counters, callers, began));
         let mut are_waited_for = true;
         for (wait, stage) in
             [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
@@ -91,7 +92,7 @@ impl Stop {
             are_waited_for = false;
             stage.cancel();
         }
-        // Answers are being written; a peer that takes none is left to itself.
+        // Answers are being written. A peer that takes none is not waited for any longer.
         tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
     }
 }
@@ -107,7 +108,7 @@ fn tell_waiting(connected: usize, at_most: Duration) {
     );
 }
 
-/// Ends when a signal comes that is not the first one's echo.
+/// Ends when a signal comes that is a second wish, not an echo of the first signal.
 async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
     let mut is_told = false;
     while signals.recv().await.is_some() {
@@ -126,12 +127,12 @@ async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
 
 /// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
 /// signal and the last line.
-async fn idle(books: &Books, callers: &Callers, began: Instant) {
+async fn idle(counters: &EventCounters, callers: &Callers, began: Instant) {
     let mut looks = 0;
     loop {
         let last = callers.last_heard().map(|last| began.max(last.into()));
         let is_quiet = last.is_some_and(|last| last.elapsed() >= LAST_LINES);
-        looks = if is_quiet && books.balance().in_flight() == 0 { looks + 1 } else { 0 };
+        looks = if is_quiet && counters.snapshot().in_flight() == 0 { looks + 1 } else { 0 };
         if looks == 2 {
             tracing::info!(
                 "nothing is in flight and no line has come for 2 s: callers that are still \
@@ -144,7 +145,7 @@ async fn idle(books: &Books, callers: &Callers, began: Instant) {
     }
 }
 
-/// Logs a task that died. Says whether it did.
+/// Logs it if a task died, and says whether it did.
 pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
     if let Err(error) = &ended {
         tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a \
@@ -175,13 +176,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
-        let (books, callers) =
-            (Arc::<Books>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+        let (counters, callers) =
+            (Arc::<EventCounters>::default(), Arc::new(Callers::new(Instant::now().into_std())));
         sleep(10 * LAST_LINES).await;
         let began = Instant::now();
         let waiting = {
-            let (books, callers) = (Arc::clone(&books), Arc::clone(&callers));
-            tokio::spawn(async move { idle(&books, &callers, began).await })
+            let (counters, callers) = (Arc::clone(&counters), Arc::clone(&callers));
+            tokio::spawn(async move { idle(&counters, &callers, began).await })
         };
         for _ in 0..4 {
             sleep(LAST_LINES / 2).await;
@@ -194,10 +195,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_whose_lines_have_no_room_is_not_idle() {
-        let (books, callers) = (Books::default(), Callers::new(Instant::now().into_std()));
+        let (counters, callers) =
+            (EventCounters::default(), Callers::new(Instant::now().into_std()));
         let held_up = callers.hold_up();
-        let waits =
-            async |time| tokio::time::timeout(time, idle(&books, &callers, Instant::now())).await;
+        let waits = async |time| {
+            tokio::time::timeout(time, idle(&counters, &callers, Instant::now())).await
+        };
         assert!(waits(100 * LAST_LINES).await.is_err());
         drop(held_up);
         assert!(waits(2 * LAST_LINES).await.is_ok());

@@ -1,4 +1,4 @@
-//! The service manager that started us, if one did: told when we serve, when we read the
+//! Tells the service manager that started us, if one did, when we serve, when we read the
 //! configuration again and when we stop, by the protocol of systemd's sd_notify(3). It is never
 //! waited for, and nothing depends on it.
 
@@ -8,9 +8,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Where to tell it. Nobody, unless the daemon is what was started.
+/// The way to the service manager. The default tells nobody: only a daemon that was itself started
+/// tells.
 #[derive(Debug, Default)]
-pub struct ServiceManager(Option<Told>);
+pub(crate) struct ServiceManager(Option<Told>);
 
 #[derive(Debug)]
 struct Told {
@@ -19,11 +20,11 @@ struct Told {
 }
 
 impl ServiceManager {
-    /// The one that the environment names, in `NOTIFY_SOCKET`.
+    /// The service manager that the environment names in `NOTIFY_SOCKET`, if it names one.
     ///
     /// # Errors
-    /// It names none that can be told.
-    pub fn of_environment() -> io::Result<Self> {
+    /// If the name is not that of a socket that can be written to.
+    pub(crate) fn of_environment() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self(None));
         };
@@ -36,17 +37,17 @@ impl ServiceManager {
         Ok(Self(Some(Told { socket, address })))
     }
 
-    /// We serve, for the first time or again.
-    pub fn ready(&self) {
+    /// Says that we serve, for the first time or again.
+    pub(crate) fn ready(&self) {
         self.tell("READY=1");
     }
 
-    /// The configuration is read again; [`Self::ready`] ends it.
-    pub fn reloading(&self) {
+    /// Says that the configuration is being read again; [`Self::ready`] ends it.
+    pub(crate) fn reloading(&self) {
         self.tell("RELOADING=1");
     }
 
-    pub fn stopping(&self) {
+    pub(crate) fn stopping(&self) {
         self.tell("STOPPING=1");
     }
 

@@ -44,7 +44,8 @@ mod tests {
         let metrics = exporter.register(DaemonMetrics::register);
         metrics.set_state(State::Running);
         let sources = Sources {
-            books: Default::default(),
+            counters: Default::default(),
+            backpressure: Default::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),
             credentials: Default::default(),

@@ -1,4 +1,4 @@
-//! The producer as a whole program: builds every part, owns every task, and ends them in order.
+//! The daemon: builds every part, owns every task, and ends them in order.
 //!
 //! Build can fail, spawn cannot: [`Daemon::build`] (`build`) binds, connects and checks,
 //! [`Daemon::run`] (`run`) starts, and `drain` stops. `control` does what operators say, `manager`
@@ -25,27 +25,27 @@ use crate::admin::{Admin, ListenError, SocketError};
 use crate::config::{Inputs, Resolved};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Local, LocalError};
-use crate::producer::lane::Lane;
+use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::listener::{Listener, ListenerHandle};
+use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;
-use crate::socket::bind::BindError;
-use crate::socket::listener::{Listener, ListenerHandle};
 use crate::telemetry::log::Log;
 use dispatchd_aws::{ConnectError, Kinesis};
-use dispatchd_producer::ack::Books;
+use dispatchd_producer::counters::EventCounters;
 
 use self::control::Control;
 use self::drain::Stop;
-pub use self::manager::ServiceManager;
-pub use self::open_files::raise_open_files;
+pub(crate) use self::manager::ServiceManager;
+pub(crate) use self::open_files::raise_open_files;
 
 /// The daemon, built and not yet running.
 #[derive(Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     kinesis: Kinesis,
-    books: Arc<Books>,
+    counters: Arc<EventCounters>,
     listener: Listener,
     callers: ListenerHandle,
-    lanes: Vec<Lane<Kinesis>>,
+    lanes: Vec<LaneTask<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
     /// `None`: the admin socket is off.
@@ -60,7 +60,7 @@ pub struct Daemon {
 
 /// What a daemon is made from.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Read again by a reload.
     pub inputs: Inputs,
     pub resolved: Resolved,
@@ -71,7 +71,7 @@ pub struct Plan {
 
 /// Why there is no daemon.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     #[error("socket.path (--socket): {0}")]
     Socket(#[from] BindError),
     #[error(transparent)]
@@ -83,6 +83,7 @@ pub enum StartError {
     #[cfg(feature = "local")]
     #[error(transparent)]
     Local(#[from] LocalError),
+    #[cfg(not(feature = "local"))]
     #[error(
         "this dispatchd was built without the embedded stream (cargo feature `local`): run it \
          against Kinesis with --stream"
@@ -94,7 +95,7 @@ pub enum StartError {
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Events that were accepted and not confirmed, and lines that were not read of callers that
     /// had gone.
     pub unconfirmed: u64,

@@ -14,7 +14,7 @@ use crate::config::{Config, files_needed};
     "cannot raise the limit of open files to {needed}: raise it from outside (ulimit -n, \
      LimitNOFILE): {source}"
 )]
-pub struct OpenFilesError {
+pub(crate) struct OpenFilesError {
     needed: u64,
     source: io::Error,
 }
@@ -24,7 +24,7 @@ pub struct OpenFilesError {
 ///
 /// # Errors
 /// If the system refuses.
-pub fn raise_open_files(config: &Config) -> Result<(), OpenFilesError> {
+pub(crate) fn raise_open_files(config: &Config) -> Result<(), OpenFilesError> {
     let (needed, limit) = (files_needed(config) as u64, getrlimit(Resource::Nofile));
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The daemon while it runs: starts the tasks, waits for a reason to stop, and has them drained.
+//! The daemon while it runs: it starts the tasks, waits for a reason to stop, and has them drained.
 //!
 //! Nothing here can fail but the start of the admin thread, and nothing here looks at an event.
 
@@ -11,22 +11,22 @@ use super::control::Asked;
 use super::drain::{Sight, tell_died};
 use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
+use crate::inputs::socket::listener::{ListenerHandle, Presence};
 use crate::programs::signals::Signals;
-use crate::socket::listener::{ListenerHandle, Presence};
 use dispatchd_aws::Kinesis;
 use dispatchd_core::model::Code;
 
-/// How long `ready` is held back, at most, until it can say whose requests they will be: the daemon
-/// serves meanwhile.
+/// How long the log's line `ready` is held back, at most, until it can say whose requests they will
+/// be. The daemon serves meanwhile.
 const IDENTITY_WAIT: Duration = Duration::from_secs(1);
 
 impl Daemon {
-    /// Serves until it is told to stop, then drains; a second signal gives up what is left at once.
+    /// Serves until it is told to stop, then drains. A second signal gives up at once what is left.
     ///
     /// # Errors
     /// If the admin thread cannot be started.
-    pub async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { kinesis, books, listener, callers, lanes, refresher, admin, .. } = self;
+    pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
+        let Self { kinesis, counters, listener, callers, lanes, refresher, admin, .. } = self;
         let Self { admin_socket, admin_address, mut control, stop, .. } = self;
         let ListenerHandle { presence, callers, .. } = callers;
         let config = &control.running.config;
@@ -88,25 +88,25 @@ impl Daemon {
         control.show(State::Draining);
         control.manager.stopping();
         let began = Instant::now();
-        tracing::info!(in_flight = books.balance().in_flight(), why, "draining");
+        tracing::info!(in_flight = counters.snapshot().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
         let sight =
-            Sight { signals: &mut signals.stop, books: &books, callers: &callers, connected };
+            Sight { signals: &mut signals.stop, counters: &counters, callers: &callers, connected };
         task_died |= tokio::select! {
             died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
         };
         background.shutdown().await; // before the runtime goes, or its last call fails aloud
-        let (balance, unread) = (books.balance(), callers.unread_lines());
-        let unconfirmed = balance.refused(Code::ShuttingDown) + balance.in_flight() + unread;
+        let (events, unread) = (counters.snapshot(), callers.unread_lines());
+        let unconfirmed = events.refused(Code::ShuttingDown) + events.in_flight() + unread;
         let ended = Ended { unconfirmed, task_died };
-        tell_ended(ended, unread, balance.acked, began.elapsed());
+        tell_ended(ended, unread, events.acked, began.elapsed());
         Ok(ended)
     }
 }
 
-/// Whose requests they will be, for the log; the daemon does not wait for it any longer than it
-/// must.
+/// Says whose requests they will be, for the log. The daemon does not wait for the answer for
+/// longer than [`IDENTITY_WAIT`].
 async fn who(kinesis: &Kinesis) -> String {
     match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials_info()).await {
         Ok(Ok(info)) => info.to_string(),
@@ -115,8 +115,8 @@ async fn who(kinesis: &Kinesis) -> String {
     }
 }
 
-/// Ends once there was a client and none has been connected for `after`; never, without such a
-/// time.
+/// Ends once there was a client and none has been connected for `after`; never, if `after` is
+/// `None`.
 async fn left_alone(mut presence: watch::Receiver<Presence>, after: Option<Duration>) {
     let Some(after) = after else { return std::future::pending().await };
     loop {

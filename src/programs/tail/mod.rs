@@ -1,8 +1,8 @@
-//! `tail`: what is in the stream, on standard output, event after event.
+//! `tail`: prints what is in the stream, event after event.
 //!
-//! Within a shard in order, children after their parents, so the events of a key come in order;
-//! between shards as they come. Keeps no place between two runs. What is printed for a record is
-//! decided in `print`.
+//! Within a shard, records come in order, and children come after their parents: so the events of a
+//! key come in order. Between shards they come as they come. It keeps no place between two runs;
+//! how a record is printed is decided in `print`.
 
 mod print;
 
@@ -21,28 +21,30 @@ use dispatchd_consumer::polling::CALLS_APART;
 use dispatchd_consumer::recovery::ReadError;
 use dispatchd_core::wire::decode;
 
-/// Between two calls on a shard that has nothing new. A shard takes five GetRecords a second, of
-/// all its readers together: this leaves four to them.
+/// The time between two calls for a shard that has nothing new. A shard takes five GetRecords a
+/// second from all its readers together: this leaves four to the others.
 pub const POLL: Duration = Duration::from_secs(1);
 
-/// The same for the embedded stream, which nobody shares.
+/// The same time for the embedded stream, which nobody shares.
 pub const POLL_LOCAL: Duration = CALLS_APART;
 
-/// Pages between the readers and the printer. Each reader holds one more, so two keep the printer
-/// busy.
+/// Pages that wait between the readers and the printer. Each reader holds one more, so two keep the
+/// printer busy.
 const CHUNKS_MAX: usize = 2;
 
-/// Bytes printed at once.
+/// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub from: StartFrom,
-    /// JSON on many lines, below a line with shard, sequence number and partition key.
+    /// Whether JSON is printed on many lines, below a line with shard, sequence number and
+    /// partition key.
     pub pretty: bool,
     /// [`POLL`] or [`POLL_LOCAL`].
     pub poll: Duration,
-    /// What is not seen is written out (see [`crate::terminal`]), where a terminal would act on it.
+    /// Whether a terminal is written to: then characters that are not seen are written out (see
+    /// `terminal`).
     pub to_terminal: bool,
 }
 
@@ -54,19 +56,20 @@ pub enum TailError {
     Write(#[source] io::Error),
 }
 
-/// Prints until `stop`, or until nobody reads what is printed (`tail | head`): both are a good end.
-/// Who stops it may notice the second before the next write does.
+/// Prints until `stop` is cancelled, or until nobody reads what is printed (`tail | head`): both
+/// are a good end. The caller may notice the second earlier than the next write does.
 ///
-/// A record is printed as it is, one line each, if its data is one line of text: our envelopes are,
-/// and so is most of what others write. One line break at its end counts as ours. Whatever else
-/// (binary, many lines, controls that JSON does not have) is one line of JSON:
-/// `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`. An aggregate of the KPL's
-/// format is printed event by event, `subSequenceNumber` is an event's place in it.
+/// A record is printed as it is, on one line, if its data is one line of text: our envelopes are,
+/// and so is most of what others write. One line break at its end counts as ours. Any other data
+/// (binary, many lines, controls that JSON does not have) becomes one line of JSON:
+/// `{"shardId":…,"sequenceNumber":…,"partitionKey":…,"data":"<base64>"}`. A record that packs
+/// several events in the KPL's format is printed event by event; `subSequenceNumber` is an event's
+/// place in it.
 ///
-/// `on_ready` is called once what is stored from then on will be printed.
+/// `on_ready` is called when everything that is stored from then on will be printed.
 ///
 /// # Errors
-/// The stream cannot be read and waiting will not help; the output cannot be written.
+/// If the stream cannot be read and waiting will not help, or the output cannot be written.
 pub async fn run(
     kinesis: Kinesis,
     options: Options,
@@ -79,7 +82,7 @@ pub async fn run(
     let read = consumer::run(kinesis, reading, sender, on_ready);
     let print = print_all(chunks, options, out);
     tokio::select! {
-        // Before a stream that never ends.
+        // Looked at first: a stream may never end.
         biased;
         () = stop.cancelled() => Ok(()),
         // An error of the readers ends the printer as well, once it has printed what came before.

@@ -1,7 +1,7 @@
-//! One record as text. Pure.
+//! Makes the text of one record. Pure.
 //!
-//! Never re-writes an event: numbers, names and their order stay as they were sent. What a terminal
-//! is not shown is left to whoever writes there.
+//! It never rewrites an event: numbers, names and their order stay as they were sent. Characters
+//! that a terminal must not be sent are left to whoever writes there.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,11 +10,11 @@ use serde::de::IgnoredAny;
 
 use dispatchd_core::wire::decode::StoredEvent;
 
-/// Levels that move to the right; below them indentation would grow with the square of the nesting.
-/// It is what an event may become as text: of two bytes a value, some 35.
+/// Levels that are indented. Below them indentation would grow with the square of the nesting. It
+/// is what bounds an event's text: of two bytes for a value, some 35.
 const INDENTED_LEVELS_MAX: usize = 16;
 
-/// A record that is not one line of text. The names are those of our replies.
+/// A record whose data is not one line of text. The names are those of our replies.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Wrapped<'a> {
@@ -27,7 +27,7 @@ struct Wrapped<'a> {
     data: String,
 }
 
-/// The data as it is, if that is one line; otherwise one line of JSON around it.
+/// Prints the data as it is, if that is one line; otherwise one line of JSON around it.
 pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     match as_line(event.data) {
         Some(line) => out.push_str(line),
@@ -36,8 +36,8 @@ pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     out.push('\n');
 }
 
-/// A line that says where the record is, then its data: JSON indented, other text as it is, and an
-/// empty line.
+/// Prints a line that says where the record is, then its data (JSON indented, other text as it is),
+/// and an empty line.
 pub(super) fn pretty(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
@@ -57,7 +57,7 @@ pub(super) fn pretty(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
 fn as_line(data: &[u8]) -> Option<&str> {
     let text = str::from_utf8(data).ok()?;
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    // JSON has DEL raw.
+    // JSON may hold DEL as it is.
     let is_plain = !line.contains(|c: char| c.is_ascii_control() && c != '\t' && c != '\x7f');
     is_plain.then_some(line)
 }
@@ -82,7 +82,7 @@ fn indent(json: &str, out: &mut String) {
     let mut depth = 0usize;
     let mut in_string = false;
     let mut is_escaped = false;
-    // A bracket that may be closed at once: then it gets no line of its own.
+    // A bracket that may be closed at once: then what follows gets no line of its own.
     let mut just_opened = false;
     for char in json.chars() {
         if in_string {

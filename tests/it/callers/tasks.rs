@@ -1,18 +1,19 @@
 //! The tasks themselves, under a paused clock: a listener, its connections and a lane, with a
 //! service that does as it is told.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dispatchd::inputs::socket;
+use dispatchd::inputs::socket::listener::{self, Listener};
+use dispatchd::inputs::socket::metrics::ConnectionMetrics;
 use dispatchd::producer;
 use dispatchd::producer::refresher::{Calls, StreamHandle};
-use dispatchd::socket;
-use dispatchd::socket::listener::{self, Listener};
-use dispatchd::socket::metrics::ConnectionMetrics;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_bytes_carried};
 use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Carries records of 4 MiB less 64 KiB, and three long lines of 1 MiB at once.
 const BUDGET_BYTES: usize = 8 << 20;
@@ -62,19 +64,24 @@ fn stored() -> Verdict {
 /// The parts of a daemon between socket and service, made by the daemon's own constructors.
 struct House {
     service: Scripted,
-    books: Arc<Books>,
+    counters: Arc<EventCounters>,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
 }
 
 async fn house(does: Does, window: usize) -> House {
-    house_with_lanes(1, does, window).await
+    house_that(1, does, window, Uuid::new_v4).await
 }
 
-async fn house_with_lanes(lanes_count: usize, does: Does, window: usize) -> House {
+async fn house_that(
+    lanes_count: usize,
+    does: Does,
+    window: usize,
+    fresh_id: fn() -> Uuid,
+) -> House {
     let service = Scripted { does, calls: Arc::default() };
-    let (books, budget) = (Arc::<Books>::default(), Budget::new(BUDGET_BYTES));
+    let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(BUDGET_BYTES));
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
     let stream = StreamHandle {
         facts: facts.clone(),
@@ -105,11 +112,13 @@ async fn house_with_lanes(lanes_count: usize, does: Does, window: usize) -> Hous
         producer_id: "app@host".into(),
         lanes: handle.inboxes,
         budget,
-        books: Arc::clone(&books),
+        counters: Arc::clone(&counters),
+        backpressure: Arc::default(),
         metrics: ConnectionMetrics::register(),
         facts,
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
         files_kept_back: 0,
+        fresh_id,
         drain,
         stop_reading: CancellationToken::new(),
     };
@@ -117,7 +126,7 @@ async fn house_with_lanes(lanes_count: usize, does: Does, window: usize) -> Hous
     let mut tasks = JoinSet::new();
     tasks.spawn(listener.run());
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
-    House { service, books, facts: facts_in, tasks, dir }
+    House { service, counters, facts: facts_in, tasks, dir }
 }
 
 impl House {
@@ -175,7 +184,7 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
     let mut accepted = 0;
     while accepted < lines as u64 {
         tokio::task::yield_now().await; // one of the others
-        let now = house.books.balance().accepted;
+        let now = house.counters.snapshot().accepted;
         assert!(
             now - accepted <= turn_max as u64,
             "{} lines without a turn for us",
@@ -353,16 +362,37 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
     assert!(written > 1_000);
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
-    assert_eq!(house.books.balance().in_flight(), 0, "what was accepted is settled all the same");
+    assert_eq!(
+        house.counters.snapshot().in_flight(),
+        0,
+        "what was accepted is settled all the same"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_events_are_accepted_than_the_window_has_slots() {
+async fn no_more_events_are_accepted_than_the_window_has_credits() {
     let house = house(Does::Hang, 3).await;
     let mut caller = house.connect().await;
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(house.books.balance().in_flight(), 3);
+    assert_eq!(house.counters.snapshot().in_flight(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_has_to_wait_is_read_once_and_keeps_the_id_that_it_began_with() {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    let fresh_id = || Uuid::from_u128(DRAWN.fetch_add(1, Ordering::Relaxed).into());
+    let house = house_that(1, Does::Store, 1, fresh_id).await;
+    let mut caller = house.connect().await;
+    // With a window of one event all but the first wait for a credit.
+    caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
+    for n in 0..10 {
+        let acked = answer(&mut caller).await.expect("it is stored");
+        let (id, key) = (Uuid::from_u128(2 * n), Uuid::from_u128(2 * n + 1));
+        assert_eq!(acked["id"], id.to_string());
+        assert_eq!(acked["partitionKey"], key.to_string());
+    }
+    assert_eq!(DRAWN.load(Ordering::Relaxed), 20, "an id and a key for each, drawn once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,7 +439,7 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
 
 #[tokio::test(start_paused = true)]
 async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
-    let house = house_with_lanes(4, Does::Store, 1000).await;
+    let house = house_that(4, Does::Store, 1000, Uuid::new_v4).await;
     let mut caller = house.connect().await;
     let line = |n: u32, key: &str| {
         let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");

@@ -12,7 +12,7 @@ use dispatchd::embedded_stream::{Limits, Local, LocalError};
 use serde_json::{Value, json};
 use testkit::http::JSON;
 use testkit::stream::{entries, entry, merge, put, read_all, shards, split};
-use testkit::{client, eventually, http};
+use testkit::{DEADLINE, client, eventually, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn start(shards: usize, limits: Limits) -> (Local, Client) {
@@ -235,8 +235,7 @@ async fn a_flood_that_is_swept_while_it_lasts_never_stops() {
         writers.spawn(async move {
             while began.elapsed() < Duration::from_secs(5) {
                 let batch = (0..500).map(|n| entry(&n.to_string(), vec![b'x'; 1000])).collect();
-                let stored =
-                    tokio::time::timeout(Duration::from_secs(10), put(&client, "s", batch)).await;
+                let stored = tokio::time::timeout(DEADLINE, put(&client, "s", batch)).await;
                 assert_eq!(stored.expect("it answers").failed_record_count(), Some(0));
             }
         });

@@ -65,10 +65,9 @@ async fn a_copy_waits_for_the_first_one_through_its_retries() {
 
 #[tokio::test]
 async fn what_was_refused_may_be_sent_again() {
-    let (ferro, server, daemon) = setting(|start| {
-        start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "500ms")
-    })
-    .await;
+    let (ferro, server, daemon) =
+        setting(|start| start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "2s"))
+            .await;
     server.set(Plan { hang_before_ratio: 1.0, ..Default::default() });
     let mut caller = daemon.connect().await;
     assert_eq!(caller.ask(&line(1)).await["error"]["code"], "DeliveryTimeout");
@@ -140,11 +139,13 @@ async fn another_event_with_a_known_id_is_refused_while_the_first_is_on_its_way_
 
 #[tokio::test]
 async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_surely_not_is_free() {
-    for (fault, is_free) in
-        [(Fault::HangAfter, false), (Fault::FailAll(RecordError::Internal), true)]
+    // Where nothing hangs no attempt may come to its limit: it would make the event one that may be
+    // stored.
+    for (fault, attempt_timeout, is_free) in
+        [(Fault::HangAfter, "300ms", false), (Fault::FailAll(RecordError::Internal), "1m", true)]
     {
         let (ferro, server, daemon) = setting(|start| {
-            start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", "300ms")
+            start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", attempt_timeout)
         })
         .await;
         server.next(fault);

@@ -144,11 +144,9 @@ async fn while_the_limit_is_not_known_larger_events_are_taken_and_the_streams_ow
         (&stream["record_bytes_max"], &stream["list_shards"]["failures"]),
         (&Value::Null, &0.into())
     );
-    assert_eq!(
-        (&stream["describe_stream"]["failures"], &stream["shards"]),
-        (&1.into(), &2.into()),
-        "{stream}"
-    );
+    // Once, or once a minute on a slow machine.
+    assert!(stream["describe_stream"]["failures"].as_u64() >= Some(1), "{stream}");
+    assert_eq!(stream["shards"], 2, "{stream}");
 
     server.set(Plan::default());
     assert!(daemon.run_admin(&["reload"]).await.status.success());

@@ -3,9 +3,9 @@
 //! get equal parts.
 //!
 //! `tests/sim` holds the same bars in virtual time. Here a machine that is busy with other things
-//! is made allowance for, by the time that the kernel says it kept from us.
+//! is made allowance for, by the time that the kernel says it kept from the threads that are
+//! measured: the daemons' and those of the test's own runtime, in which the emulator runs.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,9 +14,10 @@ use serde_json::Value;
 use testkit::client;
 use testkit::daemon::{Caller, Daemon};
 use testkit::kinesis::Ferro;
+use testkit::stopwatch::Stopwatch;
 use testkit::stream::create_stream;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
-use tokio::sync::Mutex;
+use tokio::runtime;
 use tokio::task::JoinSet;
 
 use crate::DISPATCHD;
@@ -25,9 +26,6 @@ const SHARD_RECORDS_PER_SECOND: f64 = 1000.0;
 /// Until the pace has found the limit.
 const SETTLES: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(10);
-
-/// Each test measures what this machine does in a second: one at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The start of a quarter of the hash ring: one of four shards.
 fn quarter(shard: u32) -> u128 {
@@ -110,47 +108,28 @@ fn p99(latencies: &[Duration]) -> Duration {
     seconds[seconds.len() / 2]
 }
 
-/// How long each thread of this process and of the daemons' was ready to run and had no processor.
-struct Kept {
-    began: Instant,
-    by_thread: HashMap<std::path::PathBuf, Duration>,
-}
-
-impl Kept {
-    fn since_now(daemons: &[&Daemon]) -> Self {
-        let processes = daemons.iter().map(|daemon| daemon.pid()).chain([std::process::id()]);
-        let tasks = processes
-            .flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs"));
-        let stats = tasks.map(|task| task.expect("it can be listed").path().join("schedstat"));
-        Self {
-            began: Instant::now(),
-            by_thread: stats.filter_map(|stat| Some((stat.clone(), kept(&stat)?))).collect(),
-        }
-    }
-
-    /// The part of the time since then that one of them was kept waiting, the one that was it most.
-    fn share(&self) -> f64 {
-        let waited = |(stat, before): (&std::path::PathBuf, &Duration)| {
-            Some(kept(stat)?.saturating_sub(*before))
-        };
-        let most = self.by_thread.iter().filter_map(waited).max().unwrap_or_default();
-        most.as_secs_f64() / self.began.elapsed().as_secs_f64()
-    }
-}
-
-/// The second number of a thread's `schedstat`, in nanoseconds; nothing where it has ended.
-fn kept(stat: &std::path::Path) -> Option<Duration> {
-    let stat = std::fs::read_to_string(stat).ok()?;
-    stat.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+/// Runs a test beside two threads of this name, so that they can be told from its neighbours'.
+/// Linux keeps 15 letters of it.
+fn beside_threads_named(name: &str, test: impl Future<Output = ()>) {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .expect("threads can be started");
+    runtime.block_on(test);
 }
 
 async fn daemon(ferro: &Ferro) -> Daemon {
     DISPATCHD.daemon(&ferro.endpoint(), "s").start().await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
+    beside_threads_named("hot-shard", hot_shard());
+}
+
+async fn hot_shard() {
     let ferro = Ferro::start(true).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let daemon = daemon(&ferro).await;
@@ -161,9 +140,9 @@ async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
     let throttled = async || daemon.metric("dispatchd_records_total{outcome=\"throttled\"}").await;
     let (hot_before, throttled_before, began) =
         (hot.load(Ordering::Relaxed), throttled().await, Instant::now());
-    let kept = Kept::since_now(&[&daemon]);
+    let mut watch = Stopwatch::with_threads_named(&[&daemon], "hot-shard");
     let beside = paced_latencies(&daemon, MEASURED).await;
-    let kept = kept.share();
+    let kept = watch.share_kept();
     let stored = (hot.load(Ordering::Relaxed) - hot_before) as f64;
     let used = stored / (SHARD_RECORDS_PER_SECOND * began.elapsed().as_secs_f64());
     let refused = throttled().await - throttled_before;
@@ -188,9 +167,12 @@ async fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_daemons_share_a_shard_fairly() {
-    let _alone = ALONE.lock().await;
+#[test]
+fn two_daemons_share_a_shard_fairly() {
+    beside_threads_named("shared-shard", shared_shard());
+}
+
+async fn shared_shard() {
     let ferro = Ferro::start(true).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let mut tasks = JoinSet::new();
@@ -200,11 +182,11 @@ async fn two_daemons_share_a_shard_fairly() {
     let second = daemon(&ferro).await;
     let b = flood(&second, 0, &mut tasks).await;
     tokio::time::sleep(2 * SETTLES).await;
-    let kept = Kept::since_now(&[&first, &second]);
+    let mut watch = Stopwatch::with_threads_named(&[&first, &second], "shared-shard");
     let (a_before, b_before) = (a.load(Ordering::Relaxed), b.load(Ordering::Relaxed));
     tokio::time::sleep(MEASURED).await;
     let (a, b) = (a.load(Ordering::Relaxed) - a_before, b.load(Ordering::Relaxed) - b_before);
-    let (part, kept) = (a as f64 / (a + b) as f64, kept.share());
+    let (part, kept) = (a as f64 / (a + b) as f64, watch.share_kept());
     println!(
         "the first daemon has {part:.3} of the shard, together they use {:.3} of it; the machine kept us waiting for {kept:.3} of the time",
         (a + b) as f64 / (SHARD_RECORDS_PER_SECOND * MEASURED.as_secs_f64())

@@ -17,7 +17,6 @@ use testkit::stream::create_stream;
 use testkit::{client, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -26,29 +25,31 @@ use crate::DISPATCHD;
 
 const MIB: usize = 1 << 20;
 
-/// Each test measures one daemon and keeps the machine busy: one at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// A quarter of the default: what is held is still many times what an idle daemon's pages vary by,
+/// and a debug build sends it in seconds.
+const BUDGET: usize = 16 * MIB;
 
 /// Callers with more than the budget takes, while the stream takes nothing; then it takes all.
 /// Gives what was resident when the budget was full.
 async fn burst(daemon: &Daemon, server: &FaultServer) -> usize {
+    const EVENTS: u64 = 300;
     server.set(Plan { refusals: vec![(1.0, Refusal::access_denied())], ..Plan::default() });
     let mut callers = JoinSet::new();
     for caller in 0..16 {
         let data = format!(r#"{{"x":"{}"}}"#, "x".repeat(4096));
         let line = |n| format!("{}\n", event(n, &format!("k{caller}-{n}"), &data));
-        let lines: String = (0..1000).map(line).collect();
+        let lines: String = (0..EVENTS).map(line).collect();
         callers.spawn(daemon.connect().await.pipeline(lines));
     }
     eventually("the budget is full", async || {
-        (daemon.metric("dispatchd_buffer_bytes").await > 62.0 * MIB as f64).then_some(())
+        (daemon.metric("dispatchd_buffer_bytes").await > 0.97 * BUDGET as f64).then_some(())
     })
     .await;
     let full = daemon.resident_bytes();
     server.set(Plan::default());
     assert!(daemon.run_admin(&["reload"]).await.status.success(), "it tries the stream at once");
     for answers in callers.join_all().await {
-        assert_eq!(answers.len(), 1000);
+        assert_eq!(answers.len(), EVENTS as usize);
         assert!(answers.iter().all(|answer: &Value| answer["ok"] == true));
     }
     full
@@ -56,17 +57,19 @@ async fn burst(daemon: &Daemon, server: &FaultServer) -> usize {
 
 #[tokio::test]
 async fn memory_goes_back_after_a_burst_though_nothing_more_comes() {
-    let _alone = ALONE.lock().await;
     let ferro = Ferro::start(false).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let server = FaultServer::start(&ferro.endpoint(), 7).await;
-    let daemon = DISPATCHD.daemon(&server.endpoint(), "s").start().await;
+    let daemon =
+        DISPATCHD.daemon(&server.endpoint(), "s").set("memory.budget", "16MiB").start().await;
     assert_eq!(daemon.connect().await.ask(&event(0, "k", "{}")).await["ok"], true);
     let idle = daemon.resident_bytes();
     let full = burst(&daemon, &server).await;
-    assert!(full > idle + 40 * MIB, "{} MiB idle, {} MiB when it is full", idle / MIB, full / MIB);
+    println!("{} KiB idle, {} KiB when it is full", idle >> 10, full >> 10);
+    // All but the fixed part of every budget is held in events, and most of that is given back.
+    assert!(full > idle + BUDGET * 5 / 8, "{} KiB idle, {} KiB full", idle >> 10, full >> 10);
     eventually("its memory goes back", async || {
-        (daemon.resident_bytes() < idle + 16 * MIB).then_some(())
+        (daemon.resident_bytes() < idle + BUDGET / 4).then_some(())
     })
     .await;
     let cpu = daemon.cpu_time();
@@ -165,7 +168,6 @@ async fn takes(daemon: &Daemon, bytes: usize) {
 #[tokio::test]
 async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_sidecars_limit() {
     const LIMIT: usize = 128 * MIB;
-    let _alone = ALONE.lock().await;
     let (endpoint, _server) = stream_of_10_mib().await;
     let said = sidecar(&endpoint, "16MiB").check().await;
     assert!(

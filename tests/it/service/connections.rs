@@ -2,8 +2,9 @@
 //! service closes cost nothing, a name's addresses share them, and 16 requests at once do not wait
 //! for each other.
 //!
-//! The bars are a request's own limits and a second for a busy machine. Where a number decides
-//! (attempts, connections) it is asserted beside the time: it holds on any machine.
+//! The bars are a request's own limits and a second; what a busy machine adds is left out. Where a
+//! number decides (attempts, connections) it is asserted beside the time, or in its place: it holds
+//! on any machine.
 //!
 //! Seen red (2026-11, with the SDK's own HTTP client): a silent peer, 16 dead connections after
 //! each other, until the event was refused, and over TLS one shared connection that is never
@@ -20,20 +21,20 @@ use testkit::fault::FaultServer;
 use testkit::fault::plan::Fault;
 use testkit::kinesis::Ferro;
 use testkit::namespace::{Namespace, can_mount};
+use testkit::stopwatch::Stopwatch;
 use testkit::stream::{create_stream, read_all};
 use testkit::tcp::{TcpProxy, Weather};
 use testkit::tls::Certificate;
 use testkit::truth::{assert_acks_are_true, numbered_lines_some_long};
 use testkit::{client, eventually};
-use tokio::time::Instant;
 
 use crate::DISPATCHD;
 
 /// What a request may take. Short, and long enough for sixteen handshakes on a busy machine.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long sent bytes may stay unacknowledged: the transport's own bound.
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
-/// What a retry, a new connection and a busy machine may take beyond a limit.
+/// What a retry and a new connection may take beyond a limit.
 const MARGIN: Duration = Duration::from_secs(1);
 /// `batch.max_in_flight`, and the most connections that are in use at once.
 const FLIGHTS: usize = 16;
@@ -105,12 +106,12 @@ async fn assert_sixteen_acked(caller: &mut Caller) {
 }
 
 /// Sends one event and holds its ack against the time that it may take.
-async fn assert_acked_within(caller: &mut Caller, limit: Duration) {
-    let sent = Instant::now();
+async fn assert_acked_within(daemon: &Daemon, caller: &mut Caller, limit: Duration) {
+    let mut watch = Stopwatch::start(&[daemon]);
     let answer = caller.ask(&event(99, "one", "{}")).await;
-    let took = sent.elapsed();
+    let took = watch.took();
     assert_eq!(answer["ok"], true, "after {took:?}: {answer}");
-    assert!(took < limit + MARGIN, "one event took {took:?}");
+    assert!(took.undelayed < limit + MARGIN, "one event took {took:?}");
 }
 
 async fn a_silent_peer_costs_one_attempt(certificate: Option<Certificate>) {
@@ -119,13 +120,13 @@ async fn a_silent_peer_costs_one_attempt(certificate: Option<Certificate>) {
     let network = TcpProxy::start(&service.server.endpoint(), 1);
     let start = start(&network.endpoint(), certificate)
         .set("kinesis.attempt_timeout", format!("{}s", ATTEMPT_TIMEOUT.as_secs()))
-        .set("delivery.timeout", "10s");
+        .set("delivery.timeout", "1m");
     let mut daemon = start.start().await;
     let mut caller = daemon.connect().await;
     service.fill_the_pool(&mut caller).await;
 
     network.silence();
-    assert_acked_within(&mut caller, ATTEMPT_TIMEOUT).await;
+    assert_acked_within(&daemon, &mut caller, ATTEMPT_TIMEOUT).await;
     assert_eq!(daemon.metric(RETRIED).await, 1.0, "once, not once a connection");
 
     // A stop meets the same: what is on its way is delivered.
@@ -166,11 +167,11 @@ async fn sixteen_requests_that_meet_silence_at_once_cost_one_attempt_together() 
     service.hold_sixteen(&mut caller).await;
     network.silence();
     service.server.release(); // stored, and nobody hears of it
-    let began = Instant::now();
+    let mut watch = Stopwatch::start(&[&daemon]);
     assert_sixteen_acked(&mut caller).await;
-    let took = began.elapsed();
+    let took = watch.took();
     assert_eq!(daemon.metric(RETRIED).await, FLIGHTS as f64, "each was sent again once");
-    assert!(took < ATTEMPT_TIMEOUT + MARGIN, "sixteen events took {took:?}");
+    assert!(took.undelayed < ATTEMPT_TIMEOUT + MARGIN, "sixteen events took {took:?}");
     service.server.assert_http1();
 }
 
@@ -191,7 +192,7 @@ async fn packets_that_are_dropped_cost_the_user_timeout_once() {
     let connections = service.server.connections();
     assert!(connections.len() >= FLIGHTS, "{connections:?}");
     namespace.drop_packets(connections.into_iter().map(|connection| connection.peer));
-    assert_acked_within(&mut caller, USER_TIMEOUT).await;
+    assert_acked_within(&daemon, &mut caller, USER_TIMEOUT).await;
     assert_eq!(daemon.metric(RETRIED).await, 1.0, "once, not once a connection");
     service.server.assert_http1();
 }
@@ -263,7 +264,7 @@ async fn connections_are_spread_over_the_addresses_of_a_name_and_a_dead_one_cost
 async fn a_name_is_looked_up_anew_for_a_new_connection() {
     let Some(house) = Addresses::start(&["127.0.0.2"]).await else { return };
     let mut caller = house.daemon.connect().await;
-    assert_acked_within(&mut caller, Duration::from_secs(10)).await;
+    assert_acked_within(&house.daemon, &mut caller, Duration::from_secs(10)).await;
     assert_eq!(house.networks[1].connections(), 0);
     // The service moves.
     write_hosts(house.hosts.path(), &["127.0.0.3"]);
@@ -273,7 +274,7 @@ async fn a_name_is_looked_up_anew_for_a_new_connection() {
         (house.networks[0].open() == 0).then_some(())
     })
     .await;
-    assert_acked_within(&mut caller, Duration::from_secs(10)).await;
+    assert_acked_within(&house.daemon, &mut caller, Duration::from_secs(10)).await;
     assert!(house.networks[1].connections() > 0);
     assert_eq!(house.daemon.metric(RETRIED).await, 0.0, "nothing was tried at the old address");
 }
@@ -336,24 +337,28 @@ async fn an_event_that_meets_the_end_of_its_connection_is_stored_once_over_tls()
     between_ends(Some(loopback()), false).await;
 }
 
+/// Counted, not timed: a window is a connection's, and each request has a connection that speaks
+/// HTTP/1.1; none of them waits for another's answer to be sent to its end.
 #[tokio::test]
 async fn sixteen_requests_of_a_mebibyte_do_not_share_a_window() {
     let certificate = loopback();
     let service = Service::start(Some(&certificate)).await;
-    let network = TcpProxy::start(&service.server.endpoint(), 1);
-    let half = Duration::from_millis(10);
-    network.set(Weather { delay_up: half, delay_down: half, ..Weather::default() });
-    let daemon = start(&network.endpoint(), Some(&certificate))
-        .set("kinesis.attempt_timeout", "60s")
-        .start()
-        .await;
+    let start = start(&service.server.endpoint(), Some(&certificate));
+    let daemon = start.set("kinesis.attempt_timeout", "5m").start().await;
+    for _ in 0..FLIGHTS {
+        service.server.next(Fault::HangBefore);
+    }
     let lines = numbered_lines_some_long(FLIGHTS, FLIGHTS, 1_000_000, |_| true);
-    let began = Instant::now();
-    let answers = daemon.connect().await.pipeline(lines).await;
-    let took = began.elapsed();
+    let caller = tokio::spawn(daemon.connect().await.pipeline(lines));
+    let ledger = service.server.ledger();
+    let what = "sixteen requests have come to their last byte before one is answered";
+    eventually(what, async || (ledger.in_flight() == FLIGHTS).then_some(())).await;
+    let connections = service.server.connections().len();
+    assert!(connections >= FLIGHTS, "{connections} connections for sixteen requests");
+    assert!(ledger.requests().iter().all(|request| request.bytes >= 1_000_000));
+    service.server.release();
+    let answers = caller.await.expect("the caller does not panic");
     let stored = read_all(&client(&service.ferro.endpoint()), "s").await;
     assert_eq!((answers.len(), assert_acks_are_true(&answers, &stored)), (FLIGHTS, 0));
-    println!("sixteen requests of a mebibyte took {took:?}");
-    assert!(took < Duration::from_secs(10), "sixteen requests took {took:?}");
     service.server.assert_http1();
 }

@@ -330,13 +330,16 @@ async fn what_never_reached_a_server_stored_nothing() {
             let _ = acceptor.accept(stream).await; // who connects does not trust it
         }
     });
-    for (endpoint, wanted) in [
-        (format!("http://{closed}"), Cause::ConnectionRefused),
-        (format!("http://{address}"), Cause::ConnectTimeout),
-        ("https://nobody.invalid".to_owned(), Cause::Lookup), // also where the name server is silent
-        (format!("https://{secured}"), Cause::TlsUnknownIssuer),
+    // Those that wait for the limit have a short one; what is answered has time to be.
+    let (short, long) = (Duration::from_secs(2), Duration::from_secs(60));
+    for (endpoint, patience, wanted) in [
+        (format!("http://{closed}"), long, Cause::ConnectionRefused),
+        (format!("http://{address}"), short, Cause::ConnectTimeout),
+        // Also where the name server is silent.
+        ("https://nobody.invalid".to_owned(), short, Cause::Lookup),
+        (format!("https://{secured}"), long, Cause::TlsUnknownIssuer),
     ] {
-        let kinesis = with_patience(&endpoint, Duration::from_secs(2)).await;
+        let kinesis = with_patience(&endpoint, patience).await;
         let error = put(&kinesis, records(1)).await.expect_err("nobody answers");
         let PutError { class, cause, code, message, maybe_stored } = error;
         assert_eq!(
@@ -353,7 +356,8 @@ async fn what_never_reached_a_server_stored_nothing() {
 #[tokio::test]
 async fn a_reply_that_is_not_kinesis_has_another_cause_than_one_that_is() {
     let bench = Bench::start(1).await;
-    let kinesis = with_patience(&bench.server.endpoint(), Duration::from_secs(3)).await;
+    let patient = kinesis(&bench.server.endpoint()).await;
+    let impatient = with_patience(&bench.server.endpoint(), Duration::from_secs(3)).await;
     let page = |status| {
         Fault::Refuse(Refusal { status, code: None, message: "<html>hello</html>".into() })
     };
@@ -369,7 +373,8 @@ async fn a_reply_that_is_not_kinesis_has_another_cause_than_one_that_is() {
         (Fault::HangBefore, Cause::ReplyTimeout),
     ] {
         let told = format!("{fault:?}");
-        let error = seen(&bench, &kinesis, fault).await.expect_err("nothing is confirmed");
+        let kinesis = if wanted == Cause::ReplyTimeout { &impatient } else { &patient };
+        let error = seen(&bench, kinesis, fault).await.expect_err("nothing is confirmed");
         assert_eq!(error.cause, wanted, "{told}: {error}");
     }
 }

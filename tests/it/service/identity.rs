@@ -179,16 +179,14 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-async fn acked(caller: &mut Caller, id: u64) -> Duration {
-    let began = Instant::now();
+async fn acked(caller: &mut Caller, id: u64) {
     let answer = caller.ask(&event(id, "k", "{}")).await;
     assert_eq!(answer["ok"], true, "{answer}");
-    began.elapsed()
 }
 
-/// How long one refused session holds an event up: the request that finds out, and the first
-/// attempt of a blocked lane after 1 s. The rest is for a machine that is busy.
-const SOON: Duration = Duration::from_secs(15);
+/// What PutRecords are sent for two events with a session that ends between them: the second is
+/// held up by the request that finds out, and the first attempt of a blocked lane is a good one.
+const ONE_REFUSAL: [&str; 3] = ["old", "old", "new"];
 
 #[tokio::test]
 async fn a_rotated_file_is_read_when_what_it_held_before_is_refused() {
@@ -200,13 +198,12 @@ async fn a_rotated_file_is_read_when_what_it_held_before_is_refused() {
     acked(&mut caller, 1).await;
     aws.rotate("ExpiredTokenException");
     home.write("AKIDNEW2", "new");
-    let took = acked(&mut caller, 2).await;
-    assert!(took < SOON, "{took:?}");
+    acked(&mut caller, 2).await;
     assert_eq!(
         daemon.status().await["identity"],
         json!({"provider": "a profile", "key_id_end": "NEW2", "account": null})
     );
-    assert_eq!(aws.world.side(|side| side.puts.clone()), ["old", "old", "new"]);
+    assert_eq!(aws.world.side(|side| side.puts.clone()), ONE_REFUSAL);
 }
 
 #[tokio::test]
@@ -249,8 +246,8 @@ async fn a_session_that_is_revoked_long_before_it_expires_is_followed_by_a_new_o
             acked(&mut caller, 1).await;
             let before = aws.asked();
             aws.rotate(code);
-            let took = acked(&mut caller, 2).await;
-            assert!(took < SOON, "{code}: {took:?}");
+            acked(&mut caller, 2).await;
+            assert_eq!(aws.world.side(|side| side.puts.clone()), ONE_REFUSAL, "{code}");
             assert_eq!(aws.asked() - before, new, "{code}: one new session is enough");
         }
     }

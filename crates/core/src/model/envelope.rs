@@ -8,15 +8,15 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{HashKey, PartitionKey, Record};
+use super::PartitionKey;
 use crate::json::{json_str_len, push_json_str};
 
 /// RFC 3339 in UTC with three decimals, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp([u8; Timestamp::LEN]);
 
-/// An event that passed the door, before its bytes are sealed.
-#[derive(Debug)]
+/// What an envelope is made of, before it is written.
+#[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
     pub id: Uuid,
     pub event_type: &'a str,
@@ -25,8 +25,7 @@ pub struct Draft<'a> {
     pub timestamp: Timestamp,
     pub user_id: Option<&'a str>,
     pub producer_id: &'a str,
-    pub key: PartitionKey,
-    pub explicit_hash: Option<HashKey>,
+    pub key: &'a PartitionKey,
 }
 
 /// Times before 1970 become 1970, years past 9999 the end of 9999.
@@ -78,9 +77,8 @@ impl Timestamp {
 }
 
 impl Draft<'_> {
-    /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives, and hashes
-    /// the key.
-    pub fn seal(self, sealed_len: usize) -> Record {
+    /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives.
+    pub fn seal(&self, sealed_len: usize) -> Bytes {
         let mut data = Vec::with_capacity(sealed_len);
         let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
         data.extend_from_slice(b"{\"id\":\"");
@@ -102,7 +100,7 @@ impl Draft<'_> {
         push_json_str(&mut data, self.key.as_str());
         data.extend_from_slice(b"}}");
         debug_assert_eq!(data.len(), sealed_len, "one exact allocation");
-        Record::new(self.key, self.explicit_hash, Bytes::from(data))
+        Bytes::from(data)
     }
 
     /// The envelope's length before it is written: exact, since the budget is charged by it. An
@@ -123,7 +121,12 @@ impl Draft<'_> {
 mod tests {
     use super::*;
 
-    fn draft<'a>(event_type: &'a str, data: &'a str, user_id: Option<&'a str>) -> Draft<'a> {
+    fn draft<'a>(
+        key: &'a PartitionKey,
+        event_type: &'a str,
+        data: &'a str,
+        user_id: Option<&'a str>,
+    ) -> Draft<'a> {
         Draft {
             id: Uuid::from_u128(0x0961_6966_9f74_4da9_b7f5_2f56_770e_4f71),
             event_type,
@@ -131,39 +134,42 @@ mod tests {
             timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
             user_id,
             producer_id: "server@hostname",
-            key: PartitionKey::new("partitionKey").expect("12 characters"),
-            explicit_hash: None,
+            key,
         }
     }
 
-    fn seal(draft: Draft<'_>) -> Record {
-        let sealed_len = draft.sealed_len();
-        draft.seal(sealed_len)
+    fn key() -> PartitionKey {
+        PartitionKey::new("partitionKey").expect("12 characters")
+    }
+
+    fn sealed(event_type: &str, data: &str, user_id: Option<&str>) -> String {
+        let key = key();
+        let draft = draft(&key, event_type, data, user_id);
+        let sealed = draft.seal(draft.sealed_len());
+        String::from_utf8(sealed.to_vec()).expect("JSON is UTF-8")
     }
 
     #[test]
     fn the_envelope_has_exactly_the_published_keys_in_order() {
-        let record = seal(draft("eventType", r#"{"key":"value"}"#, Some("userId")));
+        let envelope = sealed("eventType", r#"{"key":"value"}"#, Some("userId"));
         let expected = concat!(
             r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","data":{"key":"value"},"#,
             r#""timestamp":"2026-11-20T21:34:09.335Z","source":{"userId":"userId","producerId":"server@hostname","#,
             r#""kinesisPartitionKey":"partitionKey"}}"#
         );
-        assert_eq!(record.data, expected);
+        assert_eq!(envelope, expected);
     }
 
     #[test]
     fn without_a_user_the_user_id_is_null() {
-        let record = seal(draft("t", "{}", None));
-        let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
+        let text = sealed("t", "{}", None);
         assert!(text.contains(r#""source":{"userId":null,"producerId""#), "{text}");
     }
 
     #[test]
     fn data_is_copied_byte_for_byte_and_strings_are_escaped_as_json_stringify_does() {
         let data = "{ \"a\" : 1.50, \"b\":9007199254740993,\"\\u0041\":\"\\/\" }";
-        let record = seal(draft("tab\tquote\"\u{1f}\u{2028}", data, None));
-        let text = std::str::from_utf8(&record.data).expect("JSON is UTF-8");
+        let text = sealed("tab\tquote\"\u{1f}\u{2028}", data, None);
         assert!(text.contains(data), "{text}");
         assert!(text.contains("\"tab\\tquote\\\"\\u001f\u{2028}\""), "{text}");
     }
@@ -177,9 +183,10 @@ mod tests {
             (&*"\u{1}".repeat(1000), Some("\"\n\u{7f}")), // found by fuzzing: it was charged as 1000 bytes, not 6000
             (&*every_ascii, Some("café\u{2028}")),
         ] {
-            let sealing = draft(event_type, "{}", user_id);
+            let key = key();
+            let sealing = draft(&key, event_type, "{}", user_id);
             let claimed = sealing.sealed_len();
-            assert_eq!(sealing.seal(claimed).data.len(), claimed, "{event_type:?} {user_id:?}");
+            assert_eq!(sealing.seal(claimed).len(), claimed, "{event_type:?} {user_id:?}");
         }
     }
 

@@ -49,13 +49,9 @@ impl PartitionKey {
         Ok(Self(text))
     }
 
-    /// A key of its own for an event that named none.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4().to_string().into())
-    }
-
-    /// The same for an event whose caller chose its id: sent again, it has the same key. It is the
-    /// id, as it is published.
+    /// The key of an event that named none: an id's text, as it is published. Of an event whose
+    /// caller chose its id it is that id, so that the event has the same key when it is sent again;
+    /// any other event gets an id drawn for its key alone.
     pub fn of_id(id: Uuid) -> Self {
         Self(id.to_string().into())
     }

@@ -1,7 +1,7 @@
-//! What `dispatchd admin status` knows, as JSON: written by the daemon, read by the command. Only
-//! types.
+//! The documents of the admin socket, as JSON: the daemon writes them, `dispatchd admin` reads
+//! them. Only types stand here.
 //!
-//! Never an environment, a payload, a key or an event's id.
+//! They never hold an environment, a payload, a key or an event's id.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,23 +18,23 @@ pub struct Status {
     pub started: String,
     pub uptime_seconds: u64,
     pub socket: PathBuf,
-    /// Callers connected now.
+    /// How many callers are connected now.
     pub connections: usize,
     pub stream: Stream,
     pub buffer: Buffer,
     pub events: Events,
     pub lanes: Vec<Lane>,
-    /// While PutRecords store nothing, whatever is sent.
+    /// The outage that goes on, while PutRecords store nothing whatever is sent; otherwise `None`.
     pub outage: Option<Outage>,
-    /// The last errors of calls to Kinesis, the one that was seen last at the end; errors of one
+    /// The last errors of calls to Kinesis, the one that was seen last at the end. Errors of one
     /// kind are one entry.
     pub errors: Vec<Error>,
-    /// Whose requests they are; nothing while there are no credentials.
+    /// Whose requests they are; `None` while there are no credentials.
     pub identity: Option<Identity>,
-    /// Of those in use; nothing if they do not expire, or none were needed yet.
+    /// When the credentials in use expire; `None` if they do not, or none were needed yet.
     pub credentials: Option<Credentials>,
     pub log: Log,
-    /// Nothing until the first reload.
+    /// `None` until the first reload.
     pub last_reload: Option<Reload>,
 }
 
@@ -42,18 +42,18 @@ pub struct Status {
 pub struct Stream {
     /// Name or ARN, as configured.
     pub name: String,
-    /// Scheme and host that requests go to, and the region they are signed for.
+    /// The scheme and host that requests go to, and below it the region that they are signed for.
     pub endpoint: String,
     pub region: String,
-    /// Open shards; nothing while they are not known.
+    /// How many shards are open; `None` while they are not known.
     pub shards: Option<usize>,
-    /// The largest record that the stream takes; nothing while that is not known.
+    /// The largest record that the stream takes; `None` while that is not known.
     pub record_bytes_max: Option<usize>,
-    /// What this daemon's memory carries: larger ones are refused, and what the stream takes
-    /// decides below that.
+    /// The largest record that this daemon's memory has room for: larger ones are refused. Below
+    /// that, what the stream takes decides.
     pub record_bytes_carried: usize,
-    /// It distributes records itself, whatever their keys: their order is not kept, and nothing is
-    /// aggregated.
+    /// Whether the stream distributes records itself, whatever their keys: then their order is not
+    /// kept, and nothing is aggregated.
     pub ignores_keys: bool,
     pub list_shards: Call,
     pub describe_stream: Call,
@@ -62,10 +62,10 @@ pub struct Stream {
 /// A call that is made again and again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// Nothing until the first one.
+    /// `None` until the first one.
     pub last_ok: Option<String>,
     pub last_failed: Option<String>,
-    /// In a row, up to now.
+    /// Failures in a row, up to now.
     pub failures: u32,
 }
 
@@ -78,19 +78,19 @@ pub struct Buffer {
     pub backpressure_seconds: f64,
 }
 
-/// The books: accepted = acked + refused + in flight.
+/// Counts of events: accepted = acked + refused + in flight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Events {
     pub accepted: u64,
     pub acked: u64,
-    /// By code.
+    /// How many were refused, by code.
     pub refused: BTreeMap<String, u64>,
     pub in_flight: u64,
-    /// 0 without an event in flight.
+    /// The age of the oldest event in flight; 0 without one.
     pub oldest_age_seconds: f64,
 }
 
-/// An owner of keys. One that did not answer in time is itself news.
+/// A lane, an owner of keys. One that does not answer in time is itself news.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
@@ -109,16 +109,16 @@ pub struct LaneStatus {
     pub keys: usize,
     pub keys_cooling: usize,
     pub keys_held_by_order: usize,
-    /// While the stream takes nothing until an operator acts.
+    /// Why the stream takes nothing until an operator acts; `None` while it takes records.
     pub blocked: Option<Blocked>,
-    /// In the order of their hash ranges.
+    /// The shards, in the order of their hash ranges.
     pub shards: Vec<Shard>,
 }
 
 /// Why nothing is stored now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outage {
-    /// Of the last request: its name, what it means, and what to do.
+    /// The cause of the last failure: its name, what it means, and what to do.
     pub cause: String,
     pub meaning: String,
     pub advice: String,
@@ -137,17 +137,16 @@ pub struct Blocked {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Nothing while the shards are not known: then all keys stand in one line.
+    /// `None` while the shards are not known: then all keys wait in one queue.
     pub id: Option<String>,
     /// Records that wait for a request.
     pub ready: usize,
-    /// How long it still rests after being throttled; nothing if it does not.
+    /// How long the shard still rests after being throttled; `None` if it does not rest.
     pub rests_seconds: Option<f64>,
-    /// What is sent to it at most, once it was throttled: 1.0 is what a whole shard takes. Nothing:
-    /// no limit.
+    /// The most that is sent to it once it was throttled, where 1.0 is what a whole shard takes;
+    /// `None`: no limit.
     pub pace: Option<f64>,
-    /// The part that was throttled of the records it was sent in the last minute; nothing if there
-    /// were none.
+    /// The part of the records of the last minute that was throttled; `None` if there were none.
     pub throttled_share: Option<f64>,
 }
 
@@ -155,7 +154,7 @@ pub struct Shard {
 pub struct Error {
     pub call: String,
     pub code: String,
-    /// Of the last one.
+    /// The message of the last one.
     pub message: String,
     pub first: String,
     pub last: String,
@@ -165,25 +164,25 @@ pub struct Error {
 /// Which credentials are in use, without anything of them that is secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
-    /// In words, e.g. `environment variables`.
+    /// Where the credentials come from, e.g. `environment variables`.
     pub provider: String,
     /// The last characters of the access key's id.
     pub key_id_end: String,
-    /// Where the provider tells it.
+    /// The account; `None` where the provider does not tell it.
     pub account: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Credentials {
     pub expire: String,
-    /// 0 once they have.
+    /// 0 once they have expired.
     pub in_seconds: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Log {
     pub level: String,
-    /// When the configured level holds again, if this one is for a time.
+    /// How long until the configured level holds again; `None` if this level is not for a time.
     pub reverts_seconds: Option<u64>,
 }
 
@@ -191,9 +190,9 @@ pub struct Log {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reload {
     pub at: String,
-    /// Nothing if it was taken over, or every problem, a line each.
+    /// Every problem, one on each line; `None` if the configuration was taken over.
     pub error: Option<String>,
-    /// As `key = value`.
+    /// The keys that changed, as `key = value`.
     pub applied: Vec<String>,
     /// Keys that differ and keep their old values until a restart.
     pub needs_restart: Vec<String>,
@@ -204,7 +203,8 @@ pub struct Reload {
 #[serde(deny_unknown_fields)]
 pub struct LogLevel {
     pub level: String,
-    /// Milliseconds until the configured level holds again; without it, until a restart.
+    /// Milliseconds until the configured level holds again; `None`: this level holds until a
+    /// restart.
     pub for_ms: Option<u64>,
 }
 

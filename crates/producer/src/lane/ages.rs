@@ -1,22 +1,23 @@
-//! How old the oldest event is, without remembering each: counts of live events by the tick they
-//! came in.
+//! How old the oldest event is that is not answered, without remembering each: events are counted
+//! by the tick that they came in.
 //!
-//! Pure. One tree entry a tick that has live events, so its size is bounded by timeout / tick.
+//! Pure. The tree has one entry for each tick with such events, so its size is bounded by the
+//! timeout divided by the tick.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Counts of the live events by arrival.
+/// Counts of the events that are not answered, by arrival.
 #[derive(Debug)]
 pub(super) struct Ages {
-    /// Arrivals are counted from here; fixed at the first one.
+    /// Ticks are counted from here, the first arrival; `None` before it.
     epoch: Option<Instant>,
     tick_ns: u64,
     live: BTreeMap<u64, usize>,
 }
 
 impl Ages {
-    /// `tick`: how exactly an age is known.
+    /// Counts that know an age to `tick`.
     pub(super) fn new(tick: Duration) -> Self {
         Self { epoch: None, tick_ns: nanos(tick).max(1), live: BTreeMap::new() }
     }
@@ -27,7 +28,7 @@ impl Ages {
     }
 
     /// # Panics
-    /// If no live event came at `accepted`: the books of the lane are wrong.
+    /// If no event that came at `accepted` is counted: the books of the lane are wrong.
     pub(super) fn remove(&mut self, accepted: Instant) {
         let tick = self.tick_of(accepted);
         let count =
@@ -38,7 +39,7 @@ impl Ages {
         }
     }
 
-    /// When the oldest live event came, at most one tick too early.
+    /// When the oldest event came, at most one tick too early; `None` without an event.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let (&ticks, _) = self.live.first_key_value()?;
         Some(self.epoch? + Duration::from_nanos(self.tick_ns * ticks))
@@ -52,7 +53,7 @@ impl Ages {
     }
 }
 
-/// 64 bits hold the nanoseconds of 584 years.
+/// A time in nanoseconds: 64 bits hold those of 584 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

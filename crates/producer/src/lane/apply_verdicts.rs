@@ -16,7 +16,7 @@ use super::key_queue::Key;
 use super::pacing::{self, Pacing};
 use super::queues::Queues;
 use super::stream_health::StreamHealth;
-use dispatchd_core::model::{Class, Code, Outcome, Place, Reason, Refusal};
+use dispatchd_core::model::{Class, Code, Outcome, Position, Reason, Refusal};
 use dispatchd_core::model::{PutError, Verdict};
 
 /// Characters of the service's own words that an answer carries; its messages are shorter, but its
@@ -65,7 +65,7 @@ pub(super) struct Landing<'a, R> {
 /// What a verdict on an entry comes to for each event of it.
 #[derive(Debug, Clone)]
 enum Disposition {
-    Durable(Place),
+    Durable(Position),
     Rejected {
         code: String,
         message: String,
@@ -172,7 +172,7 @@ impl<R: Rng> Landing<'_, R> {
             Verdict::Stored { shard_id, sequence_number } => {
                 self.settled.stored += 1;
                 self.queues.shards.at(shard).cooling.stored();
-                let place = Place { shard_id, sequence_number, sub_sequence_number: None };
+                let place = Position { shard_id, sequence_number, sub_sequence_number: None };
                 self.stored(entry, place, sent)
             }
             Verdict::Failed { class: Class::Poison, .. } if entry.len() > 1 => {
@@ -195,7 +195,7 @@ impl<R: Rng> Landing<'_, R> {
     }
 
     /// An entry was stored: whether it is durable for each of its events.
-    fn stored(&mut self, entry: &[BoxedItem], place: Place, sent: Instant) -> Disposition {
+    fn stored(&mut self, entry: &[BoxedItem], place: Position, sent: Instant) -> Disposition {
         let shards = &self.queues.shards;
         let is_elsewhere = |item: &BoxedItem| {
             shards
@@ -330,8 +330,8 @@ impl<R: Rng> Landing<'_, R> {
         }
     }
 
-    /// One record of a request is at fault. It is refused if it was alone; the others are sent again
-    /// at once, in parts.
+    /// One record of a request is at fault. It is refused if it was alone; the others are sent
+    /// again at once, in parts.
     fn find_the_record_at_fault(&mut self, batch: Batch, error: &PutError) {
         if batch.is_aggregated() {
             // The same request without aggregates: if it is refused again, it can be taken apart.

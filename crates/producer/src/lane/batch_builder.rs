@@ -294,4 +294,17 @@ mod tests {
         kit.land(20, batch, vec![failed(Class::Transient)]);
         assert_eq!(names(&kit.send(200)), ["1", "2", "3"]);
     }
+
+    #[test]
+    fn events_of_one_shard_share_a_record_though_older_ones_of_another_stand_between() {
+        let mut kit = aggregating(Aggregation::Shard);
+        for (at_ms, shard, name) in [(0, 0, "a"), (1, 1, "b"), (2, 0, "c"), (3, 1, "d")] {
+            kit.push_to(shard, at_ms, name, name);
+        }
+        let batch = kit.send(10);
+        assert_eq!(
+            (names(&batch), batch.len()),
+            (["a", "c", "b", "d"].map(String::from).into(), 2)
+        );
+    }
 }

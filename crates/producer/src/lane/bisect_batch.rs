@@ -38,9 +38,10 @@ impl Bisection {
     /// it names none of the batch's.
     pub(super) fn take_apart(&mut self, batch: Batch, named: Option<usize>, queues: &mut Queues) {
         let count = batch.records().len();
-        let (sections, is_halved) = match named.filter(|index| *index < count) {
-            Some(index) => ([index, 1, count - index - 1], index + 1 == count),
-            None => ([count / 2, count - count / 2, 0], true),
+        let named = named.filter(|index| *index < count);
+        let sections = match named {
+            Some(index) => [index, 1, count - index - 1],
+            None => [count / 2, count - count / 2, 0],
         };
         let (mut items, mut last_key, mut parts) = (batch.into_items(), None, 0);
         let mut cut_off: Vec<(Key, Vec<Vec<BoxedItem>>)> = Vec::new();
@@ -61,10 +62,10 @@ impl Bisection {
                 self.parts.push_back(part);
             }
         }
-        // One part and nothing named: the batch is all of one key, and its pieces are the halves.
-        let are_halves = is_halved && parts == 1;
+        // One part and no record named: the batch is all of one key, and its piece is a half.
+        let is_other_half = named.is_none() && parts == 1;
         for (key, pieces) in cut_off {
-            self.cut(key, pieces, are_halves, queues);
+            self.cut(key, pieces, is_other_half, queues);
         }
     }
 
@@ -74,15 +75,15 @@ impl Bisection {
         &mut self,
         key: Key,
         pieces: Vec<Vec<BoxedItem>>,
-        are_halves: bool,
+        is_other_half: bool,
         queues: &mut Queues,
     ) {
         let cuts = self.cuts.entry(key).or_default();
         if let Some(before) = cuts.front_mut() {
-            before.is_other_half = false; // what was in flight was refused: it says nothing of the rest
+            before.is_other_half = false; // what was in flight was refused: the rest may be innocent
         }
         for piece in pieces.iter().rev() {
-            cuts.push_front(Piece { items: piece.len(), is_other_half: are_halves });
+            cuts.push_front(Piece { items: piece.len(), is_other_half });
         }
         queues.put_behind_flight(key, pieces.into_iter().flatten().collect());
     }

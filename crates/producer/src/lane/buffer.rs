@@ -195,6 +195,10 @@ impl Buffer {
         self.queues.keys.is_empty()
     }
 
+    pub(super) fn is_draining(&self) -> bool {
+        self.queues.is_draining
+    }
+
     pub fn gauges(&self) -> Gauges {
         Gauges {
             flights: self.flights.count(),

@@ -94,3 +94,39 @@ impl ShardCooling {
         self.until
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+
+    const BACKOFF: Backoff =
+        Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) };
+
+    #[test]
+    fn a_shard_that_is_throttled_as_it_rests_rests_once_and_anew_when_that_is_over() {
+        let (mut cooling, mut rng) = (ShardCooling::default(), SmallRng::seed_from_u64(7));
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut throttled = |ms| cooling.throttled(BACKOFF, false, at(ms), &mut rng);
+        assert_eq!(throttled(0), Some(at(100)));
+        assert_eq!(throttled(99), None);
+        assert_eq!(throttled(100), Some(at(200)));
+    }
+
+    #[test]
+    fn keys_wake_in_order_of_their_times_and_none_before_its_own() {
+        let mut keys = CoolingKeys::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for (key, ms) in [(1, 30), (2, 10), (3, 20)] {
+            keys.add(key, at(ms));
+        }
+        assert_eq!((keys.pop_due(at(9)), keys.next_wake()), (None, Some(at(10))));
+        assert_eq!(keys.pop_due(at(20)), Some((at(10), 2)));
+        assert_eq!(keys.pop_due(at(20)), Some((at(20), 3)));
+        assert_eq!(keys.pop_due(at(20)), None);
+    }
+}

@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::item::{BoxedItem, Item};
 use super::remembered::{Id, Remembered};
-use crate::ack::{Body, Ticket};
+use crate::ticket::Ticket;
 use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
-use dispatchd_core::model::{Code, Fingerprint, Outcome, Refusal};
-use dispatchd_core::wire::ndjson::reply::Ack;
+use dispatchd_core::model::{Code, Durable, EventAnswer, Fingerprint, Outcome, Refusal};
 
 /// How much is remembered, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +49,7 @@ pub enum Met {
     /// It waits for the outcome of the one that is on its way.
     Joined,
     /// It is in the stream already.
-    Again(Ticket, Box<Ack>),
+    Again(Ticket, Box<Durable>),
     /// Its id is another event's.
     Reused(Ticket),
 }
@@ -78,11 +77,12 @@ impl Dedupe {
             if known.said != said {
                 return Met::Reused(item.ticket);
             }
-            if let Some((timestamp, place)) = known.acked() {
+            if let Some((timestamp, position)) = known.acked() {
                 // It says the same, so its key is the one that the first had.
                 let (id, key) = (item.ticket.id(), item.record.key);
-                let ack = Ack { id, timestamp, key, place, deduplicated: true, event: None };
-                return Met::Again(item.ticket, Box::new(ack));
+                let again =
+                    Durable { id, timestamp, key, position, deduplicated: true, echo: None };
+                return Met::Again(item.ticket, Box::new(again));
             }
             item.maybe_stored = true;
         }
@@ -96,7 +96,7 @@ impl Dedupe {
         item: &Item,
         outcome: &Outcome,
         now: Instant,
-    ) -> Option<(Vec<Ticket>, Body)> {
+    ) -> Option<(Vec<Ticket>, EventAnswer)> {
         item.ticket.said()?;
         let id = item.ticket.id().into_bytes();
         let Open { said, copies } = self.open.remove(&id)?;
@@ -106,12 +106,20 @@ impl Dedupe {
                 if item.maybe_stored {
                     self.settled.push(id, said, None, now);
                 }
-                Body::Refused(refusal.clone())
+                EventAnswer::Refused(refusal.clone())
             }
-            Outcome::Durable(place) => {
-                self.settled.push(id, said, Some((timestamp, place)), now);
-                let (id, key, place) = (item.ticket.id(), item.record.key.clone(), place.clone());
-                Body::Durable(Ack { id, timestamp, key, place, deduplicated: true, event: None })
+            Outcome::Durable(position) => {
+                self.settled.push(id, said, Some((timestamp, position)), now);
+                let (id, key) = (item.ticket.id(), item.record.key.clone());
+                let position = position.clone();
+                EventAnswer::Durable(Durable {
+                    id,
+                    timestamp,
+                    key,
+                    position,
+                    deduplicated: true,
+                    echo: None,
+                })
             }
         };
         self.forget(now);
@@ -144,7 +152,7 @@ pub fn reused() -> Refusal {
 mod tests {
     use super::*;
     use crate::lane::test_support::{Kit, ms, settings};
-    use dispatchd_core::model::Place;
+    use dispatchd_core::model::Position;
 
     const KEEP: Window = Window { ids_max: 3, keep_for: Duration::from_secs(300) };
 
@@ -156,7 +164,7 @@ mod tests {
 
     fn durable(sequence_number: &str) -> Outcome {
         let shard_id = "shardId-000000000000".into();
-        Outcome::Durable(Place {
+        Outcome::Durable(Position {
             shard_id,
             sequence_number: sequence_number.into(),
             sub_sequence_number: None,
@@ -176,7 +184,7 @@ mod tests {
         match dedupe.meet(item, now) {
             Met::Again(_, ack) => {
                 assert!(ack.deduplicated);
-                ack.place.sequence_number.to_string()
+                ack.position.sequence_number.to_string()
             }
             other => panic!("{other:?}"),
         }
@@ -191,7 +199,7 @@ mod tests {
         let (copies, same) = dedupe.settle(&first, &durable("77"), now).expect("one came again");
         assert_eq!(copies.len(), 1);
         assert!(
-            matches!(same, Body::Durable(ack) if &*ack.place.sequence_number == "77" && ack.deduplicated)
+            matches!(same, EventAnswer::Durable(ack) if &*ack.position.sequence_number == "77" && ack.deduplicated)
         );
         assert_eq!(again(&mut dedupe, kit.item_with_id(1), now + ms(1)), "77");
         new(&mut dedupe, kit.item_with_id(2), now);
@@ -208,7 +216,9 @@ mod tests {
             .settle(&first, &refused(Code::DeliveryTimeout, false), now)
             .expect("one came again");
         assert_eq!(copies.len(), 1);
-        assert!(matches!(same, Body::Refused(refusal) if refusal.code == Code::DeliveryTimeout));
+        assert!(
+            matches!(same, EventAnswer::Refused(refusal) if refusal.code == Code::DeliveryTimeout)
+        );
         let again = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(!again.maybe_stored);
         dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);

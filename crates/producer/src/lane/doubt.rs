@@ -1,11 +1,11 @@
-//! Whose fault it is when a record is refused alone, by words that name no record: the record's, or
+//! Whose fault it is when a record is refused alone, in words that name no record: the record's, or
 //! the stream's.
 //!
-//! Pure. One such refusal says nothing: the record is refused for good. A second one of another
-//! record, in the same words, says that it was never about the records. Words that repeat something
-//! of the record they came for differ from record to record, unless two records have that in
-//! common, as a key; so their keys are looked for in the words. What takes a request, or names a
-//! record, has looked at records: then the first refusal was about its own.
+//! Pure. One such refusal shows nothing, and the record is refused for good. A second one, of
+//! another record in the same words, shows that neither was about a record. Words that repeat
+//! something of the record they are about differ from record to record, unless two records have it
+//! in common, as they may a key; so their keys are looked for in the words. A service that takes a
+//! request, or names a record, has looked at records: then the first refusal was about its own.
 
 use uuid::Uuid;
 
@@ -13,17 +13,19 @@ use super::item::Item;
 use dispatchd_core::model::PutError;
 use dispatchd_core::model::Record;
 
-/// Characters of the service's words that are kept; its messages are shorter, but its to choose.
+/// Characters of the service's words that are kept. Its messages are shorter, but how long they are
+/// is up to the service.
 const WORDS_CHARS_MAX: usize = 512;
 
-/// Refusals for the size of a request: they name no record, and need not.
+/// The codes of refusals for the size of a request: they name no record, and need not.
 const FOR_ITS_SIZE: [&str; 2] = ["RequestEntityTooLargeException", "HTTP 413"];
 
-/// The last record that was refused alone by words that name none, if nothing has shown since that
-/// they were about it.
+/// The last record that was refused alone in words that name none; `None` once something has shown
+/// that they were about it.
 #[derive(Debug, Default)]
 pub(super) struct Doubt(Option<Lone>);
 
+/// A record that was refused alone, and how.
 #[derive(Debug)]
 struct Lone {
     id: Uuid,
@@ -33,8 +35,8 @@ struct Lone {
 }
 
 impl Doubt {
-    /// A record was refused alone. Whether it is the stream that takes nothing; else the record is
-    /// at fault.
+    /// Whether the stream takes nothing, now that this record was refused alone; if not, the record
+    /// is at fault.
     pub(super) fn is_about_the_stream(&mut self, item: &Item, error: &PutError) -> bool {
         let (id, marks, words) = (item.ticket.id(), marks(&item.record), start(&error.message));
         if let Some(first) = &self.0
@@ -48,12 +50,12 @@ impl Doubt {
         false
     }
 
-    /// Whether these are the words that the first one came with.
+    /// Whether a refusal is in the words that the record before it was refused in.
     pub(super) fn is_in_the_words_of_the_first(&self, error: &PutError) -> bool {
         self.0.as_ref().is_some_and(|first| first.says(error))
     }
 
-    /// Records are looked at.
+    /// Forgets the record: the service has shown that it looks at records.
     pub(super) fn end(&mut self) {
         self.0 = None;
     }
@@ -65,8 +67,7 @@ impl Lone {
     }
 }
 
-/// Whether a refusal is about what is in the request: it names one of its records, or is for its
-/// size.
+/// Whether a refusal is about what is in the request: it names a record, or is for the size.
 pub(super) fn is_about_records(error: &PutError) -> bool {
     FOR_ITS_SIZE.contains(&error.code.as_str()) || named_record(&error.message).is_some()
 }
@@ -152,7 +153,8 @@ mod tests {
             (["bad", "bad"], "Value 'badly' is not taken", true),
             (["1", "1"], OF_THE_STREAM, true),
             (["é", "é"], "\"é\"", false),
-            (["bad", "other"], "Value 'bad' at 'partitionKey' is not taken", true), // by chance: it is not the second's
+            // By chance: it is not the second's key.
+            (["bad", "other"], "Value 'bad' at 'partitionKey' is not taken", true),
             (["a", "b"], &"é".repeat(2000), true),
         ] {
             let (mut doubt, [first, second]) = (Doubt::default(), two(&kit, keys));

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ack::Ticket;
+use crate::ticket::Ticket;
 use dispatchd_core::model::{Cause, Record};
 
 /// An event that was accepted and is not answered.

@@ -1,22 +1,67 @@
-//! Lanes: the owners of keys, from acceptance to verdict.
+//! Lanes: the owners of keys, from the moment an event is accepted to its outcome.
 //!
-//! Invariants:
+//! Everything here is pure: time and chance are arguments, work and news are returned values. The
+//! task around a lane, with the clock, the service and the log, is the daemon's.
+//!
+//! # Invariants
 //! - A key lives in one lane for ever, chosen by the top bits of MD5(partition key). Resharding
 //!   never moves a key between lanes.
-//! - A key is ready, in flight or cooling; only ready keys are sent, so nothing overtakes a retry.
-//! - `strict` order: one record per key in a request, one request per key in flight. `relaxed`:
-//!   many records of a key in a request, still one request per key in flight.
-//! - Events of one aggregate are stored or not together, in their order: so it may hold many of a
-//!   key, strictly too.
+//! - A key is ready, in flight or cooling. Only ready keys are sent, so nothing overtakes a retry,
+//!   and no key waits for another.
+//! - Under `strict` order a request holds one record of a key, and one request per key is in
+//!   flight. Under `relaxed` order a request may hold many records of a key; still one request per
+//!   key is in flight.
+//! - The events of one aggregate are stored together or not at all, in their order: so an aggregate
+//!   may hold many events of a key, under strict order too.
 //! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never
 //!   dropped, and never sent once it is overdue.
+//! - A shard that rests holds back its own keys and no other's.
 //!
-//! `buffer` holds, `fill` chooses, `queue` is a key's events, `line` a shard's ready keys, `pace`
-//! says how fast a throttled shard is sent to, `batch` is what goes into one request and what
-//! shares a record there, `settle` turns verdicts into outcomes and retries, `doubt` says whether a
-//! refusal is the stream's, `dedupe` knows the ids that callers chose and `remembered` keeps them,
-//! `report` is what an operator who asks is told, `slack` says when memory is given back; all are
-//! pure. The shell with the clock and the service is the daemon's.
+//! # Rooms
+//! A file imports only from files that stand below it in this list.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | `turn` | [`Lane`]: what a lane does between two waits; answers, counts, news |
+//! | `unconfirmed` | what an event is told that was not confirmed in time |
+//! | [`buffer`] | one lane's memory: asks its parts in order; `poll(now)` says send or wait |
+//! | [`report`] | how a lane stands, for an operator who asks |
+//! | `apply_verdicts` | batch + reply → outcomes, and retries for the rest |
+//! | `bisect_batch` | a refused request taken apart: its parts, and keys that were cut |
+//! | `batch_builder` | which events come next into a request |
+//! | `packing` | whether an event goes into a request, and whether it shares a record there |
+//! | `stream_health` | whether the stream takes anything, and when a blocked one is probed |
+//! | `doubt` | whether a refusal is about the stream or about a record |
+//! | `queues` | the keys of a lane and their states; what is overdue |
+//! | `shard_queue` | a shard's ready keys, and all shard queues by the shard map |
+//! | `cooling` | until when a key or a shard rests after a failure |
+//! | `pacing` | how fast a shard that was throttled is sent to |
+//! | `throttle_counts` | how much a shard took and refused of late |
+//! | `key_queue` | one key's items, and what the key may do now |
+//! | `ages` | when the oldest event was accepted |
+//! | `flight` | batches that are being sent, and what a reply says of its request as a whole |
+//! | `batch` | what goes into one PutRecords request |
+//! | [`dedupe`], `remembered` | what became of ids that callers chose |
+//! | [`outage`] | how the stream fares, and what of that the log tells |
+//! | `idle_trim` | when the memory of a burst is given back |
+//! | [`metrics`] | the handles of what the lanes count |
+//! | `inbox` | which lane owns a key; the groups that readers hand over |
+//! | `item`, `settings` | one event on its way; how a lane decides |
+//!
+//! # Procedures
+//! - **Send** when a request is full, when the oldest ready event has waited `linger`, or at once
+//!   while the daemon drains; never more than `max_in_flight` requests at a time. While they are
+//!   out the next one fills by itself.
+//! - **Throttled**: the shard rests and is paced afterwards; without a shard map the key cools.
+//!   Any other failure that passes: the key cools. The waits are `backoff`'s.
+//! - **Blocked**: nothing is refused. One record at a time probes the stream until it takes one.
+//! - **Refused as a whole**: the request is taken apart until the record at fault is alone, unless
+//!   two records that have nothing in common are refused alone in the same words; then it is the
+//!   stream.
+//! - **Overdue**: what is not in flight is answered `DeliveryTimeout`; what is in flight, when it
+//!   lands.
+//! - **Drain**: nothing lingers, what rests wakes, waits are short. At the deadline everything is
+//!   answered `ShuttingDown`.
 
 mod ages;
 mod apply_verdicts;
@@ -45,11 +90,13 @@ mod stream_health;
 #[cfg(test)]
 mod test_support;
 mod throttle_counts;
+mod turn;
+mod unconfirmed;
 
 pub use apply_verdicts::{Answered, Settled};
 pub use batch::Batch;
-pub use flight::Reply;
-pub use idle_trim::IdleTrim;
+pub use flight::{Landed, Reply};
 pub use inbox::{INBOX_GROUPS, Inlet, Lanes};
 pub use item::{BoxedItem, Group, Item};
 pub use settings::{Aggregation, KeyOrder, Settings};
+pub use turn::{FailedRequest, KeptError, Lane, LaneShared, News, Wait};

@@ -1,19 +1,20 @@
-//! How PutRecords fare as a whole: whether nothing has been stored for a while, why, and what of
-//! that the log tells.
+//! How PutRecords requests fare as a whole: whether nothing has been stored for a while, why, and
+//! what of that the log tells.
 //!
-//! Transitions, and few of them: an outage is told once it has lasted, a block at once, the end of
-//! what was told when a record is stored again. Where it flaps, the log gets a line now and then
-//! with a count. Pure but for the lock at the end.
+//! The log tells transitions, and few of them: an outage once it has lasted, a blocked stream at
+//! once, and the end of what was told when a record is stored again. An outage that comes and goes
+//! gets a line now and then, with a count. Pure, but for the lock at the end.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use dispatchd_core::model::Cause;
 
-/// Nothing but failures for so long is worth a line. What passes sooner is what retries are for.
+/// An outage is worth a line once it has lasted so long. What passes sooner is what retries are
+/// for.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 
-/// One outage a minute is told, and `AHEAD` more at once: the first ones are news, a hundredth is
+/// One outage a minute is told, and `AHEAD` more at once: the first ones are news, the hundredth is
 /// not.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 const AHEAD: u32 = 2;
@@ -21,8 +22,8 @@ const AHEAD: u32 = 2;
 /// What the log is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// Nothing was stored for `lasts`, or something blocks the stream; or why that is so is another
-    /// reason now.
+    /// Nothing was stored for `lasts`, or something blocks the stream; or the cause of that is
+    /// another one now.
     Fails { cause: Cause, lasts: Duration, requests: u64, untold: u64 },
     /// A record was stored again, after an outage that was told.
     Ended { lasted: Duration, requests: u64 },
@@ -31,26 +32,28 @@ pub enum News {
 /// An outage that goes on, for whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// Of the last request.
+    /// The cause that the last request failed for.
     pub cause: Cause,
     pub lasts: Duration,
     /// Requests that failed since it began.
     pub requests: u64,
 }
 
+/// What is remembered of the requests of all lanes.
 #[derive(Debug, Default)]
 struct Watch {
-    /// Failures since the last record that was stored.
+    /// The failures since the last record that was stored; `None` where there are none.
     run: Option<Run>,
     last_stored: Option<Instant>,
-    /// The cause that the log has of this run.
+    /// The cause of this run that the log has told; `None` if it has told nothing of it.
     told: Option<Cause>,
-    /// Runs that ended and that the log has nothing of, since its last line.
+    /// Runs that ended untold since the log's last line.
     untold: u64,
-    /// From then on a line a minute has its full allowance.
+    /// When the allowance of lines is full again; `None` before the first line.
     paid_until: Option<Instant>,
 }
 
+/// Requests that failed one after the other, with nothing stored between them.
 #[derive(Debug)]
 struct Run {
     since: Instant,
@@ -59,7 +62,7 @@ struct Run {
 }
 
 impl Watch {
-    /// A request that was sent at `sent` stored nothing.
+    /// Notes that a request which was sent at `sent` stored nothing.
     fn failed(&mut self, cause: Cause, sent: Instant, now: Instant) -> Option<News> {
         let since = self.last_stored.map_or(sent, |stored| stored.max(sent));
         let run = self.run.get_or_insert(Run { since, requests: 0, cause });
@@ -74,7 +77,7 @@ impl Watch {
         Some(News::Fails { cause, lasts, requests, untold: std::mem::take(&mut self.untold) })
     }
 
-    /// A request stored a record, or was looked at as far as its records.
+    /// Notes that a request stored a record, or was refused for its records alone.
     fn stored(&mut self, now: Instant) -> Option<News> {
         self.last_stored = Some(now);
         let run = self.run.take()?;
@@ -103,27 +106,29 @@ impl Watch {
     }
 }
 
-/// The one watch of a daemon.
+/// How the requests of a daemon's lanes fare.
 ///
-/// A lock, since every lane writes it and the admin thread reads it, also while the lanes are busy.
-/// It guards a few numbers, is taken once a request, not once an event, and never held across a
-/// wait. A channel would need a task that owns it, and the news would come after the answers.
+/// There is a lock, since every lane writes it and the admin thread reads it, also while the lanes
+/// are busy. It guards a few numbers, is taken once a request, not once an event, and is never held
+/// across a wait. A channel would need a task that owns it, and the news would come after the
+/// answers.
 #[derive(Debug, Default)]
 pub struct Outage(Mutex<Watch>);
 
 impl Outage {
-    /// A request that was sent at `sent` stored nothing, by `now`. Returns what the log is to tell.
+    /// Notes at `now` that a request which was sent at `sent` stored nothing. Returns what the log
+    /// is to tell; `None` where that is nothing new.
     pub fn failed(&self, cause: Cause, sent: Instant, now: Instant) -> Option<News> {
         self.watch(|watch| watch.failed(cause, sent, now))
     }
 
-    /// A request stored a record, or was looked at as far as its records. Returns what the log is
-    /// to tell.
+    /// Notes that a request stored a record, or was refused for its records alone. Returns what the
+    /// log is to tell; `None` where that is nothing new.
     pub fn stored(&self, now: Instant) -> Option<News> {
         self.watch(|watch| watch.stored(now))
     }
 
-    /// The outage that goes on, if one does.
+    /// The outage that goes on now; `None` where the stream takes records.
     pub fn standing(&self, now: Instant) -> Option<Standing> {
         self.watch(|watch| watch.standing(now))
     }

@@ -12,26 +12,26 @@ use std::time::{Duration, Instant};
 
 use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 
-/// By how much the rate grows in a second. Two producers come to equal shares in some ten seconds.
+/// By how much the rate grows in a second, in shard-seconds a second. Two producers come to equal
+/// shares in some ten seconds.
 const GROWTH: f64 = 0.05;
-/// Longer than this without a refusal, and it grows faster and faster: there is room. Kinesis
+/// After this long without a refusal the rate grows faster and faster: there is room. Kinesis
 /// counts over a second, so at rest there is a refusal in most seconds.
 const STEADY: Duration = Duration::from_secs(2);
-/// By how much it falls for a shard-second refused.
+/// By how much the rate falls for each shard-second that is refused.
 const FALL: f64 = 2.0;
-/// The rate to begin with: what the whole shard takes. Refusals bring it down in less than a
-/// second.
+/// The rate to begin with: what the whole shard takes. Refusals bring it down within a second.
 const RATE_FIRST: f64 = 1.0;
-/// So slow a shard is still tried.
+/// The least rate: so slow a shard is still tried.
 const RATE_MIN: f64 = 0.02;
-/// So fast that the limit cannot be a shard's; a bound for the arithmetic.
+/// The greatest rate, a bound for the arithmetic: what is so fast cannot be limited by a shard.
 const RATE_MAX: f64 = 16.0;
-/// How long tokens pile up while there is nothing to send.
+/// For how long tokens pile up while there is nothing to send.
 const BURST_SECONDS: f64 = 0.25;
-/// How long they pile up before the shard is sent to again: a request for a handful of records, not
-/// for each.
+/// For how long tokens pile up before the shard is sent to again: so that a request carries a
+/// handful of records and not one.
 const QUANTUM_SECONDS: f64 = 0.02;
-/// Without a refusal for so long, the shard is not paced any more.
+/// After this long without a refusal the shard is not paced any more.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// The pace of one shard.
@@ -39,9 +39,9 @@ const FORGET_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Pacing {
     /// Shard-seconds a second.
     rate: f64,
-    /// Shard-seconds that may be sent; less than nothing after a large record.
+    /// Shard-seconds that may be sent; negative after a large record.
     tokens: f64,
-    /// When both were so.
+    /// When rate and tokens were so.
     at: Instant,
     began: Instant,
     last_refused: Instant,
@@ -52,18 +52,18 @@ pub(super) fn cost(record_bytes: usize) -> f64 {
     (1.0 / SHARD_RECORDS_PER_SECOND).max(record_bytes as f64 / SHARD_BYTES_PER_SECOND)
 }
 
-/// What it takes as one more member of an aggregate.
+/// What a record of this size takes of a shard as one more member of an aggregate.
 pub(super) fn cost_of_more(record_bytes: usize) -> f64 {
     record_bytes as f64 / SHARD_BYTES_PER_SECOND
 }
 
 impl Pacing {
-    /// A shard was throttled that had no pace.
+    /// The pace of a shard that was throttled at `now` and had none.
     pub(super) fn new(now: Instant) -> Self {
         Self { rate: RATE_FIRST, tokens: 0.0, at: now, began: now, last_refused: now }
     }
 
-    /// Shard-seconds a second, as of the last record that was sent or refused.
+    /// The rate in shard-seconds a second, as of the last record that was sent or refused.
     pub(super) fn rate(&self) -> f64 {
         self.rate
     }
@@ -79,7 +79,7 @@ impl Pacing {
         self.tokens_at(now) <= 0.0
     }
 
-    /// When there is an allowance.
+    /// When there is an allowance again.
     pub(super) fn ready_at(&self, now: Instant) -> Instant {
         let missing = (self.quantum() - self.tokens_at(now)).max(0.0);
         // A microsecond more than the sum says, which is rounded: then it is there.
@@ -106,14 +106,14 @@ impl Pacing {
         now.saturating_duration_since(self.last_refused) >= FORGET_AFTER
     }
 
-    /// It cools: what it might have been sent meanwhile is not made up for. The second over which
-    /// Kinesis counts was used up; sent in the next one, it would be too much there.
+    /// The shard rests: what it might have been sent meanwhile is not made up for. The second over
+    /// which Kinesis counts was used up; sent in the next one, it would be too much there.
     pub(super) fn rest(&mut self, until: Instant) {
         self.pass(until);
         self.tokens = self.tokens.min(0.0);
     }
 
-    /// Time passes.
+    /// Lets time pass: tokens come, and the rate grows.
     fn pass(&mut self, now: Instant) {
         if now <= self.at {
             return; // it rests

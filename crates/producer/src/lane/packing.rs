@@ -98,6 +98,14 @@ mod tests {
     }
 
     #[test]
+    fn a_first_record_may_fill_the_room_that_flights_leave_and_no_more() {
+        let kit = Kit::new(settings());
+        let limits = Limits { bytes: 100, first_bytes: 1000, ..limits(Aggregation::Off) };
+        let fits = |bytes| limits.placement(&Batch::default(), &kit.item_of_bytes("a", bytes), 0);
+        assert_eq!((fits(1000), fits(1001)), (Some(Placement::Begins), None));
+    }
+
+    #[test]
     fn a_member_may_fill_its_aggregate_and_the_request_to_the_byte_and_no_further() {
         let kit = Kit::new(settings());
         let member = |item: &Item| packed::member_bytes_max(&item.record);

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use dispatchd_core::limits::DEDUPE_BYTES_PER_ID;
-use dispatchd_core::model::Place;
+use dispatchd_core::model::Position;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::fingerprint::Fingerprint;
 
@@ -76,7 +76,7 @@ enum Became {
     /// Acked with a place that AWS would write in another way.
     AckedElsewhere {
         timestamp: u64,
-        place: Box<Place>,
+        place: Box<Position>,
     },
 }
 
@@ -108,7 +108,7 @@ impl Remembered {
         &mut self,
         id: Id,
         said: Fingerprint,
-        acked: Option<(Timestamp, &Place)>,
+        acked: Option<(Timestamp, &Position)>,
         now: Instant,
     ) {
         let became =
@@ -175,14 +175,14 @@ fn at(blocks: &VecDeque<Vec<Entry>>, forgotten: usize, first: u32, number: u32) 
 
 impl Entry {
     /// When it was accepted and where it is, if it was acked.
-    pub(super) fn acked(&self) -> Option<(Timestamp, Place)> {
+    pub(super) fn acked(&self) -> Option<(Timestamp, Position)> {
         match &self.became {
             Became::Unconfirmed => None,
             Became::AckedElsewhere { timestamp, place } => {
-                Some((Timestamp::unpack(*timestamp), Place::clone(place)))
+                Some((Timestamp::unpack(*timestamp), Position::clone(place)))
             }
             Became::Acked { timestamp, number, shard, member } => {
-                let place = Place {
+                let place = Position {
                     shard_id: shard_id(*shard).into(),
                     sequence_number: number.text().into(),
                     sub_sequence_number: (*member != NO_MEMBER).then_some(*member as usize),
@@ -194,9 +194,9 @@ impl Entry {
 }
 
 impl Became {
-    fn acked(timestamp: Timestamp, place: &Place) -> Self {
+    fn acked(timestamp: Timestamp, place: &Position) -> Self {
         let timestamp = timestamp.pack();
-        let Place { shard_id: shard, sequence_number, sub_sequence_number } = place;
+        let Position { shard_id: shard, sequence_number, sub_sequence_number } = place;
         let member = match sub_sequence_number {
             None => Some(NO_MEMBER),
             Some(index) => u32::try_from(*index).ok().filter(|index| *index != NO_MEMBER),
@@ -216,7 +216,7 @@ impl Became {
         match self {
             Self::Unconfirmed | Self::Acked { .. } => 0,
             Self::AckedElsewhere { place, .. } => {
-                size_of::<Place>()
+                size_of::<Position>()
                     + 2 * COUNTS_BYTES
                     + place.shard_id.len()
                     + place.sequence_number.len()
@@ -269,8 +269,8 @@ mod tests {
 
     const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 
-    fn place(shard_id: &str, number: &str, member: Option<usize>) -> Place {
-        Place {
+    fn place(shard_id: &str, number: &str, member: Option<usize>) -> Position {
+        Position {
             shard_id: shard_id.into(),
             sequence_number: number.into(),
             sub_sequence_number: member,

@@ -1,37 +1,39 @@
 //! What the tests of buffer and settle share: a lane with a clock in milliseconds, events with
 //! names, replies. It asserts nothing but that a helper is used as it is meant.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::apply_verdicts::Settled;
 use super::batch::Batch;
 use super::buffer::{Buffer, Poll};
-use super::item::{BoxedItem, Item};
+use super::item::BoxedItem;
 use super::settings::{Aggregation, KeyOrder, Settings};
-use crate::ack::{Answer, Books, Duty, EventId, Outbox};
-use crate::budget::{Budget, Share};
+use crate::budget::Budget;
+use crate::intake::{EventRequest, Intake, IntakeShared, Now, Offered, WayBack};
+use crate::ticket::EventId;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::shard_map::Shard;
-use dispatchd_core::model::{Class, Fingerprints, HashKey, Outcome, PartitionKey, Record};
+use dispatchd_core::model::{
+    Class, Fingerprints, HashKey, Outcome, PartitionKey, Record, Reference,
+};
 use dispatchd_core::model::{Distribution, PutError, ShardMap, StreamFacts, Verdict};
-use dispatchd_core::wire::ndjson::request::Ref;
 
 /// A buffer in a test's hands.
 pub(super) struct Kit {
     pub buffer: Buffer,
     start: Instant,
     rng: SmallRng,
-    outbox: Arc<Outbox>,
-    _answers: mpsc::UnboundedReceiver<Vec<Answer>>,
-    share: Arc<Share>,
+    /// What a test's helpers share, and they only look at the kit.
+    intake: RefCell<Intake>,
+    _back: WayBack,
     /// Events pushed so far.
     pushed: u128,
     fingerprints: Fingerprints,
@@ -62,14 +64,22 @@ pub(super) fn ms(ms: u64) -> Duration {
 
 impl Kit {
     pub(super) fn new(settings: Settings) -> Self {
-        let (outbox, _answers) = Outbox::new(Arc::<Books>::default());
+        let shared = IntakeShared {
+            producer_id: "test".into(),
+            answers_max: usize::MAX,
+            answer_bytes_max: 1 << 30,
+            record_bytes_carried: usize::MAX,
+            budget: Budget::new(1 << 30),
+            counters: Arc::default(),
+            fingerprints: Fingerprints::default(),
+        };
+        let (intake, _back) = Arc::new(shared).open(None);
         Self {
             buffer: Buffer::new(settings),
             start: Instant::now(),
             rng: SmallRng::seed_from_u64(7),
-            outbox,
-            _answers,
-            share: Budget::new(16 << 20).share(),
+            intake: RefCell::new(intake),
+            _back,
             pushed: 0,
             fingerprints: Fingerprints::default(),
         }
@@ -147,10 +157,12 @@ impl Kit {
     ) -> BoxedItem {
         let key = PartitionKey::new(key).expect("a test's key is short");
         let record = Record::new(key, explicit_hash, Bytes::copy_from_slice(data));
-        let duty = Duty::new(Arc::clone(&self.outbox), Ref::Line(1), 0, 0);
-        let charge = self.share.try_take(record.size()).expect("a test has small events");
-        let ticket = duty.ticket(id, Timestamp::from_unix_ms(0), false, charge);
-        Item::new(record, ticket, accepted)
+        let mut request = EventRequest::sealed(record, Reference::Number(1), id);
+        let now = Now { instant: accepted, timestamp: Timestamp::from_unix_ms(0) };
+        match self.intake.borrow_mut().offer(&mut request, &now) {
+            Offered::Accepted(item) => item,
+            other => panic!("a test has few and small events: {other:?}"),
+        }
     }
 
     /// What is sent now, or nothing.

@@ -1,7 +1,8 @@
-//! How much of what was sent to a shard of late was refused for its speed.
+//! How much of what was sent to a shard of late it took, and how much it refused because it came
+//! too fast.
 //!
-//! Pure. Two windows, the one that is filling and the one before: what is told covers the last half
-//! minute to a minute, and what is older is forgotten without a list of times.
+//! Pure. There are two windows, the one that is filling and the one before. So what is told covers
+//! the last half minute to a minute, and what is older is forgotten without a list of times.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct ThrottleCounts {
     filling: Counts,
     before: Counts,
-    /// When `filling` began; nothing before the first record.
+    /// When `filling` began; `None` before the first record.
     began: Option<Instant>,
 }
 
@@ -26,25 +27,25 @@ pub struct Counts {
 
 impl ThrottleCounts {
     pub(super) fn stored(&mut self, now: Instant) {
-        self.turn(now);
+        self.turn_over(now);
         self.filling.stored += 1;
     }
 
     pub(super) fn throttled(&mut self, now: Instant) {
-        self.turn(now);
+        self.turn_over(now);
         self.filling.throttled += 1;
     }
 
     /// What was counted in the last 30 to 60 s.
     pub(super) fn of_late(mut self, now: Instant) -> Counts {
-        self.turn(now);
+        self.turn_over(now);
         Counts {
             stored: self.filling.stored + self.before.stored,
             throttled: self.filling.throttled + self.before.throttled,
         }
     }
 
-    fn turn(&mut self, now: Instant) {
+    fn turn_over(&mut self, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let age = now.saturating_duration_since(began);
         if age < WINDOW {

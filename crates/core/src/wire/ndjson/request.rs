@@ -4,7 +4,6 @@
 //! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
 
 use std::borrow::Cow;
-use std::hash::Hash;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -12,31 +11,12 @@ use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
-use crate::model::{Code, HashKey, PartitionKey, Refusal};
-
-/// What the answer to a line is correlated by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ref {
-    /// The line's 1-based number on its connection: the default.
-    Line(u64),
-    /// A string or integer of the caller's, as JSON text, echoed as it came.
-    Given(Box<str>),
-}
-
-impl Ref {
-    /// Bytes it holds besides itself.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Ref::Line(_) => 0,
-            Ref::Given(json) => json.len(),
-        }
-    }
-}
+use crate::model::{Code, Context, Event, HashKey, PartitionKey, Reference, Refusal};
 
 /// A line, read. The reference is known even where the request is refused.
 #[derive(Debug)]
 pub struct Parsed<'a> {
-    pub reference: Ref,
+    pub reference: Reference,
     /// Of a control line, as JSON text: its refusal carries it as it came. Nothing where it is no
     /// string, or a long one.
     pub op: Option<&'a str>,
@@ -50,35 +30,6 @@ pub enum Request<'a> {
     Hello(Context),
     Ping,
     Flush,
-}
-
-/// An event as the caller wrote it, with its fields checked.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Event<'a> {
-    pub event_type: Cow<'a, str>,
-    /// A JSON object, verbatim.
-    pub data: &'a str,
-    pub key: Option<PartitionKey>,
-    pub explicit_hash: Option<HashKey>,
-    pub user_id: Option<Cow<'a, str>>,
-    pub id: Option<Uuid>,
-    pub echo: bool,
-}
-
-impl Event<'_> {
-    /// What its caller said of the event itself, byte for byte and option for option. Two lines
-    /// that say the same are one event, sent again: neither what their connection adds to them nor
-    /// how they want to be answered is part of it.
-    pub fn said(&self) -> impl Hash {
-        (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
-    }
-}
-
-/// Defaults for the later events of a connection, set by `hello`.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Context {
-    pub user_id: Option<String>,
-    pub producer_id: Option<String>,
 }
 
 fields!(RawLine {
@@ -111,18 +62,22 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     let (text, raw): (&str, RawLine<'_>) = match read {
         Ok(read) => read,
         Err(refusal) => {
-            return Parsed { reference: Ref::Line(number), op: None, request: Err(refusal) };
+            return Parsed {
+                reference: Reference::Number(number),
+                op: None,
+                request: Err(refusal),
+            };
         }
     };
     let op =
         raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
     match reference(raw.reference) {
         Ok(given) => Parsed {
-            reference: given.unwrap_or(Ref::Line(number)),
+            reference: given.unwrap_or(Reference::Number(number)),
             op,
             request: request(&raw, text),
         },
-        Err(refusal) => Parsed { reference: Ref::Line(number), op, request: Err(refusal) },
+        Err(refusal) => Parsed { reference: Reference::Number(number), op, request: Err(refusal) },
     }
 }
 
@@ -203,7 +158,7 @@ fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     })
 }
 
-fn reference(raw: Option<&RawValue>) -> Result<Option<Ref>, Refusal> {
+fn reference(raw: Option<&RawValue>) -> Result<Option<Reference>, Refusal> {
     let Some(raw) = raw else { return Ok(None) };
     let text = raw.get();
     let fits = match text.as_bytes()[0] {
@@ -218,7 +173,7 @@ fn reference(raw: Option<&RawValue>) -> Result<Option<Ref>, Refusal> {
             "ref is not an integer or a string of at most {REF_BYTES_MAX} bytes"
         )));
     }
-    Ok(Some(Ref::Given(text.into())))
+    Ok(Some(Reference::Text(text.into())))
 }
 
 fn partition_key(raw: &RawValue) -> Result<Option<PartitionKey>, Refusal> {
@@ -554,15 +509,15 @@ mod tests {
     #[test]
     fn the_reference_is_echoed_as_it_came_even_when_the_event_is_refused() {
         for (line, reference) in [
-            (r#"{"ref":7}"#, Ref::Given("7".into())),
-            (r#"{"ref":"a\u0041"}"#, Ref::Given(r#""a\u0041""#.into())),
+            (r#"{"ref":7}"#, Reference::Text("7".into())),
+            (r#"{"ref":"a\u0041"}"#, Reference::Text(r#""a\u0041""#.into())),
             (
                 r#"{"ref":123456789012345678901234567890}"#,
-                Ref::Given("123456789012345678901234567890".into()),
+                Reference::Text("123456789012345678901234567890".into()),
             ),
-            (r#"{"ref":null}"#, Ref::Line(4)),
-            (r#"{"ref":{}}"#, Ref::Line(4)),
-            ("{", Ref::Line(4)),
+            (r#"{"ref":null}"#, Reference::Number(4)),
+            (r#"{"ref":{}}"#, Reference::Number(4)),
+            ("{", Reference::Number(4)),
         ] {
             assert_eq!(parse(line.as_bytes(), 4).reference, reference, "{line}");
         }

@@ -511,6 +511,49 @@ fn in_a_key_alone_the_half_that_is_left_when_the_other_was_taken_is_halved_unsen
 }
 
 #[test]
+fn a_piece_of_a_key_is_sent_whole_where_the_record_at_fault_may_be_elsewhere() {
+    // The other half holds another key too; or a record was named, and was taken all the same.
+    for (message, sent) in [
+        ("no name", [vec!["a1", "a2", "a3"], vec!["b1"], vec!["a4", "a5"]].as_slice()),
+        ("records.2.member", &[vec!["a1"], vec!["b1"], vec!["a2"], vec!["a3", "a4", "a5"]]),
+    ] {
+        let mut kit = Kit::new(Settings { max_records: 6, ..relaxed() });
+        kit.push(0, "a", &["a1", "a2", "a3", "a4", "a5"]);
+        kit.push(0, "b", &["b1"]);
+        let batch = kit.send(0);
+        kit.land_error(5, batch, Class::Poison, message);
+        for part in sent {
+            let batch = kit.send(5);
+            assert_eq!(names(&batch), *part, "{message}");
+            kit.land_stored(5, batch);
+        }
+        assert!(kit.buffer.is_empty());
+    }
+}
+
+#[test]
+fn the_rest_of_a_key_alone_is_sent_whole_where_the_record_at_fault_need_not_be_in_it() {
+    let mut kit = Kit::new(relaxed());
+    kit.push(0, "a", &["a1", "a2", "a3"]);
+    let batch = kit.send(10);
+    kit.land_error(10, batch, Class::Poison, "no name");
+    let half = kit.send(10);
+    assert_eq!(answers(&kit.land_error(10, half, Class::Poison, "no name")), [refused("a1")]);
+    let rest = kit.send(10);
+    assert_eq!(names(&rest), ["a2", "a3"], "the one at fault was found");
+    kit.land_stored(10, rest);
+
+    kit.push(20, "a", &["a1", "a2", "a3", "a4"]);
+    let batch = kit.send(20);
+    kit.land_error(20, batch, Class::Poison, "records.2.member");
+    for part in [vec!["a1"], vec!["a2"], vec!["a3", "a4"]] {
+        let batch = kit.send(20);
+        assert_eq!(names(&batch), part, "the one that was named was taken");
+        kit.land_stored(20, batch);
+    }
+}
+
+#[test]
 fn a_piece_that_fails_for_another_reason_goes_back_before_the_others() {
     let mut kit = Kit::new(relaxed());
     kit.push(0, "a", &["a1", "a2", "a3", "a4"]);

@@ -159,6 +159,18 @@ fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
 }
 
 #[test]
+fn a_key_whose_last_event_expires_behind_its_flight_is_kept_until_that_lands() {
+    let mut kit = Kit::new(settings());
+    kit.push(0, "a", &["a1", "a2"]);
+    let batch = kit.send(10);
+    assert_eq!(kit.expire(1000), ["a2"]);
+    assert!(!kit.buffer.is_empty());
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+    kit.land_stored(1001, batch);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
 fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_sweeps_too() {
     let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1"]);
@@ -360,4 +372,17 @@ fn other_rules_try_a_blocked_stream_at_once() {
     let now = kit.at(22);
     kit.buffer.set_settings(settings(), now);
     assert_eq!(names(&kit.send(22)), ["a1"]);
+}
+
+#[test]
+fn a_paced_shard_that_nothing_waits_for_wakes_nobody() {
+    let mut kit = Kit::with_two_shards(Settings { timeout: ms(60_000), ..settings() });
+    kit.push_to(0, 0, "a", "a");
+    let batch = kit.send(10);
+    kit.land(10, batch, vec![failed(Class::Throttled)]);
+    let next = (11..100).find_map(|at_ms| kit.poll(at_ms).map(|batch| (at_ms, batch)));
+    let (at_ms, batch) = next.expect("its rest is over by then");
+    assert_eq!(kit.waits_until(at_ms), Some(60_000), "no longer for the pace, but to expire");
+    kit.land_stored(at_ms, batch);
+    assert_eq!(kit.waits_until(at_ms), None);
 }

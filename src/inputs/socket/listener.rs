@@ -14,18 +14,21 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::bind::{BindError, Bound, LOOK_EVERY, Look, Reach};
 use super::callers::Callers;
 use super::long_lines::LongLines;
 use super::metrics::ConnectionMetrics;
-use super::{Door, Settings, connection};
-use dispatchd_core::limits::long_lines_bytes;
+use super::{ConnectionShared, Settings, connection};
+use crate::inputs::backpressure::Backpressure;
+use dispatchd_core::limits::{ANSWERS_BYTES_MAX, long_lines_bytes};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Fingerprints, StreamFacts};
 use dispatchd_core::wire::ndjson::reply;
-use dispatchd_producer::ack::Books;
 use dispatchd_producer::budget::Budget;
+use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
 /// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is
@@ -74,13 +77,17 @@ pub struct Shared {
     pub producer_id: String,
     pub lanes: Lanes,
     pub budget: Arc<Budget>,
-    pub books: Arc<Books>,
+    pub counters: Arc<EventCounters>,
+    /// How long readers wait for bytes of the budget.
+    pub backpressure: Arc<Backpressure>,
     pub metrics: ConnectionMetrics,
     pub facts: watch::Receiver<StreamFacts>,
     /// The largest record that our memory carries, whatever the stream takes.
     pub record_bytes_carried: usize,
     /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
     pub files_kept_back: usize,
+    /// Where ids come from that callers leave to us.
+    pub fresh_id: fn() -> Uuid,
     /// The stop began.
     pub drain: CancellationToken,
     /// Readers take no more.
@@ -91,7 +98,7 @@ pub struct Shared {
 #[derive(Debug)]
 pub struct Listener {
     bound: Bound,
-    door: Arc<Door>,
+    shared: Arc<ConnectionShared>,
     caps: Caps,
     presence: watch::Sender<Presence>,
     drain: CancellationToken,
@@ -121,27 +128,34 @@ impl Listener {
         let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
         let handle =
             ListenerHandle { presence, callers: Arc::clone(&callers), reach: bound.reach() };
-        let door = Arc::new(Door {
+        let long_lines = LongLines::new(long_lines_bytes(shared.budget.limit_bytes()));
+        let intake = IntakeShared {
             producer_id: shared.producer_id,
-            window: settings.window,
-            lanes: shared.lanes,
-            fingerprints: Fingerprints::default(),
-            long_lines: LongLines::new(long_lines_bytes(shared.budget.limit_bytes())),
-            budget: shared.budget,
-            books: shared.books,
-            metrics: shared.metrics,
-            facts: shared.facts,
+            answers_max: settings.window,
+            answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: shared.record_bytes_carried,
+            budget: shared.budget,
+            counters: shared.counters,
+            fingerprints: Fingerprints::default(),
+        };
+        let shared = Arc::new(ConnectionShared {
+            intake: Arc::new(intake),
+            lanes: shared.lanes,
+            metrics: shared.metrics,
+            backpressure: shared.backpressure,
+            facts: shared.facts,
+            long_lines,
             callers,
+            fresh_id: shared.fresh_id,
             stop_reading,
         });
         let caps = Caps { max_connections: settings.max_connections, files_kept_back };
-        Ok((Self { bound, door, caps, presence: presence_in, drain }, handle))
+        Ok((Self { bound, shared, caps, presence: presence_in, drain }, handle))
     }
 
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { mut bound, door, caps, presence, drain } = self;
+        let Self { mut bound, shared, caps, presence, drain } = self;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
@@ -149,24 +163,26 @@ impl Listener {
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
-                    Ok(Ok((stream, _))) => admit(stream, &door, &mut connections, caps, &presence),
+                    Ok(Ok((stream, _))) => {
+                        admit(stream, &shared, &mut connections, caps, &presence)
+                    }
                     _ => break,
                 }
             }
             tokio::select! {
                 biased;
-                () = door.stop_reading.cancelled() => break,
+                () = shared.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
-                Some(ended) = connections.join_next() => close(&door, ended, &presence),
+                Some(ended) = connections.join_next() => close(&shared, ended, &presence),
                 _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
                     while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
-                        admit(stream, &door, &mut connections, caps, &presence);
+                        admit(stream, &shared, &mut connections, caps, &presence);
                     }
                 },
                 accepted = bound.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
-                        admit(stream, &door, &mut connections, caps, &presence);
+                        admit(stream, &shared, &mut connections, caps, &presence);
                     }
                     Err(error) => {
                         failures = failures.saturating_add(1);
@@ -179,7 +195,7 @@ impl Listener {
         }
         drop(bound); // nobody new from here on
         while let Some(ended) = connections.join_next().await {
-            close(&door, ended, &presence);
+            close(&shared, ended, &presence);
         }
     }
 }
@@ -220,30 +236,30 @@ impl Drop for Visit {
 
 fn admit(
     stream: UnixStream,
-    door: &Arc<Door>,
+    shared: &Arc<ConnectionShared>,
     connections: &mut JoinSet<()>,
     caps: Caps,
     presence: &watch::Sender<Presence>,
 ) {
     if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
-        door.metrics.refused.increment(1);
+        shared.metrics.refused.increment(1);
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
         let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
-    door.metrics.accepted.increment(1);
-    door.metrics.open.increment(1.0);
+    shared.metrics.accepted.increment(1);
+    shared.metrics.open.increment(1.0);
     let visit = Visit { presence: presence.clone(), is_client: false };
-    connections.spawn(connection::serve(stream, Arc::clone(door), visit));
+    connections.spawn(connection::serve(stream, Arc::clone(shared), visit));
     presence.send_modify(|presence| presence.connected += 1);
 }
 
 fn close(
-    door: &Door,
+    shared: &ConnectionShared,
     ended: Result<(), tokio::task::JoinError>,
     presence: &watch::Sender<Presence>,
 ) {
-    door.metrics.open.decrement(1.0);
+    shared.metrics.open.decrement(1.0);
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.

@@ -1,7 +1,7 @@
 //! One connection: its two halves in one task, and what binds them.
 //!
-//! The outbox between the lanes and the writer holds the answers that are owed: no more than
-//! `slots` allows.
+//! The outbox between the lanes and the writer holds the answers that are owed: no more than the
+//! connection has credits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,10 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
-use super::Door;
+use super::ConnectionShared;
 use super::listener::Visit;
 use super::reader::Reader;
-use super::slots::slots;
 use super::writer::Writer;
-use dispatchd_core::limits::ANSWER_ROOM_BYTES;
-use dispatchd_producer::ack::Outbox;
 
 /// A socket that is closed with unread input resets the connection, and the peer may lose the
 /// answers it has not read. So the rest of the input is read off, for as long as a peer that saw
@@ -25,20 +22,18 @@ use dispatchd_producer::ack::Outbox;
 const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written.
-pub(super) async fn serve(stream: UnixStream, door: Arc<Door>, mut visit: Visit) {
+pub(super) async fn serve(stream: UnixStream, shared: Arc<ConnectionShared>, mut visit: Visit) {
     let (read, write) = stream.into_split();
-    let (outbox, answers) = Outbox::new(Arc::clone(&door.books));
-    let (slots, returns) = slots(door.window, ANSWER_ROOM_BYTES);
     let gone = CancellationToken::new();
-    let reader = Reader::new(read, outbox, slots, gone.clone(), Arc::clone(&door));
-    let writer = Writer::new(write, answers, returns, gone);
+    let (reader, way_back) = Reader::new(read, gone.clone(), Arc::clone(&shared));
+    let writer = Writer::new(write, way_back, gone);
     let (rest, peer_has_closed) = tokio::join!(reader.run(&mut visit), writer.run());
     if let Some(rest) = rest {
         let mut lines = 0;
         // Past the grace the peer is on its own.
         let _ = tokio::time::timeout(CLOSE_GRACE, read_off(rest, &mut lines)).await;
         if peer_has_closed {
-            door.callers.left_unread(lines); // any other peer sees an end before its answers
+            shared.callers.left_unread(lines); // any other peer sees an end before its answers
         }
     }
 }

@@ -3,27 +3,29 @@
 use std::time::{Instant, SystemTime};
 
 use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_producer::intake::Now;
 
 /// The time of the last look.
 #[derive(Debug)]
 pub(super) struct Clock {
-    pub now: Instant,
+    pub now: Now,
+    /// What the timestamp was printed from.
     unix_ms: u64,
-    pub timestamp: Timestamp,
 }
 
 impl Clock {
     pub(super) fn read() -> Self {
         let unix_ms = unix_ms();
-        Self { now: now(), unix_ms, timestamp: Timestamp::from_unix_ms(unix_ms) }
+        let timestamp = Timestamp::from_unix_ms(unix_ms);
+        Self { now: Now { instant: now(), timestamp }, unix_ms }
     }
 
     pub(super) fn refresh(&mut self) {
-        self.now = now();
+        self.now.instant = now();
         let unix_ms = unix_ms();
         if unix_ms != self.unix_ms {
             self.unix_ms = unix_ms;
-            self.timestamp = Timestamp::from_unix_ms(unix_ms);
+            self.now.timestamp = Timestamp::from_unix_ms(unix_ms);
         }
     }
 }

@@ -13,14 +13,14 @@ use std::task::Poll;
 
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::slots::{Owed, Returns};
 use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
+use dispatchd_core::model::Reference;
 use dispatchd_core::wire::ndjson::reply;
-use dispatchd_core::wire::ndjson::request::Ref;
-use dispatchd_producer::ack::{Answer, Body};
+use dispatchd_producer::credit::{Credit, CreditTotal};
+use dispatchd_producer::intake::WayBack;
+use dispatchd_producer::ticket::Answer;
 
 /// Groups of answers taken out of the outbox at once.
 const GROUPS_PER_TAKE: usize = 64;
@@ -32,15 +32,14 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Writer {
     write: OwnedWriteHalf,
-    answers: mpsc::UnboundedReceiver<Vec<Answer>>,
-    slots: Returns,
+    way_back: WayBack,
     /// Told when the peer takes nothing, so that the reader stops too.
     gone: CancellationToken,
     peer_has_closed: bool,
     epochs: Epochs,
     out: Vec<u8>,
     /// What is in `out`.
-    printed: Owed,
+    printed: CreditTotal,
 }
 
 /// Which flushes wait for which answers. An epoch is the events between two flushes.
@@ -57,32 +56,27 @@ struct Epoch {
     flush: Option<Flush>,
 }
 
-/// A flush that ends an epoch. Its slot is held until its answer is printed, so what waits is
-/// bounded by the window.
+/// A flush that ends an epoch. Its credit is held until its answer is printed, so what waits is
+/// bounded by the credits.
 #[derive(Debug)]
 struct Flush {
-    reference: Ref,
+    reference: Reference,
     /// Of the epoch, in all.
     events: u64,
-    room: u32,
+    credit: Credit,
 }
 
 impl Writer {
-    pub(super) fn new(
-        write: OwnedWriteHalf,
-        answers: mpsc::UnboundedReceiver<Vec<Answer>>,
-        slots: Returns,
-        gone: CancellationToken,
-    ) -> Self {
-        let (epochs, out, printed) = (Epochs::default(), Vec::new(), Owed::default());
-        Self { write, answers, slots, gone, peer_has_closed: false, epochs, out, printed }
+    pub(super) fn new(write: OwnedWriteHalf, way_back: WayBack, gone: CancellationToken) -> Self {
+        let (epochs, out, printed) = (Epochs::default(), Vec::new(), CreditTotal::default());
+        Self { write, way_back, gone, peer_has_closed: false, epochs, out, printed }
     }
 
     /// Runs until the reader has ended and every answer it owes is written. Says whether the peer
     /// has closed, and so knows nothing of what is left.
     pub(super) async fn run(mut self) -> bool {
         let mut groups = Vec::new();
-        while self.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
+        while self.way_back.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
             for answer in groups.iter().flatten() {
                 self.print(answer);
                 if self.out.len() >= BYTES_PER_WRITE {
@@ -100,28 +94,25 @@ impl Writer {
 
     fn print(&mut self, answer: &Answer) {
         match *answer {
-            Answer::Control { ref line, room } => {
+            Answer::Control { ref line, credit } => {
                 self.out.extend_from_slice(line);
-                self.printed.add(room);
+                self.printed.add(credit);
             }
-            Answer::Flush { ref reference, epoch, events, room } => {
+            Answer::Flush { ref reference, epoch, events, credit } => {
                 let reference = reference.clone();
-                self.epochs.get(epoch).flush = Some(Flush { reference, events, room });
+                self.epochs.get(epoch).flush = Some(Flush { reference, events, credit });
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
-            Answer::Event { ref reference, epoch, ref body, room } => {
-                self.printed.add(room);
-                match body {
-                    Body::Refused(refusal) => reply::refusal(&mut self.out, reference, refusal),
-                    Body::Durable(durable) => reply::ack(&mut self.out, reference, durable),
-                }
+            Answer::Event { ref reference, epoch, ref answer, credit } => {
+                self.printed.add(credit);
+                reply::event(&mut self.out, reference, answer);
                 self.epochs.get(epoch).answered += 1;
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
         }
     }
 
-    /// Gives the slots back too where nobody takes the answers: a peer that has closed may have
+    /// Gives the credits back too where nobody takes the answers: a peer that has closed may have
     /// left lines to be read.
     async fn write_out(&mut self) {
         if !self.peer_has_closed && !self.gone.is_cancelled() {
@@ -133,7 +124,7 @@ impl Writer {
         }
         self.out.clear();
         self.out.shrink_to(BYTES_PER_WRITE);
-        self.slots.give_back(std::mem::take(&mut self.printed));
+        self.way_back.credits.give_back(std::mem::take(&mut self.printed));
     }
 
     async fn write_all(&mut self) -> io::Result<()> {
@@ -164,13 +155,13 @@ impl Epochs {
     }
 
     /// A flush is answered when its epoch and all before it are: they leave at the front.
-    fn print_flushed(&mut self, out: &mut Vec<u8>, printed: &mut Owed) {
+    fn print_flushed(&mut self, out: &mut Vec<u8>, printed: &mut CreditTotal) {
         while let Some(Epoch { answered, flush: Some(flush) }) = self.open.front() {
             if *answered < flush.events {
                 return;
             }
             reply::done(out, "flush", &flush.reference);
-            printed.add(flush.room);
+            printed.add(flush.credit);
             self.open.pop_front();
             self.first = self.first.wrapping_add(1);
         }
@@ -180,12 +171,17 @@ impl Epochs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dispatchd_producer::credit::credits;
 
     #[test]
     fn a_flush_waits_for_every_event_before_it_and_for_none_after() {
-        let (mut epochs, mut out, mut printed) = (Epochs::default(), Vec::new(), Owed::default());
-        let flush = |reference: &str, events| {
-            Some(Flush { reference: Ref::Given(reference.into()), events, room: 7 })
+        let (mut epochs, mut out) = (Epochs::default(), Vec::new());
+        let (mut printed, mut both) = (CreditTotal::default(), CreditTotal::default());
+        let (mut credits, _returns) = credits(2, 100);
+        let mut flush = |reference: &str, events| {
+            let credit = credits.try_take(7).expect("there are two");
+            both.add(credit);
+            Some(Flush { reference: Reference::Text(reference.into()), events, credit })
         };
         epochs.get(0).flush = flush("1", 2);
         epochs.get(0).answered += 1;
@@ -193,10 +189,10 @@ mod tests {
         epochs.get(1).flush = flush("2", 5);
         epochs.print_flushed(&mut out, &mut printed);
         assert!(out.is_empty(), "one event of the first epoch is not answered");
-        assert_eq!((printed.answers, printed.bytes), (0, 0), "flushes that wait keep their slots");
+        assert_eq!(printed, CreditTotal::default(), "flushes that wait keep their credits");
         epochs.get(0).answered += 1;
         epochs.print_flushed(&mut out, &mut printed);
-        assert_eq!((printed.answers, printed.bytes), (2, 14));
+        assert_eq!(printed, both);
         assert_eq!(
             out,
             b"{\"op\":\"flush\",\"ref\":1,\"ok\":true}\n{\"op\":\"flush\",\"ref\":2,\"ok\":true}\n"

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener as Foreign};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::socket::place::{Site, survey};
+use crate::inputs::socket::place::{Site, survey};
 
 async fn bind(path: &Path) -> Result<Bound, String> {
     Bound::new(path, 0o660).await.map_err(|error| error.to_string())

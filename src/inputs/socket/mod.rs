@@ -1,13 +1,12 @@
 //! The ingest socket: where an application's bytes enter and our answers leave.
 //!
 //! `bind` makes the socket file and keeps it (`place`: where it may lie; `lock`: for one daemon),
-//! `listener` lets connections in, and each connection is one task with two halves: `reader` (bytes
-//! → items) and `writer` (outcomes → bytes). A reader waits for room for a long line
-//! (`long_lines`), then for an answer's slot (`slots`), then for bytes of the budget (`allowance`
-//! has both), then for a lane's inbox, in this order; a writer waits for the peer alone. So a slow
-//! or hostile peer costs nobody else anything, and nothing waits in a circle.
+//! and `listener` lets connections in. Each connection is one task with two halves: `reader` (bytes
+//! → requests → the intake) and `writer` (answers → bytes). A reader waits for room for a long line
+//! (`long_lines`), then for what its intake says is short, an answer credit or bytes of the budget,
+//! then for a lane's inbox, in this order; a writer waits for the peer alone. So a slow or hostile
+//! peer costs nobody else anything, and nothing waits in a circle.
 
-mod allowance;
 pub mod barred;
 pub mod bind;
 mod callers;
@@ -21,7 +20,6 @@ pub mod metrics;
 mod patience;
 pub mod place;
 mod reader;
-mod slots;
 mod writer;
 
 use std::path::PathBuf;
@@ -30,11 +28,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use dispatchd_core::model::Fingerprints;
+use crate::inputs::backpressure::Backpressure;
 use dispatchd_core::model::StreamFacts;
-use dispatchd_producer::ack::Books;
-use dispatchd_producer::budget::Budget;
+use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
 use self::metrics::ConnectionMetrics;
@@ -56,21 +54,17 @@ pub struct Settings {
 
 /// What every connection shares.
 #[derive(Debug)]
-struct Door {
-    pub producer_id: String,
-    /// Unanswered events a connection may have.
-    pub window: usize,
+struct ConnectionShared {
+    pub intake: Arc<IntakeShared>,
     pub lanes: Lanes,
-    /// Of events whose callers chose their ids.
-    pub fingerprints: Fingerprints,
-    pub budget: Arc<Budget>,
-    pub books: Arc<Books>,
     pub metrics: ConnectionMetrics,
+    /// How long readers wait for bytes of the budget.
+    pub backpressure: Arc<Backpressure>,
     pub facts: watch::Receiver<StreamFacts>,
-    /// The largest record that our memory carries, whatever the stream takes.
-    pub record_bytes_carried: usize,
     pub long_lines: LongLines,
     pub callers: Arc<Callers>,
+    /// Where ids come from that callers leave to us.
+    pub fresh_id: fn() -> Uuid,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }

@@ -1,0 +1,44 @@
+//! An event as an application wrote it, in the words that every input shares. An input's parser
+//! checks the fields and fills them in; nothing here reads bytes or chooses a default.
+
+use std::borrow::Cow;
+use std::hash::Hash;
+
+use uuid::Uuid;
+
+use super::{HashKey, PartitionKey};
+
+/// An event whose fields were checked and whose bytes were not copied.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub event_type: Cow<'a, str>,
+    /// A JSON object, verbatim.
+    pub data: &'a str,
+    /// `None` where the caller leaves the key to us.
+    pub key: Option<PartitionKey>,
+    /// `None` where the partition key places the event.
+    pub explicit_hash: Option<HashKey>,
+    /// `None` where the connection's own default applies.
+    pub user_id: Option<Cow<'a, str>>,
+    /// `None` where the caller leaves the id to us.
+    pub id: Option<Uuid>,
+    /// Whether the answer is to carry the published envelope.
+    pub echo: bool,
+}
+
+impl Event<'_> {
+    /// What the caller said of the event itself, byte for byte and option for option. Two requests
+    /// that say the same are one event, sent again: neither what a connection adds to them nor how
+    /// they want to be answered is part of it.
+    pub fn said(&self) -> impl Hash {
+        (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
+    }
+}
+
+/// What a connection says once for all of its later events. Each field is `None` where it said
+/// nothing of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Context {
+    pub user_id: Option<String>,
+    pub producer_id: Option<String>,
+}

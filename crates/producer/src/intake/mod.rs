@@ -1,0 +1,287 @@
+//! The intake: the one room where a request of any input becomes an item, or turns round.
+//!
+//! - A request is offered without waiting. It is accepted, refused, or told what it needs: a credit
+//!   for its answer, or bytes of the budget. Its input waits for that and offers the same request
+//!   again: nothing is read, drawn or hashed a second time.
+//! - Whatever was accepted or refused has its credit, so the answer never waits.
+//! - A request that is refused is answered by the same way as one that went all the way.
+//!
+//! An intake belongs to one connection and knows its means (`means`) and what it said of itself.
+//! It reads no clock, draws no chance and knows no protocol: time and ids are arguments.
+
+mod means;
+mod request;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+pub use self::means::Shortage;
+pub use self::request::EventRequest;
+
+use self::means::Means;
+use self::request::Content;
+use crate::budget::Budget;
+use crate::counters::EventCounters;
+use crate::credit::{Credit, CreditReturns, credits};
+use crate::lane::{BoxedItem, Item};
+use crate::ticket::{Answer, Outbox, Responder};
+use dispatchd_core::limits::{ANSWER_BYTES, ITEM_BYTES};
+use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::{Code, Context, Event, Fingerprints, Record, Reference, Refusal};
+
+/// What the intakes of all connections share.
+#[derive(Debug)]
+pub struct IntakeShared {
+    /// The producer that an envelope names unless its connection named another.
+    pub producer_id: String,
+    /// Unanswered events that a connection may have.
+    pub answers_max: usize,
+    /// Bytes of answers that a connection may have unwritten.
+    pub answer_bytes_max: usize,
+    /// The largest record that our memory carries, whatever the stream takes.
+    pub record_bytes_carried: usize,
+    pub budget: Arc<Budget>,
+    pub counters: Arc<EventCounters>,
+    /// For events whose callers chose their ids.
+    pub fingerprints: Fingerprints,
+}
+
+/// The intake of one connection.
+#[derive(Debug)]
+pub struct Intake {
+    shared: Arc<IntakeShared>,
+    outbox: Arc<Outbox>,
+    means: Means,
+    record_limit: RecordLimit,
+    context: Context,
+    /// The events since the last flush, and the number of that flush.
+    epoch_events: u64,
+    epoch: u32,
+}
+
+/// The way back of one connection, for the one who writes its answers.
+#[derive(Debug)]
+pub struct WayBack {
+    pub answers: mpsc::UnboundedReceiver<Vec<Answer>>,
+    pub credits: CreditReturns,
+}
+
+/// The time, as an input knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub timestamp: Timestamp,
+}
+
+/// What came of offering a request.
+#[derive(Debug)]
+pub enum Offered {
+    /// The event goes on its way.
+    Accepted(BoxedItem),
+    /// The event is refused, and its caller is told.
+    Refused(Code),
+    /// Nothing has happened yet: the request is to be offered again once it has this.
+    Needs(Shortage),
+}
+
+/// The largest record that is accepted, and who says so.
+#[derive(Debug, Clone, Copy)]
+struct RecordLimit {
+    bytes_max: usize,
+    is_our_memory: bool,
+}
+
+impl RecordLimit {
+    /// Of a stream that has not told its limit every record is tried that memory carries.
+    fn new(stream: Option<usize>, carried: usize) -> Self {
+        let stream = stream.unwrap_or(usize::MAX);
+        Self { bytes_max: stream.min(carried), is_our_memory: carried < stream }
+    }
+}
+
+impl IntakeShared {
+    /// The intake of one more connection, and its way back. `record_limit` is the stream's, `None`
+    /// while nobody has said it.
+    pub fn open(self: &Arc<Self>, record_limit: Option<usize>) -> (Intake, WayBack) {
+        let (outbox, answers) = Outbox::new(Arc::clone(&self.counters));
+        let (credits, credit_returns) = credits(self.answers_max, self.answer_bytes_max);
+        let intake = Intake {
+            shared: Arc::clone(self),
+            outbox,
+            means: Means::new(credits, self.budget.connection()),
+            record_limit: RecordLimit::new(record_limit, self.record_bytes_carried),
+            context: Context::default(),
+            epoch_events: 0,
+            epoch: 0,
+        };
+        (intake, WayBack { answers, credits: credit_returns })
+    }
+}
+
+impl Intake {
+    /// The stream told its record limit, or another one.
+    pub fn set_record_limit(&mut self, stream: Option<usize>) {
+        self.record_limit = RecordLimit::new(stream, self.shared.record_bytes_carried);
+    }
+
+    /// The largest record that is accepted, data and partition key.
+    pub fn record_bytes_max(&self) -> usize {
+        self.record_limit.bytes_max
+    }
+
+    /// The connection says something of all its later events.
+    pub fn set_context(&mut self, context: Context) {
+        self.context = context;
+    }
+
+    /// Offers a request. Once it was accepted or refused it is spent.
+    ///
+    /// # Panics
+    /// If a request is offered again that was accepted.
+    pub fn offer(&mut self, request: &mut EventRequest<'_>, now: &Now) -> Offered {
+        const SPENT: &str = "a request is offered until it is accepted and no longer";
+        let id = request.id.id();
+        let (sealed_bytes, key_bytes) = match &request.content {
+            Content::Event(event) => {
+                let draft = self.draft(id, event, now);
+                (draft.sealed_len(), draft.key.as_str().len())
+            }
+            Content::Record(record) => {
+                let record = record.as_ref().expect(SPENT);
+                (record.data.len(), record.key.as_str().len())
+            }
+        };
+        let record_bytes = sealed_bytes + key_bytes;
+        if record_bytes > self.record_limit.bytes_max {
+            let refusal = self.record_too_large(record_bytes);
+            return self.turn_round(request, refusal);
+        }
+        let echo_bytes = if request.echo { sealed_bytes } else { 0 };
+        if echo_bytes > self.shared.answer_bytes_max {
+            let refusal = echo_too_large(echo_bytes, self.shared.answer_bytes_max);
+            return self.turn_round(request, refusal);
+        }
+        let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
+        let means = self.means.credit_and_bytes(answer_bytes, record_bytes + ITEM_BYTES);
+        let (credit, permit) = match means {
+            Ok(means) => means,
+            Err(shortage) => return Offered::Needs(shortage),
+        };
+        let record = match &mut request.content {
+            Content::Event(event) => {
+                let data = self.draft(id, event, now).seal(sealed_bytes);
+                Record::new(event.key.take().expect(SPENT), event.explicit_hash, data)
+            }
+            Content::Record(record) => record.take().expect(SPENT),
+        };
+        let responder = self.responder(credit, std::mem::take(&mut request.reference));
+        let ticket = responder.ticket(request.id, now.timestamp, request.echo, permit);
+        Offered::Accepted(Item::new(record, ticket, now.instant))
+    }
+
+    /// Takes a credit for an answer of so many bytes to something that is no event.
+    ///
+    /// # Errors
+    /// There is none now: to be waited for.
+    pub fn credit(&mut self, bytes: usize) -> Result<Credit, Shortage> {
+        self.means.credit(bytes)
+    }
+
+    /// Refuses what was meant as an event and is none. It is counted as one.
+    pub fn refuse(&mut self, credit: Credit, reference: Reference, refusal: Refusal) {
+        self.responder(credit, reference).refuse(refusal);
+    }
+
+    /// Answers something else than an event.
+    pub fn answer(&self, credit: Credit, line: Vec<u8>) {
+        self.outbox.send(Answer::Control { line, credit });
+    }
+
+    /// Asks for an answer once every event that was offered up to now is answered.
+    pub fn flush(&mut self, credit: Credit, reference: Reference) {
+        let (epoch, events) = (self.epoch, self.epoch_events);
+        self.outbox.send(Answer::Flush { reference, epoch, events, credit });
+        self.epoch = self.epoch.wrapping_add(1);
+        self.epoch_events = 0;
+    }
+
+    /// Waits for what a request needs. Cancelled, it has taken nothing.
+    pub async fn wait(&mut self, shortage: Shortage) {
+        self.means.wait(shortage).await;
+    }
+
+    /// Gives back what was taken in advance: to be called before every wait, since others may wait
+    /// for it.
+    pub fn give_back(&mut self) {
+        self.means.give_back();
+    }
+
+    /// A refusal for what is too large: it says whether the stream takes no more, or what to raise
+    /// here.
+    pub fn too_large(&self, mut message: String) -> Refusal {
+        if self.record_limit.is_our_memory {
+            message += "; if the stream takes more, raise memory.budget and the container's memory \
+                        limit of dispatchd";
+        }
+        Refusal::new(Code::EventTooLarge, message)
+    }
+
+    fn draft<'e>(&'e self, id: uuid::Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {
+        const KEYED: &str = "a request is keyed when it is made and until it is accepted";
+        let Context { user_id, producer_id } = &self.context;
+        Draft {
+            id,
+            event_type: &event.event_type,
+            data: event.data,
+            timestamp: now.timestamp,
+            user_id: event.user_id.as_deref().or(user_id.as_deref()),
+            producer_id: producer_id.as_deref().unwrap_or(&self.shared.producer_id),
+            key: event.key.as_ref().expect(KEYED),
+        }
+    }
+
+    #[cold]
+    fn record_too_large(&self, bytes: usize) -> Refusal {
+        let RecordLimit { bytes_max, is_our_memory } = self.record_limit;
+        let whose = if is_our_memory { "this daemon's memory carries" } else { "the stream takes" };
+        self.too_large(format!("record is {bytes} bytes, {whose} {bytes_max}"))
+    }
+
+    #[cold]
+    fn turn_round(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Offered {
+        match self.means.credit(answer_bytes(&request.reference)) {
+            Ok(credit) => {
+                let code = refusal.code;
+                self.refuse(credit, std::mem::take(&mut request.reference), refusal);
+                Offered::Refused(code)
+            }
+            Err(shortage) => Offered::Needs(shortage),
+        }
+    }
+
+    fn responder(&mut self, credit: Credit, reference: Reference) -> Responder {
+        self.epoch_events += 1;
+        Responder::new(Arc::clone(&self.outbox), reference, self.epoch, credit)
+    }
+}
+
+/// Bytes that an answer holds in memory until it is written, besides a key and an echo.
+pub fn answer_bytes(reference: &Reference) -> usize {
+    ANSWER_BYTES + reference.heap_bytes()
+}
+
+/// Answers have bytes of their own, whatever the stream takes: an echo would hold as much again
+/// until it is read.
+#[cold]
+fn echo_too_large(bytes: usize, bytes_max: usize) -> Refusal {
+    let message = format!(
+        "options.echo of an envelope of {bytes} bytes: it takes at most {bytes_max}. Send it \
+         without echo"
+    );
+    Refusal::new(Code::InvalidRequest, message)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! A request as it stands before the intake: read, named and keyed once, offered as often as it
+//! takes. Chance is an argument, and nothing here waits or answers.
+
+use dispatchd_core::model::{Event, Fingerprints, PartitionKey, Record, Reference};
+use uuid::Uuid;
+
+use crate::ticket::EventId;
+
+/// One event with all that its input knows of it. Its id, and its key if it named none, are drawn
+/// when the request is made: however often it is offered, they stay.
+#[derive(Debug)]
+pub struct EventRequest<'a> {
+    pub(super) reference: Reference,
+    pub(super) id: EventId,
+    pub(super) echo: bool,
+    pub(super) content: Content<'a>,
+}
+
+/// What is to be published. What it lacks once the request was taken is `None`.
+#[derive(Debug)]
+pub(super) enum Content<'a> {
+    /// The envelope of this event.
+    Event(Event<'a>),
+    /// A record that was sealed before it came.
+    Record(Option<Record>),
+}
+
+impl<'a> EventRequest<'a> {
+    /// An event that is to be published in an envelope. `fresh_id` is asked for each id that the
+    /// caller left to us.
+    pub fn new(
+        mut event: Event<'a>,
+        reference: Reference,
+        fingerprints: &Fingerprints,
+        fresh_id: impl Fn() -> Uuid,
+    ) -> Self {
+        let id = match event.id {
+            Some(id) => EventId::Chosen { id, said: fingerprints.of(event.said()) },
+            None => EventId::Made(fresh_id()),
+        };
+        if event.key.is_none() {
+            event.key = Some(PartitionKey::of_id(event.id.unwrap_or_else(fresh_id)));
+        }
+        Self { reference, id, echo: event.echo, content: Content::Event(event) }
+    }
+
+    /// A record that is to be published as it is.
+    pub fn sealed(record: Record, reference: Reference, id: EventId) -> Self {
+        Self { reference, id, echo: false, content: Content::Record(Some(record)) }
+    }
+}

@@ -1,0 +1,187 @@
+use std::cell::Cell;
+use std::vec;
+
+use super::*;
+use crate::credit::CreditTotal;
+use crate::ticket::{AnswerGroup, EventId};
+use dispatchd_core::model::{EventAnswer, Outcome, PartitionKey, Position};
+use uuid::Uuid;
+
+const LIMIT: Option<usize> = Some(1000);
+
+fn shared(answers_max: usize, budget_bytes: usize) -> Arc<IntakeShared> {
+    Arc::new(IntakeShared {
+        producer_id: "app@host".into(),
+        answers_max,
+        answer_bytes_max: 10_000,
+        record_bytes_carried: 2000,
+        budget: Budget::new(budget_bytes),
+        counters: Arc::default(),
+        fingerprints: Fingerprints::default(),
+    })
+}
+
+fn event(data: &str) -> Event<'_> {
+    let event_type = "t".into();
+    let (key, explicit_hash, user_id, id) = (None, None, None, None);
+    Event { event_type, data, key, explicit_hash, user_id, id, echo: false }
+}
+
+fn at(unix_ms: u64) -> Now {
+    Now { instant: Instant::now(), timestamp: Timestamp::from_unix_ms(unix_ms) }
+}
+
+fn request<'a>(event: Event<'a>, shared: &IntakeShared) -> EventRequest<'a> {
+    EventRequest::new(event, Reference::Number(1), &shared.fingerprints, Uuid::new_v4)
+}
+
+fn accepted(offered: Offered) -> BoxedItem {
+    match offered {
+        Offered::Accepted(item) => item,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn needs(offered: Offered) -> Shortage {
+    match offered {
+        Offered::Needs(shortage) => shortage,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The answers that a connection has got, their credits given back.
+fn answers(back: &mut WayBack) -> vec::IntoIter<Answer> {
+    let mut answers = Vec::new();
+    while let Ok(group) = back.answers.try_recv() {
+        answers.extend(group);
+    }
+    let mut written = CreditTotal::default();
+    for answer in &answers {
+        match answer {
+            Answer::Event { credit, .. }
+            | Answer::Control { credit, .. }
+            | Answer::Flush { credit, .. } => written.add(*credit),
+        }
+    }
+    back.credits.give_back(written);
+    answers.into_iter()
+}
+
+fn store(item: BoxedItem) {
+    let (shard_id, sequence_number) = ("shardId-000000000000".into(), "1".into());
+    let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+    AnswerGroup::default().answer(item.ticket, item.record, Outcome::Durable(position));
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_both_is_drawn_once_and_has_the_id_and_the_key_it_began_with() {
+    // Room for one event and one answer.
+    let shared = shared(1, 2 * (ITEM_BYTES + 300));
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let drawn = Cell::new(0);
+    let fresh_id = || {
+        drawn.set(drawn.get() + 1);
+        Uuid::from_u128(drawn.get())
+    };
+    let mut first =
+        EventRequest::new(event("{}"), Reference::Number(1), &shared.fingerprints, fresh_id);
+    let mut second = EventRequest::new(
+        event("{}"),
+        Reference::Text("\"a\"".into()),
+        &shared.fingerprints,
+        fresh_id,
+    );
+    let first = accepted(intake.offer(&mut first, &at(1)));
+    for _ in 0..3 {
+        let shortage = needs(intake.offer(&mut second, &at(2)));
+        assert!(matches!(shortage, Shortage::Credit(_)), "{shortage:?}");
+    }
+    store(first);
+    assert_eq!(answers(&mut back).len(), 1);
+    intake.give_back();
+    let others = [(); 2].map(|()| shared.budget.connection().try_take(usize::MAX));
+    assert_eq!(shared.budget.used_bytes(), shared.budget.limit_bytes(), "others hold all of it");
+    let shortage = needs(intake.offer(&mut second, &at(3)));
+    assert!(matches!(shortage, Shortage::Bytes(_)), "{shortage:?}");
+    drop(others);
+    intake.wait(shortage).await;
+    let item = accepted(intake.offer(&mut second, &at(4)));
+    assert_eq!(drawn.get(), 4, "an id and a key for each of the two");
+    assert_eq!(item.ticket.id(), Uuid::from_u128(3));
+    assert_eq!(item.record.key, PartitionKey::of_id(Uuid::from_u128(4)));
+    assert_eq!(item.ticket.timestamp(), at(4).timestamp, "accepted after the wait");
+    let envelope = String::from_utf8_lossy(&item.record.data).into_owned();
+    assert!(envelope.contains(&Uuid::from_u128(3).to_string()), "{envelope}");
+    store(item);
+    let Some(Answer::Event { reference, answer: EventAnswer::Durable(told), .. }) =
+        answers(&mut back).next()
+    else {
+        panic!("it was stored");
+    };
+    assert_eq!((told.id, reference), (Uuid::from_u128(3), Reference::Text("\"a\"".into())));
+}
+
+#[test]
+fn a_refusal_waits_for_its_credit_like_an_event_and_is_told_once() {
+    let shared = shared(1, 1 << 20);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let data = format!("{{\"a\":\"{}\"}}", "x".repeat(1000));
+    let mut large = request(event(&data), &shared);
+    let mut fits = request(event("{}"), &shared);
+    let item = accepted(intake.offer(&mut fits, &at(0)));
+    let shortage = needs(intake.offer(&mut large, &at(0)));
+    assert!(matches!(shortage, Shortage::Credit(_)), "{shortage:?}");
+    assert_eq!(shared.counters.snapshot().accepted, 1, "what waits is not accepted");
+    store(item);
+    assert_eq!(answers(&mut back).len(), 1);
+    let offered = intake.offer(&mut large, &at(0));
+    assert!(matches!(offered, Offered::Refused(Code::EventTooLarge)), "{offered:?}");
+    assert_eq!(answers(&mut back).len(), 1);
+    let told = shared.counters.snapshot();
+    assert_eq!((told.acked, told.refused(Code::EventTooLarge), told.in_flight()), (1, 1, 0));
+}
+
+#[test]
+fn a_record_that_is_too_large_is_told_whose_limit_it_is_over() {
+    let shared = shared(9, 1 << 20);
+    let data = format!("{{\"a\":\"{}\"}}", "x".repeat(2000));
+    for (stream, says) in [(LIMIT, "the stream takes 1000"), (None, "memory carries 2000; if")] {
+        let (mut intake, mut back) = shared.open(None);
+        intake.set_record_limit(stream);
+        let offered = intake.offer(&mut request(event(&data), &shared), &at(0));
+        assert!(matches!(offered, Offered::Refused(Code::EventTooLarge)), "{offered:?}");
+        match answers(&mut back).next() {
+            Some(Answer::Event { answer: EventAnswer::Refused(refusal), .. }) => {
+                assert!(refusal.message.contains(says), "{}", refusal.message);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_sealed_record_is_published_as_it_is() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, _back) = shared.open(LIMIT);
+    let key = PartitionKey::new("k").expect("one character");
+    let record = Record::new(key, None, "no envelope".into());
+    let id = EventId::Made(Uuid::from_u128(7));
+    let mut request = EventRequest::sealed(record, Reference::Number(1), id);
+    let item = accepted(intake.offer(&mut request, &at(0)));
+    assert_eq!((&*item.record.data, item.ticket.id()), (&b"no envelope"[..], id.id()));
+}
+
+#[test]
+fn an_event_that_is_sent_again_says_the_same_whatever_key_we_gave_it() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, _back) = shared.open(LIMIT);
+    let chosen = || Event { id: Some(Uuid::from_u128(9)), ..event("{}") };
+    let items = [chosen(), chosen(), Event { data: "{\"a\":1}", ..chosen() }].map(|event| {
+        let mut request = request(event, &shared);
+        accepted(intake.offer(&mut request, &at(0)))
+    });
+    let said = items.each_ref().map(|item| item.ticket.said().expect("its caller chose the id"));
+    assert_eq!(said[0], said[1]);
+    assert_ne!(said[0], said[2]);
+    assert_eq!(items[0].record.key, PartitionKey::of_id(Uuid::from_u128(9)));
+}

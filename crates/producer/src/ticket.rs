@@ -1,0 +1,278 @@
+//! Tickets: the duty to answer an event, once, whatever happens.
+//!
+//! The credit for the answer was taken before the event was accepted, so that answering never
+//! waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe word. Nothing here
+//! prints or writes, and nothing knows which input an event came from.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::budget::Permit;
+use crate::counters::EventCounters;
+use crate::credit::Credit;
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{
+    Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal,
+};
+
+/// Answers handed over at once; a longer run goes in several groups.
+const GROUP_ANSWERS_MAX: usize = 256;
+
+/// The way back to one connection. It takes what credits were taken for, so it needs no bound of
+/// its own.
+#[derive(Debug)]
+pub struct Outbox {
+    answers: mpsc::UnboundedSender<Vec<Answer>>,
+    counters: Arc<EventCounters>,
+}
+
+/// Answers on their way back, those of one connection together: to wake its writer, to count them
+/// and to give back their bytes costs as much for one as for hundreds. Dropped, the group hands
+/// over what it holds.
+#[derive(Debug, Default)]
+pub struct AnswerGroup {
+    /// `None` where no answer waits.
+    to: Option<Arc<Outbox>>,
+    answers: Vec<Answer>,
+    acked: u64,
+    permit: Option<Permit>,
+}
+
+/// What comes out of a connection's outbox, with the credit to give back once it is written.
+#[derive(Debug)]
+pub enum Answer {
+    /// What became of an event, or of a request that was none. `epoch`: the flushes before it.
+    Event { reference: Reference, epoch: u32, answer: EventAnswer, credit: Credit },
+    /// An answer to something else than an event. Its input has printed it already.
+    Control { line: Vec<u8>, credit: Credit },
+    /// A flush, to be answered when the `events` of `epoch`, and those before it, are.
+    Flush { reference: Reference, epoch: u32, events: u64, credit: Credit },
+}
+
+/// The duty to answer a request, from the moment its credit is taken.
+#[derive(Debug)]
+pub struct Responder {
+    outbox: Arc<Outbox>,
+    reference: Reference,
+    epoch: u32,
+    credit: Credit,
+    is_done: bool,
+}
+
+/// An event's id, and whose choice it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventId {
+    /// The caller chose it: it may come again, and is then to say the same.
+    Chosen {
+        id: Uuid,
+        said: Fingerprint,
+    },
+    Made(Uuid),
+}
+
+/// The duty to answer an event that went on its way, with what the answer must say.
+#[derive(Debug)]
+pub struct Ticket {
+    responder: Responder,
+    id: Uuid,
+    said: Option<Fingerprint>,
+    timestamp: Timestamp,
+    echo: bool,
+    /// Held until the event is settled.
+    permit: Permit,
+}
+
+impl Outbox {
+    /// The outbox, and what comes out of it until it and every responder are gone.
+    pub fn new(counters: Arc<EventCounters>) -> (Arc<Self>, mpsc::UnboundedReceiver<Vec<Answer>>) {
+        let (answers, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { answers, counters }), receiver)
+    }
+
+    /// Sends what is no answer to an event. A credit was taken for it.
+    pub fn send(&self, answer: Answer) {
+        self.send_all(vec![answer]);
+    }
+
+    fn send_all(&self, answers: Vec<Answer>) {
+        let _ = self.answers.send(answers); // a peer that is gone reads nothing
+    }
+}
+
+impl EventId {
+    pub fn id(self) -> Uuid {
+        match self {
+            EventId::Chosen { id, .. } | EventId::Made(id) => id,
+        }
+    }
+}
+
+impl Responder {
+    /// From here on the request counts as accepted.
+    pub fn new(outbox: Arc<Outbox>, reference: Reference, epoch: u32, credit: Credit) -> Self {
+        outbox.counters.accept();
+        Self { outbox, reference, epoch, credit, is_done: false }
+    }
+
+    /// Answers a request that does not go on its way.
+    pub fn refuse(mut self, refusal: Refusal) {
+        self.send(EventAnswer::Refused(refusal));
+    }
+
+    /// The event may go on its way.
+    pub fn ticket(self, id: EventId, timestamp: Timestamp, echo: bool, permit: Permit) -> Ticket {
+        let (id, said) = match id {
+            EventId::Chosen { id, said } => (id, Some(said)),
+            EventId::Made(id) => (id, None),
+        };
+        Ticket { responder: self, id, said, timestamp, echo, permit }
+    }
+
+    fn send(&mut self, answer: EventAnswer) {
+        if !self.is_done {
+            self.outbox.counters.answer(&answer);
+            let answer = self.answer(answer);
+            self.outbox.send(answer);
+        }
+    }
+
+    /// Makes the answer. The duty is done with it.
+    #[inline]
+    fn answer(&mut self, answer: EventAnswer) -> Answer {
+        self.is_done = true;
+        let reference = std::mem::take(&mut self.reference);
+        Answer::Event { reference, epoch: self.epoch, answer, credit: self.credit }
+    }
+}
+
+impl Ticket {
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What the caller said of the event; `None` unless it chose the id, and so may send the event
+    /// again.
+    pub fn said(&self) -> Option<Fingerprint> {
+        self.said
+    }
+
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Answers an event that came again as its first copy was answered, or refuses it.
+    pub fn answer_as(mut self, answer: EventAnswer) {
+        self.responder.send(answer);
+    }
+}
+
+impl AnswerGroup {
+    /// Says what became of an event. Never waits; the event's bytes are given back with those of
+    /// the others in the group.
+    #[inline] // or ticket and record are copied on the way, and again into the answer
+    pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
+        let Ticket { mut responder, id, timestamp, echo, permit, .. } = ticket;
+        let goes_along = |to: &Arc<Outbox>| {
+            Arc::ptr_eq(to, &responder.outbox) && self.answers.len() < GROUP_ANSWERS_MAX
+        };
+        if !self.to.as_ref().is_some_and(goes_along) {
+            self.turn_to(&responder.outbox);
+        }
+        match &mut self.permit {
+            Some(sum) => sum.merge(permit),
+            none => *none = Some(permit),
+        }
+        match outcome {
+            Outcome::Durable(position) => {
+                self.acked += 1;
+                let key = record.key;
+                let echo = echo.then_some(record.data);
+                let durable = Durable { id, timestamp, key, position, deduplicated: false, echo };
+                self.answers.push(responder.answer(EventAnswer::Durable(durable)));
+            }
+            Outcome::Refused(refusal) => {
+                responder.outbox.counters.refuse(refusal.code);
+                self.answers.push(responder.answer(EventAnswer::Refused(refusal)));
+            }
+        }
+    }
+
+    #[cold]
+    fn turn_to(&mut self, outbox: &Arc<Outbox>) {
+        self.hand_over();
+        self.to = Some(Arc::clone(outbox));
+    }
+
+    /// Hands the group over. To be called before its owner waits.
+    pub fn hand_over(&mut self) {
+        let Some(to) = self.to.take() else { return };
+        to.counters.ack(std::mem::take(&mut self.acked));
+        self.permit = None;
+        // Just as large as it must be: a peer may be slow to take it.
+        to.send_all(self.answers.drain(..).collect());
+    }
+}
+
+impl Drop for AnswerGroup {
+    fn drop(&mut self) {
+        self.hand_over();
+    }
+}
+
+impl Drop for Responder {
+    /// Whatever was forgotten, cancelled or crashed comes out as the safe answer.
+    fn drop(&mut self) {
+        const LOST: &str = "the daemon stopped before this event was confirmed: \
+                            it may or may not be in the stream";
+        let refusal = Refusal::unconfirmed(Code::ShuttingDown, true, LOST);
+        self.send(EventAnswer::Refused(refusal));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+    use crate::credit::credits;
+    use dispatchd_core::model::{PartitionKey, Position};
+
+    fn durable() -> Outcome {
+        let (shard_id, sequence_number) = ("shardId-000000000000".into(), "1".into());
+        Outcome::Durable(Position { shard_id, sequence_number, sub_sequence_number: None })
+    }
+
+    #[test]
+    fn answers_go_home_in_groups_of_one_connection_and_what_is_left_goes_when_it_is_dropped() {
+        let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(1 << 20));
+        let mut homes = [(); 2].map(|()| {
+            let (outbox, answers) = Outbox::new(Arc::clone(&counters));
+            (outbox, answers, budget.connection(), credits(1000, 1 << 20).0)
+        });
+        let mut group = AnswerGroup::default();
+        for home in [0, 0, 1].into_iter().chain([0; GROUP_ANSWERS_MAX + 1]) {
+            let (outbox, _, budget, credits) = &mut homes[home];
+            let credit = credits.try_take(1).expect("there are enough");
+            let responder = Responder::new(Arc::clone(outbox), Reference::Number(1), 0, credit);
+            let permit = budget.try_take(100).expect("there is room");
+            let (id, timestamp) = (EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0));
+            let ticket = responder.ticket(id, timestamp, false, permit);
+            let key = PartitionKey::new("k").expect("one character");
+            group.answer(ticket, Record::new(key, None, "{}".into()), durable());
+        }
+        assert_eq!(
+            (counters.snapshot().in_flight(), budget.used_bytes()),
+            (1, 100),
+            "one waits for company"
+        );
+        drop(group);
+        assert_eq!((counters.snapshot().in_flight(), budget.used_bytes()), (0, 0));
+        let groups = homes.each_mut().map(|(_, answers, ..)| {
+            std::iter::from_fn(|| answers.try_recv().ok())
+                .map(|group| group.len())
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(groups, [vec![2, GROUP_ANSWERS_MAX, 1], vec![1]]);
+    }
+}

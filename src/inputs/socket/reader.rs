@@ -1,0 +1,334 @@
+//! Bytes → requests: reads one connection and brings what its lines ask for to the intake.
+//!
+//! A line is read once. What it asks for is offered to the intake; where the intake names a
+//! shortage, the reader waits for that and offers the same request again. While it waits it reads
+//! nothing, and the kernel makes the caller wait. It never waits with a group of items in its
+//! hands.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::{SemaphorePermit, watch};
+use tokio::task::yield_now;
+use tokio_util::io::poll_read_buf;
+use tokio_util::sync::CancellationToken;
+
+use super::ConnectionShared;
+use super::clock::{Clock, now};
+use super::listener::Visit;
+use super::long_lines::buffer_of;
+use super::patience::Patience;
+use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
+use dispatchd_core::model::{Code, Reference, Refusal, StreamFacts};
+use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
+use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
+use dispatchd_producer::credit::Credit;
+use dispatchd_producer::intake::{EventRequest, Intake, Offered, Shortage, WayBack, answer_bytes};
+use dispatchd_producer::lane::Inlet;
+
+/// What a connection gets that speaks HTTP.
+const NO_HTTP: &[u8] =
+    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\nconnection: close\r\n\r\n\
+This version of dispatchd speaks newline-delimited JSON on this socket, see docs/protocol.md\n";
+
+/// The read half of a connection, with its intake.
+#[derive(Debug)]
+pub(super) struct Reader {
+    read: OwnedReadHalf,
+    /// Told by the writer when the peer takes nothing.
+    gone: CancellationToken,
+    buf: BytesMut,
+    splitter: Splitter,
+    patience: Patience,
+    clock: Clock,
+    facts: watch::Receiver<StreamFacts>,
+    intake: Intake,
+    inlet: Inlet,
+    /// Bytes of the records that the metrics have not heard of.
+    accepted_bytes: u64,
+    shared: Arc<ConnectionShared>,
+}
+
+/// What came of waiting for bytes.
+enum Input {
+    Bytes,
+    /// The peer has ended, or is gone: no input is left behind.
+    End,
+    /// We stop, or give the peer up: input may be left behind.
+    Stop,
+}
+
+impl Reader {
+    /// The reader of a connection, and the way back for its writer.
+    pub(super) fn new(
+        read: OwnedReadHalf,
+        gone: CancellationToken,
+        shared: Arc<ConnectionShared>,
+    ) -> (Self, WayBack) {
+        let mut facts = shared.facts.clone();
+        let record_limit = facts.borrow_and_update().record_limit;
+        let (intake, way_back) = shared.intake.open(record_limit);
+        let reader = Self {
+            read,
+            gone,
+            buf: BytesMut::new(),
+            splitter: Splitter::new(line_bytes_max(intake.record_bytes_max())),
+            patience: Patience::new(),
+            clock: Clock::read(),
+            facts,
+            intake,
+            inlet: shared.lanes.inlet(),
+            accepted_bytes: 0,
+            shared,
+        };
+        (reader, way_back)
+    }
+
+    /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
+    pub(super) async fn run(mut self, visit: &mut Visit) -> Option<OwnedReadHalf> {
+        let left = self.read_lines(visit).await;
+        self.hand_over().await;
+        left.then_some(self.read)
+    }
+
+    async fn read_lines(&mut self, visit: &mut Visit) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut room: Option<SemaphorePermit<'_>> = None;
+        let mut first = true;
+        loop {
+            if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
+                let line_bytes_max = line_bytes_max(self.intake.record_bytes_max());
+                let _held_up = shared.callers.hold_up();
+                room = Some(tokio::select! {
+                    () = self.gone.cancelled() => return false,
+                    () = shared.stop_reading.cancelled() => return true,
+                    room = shared.long_lines.room(line_bytes_max) => room,
+                });
+                self.buf = buffer_of(line_bytes_max, &self.buf);
+            }
+            match self.fill().await {
+                Input::Bytes => {}
+                Input::End => return self.end().await,
+                Input::Stop => return true,
+            }
+            if std::mem::take(&mut first) && self.buf[0].is_ascii_uppercase() {
+                self.control(NO_HTTP.to_vec()).await;
+                return true;
+            }
+            self.clock.refresh();
+            shared.callers.heard(self.clock.now.instant);
+            if room.is_none() {
+                self.learn_limit(); // a line that has its room keeps the limit that it has it for
+            }
+            let mut buf = std::mem::take(&mut self.buf);
+            while let Some(line) = self.splitter.next(&buf) {
+                visit.sent_a_line();
+                if self.take(line).await.is_none() {
+                    return false;
+                }
+            }
+            let read_to_the_brim = buf.len() == buf.capacity() || room.is_some();
+            let split = self.splitter.take_split();
+            if room.is_some() && split > 0 {
+                buf = buf[split..].into();
+                room = None;
+            } else {
+                buf.advance(split);
+            }
+            self.buf = buf;
+            self.hand_over().await;
+            if read_to_the_brim {
+                yield_now().await; // there is more, and others have their turn first
+            }
+        }
+    }
+
+    /// Waits for bytes and reads them.
+    async fn fill(&mut self) -> Input {
+        loop {
+            let unfinished = self.splitter.unfinished(&self.buf);
+            match unfinished {
+                Some(number) => self.patience.with_line(number),
+                None => self.buf = BytesMut::new(), // an idle connection holds no buffer
+            }
+            let began = now();
+            let readable = tokio::select! {
+                biased; // bytes before the timer: after a pause of ours there are both
+                () = self.shared.stop_reading.cancelled() => return Input::Stop,
+                () = self.gone.cancelled() => return Input::End,
+                readable = self.read.readable() => Some(readable),
+                () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
+            };
+            if unfinished.is_some() {
+                self.patience.waited(now() - began);
+            }
+            match readable {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Input::End,
+                None if self.patience.is_over() => {
+                    self.close_unfinished().await;
+                    return Input::Stop;
+                }
+                None => continue,
+            }
+            let read = if self.buf.len() <= LINE_BUFFER_BYTES {
+                self.buf.reserve(LINE_BUFFER_BYTES);
+                // Unlike `try_read` this takes a read that leaves room for proof that nothing is
+                // left, and does not ask again.
+                poll_fn(|cx| {
+                    Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut self.buf))
+                })
+                .await
+            } else {
+                // What comes behind a long line waits for its turn in a line buffer.
+                let mut some = (&mut self.buf).limit(LINE_BUFFER_BYTES);
+                poll_fn(|cx| Poll::Ready(poll_read_buf(Pin::new(&mut self.read), cx, &mut some)))
+                    .await
+            };
+            match read {
+                Poll::Ready(Ok(1..)) => return Input::Bytes,
+                Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
+                Poll::Pending => {}
+            }
+        }
+    }
+
+    /// The peer let a line wait for too long. One that was too long has its answer already.
+    async fn close_unfinished(&mut self) {
+        let seconds = PARTIAL_LINE_TIMEOUT.as_secs();
+        let late = format!("the line was not ended within {seconds} s: the connection is closed");
+        self.refuse_unfinished(Refusal::new(Code::InvalidRequest, late)).await;
+    }
+
+    async fn end(&mut self) -> bool {
+        self.refuse_unfinished(request::torn()).await;
+        false
+    }
+
+    async fn refuse_unfinished(&mut self, refusal: Refusal) {
+        let Some(number) = self.splitter.torn(&self.buf) else { return };
+        self.refuse(Reference::Number(number), refusal).await;
+    }
+
+    /// The stream's record limit may have been learnt since the last read.
+    fn learn_limit(&mut self) {
+        if self.facts.has_changed().unwrap_or(false) {
+            self.intake.set_record_limit(self.facts.borrow_and_update().record_limit);
+            self.splitter.set_line_bytes_max(line_bytes_max(self.intake.record_bytes_max()));
+        }
+    }
+
+    /// Reads one line and brings what it asks for to the intake. Like all that it calls, `None`
+    /// when the peer is given up and no line matters any more.
+    async fn take(&mut self, line: Line<'_>) -> Option<()> {
+        let (number, text) = match line {
+            Line::Complete { number, text } => (number, text),
+            Line::TooLong { number } => {
+                let line_bytes_max = line_bytes_max(self.intake.record_bytes_max());
+                let too_long =
+                    format!("the line is over {line_bytes_max} bytes, the longest that is read");
+                let refusal = self.intake.too_large(too_long);
+                return self.refuse(Reference::Number(number), refusal).await;
+            }
+        };
+        let Parsed { reference, op, request } = request::parse(text, number);
+        match request {
+            Ok(Request::Event(event)) => {
+                let fingerprints = &self.shared.intake.fingerprints;
+                let fresh_id = self.shared.fresh_id;
+                self.offer(EventRequest::new(event, reference, fingerprints, fresh_id)).await
+            }
+            Err(refusal) => match op {
+                Some(op) => {
+                    let mut line = Vec::new();
+                    reply::control_refusal(&mut line, op, &reference, &refusal);
+                    self.control(line).await
+                }
+                None => self.refuse(reference, refusal).await,
+            },
+            Ok(Request::Hello(context)) => {
+                let mut line = Vec::new();
+                reply::hello(&mut line, &reference, self.intake.record_bytes_max());
+                self.control(line).await?;
+                self.intake.set_context(context);
+                Some(())
+            }
+            Ok(Request::Ping) => {
+                let mut line = Vec::new();
+                reply::done(&mut line, "ping", &reference);
+                self.control(line).await
+            }
+            Ok(Request::Flush) => {
+                let credit = self.credit(answer_bytes(&reference)).await?;
+                self.intake.flush(credit, reference);
+                Some(())
+            }
+        }
+    }
+
+    async fn offer(&mut self, mut request: EventRequest<'_>) -> Option<()> {
+        loop {
+            match self.intake.offer(&mut request, &self.clock.now) {
+                Offered::Accepted(item) => {
+                    self.accepted_bytes += item.record.size() as u64;
+                    self.inlet.add(item);
+                    return Some(());
+                }
+                Offered::Refused(_) => return Some(()),
+                Offered::Needs(shortage) => self.wait(shortage).await?,
+            }
+        }
+    }
+
+    async fn refuse(&mut self, reference: Reference, refusal: Refusal) -> Option<()> {
+        let credit = self.credit(answer_bytes(&reference)).await?;
+        self.intake.refuse(credit, reference, refusal);
+        Some(())
+    }
+
+    async fn control(&mut self, line: Vec<u8>) -> Option<()> {
+        let credit = self.credit(line.len()).await?;
+        self.intake.answer(credit, line);
+        Some(())
+    }
+
+    async fn credit(&mut self, bytes: usize) -> Option<Credit> {
+        loop {
+            match self.intake.credit(bytes) {
+                Ok(credit) => return Some(credit),
+                Err(shortage) => self.wait(shortage).await?,
+            }
+        }
+    }
+
+    /// Waits for what the intake is short of: one of the two waits of an event's whole trip.
+    async fn wait(&mut self, shortage: Shortage) -> Option<()> {
+        self.hand_over().await;
+        let _held_up = self.shared.callers.hold_up();
+        let for_bytes = matches!(shortage, Shortage::Bytes(_));
+        let _waiting = for_bytes.then(|| self.shared.backpressure.wait());
+        tokio::select! {
+            () = self.gone.cancelled() => return None,
+            () = self.intake.wait(shortage) => {}
+        }
+        self.clock.refresh(); // accepted now, after the wait
+        self.shared.callers.heard(self.clock.now.instant);
+        Some(())
+    }
+
+    /// Before every wait, and after every read: the lanes get their groups, since what we wait for
+    /// may be in them, and what was taken in advance goes back.
+    async fn hand_over(&mut self) {
+        self.intake.give_back();
+        let bytes = std::mem::take(&mut self.accepted_bytes);
+        if bytes > 0 {
+            self.shared.metrics.event_bytes_accepted.increment(bytes);
+        }
+        self.inlet.flush().await;
+    }
+}
