@@ -87,8 +87,8 @@ impl Tail {
             to_terminal: std::io::stdout().is_terminal(),
         };
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
-        // Whatever log.level is: a script may wait for it. The log's thread writes it, and nobody
-        // waits for that.
+        // It is said whatever log.level is: a script may wait for it. The log's thread writes it,
+        // and nobody waits for that.
         let ready = || log.stderr().push(READY.as_bytes());
         tail::run(kinesis, options, tokio::io::stdout(), stop, ready)
             .await

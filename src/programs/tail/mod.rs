@@ -38,7 +38,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     pub from: StartFrom,
-    /// JSON on many lines, below a line with shard, sequence number and partition key.
+    /// Whether JSON is printed on many lines, below a line with shard, sequence number and
+    /// partition key.
     pub pretty: bool,
     /// [`POLL`] or [`POLL_LOCAL`].
     pub poll: Duration,

@@ -27,7 +27,7 @@ struct Wrapped<'a> {
     data: String,
 }
 
-/// The data as it is, if that is one line; otherwise one line of JSON around it.
+/// Prints the data as it is, if that is one line; otherwise one line of JSON around it.
 pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     match as_line(event.data) {
         Some(line) => out.push_str(line),
@@ -36,8 +36,8 @@ pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     out.push('\n');
 }
 
-/// A line that says where the record is, then its data: JSON indented, other text as it is, and an
-/// empty line.
+/// Prints a line that says where the record is, then its data (JSON indented, other text as it is),
+/// and an empty line.
 pub(super) fn pretty(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
