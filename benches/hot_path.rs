@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::{Bytes, BytesMut};
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::kinesis::wire;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::put_records::body;
+use dispatchd_aws::{Connection, Settings, Wire};
 use dispatchd_core::model::PutRecords;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{Event, Fingerprints, Outcome, PartitionKey, Position, Record};
 use dispatchd_core::wire::ndjson::lines::Splitter;
 use dispatchd_core::wire::ndjson::request::{self, Request};
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
+use dispatchd_producer::lane::dedupe::{Admission, Dedupe, Window};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
@@ -99,14 +100,14 @@ fn remember_500(bencher: Bencher) {
     let outcome = Outcome::Durable(position);
     let inputs = || path.accept(&mut BytesMut::from(&*lines));
     bencher.counter(ItemsCount::new(GROUP)).with_inputs(inputs).bench_local_values(|items| {
-        let met = items.into_iter().map(|item| match dedupe.meet(item, now) {
-            Met::New(item) => {
-                dedupe.settle(&item, &outcome, now);
+        let admitted = items.into_iter().map(|item| match dedupe.admit(item, now) {
+            Admission::New(item) => {
+                dedupe.close(&item, &outcome, now);
                 item // dropped outside of what is timed
             }
             other => panic!("{other:?}"),
         });
-        met.collect::<Vec<_>>()
+        admitted.collect::<Vec<_>>()
     });
 }
 
@@ -160,7 +161,7 @@ fn write_500(bencher: Bencher, data_bytes: usize) {
     let stream = StreamId::Name("bench".into());
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::request(Wire::Json, &stream, &batch.entries()));
+        .bench_local(|| body::request(Wire::Json, &stream, &batch.entries()));
 }
 
 /// The body of a reply → verdicts.
@@ -169,7 +170,7 @@ fn read_500(bencher: Bencher) {
     let reply = reply(Wire::Json);
     bencher
         .counter(ItemsCount::new(GROUP))
-        .bench_local(|| wire::reply(Wire::Json, &reply).expect("it is a reply"));
+        .bench_local(|| body::reply(Wire::Json, &reply).expect("it is a reply"));
 }
 
 /// One PutRecords, to a server on loopback that does nothing but answer: the request is written,
@@ -261,23 +262,18 @@ async fn kinesis(wire: Wire) -> Kinesis {
             let reply = reply(wire);
             let app = Router::new().fallback(async move |body: Body| {
                 to_bytes(body, usize::MAX).await.expect("the client sends all of it");
-                ([("content-type", wire::content_type(wire))], reply)
+                ([("content-type", body::content_type(wire))], reply)
             });
             let listener = TcpListener::from_std(listener).expect("it is of the kind");
             axum::serve(listener, app).await.expect("axum::serve never returns");
         });
     });
-    let connection = Connection {
-        stream: StreamId::Name("bench".into()),
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),
         wire,
     };
+    let connection = Connection::to_emulator(StreamId::Name("bench".into()), endpoint, settings);
     Kinesis::connect(connection).await.expect("its region is named")
 }
 

@@ -14,10 +14,10 @@ use tokio::time::timeout;
 use super::api::LiveSettings;
 use crate::http_server::probes::State;
 use crate::inputs::socket::Presence;
-use crate::kinesis::identity::{Identity, Known};
-use crate::kinesis::refresher::{Calls, Fares};
 use crate::producer::lane::Question;
+use crate::producer::refresher::{Calls, Fares};
 use crate::telemetry::exporter::Sources;
+use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Code, Distribution, StreamFacts};
 use dispatchd_core::wire::admin as wire;
@@ -37,7 +37,7 @@ pub(crate) struct Shown {
     pub endpoint: String,
     /// What requests are signed for.
     pub region: String,
-    pub identity: Identity,
+    pub credentials: CredentialsCache,
     /// The socket for events.
     pub socket: PathBuf,
     pub sources: Sources,
@@ -86,7 +86,7 @@ impl Shown {
             lanes,
             outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent_errors.errors().into_iter().map(error).collect(),
-            identity: self.identity.known().map(identity),
+            identity: self.credentials.info().map(identity),
             credentials: self.sources.credentials.get().map(credentials),
             log: live.log(),
             last_reload: live.last_reload.clone(),
@@ -207,8 +207,8 @@ fn error(error: RecentError) -> wire::Error {
     wire::Error { call, code, message, first, last, count }
 }
 
-fn identity(known: Known) -> wire::Identity {
-    let Known { provider, key_id_end, account, expiry: _ } = known;
+fn identity(info: CredentialsInfo) -> wire::Identity {
+    let CredentialsInfo { provider, key_id_end, account, expiry: _ } = info;
     wire::Identity { provider, key_id_end, account }
 }
 
@@ -232,8 +232,6 @@ fn thousandths(number: f64) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use aws_credential_types::Credentials;
-    use aws_credential_types::provider::SharedCredentialsProvider;
     use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
     use dispatchd_producer::budget::Budget;
 
@@ -245,7 +243,7 @@ pub(super) mod tests {
             stream: "orders".into(),
             endpoint: "https://kinesis.example".into(),
             region: "us-east-1".into(),
-            identity: Identity::fixed(SharedCredentialsProvider::new(Credentials::for_tests())),
+            credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
             sources: Sources {
                 counters: Arc::default(),

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 
-use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, is_arn, resolve};
+use dispatchd_core::model::stream_id::is_arn;
+
+use crate::config::{Config, Flag, Inputs, Machine, Problems, Resolved, env_vars, resolve};
 
 /// Flags for the stream service and how it is reached: for every command that speaks to it.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::{exit, fail, out, said};
-use crate::config::StreamArn;
-use crate::kinesis::policy::{KeyArn, producer};
+use dispatchd_aws::iam_policy::{KeyArn, producer};
+use dispatchd_core::model::StreamArn;
 
 #[derive(Debug, Args)]
 pub(super) struct Iam {

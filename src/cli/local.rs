@@ -7,9 +7,10 @@ use clap::Args;
 use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
 use super::{exit, fail, runtime, start_log};
-use crate::config::{Config, StreamId};
+use crate::config::Config;
 use crate::embedded_stream::{Limits, Local as EmbeddedStream};
 use crate::programs::signals::stop_signal;
+use dispatchd_core::model::StreamId;
 
 /// The region that the embedded stream is in, as its ARNs say.
 const REGION: &str = "us-east-1";

@@ -9,10 +9,13 @@ use clap::{Args, Subcommand};
 
 use super::flags::{name_stream, running_local};
 use super::{ConnectionFlags, exit, fail, out, runtime, said};
-use crate::config::{Config, Inputs, StreamId, is_loopback_url, resolve, show_size};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::stream::{Capacity, Summary, Until};
+use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::is_loopback_url;
+use dispatchd_aws::{Capacity, Summary, Until};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -125,8 +128,8 @@ impl Verb {
     /// Does what was asked, and gives the text to print.
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let local_url = running_local(config)?;
-        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
-        let (StreamId::Name(name) | StreamId::Arn(name)) = &config.stream.id;
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
+        let name = config.stream.id.as_str();
         let told = |error| in_words(error, name, &kinesis);
         Ok(match self {
             Self::Create(_) if matches!(config.stream.id, StreamId::Arn(_)) => {

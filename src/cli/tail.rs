@@ -9,10 +9,11 @@ use clap::{Args, ValueEnum};
 use super::flags::running_local;
 use super::{StreamFlags, exit, fail, out, runtime, start_log};
 use crate::config::Config;
-use crate::kinesis::aws::{Connection, Kinesis};
 use crate::programs::signals::stop_signal;
 use crate::programs::tail::{self, Options};
 use crate::telemetry::log::Log;
+use dispatchd_aws::Kinesis;
+use dispatchd_consumer::plan::StartFrom;
 
 /// The line on standard error that tells that every shard has its iterator; docs/operations.md
 /// promises its first word.
@@ -78,14 +79,14 @@ impl Tail {
         let local_url = running_local(&config)?;
         let options = Options {
             from: match self.from {
-                From::Latest => tail::From::Latest,
-                From::TrimHorizon => tail::From::TrimHorizon,
+                From::Latest => StartFrom::Latest,
+                From::TrimHorizon => StartFrom::TrimHorizon,
             },
             pretty: self.pretty,
             poll: if local_url.is_some() { tail::POLL_LOCAL } else { tail::POLL },
             to_terminal: std::io::stdout().is_terminal(),
         };
-        let kinesis = Kinesis::connect(Connection::new(&config, local_url)).await?;
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         // It is said whatever log.level is: a script may wait for it. The log's thread writes it,
         // and nobody waits for that.
         let ready = || log.stderr().push(READY.as_bytes());

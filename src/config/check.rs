@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::keys::{KEYS, Key, nearest};
-use super::rule::{is_plain_off_host, show_size, without_login};
+use super::rule::{show_size, without_login};
 use super::used::{Besides, Values};
-use super::{Inputs, Machine, Origin, Resolved, SdkEnv, Setting, StreamArn, environment};
+use super::{Inputs, Machine, Origin, Resolved, Setting, environment};
+use dispatchd_aws::{SdkEnv, is_plain_off_host};
 use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
+use dispatchd_core::model::StreamArn;
 
 /// One value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -5,15 +5,10 @@
 //! A blank variable counts as not set. A variable with a value that cannot be meant is a problem,
 //! which names the variable and never shows a secret.
 
-use std::fmt;
+use dispatchd_aws::{SdkEnv, unfit_for_a_header};
 
 use super::rule::{Rule, Value, without_login};
 use super::{Origin, Problem};
-
-/// What the SDK and its transport see of the environment: the variables that are theirs and not
-/// blank, and where the home directory is.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SdkEnv(Vec<(String, String)>);
 
 /// What a variable may hold.
 enum Form {
@@ -25,51 +20,12 @@ enum Form {
     Text,
 }
 
-/// What the names of the SDK's variables begin with.
-const PREFIX: &str = "AWS_";
-/// Variables without the prefix that the SDK reads. `SECRET_ACCESS_KEY` stands in for the one with
-/// the prefix.
-const BESIDES: [&str; 2] = ["HOME", "SECRET_ACCESS_KEY"];
-/// Variables that name a proxy, in upper or lower case.
-const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
-
-impl SdkEnv {
-    pub fn vars(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.vars().find_map(|(set, value)| (set == name).then_some(value))
-    }
-
-    /// The same environment, but nobody asks the instance's metadata service: for what is to be
-    /// found out without the network.
-    pub fn offline(mut self) -> Self {
-        self.0.retain(|(name, _)| name != METADATA_DISABLED);
-        self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));
-        self
-    }
-
-    /// Whether the instance's metadata service may be asked.
-    pub fn may_ask_metadata(&self) -> bool {
-        !self.get(METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
-    }
-}
-
-const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-
 /// Takes the SDK's variables out of the environment, and reports a problem for each that cannot be
 /// meant.
 pub(super) fn check(env: &[(String, String)]) -> (SdkEnv, Vec<Problem>) {
-    let is_proxy = |name: &str| {
-        PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase())
-    };
-    let is_sdks =
-        |name: &str| name.starts_with(PREFIX) || BESIDES.contains(&name) || is_proxy(name);
-    let set = env.iter().filter(|(name, value)| is_sdks(name) && !value.trim().is_empty());
-    let set: Vec<_> = set.cloned().collect();
-    let problems = set.iter().filter_map(|(name, value)| problem(name, value)).collect();
-    (SdkEnv(set), problems)
+    let env = SdkEnv::of(env);
+    let problems = env.vars().filter_map(|(name, value)| problem(name, value)).collect();
+    (env, problems)
 }
 
 fn problem(name: &str, value: &str) -> Option<Problem> {
@@ -120,10 +76,9 @@ impl Form {
             {
                 Some(format!("{rule}{}", line_end(value)))
             }
-            Self::Secret => {
-                unfit(value).map(|what| format!("printable ASCII without spaces, it holds {what}"))
-            }
-            Self::RelativeUri if !value.starts_with('/') || unfit(value).is_some() => {
+            Self::Secret => unfit_for_a_header(value)
+                .map(|what| format!("printable ASCII without spaces, it holds {what}")),
+            Self::RelativeUri if !value.starts_with('/') || unfit_for_a_header(value).is_some() => {
                 Some("a path that begins with /".to_owned())
             }
             Self::Text if value.contains(char::is_control) => {
@@ -140,27 +95,6 @@ fn line_end(value: &str) -> &'static str {
     if value.ends_with(['\n', '\r']) { ", and no line end behind it" } else { "" }
 }
 
-/// What in this value cannot be part of a key id, a secret or a token; `None` if all of it can. In
-/// a header it would split the request, or not be sent at all.
-pub(crate) fn unfit(value: &str) -> Option<&'static str> {
-    let odd = value.chars().rev().find(|c| !c.is_ascii_graphic())?;
-    let is_last = value.ends_with(odd);
-    Some(match odd {
-        '\n' | '\r' if is_last => "a line end at its end",
-        '\n' | '\r' => "a line end",
-        ' ' => "a space",
-        c if c.is_control() => "a control character",
-        _ => "a character that is not ASCII",
-    })
-}
-
-/// Shows the names alone: the values are secrets, or next to them.
-impl fmt::Debug for SdkEnv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.vars().map(|(name, _)| name)).finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,27 +103,6 @@ mod tests {
         let (env, mut problems) = check(&[(name.to_owned(), value.to_owned())]);
         assert!(problems.len() <= 1, "{problems:?}");
         (env, problems.pop().map(|problem| problem.to_string()))
-    }
-
-    #[test]
-    fn a_blank_variable_is_unset() {
-        for name in [
-            "AWS_REGION",
-            "AWS_ENDPOINT_URL_KINESIS",
-            "AWS_ROLE_ARN",
-            "AWS_PROFILE",
-            "AWS_SESSION_TOKEN",
-        ] {
-            for value in ["", " ", "\n"] {
-                assert_eq!(checked(name, value), (SdkEnv::default(), None), "{name}={value:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_the_sdks_is_none_of_our_business() {
-        assert_eq!(checked("PATH", "/bin\n"), (SdkEnv::default(), None));
-        assert_eq!(checked("HOME", "/root").0.get("HOME"), Some("/root"));
     }
 
     #[test]
@@ -270,12 +183,5 @@ mod tests {
                 assert!(!format!("{env:?}").contains("VAL"), "{env:?}");
             }
         }
-    }
-
-    #[test]
-    fn offline_nobody_asks_the_metadata_service() {
-        let (env, _) = check(&[("AWS_EC2_METADATA_DISABLED".to_owned(), "false".to_owned())]);
-        assert!(env.may_ask_metadata());
-        assert!(!env.offline().may_ask_metadata());
     }
 }

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::Wire;
 use super::rule::Rule;
 use crate::telemetry::log::LogFormat;
+use dispatchd_aws::Wire;
 use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,

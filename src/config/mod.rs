@@ -15,8 +15,8 @@
 //!   of its section (`used.rs`, `settings.rs`).
 //! - `check` prints the very `Resolved` that `run` is built from.
 
-mod arn;
 mod check;
+mod connection;
 mod environment;
 mod file;
 mod host;
@@ -34,19 +34,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-pub(crate) use arn::StreamArn;
 pub(crate) use check::{Problem, Problems};
-pub use environment::SdkEnv;
-pub(crate) use environment::unfit;
 pub(crate) use file::{env_vars, readable_again};
 pub(crate) use host::{files_kept_back, files_needed, resolve_to_serve};
 pub use keys::{KEYS, Key};
 pub(crate) use machine::Machine;
 pub(crate) use memory::{Carried, memory_sum, memory_sum_for};
 pub(crate) use reload::{Changes, after as after_reload, changes};
-pub(crate) use rule::{duration, is_arn, is_loopback_url, is_plain_off_host, is_region, show_size};
+pub(crate) use rule::{duration, show_size};
 pub(crate) use settings::Config;
-pub use settings::{StreamId, Wire};
 
 /// All that a configuration is made from.
 #[derive(Debug, Clone, Default)]

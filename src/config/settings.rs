@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use dispatchd_core::choice;
-use serde::{Deserialize, Deserializer};
+use dispatchd_aws::SdkEnv;
+use dispatchd_core::model::StreamId;
+use serde::Deserialize;
 
-use super::SdkEnv;
 use crate::admin;
 use crate::inputs::socket;
 use crate::telemetry::log;
@@ -28,7 +28,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub memory: Memory,
     pub runtime: Runtime,
-    pub kinesis: Kinesis,
+    pub kinesis: dispatchd_aws::Settings,
     pub admin: admin::Settings,
     pub log: log::Settings,
     pub shutdown: Shutdown,
@@ -44,7 +44,6 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Stream {
     /// From `stream.name` and `stream.arn`. With `local` it is always a name.
-    #[serde(deserialize_with = "stream_id")]
     pub id: StreamId,
     /// `None`: the SDK's chain decides.
     pub region: Option<String>,
@@ -54,13 +53,6 @@ pub struct Stream {
     pub allow_http: bool,
     /// Bytes of the largest record, data and partition key. `None`: the stream is asked.
     pub max_record_bytes: Option<usize>,
-}
-
-/// How the stream is named in requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamId {
-    Name(String),
-    Arn(String),
 }
 
 /// What the process may hold.
@@ -84,27 +76,6 @@ pub struct Runtime {
     pub threads: usize,
 }
 
-/// How requests are made.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kinesis {
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long one request may take, connecting included.
-    pub attempt_timeout: Duration,
-    pub wire: Wire,
-}
-
-choice! {
-    /// How PutRecords are written, and their replies.
-    pub enum Wire {
-        /// What Kinesis documents.
-        Json = "json",
-        /// What AWS's SDK for Java speaks: a quarter fewer bytes, and no base64.
-        Cbor = "cbor",
-    }
-}
-
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,18 +93,4 @@ pub struct Local {
     /// 0: any free port.
     pub port: u16,
     pub shards: usize,
-}
-
-/// Reads what [`super::used`] made of the two keys that name the stream.
-fn stream_id<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Named {
-        Name(String),
-        Arn(String),
-    }
-    Named::deserialize(from).map(|named| match named {
-        Named::Name(name) => StreamId::Name(name),
-        Named::Arn(arn) => StreamId::Arn(arn),
-    })
 }

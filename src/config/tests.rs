@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::rule::Rule;
 use super::*;
 use dispatchd_core::limits::MIB;
+use dispatchd_core::model::StreamId;
 use dispatchd_producer::lane::Settings;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.

@@ -11,7 +11,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::keys::KEYS;
 use super::rule::Value;
-use super::{Config, SdkEnv, Setting, StreamArn};
+use super::{Config, Setting};
+use dispatchd_aws::SdkEnv;
+use dispatchd_core::model::StreamArn;
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);

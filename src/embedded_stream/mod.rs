@@ -31,10 +31,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::pages::Format;
-use crate::config::{SdkEnv, StreamId, Wire};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::stream::{Capacity, Until, WaitError};
+use dispatchd_aws::{Capacity, Until, WaitError};
+use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
 use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 
 /// The most shards that the stream may start with.
 pub const SHARDS_MAX: usize = 64;
@@ -230,17 +231,10 @@ fn operation(request: &Request) -> Operation {
 }
 
 async fn create_stream(endpoint: &str, stream: &str, shards_count: u16) -> Result<(), LocalError> {
-    let connection = Connection {
-        stream: StreamId::Name(stream.to_owned()),
-        region: Some(REGION.to_owned()),
-        endpoint_url: Some(endpoint.to_owned()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
-        connect_timeout: CALL_TIMEOUT,
-        attempt_timeout: CALL_TIMEOUT,
-        wire: Wire::Json,
-    };
+    let settings =
+        Settings { connect_timeout: CALL_TIMEOUT, attempt_timeout: CALL_TIMEOUT, wire: Wire::Json };
+    let stream = StreamId::Name(stream.to_owned());
+    let connection = Connection::to_emulator(stream, endpoint, settings);
     let kinesis = Kinesis::connect(connection).await.expect("the region is named");
     kinesis.create(Capacity::Shards(shards_count)).await?;
     Ok(kinesis.wait(Until::Active, ACTIVE_WITHIN, ASK_AGAIN).await?)

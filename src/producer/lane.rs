@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::refresher::RefreshRequested;
 use crate::heap;
-use crate::kinesis::refresher::RefreshRequested;
 use dispatchd_core::model::{PutRecords, StreamFacts};
 use dispatchd_producer::lane::outage;
 use dispatchd_producer::lane::report::Report;

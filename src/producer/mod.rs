@@ -1,6 +1,8 @@
 //! The thin shells around the engine of the way in: tasks with a clock, without decisions.
 
 pub mod lane;
+pub mod refresher;
+pub mod stream_metrics;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -10,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::lane::{LaneTask, QUESTIONS_MAX, Question};
-use crate::kinesis::refresher::StreamHandle;
+use self::refresher::StreamHandle;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};

@@ -19,7 +19,7 @@ use super::histogram::EventHistogram;
 use super::stderr::Stderr;
 use super::table::{Kind, METRICS, Metric};
 use crate::inputs::backpressure::Backpressure;
-use crate::kinesis::metrics::CredentialsExpiry;
+use dispatchd_aws::CredentialsExpiry;
 use dispatchd_core::model::Code;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::EventCounters;
@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::inputs::socket::metrics::ConnectionMetrics;
-    use crate::kinesis::metrics::StreamMetrics;
+    use crate::producer::stream_metrics::StreamMetrics;
     use dispatchd_producer::lane::metrics::LaneMetrics;
 
     fn sources() -> Sources {

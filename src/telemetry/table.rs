@@ -1,7 +1,7 @@
 //! Every metric in one table: its name, what it is and what it means, in the words of
 //! `docs/metrics.md`, which the tests hold to this table.
 //!
-//! Who counts what stands in the rooms (`lane::metrics`, `kinesis::metrics`, `socket::metrics`,
+//! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`, `socket::metrics`,
 //! `programs::daemon::metrics`) and in `exporter`. A metric that a room registers and this table
 //! lacks fails a test; so does one that only this table has.
 

@@ -5,16 +5,7 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
     &["client", "heap", "http_server", "terminal"],
-    &[
-        "admin",
-        "config",
-        "consume",
-        "embedded_stream",
-        "inputs",
-        "kinesis",
-        "producer",
-        "telemetry",
-    ],
+    &["admin", "config", "consumer", "embedded_stream", "inputs", "producer", "telemetry"],
     &["programs"],
     &["cli"],
 ];

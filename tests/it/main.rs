@@ -17,6 +17,7 @@
 
 mod callers;
 mod commands;
+mod cycles;
 mod embedded;
 mod events;
 mod floors;

@@ -41,6 +41,10 @@ pub const STREAM_NAME_CHARS_MAX: usize = 128;
 
 // === What we take ===
 
+/// Records that are asked for in one GetRecords: five times what a shard takes in a second, and a
+/// bound on the page that an emulator without AWS's own bound (10 MiB) makes of a large backlog.
+pub const GET_RECORDS_MAX: usize = 1000;
+
 /// The smallest record limit one may set: below it the envelope alone may not fit.
 pub const RECORD_BYTES_MIN: usize = KIB;
 

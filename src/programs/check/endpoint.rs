@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::Finding;
 use crate::config::Config;
-use crate::kinesis::aws::{ConnectError, Connection, Kinesis};
+use dispatchd_aws::Connection;
+use dispatchd_aws::{ConnectError, Kinesis};
 
 /// How many addresses are printed; an endpoint of AWS's has fewer.
 const ADDRESSES_SHOWN_MAX: usize = 8;
@@ -36,7 +37,7 @@ pub(crate) async fn target(config: &Config) -> Result<Target, ConnectError> {
     if config.local.is_some() {
         return Ok(Target::Embedded);
     }
-    let connection = Connection::new(config, None);
+    let connection = config.connection(None);
     let offline = Connection { sdk_env: connection.sdk_env.clone().offline(), ..connection };
     match Kinesis::connect(offline).await {
         Ok(kinesis) => Ok(Target::At {

@@ -8,18 +8,15 @@ use uuid::Uuid;
 
 use super::Finding;
 use super::endpoint::addresses;
-#[cfg(feature = "local")]
-use crate::config::StreamId;
-use crate::config::{Carried, Config, Wire, show_size};
+use crate::config::{Carried, Config, show_size};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local, LocalError};
-use crate::kinesis::aws::{CallError, Connection, Kinesis};
-use crate::kinesis::identity::Known;
-use crate::kinesis::probe::{Reads, Write, is_on_aws};
-use crate::kinesis::stream::Summary;
+use dispatchd_aws::{CredentialsInfo, Kinesis, Summary, Wire, WireProbe, WriteProbe, is_on_aws};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+#[cfg(feature = "local")]
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::{Draft, Timestamp};
-use dispatchd_core::model::{Class, PartitionKey, Reason, Record};
+use dispatchd_core::model::{CallError, Class, PartitionKey, Reason, Record};
 use dispatchd_producer::lane::Aggregation;
 
 /// What is said of a check that could not be made.
@@ -37,7 +34,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     if config.local.is_some() {
         return check_local(config).await;
     }
-    let kinesis = match Kinesis::connect(Connection::new(config, None)).await {
+    let kinesis = match Kinesis::connect(config.connection(None)).await {
         Ok(kinesis) => kinesis,
         Err(error) => {
             return vec![Finding::fail(
@@ -48,8 +45,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         }
     };
     let endpoint = kinesis.endpoint();
-    let (provided, addresses) =
-        tokio::join!(kinesis.credentials(), addresses(endpoint, config.kinesis.connect_timeout));
+    let (provided, addresses) = tokio::join!(
+        kinesis.credentials_info(),
+        addresses(endpoint, config.kinesis.connect_timeout)
+    );
     let mut findings = vec![credentials(&provided)];
     if provided.is_ok() {
         let (caller, stream, shards, write, wire) = tokio::join!(
@@ -94,7 +93,7 @@ async fn check_local(config: &Config) -> Vec<Finding> {
         None => Finding::ok("endpoint", format!("the embedded stream that listens at {url}")),
     };
     let kinesis =
-        Kinesis::connect(Connection::new(config, Some(url))).await.expect("its region is named");
+        Kinesis::connect(config.connection(Some(url))).await.expect("its region is named");
     let (stream, shards, wire) =
         tokio::join!(stream(&kinesis, config), shards(&kinesis), wire(&kinesis, config));
     std::iter::once(endpoint).chain(stream).chain([shards]).chain(wire).collect()
@@ -110,7 +109,7 @@ async fn check_local(_: &Config) -> Vec<Finding> {
     )]
 }
 
-fn credentials(provided: &Result<Known, CallError>) -> Finding {
+fn credentials(provided: &Result<CredentialsInfo, CallError>) -> Finding {
     const NAME: &str = "credentials";
     let known = match provided {
         Ok(known) => known,
@@ -259,10 +258,10 @@ async fn shards(kinesis: &Kinesis) -> Finding {
 async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     const NAME: &str = "write";
     match kinesis.probe_write(&probe(config)).await {
-        Ok(Write::Permitted) => {
+        Ok(WriteProbe::Permitted) => {
             Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written")
         }
-        Ok(Write::NotProbed) => {
+        Ok(WriteProbe::NotSent) => {
             let endpoint = kinesis.endpoint();
             let what = format!(
                 "not probed: {endpoint} is not AWS's own, and a server that knows no dry run \
@@ -270,7 +269,7 @@ async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
             );
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
         }
-        Ok(Write::Stored) => {
+        Ok(WriteProbe::Stored) => {
             let what = "PutRecords is permitted, but the service knew no dry run: one event of \
                         type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
@@ -287,16 +286,16 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
         return None;
     }
     Some(match kinesis.probe_wire().await {
-        Reads::Yes => Finding::ok(
+        WireProbe::Read => Finding::ok(
             NAME,
             "the server reads CBOR, by a PutRecords without records: nothing was written",
         ),
-        Reads::No(error) => Finding::fail(
+        WireProbe::NotRead(error) => Finding::fail(
             NAME,
             format!("the server does not read CBOR, it would refuse every event: {error}"),
             "set kinesis.wire = \"json\"",
         ),
-        Reads::NotTold(error) => Finding::warn(
+        WireProbe::NotKnown(error) => Finding::warn(
             NAME,
             format!("not known, a PutRecords in CBOR failed for something else: {error}"),
             "see to that first, or set kinesis.wire = \"json\"",

@@ -14,18 +14,19 @@ use super::metrics::DaemonMetrics;
 use super::{Daemon, Plan, StartError};
 use crate::admin::api::{LiveSettings, Shown};
 use crate::admin::{Admin, Answers, PagesListener};
-use crate::config::{Carried, Config, StreamId, files_kept_back};
+use crate::config::{Carried, Config, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::socket::barred::{Barred, barred_from};
 use crate::inputs::socket::listener::{self, Listener};
 use crate::inputs::socket::metrics::ConnectionMetrics;
-use crate::kinesis::aws::{Connection, Kinesis};
-use crate::kinesis::metrics::StreamMetrics;
-use crate::kinesis::refresher::Refresher;
 use crate::producer;
+use crate::producer::refresher::Refresher;
+use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
+use dispatchd_aws::Kinesis;
+use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
@@ -51,7 +52,7 @@ impl Daemon {
         #[cfg(not(feature = "local"))]
         let local_url = without_embedded_stream(config)?;
 
-        let kinesis = Kinesis::connect(Connection::new(config, local_url)).await?;
+        let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let stop = Stop::default();
         let counters = Arc::<EventCounters>::default();
         let budget = Budget::new(config.memory.budget_bytes);
@@ -103,17 +104,17 @@ impl Daemon {
             budget,
             backpressure,
             oldest: producer.oldest,
-            credentials: Arc::clone(kinesis.identity().expiry()),
+            credentials: Arc::clone(kinesis.credentials().expiry()),
             log: Arc::clone(log.stderr()),
         };
         let answers = Answers {
             exposition: exporter.expose(sources.clone()),
             reach: callers.reach.clone(),
             shown: Shown {
-                stream: stream_name(config),
+                stream: config.stream.id.as_str().to_owned(),
                 endpoint: kinesis.endpoint().to_owned(),
                 region: kinesis.region().to_owned(),
-                identity: kinesis.identity().clone(),
+                credentials: kinesis.credentials().clone(),
                 socket: config.socket.path.clone(),
                 sources,
                 presence: callers.presence.clone(),
@@ -139,7 +140,7 @@ impl Daemon {
             admin_address: operators.address.map(|address| address.to_string()),
             control: Control {
                 inputs,
-                identity: kinesis.identity().clone(),
+                credentials: kinesis.credentials().clone(),
                 running: resolved,
                 log,
                 commands: operators.commands,
@@ -170,11 +171,6 @@ fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
     let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
     producer::Settings { lanes_count: LANES, lane, dedupe }
-}
-
-fn stream_name(config: &Config) -> String {
-    let (StreamId::Name(stream) | StreamId::Arn(stream)) = &config.stream.id;
-    stream.clone()
 }
 
 #[cfg(feature = "local")]

@@ -19,8 +19,8 @@ use crate::config::{
     resolve_to_serve,
 };
 use crate::http_server::probes::{SharedState, State};
-use crate::kinesis::identity::Identity;
 use crate::telemetry::log::Log;
+use dispatchd_aws::CredentialsCache;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::admin::Reload;
 use dispatchd_producer::lane::Settings as LaneSettings;
@@ -35,7 +35,7 @@ pub(super) struct Control {
     /// What the configuration was made from; the file is read again.
     pub inputs: Inputs,
     /// The source of credentials, which a reload has asked again.
-    pub identity: Identity,
+    pub credentials: CredentialsCache,
     /// The configuration that runs.
     pub running: Resolved,
     pub log: Log,
@@ -167,7 +167,7 @@ impl Control {
     }
 
     fn reload(&mut self, reply: Option<oneshot::Sender<Reload>>) {
-        self.identity.forget(); // before the lanes hear of it and try the stream
+        self.credentials.forget(); // before the lanes hear of it and try the stream
         self.manager.reloading();
         let reloading = &mut self.reloading;
         match (&reloading.read, reloading.until) {

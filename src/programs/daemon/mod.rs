@@ -27,10 +27,10 @@ use crate::config::{Inputs, Resolved};
 use crate::embedded_stream::{Local, LocalError};
 use crate::inputs::socket::BindError;
 use crate::inputs::socket::listener::{Listener, ListenerHandle};
-use crate::kinesis::aws::{ConnectError, Kinesis};
-use crate::kinesis::refresher::Refresher;
 use crate::producer::lane::LaneTask;
+use crate::producer::refresher::Refresher;
 use crate::telemetry::log::Log;
+use dispatchd_aws::{ConnectError, Kinesis};
 use dispatchd_producer::counters::EventCounters;
 
 use self::control::Control;

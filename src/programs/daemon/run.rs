@@ -13,8 +13,8 @@ use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
 use crate::inputs::socket::Presence;
 use crate::inputs::socket::listener::ListenerHandle;
-use crate::kinesis::aws::Kinesis;
 use crate::programs::signals::Signals;
+use dispatchd_aws::Kinesis;
 use dispatchd_core::model::Code;
 
 /// How long the log's line `ready` is held back, at most, until it can say whose requests they will
@@ -109,8 +109,8 @@ impl Daemon {
 /// Says whose requests they will be, for the log. The daemon does not wait for the answer for
 /// longer than [`IDENTITY_WAIT`].
 async fn who(kinesis: &Kinesis) -> String {
-    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials()).await {
-        Ok(Ok(known)) => known.to_string(),
+    match tokio::time::timeout(IDENTITY_WAIT, kinesis.credentials_info()).await {
+        Ok(Ok(info)) => info.to_string(),
         Ok(Err(error)) => format!("none: {}", error.message),
         Err(_) => "not known yet: the source of credentials has not answered".to_owned(),
     }

@@ -13,18 +13,20 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::{self, Chunk, ReadError};
-use crate::kinesis::aws::{Kinesis, Read};
+use crate::consumer::{self, Chunk};
 use crate::terminal::escaped;
-
-pub use crate::consume::From;
+use dispatchd_aws::Kinesis;
+use dispatchd_consumer::plan::StartFrom;
+use dispatchd_consumer::polling::CALLS_APART;
+use dispatchd_consumer::recovery::ReadError;
+use dispatchd_core::wire::decode;
 
 /// The time between two calls for a shard that has nothing new. A shard takes five GetRecords a
 /// second from all its readers together: this leaves four to the others.
 pub const POLL: Duration = Duration::from_secs(1);
 
 /// The same time for the embedded stream, which nobody shares.
-pub const POLL_LOCAL: Duration = consume::CALLS_APART;
+pub const POLL_LOCAL: Duration = CALLS_APART;
 
 /// Pages that wait between the readers and the printer. Each reader holds one more, so two keep the
 /// printer busy.
@@ -35,7 +37,7 @@ const WRITE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    pub from: From,
+    pub from: StartFrom,
     /// Whether JSON is printed on many lines, below a line with shard, sequence number and
     /// partition key.
     pub pretty: bool,
@@ -76,8 +78,8 @@ pub async fn run(
     on_ready: impl FnOnce(),
 ) -> Result<(), TailError> {
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-    let reading = consume::Options { from: options.from, poll: options.poll };
-    let read = consume::run(kinesis, reading, sender, on_ready);
+    let reading = consumer::Options { from: options.from, poll: options.poll };
+    let read = consumer::run(kinesis, reading, sender, on_ready);
     let print = print_all(chunks, options, out);
     tokio::select! {
         // Looked at first: a stream may never end.
@@ -99,7 +101,7 @@ async fn print_all(
     let print = if options.pretty { print::pretty } else { print::line };
     let mut text = String::with_capacity(WRITE_BYTES);
     while let Some(Chunk { shard, records, held }) = chunks.recv().await {
-        for event in records.iter().flat_map(Read::events) {
+        for event in records.iter().flat_map(decode::events) {
             print(&shard, &event, &mut text);
             if text.len() >= WRITE_BYTES {
                 write(&mut text, options.to_terminal, &mut out).await?;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use crate::kinesis::aws::Event;
+use dispatchd_core::wire::decode::StoredEvent;
 
 /// Levels that are indented. Below them indentation would grow with the square of the nesting. It
 /// is what bounds an event's text: of two bytes for a value, some 35.
@@ -28,7 +28,7 @@ struct Wrapped<'a> {
 }
 
 /// Prints the data as it is, if that is one line; otherwise one line of JSON around it.
-pub(super) fn line(shard: &str, event: &Event<'_>, out: &mut String) {
+pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     match as_line(event.data) {
         Some(line) => out.push_str(line),
         None => to_json(&wrapped(shard, event), out),
@@ -38,7 +38,7 @@ pub(super) fn line(shard: &str, event: &Event<'_>, out: &mut String) {
 
 /// Prints a line that says where the record is, then its data (JSON indented, other text as it is),
 /// and an empty line.
-pub(super) fn pretty(shard: &str, event: &Event<'_>, out: &mut String) {
+pub(super) fn pretty(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
     out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
     // Quoted: a partition key may hold spaces and line breaks. `null` where the record has none.
@@ -62,7 +62,7 @@ fn as_line(data: &[u8]) -> Option<&str> {
     is_plain.then_some(line)
 }
 
-fn wrapped<'a>(shard_id: &'a str, event: &Event<'a>) -> Wrapped<'a> {
+fn wrapped<'a>(shard_id: &'a str, event: &StoredEvent<'a>) -> Wrapped<'a> {
     Wrapped {
         shard_id,
         sequence_number: event.sequence_number,
@@ -124,8 +124,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn event(data: &[u8]) -> Event<'_> {
-        Event {
+    fn event(data: &[u8]) -> StoredEvent<'_> {
+        StoredEvent {
             sequence_number: "49",
             sub_sequence_number: None,
             partition_key: Some("a \"b\""),
@@ -133,7 +133,10 @@ mod tests {
         }
     }
 
-    fn printed(print: impl Fn(&str, &Event<'_>, &mut String), data: impl AsRef<[u8]>) -> String {
+    fn printed(
+        print: impl Fn(&str, &StoredEvent<'_>, &mut String),
+        data: impl AsRef<[u8]>,
+    ) -> String {
         let mut out = String::new();
         print("shardId-0", &event(data.as_ref()), &mut out);
         out
@@ -201,10 +204,10 @@ mod tests {
 
     #[test]
     fn a_member_of_an_aggregate_is_named_by_its_index() {
-        let member = Event { sub_sequence_number: Some(3), ..event(b"{}") };
+        let member = StoredEvent { sub_sequence_number: Some(3), ..event(b"{}") };
         let mut out = String::new();
         pretty("shardId-0", &member, &mut out);
-        line("shardId-0", &Event { data: &[0], ..member }, &mut out);
+        line("shardId-0", &StoredEvent { data: &[0], ..member }, &mut out);
         let wrapped = concat!(
             r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"#,
             r#""partitionKey":"a \"b\"","data":"AA=="}"#
@@ -214,10 +217,10 @@ mod tests {
 
     #[test]
     fn a_record_without_a_key_says_null() {
-        let keyless = Event { partition_key: None, ..event(b"\0") };
+        let keyless = StoredEvent { partition_key: None, ..event(b"\0") };
         let mut out = String::new();
         line("shardId-0", &keyless, &mut out);
-        pretty("shardId-0", &Event { data: b"{}", ..keyless }, &mut out);
+        pretty("shardId-0", &StoredEvent { data: b"{}", ..keyless }, &mut out);
         let wrapped =
             r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
         assert_eq!(out, format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::Client;
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::programs::tail::{self, From, Options, TailError};
+use dispatchd::programs::tail::{self, Options, TailError};
+use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
+use dispatchd_consumer::plan::StartFrom;
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Class, Reason};
 use serde_json::json;
 use testkit::fault::FaultServer;
@@ -35,7 +36,7 @@ struct Tail {
 }
 
 impl Tail {
-    async fn start(endpoint: &str, from: From) -> Tail {
+    async fn start(endpoint: &str, from: StartFrom) -> Tail {
         Tail::with(endpoint, Options { from, pretty: false, poll: POLL, to_terminal: false }).await
     }
 
@@ -92,17 +93,12 @@ impl Tail {
 }
 
 async fn kinesis(endpoint: &str) -> Kinesis {
-    let connection = Connection {
-        stream: StreamId::Name("s".to_owned()),
-        region: Some("us-east-1".to_owned()),
-        endpoint_url: Some(endpoint.to_owned()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(10),
         wire: Wire::Json,
     };
+    let connection = Connection::to_emulator(StreamId::Name("s".to_owned()), endpoint, settings);
     Kinesis::connect(connection).await.expect("the region is named")
 }
 
@@ -156,7 +152,7 @@ async fn from_the_trim_horizon_every_record_comes_once(endpoint: &str) {
     for from in (0..2_400).step_by(300) {
         put_range(&client, from, from + 300).await;
     }
-    let mut tail = Tail::start(endpoint, From::TrimHorizon).await;
+    let mut tail = Tail::start(endpoint, StartFrom::TrimHorizon).await;
     assert_eq!(sorted(tail.lines(2_400).await), data(0, 2_400));
     put_range(&client, 2_400, 2_500).await;
     assert_eq!(sorted(tail.lines(100).await), data(2_400, 2_500), "none of the earlier ones again");
@@ -167,7 +163,7 @@ async fn from_latest_comes_what_is_stored_after_it_is_ready_and_nothing_before(e
     let client = client(endpoint);
     create_stream(&client, "s", 3).await;
     put_range(&client, 0, 100).await;
-    let mut tail = Tail::start(endpoint, From::Latest).await.ready().await;
+    let mut tail = Tail::start(endpoint, StartFrom::Latest).await.ready().await;
     put_range(&client, 100, 300).await;
     assert_eq!(sorted(tail.lines(200).await), data(100, 300));
     assert_eq!(tail.end().await, [""; 0]);
@@ -228,7 +224,7 @@ async fn put_round(client: &Client, round: usize) {
 async fn through_splits_and_merges_every_record_comes_once_and_each_key_in_order(endpoint: &str) {
     let client = client(endpoint);
     create_stream(&client, "s", 2).await;
-    let mut tail = Tail::start(endpoint, From::Latest).await.ready().await;
+    let mut tail = Tail::start(endpoint, StartFrom::Latest).await.ready().await;
 
     // The writer goes on while the stream changes below it, and a while after.
     let is_done = Cell::new(false);
@@ -266,7 +262,7 @@ async fn from_the_trim_horizon_closed_shards_are_read_before_their_children(endp
         reshard(&client, 1).await;
     }
     put_round(&client, rounds).await;
-    let mut tail = Tail::start(endpoint, From::TrimHorizon).await;
+    let mut tail = Tail::start(endpoint, StartFrom::TrimHorizon).await;
     assert_whole_and_in_order(&tail.lines(KEYS * (rounds + 1)).await, rounds + 1);
     assert_eq!(tail.end().await, [""; 0]);
 }
@@ -277,7 +273,7 @@ async fn from_latest_a_resharded_stream_is_read_from_its_open_shards(endpoint: &
     put_range(&client, 0, 50).await;
     reshard(&client, 1).await;
     put_range(&client, 50, 100).await;
-    let mut tail = Tail::start(endpoint, From::Latest).await.ready().await;
+    let mut tail = Tail::start(endpoint, StartFrom::Latest).await.ready().await;
     put_range(&client, 100, 150).await;
     assert_eq!(sorted(tail.lines(50).await), data(100, 150));
     assert_eq!(tail.end().await, [""; 0]);
@@ -288,7 +284,7 @@ async fn from_latest_a_resharded_stream_is_read_from_its_open_shards(endpoint: &
 #[tokio::test]
 async fn the_end_of_a_shard_makes_it_look_for_the_children() {
     let (server, client) = stream(0).await;
-    let mut tail = Tail::start(&server.endpoint(), From::Latest).await.ready().await;
+    let mut tail = Tail::start(&server.endpoint(), StartFrom::Latest).await.ready().await;
     let mut watch = Stopwatch::start(&[]);
     reshard(&client, 2).await;
     put_range(&client, 0, 10).await;
@@ -320,7 +316,7 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
     let large = (0..4).map(|n| entry(&n.to_string(), vec![b'x'; 500_000])).collect();
     put(&client, "s", large).await;
     let options = Options {
-        from: From::TrimHorizon,
+        from: StartFrom::TrimHorizon,
         pretty: false,
         poll: Duration::from_secs(3600),
         to_terminal: false,
@@ -337,7 +333,7 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
 #[tokio::test]
 async fn a_reader_that_leaves_ends_it_without_an_error() {
     let (server, client) = stream(10).await;
-    let mut tail = Tail::start(&server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&server.endpoint(), StartFrom::TrimHorizon).await;
     tail.lines(1).await;
     drop(tail.lines);
     // `head` is gone; the next write tells.
@@ -351,7 +347,8 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
     let (server, client) = stream(0).await;
     let answer = put(&client, "s", vec![entry("user 1", r#"{"b":1.50,"a":[]}"#)]).await;
     let number = answer.records()[0].sequence_number().expect("stored");
-    let options = Options { from: From::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
+    let options =
+        Options { from: StartFrom::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
     let mut tail = Tail::with(&server.endpoint(), options).await;
     let first = format!("shardId-000000000000 {number} \"user 1\"");
     assert_eq!(
@@ -363,7 +360,7 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
 #[tokio::test]
 async fn a_stream_that_is_not_there_is_a_final_error_that_says_what_to_check() {
     let server = Ferro::start(false).await;
-    let error = failed(Tail::start(&server.endpoint(), From::Latest).await).await;
+    let error = failed(Tail::start(&server.endpoint(), StartFrom::Latest).await).await;
     let TailError::Read(read) = &error else { panic!("{error:?}") };
     assert_eq!(read.call.class, Class::Blocked(Reason::StreamNotFound));
     assert!(error.to_string().contains("check the stream's name"), "{error}");
@@ -372,7 +369,7 @@ async fn a_stream_that_is_not_there_is_a_final_error_that_says_what_to_check() {
 #[tokio::test]
 async fn a_stream_that_is_deleted_ends_it_with_an_error() {
     let (server, client) = stream(5).await;
-    let mut tail = Tail::start(&server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&server.endpoint(), StartFrom::TrimHorizon).await;
     tail.lines(5).await;
     client.delete_stream().stream_name("s").send().await.expect("the emulator deletes a stream");
     let error = failed(tail).await;
@@ -414,7 +411,7 @@ impl Between {
 #[tokio::test]
 async fn expired_iterators_cost_no_record_and_repeat_none() {
     let expired = Refusal::new(400, "ExpiredIteratorException", "Iterator expired.");
-    for from in [From::TrimHorizon, From::Latest] {
+    for from in [StartFrom::TrimHorizon, StartFrom::Latest] {
         let between = Between::start(0).await;
         let mut tail = Tail::start(&between.server.endpoint(), from).await.ready().await;
         // Once with nothing read yet, once with something: the place is another one.
@@ -435,7 +432,7 @@ async fn expired_iterators_cost_no_record_and_repeat_none() {
 async fn an_outage_costs_no_record_and_repeats_none() {
     let refusals = [Refusal::internal(), Refusal::throttled()];
     let between = Between::start(20).await;
-    let mut tail = Tail::start(&between.server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&between.server.endpoint(), StartFrom::TrimHorizon).await;
     tail.lines(20).await;
     for (n, refusal) in refusals.iter().enumerate() {
         let start = 20 + 20 * n;
@@ -452,7 +449,7 @@ async fn an_outage_at_the_start_is_waited_out() {
     let everything = ["ListShards", "GetShardIterator", "GetRecords"];
     let failure = Refusal::internal();
     between.deny(&everything, &failure);
-    let mut tail = Tail::start(&between.server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&between.server.endpoint(), StartFrom::TrimHorizon).await;
     between.deny_for_a_while(&everything, &failure).await;
     assert_eq!(tail.lines(20).await.len(), 20);
 }
@@ -463,7 +460,7 @@ async fn what_is_not_permitted_at_the_start_is_a_final_error() {
     for operation in ["ListShards", "GetShardIterator", "GetRecords"] {
         let between = Between::start(20).await;
         between.deny(&[operation], &denied);
-        let tail = Tail::start(&between.server.endpoint(), From::Latest).await;
+        let tail = Tail::start(&between.server.endpoint(), StartFrom::Latest).await;
         let error = failed(tail).await.to_string();
         let advice = "allow kinesis:ListShards, kinesis:GetShardIterator and kinesis:GetRecords";
         assert!(error.starts_with(operation) && error.contains(advice), "{error}");
@@ -473,7 +470,7 @@ async fn what_is_not_permitted_at_the_start_is_a_final_error() {
 #[tokio::test]
 async fn what_is_no_longer_permitted_is_waited_out() {
     let between = Between::start(20).await;
-    let mut tail = Tail::start(&between.server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&between.server.endpoint(), StartFrom::TrimHorizon).await;
     tail.lines(20).await;
     let expired = Refusal::expired_token();
     between.deny_for_a_while(&["GetRecords", "ListShards"], &expired).await;
@@ -507,7 +504,7 @@ async fn an_iterator_that_expired_before_the_first_record_is_followed_by_the_ser
             }
         })
         .await;
-        let tail = Tail::start(&server.endpoint(), From::Latest).await.ready().await;
+        let tail = Tail::start(&server.endpoint(), StartFrom::Latest).await.ready().await;
         let mut question =
             async || timeout(DEADLINE, placed.recv()).await.expect("in time").expect("it asks");
         assert_eq!(question().await["ShardIteratorType"], "LATEST");
@@ -534,7 +531,7 @@ async fn records_without_a_key_are_read() {
         denied: [("GetRecords".to_owned(), Refusal::answer(page))].into(),
         ..Plan::default()
     });
-    let mut tail = Tail::start(&server.endpoint(), From::TrimHorizon).await;
+    let mut tail = Tail::start(&server.endpoint(), StartFrom::TrimHorizon).await;
     let wrapped = |number: u8, key: &str| {
         let shard = "shardId-000000000000";
         format!(

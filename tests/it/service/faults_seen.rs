@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::kinesis::fault::CODES;
+use dispatchd_aws::CODES;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::{Connection, Settings, Wire};
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Cause, Class, PartitionKey, Reason, Record};
 use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 use testkit::DEADLINE;
@@ -100,17 +101,9 @@ async fn kinesis(endpoint: &str) -> Kinesis {
 
 /// With so much time for an attempt, and half of it to connect.
 async fn with_patience(endpoint: &str, attempt_timeout: Duration) -> Kinesis {
-    let connection = Connection {
-        stream: StreamId::Name("s".into()),
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint.into()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
-        connect_timeout: attempt_timeout / 2,
-        attempt_timeout,
-        wire: Wire::Json,
-    };
+    let settings =
+        Settings { connect_timeout: attempt_timeout / 2, attempt_timeout, wire: Wire::Json };
+    let connection = Connection::to_emulator(StreamId::Name("s".into()), endpoint, settings);
     Kinesis::connect(connection).await.expect("a region is named")
 }
 

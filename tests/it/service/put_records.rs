@@ -16,10 +16,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
-use dispatchd::config::{SdkEnv, StreamId, Wire};
-use dispatchd::kinesis::aws::{Connection, Kinesis};
-use dispatchd::kinesis::fault::CODES;
-use dispatchd::kinesis::wire;
+use dispatchd_aws::CODES;
+use dispatchd_aws::Kinesis;
+use dispatchd_aws::put_records::body;
+use dispatchd_aws::{Connection, Settings, Wire};
+use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
 use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 use dispatchd_core::wire::packed;
@@ -87,17 +88,12 @@ impl Server {
 }
 
 async fn kinesis(endpoint: &str, stream: StreamId, wire: Wire) -> Kinesis {
-    let connection = Connection {
-        stream,
-        region: Some("us-east-1".into()),
-        endpoint_url: Some(endpoint.into()),
-        allow_http: false,
-        sdk_env: SdkEnv::default(),
-        emulator: true,
+    let settings = Settings {
         connect_timeout: Duration::from_secs(3),
         attempt_timeout: Duration::from_secs(20),
         wire,
     };
+    let connection = Connection::to_emulator(stream, endpoint, settings);
     Kinesis::connect(connection).await.expect("a region is named")
 }
 
@@ -189,7 +185,7 @@ async fn the_signature_is_that_of_the_body_that_is_sent() {
         let kinesis = kinesis(&server.endpoint, StreamId::Name("s".into()), wire).await;
         let _ = kinesis.put(Entries::new(records.iter().collect(), &ends)).await;
         let (headers, body) = server.sent();
-        assert_eq!(headers["content-type"], wire::content_type(wire));
+        assert_eq!(headers["content-type"], body::content_type(wire));
         assert_eq!(headers["x-amz-target"], "Kinesis_20131202.PutRecords");
         assert_eq!(headers["content-length"], body.len().to_string());
         let text = |name: &str| headers[name].to_str().expect("it is ASCII");

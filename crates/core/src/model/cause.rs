@@ -2,7 +2,7 @@
 //! leaks of what was sent.
 //!
 //! A class says what the lanes do; a cause says what a person does. Which error has which cause
-//! stands in `kinesis::cause`.
+//! stands in `dispatchd_aws::classify`.
 
 use super::class::{Class, Reason};
 

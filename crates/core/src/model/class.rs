@@ -1,5 +1,5 @@
 //! The classes of failure: whose fault, and so what is done. Which code is of which class stands in
-//! `kinesis::fault`; what a class leads to, in `lane::apply_verdicts`.
+//! `dispatchd_aws::classify`; what a class leads to, in `lane::apply_verdicts`.
 
 /// Whose fault, and so what is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

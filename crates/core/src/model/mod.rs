@@ -28,6 +28,7 @@ macro_rules! closed_set {
 }
 
 pub mod backoff;
+pub mod call_error;
 pub mod cause;
 pub mod class;
 pub mod code;
@@ -37,12 +38,15 @@ pub mod fingerprint;
 pub mod key;
 pub mod outcome;
 pub mod position;
+pub mod read;
 pub mod record;
 pub mod reference;
 pub mod shard_map;
 pub mod stream;
+pub mod stream_id;
 
 pub use backoff::Backoff;
+pub use call_error::CallError;
 pub use cause::Cause;
 pub use class::{Class, Reason};
 pub use code::Code;
@@ -55,3 +59,4 @@ pub use record::Record;
 pub use reference::Reference;
 pub use shard_map::{Shard, ShardMap};
 pub use stream::{Distribution, Entries, PutError, PutRecords, StreamFacts, Verdict};
+pub use stream_id::{NotAStreamArn, StreamArn, StreamId};

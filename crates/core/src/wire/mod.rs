@@ -1,5 +1,6 @@
 //! Bytes ↔ words: the formats that the daemon reads and writes. Pure: no I/O, no clock, no tokio.
 
 pub mod admin;
+pub mod decode;
 pub mod ndjson;
 pub mod packed;

@@ -1,0 +1,41 @@
+//! Kinesis, in the words of `dispatchd_core::model`. The only crate that names an SDK of AWS's, and no
+//! type of an SDK's leaves it.
+//!
+//! `client` holds what every call needs; the calls stand beside it, a file each: `put_records` (the
+//! one on an event's path, over a transport of our own), `get_records`, `list_shards`,
+//! `manage_stream`, `probe`. `connection` has the settings and makes the SDK's configuration of
+//! them, `credentials` keeps and renews credentials, `endpoint` finds where requests go.
+//! `transport` has the connections and knows nothing of Kinesis. What an error means is decided in
+//! one table, `classify`.
+//!
+//! Nothing here retries a call, or decides what a failure leads to: the lanes and the readers do.
+
+mod bounded_clock;
+mod classify;
+mod client;
+mod clock;
+mod connection;
+mod credentials;
+mod endpoint;
+mod error;
+mod get_records;
+pub mod iam_policy;
+mod list_shards;
+mod manage_stream;
+mod probe;
+pub mod put_records;
+mod sdk_env;
+mod settings;
+mod transport;
+
+pub use classify::CODES;
+pub use client::{ConnectError, Kinesis};
+pub use connection::Connection;
+pub use credentials::{CredentialsCache, CredentialsExpiry, CredentialsInfo};
+pub use endpoint::{is_loopback_url, is_on_aws, is_plain_off_host};
+pub use list_shards::LIST_SHARDS;
+pub use manage_stream::{Capacity, DESCRIBE_STREAM_SUMMARY, Summary, Until, WaitError};
+pub use probe::{WireProbe, WriteProbe};
+pub use sdk_env::{SdkEnv, unfit_for_a_header};
+pub use settings::{Settings, Wire};
+pub use transport::BadVariable;

@@ -1,0 +1,185 @@
+//! The stream itself: made, described, deleted. Nothing here reads or writes a record.
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::client::Kinesis;
+use super::connection::named;
+use super::error::odd_reply;
+use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::Distribution;
+
+/// The call as AWS names it.
+pub const DESCRIBE_STREAM_SUMMARY: &str = "DescribeStreamSummary";
+
+/// What DescribeStreamSummary says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub name: String,
+    pub arn: String,
+    /// `CREATING`, `ACTIVE`, `UPDATING` or `DELETING`.
+    pub status: String,
+    /// `PROVISIONED` or `ON_DEMAND`; a server that does not say has the first.
+    pub mode: String,
+    pub open_shards: usize,
+    /// Data and partition key; nothing where the server does not say, or says what cannot be.
+    pub record_bytes_max: Option<usize>,
+    /// The record limit as it was told, where no stream can have such a one.
+    #[serde(rename = "impossibleRecordKib", skip_serializing_if = "Option::is_none")]
+    pub impossible_record_kib: Option<i32>,
+    /// The KMS key, as the stream names it: an ARN, an id or an alias. Nothing: not encrypted.
+    pub kms_key: Option<String>,
+    pub retention_hours: u32,
+    /// The service spreads the records itself and ignores keys: no shard can be predicted.
+    pub ignores_keys: bool,
+}
+
+/// What a new stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capacity {
+    Shards(u16),
+    OnDemand,
+}
+
+/// What a stream should come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Active,
+    Gone,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the stream is still {status} after {within:?}")]
+    TooLong { status: String, within: Duration },
+}
+
+impl Summary {
+    /// What is known of the record limit. A server that describes the stream and names none has the
+    /// limit that every stream has until somebody raises it; one that names an impossible limit has
+    /// told nothing.
+    pub fn record_limit(&self) -> Option<usize> {
+        match (self.record_bytes_max, self.impossible_record_kib) {
+            (None, None) => Some(RECORD_BYTES_DEFAULT),
+            (told, _) => told,
+        }
+    }
+
+    pub fn distribution(&self) -> Distribution {
+        if self.ignores_keys { Distribution::Auto } else { Distribution::ByKey }
+    }
+}
+
+impl Kinesis {
+    /// # Errors
+    /// Any failed call.
+    pub async fn summary(&self) -> Result<Summary, CallError> {
+        let (name, arn) = named(&self.stream);
+        let call = self.sdk.describe_stream_summary().set_stream_name(name).set_stream_arn(arn);
+        let reply = self.call(DESCRIBE_STREAM_SUMMARY, call.send()).await?;
+        let summary = reply
+            .stream_description_summary()
+            .ok_or_else(|| odd_reply(DESCRIBE_STREAM_SUMMARY, "it has no summary"))?;
+        let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
+        let told_kib = summary.max_record_size_in_kib();
+        let record_bytes_max = told_kib.and_then(record_bytes);
+        let mode = summary
+            .stream_mode_details()
+            .map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
+        Ok(Summary {
+            name: summary.stream_name().to_owned(),
+            arn: summary.stream_arn().to_owned(),
+            status: summary.stream_status().as_str().to_owned(),
+            mode: mode.as_str().to_owned(),
+            open_shards: summary.open_shard_count().try_into().unwrap_or_default(),
+            record_bytes_max,
+            impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
+            kms_key: is_encrypted
+                .then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
+            retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
+            ignores_keys: summary
+                .record_distribution_strategy()
+                .is_some_and(|strategy| strategy.as_str() == "AUTO"),
+        })
+    }
+
+    /// Returns before the stream is ACTIVE.
+    ///
+    /// # Errors
+    /// Any failed call; [`CallError::is_in_use`] where there is such a stream.
+    pub async fn create(&self, capacity: Capacity) -> Result<(), CallError> {
+        const OP: &str = "CreateStream";
+        let (name, _) = named(&self.stream);
+        let call = self.sdk.create_stream().set_stream_name(name);
+        let call = match capacity {
+            Capacity::Shards(count) => call.shard_count(count.into()),
+            Capacity::OnDemand => {
+                let mode = StreamModeDetails::builder().stream_mode(StreamMode::OnDemand).build();
+                call.stream_mode_details(mode.map_err(|error| odd_reply(OP, error))?)
+            }
+        };
+        self.call(OP, call.send()).await.map(drop)
+    }
+
+    /// Returns before the stream is gone.
+    ///
+    /// # Errors
+    /// Any failed call; [`CallError::is_in_use`] where it is being made or has consumers.
+    pub async fn delete(&self) -> Result<(), CallError> {
+        let (name, arn) = named(&self.stream);
+        let call = self.sdk.delete_stream().set_stream_name(name).set_stream_arn(arn);
+        self.call("DeleteStream", call.send()).await.map(drop)
+    }
+
+    /// Asks again and again, `pause` apart, until the stream has come to it.
+    ///
+    /// # Errors
+    /// A call that failed; the stream is something else `within` this time.
+    pub async fn wait(
+        &self,
+        until: Until,
+        within: Duration,
+        pause: Duration,
+    ) -> Result<(), WaitError> {
+        let deadline = Instant::now() + within;
+        loop {
+            let status = match (self.summary().await, until) {
+                (Err(error), Until::Gone) if error.is_not_found() => return Ok(()),
+                (Ok(summary), Until::Active) if summary.status == "ACTIVE" => return Ok(()),
+                (summary, _) => summary?.status,
+            };
+            if Instant::now() >= deadline {
+                return Err(WaitError::TooLong { status, within });
+            }
+            sleep(pause).await;
+        }
+    }
+}
+
+/// A record limit in bytes, if a stream can have it.
+fn record_bytes(kib: i32) -> Option<usize> {
+    let bytes = usize::try_from(kib).ok()?.checked_mul(KIB)?;
+    (RECORD_BYTES_MIN..=RECORD_BYTES_MAX).contains(&bytes).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_limit_is_believed_where_a_stream_can_have_it() {
+        for (kib, bytes) in [(1, Some(KIB)), (1024, Some(1 << 20)), (10_240, Some(10 << 20))] {
+            assert_eq!(record_bytes(kib), bytes, "{kib}");
+        }
+        for kib in [i32::MIN, -1, 0, 10_241, 1_000_000_000, i32::MAX] {
+            assert_eq!(record_bytes(kib), None, "{kib}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What both formats write of an entry and of the stream.
+
+use std::borrow::Cow;
+
+use dispatchd_core::model::Record;
+use dispatchd_core::model::StreamId;
+use dispatchd_core::wire::packed::{self, FRAME_BYTES};
+
+/// Digits of 2^128 - 1.
+pub(super) const HASH_KEY_DIGITS_MAX: usize = 39;
+
+/// The data of an entry: those of its one event, or several events as an aggregate.
+pub(super) fn data<'a>(events: &[&'a Record]) -> Cow<'a, [u8]> {
+    match events {
+        [event] => Cow::Borrowed(&event.data),
+        _ => Cow::Owned(packed::encode(events)),
+    }
+}
+
+/// The most bytes that [`data`] gives for these events.
+pub(super) fn data_bytes_max(events: &[&Record]) -> usize {
+    match events {
+        [event] => event.data.len(),
+        _ => {
+            FRAME_BYTES + events.iter().map(|event| packed::member_bytes_max(event)).sum::<usize>()
+        }
+    }
+}
+
+/// The field of a request that names the stream, and its value.
+pub(super) fn stream_field(stream: &StreamId) -> (&'static str, &str) {
+    match stream {
+        StreamId::Name(name) => ("StreamName", name),
+        StreamId::Arn(arn) => ("StreamARN", arn),
+    }
+}

@@ -1,0 +1,282 @@
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use ciborium::Value as Cbor;
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use super::body::*;
+use super::{cbor, json};
+use crate::settings::Wire;
+use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
+use dispatchd_core::model::{Entries, Verdict};
+use dispatchd_core::wire::packed;
+
+const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
+const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
+
+/// An entry as Kinesis reads it.
+#[derive(Debug, PartialEq)]
+struct Written {
+    data: Vec<u8>,
+    key: String,
+    hash: Option<String>,
+}
+
+/// What a body holds, read by others than those who wrote it: the stream's field and name, and the
+/// entries.
+fn written(wire: Wire, body: &[u8]) -> (String, String, Vec<Written>) {
+    let mut fields: BTreeMap<String, Field> = match wire {
+        Wire::Json => from_json(serde_json::from_slice(body).expect("it is JSON")),
+        Wire::Cbor => from_cbor(ciborium::from_reader(body).expect("it is CBOR")),
+    };
+    let Some(Field::List(entries)) = fields.remove("Records") else { panic!("no Records") };
+    let entries = entries.into_iter().map(|mut entry| {
+        let (data, key) = (entry.remove("Data"), entry.remove("PartitionKey"));
+        let hash = entry.remove("ExplicitHashKey");
+        assert!(entry.is_empty(), "{entry:?}");
+        Written {
+            data: match (wire, data) {
+                (Wire::Json, Some(Field::Text(text))) => {
+                    STANDARD.decode(text).expect("it is base64")
+                }
+                (Wire::Cbor, Some(Field::Bytes(bytes))) => bytes,
+                (_, other) => panic!("{other:?} is no data"),
+            },
+            key: text(key).expect("every entry has a key"),
+            hash: hash.and_then(|hash| text(Some(hash))),
+        }
+    });
+    let entries = entries.collect();
+    let (field, name) = fields.pop_first().expect("the stream is named");
+    assert!(fields.is_empty(), "{fields:?}");
+    (field, text(Some(name)).expect("a stream's name is a text"), entries)
+}
+
+#[derive(Debug)]
+enum Field {
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<BTreeMap<String, Field>>),
+}
+
+fn text(field: Option<Field>) -> Option<String> {
+    match field {
+        Some(Field::Text(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn from_json(value: Json) -> BTreeMap<String, Field> {
+    let Json::Object(object) = value else { panic!("{value} is no object") };
+    let field = |value| match value {
+        Json::String(text) => Field::Text(text),
+        Json::Array(list) => Field::List(list.into_iter().map(from_json).collect()),
+        other => panic!("{other} has no place here"),
+    };
+    object.into_iter().map(|(name, value)| (name, field(value))).collect()
+}
+
+fn from_cbor(value: Cbor) -> BTreeMap<String, Field> {
+    let Cbor::Map(map) = value else { panic!("{value:?} is no map") };
+    let field = |value| match value {
+        Cbor::Text(text) => Field::Text(text),
+        Cbor::Bytes(bytes) => Field::Bytes(bytes),
+        Cbor::Array(list) => Field::List(list.into_iter().map(from_cbor).collect()),
+        other => panic!("{other:?} has no place here"),
+    };
+    map.into_iter()
+        .map(|(name, value)| (name.into_text().expect("names are texts"), field(value)))
+        .collect()
+}
+
+fn record(key: &str, hash: Option<u128>, data: &[u8]) -> Record {
+    let key = PartitionKey::new(key).expect("a test's key is short");
+    Record::new(key, hash.map(HashKey), Bytes::copy_from_slice(data))
+}
+
+/// What Kinesis should read of these entries.
+fn expected(entries: &Entries<'_>) -> Vec<Written> {
+    let of = |events: &[&Record]| Written {
+        data: if events.len() == 1 { events[0].data.to_vec() } else { packed::encode(events) },
+        key: events[0].key.as_str().to_owned(),
+        hash: events[0].explicit_hash.map(|hash| hash.0.to_string()),
+    };
+    entries.iter().map(of).collect()
+}
+
+/// A reply in both forms, from the same fields.
+fn replies(records: &Json) -> [(Wire, Vec<u8>); 2] {
+    let reply = serde_json::json!({"EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5]});
+    let mut cbor = Vec::new();
+    ciborium::into_writer(&reply, &mut cbor).expect("a Vec takes every write");
+    [(Wire::Json, reply.to_string().into_bytes()), (Wire::Cbor, cbor)]
+}
+
+fn stored(shard_id: &str, number: &str) -> Verdict {
+    Verdict::Stored { shard_id: shard_id.into(), sequence_number: number.into() }
+}
+
+proptest! {
+    #[test]
+    fn every_entry_is_read_as_it_was_meant_and_the_body_is_allocated_once(
+        events in prop::collection::vec(
+            (any::<String>(), prop::collection::vec(any::<u8>(), 0..400), prop::option::of(any::<u128>()), any::<bool>()),
+            1..30,
+        ),
+        name in "[a-zA-Z0-9_.-]{1,20}",
+        by_arn in any::<bool>(),
+    ) {
+        let mut records: Vec<Record> = Vec::new();
+        let mut ends: Vec<usize> = Vec::new();
+        for (key, data, hash, joins) in &events {
+            // Any text of one to three characters, quotes and control characters included.
+            let key: String = key.chars().take(3).chain(['k']).collect();
+            let joins = *joins && records.last().is_some_and(|last| last.explicit_hash.is_some() == hash.is_some());
+            records.push(record(&key, *hash, data));
+            if joins {
+                ends.pop();
+            }
+            ends.push(records.len());
+        }
+        let entries = &Entries::new(records.iter().collect(), &ends);
+        let (field, stream) = match by_arn {
+            true => ("StreamARN", StreamId::Arn(name.clone())),
+            false => ("StreamName", StreamId::Name(name.clone())),
+        };
+        for wire in BOTH {
+            let body = request(wire, &stream, entries);
+            let bytes_max = match wire {
+                Wire::Json => json::body_bytes_max(&stream, entries),
+                Wire::Cbor => cbor::body_bytes_max(&stream, entries),
+            };
+            prop_assert!(body.len() <= bytes_max, "{wire:?}: {} bytes, {bytes_max} were reckoned", body.len());
+            prop_assert_eq!(written(wire, &body), (field.to_owned(), name.clone(), expected(entries)));
+        }
+    }
+
+    #[test]
+    fn nothing_that_comes_back_makes_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        for wire in BOTH {
+            let _ = reply(wire, &bytes);
+            let _ = error(wire, &bytes);
+        }
+    }
+}
+
+#[test]
+fn without_aggregates_and_hash_keys_a_body_in_json_is_as_long_as_was_reckoned() {
+    let records =
+        [record("k", None, b"12345"), record("a \"key\"\n", None, b""), record("é", None, b"x")];
+    let (stream, entries) =
+        (StreamId::Name("s".into()), Entries::new(records.iter().collect(), &[1, 2, 3]));
+    // One comma fewer than there are entries.
+    assert_eq!(
+        request(Wire::Json, &stream, &entries).len() + 1,
+        json::body_bytes_max(&stream, &entries)
+    );
+}
+
+#[test]
+fn a_reply_says_of_each_entry_where_it_is_or_why_not() {
+    let records = serde_json::json!([
+        {"SequenceNumber": NUMBER, "ShardId": "shardId-000000000003"},
+        {"ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "a \"quoted\" line\né"},
+        {"SequenceNumber": "1", "ShardId": "shardId-000000000003", "ErrorCode": null, "ErrorMessage": null, "New": {"a": []}},
+        {"SequenceNumber": "9".repeat(129), "ShardId": "one of another kind"},
+        {"SequenceNumber": "1", "ShardId": "shardId-000000000003", "ErrorCode": "InternalFailure"},
+        {"SequenceNumber": "1", "ShardId": "shardId-000000000003", "ErrorCode": ""},
+        {"SequenceNumber": "1"},
+        {"ShardId": "shardId-000000000003"},
+        {"SequenceNumber": "", "ShardId": "shardId-000000000003"},
+        {"SequenceNumber": "1", "ShardId": ""},
+        {"ErrorMessage": "words"},
+        {},
+    ]);
+    let failed = |class, code: &str, message: &str| Verdict::Failed {
+        class,
+        code: code.into(),
+        message: message.into(),
+    };
+    let verdicts = [
+        stored("shardId-000000000003", NUMBER),
+        failed(Class::Throttled, "ProvisionedThroughputExceededException", "a \"quoted\" line\né"),
+        stored("shardId-000000000003", "1"),
+        stored("one of another kind", &"9".repeat(129)),
+        failed(Class::Transient, "InternalFailure", ""),
+        stored("shardId-000000000003", "1"),
+        Verdict::Unclear,
+        Verdict::Unclear,
+        Verdict::Unclear,
+        Verdict::Unclear,
+        Verdict::Unclear,
+        Verdict::Unclear,
+    ];
+    for (wire, body) in replies(&records) {
+        assert_eq!(reply(wire, &body).expect("it is a reply"), verdicts, "{wire:?}");
+    }
+}
+
+#[test]
+fn a_reply_that_is_cut_or_goes_on_is_none() {
+    let records =
+        serde_json::json!([{"SequenceNumber": NUMBER, "ShardId": "shardId-000000000000"}]);
+    for (wire, body) in replies(&records) {
+        for end in 0..body.len() {
+            assert!(reply(wire, &body[..end]).is_err(), "{wire:?} cut at {end}");
+        }
+        assert!(reply(wire, &[&body[..], b"\0"].concat()).is_err(), "{wire:?}");
+    }
+}
+
+#[test]
+fn a_reply_of_another_kind_is_none() {
+    for (wire, body) in [
+        serde_json::json!(7),
+        serde_json::json!({"a": 1}),
+        serde_json::json!([null]),
+        serde_json::json!(null),
+    ]
+    .iter()
+    .flat_map(replies)
+    {
+        assert!(reply(wire, &body).is_err(), "{wire:?}: {}", String::from_utf8_lossy(&body));
+    }
+    for body in [&b"{}"[..], b"\xa0", b"", b"[]", b"\x80", b"\xff", b"\x9f"] {
+        assert!(BOTH.iter().all(|wire| reply(*wire, body).is_err()), "{body:?}");
+    }
+}
+
+#[test]
+fn cbor_may_leave_lengths_open_and_cut_texts_in_pieces() {
+    let body = b"\xbf\x67Records\x9f\xbf\x67ShardId\x7f\x62sh\x62ar\xff\x6eSequenceNumber\x62\x34\x32\xff\xff\xff";
+    assert_eq!(reply(Wire::Cbor, body).expect("it is a reply"), [stored("shar", "42")]);
+}
+
+#[test]
+fn an_error_has_a_code_and_a_message_in_both_forms_whichever_way_they_are_spelled() {
+    let told = |body: Json| {
+        let mut cbor = Vec::new();
+        ciborium::into_writer(&body, &mut cbor).expect("a Vec takes every write");
+        let said = |wire, body: &[u8]| error(wire, body).map(|told| (told.code, told.message)).ok();
+        let told = said(Wire::Cbor, &cbor);
+        assert_eq!(told, said(Wire::Json, body.to_string().as_bytes()), "{body}");
+        told
+    };
+    let both = Some((Some("Odd".to_owned()), Some("words".to_owned())));
+    assert_eq!(told(serde_json::json!({"__type": "Odd", "message": "words", "New": [1]})), both);
+    assert_eq!(told(serde_json::json!({"__type": "Odd", "Message": "words"})), both);
+    assert_eq!(told(serde_json::json!({"__type": null})), Some((None, None)));
+    assert_eq!(told(serde_json::json!(["__type"])), None);
+    assert!(BOTH.into_iter().all(|wire| error(wire, b"").is_err()));
+}
+
+#[test]
+fn a_reply_is_of_the_form_that_it_says() {
+    assert_eq!(BOTH.map(|wire| format_of(Some(content_type(wire)))), BOTH);
+    assert_eq!(format_of(Some("application/x-amz-cbor-1.1; charset=binary")), Wire::Cbor);
+    assert_eq!([None, Some("text/html"), Some("")].map(format_of), [Wire::Json; 3]);
+}

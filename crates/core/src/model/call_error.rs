@@ -1,0 +1,51 @@
+//! The failure of a call to the service other than PutRecords, in our words.
+
+use super::{Cause, Class, Reason};
+
+/// The failure of a call other than PutRecords.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{operation}: {code}: {message}")]
+pub struct CallError {
+    pub operation: &'static str,
+    pub class: Class,
+    /// Why, for whoever has to act.
+    pub cause: Cause,
+    pub code: String,
+    pub message: String,
+}
+
+impl CallError {
+    /// Whether the stream of the call does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.code == "ResourceNotFoundException"
+    }
+
+    /// Whether the stream exists already, where it was to be made, or is being changed.
+    pub fn is_in_use(&self) -> bool {
+        self.code == "ResourceInUseException"
+    }
+
+    /// Whether the iterator expired: nobody used it for five minutes. The position that it stood
+    /// for is still right; a new iterator for it is needed.
+    pub fn is_expired_iterator(&self) -> bool {
+        self.code == "ExpiredIteratorException"
+    }
+
+    /// What the operator does about a failed call that needs the permission `action`.
+    pub fn advice(&self, action: &str) -> String {
+        match self.class {
+            Class::Blocked(Reason::AccessDenied) if self.cause.is_blocked() => {
+                format!(
+                    "allow {action} on the stream to this identity; `dispatchd iam producer` \
+                     prints the policy"
+                )
+            }
+            Class::Throttled => {
+                "ask again in a minute; if it stays, somebody else uses up the account's calls"
+                    .to_owned()
+            }
+            Class::Blocked(_) | Class::Transient => self.cause.advice().to_owned(),
+            Class::Poison => "correct stream.name or stream.arn".to_owned(),
+        }
+    }
+}
