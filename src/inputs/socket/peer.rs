@@ -70,7 +70,8 @@ pub(super) async fn who_serves(path: &Path) -> Result<Option<Peer>, BindError> {
         Ok(stream) => Ok(Some(Peer::of(&stream))),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(None),
-            io::ErrorKind::WouldBlock => Ok(Some(Peer::default())), // more wait than its queue holds
+            // More wait for it than its queue holds.
+            io::ErrorKind::WouldBlock => Ok(Some(Peer::default())),
             _ => Err(BindError::Unknown { path: path.into(), source: error }),
         },
     }

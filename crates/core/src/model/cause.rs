@@ -89,32 +89,38 @@ impl Cause {
             Cause::Lookup => (
                 "lookup_failed",
                 "the endpoint's name cannot be resolved",
-                "correct the region or the endpoint, or see to DNS on this host (in AWS: that the VPC has DNS support)",
+                "correct the region or the endpoint, or see to DNS on this host (in AWS: that the \
+                 VPC has DNS support)",
             ),
             Cause::ConnectionRefused => (
                 "connection_refused",
                 "the endpoint refuses connections",
-                "see that something listens at the address in the reason, and correct the endpoint's port or the proxy if it is another",
+                "see that something listens at the address in the reason, and correct the \
+                 endpoint's port or the proxy if it is another",
             ),
             Cause::Unreachable => (
                 "unreachable",
                 "no way leads to the endpoint",
-                "see to this host's network: interface, routes, firewall; IPv6 without a route is one cause",
+                "see to this host's network: interface, routes, firewall; IPv6 without a route is \
+                 one cause",
             ),
             Cause::ConnectTimeout => (
                 "connect_timeout",
                 "the endpoint does not answer when it is connected to",
-                "open the way to it: security group or firewall for port 443, a route (NAT or VPC endpoint), or HTTPS_PROXY where only a proxy leads out",
+                "open the way to it: security group or firewall for port 443, a route (NAT or VPC \
+                 endpoint), or HTTPS_PROXY where only a proxy leads out",
             ),
             Cause::Proxy => (
                 "proxy_refused",
                 "the proxy makes no way to the endpoint",
-                "let the proxy pass the endpoint's host, correct the credentials in HTTPS_PROXY, or name the host in NO_PROXY",
+                "let the proxy pass the endpoint's host, correct the credentials in HTTPS_PROXY, \
+                 or name the host in NO_PROXY",
             ),
             Cause::TlsUnknownIssuer => (
                 "tls_unknown_issuer",
                 "TLS: the certificate is signed by an unknown issuer",
-                "if a proxy opens TLS here, give its CA in AWS_CA_BUNDLE; else install the system's CA certificates, or correct the endpoint",
+                "if a proxy opens TLS here, give its CA in AWS_CA_BUNDLE; else install the \
+                 system's CA certificates, or correct the endpoint",
             ),
             Cause::TlsExpired => (
                 "tls_certificate_expired",
@@ -129,17 +135,20 @@ impl Cause {
             Cause::Tls => (
                 "tls_failed",
                 "TLS fails",
-                "see that the endpoint speaks TLS there (an http endpoint needs an http URL), and what stands between",
+                "see that the endpoint speaks TLS there (an http endpoint needs an http URL), and \
+                 what stands between",
             ),
             Cause::ConnectionLost => (
                 "connection_lost",
                 "the connection is lost before a reply",
-                "see what closes connections between this host and the endpoint: proxy, load balancer, firewall; or whether it speaks HTTP there",
+                "see what closes connections between this host and the endpoint: proxy, load \
+                 balancer, firewall; or whether it speaks HTTP there",
             ),
             Cause::ReplyTimeout => (
                 "reply_timeout",
                 "no reply comes in time",
-                "see to the way to the endpoint (loss, a full link, a proxy that hangs); raise kinesis.attempt_timeout where it is only slow",
+                "see to the way to the endpoint (loss, a full link, a proxy that hangs); raise \
+                 kinesis.attempt_timeout where it is only slow",
             ),
             Cause::NotFound => (
                 "not_found",
@@ -149,7 +158,8 @@ impl Cause {
             Cause::NotKinesis => (
                 "not_kinesis",
                 "what answers at the endpoint is not Kinesis",
-                "see what answers at the endpoint, it does not speak as Kinesis does: a proxy, a firewall's page, another service? Correct the endpoint if so",
+                "see what answers at the endpoint, it does not speak as Kinesis does: a proxy, a \
+                 firewall's page, another service? Correct the endpoint if so",
             ),
             Cause::Gateway => (
                 "gateway_error",
@@ -159,12 +169,14 @@ impl Cause {
             Cause::Service => (
                 "service_error",
                 "Kinesis fails",
-                "wait: it passes by itself; if it stays, see AWS's Health Dashboard for the region, or the emulator's log",
+                "wait: it passes by itself; if it stays, see AWS's Health Dashboard for the \
+                 region, or the emulator's log",
             ),
             Cause::Throttled => (
                 "throttled",
                 "Kinesis throttles every record",
-                "if it stays: add shards or use on-demand mode, spread the keys, or see who else writes to the stream",
+                "if it stays: add shards or use on-demand mode, spread the keys, or see who else \
+                 writes to the stream",
             ),
             Cause::Records => (
                 "records_refused",
