@@ -22,7 +22,7 @@ use dispatchd_core::wire::ndjson::lines::Splitter;
 use dispatchd_core::wire::ndjson::request::{self, Request};
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
+use dispatchd_producer::lane::dedupe::{Admission, Dedupe, Window};
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher};
 use minicbor::Encoder;
@@ -100,14 +100,14 @@ fn remember_500(bencher: Bencher) {
     let outcome = Outcome::Durable(position);
     let inputs = || path.accept(&mut BytesMut::from(&*lines));
     bencher.counter(ItemsCount::new(GROUP)).with_inputs(inputs).bench_local_values(|items| {
-        let met = items.into_iter().map(|item| match dedupe.meet(item, now) {
-            Met::New(item) => {
-                dedupe.settle(&item, &outcome, now);
+        let admitted = items.into_iter().map(|item| match dedupe.admit(item, now) {
+            Admission::New(item) => {
+                dedupe.close(&item, &outcome, now);
                 item // dropped outside of what is timed
             }
             other => panic!("{other:?}"),
         });
-        met.collect::<Vec<_>>()
+        admitted.collect::<Vec<_>>()
     });
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::lane::{LaneTask, QUESTIONS_MAX, Question};
-use crate::producer::refresher::StreamHandle;
+use self::refresher::StreamHandle;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::lane::dedupe::{Dedupe, Window};
 use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};

@@ -12,7 +12,7 @@ use dispatchd_core::model::{Fingerprints, Outcome, PartitionKey, Position, Recor
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::credit::CreditTotal;
 use dispatchd_producer::intake::{EventRequest, IntakeShared, Now, Offered};
-use dispatchd_producer::lane::dedupe::{Dedupe, Met, Window};
+use dispatchd_producer::lane::dedupe::{Admission, Dedupe, Window};
 use dispatchd_producer::ticket::{Answer, EventId};
 use uuid::Uuid;
 
@@ -48,25 +48,25 @@ fn fill(dedupe: &mut Dedupe, ids: usize) {
     });
     let (mut intake, mut way_back) = shared.open(None);
     let now = Instant::now();
-    let mut meet = |n: usize, dedupe: &mut Dedupe| {
+    let mut admit = |n: usize, dedupe: &mut Dedupe| {
         let key = PartitionKey::new("customer-9").expect("it is short");
         let record = Record::new(key, None, Bytes::from_static(b"{}"));
         let id = EventId::Chosen { id: Uuid::new_v4(), said: shared.fingerprints.of(n) };
         let timestamp = Timestamp::from_unix_ms(n as u64);
         let mut request = EventRequest::sealed(record, Reference::Number(1), id);
         match intake.offer(&mut request, &Now { instant: now, timestamp }) {
-            Offered::Accepted(item) => dedupe.meet(item, now),
+            Offered::Accepted(item) => dedupe.admit(item, now),
             other => panic!("one is there at a time: {other:?}"),
         }
     };
     for n in 0..ids {
-        let Met::New(item) = meet(n, dedupe) else { panic!("its id is known") };
+        let Admission::New(item) = admit(n, dedupe) else { panic!("its id is known") };
         let position = Position {
             shard_id: format!("shardId-{:012}", n % 4).into(),
             sequence_number: format!("49681234567890123456789012345678901234567890{n:012}").into(),
             sub_sequence_number: None,
         };
-        assert!(dedupe.settle(&item, &Outcome::Durable(position), now).is_none());
+        assert!(dedupe.close(&item, &Outcome::Durable(position), now).is_none());
         drop(item);
         let mut written = CreditTotal::default();
         while let Ok(answers) = way_back.answers.try_recv() {

@@ -15,7 +15,7 @@ use dispatchd_producer::lane::Answered;
 use dispatchd_producer::lane::Batch;
 use dispatchd_producer::lane::BoxedItem;
 use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
-use dispatchd_producer::lane::dedupe::{self, Dedupe, Met};
+use dispatchd_producer::lane::dedupe::{self, Admission, Dedupe};
 use dispatchd_producer::ticket::{AnswerGroup, EventId, Ticket};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -317,17 +317,17 @@ impl<'p> Run<'p> {
             return self.read_outbox();
         }
         let now = self.instant();
-        match self.dedupe.meet(item, now) {
-            Met::Reused(ticket) if self.mutant == Some(Mutant::ReusedTaken) => {
+        match self.dedupe.admit(item, now) {
+            Admission::IdReused(ticket) if self.mutant == Some(Mutant::ReusedTaken) => {
                 drop(ticket);
                 self.watch.pushed(event, Way::Own, self.now)
             }
-            Met::Reused(ticket) => {
+            Admission::IdReused(ticket) => {
                 self.watch.pushed(event, Way::Reused, self.now)?;
-                ticket.answer_as(EventAnswer::Refused(dedupe::reused()));
+                ticket.answer_as(EventAnswer::Refused(dedupe::id_reused()));
                 self.read_outbox()
             }
-            Met::New(item) => {
+            Admission::New(item) => {
                 self.watch.pushed(event, Way::Own, self.now)?;
                 let in_air =
                     |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
@@ -342,8 +342,8 @@ impl<'p> Run<'p> {
                 self.buffer.push(item);
                 Ok(())
             }
-            Met::Joined => self.watch.pushed(event, Way::Joined, self.now),
-            Met::Again(ticket, mut ack) => {
+            Admission::Joined => self.watch.pushed(event, Way::Joined, self.now),
+            Admission::AlreadyDurable(ticket, mut ack) => {
                 self.watch.pushed(event, Way::Again, self.now)?;
                 ack.deduplicated = self.mutant != Some(Mutant::DeduplicatedUntold);
                 ticket.answer_as(EventAnswer::Durable(*ack));
@@ -396,7 +396,7 @@ impl<'p> Run<'p> {
             position.sub_sequence_number = None;
         }
         let now = self.instant();
-        if let Some((copies, same)) = self.dedupe.settle(&item, &outcome, now) {
+        if let Some((copies, same)) = self.dedupe.close(&item, &outcome, now) {
             for ticket in copies {
                 match self.mutant {
                     Some(Mutant::CopyDropped) => drop(ticket),

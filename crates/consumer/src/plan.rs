@@ -150,5 +150,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -161,6 +161,7 @@ async fn a_thousand_idle_connections_cost_little_and_the_next_one_is_told_why() 
 
 #[tokio::test]
 async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum() {
+    const EVENTS: u64 = 600;
     let settings = [
         "memory.budget=4MiB",
         "socket.max_connections=4",
@@ -182,7 +183,8 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
     let text = "x".repeat(10_000);
     let mut flooding = tokio::task::JoinSet::new();
     for _ in 0..3 {
-        let lines: String = (0..2_000)
+        // Four budgets in all: more than sockets and line buffers hold beside it.
+        let lines: String = (0..EVENTS)
             .map(|n| event(n, &format!("k{n}"), &format!("{{\"a\":\"{text}\"}}")) + "\n")
             .collect();
         flooding.spawn(daemon.connect().await.pipeline(lines));
@@ -200,7 +202,7 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
     server.set(testkit::fault::plan::Plan::default());
     while let Some(answers) = flooding.join_next().await {
         let answers = answers.expect("the caller does not panic");
-        assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 2_000);
+        assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count() as u64, EVENTS);
     }
     assert!(daemon.resident_bytes() - idle < sum);
     assert_eq!(daemon.metric("dispatchd_buffer_bytes").await, 0.0);
@@ -232,7 +234,7 @@ async fn a_flood_on_one_connection_starves_no_other() {
     .await;
     let mut caller = daemon.connect().await;
     let mut before_it = Vec::new();
-    for n in 0..20 {
+    for n in 0..11 {
         let before = answered.load(Ordering::Relaxed);
         assert_eq!(caller.ask(&event(n, "other", "{}")).await["ok"], true);
         before_it.push(answered.load(Ordering::Relaxed) - before);
@@ -240,7 +242,7 @@ async fn a_flood_on_one_connection_starves_no_other() {
     before_it.sort_unstable();
     // What stands before it is at most the flood's window; what comes meanwhile may be another, and
     // a third is answered already and not read yet. The flood itself never ends.
-    assert!(before_it[10] < 3 * WINDOW, "{before_it:?}");
+    assert!(before_it[5] < 3 * WINDOW, "{before_it:?}");
     assert!(!flood.is_finished(), "it lasted to the end");
     flood.abort();
     answers.abort();

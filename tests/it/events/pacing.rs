@@ -18,6 +18,7 @@ use testkit::stopwatch::Stopwatch;
 use testkit::stream::create_stream;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::runtime;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::DISPATCHD;
@@ -26,6 +27,9 @@ const SHARD_RECORDS_PER_SECOND: f64 = 1000.0;
 /// Until the pace has found the limit.
 const SETTLES: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(10);
+
+/// Each test floods a shard as fast as this machine can: one at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The start of a quarter of the hash ring: one of four shards.
 fn quarter(shard: u32) -> u128 {
@@ -130,6 +134,7 @@ fn a_hot_shard_is_kept_full_and_its_neighbours_do_not_notice() {
 }
 
 async fn hot_shard() {
+    let _alone = ALONE.lock().await;
     let ferro = Ferro::start(true).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let daemon = daemon(&ferro).await;
@@ -155,12 +160,12 @@ async fn hot_shard() {
     assert!(used > 0.95 - kept, "the hot shard is used to {used:.3} of its limit");
     assert!(refused < 0.10 + kept, "{refused:.3} of the records sent to it are refused");
     // Alone they are some fifteen milliseconds. Who waits for the hot shard waits for its window:
-    // four seconds.
+    // four seconds; a machine that keeps us waiting for nearly all of the time leaves as much.
     assert!(
         p99(&beside)
             < p99(&alone).mul_f64(1.5)
                 + Duration::from_millis(10)
-                + Duration::from_secs(2).mul_f64(kept),
+                + Duration::from_secs(4).mul_f64(kept),
         "{:?} beside, {:?} alone",
         p99(&beside),
         p99(&alone)
@@ -173,6 +178,7 @@ fn two_daemons_share_a_shard_fairly() {
 }
 
 async fn shared_shard() {
+    let _alone = ALONE.lock().await;
     let ferro = Ferro::start(true).await;
     create_stream(&client(&ferro.endpoint()), "s", 4).await;
     let mut tasks = JoinSet::new();

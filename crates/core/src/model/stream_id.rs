@@ -55,7 +55,7 @@ impl StreamId {
 }
 
 impl StreamArn {
-    /// `aws`, or another partition: `aws-cn`, `aws-us-gov`, the isolated ones.
+    /// The partition: `aws`, or another one such as `aws-cn`, `aws-us-gov` or an isolated one.
     pub fn partition(&self) -> &str {
         &self.partition
     }

@@ -1,12 +1,13 @@
-//! The dedupe window: what became of ids that callers chose themselves, so that sending again is
-//! safe.
+//! The dedupe window: what became of the ids that callers chose themselves, so that sending an
+//! event again is safe.
 //!
-//! Pure. An id stands for one event: who sends it with another one is refused, `IdReused`, or one
-//! of the two would never be published. An id that is on its way takes later copies of the event
-//! along to the same outcome; one that was acked is acked again; one that was refused may be tried
-//! again, with another event too, unless an attempt may have stored the first. Ids that the daemon
-//! made are never sent again and are not kept. Bounded by count, by bytes and by time; what it
-//! forgot is delivered again, with the same id in its envelope.
+//! Pure. An id stands for one event. Another event with the same id is refused, `IdReused`, or one
+//! of the two would never be published. While an event is on its way, copies of it wait for its
+//! outcome. A copy of an event that is durable is answered as durable again. An event that was
+//! refused may be sent again, and its id may be used for another event, unless an attempt may have
+//! stored the first. Ids that the daemon made are never sent again and are not kept. The window is
+//! bounded by count, by bytes and by time; an event that it forgot is delivered again, with the
+//! same id in its envelope.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,21 +21,21 @@ use dispatchd_core::model::{Code, Durable, EventAnswer, Fingerprint, Outcome, Re
 /// How much is remembered, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Ids that are settled; 0 turns it off.
+    /// Ids of events that are answered; 0 turns the window off.
     pub ids_max: usize,
     pub keep_for: Duration,
 }
 
-/// What is known of the ids that callers chose. One for all lanes: an id is found whatever key it
-/// comes with.
+/// What is known of the ids that callers chose. There is one for all lanes: an id is found whatever
+/// key it comes with.
 #[derive(Debug)]
 pub struct Dedupe {
     window: Window,
     open: HashMap<Id, Open, foldhash::fast::RandomState>,
-    settled: Remembered,
+    answered: Remembered,
 }
 
-/// An event on its way, with those that came again meanwhile.
+/// An event on its way, with the copies that came meanwhile.
 #[derive(Debug)]
 struct Open {
     said: Fingerprint,
@@ -43,55 +44,56 @@ struct Open {
 
 /// What is to be done with an event that came in.
 #[derive(Debug)]
-pub enum Met {
+pub enum Admission {
     /// It is new, or was refused: it goes on its way.
     New(BoxedItem),
-    /// It waits for the outcome of the one that is on its way.
+    /// It waits for the outcome of the event of its id that is on its way.
     Joined,
-    /// It is in the stream already.
-    Again(Ticket, Box<Durable>),
-    /// Its id is another event's.
-    Reused(Ticket),
+    /// It is in the stream already, there.
+    AlreadyDurable(Ticket, Box<Durable>),
+    /// Its id stands for another event.
+    IdReused(Ticket),
 }
 
 impl Dedupe {
     pub fn new(window: Window) -> Self {
-        Self { window, open: HashMap::default(), settled: Remembered::default() }
+        Self { window, open: HashMap::default(), answered: Remembered::default() }
     }
 
-    /// Looks an event up that has come in.
-    pub fn meet(&mut self, mut item: BoxedItem, now: Instant) -> Met {
+    /// Looks up an event that has come in, and takes note of it.
+    pub fn admit(&mut self, mut item: BoxedItem, now: Instant) -> Admission {
         let Some(said) = item.ticket.said().filter(|_| self.window.ids_max > 0) else {
-            return Met::New(item);
+            return Admission::New(item);
         };
         let id = item.ticket.id().into_bytes();
         self.forget(now);
         if let Some(open) = self.open.get_mut(&id) {
             if open.said != said {
-                return Met::Reused(item.ticket);
+                return Admission::IdReused(item.ticket);
             }
             open.copies.push(item.ticket);
-            return Met::Joined;
+            return Admission::Joined;
         }
-        if let Some(known) = self.settled.get(&id) {
+        if let Some(known) = self.answered.get(&id) {
             if known.said != said {
-                return Met::Reused(item.ticket);
+                return Admission::IdReused(item.ticket);
             }
             if let Some((timestamp, position)) = known.acked() {
                 // It says the same, so its key is the one that the first had.
                 let (id, key) = (item.ticket.id(), item.record.key);
                 let again =
                     Durable { id, timestamp, key, position, deduplicated: true, echo: None };
-                return Met::Again(item.ticket, Box::new(again));
+                return Admission::AlreadyDurable(item.ticket, Box::new(again));
             }
             item.maybe_stored = true;
         }
         self.open.insert(id, Open { said, copies: Vec::new() });
-        Met::New(item)
+        Admission::New(item)
     }
 
-    /// An event is settled: gives those that came again, and what they are answered.
-    pub fn settle(
+    /// Takes note of the outcome of an event. Returns the copies that waited for it and what they
+    /// are answered; `None` where none waited.
+    pub fn close(
         &mut self,
         item: &Item,
         outcome: &Outcome,
@@ -104,12 +106,12 @@ impl Dedupe {
         let same = match outcome {
             Outcome::Refused(refusal) => {
                 if item.maybe_stored {
-                    self.settled.push(id, said, None, now);
+                    self.answered.push(id, said, None, now);
                 }
                 EventAnswer::Refused(refusal.clone())
             }
             Outcome::Durable(position) => {
-                self.settled.push(id, said, Some((timestamp, position)), now);
+                self.answered.push(id, said, Some((timestamp, position)), now);
                 let (id, key) = (item.ticket.id(), item.record.key.clone());
                 let position = position.clone();
                 EventAnswer::Durable(Durable {
@@ -126,25 +128,26 @@ impl Dedupe {
         (!copies.is_empty()).then_some((copies, same))
     }
 
-    /// Drops what is too old, and the oldest of what is too much.
+    /// Forgets what is too old, and the oldest of what is too much.
     fn forget(&mut self, now: Instant) {
         let Window { ids_max, keep_for } = self.window;
-        while let Some(age) = self.settled.oldest_age(now) {
-            let too_many = self.settled.len() > ids_max;
+        while let Some(age) = self.answered.oldest_age(now) {
+            let too_many = self.answered.len() > ids_max;
             if age < keep_for
                 && !too_many
-                && self.settled.bytes() <= ids_max.saturating_mul(DEDUPE_BYTES_PER_ID)
+                && self.answered.bytes() <= ids_max.saturating_mul(DEDUPE_BYTES_PER_ID)
             {
                 return;
             }
-            self.settled.pop();
+            self.answered.pop();
         }
     }
 }
 
-/// What an event is told whose id is another's.
-pub fn reused() -> Refusal {
-    const REUSED: &str = "options.id is that of another event: its type, data or options are others. Give each event an id of its own";
+/// What an event is told whose id stands for another event.
+pub fn id_reused() -> Refusal {
+    const REUSED: &str = "options.id is that of another event: its type, data or options are \
+                          others. Give each event an id of its own";
     Refusal::new(Code::IdReused, REUSED)
 }
 
@@ -173,16 +176,16 @@ mod tests {
 
     /// Meets an event that has to be new.
     fn new(dedupe: &mut Dedupe, item: BoxedItem, now: Instant) -> BoxedItem {
-        match dedupe.meet(item, now) {
-            Met::New(item) => item,
+        match dedupe.admit(item, now) {
+            Admission::New(item) => item,
             other => panic!("{other:?}"),
         }
     }
 
     /// The sequence number that an event is acked with again.
     fn again(dedupe: &mut Dedupe, item: BoxedItem, now: Instant) -> String {
-        match dedupe.meet(item, now) {
-            Met::Again(_, ack) => {
+        match dedupe.admit(item, now) {
+            Admission::AlreadyDurable(_, ack) => {
                 assert!(ack.deduplicated);
                 ack.position.sequence_number.to_string()
             }
@@ -195,8 +198,8 @@ mod tests {
         let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
-        assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
-        let (copies, same) = dedupe.settle(&first, &durable("77"), now).expect("one came again");
+        assert!(matches!(dedupe.admit(kit.item_with_id(1), now), Admission::Joined));
+        let (copies, same) = dedupe.close(&first, &durable("77"), now).expect("one came again");
         assert_eq!(copies.len(), 1);
         assert!(
             matches!(same, EventAnswer::Durable(ack) if &*ack.position.sequence_number == "77" && ack.deduplicated)
@@ -211,9 +214,9 @@ mod tests {
         let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
-        assert!(matches!(dedupe.meet(kit.item_with_id(1), now), Met::Joined));
+        assert!(matches!(dedupe.admit(kit.item_with_id(1), now), Admission::Joined));
         let (copies, same) = dedupe
-            .settle(&first, &refused(Code::DeliveryTimeout, false), now)
+            .close(&first, &refused(Code::DeliveryTimeout, false), now)
             .expect("one came again");
         assert_eq!(copies.len(), 1);
         assert!(
@@ -221,7 +224,7 @@ mod tests {
         );
         let again = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(!again.maybe_stored);
-        dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
+        dedupe.close(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
         new(&mut dedupe, kit.item_that_says(1, "another event"), now);
     }
 
@@ -230,26 +233,26 @@ mod tests {
      {
         let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
-        let is_reused = |met| matches!(met, Met::Reused(_));
+        let is_reused = |admission| matches!(admission, Admission::IdReused(_));
         let other = || kit.item_that_says(1, "another event");
         let mut first = new(&mut dedupe, kit.item_with_id(1), now);
-        assert!(is_reused(dedupe.meet(other(), now)), "on its way");
+        assert!(is_reused(dedupe.admit(other(), now)), "on its way");
         first.maybe_stored = true;
-        dedupe.settle(&first, &refused(Code::DeliveryTimeout, true), now);
-        assert!(is_reused(dedupe.meet(other(), now)), "perhaps stored");
+        dedupe.close(&first, &refused(Code::DeliveryTimeout, true), now);
+        assert!(is_reused(dedupe.admit(other(), now)), "perhaps stored");
         let again = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(again.maybe_stored, "an attempt of the first may have stored it");
-        dedupe.settle(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
+        dedupe.close(&again, &Outcome::Refused(Refusal::new(Code::Rejected, LATE)), now);
         assert!(
-            is_reused(dedupe.meet(other(), now)),
+            is_reused(dedupe.admit(other(), now)),
             "the second was refused for good, the first may be stored still"
         );
         let again = new(&mut dedupe, kit.item_with_id(1), now);
         assert!(
-            dedupe.settle(&again, &durable("77"), now).is_none(),
+            dedupe.close(&again, &durable("77"), now).is_none(),
             "what was refused was no copy of it"
         );
-        assert!(is_reused(dedupe.meet(other(), now)), "acked");
+        assert!(is_reused(dedupe.admit(other(), now)), "acked");
         new(&mut dedupe, other(), now + KEEP.keep_for);
     }
 
@@ -259,12 +262,12 @@ mod tests {
         let now = kit.at(0);
         for id in 1..=4 {
             let item = new(&mut dedupe, kit.item_with_id(id), now);
-            assert!(dedupe.settle(&item, &durable(&id.to_string()), now).is_none());
+            assert!(dedupe.close(&item, &durable(&id.to_string()), now).is_none());
         }
         new(&mut dedupe, kit.item_with_id(1), now);
         assert_eq!(again(&mut dedupe, kit.item_with_id(4), now), "4");
         new(&mut dedupe, kit.item_with_id(4), now + KEEP.keep_for);
-        assert_eq!((dedupe.settled.len(), dedupe.settled.bytes()), (0, 0));
+        assert_eq!((dedupe.answered.len(), dedupe.answered.bytes()), (0, 0));
     }
 
     #[test]
@@ -273,10 +276,10 @@ mod tests {
         let long = "9".repeat(DEDUPE_BYTES_PER_ID);
         for id in 1..=3 {
             let item = new(&mut dedupe, kit.item_with_id(id), kit.at(0));
-            dedupe.settle(&item, &durable(&long), kit.at(0));
-            assert!(dedupe.settled.bytes() <= KEEP.ids_max * DEDUPE_BYTES_PER_ID);
+            dedupe.close(&item, &durable(&long), kit.at(0));
+            assert!(dedupe.answered.bytes() <= KEEP.ids_max * DEDUPE_BYTES_PER_ID);
         }
-        assert_eq!(dedupe.settled.len(), 1);
+        assert_eq!(dedupe.answered.len(), 1);
     }
 
     #[test]

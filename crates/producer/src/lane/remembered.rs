@@ -1,10 +1,10 @@
-//! What became of ids, in as little memory as may be: an id that was acked takes some 100 bytes,
-//! all told.
+//! What became of ids, in as little memory as possible: the id of an event that is durable takes
+//! some 100 bytes, all told.
 //!
 //! Pure. Entries lie side by side by age, in blocks that are freed as they empty; a table finds
-//! them by id and holds their numbers alone. Places are kept as AWS writes them, digits packed two
-//! a byte; any other text is kept as it is and counted. What may be remembered, and for how long,
-//! `dedupe` decides.
+//! them by id and holds nothing but their numbers. Positions that are written as AWS writes them
+//! are kept with two digits a byte; any other text is kept as it is, and counted. What may be
+//! remembered, and for how long, is decided in `dedupe`.
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -18,13 +18,13 @@ use dispatchd_core::model::Position;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::fingerprint::Fingerprint;
 
-/// An id in 128 bits. Callers choose it, so it is hashed once more, with a seed.
+/// An id, 128 bits. Callers choose it, so it is hashed once more, with a seed.
 pub(super) type Id = [u8; 16];
 
-/// Entries that are allocated at once.
+/// How many entries are allocated at once.
 const BLOCK_ENTRIES: usize = 512;
 
-/// Bytes that an entry takes: itself, and its number in a table that has just grown.
+/// Bytes that one entry takes: itself, and its number in a table that has just grown.
 const ENTRY_BYTES: usize = size_of::<Entry>() + TABLE_BYTES;
 const TABLE_BYTES: usize = 16;
 const _: () = assert!(
@@ -32,13 +32,13 @@ const _: () = assert!(
     "as many ids are remembered as the configuration says"
 );
 
-/// Digits of a sequence number that are packed; AWS's have 56.
+/// The most digits of a sequence number that are packed; AWS's have 56.
 const DIGITS_MAX: usize = 56;
 
 /// Ids by what became of them.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    /// The first time that was told; those of entries are counted from it.
+    /// Times of entries are counted from here, the time of the first one; `None` before it.
     epoch: Option<Instant>,
     /// Oldest first. All are full but the last.
     blocks: VecDeque<Vec<Entry>>,
@@ -49,7 +49,7 @@ pub(super) struct Remembered {
     len: usize,
     table: HashTable<u32>,
     hasher: RandomState,
-    /// Of the texts that could not be packed.
+    /// Bytes of the texts that could not be packed.
     text_bytes: usize,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 enum Became {
-    /// It was refused, and an attempt may have stored it.
+    /// The event was refused, and an attempt may have stored it.
     Unconfirmed,
     Acked {
         timestamp: u64,
@@ -92,7 +92,7 @@ impl Remembered {
         self.len
     }
 
-    /// What it takes in memory, but for the block that is being filled.
+    /// Bytes that all entries take, but for what is free in the block that is being filled.
     pub(super) fn bytes(&self) -> usize {
         self.len * ENTRY_BYTES + self.text_bytes
     }
@@ -103,7 +103,8 @@ impl Remembered {
             .map(|number| self.entry(*number))
     }
 
-    /// The outcome of an id; what was known of it before no longer counts.
+    /// Takes note of what became of an id; what was known of it before no longer counts. `acked`:
+    /// `None` where the event may be stored and is not confirmed.
     pub(super) fn push(
         &mut self,
         id: Id,
@@ -132,7 +133,7 @@ impl Remembered {
         }
     }
 
-    /// How long ago the oldest was settled.
+    /// How long ago the oldest entry came; `None` without an entry.
     pub(super) fn oldest_age(&self, now: Instant) -> Option<std::time::Duration> {
         let oldest = self.blocks.front()?.get(self.forgotten)?;
         Some(
@@ -141,7 +142,7 @@ impl Remembered {
         )
     }
 
-    /// Forgets the oldest.
+    /// Forgets the oldest entry.
     pub(super) fn pop(&mut self) {
         if self.len == 0 {
             return;
@@ -174,7 +175,7 @@ fn at(blocks: &VecDeque<Vec<Entry>>, forgotten: usize, first: u32, number: u32) 
 }
 
 impl Entry {
-    /// When it was accepted and where it is, if it was acked.
+    /// When the event was accepted and where it is; `None` where it is not known to be durable.
     pub(super) fn acked(&self) -> Option<(Timestamp, Position)> {
         match &self.became {
             Became::Unconfirmed => None,
@@ -209,7 +210,7 @@ impl Became {
         }
     }
 
-    /// Bytes that it holds besides itself.
+    /// Bytes that an entry holds besides itself.
     fn text_bytes(&self) -> usize {
         /// Of a text that is shared: its counts.
         const COUNTS_BYTES: usize = 2 * size_of::<usize>();
@@ -246,7 +247,7 @@ impl Digits {
     }
 }
 
-/// The number of a shard that is named as AWS names them.
+/// The number of a shard; `None` if it is not named as AWS names shards.
 fn shard_of(id: &str) -> Option<u32> {
     let digits = id.strip_prefix("shardId-")?;
     if digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -11,7 +11,7 @@ use rand::Rng;
 use super::apply_verdicts::{Answered, Settled};
 use super::batch::Batch;
 use super::buffer::{Buffer, Gauges, Poll};
-use super::dedupe::{self, Dedupe, Met};
+use super::dedupe::{self, Admission, Dedupe};
 use super::flight::{Fared, Landed, ServiceError, outcome_of};
 use super::idle_trim::IdleTrim;
 use super::item::{BoxedItem, Group};
@@ -217,12 +217,14 @@ impl Lane {
         if item.ticket.said().is_none() {
             return self.buffer.push(item);
         }
-        let met = known_ids(&self.shared.dedupe).meet(item, now);
-        match met {
-            Met::New(item) => self.buffer.push(item),
-            Met::Reused(ticket) => ticket.answer_as(EventAnswer::Refused(dedupe::reused())),
-            Met::Joined => self.shared.metrics.events_deduplicated.increment(1),
-            Met::Again(ticket, ack) => {
+        let admission = known_ids(&self.shared.dedupe).admit(item, now);
+        match admission {
+            Admission::New(item) => self.buffer.push(item),
+            Admission::IdReused(ticket) => {
+                ticket.answer_as(EventAnswer::Refused(dedupe::id_reused()))
+            }
+            Admission::Joined => self.shared.metrics.events_deduplicated.increment(1),
+            Admission::AlreadyDurable(ticket, ack) => {
                 self.shared.metrics.events_deduplicated.increment(1);
                 ticket.answer_as(EventAnswer::Durable(*ack));
             }
@@ -240,7 +242,7 @@ impl Lane {
     fn answer(&mut self, answered: Answered, now: Instant) {
         let Answered { item, outcome } = answered;
         if item.ticket.said().is_some() {
-            let settled = known_ids(&self.shared.dedupe).settle(&item, &outcome, now);
+            let settled = known_ids(&self.shared.dedupe).close(&item, &outcome, now);
             if let Some((copies, same)) = settled {
                 copies.into_iter().for_each(|copy| copy.answer_as(same.clone()));
             }
