@@ -1,10 +1,11 @@
 //! Why a request stored nothing, in words for whoever has to act: a closed set, from which nothing
 //! leaks of what was sent.
 //!
-//! A class says what the lanes do; a cause says what a person does. Which error has which cause
-//! stands in `dispatchd_aws::classify`.
+//! A class says what the lanes do; a cause says what a person does; the causes of a blocked stream
+//! are the reasons (`reason`). Which error has which cause stands in `dispatchd_aws::classify`.
 
-use super::class::{Class, Reason};
+use super::class::Class;
+use super::reason::Reason;
 
 /// Why nothing was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Cause; 17 + Reason::ALL.len()] = [
+    /// Every cause but those of a blocked stream, whose list is [`Reason::ALL`].
+    const PASSING: [Cause; 17] = [
         Cause::Lookup,
         Cause::ConnectionRefused,
         Cause::Unreachable,
@@ -57,12 +59,12 @@ impl Cause {
         Cause::Service,
         Cause::Throttled,
         Cause::Records,
-        Cause::Blocked(Reason::ALL[0]),
-        Cause::Blocked(Reason::ALL[1]),
-        Cause::Blocked(Reason::ALL[2]),
-        Cause::Blocked(Reason::ALL[3]),
-        Cause::Blocked(Reason::ALL[4]),
     ];
+
+    /// Every cause, in the order of the table in `docs/operations.md`.
+    pub fn all() -> impl Iterator<Item = Cause> {
+        Self::PASSING.into_iter().chain(Reason::ALL.map(Cause::Blocked))
+    }
 
     pub fn as_str(self) -> &'static str {
         self.row().0
@@ -171,16 +173,7 @@ impl Cause {
                 "Kinesis refuses what is sent",
                 "see the callers' answers, which have its words",
             ),
-            Cause::Blocked(reason) => {
-                let says = match reason {
-                    Reason::AccessDenied => "the stream is blocked (access_denied)",
-                    Reason::Credentials => "the stream is blocked (credentials)",
-                    Reason::StreamNotFound => "the stream is blocked (stream_not_found)",
-                    Reason::Kms => "the stream is blocked (kms)",
-                    Reason::RequestRefused => "the stream is blocked (request_refused)",
-                };
-                (reason.as_str(), says, reason.advice())
-            }
+            Cause::Blocked(reason) => (reason.as_str(), reason.says(), reason.advice()),
         }
     }
 }
@@ -203,9 +196,10 @@ mod tests {
 
     #[test]
     fn every_cause_has_a_name_of_its_own_and_says_what_to_do() {
-        for (index, cause) in Cause::ALL.iter().enumerate() {
+        let all: Vec<_> = Cause::all().collect();
+        for (index, cause) in all.iter().enumerate() {
             assert!(
-                Cause::ALL[..index].iter().all(|earlier| earlier.as_str() != cause.as_str()),
+                all[..index].iter().all(|earlier| earlier.as_str() != cause.as_str()),
                 "{cause:?}"
             );
             assert!(!cause.says().is_empty() && !cause.advice().is_empty(), "{cause:?}");
@@ -225,6 +219,6 @@ mod tests {
         let row = |cause: Cause| {
             format!("| `{}` | {} | {} |", cause.as_str(), cause.says(), cause.advice())
         };
-        assert_eq!(rows, Cause::ALL.map(row));
+        assert_eq!(rows, Cause::all().map(row).collect::<Vec<_>>());
     }
 }
