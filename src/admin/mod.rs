@@ -25,7 +25,7 @@ use self::pages::Pages;
 use self::socket::AdminSocket;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::probes::SharedState;
-use crate::inputs::socket::bind::{BindError, Reach};
+use crate::inputs::socket::{BindError, Reach};
 use crate::telemetry::exporter::Exposition;
 
 /// How often samples are folded into the histograms when nobody scrapes.

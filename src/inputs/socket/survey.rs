@@ -1,103 +1,35 @@
-//! Where a socket may lie, and who is there already. It looks, and takes nothing.
+//! What is at a socket's path before anybody binds it. It looks, and takes nothing.
 
-use std::fmt;
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use tokio::net::UnixStream;
-
-use super::bind::{BindError, OWN_DIRECTORY_MODE};
 use super::directory::{could_make_files, foreign_owner};
+use super::error::BindError;
+use super::peer::{Peer, who_serves};
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
-/// Bytes of a process' name, as the kernel keeps it.
-const NAME_BYTES_MAX: usize = 15;
+/// The permissions of a socket's directory, where it has to be made.
+pub(super) const OWN_DIRECTORY_MODE: u32 = 0o700;
 
-/// The place of a socket as it is before anybody takes it.
+/// A socket's path as it is before anybody binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct SocketSurvey {
     /// Whom a socket made here belongs to.
     pub uid: u32,
     pub gid: u32,
     /// Permission bits of its directory, and whose group it has.
     pub directory_mode: u32,
     pub directory_gid: u32,
-    /// Who listens there now.
+    /// Who listens there now; `None` if nobody does.
     pub served_by: Option<Peer>,
 }
 
-/// Who listens at a socket, by the credentials that he listened with. What is not known is not
-/// told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Peer {
-    name: Option<String>,
-    pid: Option<i32>,
-    uid: Option<u32>,
-}
-
-impl Peer {
-    /// Whether it is a daemon as we are.
-    pub fn is_dispatchd(&self) -> bool {
-        self.name.as_deref() == Some(env!("CARGO_PKG_NAME"))
-    }
-
-    fn of(stream: &UnixStream) -> Self {
-        let Ok(credentials) = stream.peer_cred() else { return Self::default() };
-        let pid = credentials.pid().filter(|pid| *pid != 0); // of another PID namespace
-        Self { name: pid.and_then(process_name), pid, uid: Some(credentials.uid()) }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) if self.is_dispatchd() => write!(f, "another {name}")?,
-            Some(name) => f.write_str(name)?,
-            None => f.write_str("another program")?,
-        }
-        match (self.pid, self.uid) {
-            (Some(pid), Some(uid)) => write!(f, " (process {pid}, user {uid})"),
-            (None, Some(uid)) => write!(f, " (of user {uid}, in another container)"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Whatever a process calls itself, it is a word on the operator's terminal.
-fn process_name(pid: i32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    let is_plain = |c: char| c.is_ascii_graphic();
-    Some(
-        name.trim()
-            .chars()
-            .map(|c| if is_plain(c) { c } else { '?' })
-            .take(NAME_BYTES_MAX)
-            .collect(),
-    )
-}
-
-/// Who listens at this path; nothing where a file was left behind, or there is none.
-///
-/// # Errors
-/// If that cannot be known, as with another user's socket.
-pub(super) async fn who_serves(path: &Path) -> Result<Option<Peer>, BindError> {
-    match UnixStream::connect(path).await {
-        Ok(stream) => Ok(Some(Peer::of(&stream))),
-        Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(None),
-            io::ErrorKind::WouldBlock => Ok(Some(Peer::default())), // more wait than its queue holds
-            _ => Err(BindError::Unknown { path: path.into(), source: error }),
-        },
-    }
-}
-
-/// Looks at a place as [`Bound::new`](super::bind::Bound::new) would and takes nothing: a daemon
-/// that serves it is not disturbed.
+/// Looks at a path as binding it would, and takes nothing: a daemon that serves it is not
+/// disturbed.
 ///
 /// # Errors
 /// What a bind would refuse, but for one who serves the path already.
-pub async fn survey(path: &Path) -> Result<Site, BindError> {
+pub(crate) async fn survey(path: &Path) -> Result<SocketSurvey, BindError> {
     const SET_GROUP: u32 = 0o2000;
     refuse_long(path)?;
     let directory = directory_of(path);
@@ -107,7 +39,7 @@ pub async fn survey(path: &Path) -> Result<Site, BindError> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let Ok(found) = directory.metadata() else {
         // As a bind will make it.
-        return Ok(Site {
+        return Ok(SocketSurvey {
             uid,
             gid,
             directory_mode: OWN_DIRECTORY_MODE,
@@ -117,7 +49,7 @@ pub async fn survey(path: &Path) -> Result<Site, BindError> {
     };
     refuse_foreign(directory)?;
     refuse_other_files(path)?;
-    Ok(Site {
+    Ok(SocketSurvey {
         uid,
         gid: if found.mode() & SET_GROUP == 0 { gid } else { found.gid() },
         directory_mode: found.mode() & 0o777,
