@@ -36,6 +36,7 @@ mod used;
 pub(crate) use file::{env_vars, readable_again};
 pub(crate) use host::{files_kept_back, files_needed, resolve_to_serve};
 pub(crate) use inputs::{Flag, Inputs};
+pub(crate) use keys::ReloadedBy;
 pub use keys::{KEYS, Key};
 pub(crate) use machine::Machine;
 pub(crate) use memory::{Carried, memory_sum, memory_sum_for};

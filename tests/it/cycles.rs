@@ -33,6 +33,24 @@ fn no_file_imports_from_one_that_imports_from_it() {
 }
 
 #[test]
+fn the_rooms_of_a_lane_import_only_from_those_below_them_in_its_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/producer/src");
+    let header = std::fs::read_to_string(root.join("lane/mod.rs")).expect("sources are UTF-8");
+    let rows = header.lines().filter_map(|line| line.strip_prefix("//! | ")?.split(" | ").next());
+    let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let rooms: Vec<String> = names.map(|room| format!("lane/{room}.rs")).collect();
+    let place = |file: &String| rooms.iter().position(|room| room == file);
+    for (from, to) in &House::at(&root).edges() {
+        if from.starts_with("lane/") && from != "lane/mod.rs" {
+            let here = place(from).unwrap_or_else(|| panic!("{from} is in no row of the table"));
+            let above: Vec<_> = to.iter().filter(|to| place(to) <= Some(here)).collect();
+            let above: Vec<_> = above.iter().filter(|to| place(to).is_some()).collect();
+            assert!(above.is_empty(), "{from} imports from {above:?}, which stand above it");
+        }
+    }
+}
+
+#[test]
 fn a_cycle_is_seen_however_its_files_name_each_other() {
     for [parent, one, other] in [
         ["mod one; mod other;", "use super::other::Other;", "fn f() -> crate::a::one::One {}"],
