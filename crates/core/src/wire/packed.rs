@@ -19,11 +19,11 @@ use md5::{Digest, Md5};
 use crate::limits::PARTITION_KEY_CHARS_MAX;
 use crate::model::{HashKey, Record};
 
-/// What an aggregate begins with.
+/// What a packed record begins with.
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const DIGEST_BYTES: usize = 16;
 
-/// Bytes of an aggregate besides its members.
+/// Bytes of a packed record besides its members.
 pub const FRAME_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
 
 /// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the
@@ -32,16 +32,17 @@ const MEMBER_FRAME_BYTES: usize = 32;
 /// Digits of 2^128 - 1.
 const HASH_KEY_DIGITS_MAX: usize = 39;
 
-// Tags of protobuf: a field's number and, below it, whether a number (0) or a length (2) follows.
-const KEY_TABLE: u8 = 1 << 3 | 2;
-const HASH_TABLE: u8 = 2 << 3 | 2;
-const RECORDS: u8 = 3 << 3 | 2;
-const KEY_INDEX: u8 = 1 << 3;
-const HASH_INDEX: u8 = 2 << 3;
-const DATA: u8 = 3 << 3 | 2;
+// Tags of protobuf: the field's number and, in the lower three bits, whether a number (0) or a length
+// (2) follows.
+const KEY_TABLE: u8 = 0b0000_1010;
+const HASH_TABLE: u8 = 0b0001_0010;
+const RECORDS: u8 = 0b0001_1010;
+const KEY_INDEX: u8 = 0b0000_1000;
+const HASH_INDEX: u8 = 0b0001_0000;
+const DATA: u8 = 0b0001_1010;
 
-/// The events of an aggregate that was read, in their order. They lie in its bytes: a key that many
-/// of them name is not copied for any.
+/// The members of a packed record that was read, in their order. They lie in its bytes: a key that
+/// many of them name is not copied for any.
 #[derive(Debug, Clone)]
 pub struct Members<'a> {
     message: &'a [u8],
@@ -50,7 +51,7 @@ pub struct Members<'a> {
     tables: Tables,
 }
 
-/// Where in the message the keys stand. By offsets: an aggregate may hold millions of keys, of a
+/// Where in the message the keys stand. By offsets: a packed record may hold millions of keys, of a
 /// byte each.
 #[derive(Debug, Clone, Default)]
 struct Tables {
@@ -58,7 +59,7 @@ struct Tables {
     hashes: Vec<u32>,
 }
 
-/// One event in an aggregate that was read.
+/// One event in a packed record that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     pub partition_key: &'a str,
@@ -67,12 +68,12 @@ pub struct Member<'a> {
     pub data: &'a [u8],
 }
 
-/// Bytes that a record takes in an aggregate, at most.
+/// Bytes that a record takes in a packed record, at most.
 pub fn member_bytes_max(record: &Record) -> usize {
     record.size() + MEMBER_FRAME_BYTES + record.explicit_hash.map_or(0, |_| HASH_KEY_DIGITS_MAX)
 }
 
-/// An aggregate of these records, in their order. A key is named once for neighbours that share it.
+/// Packs these records into one, in their order. A key is named once for neighbours that share it.
 ///
 /// Either every one of them has an explicit hash key or none has: two public readers give a member
 /// without one the first of the table.
@@ -119,7 +120,7 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     aggregate
 }
 
-/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is
+/// The members of a packed record; `None` if `data` is none: whatever is not right in every byte is
 /// some other record, and so is one with a key that Kinesis would not take.
 pub fn decode(data: &[u8]) -> Option<Members<'_>> {
     let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
@@ -352,6 +353,21 @@ mod tests {
         let message = b"\x0a\x01a\x20\x05\x29\x00\x00\x00\x00\x00\x00\x00\x00\x35\x00\x00\x00\x00\xa2\x06\x01z\x1a\x09\x08\x00\x1a\x01x\x22\x02\x0a\x00";
         let members = [Member { partition_key: "a", explicit_hash_key: None, data: b"x" }];
         assert!(decode(&sealed(message)).is_some_and(|read| read.eq(members)));
+    }
+
+    #[test]
+    fn a_record_is_reckoned_with_at_most_64_bytes_more_than_it_takes() {
+        for data_bytes in [0, 1, 127, 128, 20_000] {
+            for explicit_hash in [None, Some(0), Some(u128::MAX)] {
+                let record = record("key", explicit_hash, &vec![b'x'; data_bytes]);
+                let taken = encode(&[&record]).len() - FRAME_BYTES;
+                let reckoned = member_bytes_max(&record);
+                assert!(
+                    (taken..=taken + 64).contains(&reckoned),
+                    "{data_bytes} bytes of data, {explicit_hash:?}: {taken} bytes, {reckoned} reckoned"
+                );
+            }
+        }
     }
 
     proptest! {
