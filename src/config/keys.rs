@@ -6,14 +6,15 @@
 
 use std::time::Duration;
 
-use super::rule::Rule;
-use crate::telemetry::log::LogFormat;
 use dispatchd_aws::Wire;
 use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
+
+use super::rule::Rule;
+use crate::telemetry::log::LogFormat;
 
 /// One key of the configuration.
 pub struct Key {

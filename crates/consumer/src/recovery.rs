@@ -101,10 +101,12 @@ fn is_final(class: Class, worked_before: bool) -> bool {
 fn advice(class: Class) -> &'static str {
     match class {
         Class::Blocked(Reason::AccessDenied) => {
-            "allow kinesis:ListShards, kinesis:GetShardIterator and kinesis:GetRecords on the stream to this identity"
+            "allow kinesis:ListShards, kinesis:GetShardIterator and kinesis:GetRecords on the \
+             stream to this identity"
         }
         Class::Blocked(Reason::Credentials) => {
-            "give valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
+            "give valid credentials (environment, profile, IRSA, Pod Identity or instance role) \
+             and check the clock"
         }
         Class::Blocked(Reason::StreamNotFound) => {
             "check the stream's name, the region and the endpoint"

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use dispatchd_core::limits::MIB;
+
 use super::finding::Finding;
 use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
@@ -10,7 +12,6 @@ use crate::inputs::socket;
 use crate::inputs::socket::barred::{Barred, barred};
 use crate::inputs::socket::bind::BindError;
 use crate::inputs::socket::place::{Site, survey};
-use dispatchd_core::limits::MIB;
 
 /// The `terminationGracePeriodSeconds` of a pod that does not set it.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);

@@ -35,16 +35,19 @@ impl Reason {
                 "allow kinesis:PutRecords on the stream to the identity the daemon runs as"
             }
             Reason::Credentials => {
-                "give the daemon valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
+                "give the daemon valid credentials (environment, profile, IRSA, Pod Identity or \
+                 instance role) and check the clock"
             }
             Reason::StreamNotFound => {
                 "create the stream, or correct stream.name, the region or the endpoint"
             }
             Reason::RequestRefused => {
-                "read the service's words, which are about no record: correct stream.name or stream.arn, the endpoint, or what stands between"
+                "read the service's words, which are about no record: correct stream.name or \
+                 stream.arn, the endpoint, or what stands between"
             }
             Reason::Kms => {
-                "enable the stream's KMS key and allow kms:GenerateDataKey on it to the daemon's identity"
+                "enable the stream's KMS key and allow kms:GenerateDataKey on it to the daemon's \
+                 identity"
             }
         }
     }
