@@ -42,8 +42,8 @@ pub(crate) struct Options {
 /// [`StartFrom::Latest`], whatever is stored after that is read.
 ///
 /// # Errors
-/// What will not pass by waiting: there is no such stream, or reading is not permitted at the start.
-/// Outages are waited out.
+/// What will not pass by waiting: there is no such stream, or reading is not permitted at the
+/// start. Outages are waited out.
 pub(crate) async fn run(
     kinesis: Kinesis,
     options: Options,
@@ -74,8 +74,8 @@ pub(crate) async fn run(
             biased;
             () = out.closed() => return Ok(()),
             Some(ended) = readers.running.join_next() => readers.reap(ended)?,
-            // Nothing is ever sent here: the channel closes when the last reader of the first list has
-            // its place.
+            // Nothing is ever sent here: the channel closes when the last reader of the first list
+            // has its place.
             _ = places.recv(), if on_ready.is_some() => {
                 if let Some(ready) = on_ready.take() {
                     ready();

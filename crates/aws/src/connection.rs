@@ -9,12 +9,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_types::os_shim_internal::Env;
+use dispatchd_core::model::StreamId;
 
 use super::bounded_clock::BoundedClock;
 use super::transport::Transport;
 use crate::sdk_env::SdkEnv;
 use crate::settings::Settings;
-use dispatchd_core::model::StreamId;
 
 /// Where and how to connect.
 #[derive(Debug, Clone)]

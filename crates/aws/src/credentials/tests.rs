@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Takes a while, and counts how often it was asked.
+/// A provider that takes a while, and counts how often it was asked.
 #[derive(Debug)]
 struct Slow {
     asked: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ fn good() -> Credentials {
     Credentials::new("AKIDEXAMPLE", "s", None, None, "a test")
 }
 
-/// The outcomes of sixteen who ask at once, and how long that took.
+/// The outcomes of sixteen callers that ask at once, and how long they took together.
 async fn sixteen(
     cache: &CredentialsCache,
 ) -> (Vec<Result<Credentials, CredentialsError>>, Duration) {

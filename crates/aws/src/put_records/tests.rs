@@ -4,16 +4,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ciborium::Value as Cbor;
+use dispatchd_core::model::{Class, Entries, HashKey, PartitionKey, Record, StreamId, Verdict};
+use dispatchd_core::wire::packed;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::body::*;
 use super::{cbor, json};
 use crate::settings::Wire;
-use dispatchd_core::model::StreamId;
-use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
-use dispatchd_core::model::{Entries, Verdict};
-use dispatchd_core::wire::packed;
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -26,7 +24,7 @@ struct Written {
     hash: Option<String>,
 }
 
-/// What a body holds, read by others than those who wrote it: the stream's field and name, and the
+/// What a body holds, read by other code than wrote it: the field and name of the stream, and the
 /// entries.
 fn written(wire: Wire, body: &[u8]) -> (String, String, Vec<Written>) {
     let mut fields: BTreeMap<String, Field> = match wire {
@@ -108,9 +106,11 @@ fn expected(entries: &Entries<'_>) -> Vec<Written> {
     entries.iter().map(of).collect()
 }
 
-/// A reply in both forms, from the same fields.
+/// A reply in both formats, from the same fields.
 fn replies(records: &Json) -> [(Wire, Vec<u8>); 2] {
-    let reply = serde_json::json!({"EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5]});
+    let reply = serde_json::json!({
+        "EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5],
+    });
     let mut cbor = Vec::new();
     ciborium::into_writer(&reply, &mut cbor).expect("a Vec takes every write");
     [(Wire::Json, reply.to_string().into_bytes()), (Wire::Cbor, cbor)]
@@ -124,7 +124,12 @@ proptest! {
     #[test]
     fn every_entry_is_read_as_it_was_meant_and_the_body_is_allocated_once(
         events in prop::collection::vec(
-            (any::<String>(), prop::collection::vec(any::<u8>(), 0..400), prop::option::of(any::<u128>()), any::<bool>()),
+            (
+                any::<String>(),
+                prop::collection::vec(any::<u8>(), 0..400),
+                prop::option::of(any::<u128>()),
+                any::<bool>(),
+            ),
             1..30,
         ),
         name in "[a-zA-Z0-9_.-]{1,20}",
@@ -135,7 +140,8 @@ proptest! {
         for (key, data, hash, joins) in &events {
             // Any text of one to three characters, quotes and control characters included.
             let key: String = key.chars().take(3).chain(['k']).collect();
-            let joins = *joins && records.last().is_some_and(|last| last.explicit_hash.is_some() == hash.is_some());
+            let is_like = |last: &Record| last.explicit_hash.is_some() == hash.is_some();
+            let joins = *joins && records.last().is_some_and(is_like);
             records.push(record(&key, *hash, data));
             if joins {
                 ends.pop();
@@ -153,13 +159,17 @@ proptest! {
                 Wire::Json => json::body_bytes_max(&stream, entries),
                 Wire::Cbor => cbor::body_bytes_max(&stream, entries),
             };
-            prop_assert!(body.len() <= bytes_max, "{wire:?}: {} bytes, {bytes_max} were reckoned", body.len());
-            prop_assert_eq!(written(wire, &body), (field.to_owned(), name.clone(), expected(entries)));
+            let length = body.len();
+            prop_assert!(length <= bytes_max, "{wire:?}: {length} bytes, {bytes_max} were reckoned");
+            let expected = (field.to_owned(), name.clone(), expected(entries));
+            prop_assert_eq!(written(wire, &body), expected);
         }
     }
 
     #[test]
-    fn nothing_that_comes_back_makes_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn nothing_that_comes_back_makes_a_reader_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         for wire in BOTH {
             let _ = reply(wire, &bytes);
             let _ = error(wire, &bytes);
@@ -252,7 +262,8 @@ fn a_reply_of_another_kind_is_none() {
 
 #[test]
 fn cbor_may_leave_lengths_open_and_cut_texts_in_pieces() {
-    let body = b"\xbf\x67Records\x9f\xbf\x67ShardId\x7f\x62sh\x62ar\xff\x6eSequenceNumber\x62\x34\x32\xff\xff\xff";
+    let body = b"\xbf\x67Records\x9f\xbf\x67ShardId\x7f\x62sh\x62ar\xff\
+        \x6eSequenceNumber\x62\x34\x32\xff\xff\xff";
     assert_eq!(reply(Wire::Cbor, body).expect("it is a reply"), [stored("shar", "42")]);
 }
 
