@@ -95,7 +95,7 @@ mod admin;
 pub mod cli;
 mod client;
 pub mod config;
-pub mod consumer;
+mod consumer;
 #[cfg(feature = "local")]
 pub mod embedded_stream;
 pub mod heap;

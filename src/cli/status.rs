@@ -13,25 +13,31 @@ const SHARDS_SHOWN_MAX: usize = 20;
 /// The lines that are printed.
 pub(super) fn render(status: &Status) -> String {
     let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = head(&mut text, status);
-    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
-    if let Some(outage) = status.outage.as_ref().filter(|_| !status.lanes.iter().any(is_blocked)) {
-        let _ = outage_told(&mut text, outage);
-    }
-    for lane in &status.lanes {
-        let _ = match lane {
-            Lane::Unresponsive(why) => writeln!(text, "\n!! {why}"),
-            Lane::Ok(lane) => write_lane(&mut text, lane),
-        };
-    }
-    let _ = errors(&mut text, &status.errors);
+    write_status(&mut text, status).expect("a String takes every text");
     text
 }
 
-fn head(text: &mut String, status: &Status) -> std::fmt::Result {
-    let Status { state, version, pid, started, uptime_seconds, socket, connections, .. } = status;
-    let Status { stream, buffer, events, identity, credentials, log, last_reload, .. } = status;
+fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
+    // Without `..`: a field that is not printed is a variable that is not used.
+    let Status {
+        state,
+        version,
+        pid,
+        started,
+        uptime_seconds,
+        socket,
+        connections,
+        stream,
+        buffer,
+        events,
+        lanes,
+        outage,
+        errors,
+        identity,
+        credentials,
+        log,
+        last_reload,
+    } = status;
     writeln!(
         text,
         "dispatchd {version}  {state}  up {}  since {started}  pid {pid}",
@@ -124,10 +130,20 @@ fn head(text: &mut String, status: &Status) -> std::fmt::Result {
             writeln!(text, "          needs a restart: {}", reload.needs_restart.join(", "))?;
         }
     }
-    Ok(())
+    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
+    if let Some(outage) = outage.as_ref().filter(|_| !lanes.iter().any(is_blocked)) {
+        write_outage(text, outage)?;
+    }
+    for lane in lanes {
+        match lane {
+            Lane::Unresponsive(why) => writeln!(text, "\n!! {why}")?,
+            Lane::Ok(lane) => write_lane(text, lane)?,
+        }
+    }
+    write_errors(text, errors)
 }
 
-fn outage_told(text: &mut String, outage: &Outage) -> std::fmt::Result {
+fn write_outage(text: &mut String, outage: &Outage) -> std::fmt::Result {
     let Outage { cause, meaning, advice, lasts_seconds, requests_failed } = outage;
     let lasts = time(*lasts_seconds);
     writeln!(
@@ -208,7 +224,7 @@ fn is_slowed(shard: &Shard) -> bool {
         || shard.throttled_share.is_some_and(|share| share > 0.0)
 }
 
-fn errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
+fn write_errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
     if errors.is_empty() {
         return writeln!(text, "\nno errors");
     }

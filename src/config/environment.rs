@@ -5,10 +5,11 @@
 //! A blank variable counts as not set. A variable with a value that cannot be meant is a problem,
 //! which names the variable and never shows a secret.
 
-use dispatchd_aws::{SdkEnv, unfit_for_a_header};
+use dispatchd_aws::{SdkEnv, names_a_proxy, unfit_for_a_header};
 
+use super::problem::Problem;
 use super::rule::{Rule, Value, without_login};
-use super::{Origin, Problem};
+use super::setting::Origin;
 
 /// What a variable may hold.
 enum Form {
@@ -53,10 +54,7 @@ fn form(name: &str) -> Form {
         | "AWS_SECRET_ACCESS_KEY"
         | "SECRET_ACCESS_KEY"
         | "AWS_SESSION_TOKEN" => Form::Secret,
-        // It may hold a password.
-        "HTTP_PROXY" | "http_proxy" | "HTTPS_PROXY" | "https_proxy" | "ALL_PROXY" | "all_proxy" => {
-            Form::Secret
-        }
+        name if names_a_proxy(name) => Form::Secret, // it may hold a password
         // It may hold a scheme and a token, parted by a space.
         "AWS_CONTAINER_AUTHORIZATION_TOKEN" => Form::Text,
         name if name.starts_with("AWS_ENDPOINT_URL") => Form::Like(Rule::Url),

@@ -1,11 +1,12 @@
-//! The table of keys: for each its name, default, what it takes, meaning, and whether a reload
-//! changes it. The documentation and `config.toml` repeat it, and tests hold them to it.
+//! The table of keys: for each its name, default, what it takes, meaning, and who takes it
+//! over when a reload changes it. The documentation and `config.toml` repeat it, and tests hold them to it.
 //!
 //! A new key is a line here and a field of the same name in the settings of its section
-//! (`settings.rs` says where those stand); what it may be chosen from is the choice's own `NAMES`.
+//! (`settings.rs` says in which file those stand); what it may be chosen from is the choice's own `NAMES`.
 
 use std::time::Duration;
 
+use self::ReloadedBy::{Lanes, Log};
 use super::rule::Rule;
 use crate::telemetry::log::LogFormat;
 use dispatchd_aws::Wire;
@@ -23,8 +24,15 @@ pub struct Key {
     pub(super) rule: Rule,
     /// One sentence.
     pub meaning: &'static str,
-    /// Whether a reload changes it; every other key needs a restart.
-    pub(super) is_reloaded: bool,
+    /// Who takes over what a reload makes of it; `None` if it needs a restart.
+    pub(super) reloaded_by: Option<ReloadedBy>,
+}
+
+/// Who takes over a key that a reload changes. `programs::daemon::control` hands it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReloadedBy {
+    Lanes,
+    Log,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -65,16 +73,16 @@ pub const KEYS: &[Key] = &[
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
-        .reloaded(),
+        .reloaded(Lanes),
     key("batch.max_records", "500", Rule::Count(1..=REQUEST_RECORDS_MAX),
         "records per request")
-        .reloaded(),
+        .reloaded(Lanes),
     key("batch.max_bytes", "1MiB", Rule::Size(KIB..=REQUEST_BYTES_MAX),
         "bytes per request, partition keys included; one larger record still goes alone")
-        .reloaded(),
+        .reloaded(Lanes),
     key("batch.max_in_flight", "16", Rule::Count(1..=256),
         "requests in flight at once")
-        .reloaded(),
+        .reloaded(Lanes),
     key("delivery.ordering", "strict", Rule::OneOf(KeyOrder::NAMES),
         "strict: a key keeps its order under every failure; relaxed: hot keys are faster"),
     key("delivery.aggregation", "off", Rule::OneOf(Aggregation::NAMES),
@@ -84,14 +92,14 @@ pub const KEYS: &[Key] = &[
         "with `shard`: the largest packed record, never more than the record limit"),
     key("delivery.timeout", "2m", Rule::Duration(SECOND..=DAY),
         "how long an accepted event may wait; then it is answered `DeliveryTimeout`")
-        .reloaded(),
+        .reloaded(Lanes),
     key("delivery.backoff_min", "50ms", Rule::Duration(MS..=MINUTE),
         "no wait after a failure is shorter, and the first is at most twice as long; only a \
          paced shard may wait less, from 10ms")
-        .reloaded(),
+        .reloaded(Lanes),
     key("delivery.backoff_max", "5s", Rule::Duration(MS..=MINUTE),
         "no wait after a failure is longer; at least `delivery.backoff_min`")
-        .reloaded(),
+        .reloaded(Lanes),
     key("delivery.dedupe_ids", "300000", Rule::Count(0..=10_000_000),
         "how many ids chosen by callers are remembered after their events are settled; 0: none"),
     key("delivery.dedupe_for", "5m", Rule::Duration(SECOND..=DAY),
@@ -116,7 +124,7 @@ pub const KEYS: &[Key] = &[
         "auto: text on a terminal, json elsewhere"),
     key("log.level", "info", Rule::LogLevel,
         "what is logged, to standard error")
-        .reloaded(),
+        .reloaded(Log),
     key("shutdown.timeout", "25s", Rule::Duration(SECOND..=HOUR),
         "the longest time from the signal to the last answer; choose less than the pod's \
          grace period"),
@@ -129,14 +137,19 @@ pub const KEYS: &[Key] = &[
 ];
 
 const fn key(name: &'static str, default: &'static str, rule: Rule, meaning: &'static str) -> Key {
-    Key { name, default, rule, meaning, is_reloaded: false }
+    Key { name, default, rule, meaning, reloaded_by: None }
+}
+
+impl ReloadedBy {
+    /// Everyone, in the order in which they are told.
+    pub(crate) const ALL: [Self; 2] = [Lanes, Log];
 }
 
 impl Key {
     /// A reload changes it. Safe to change is what says how fast and how much at once; where things
     /// are, and what was promised to callers, is not.
-    const fn reloaded(self) -> Self {
-        Self { is_reloaded: true, ..self }
+    const fn reloaded(self, by: ReloadedBy) -> Self {
+        Self { reloaded_by: Some(by), ..self }
     }
 
     /// What follows "expected" when `text` was not taken.

@@ -1,9 +1,9 @@
 //! What a running daemon takes over from a configuration that was read again: the keys that the
-//! table marks as reloaded. Pure.
+//! table marks as reloaded. Pure. `programs::daemon::control` hands their values on.
 
 use super::keys::KEYS;
+use super::setting::{Resolved, Setting};
 use super::used::{Besides, Values};
-use super::{Resolved, Setting};
 
 /// How two configurations differ, in the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
     for (key, (before, Setting { value, .. })) in
         KEYS.iter().zip(old.values.iter().zip(&new.values))
     {
-        match (before.value == *value, key.is_reloaded) {
+        match (before.value == *value, key.reloaded_by.is_some()) {
             (true, _) => {}
             (false, true) => changes.applied.push(format!("{} = {value}", key.name)),
             (false, false) => changes.needs_restart.push(key.name.to_owned()),
@@ -33,7 +33,7 @@ pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
 pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
     let both = KEYS.iter().zip(old.values.iter().cloned().zip(new.values));
     let values: Vec<_> =
-        both.map(|(key, (old, new))| if key.is_reloaded { new } else { old }).collect();
+        both.map(|(key, (old, new))| if key.reloaded_by.is_some() { new } else { old }).collect();
     let besides = Besides {
         local: old.config.local.is_some(),
         cgroup_bytes: old.config.memory.cgroup_bytes,
@@ -45,10 +45,23 @@ pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flag, Inputs, resolve};
+    use crate::config::{Config, Flag, Inputs, ReloadedBy, resolve};
+    use dispatchd_producer::lane::Settings as LaneSettings;
+
+    /// A value other than the default for every key that a reload changes.
+    const OTHER: [(&str, &str); 8] = [
+        ("batch.linger", "1s"),
+        ("batch.max_records", "7"),
+        ("batch.max_bytes", "2KiB"),
+        ("batch.max_in_flight", "7"),
+        ("delivery.timeout", "7s"),
+        ("delivery.backoff_min", "7ms"),
+        ("delivery.backoff_max", "7s"),
+        ("log.level", "warn"),
+    ];
 
     fn reloaded() -> Vec<&'static str> {
-        KEYS.iter().filter(|key| key.is_reloaded).map(|key| key.name).collect()
+        KEYS.iter().filter(|key| key.reloaded_by.is_some()).map(|key| key.name).collect()
     }
 
     fn resolved(set: &[(&str, &str)]) -> Resolved {
@@ -83,19 +96,25 @@ mod tests {
 
     #[test]
     fn every_key_that_is_taken_over_is_in_the_configuration_afterwards() {
-        let other = [
-            ("batch.linger", "1s"),
-            ("batch.max_records", "7"),
-            ("batch.max_bytes", "2KiB"),
-            ("batch.max_in_flight", "7"),
-            ("delivery.timeout", "7s"),
-            ("delivery.backoff_min", "7ms"),
-            ("delivery.backoff_max", "7s"),
-            ("log.level", "warn"),
-        ];
-        assert_eq!(other.map(|(key, _)| key).to_vec(), reloaded());
-        let (old, new) = (resolved(&[]), resolved(&other));
+        assert_eq!(OTHER.map(|(key, _)| key).to_vec(), reloaded());
+        let (old, new) = (resolved(&[]), resolved(&OTHER));
         assert_eq!(after(&old, new.clone()).config, new.config);
+    }
+
+    #[test]
+    fn every_key_that_is_taken_over_is_in_what_is_handed_on_to_whom_the_table_names() {
+        // As `programs::daemon::control` hands it on.
+        let handed_on = |Config { batch, delivery, log, .. }: &Config, by| match by {
+            ReloadedBy::Lanes => format!("{:?}", LaneSettings::of(batch, delivery)),
+            ReloadedBy::Log => log.level.clone(),
+        };
+        let old = resolved(&[]);
+        for (name, value) in OTHER {
+            let key = KEYS.iter().find(|key| key.name == name).expect("a key");
+            let by = key.reloaded_by.expect("a reload changes it");
+            let new = resolved(&[(name, value)]);
+            assert_ne!(handed_on(&new.config, by), handed_on(&old.config, by), "{name}");
+        }
     }
 
     #[test]

@@ -8,4 +8,4 @@ mod histogram;
 pub(crate) mod level;
 pub(crate) mod log;
 pub(crate) mod stderr;
-mod table;
+pub(crate) mod table;

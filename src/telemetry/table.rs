@@ -3,10 +3,10 @@
 //!
 //! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`, `socket::metrics`,
 //! `programs::daemon::metrics`) and in `exporter`. A metric that a room registers and this table
-//! lacks fails a test; so does one that only this table has.
+//! lacks fails a test in `programs::daemon::metrics`; so does one that only this table has.
 
 /// One metric.
-pub(super) struct Metric {
+pub(crate) struct Metric {
     pub name: &'static str,
     pub kind: Kind,
     /// One sentence, which Prometheus shows.
@@ -14,7 +14,7 @@ pub(super) struct Metric {
 }
 
 /// What kind of metric it is.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Counter,
     Gauge,
     /// Written once a request. The upper bounds of its buckets, ascending.
@@ -41,7 +41,7 @@ const BYTES: &[f64] = &[
 
 /// Every metric but those of the process itself, which `metrics_process` describes.
 #[rustfmt::skip] // a table
-pub(super) const METRICS: &[Metric] = &[
+pub(crate) const METRICS: &[Metric] = &[
     // Events.
     counter("dispatchd_events_accepted_total",
         "Events read for which an answer is owed: acked + refused + in flight"),

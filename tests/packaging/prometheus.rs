@@ -171,7 +171,7 @@ fn is_counter(name: &str) -> bool {
 }
 
 /// Whatever can become of a record and a request but that the stream is blocked, and whatever is
-/// turned round at the door.
+/// turned away.
 async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     let id = "6f9d1b3e-0000-4000-8000-000000000001";
     let chosen = format!(

@@ -36,6 +36,6 @@ pub use endpoint::{is_loopback_url, is_on_aws, is_plain_off_host};
 pub use list_shards::LIST_SHARDS;
 pub use manage_stream::{Capacity, DESCRIBE_STREAM_SUMMARY, Summary, Until, WaitError};
 pub use probe::{WireProbe, WriteProbe};
-pub use sdk_env::{SdkEnv, unfit_for_a_header};
+pub use sdk_env::{SdkEnv, names_a_proxy, unfit_for_a_header};
 pub use settings::{Settings, Wire};
 pub use transport::BadVariable;

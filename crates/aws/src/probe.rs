@@ -1,5 +1,6 @@
-//! What can be found out without writing: whether a write would be permitted, whether the service
-//! reads what we write, and whose requests these are. Only the checks before a start ask this.
+//! What can be found out without writing: whether a write would be permitted (PutRecords, run dry),
+//! whether the service reads what we write, and whose requests these are (GetCallerIdentity of STS,
+//! the only call of another service than Kinesis). Only the checks before a start ask this.
 //!
 //! PutRecords knows `DryRun`. A server that does not know it would store the record, and every
 //! emulator of 2026-11 is such a server. So a dry run is sent to AWS's own endpoints alone, and

@@ -1,5 +1,6 @@
 //! What the SDK and our transport see of the environment: the variables that are theirs, and of
-//! those the ones that are not blank. Pure: the variables come in as values.
+//! those the ones that are not blank. Pure: the variables come in as values. Whether a value can be
+//! meant is checked where the configuration is read.
 
 use std::fmt;
 
@@ -7,8 +8,15 @@ use std::fmt;
 const PREFIX: &str = "AWS_";
 /// Other variables that the SDK reads. `SECRET_ACCESS_KEY` stands in for the one with the prefix.
 const BESIDES: [&str; 2] = ["HOME", "SECRET_ACCESS_KEY"];
-/// The variables that name proxies, in upper or in lower case.
-const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+
+/// The proxy for http, by variable: the first that is set counts, here and in the next three.
+pub(crate) const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+/// The proxy for https.
+pub(crate) const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+/// The proxy for both.
+pub(crate) const ALL_PROXY: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+/// The hosts that are reached without a proxy.
+pub(crate) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// The variable that keeps the SDK from asking the instance's metadata service.
 const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
@@ -20,11 +28,10 @@ pub struct SdkEnv(Vec<(String, String)>);
 impl SdkEnv {
     /// Takes what is the SDK's out of the environment. A blank variable counts as unset.
     pub fn of(env: &[(String, String)]) -> Self {
-        let is_proxy = |name: &str| {
-            PROXIES.iter().any(|proxy| name == *proxy || name == proxy.to_ascii_lowercase())
+        let is_sdks = |name: &str| {
+            let is_for_proxies = names_a_proxy(name) || NO_PROXY.contains(&name);
+            name.starts_with(PREFIX) || BESIDES.contains(&name) || is_for_proxies
         };
-        let is_sdks =
-            |name: &str| name.starts_with(PREFIX) || BESIDES.contains(&name) || is_proxy(name);
         let set = env.iter().filter(|(name, value)| is_sdks(name) && !value.trim().is_empty());
         Self(set.cloned().collect())
     }
@@ -51,6 +58,11 @@ impl SdkEnv {
     pub fn may_ask_metadata(&self) -> bool {
         !self.get(METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
+}
+
+/// Whether a variable's value is a proxy, and so may hold a password.
+pub fn names_a_proxy(name: &str) -> bool {
+    [HTTP_PROXY, HTTPS_PROXY, ALL_PROXY].as_flattened().contains(&name)
 }
 
 /// What a key id, a secret or a token holds that cannot stand in a header; `None` if nothing. It

@@ -100,21 +100,8 @@ fn is_final(class: Class, worked_before: bool) -> bool {
 /// What the person who reads the stream does about it.
 fn advice(class: Class) -> &'static str {
     match class {
-        Class::Blocked(Reason::AccessDenied) => {
-            "allow kinesis:ListShards, kinesis:GetShardIterator and kinesis:GetRecords on the stream to this identity"
-        }
-        Class::Blocked(Reason::Credentials) => {
-            "give valid credentials (environment, profile, IRSA, Pod Identity or instance role) and check the clock"
-        }
-        Class::Blocked(Reason::StreamNotFound) => {
-            "check the stream's name, the region and the endpoint"
-        }
-        Class::Blocked(Reason::Kms) => {
-            "enable the stream's KMS key and allow kms:Decrypt on it to this identity"
-        }
-        Class::Poison | Class::Blocked(Reason::RequestRefused) => {
-            "the service will not take this call, however often it is made"
-        }
+        Class::Blocked(reason) => reason.advice_to_readers(),
+        Class::Poison => Reason::RequestRefused.advice_to_readers(),
         Class::Throttled | Class::Transient => "it may pass",
     }
 }

@@ -30,7 +30,7 @@ pub struct Batch {
 pub struct Delivery {
     pub ordering: KeyOrder,
     pub aggregation: Aggregation,
-    /// Bytes of an aggregate of a shard's events; never more than the record limit.
+    /// Bytes of a packed record of a shard's events; never more than the record limit.
     pub aggregate_max_bytes: usize,
     /// From accept to `DeliveryTimeout`.
     pub timeout: Duration,

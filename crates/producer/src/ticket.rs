@@ -1,4 +1,5 @@
-//! Tickets: the duty to answer an event, once, whatever happens.
+//! Tickets: the duty to answer an event, once, whatever happens; and the outbox of a connection,
+//! where its answers lie until its input writes them.
 //!
 //! The credit for the answer was taken before the event was accepted, so that answering never
 //! waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe word. Nothing here

@@ -1,9 +1,10 @@
 //! Does what a running daemon is told: by the admin socket, by SIGHUP, or by a time that is up.
 //!
-//! Owned by the daemon's own task. It changes the log's level and the lanes' settings. To drain and
-//! to stop is the daemon's to do: it never does either, and returns what was asked. A configuration
-//! is read on a thread of its own, within a deadline, so that a disk that hangs holds up no other
-//! command.
+//! Owned by the daemon's own task. It changes the log's level, and hands on what a reload brings:
+//! their settings to the lanes, and to the credentials' cache and the refresher of the shard map
+//! that both are to ask again. To drain and to stop is the daemon's to do: it never does either, and
+//! returns what was asked. A configuration is read on a thread of its own, within a deadline, so
+//! that a disk that hangs holds up no other command.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,8 +16,8 @@ use super::ServiceManager;
 use super::metrics::DaemonMetrics;
 use crate::admin::api::{Command, LiveSettings};
 use crate::config::{
-    Changes, Config, Inputs, Origin, Problems, Resolved, after_reload, changes, readable_again,
-    resolve_to_serve,
+    Changes, Config, Inputs, Origin, Problems, ReloadedBy, Resolved, after_reload, changes,
+    readable_again, resolve_to_serve,
 };
 use crate::http_server::probes::{SharedState, State};
 use crate::telemetry::log::Log;
@@ -255,12 +256,19 @@ impl Control {
         let changes = changes(&self.running, &read);
         let level_changed = level != self.running.config.log.level;
         self.running = after_reload(&self.running, read);
-        // The settings are sent even if none changed: lanes that are blocked try the stream then.
-        self.lane_settings.send_replace(self.lane_settings());
         self.reloads.send_replace(());
-        if level_changed && self.live.borrow().reverts_at.is_none() {
-            self.log.set(&level).map_err(|error| error.to_string())?;
-            self.live.send_modify(|settings| settings.log_level = level);
+        for taker in ReloadedBy::ALL {
+            match taker {
+                // They are told even if nothing changed: lanes that are blocked try the stream then.
+                ReloadedBy::Lanes => {
+                    self.lane_settings.send_replace(self.lane_settings());
+                }
+                ReloadedBy::Log if level_changed && self.live.borrow().reverts_at.is_none() => {
+                    self.log.set(&level).map_err(|error| error.to_string())?;
+                    self.live.send_modify(|settings| settings.log_level.clone_from(&level));
+                }
+                ReloadedBy::Log => {}
+            }
         }
         Ok(changes)
     }

@@ -34,24 +34,52 @@ impl DaemonMetrics {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::telemetry::exporter::{Exporter, Sources};
-    use dispatchd_producer::budget::Budget;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn the_daemons_series_are_there_from_the_start_and_one_state_holds() {
-        let exporter = Exporter::default();
-        let metrics = exporter.register(DaemonMetrics::register);
-        metrics.set_state(State::Running);
-        let sources = Sources {
+    use super::*;
+    use crate::inputs::socket::metrics::ConnectionMetrics;
+    use crate::producer::stream_metrics::StreamMetrics;
+    use crate::telemetry::exporter::{Exporter, Sources};
+    use crate::telemetry::table::METRICS;
+    use dispatchd_producer::budget::Budget;
+    use dispatchd_producer::lane::metrics::LaneMetrics;
+
+    fn sources() -> Sources {
+        Sources {
             counters: Default::default(),
             backpressure: Default::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),
             credentials: Default::default(),
             log: Default::default(),
+        }
+    }
+
+    #[test]
+    fn the_rooms_and_the_table_have_the_same_metrics() {
+        let exporter = Exporter::default();
+        let _lane = exporter.register(LaneMetrics::register);
+        let _stream = exporter.register(StreamMetrics::register);
+        let _connections = exporter.register(ConnectionMetrics::register);
+        let _daemon = exporter.register(DaemonMetrics::register);
+        let text = exporter.expose(sources()).render();
+        let about = |prefix: &str| -> BTreeSet<&str> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
+            let names = lines.filter_map(|rest| rest.split(' ').next());
+            names.filter(|name| name.starts_with("dispatchd_")).collect()
         };
-        let text = exporter.expose(sources).render();
+        let counted = about("# TYPE ");
+        assert_eq!(about("# HELP "), counted, "each that is counted is described");
+        let described: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(described, counted, "each that is described is counted");
+    }
+
+    #[test]
+    fn the_daemons_series_are_there_from_the_start_and_one_state_holds() {
+        let exporter = Exporter::default();
+        let metrics = exporter.register(DaemonMetrics::register);
+        metrics.set_state(State::Running);
+        let text = exporter.expose(sources()).render();
         for series in [
             "dispatchd_build_info{version=",
             "dispatchd_state{state=\"starting\"} 0",

@@ -55,7 +55,7 @@ async fn large_records_and_streams_by_arn_work_and_a_streams_limit_is_held_at_th
     let large_arn = create(&direct, "large", 10 * 1024).await;
     create(&direct, "small", 2 * 1024).await;
 
-    // The limit of the stream is the limit at the door.
+    // The limit of the stream is the limit of what the daemon takes.
     let daemon = DISPATCHD.daemon(&server.endpoint(), "small").start().await;
     let mut caller = daemon.connect_with_limit(2 * MIB).await;
     assert_too_large(&mut caller, 2 * MIB).await;

@@ -11,12 +11,7 @@ use hyper::header::HeaderValue;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::origin::Origin;
-
-/// By variable, the first that is set: upper case goes before lower case.
-const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
-const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
-const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
-const NONE: [&str; 2] = ["NO_PROXY", "no_proxy"];
+use crate::sdk_env::{ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, NO_PROXY};
 
 /// A variable of the environment that cannot be used. Its value is not shown: a proxy's may hold a
 /// password.
@@ -50,10 +45,10 @@ impl Proxies {
         let proxy =
             |names| find(names).map_or(Ok(String::new()), |(name, value)| check(name, value));
         let matcher = Matcher::builder()
-            .http(proxy(HTTP)?)
-            .https(proxy(HTTPS)?)
-            .all(proxy(ALL)?)
-            .no(find(NONE).map_or(String::new(), |(_, value)| value));
+            .http(proxy(HTTP_PROXY)?)
+            .https(proxy(HTTPS_PROXY)?)
+            .all(proxy(ALL_PROXY)?)
+            .no(find(NO_PROXY).map_or(String::new(), |(_, value)| value));
         Ok(Self(matcher.build()))
     }
 

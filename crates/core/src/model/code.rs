@@ -129,6 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn two_alerts_name_every_code_of_an_event_parted_by_whether_it_may_be_sent_again() {
+        let alerts = include_str!("../../../../deploy/alerts.yaml");
+        let named = alerts.lines().filter_map(|line| {
+            let (_, after) = line.split_once("dispatchd_events_refused_total{code=~\"")?;
+            after.split('"').next()
+        });
+        let named: Vec<Vec<_>> = named.map(|codes| codes.split('|').collect()).collect();
+        // `Overloaded` answers no event, and has an alert of its own.
+        let of_events = Code::ALL.iter().filter(|code| **code != Code::Overloaded);
+        let (again, for_good): (Vec<Code>, Vec<_>) = of_events.partition(|code| code.retryable());
+        let names = |codes: Vec<Code>| codes.iter().map(|code| code.as_str()).collect::<Vec<_>>();
+        assert_eq!(named, [names(again), names(for_good)]);
+    }
+
+    #[test]
     fn an_http_status_and_an_aws_error_say_the_same_of_sending_again_as_the_code() {
         // What SDKs send again by themselves, and what they do not.
         const AGAIN: [&str; 2] = ["ProvisionedThroughputExceededException", "ServiceUnavailable"];

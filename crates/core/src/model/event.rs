@@ -1,5 +1,6 @@
 //! An event as an application wrote it, in the words that every input shares. An input's parser
-//! checks the fields and fills them in; nothing here reads bytes or chooses a default.
+//! checks the fields and fills them in; nothing here reads bytes or chooses a default. What a
+//! connection says for all of its events is `context`.
 
 use std::borrow::Cow;
 use std::hash::Hash;
@@ -33,12 +34,4 @@ impl Event<'_> {
     pub fn said(&self) -> impl Hash {
         (&self.event_type, self.data, &self.key, self.explicit_hash, &self.user_id)
     }
-}
-
-/// What a connection says once for all of its later events. Each field is `None` where it said
-/// nothing of it.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Context {
-    pub user_id: Option<String>,
-    pub producer_id: Option<String>,
 }

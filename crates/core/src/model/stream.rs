@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Cause, Class, Record, ShardMap};
 
 /// What goes into one PutRecords: entries in their order, each a record of the stream. It holds one
-/// event, or several as an aggregate.
+/// event, or several as a packed record.
 #[derive(Debug, Clone)]
 pub struct Entries<'a> {
     records: Vec<&'a Record>,

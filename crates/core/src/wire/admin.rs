@@ -141,7 +141,7 @@ pub struct Shard {
     pub id: Option<String>,
     /// Records that wait for a request.
     pub ready: usize,
-    /// How long the shard still rests after being throttled; `None` if it does not rest.
+    /// How long the shard still cools after being throttled; `None` if it does not.
     pub rests_seconds: Option<f64>,
     /// The most that is sent to it once it was throttled, where 1.0 is what a whole shard takes;
     /// `None`: no limit.

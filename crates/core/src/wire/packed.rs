@@ -19,11 +19,11 @@ use md5::{Digest, Md5};
 use crate::limits::PARTITION_KEY_CHARS_MAX;
 use crate::model::{HashKey, Record};
 
-/// What an aggregate begins with.
+/// What a packed record begins with.
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const DIGEST_BYTES: usize = 16;
 
-/// Bytes of an aggregate besides its members.
+/// Bytes of a packed record besides its members.
 pub const FRAME_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
 
 /// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the
@@ -41,8 +41,8 @@ const KEY_INDEX: u8 = 0b0000_1000;
 const HASH_INDEX: u8 = 0b0001_0000;
 const DATA: u8 = 0b0001_1010;
 
-/// The events of an aggregate that was read, in their order. They lie in its bytes: a key that many
-/// of them name is not copied for any.
+/// The members of a packed record that was read, in their order. They lie in its bytes: a key that
+/// many of them name is not copied for any.
 #[derive(Debug, Clone)]
 pub struct Members<'a> {
     message: &'a [u8],
@@ -51,7 +51,7 @@ pub struct Members<'a> {
     tables: Tables,
 }
 
-/// Where in the message the keys stand. By offsets: an aggregate may hold millions of keys, of a
+/// Where in the message the keys stand. By offsets: a packed record may hold millions of keys, of a
 /// byte each.
 #[derive(Debug, Clone, Default)]
 struct Tables {
@@ -59,7 +59,7 @@ struct Tables {
     hashes: Vec<u32>,
 }
 
-/// One event in an aggregate that was read.
+/// One event in a packed record that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     pub partition_key: &'a str,
@@ -68,12 +68,12 @@ pub struct Member<'a> {
     pub data: &'a [u8],
 }
 
-/// Bytes that a record takes in an aggregate, at most.
+/// Bytes that a record takes in a packed record, at most.
 pub fn member_bytes_max(record: &Record) -> usize {
     record.size() + MEMBER_FRAME_BYTES + record.explicit_hash.map_or(0, |_| HASH_KEY_DIGITS_MAX)
 }
 
-/// An aggregate of these records, in their order. A key is named once for neighbours that share it.
+/// Packs these records into one, in their order. A key is named once for neighbours that share it.
 ///
 /// Either every one of them has an explicit hash key or none has: two public readers give a member
 /// without one the first of the table.
@@ -120,7 +120,7 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     aggregate
 }
 
-/// The members of an aggregate; nothing if `data` is none: whatever is not right in every byte is
+/// The members of a packed record; `None` if `data` is none: whatever is not right in every byte is
 /// some other record, and so is one with a key that Kinesis would not take.
 pub fn decode(data: &[u8]) -> Option<Members<'_>> {
     let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;

@@ -34,7 +34,7 @@ pub struct Settled {
     pub transient: usize,
     /// Records that will be sent again once the stream takes any.
     pub blocked: usize,
-    /// Aggregates whose members will be sent again in other records: a member was in the wrong
+    /// Packed records whose members will be sent again in other records: a member was in the wrong
     /// shard, or refused for good.
     pub regrouped: usize,
     pub rejected: usize,
@@ -94,7 +94,7 @@ struct KeyRun {
 }
 
 impl Disposition {
-    /// The same for one member of an aggregate.
+    /// The same for one member of a packed record.
     fn of_member(&self, index: usize) -> Self {
         let mut disposition = self.clone();
         if let Self::Durable(place) = &mut disposition {
@@ -216,7 +216,7 @@ impl<R: Rng> Landing<'_, R> {
         Disposition::Durable(place)
     }
 
-    /// Whether an entry was throttled whose shard is known: then the shard rests, not its keys.
+    /// Whether an entry was throttled whose shard is known: then the shard cools, not its keys.
     fn makes_the_shard_rest(&self, disposition: &Disposition) -> bool {
         matches!(disposition, Disposition::Again { class: Class::Throttled, .. })
             && self.queues.shards.map().is_some()
@@ -334,7 +334,7 @@ impl<R: Rng> Landing<'_, R> {
     /// again at once, in parts.
     fn find_the_record_at_fault(&mut self, batch: Batch, error: &PutError) {
         if batch.is_aggregated() {
-            // The same request without aggregates: if it is refused again, it can be taken apart.
+            // The same events, unpacked: if the request is refused again, it can be taken apart.
             self.settled.regrouped += batch.len();
             return self.give_back_all(batch, None, |item| item.scope = AggregateScope::Alone);
         }
@@ -371,7 +371,7 @@ impl<R: Rng> Landing<'_, R> {
         }
     }
 
-    /// These shards take less than they were sent: they rest, each for itself.
+    /// These shards take less than they were sent: they cool, each for itself.
     fn cool(&mut self, mut shards: Vec<usize>) {
         shards.sort_unstable();
         shards.dedup();

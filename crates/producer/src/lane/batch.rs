@@ -1,8 +1,8 @@
 //! What goes into one PutRecords request: events in order, which of them travel as one record, and
 //! who waits for them.
 //!
-//! Pure. A batch holds and counts. Whether an event goes into it, and whether it shares a record
-//! there, is decided in `packing`.
+//! Pure. A batch holds and counts. Which events come into it is decided in `batch_builder`; whether
+//! one fits, and whether it shares a packed record there, in `packing`.
 
 use std::time::Instant;
 use std::vec;
@@ -19,7 +19,7 @@ pub struct Batch {
     /// Where in `items` each entry ends.
     ends: Vec<usize>,
     bytes: usize,
-    /// Bytes of the last entry, were it an aggregate.
+    /// Bytes of the last entry, were it a packed record.
     aggregate_bytes: usize,
     /// The shard that the last entry is for, by its index in the map.
     shard: usize,
@@ -128,7 +128,7 @@ impl Batch {
         self.ends.len() < self.items.len()
     }
 
-    /// Data and partition keys, as the service counts them; of an aggregate, at most.
+    /// Data and partition keys, as the service counts them; of a packed record, at most.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,7 +1,11 @@
-//! What goes into the next request: the oldest events that may be sent, up to its limits.
+//! What goes into the next PutRecords request: the oldest events that may be sent, up to its
+//! limits.
 //!
-//! Pure. Which shard queue and which key comes next is decided here; whether an event goes into the
-//! request and how it travels there, in `packing`. Nothing is sent here.
+//! Pure. Which shard queue and which key comes next is decided here, and how many events of a key
+//! may follow its first one (`take`: one record of a key under strict order). Whether the next
+//! event fits by number and bytes, and whether it shares a packed record, is `packing`'s. What a
+//! request could take of a key, `key_queue` foresees (`sendable`) and must say the same. Nothing is
+//! sent here.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

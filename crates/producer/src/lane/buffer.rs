@@ -176,7 +176,7 @@ impl Buffer {
     pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
         let StreamFacts { shards, record_limit, distribution } = facts;
         self.record_limit = record_limit;
-        // Readers drop an aggregate silently that lies in another shard than its keys say.
+        // Readers drop a packed record silently that lies in another shard than its keys say.
         let aggregation = match distribution {
             Distribution::ByKey => self.aggregation,
             Distribution::Auto | Distribution::NotAsked => Aggregation::Off,

@@ -1,7 +1,8 @@
 //! Whether a key or a shard may be sent to after a failure: until when each of them cools.
 //!
-//! Pure. How long a wait is comes from `backoff`; how fast a shard is sent to once it is awake is
-//! `pacing`'s to say.
+//! Pure. How long a wait is comes from `core::model::backoff`, and its bounds from the lane's
+//! settings, but for a shard that is paced: it cools for less, from [`PACED_REST_MIN`]. How fast a
+//! shard is sent to once it is awake is `pacing`'s to say.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,7 +13,7 @@ use rand::Rng;
 use super::key_queue::Key;
 use dispatchd_core::model::backoff::Backoff;
 
-/// The least that a paced shard rests, and the base of its exponential back-off.
+/// The least that a paced shard cools, and the base of its exponential back-off.
 pub const PACED_REST_MIN: Duration = Duration::from_millis(10);
 
 /// Keys that cool, by when they wake. A key whose items all expired, or that was woken by a drain,
@@ -43,7 +44,7 @@ impl CoolingKeys {
     }
 }
 
-/// Whether one shard rests after it was throttled.
+/// Whether one shard cools after it was throttled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ShardCooling {
     until: Option<Instant>,
@@ -52,7 +53,7 @@ pub(super) struct ShardCooling {
 }
 
 impl ShardCooling {
-    /// The shard was throttled. Returns until when it rests from now on; `None` where it rested
+    /// The shard was throttled. Returns until when it cools from now on; `None` where it cooled
     /// already: flights that were out together are throttled together, which is one throttling and
     /// not many.
     pub(super) fn throttled(
@@ -74,22 +75,22 @@ impl ShardCooling {
         self.until
     }
 
-    /// The shard took a record: the next rest is a short one again.
+    /// The shard took a record: it cools for a short time again when it is throttled next.
     pub(super) fn stored(&mut self) {
         self.throttles = 0;
     }
 
-    /// Ends a rest whose time is over.
+    /// Ends a cooling whose time is over.
     pub(super) fn wake(&mut self, now: Instant) {
         self.until = self.until.filter(|until| *until > now);
     }
 
-    /// Ends the rest at once.
+    /// Ends the cooling at once.
     pub(super) fn end(&mut self) {
         self.until = None;
     }
 
-    /// Until when it rests; `None` where it does not. A rest that is over counts until `wake`.
+    /// Until when it cools; `None` where it does not. A cooling that is over counts until `wake`.
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
     }

@@ -33,10 +33,10 @@ pub enum AggregateScope {
     /// Those that `delivery.aggregation` allows.
     #[default]
     AsConfigured,
-    /// Those of its own key and place: an aggregate that held it went to a shard where not all of
+    /// Those of its own key and place: a packed record with it went to a shard where not all of
     /// its members belong.
     OwnKey,
-    /// None: an aggregate that held it was refused for good, and each member must be judged alone.
+    /// None: a packed record with it was refused for good, and each member must be judged alone.
     Alone,
 }
 

@@ -1,7 +1,8 @@
 //! One key's items that are not in flight, oldest first, and whether the key may be sent now.
 //!
-//! Pure. A key queue keeps order and counts bytes. When its key becomes ready, and for which shard,
-//! is decided in `queues`.
+//! Pure. A key queue keeps order and counts bytes, and foresees what one PutRecords request could
+//! take of it (`sendable`), which `batch_builder` and `packing` then decide. When its key becomes
+//! ready, and for which shard, is decided in `queues`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

@@ -31,7 +31,7 @@ pub enum Retry {
     Throttled,
     Transient,
     Blocked,
-    /// An aggregate was taken apart, and its members are sent in another grouping.
+    /// A packed record was taken apart, and its members are sent in another grouping.
     Regrouped,
 }
 

@@ -52,7 +52,7 @@ pub(super) fn cost(record_bytes: usize) -> f64 {
     (1.0 / SHARD_RECORDS_PER_SECOND).max(record_bytes as f64 / SHARD_BYTES_PER_SECOND)
 }
 
-/// What a record of this size takes of a shard as one more member of an aggregate.
+/// What a record of this size takes of a shard as one more member of a packed record.
 pub(super) fn cost_of_more(record_bytes: usize) -> f64 {
     record_bytes as f64 / SHARD_BYTES_PER_SECOND
 }
@@ -106,7 +106,7 @@ impl Pacing {
         now.saturating_duration_since(self.last_refused) >= FORGET_AFTER
     }
 
-    /// The shard rests: what it might have been sent meanwhile is not made up for. The second over
+    /// The shard cools: what it might have been sent meanwhile is not made up for. The second over
     /// which Kinesis counts was used up; sent in the next one, it would be too much there.
     pub(super) fn rest(&mut self, until: Instant) {
         self.pass(until);
@@ -116,7 +116,7 @@ impl Pacing {
     /// Lets time pass: tokens come, and the rate grows.
     fn pass(&mut self, now: Instant) {
         if now <= self.at {
-            return; // it rests
+            return; // it cools
         }
         self.tokens = self.tokens_at(now);
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();

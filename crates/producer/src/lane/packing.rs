@@ -1,7 +1,9 @@
-//! Whether an event goes into a request, and whether it shares a record with those before it there.
+//! Whether an event fits a PutRecords request by number and bytes, and whether it shares a packed
+//! record with those before it there.
 //!
-//! Pure. This is the choice alone. Which event comes next is chosen in `batch_builder`; how records
-//! are packed is `wire::packed`'s matter.
+//! Pure. Which event comes next is chosen in `batch_builder`, which also keeps the rule of the
+//! order of a key (one record of a key under strict order); how records are packed is
+//! `wire::packed`'s matter.
 
 use std::time::Instant;
 
@@ -21,7 +23,7 @@ pub(super) struct Limits {
     /// bound.
     pub shared_bytes: Option<usize>,
     pub aggregation: Aggregation,
-    /// The largest aggregate, its partition key counted.
+    /// The largest packed record, its partition key counted.
     pub aggregate_bytes: usize,
     /// What was accepted by then is overdue: reckoned once a request, not once an event. `None`
     /// where nothing is.

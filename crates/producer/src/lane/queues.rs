@@ -223,7 +223,7 @@ impl Queues {
         oldest.map(|oldest| if full { now } else { oldest + self.settings.linger })
     }
 
-    /// Makes what has cooled ready. Returns how many shards rest still.
+    /// Makes what has cooled ready. Returns how many shards cool still.
     pub(super) fn wake(&mut self, now: Instant) -> usize {
         while let Some((until, key)) = self.cooling.pop_due(now) {
             self.end_cooling(key, until);

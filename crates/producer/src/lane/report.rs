@@ -47,9 +47,9 @@ pub struct BlockedReport {
 pub struct ShardReport {
     /// `None` while the shards are not known.
     pub id: Option<String>,
-    /// Records that wait and that a request could take, but for rest and pace.
+    /// Records that wait and that a request could take, but for cooling and pace.
     pub ready: usize,
-    /// How long it still rests; `None` where it was not throttled just now.
+    /// How long it still cools; `None` where it was not throttled just now.
     pub rests_for: Option<Duration>,
     /// What it is sent at most, where 1.0 is what a whole shard takes; `None` where it was not
     /// throttled of late.

@@ -1,5 +1,5 @@
 //! How a lane decides: the part of the configuration that is about the lanes. Plain values with
-//! their units in the types; nothing here is read from a file.
+//! their units in the types, and how a drain shortens its waits; nothing here is read from a file.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct Settings {
     pub ordering: KeyOrder,
     /// Which events travel as one record.
     pub aggregation: Aggregation,
-    /// The largest aggregate of several keys of a shard.
+    /// The largest packed record of several keys of a shard.
     pub aggregate_max_bytes: usize,
     /// How long an event may wait, from its acceptance until it is refused.
     pub timeout: Duration,

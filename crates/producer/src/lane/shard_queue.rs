@@ -91,7 +91,7 @@ impl ShardQueue {
         self.cooling.until().or(paced.map(|pacing| pacing.ready_at(now)))
     }
 
-    /// Ends what is over: a rest, a pace.
+    /// Ends what is over: a cooling, a pace.
     fn wake(&mut self, now: Instant) {
         self.cooling.wake(now);
         self.pacing = self.pacing.take().filter(|pacing| !pacing.is_over(now));
@@ -210,13 +210,13 @@ impl ShardQueues {
         key_queue.state = KeyState::Ready(index);
     }
 
-    /// Ends rests and paces that are over. Returns how many shards rest still.
+    /// Ends coolings and paces that are over. Returns how many shards cool still.
     pub(super) fn wake(&mut self, now: Instant) -> usize {
         self.queues.iter_mut().for_each(|queue| queue.wake(now));
         self.queues.iter().filter(|queue| queue.cooling.until().is_some()).count()
     }
 
-    /// Ends every rest and every pace.
+    /// Ends every cooling and every pace.
     pub(super) fn wake_all(&mut self) {
         for queue in &mut self.queues {
             queue.cooling.end();

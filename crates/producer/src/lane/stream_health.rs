@@ -1,8 +1,8 @@
 //! Whether the stream takes records at all: what blocks it, and when it is tried again.
 //!
 //! Pure. A blocked stream takes nothing until an operator acts. It is probed with one record at a
-//! time; nothing is refused for it. Whether a refusal is the stream's or the record's, `doubt`
-//! says.
+//! time, at waits of its own (`PROBE`, whatever the settings say); nothing is refused for it.
+//! Whether a refusal is the stream's or the record's, `doubt` says.
 
 use std::time::{Duration, Instant};
 

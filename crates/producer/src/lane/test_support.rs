@@ -1,5 +1,5 @@
-//! What the tests of buffer and settle share: a lane with a clock in milliseconds, events with
-//! names, replies. It asserts nothing but that a helper is used as it is meant.
+//! What the tests of the lane's rooms share: a lane's buffer with a clock in milliseconds, events
+//! with names, replies. It asserts nothing but that a helper is used as it is meant.
 
 use std::cell::RefCell;
 use std::sync::Arc;

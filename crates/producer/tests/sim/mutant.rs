@@ -2,7 +2,7 @@
 //! it.
 //!
 //! The lane's code is not touched: a mutant changes what goes into it or what comes out. What
-//! cannot be done from outside was tried by hand, see the table in `sim.rs`. One mutant cannot be
+//! cannot be done from outside was tried by hand, see the table in `main.rs`. One mutant cannot be
 //! written at all: answering twice. A ticket is used up by its answer.
 
 use std::sync::Arc;

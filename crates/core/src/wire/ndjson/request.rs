@@ -51,6 +51,16 @@ fields!(RawOptions {
 
 fields!(RawContext { source_user_id: "sourceUserId", producer_id: "producerId" });
 
+/// Reads what a control line says besides its `op`.
+type ReadControl = for<'a> fn(&RawLine<'a>) -> Result<Request<'a>, Refusal>;
+
+/// Every control line: its `op` and what reads the rest of it.
+const OPS: [(&str, ReadControl); 3] = [
+    ("hello", |line| Ok(Request::Hello(context(line.context)?))),
+    ("ping", |_| Ok(Request::Ping)),
+    ("flush", |_| Ok(Request::Flush)),
+];
+
 /// Reads one line. `number` is its place on the connection, the reference of a line that gives
 /// none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
@@ -95,11 +105,9 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
     };
     let op = string(op, "op")?;
     refuse_near(raw.has_near, line, &LINE, &CONTEXT)?;
-    match &*op {
-        "hello" => Ok(Request::Hello(context(raw.context)?)),
-        "ping" => Ok(Request::Ping),
-        "flush" => Ok(Request::Flush),
-        _ => Err(invalid("op is not one of hello, ping, flush")),
+    match OPS.iter().find(|(name, _)| *name == op) {
+        Some((_, read)) => read(raw),
+        None => Err(invalid(format!("op is not one of {}", OPS.map(|(name, _)| name).join(", ")))),
     }
 }
 
@@ -477,9 +485,9 @@ mod tests {
         let told: Vec<_> =
             context.split(',').map(|pair| pair.split('"').nth(1).expect("a name")).collect();
         assert_eq!(told, RawContext::NAMES);
-        for op in ["hello", "ping", "flush"] {
-            assert!(page.contains(&format!("| `{{\"op\":\"{op}\"")), "{op}");
-        }
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `{\"op\":\""));
+        let told: Vec<_> = rows.filter_map(|row| row.split('"').next()).collect();
+        assert_eq!(told, OPS.map(|(name, _)| name), "the control lines, in their order");
     }
 
     #[test]
