@@ -180,3 +180,54 @@ impl Readers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dispatchd_aws::{Connection, Settings, Wire};
+    use dispatchd_core::model::{Cause, Class, StreamId};
+
+    fn listed(id: &str, parents: &[&str]) -> ListedShard {
+        let parents = parents.iter().map(|&parent| parent.to_owned()).collect();
+        ListedShard { id: id.to_owned(), parents, open: true }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_not_found_is_past_retention_unless_it_is_listed() {
+        let within = Duration::from_secs(1);
+        let settings =
+            Settings { connect_timeout: within, attempt_timeout: within, wire: Wire::Json };
+        let stream = StreamId::Name("orders".to_owned());
+        // Nobody listens there, and nothing is asked.
+        let connection = Connection::to_emulator(stream, "http://127.0.0.1:9", settings);
+        let (now, (out, _taken)) = (Instant::now(), mpsc::channel(1));
+        let mut readers = Readers {
+            kinesis: Kinesis::connect(connection).await.expect("a region and a URL"),
+            poll: within,
+            plan: ShardPlan::new(StartFrom::TrimHorizon),
+            out,
+            running: JoinSet::new(),
+            not_found: Vec::new(),
+            unplaced: None,
+            listed_at: now,
+            list_at: now,
+            list_calls: ListCalls::default(),
+            window: Window::default(),
+            failures: Failures::default(),
+        };
+        let call = CallError {
+            operation: "GetShardIterator",
+            class: Class::Poison,
+            cause: Cause::Service,
+            code: "ResourceNotFoundException".to_owned(),
+            message: String::new(),
+        };
+        let list = [listed("parent", &[]), listed("child", &["parent"])];
+        assert_eq!(readers.plan.listed(&list).len(), 1, "the child waits for its parent");
+        readers.not_found.push(("parent".into(), call.clone()));
+        assert!(readers.settle_not_found(&list).is_err(), "waiting would not help");
+        readers.not_found.push(("parent".into(), call));
+        assert!(readers.settle_not_found(&list[1..]).is_ok());
+        assert_eq!(readers.running.len(), 1, "the child is read");
+    }
+}

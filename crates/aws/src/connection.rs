@@ -95,3 +95,19 @@ pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
 pub(super) fn emulator_credentials() -> Credentials {
     Credentials::new("local", "local", None, None, "embedded stream")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_names_the_stream_by_its_name_or_by_its_arn_and_never_by_both() {
+        let arn = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders";
+        for (stream, setters) in [
+            (StreamId::Name("orders".to_owned()), (Some("orders".to_owned()), None)),
+            (StreamId::Arn(arn.to_owned()), (None, Some(arn.to_owned()))),
+        ] {
+            assert_eq!(named(&stream), setters);
+        }
+    }
+}

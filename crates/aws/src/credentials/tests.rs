@@ -120,3 +120,11 @@ fn what_is_shown_is_the_end_of_the_key_and_no_secret() {
     assert_eq!(info.to_string(), "fixed credentials, access key …MPLE, account 123456789012");
     assert!(!format!("{info:?}").contains("sEcReT"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_shown_is_of_the_credentials_in_use_and_of_none_before() {
+    let (cache, _) = cache(Duration::ZERO, good);
+    assert_eq!(cache.info(), None);
+    assert!(cache.get().await.is_ok());
+    assert_eq!(cache.info(), Some(CredentialsInfo::of(&good())));
+}

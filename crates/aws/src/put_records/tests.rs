@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,12 +7,14 @@ use bytes::Bytes;
 use ciborium::Value as Cbor;
 use dispatchd_core::model::{Class, Entries, HashKey, PartitionKey, Record, StreamId, Verdict};
 use dispatchd_core::wire::packed;
+use hyper::Response;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::body::*;
-use super::{cbor, json};
+use super::{Failure, cbor, json, read};
 use crate::settings::Wire;
+use crate::transport::{NoReply, NotConnected};
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -290,4 +293,51 @@ fn a_reply_is_of_the_form_that_it_says() {
     assert_eq!(BOTH.map(|wire| format_of(Some(content_type(wire)))), BOTH);
     assert_eq!(format_of(Some("application/x-amz-cbor-1.1; charset=binary")), Wire::Cbor);
     assert_eq!([None, Some("text/html"), Some("")].map(format_of), [Wire::Json; 3]);
+}
+
+/// What the status and the error of a reply stand for.
+fn refusal(status: u16, error_type: Option<&str>, body: &str) -> Failure {
+    let mut reply = Response::builder().status(status);
+    if let Some(error_type) = error_type {
+        reply = reply.header("x-amzn-errortype", error_type);
+    }
+    let reply = reply.body(Bytes::from(body.to_owned())).expect("a status and a header");
+    read(&reply).expect_err("the status is an error")
+}
+
+#[test]
+fn the_code_of_a_refusal_is_told_without_what_servers_write_around_it() {
+    for spelled in ["Odd", "com.amazonaws#Odd", "Odd:http://example.com/", "a.b#Odd:http://c#d"] {
+        let body = serde_json::json!({"__type": spelled}).to_string();
+        for failure in [refusal(400, None, &body), refusal(400, Some(spelled), "{}")] {
+            assert_eq!(failure.classify().1, "Odd", "{spelled}");
+        }
+    }
+}
+
+#[test]
+fn a_reply_says_whether_records_may_have_been_stored_all_the_same() {
+    for (status, maybe_stored) in [(400, false), (403, false), (408, true), (500, true)] {
+        let error = refusal(status, Some("Odd"), "{}").into_error();
+        assert_eq!((&*error.code, error.maybe_stored), ("Odd", maybe_stored), "{status}");
+    }
+    let page = refusal(502, None, "<html>\n  <b>Bad gateway</b>").into_error();
+    assert_eq!((&*page.code, page.maybe_stored), ("HTTP 502", true));
+    assert_eq!(page.message, "the reply is not Kinesis': <html> <b>Bad gateway</b>");
+    let unreadable = read(&Response::new(Bytes::from("<html>"))).expect_err("it is a page");
+    assert!(unreadable.into_error().maybe_stored);
+}
+
+#[test]
+fn without_a_reply_records_may_have_been_stored_unless_there_was_no_connection() {
+    let within = Duration::from_secs(1);
+    let not_connected = NotConnected::TimedOut { to: "a host".to_owned(), within };
+    for (no_reply, maybe_stored) in [
+        (NoReply::NotConnected(not_connected), false),
+        (NoReply::Late(within), true),
+        (NoReply::TooLarge, true),
+    ] {
+        let error = Failure::from(no_reply).into_error();
+        assert_eq!(error.maybe_stored, maybe_stored, "{error:?}");
+    }
 }
