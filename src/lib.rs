@@ -5,8 +5,8 @@
 //!
 //! # Words
 //! Every word that is ours has one meaning. "Shard", "partition key", "sequence number" and
-//! "iterator" are used in Kinesis' sense only. `dispatchd_producer` and `dispatchd_consumer` are the
-//! crates that decide; `producer` and `consumer` without that are the folders of `src` with the
+//! "iterator" are used in Kinesis' sense only. `dispatchd_producer` and `dispatchd_consumer` are
+//! the crates that decide; `producer` and `consumer` without that are the folders of `src` with the
 //! tasks around them. `core` and `aws` are the crates `dispatchd_core` and `dispatchd_aws`.
 //!
 //! | word | meaning |
@@ -119,7 +119,7 @@ mod admin;
 pub mod cli;
 mod client;
 pub mod config;
-pub mod consumer;
+mod consumer;
 #[cfg(feature = "local")]
 pub mod embedded_stream;
 pub mod heap;

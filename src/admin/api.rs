@@ -20,8 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-pub(crate) use super::status::Shown;
 use super::status::Start;
+pub(crate) use super::status::{LiveSettings, Shown};
 use crate::http_server::limits::one_request;
 use crate::http_server::probes::SharedState;
 use dispatchd_core::limits::ADMIN_CONNECTIONS_MAX;
@@ -52,16 +52,6 @@ pub(crate) enum Command {
     Drain { reply: oneshot::Sender<()> },
     /// Stop as SIGTERM does.
     Quit { reply: oneshot::Sender<()> },
-}
-
-/// What the daemon publishes of the settings that change while it runs.
-#[derive(Debug, Clone)]
-pub(crate) struct LiveSettings {
-    pub log_level: String,
-    /// When the configured level holds again; `None`: this one holds until it is changed.
-    pub reverts_at: Option<Instant>,
-    /// `None` until the first reload.
-    pub last_reload: Option<Reload>,
 }
 
 /// What is served on the admin socket.
@@ -124,13 +114,6 @@ async fn connection(stream: UnixStream, api: &AdminApi) -> hyper::Result<()> {
 fn is_own_user(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
-}
-
-impl LiveSettings {
-    /// Those of a daemon that starts at this level.
-    pub(crate) fn new(log_level: String) -> Self {
-        Self { log_level, reverts_at: None, last_reload: None }
-    }
 }
 
 impl AdminApi {

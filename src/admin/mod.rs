@@ -7,39 +7,33 @@
 
 pub(crate) mod api;
 mod pages;
+mod settings;
 pub(crate) mod socket;
 mod status;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use self::api::{AdminApi, COMMANDS_MAX, Command, LiveSettings, Shown};
+use self::api::{AdminApi, COMMANDS_MAX, Command};
 use self::pages::Pages;
 use self::socket::AdminSocket;
+use self::status::{LiveSettings, Shown};
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::probes::SharedState;
 use crate::inputs::socket::{BindError, Reach};
 use crate::telemetry::exporter::Exposition;
 
+pub(crate) use self::settings::Settings;
+pub(crate) use self::socket::SocketError;
+
 /// How often samples are folded into the histograms when nobody scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-
-/// Where both servers listen.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Where metrics and probes are served. `None`: they are not.
-    pub listen: Option<SocketAddr>,
-    /// Where an operator asks. `None`: nowhere.
-    pub socket: Option<PathBuf>,
-}
 
 /// The TCP listener of metrics and probes, bound and not yet served; or none.
 #[derive(Debug)]
@@ -88,15 +82,6 @@ pub(crate) struct Answers {
 pub(crate) struct ListenError {
     address: SocketAddr,
     source: io::Error,
-}
-
-/// Why there is no admin socket.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SocketError {
-    #[error("admin.socket: {0}. Or turn it off: --set admin.socket=off")]
-    Bind(#[from] BindError),
-    #[error("cannot start the admin thread: {0}")]
-    Share(#[from] io::Error),
 }
 
 impl PagesListener {

@@ -2,14 +2,14 @@
 //!
 //! It serves nobody: who connects is the admin thread's, which is sent each listener.
 
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use super::SocketError;
-use crate::inputs::socket::{LOOK_EVERY, Look, SocketFile};
+use crate::inputs::socket::{BindError, LOOK_EVERY, Look, SocketFile};
 
 /// For the daemon's own user alone: who may ask may also stop it.
 const MODE: u32 = 0o600;
@@ -19,6 +19,15 @@ const MODE: u32 = 0o600;
 pub(crate) struct AdminSocket {
     file: SocketFile,
     listeners: mpsc::Sender<UnixListener>,
+}
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    #[error("admin.socket: {0}. Or turn it off: --set admin.socket=off")]
+    Bind(#[from] BindError),
+    #[error("cannot start the admin thread: {0}")]
+    Share(#[from] io::Error),
 }
 
 impl AdminSocket {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::api::LiveSettings;
 use crate::http_server::probes::State;
 use crate::inputs::socket::Presence;
 use crate::producer::lane::Question;
@@ -21,6 +20,7 @@ use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Code, Distribution, StreamFacts};
 use dispatchd_core::wire::admin as wire;
+use dispatchd_core::wire::admin::Reload;
 use dispatchd_producer::lane::outage::{Outage, Standing};
 use dispatchd_producer::lane::report::{Report, ShardReport};
 use dispatchd_producer::recent_errors::{RecentError, RecentErrors};
@@ -52,11 +52,28 @@ pub(crate) struct Shown {
     pub outage: Arc<Outage>,
 }
 
+/// What the daemon publishes of the settings that change while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveSettings {
+    pub log_level: String,
+    /// When the configured level holds again; `None`: this one holds until it is changed.
+    pub reverts_at: Option<Instant>,
+    /// `None` until the first reload.
+    pub last_reload: Option<Reload>,
+}
+
 /// When the daemon started, by both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Start {
     pub wall: SystemTime,
     pub monotonic: Instant,
+}
+
+impl LiveSettings {
+    /// Those of a daemon that starts at this level.
+    pub(crate) fn new(log_level: String) -> Self {
+        Self { log_level, reverts_at: None, last_reload: None }
+    }
 }
 
 impl Shown {

@@ -10,8 +10,9 @@ use clap::{Args, Subcommand};
 use hyper::body::Bytes;
 use tokio::time::interval;
 
+use super::common::{exit, fail, said};
 use super::out::{draw, print};
-use super::{exit, fail, said, status};
+use super::status;
 use crate::client::admin::AdminClient;
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
 use crate::programs::signals::stop_signal;

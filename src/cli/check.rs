@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{ConfigFlags, exit, fail, out, runtime, said};
+use super::common::{exit, fail, runtime, said};
+use super::flags::ConfigFlags;
+use super::out;
 use crate::config::{
     Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
 };

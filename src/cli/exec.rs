@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::common::{exit, fail};
+use super::flags::ConfigFlags;
 use super::run::{code_of, prepare, start_failed};
-use super::{ConfigFlags, exit, fail};
 use crate::programs::daemon::Ended;
 use crate::programs::exec::{self, Outcome, PrivateDirectory, Ran};
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::{exit, fail, out, said};
+use super::common::{exit, fail, said};
+use super::out;
 use dispatchd_aws::iam_policy::{KeyArn, producer};
 use dispatchd_core::model::StreamArn;
 

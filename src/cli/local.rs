@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::common::{exit, fail, runtime, start_log};
 use super::flags::EmbeddedFlags;
 use super::out::{self, Taken};
-use super::{exit, fail, runtime, start_log};
 use crate::config::Config;
 use crate::embedded_stream::{Limits, Local as EmbeddedStream};
 use crate::programs::signals::stop_signal;

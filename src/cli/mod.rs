@@ -3,6 +3,7 @@
 
 mod admin;
 mod check;
+mod common;
 mod exec;
 mod flags;
 mod iam;
@@ -18,24 +19,8 @@ mod tail;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::{Builder, Runtime};
 
-use crate::telemetry::log::{self, Log, StartError};
-use flags::{ConfigFlags, ConnectionFlags, StreamFlags};
-
-/// Exit codes, as `docs/operations.md` lists them. 0: nothing was abandoned.
-mod exit {
-    /// The start failed, or a command's work did.
-    pub(super) const FAILED: u8 = 1;
-    /// Bad usage or configuration (EX_USAGE of sysexits.h).
-    pub(super) const USAGE: u8 = 64;
-    /// `check --online` found that something would not work (EX_UNAVAILABLE).
-    pub(super) const UNAVAILABLE: u8 = 69;
-    /// A task died: a defect (EX_SOFTWARE).
-    pub(super) const DEFECT: u8 = 70;
-    /// The deadline passed with events unconfirmed (EX_TEMPFAIL).
-    pub(super) const UNCONFIRMED: u8 = 75;
-}
+use self::common::{exit, said};
 
 /// Turns a local Unix socket into a durable producer for Amazon Kinesis Data Streams: an event is
 /// acked only when it is in Kinesis.
@@ -93,36 +78,5 @@ pub fn main() -> ExitCode {
         Command::Stream(command) => command.main(),
         #[cfg(feature = "local")]
         Command::Local(command) => command.main(),
-    }
-}
-
-/// Prints an error for a person and gives its exit code.
-fn fail(error: impl std::fmt::Display, code: u8) -> ExitCode {
-    out::tell(&format!("dispatchd: {error}\n"));
-    code.into()
-}
-
-/// The exit code of a command that has said what it had to say. It is the same if nobody was there
-/// to read it.
-fn said(taken: out::Taken, code: u8) -> ExitCode {
-    match taken {
-        Ok(_) => code.into(),
-        Err(error) => fail(error, exit::FAILED),
-    }
-}
-
-/// Starts the log as configured. An error is the exit code of what was told already.
-fn start_log(config: &log::Settings) -> Result<Log, ExitCode> {
-    log::start(config.format, &config.level).map_err(|error| match error {
-        StartError::Level(_) => fail(error, exit::USAGE),
-        StartError::Thread(_) => fail(error, exit::FAILED),
-    })
-}
-
-/// Makes the runtime of a command.
-fn runtime(threads: usize) -> std::io::Result<Runtime> {
-    match threads {
-        1 => Builder::new_current_thread().enable_all().build(),
-        _ => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
     }
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::Args;
 use tokio::runtime::Runtime;
 
-use super::{ConfigFlags, exit, fail, runtime, start_log};
+use super::common::{exit, fail, runtime, start_log};
+use super::flags::ConfigFlags;
 use crate::config::{Flag, Inputs, resolve_to_serve};
 use crate::programs::daemon::{Daemon, Ended, Plan, ServiceManager, StartError, raise_open_files};
 use crate::programs::signals::Signals;

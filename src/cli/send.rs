@@ -16,7 +16,8 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{exit, fail, out};
+use super::common::{exit, fail};
+use super::out;
 use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
 use crate::config::Machine;
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 
+use super::common::{exit, fail, runtime, said};
+use super::flags::ConnectionFlags;
 use super::flags::{name_stream, running_local};
-use super::{ConnectionFlags, exit, fail, out, runtime, said};
+use super::out;
 use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
 use dispatchd_aws::Kinesis;

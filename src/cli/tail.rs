@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
+use super::common::{exit, fail, runtime, start_log};
+use super::flags::StreamFlags;
 use super::flags::running_local;
-use super::{StreamFlags, exit, fail, out, runtime, start_log};
+use super::out;
 use crate::config::Config;
 use crate::programs::signals::stop_signal;
 use crate::programs::tail::{self, Options};

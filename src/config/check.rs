@@ -1,39 +1,17 @@
 //! From the text of all layers to the [`Config`](super::Config): the only step that can fail. It
 //! reports every problem, not only the first one; it never reads the host and never mends a value.
 
-use std::path::PathBuf;
-
-use thiserror::Error;
-
+use super::environment;
+use super::inputs::Inputs;
 use super::keys::{KEYS, Key, nearest};
-use super::rule::{show_size, without_login};
+use super::machine::Machine;
+use super::problem::{Problem, Problems, problem};
+use super::rule::show_size;
+use super::setting::{Origin, Resolved, Setting, of};
 use super::used::{Besides, Values};
-use super::{Inputs, Machine, Origin, Resolved, Setting, environment};
 use dispatchd_aws::{SdkEnv, is_plain_off_host};
 use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 use dispatchd_core::model::StreamArn;
-
-/// One value that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{key}{} (from {origin}): expected {expected}", shown(.value))]
-pub(crate) struct Problem {
-    pub key: String,
-    /// The value as it may be shown. `None` under an unknown key, where it may be a secret.
-    pub value: Option<String>,
-    /// What would have been accepted.
-    pub expected: String,
-    pub origin: Origin,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum Problems {
-    #[error("cannot read {}: {reason}", path.display())]
-    File { path: PathBuf, reason: String },
-    /// There is at least one; each is displayed on a line of its own.
-    #[error("{}", lines(.0))]
-    Values(Vec<Problem>),
-}
 
 /// Lays the typed settings over the defaults and turns the result into a configuration.
 pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {
@@ -214,25 +192,4 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
         let expected = format!("at least {}, two lines of {record}", show_size(needed));
         refuse("memory.budget", "stream.max_record_bytes", &expected);
     }
-}
-
-pub(super) fn of<'a>(settings: &'a [Setting], key: &str) -> &'a Setting {
-    settings
-        .iter()
-        .find(|setting| setting.key == key)
-        .expect("settings hold every key of the table")
-}
-
-pub(super) fn problem(setting: &Setting, expected: String) -> Problem {
-    let Setting { key, value, origin } = setting.clone();
-    Problem { key, value: Some(without_login(&value)), expected, origin }
-}
-
-fn shown(value: &Option<String>) -> String {
-    value.as_ref().map(|value| format!(" = {value:?}")).unwrap_or_default()
-}
-
-fn lines(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
-    lines.join("\n")
 }

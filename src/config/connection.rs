@@ -2,7 +2,7 @@
 
 use dispatchd_aws::Connection;
 
-use super::Config;
+use super::settings::Config;
 
 impl Config {
     /// The connection to the stream as configured; with `local_url`, to the embedded stream there.

@@ -7,8 +7,9 @@
 
 use dispatchd_aws::{SdkEnv, names_a_proxy, unfit_for_a_header};
 
+use super::problem::Problem;
 use super::rule::{Rule, Value, without_login};
-use super::{Origin, Problem};
+use super::setting::Origin;
 
 /// What a variable may hold.
 enum Form {

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use ::config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
 
-use super::{Flag, Inputs, Origin, Problems, Setting};
+use super::inputs::{Flag, Inputs};
+use super::problem::Problems;
+use super::setting::{Origin, Setting};
 
 /// The prefix of our variables. Levels are parted by two underscores, and so is the prefix, so that
 /// `DISPATCHD_SOCKET`, which clients read, is not taken for a key.

@@ -4,8 +4,9 @@
 //! This is for `run`, and for `check`, which says what `run` would do: a command that only asks
 //! needs none of it.
 
-use super::check::{Problem, Problems, of, problem};
+use super::problem::{Problem, Problems, problem};
 use super::rule::show_size;
+use super::setting::of;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
 use dispatchd_core::limits::{
     ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use super::Config;
 use super::rule::show_size;
+use super::settings::Config;
 use dispatchd_core::limits::{
     ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
     REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,

@@ -2,8 +2,8 @@
 //! table marks as reloaded. Pure. `programs::daemon::control` hands their values on.
 
 use super::keys::KEYS;
+use super::setting::{Resolved, Setting};
 use super::used::{Besides, Values};
-use super::{Resolved, Setting};
 
 /// How two configurations differ, in the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::inputs::NotKeyValue;
+use super::problem::Problem;
 use super::rule::Rule;
 use super::*;
 use dispatchd_core::limits::MIB;

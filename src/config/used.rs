@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::keys::KEYS;
 use super::rule::Value;
-use super::{Config, Setting};
+use super::setting::Setting;
+use super::settings::Config;
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamArn;
 

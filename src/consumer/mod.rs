@@ -6,5 +6,5 @@
 mod readers;
 mod shard_reader;
 
-pub use readers::{Options, run};
-pub use shard_reader::Chunk;
+pub(crate) use readers::{Options, run};
+pub(crate) use shard_reader::Chunk;

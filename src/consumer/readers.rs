@@ -29,7 +29,7 @@ const LOOK_FOR_NEWS_EVERY: Duration = Duration::from_secs(1);
 
 /// How a stream is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     pub from: StartFrom,
     /// The time between two calls on a shard that has nothing new.
     pub poll: Duration,
@@ -44,7 +44,7 @@ pub struct Options {
 /// # Errors
 /// What will not pass by waiting: there is no such stream, or reading is not permitted at the start.
 /// Outages are waited out.
-pub async fn run(
+pub(crate) async fn run(
     kinesis: Kinesis,
     options: Options,
     out: mpsc::Sender<Chunk>,

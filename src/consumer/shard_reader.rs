@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Records of one shard, in their order. Never empty.
 #[derive(Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     pub shard: Arc<str>,
     pub records: Vec<StoredRecord>,
     /// What the records take of the window, until this is dropped.

@@ -9,6 +9,7 @@
 mod guard;
 mod pages;
 mod trim;
+mod turns;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,11 +27,11 @@ use ferrokinesis::create_app;
 use ferrokinesis::server::kinesis_413_middleware;
 use ferrokinesis::store::{Store, StoreOptions};
 use tokio::net::TcpListener;
-use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::pages::Format;
+use self::turns::Turns;
 use dispatchd_aws::{Capacity, Until, WaitError};
 use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
 use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
@@ -172,12 +173,6 @@ async fn serve(listener: TcpListener, emulator: Router, backend: Backend, stop: 
 
 /// A lock for one writer or many readers at a time.
 ///
-/// The emulator gives a record its number and stores it in two steps. Between the two a later
-/// record can be stored and read; its reader then goes on from there and never sees the first. Puts
-/// one after the other, and none during a read, close that gap. It is held while the emulator
-/// works, never while a client sends or receives.
-type Turns = Arc<RwLock<()>>;
-
 /// What stands behind a request.
 #[derive(Clone)]
 struct Backend {

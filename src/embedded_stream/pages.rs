@@ -25,7 +25,7 @@ use futures_util::stream::unfold;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Turns;
+use super::turns::Turns;
 
 /// A page of GetRecords, or an event of SubscribeToShard.
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use ferrokinesis::store::Store;
 use ferrokinesis::types::StoredRecord;
 use tokio::time::sleep;
 
-use super::Turns;
+use super::turns::Turns;
 
 /// The time between two sweeps. What is stored meanwhile comes on top of the bound.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

@@ -34,18 +34,11 @@ use tokio_rustls::TlsAcceptor;
 use super::tls::{Certificate, HTTP2_FIRST};
 use ledger::Ledger;
 use plan::{Fault, Plan};
+pub use proxy::Connection;
 use proxy::Proxy;
 
 /// What HTTP/2 gives a connection and each of its streams until a server says otherwise.
 const HTTP2_WINDOW_BYTES: u32 = 65_535;
-
-/// One that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
-    pub peer: SocketAddr,
-    /// Negotiated by ALPN.
-    pub is_http2: bool,
-}
 
 /// The handle. Dropped, it ends every task and connection of the proxy.
 pub struct FaultServer {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 use tokio::time::timeout;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::config::Config;
 use dispatchd_aws::Connection;
 use dispatchd_aws::{ConnectError, Kinesis};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
 use crate::inputs::socket;

@@ -6,35 +6,13 @@
 //! and no call takes longer than `kinesis.attempt_timeout`.
 
 mod endpoint;
+mod finding;
 mod host;
 mod online;
 
-use serde::Serialize;
-
 use crate::config::{Config, Machine};
 pub(crate) use endpoint::{Target, target};
-
-/// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    /// What was looked at, in one word.
-    pub name: &'static str,
-    pub level: Level,
-    /// What was found; for a failure, its cause.
-    pub what: String,
-    /// What to do about it; `None` where nothing needs to be done.
-    pub fix: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Level {
-    Ok,
-    /// `run` works, but less well than it could, or the answer is not known.
-    Warn,
-    /// `run` would not start, or would deliver nothing.
-    Fail,
-}
+pub(crate) use finding::{Finding, Level};
 
 /// Makes every check, in the order in which they are printed.
 pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
@@ -50,28 +28,4 @@ pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
 pub(crate) async fn places(config: &Config) -> [Finding; 2] {
     let (socket, is_running) = host::socket(&config.socket).await;
     [socket, host::admin(&config.admin, is_running).await]
-}
-
-impl Level {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-impl Finding {
-    fn ok(name: &'static str, what: impl Into<String>) -> Self {
-        Self { name, level: Level::Ok, what: what.into(), fix: None }
-    }
-
-    fn warn(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, level: Level::Warn, what: what.into(), fix: Some(fix.into()) }
-    }
-
-    fn fail(name: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, level: Level::Fail, what: what.into(), fix: Some(fix.into()) }
-    }
 }

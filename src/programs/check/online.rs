@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
-use super::Finding;
 use super::endpoint::addresses;
+use super::finding::Finding;
 use crate::config::{Carried, Config, show_size};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local, LocalError};

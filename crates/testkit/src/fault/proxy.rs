@@ -3,6 +3,7 @@
 //! Does what the course says and decides nothing by itself. Books before it answers.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::Connection;
 use super::ledger::{Booked, Done, Flight, Ledger, RequestFact};
 use super::plan::{After, Before, Course, Fault, Plan, RecordError, Refusal, ShardLimits};
 use super::shards::{Buckets, ShardMap};
@@ -26,6 +26,14 @@ use crate::tasks::Tasks;
 
 /// What goes back to the client: a whole body, half of one, or the upstream's as it comes.
 type Reply = Response<UnsyncBoxBody<Bytes, AnyError>>;
+
+/// One that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub peer: SocketAddr,
+    /// Negotiated by ALPN.
+    pub is_http2: bool,
+}
 
 /// What the proxy's tasks share. Its locks are held for one look or one change, never across an
 /// await.
