@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http_server::limits::{Connections, one_request};
 use crate::http_server::probes::{self, SharedState};
-use crate::inputs::socket::bind::Reach;
+use crate::inputs::socket::Reach;
 use crate::telemetry::exporter::Exposition;
 use dispatchd_core::limits::PAGES_CONNECTIONS_MAX;
 

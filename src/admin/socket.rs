@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 
-use crate::inputs::socket::bind::{BindError, Bound, LOOK_EVERY, Look};
+use crate::inputs::socket::{BindError, LOOK_EVERY, Look, SocketFile};
 
 /// For the daemon's own user alone: who may ask may also stop it.
 const MODE: u32 = 0o600;
@@ -17,7 +17,7 @@ const MODE: u32 = 0o600;
 /// The file, and the way to whoever serves it.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
-    bound: Bound,
+    file: SocketFile,
     listeners: mpsc::Sender<UnixListener>,
 }
 
@@ -38,10 +38,10 @@ impl AdminSocket {
     pub(super) async fn bind(
         path: &Path,
     ) -> Result<(Self, mpsc::Receiver<UnixListener>), SocketError> {
-        let bound = Bound::new(path, MODE).await?;
+        let file = SocketFile::bind(path, MODE).await?;
         let (listeners, served) = mpsc::channel(1);
-        listeners.try_send(bound.share()?).expect("there is room for one");
-        Ok((Self { bound, listeners }, served))
+        listeners.try_send(file.share()?).expect("there is room for one");
+        Ok((Self { file, listeners }, served))
     }
 
     /// Keeps the file where it is looked for, until it is dropped.
@@ -49,8 +49,8 @@ impl AdminSocket {
         let mut looks = interval(LOOK_EVERY);
         loop {
             looks.tick().await;
-            if let Look::BoundAgain(_) = self.bound.look().await {
-                match self.bound.share() {
+            if let Look::BoundAgain(_) = self.file.look().await {
+                match self.file.share() {
                     // Its reader ends with the process.
                     Ok(listener) => drop(self.listeners.send(listener).await),
                     Err(error) => {

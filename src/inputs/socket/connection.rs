@@ -11,9 +11,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
-use super::ConnectionShared;
-use super::listener::Visit;
+use super::presence::Visit;
 use super::reader::Reader;
+use super::shared::ConnectionShared;
 use super::writer::Writer;
 
 /// A socket that is closed with unread input resets the connection, and the peer may lose the

@@ -16,11 +16,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::bind::{BindError, Bound, LOOK_EVERY, Look, Reach};
 use super::callers::Callers;
+use super::connection;
+use super::error::BindError;
 use super::long_lines::LongLines;
 use super::metrics::ConnectionMetrics;
-use super::{ConnectionShared, Settings, connection};
+use super::presence::{Presence, Visit};
+use super::settings::Settings;
+use super::shared::ConnectionShared;
+use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
 use crate::inputs::backpressure::Backpressure;
 use dispatchd_core::limits::{ANSWERS_BYTES_MAX, long_lines_bytes};
 use dispatchd_core::model::backoff::Backoff;
@@ -44,31 +48,12 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// loop shows it.
 const LAST_KNOCK: Duration = Duration::from_millis(1);
 
-/// Who is there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Presence {
-    /// Connections that are open.
-    pub connected: usize,
-    /// Those of them that sent a line: who only connects may be a probe.
-    pub clients: usize,
-    /// Whether there ever was a client.
-    pub ever: bool,
-}
-
 /// How many are let in.
 #[derive(Debug, Clone, Copy)]
 struct Caps {
     max_connections: usize,
     /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
     files_kept_back: usize,
-}
-
-/// A connection that becomes a client with its first line, and is one until its last answer is
-/// written.
-#[derive(Debug)]
-pub struct Visit {
-    presence: watch::Sender<Presence>,
-    is_client: bool,
 }
 
 /// What connections share with the rest of the daemon.
@@ -97,7 +82,7 @@ pub struct Shared {
 /// The task's parts: the socket, bound, and nobody let in yet.
 #[derive(Debug)]
 pub struct Listener {
-    bound: Bound,
+    socket: SocketFile,
     shared: Arc<ConnectionShared>,
     caps: Caps,
     presence: watch::Sender<Presence>,
@@ -122,12 +107,12 @@ impl Listener {
         settings: &Settings,
         shared: Shared,
     ) -> Result<(Self, ListenerHandle), BindError> {
-        let bound = Bound::new(&settings.path, settings.mode).await?;
+        let socket = SocketFile::bind(&settings.path, settings.mode).await?;
         let Shared { drain, stop_reading, files_kept_back, .. } = shared;
         let (presence_in, presence) = watch::channel(Presence::default());
         let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
         let handle =
-            ListenerHandle { presence, callers: Arc::clone(&callers), reach: bound.reach() };
+            ListenerHandle { presence, callers: Arc::clone(&callers), reach: socket.reach() };
         let long_lines = LongLines::new(long_lines_bytes(shared.budget.limit_bytes()));
         let intake = IntakeShared {
             producer_id: shared.producer_id,
@@ -150,19 +135,19 @@ impl Listener {
             stop_reading,
         });
         let caps = Caps { max_connections: settings.max_connections, files_kept_back };
-        Ok((Self { bound, shared, caps, presence: presence_in, drain }, handle))
+        Ok((Self { socket, shared, caps, presence: presence_in, drain }, handle))
     }
 
     /// Runs until the drain is over and every connection has ended.
     pub async fn run(self) {
-        let Self { mut bound, shared, caps, presence, drain } = self;
+        let Self { mut socket, shared, caps, presence, drain } = self;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
         let mut failures = 0u32;
         let mut told = None;
         loop {
             if drain.is_cancelled() && connections.is_empty() {
-                match tokio::time::timeout(LAST_KNOCK, bound.listener().accept()).await {
+                match tokio::time::timeout(LAST_KNOCK, socket.listener().accept()).await {
                     Ok(Ok((stream, _))) => {
                         admit(stream, &shared, &mut connections, caps, &presence)
                     }
@@ -174,12 +159,13 @@ impl Listener {
                 () = shared.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
                 Some(ended) = connections.join_next() => close(&shared, ended, &presence),
-                _ = looks.tick() => if let Look::BoundAgain(old) = bound.look().await {
-                    while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_KNOCK, old.accept()).await {
+                _ = looks.tick() => if let Look::BoundAgain(old) = socket.look().await {
+                    let knocks = || tokio::time::timeout(LAST_KNOCK, old.accept());
+                    while let Ok(Ok((stream, _))) = knocks().await {
                         admit(stream, &shared, &mut connections, caps, &presence);
                     }
                 },
-                accepted = bound.listener().accept() => match accepted {
+                accepted = socket.listener().accept() => match accepted {
                     Ok((stream, _)) => {
                         failures = 0;
                         admit(stream, &shared, &mut connections, caps, &presence);
@@ -193,7 +179,7 @@ impl Listener {
                 },
             }
         }
-        drop(bound); // nobody new from here on
+        drop(socket); // nobody new from here on
         while let Some(ended) = connections.join_next().await {
             close(&shared, ended, &presence);
         }
@@ -216,24 +202,6 @@ impl Caps {
     }
 }
 
-impl Visit {
-    pub fn sent_a_line(&mut self) {
-        if !std::mem::replace(&mut self.is_client, true) {
-            self.presence.send_modify(|presence| {
-                (presence.clients, presence.ever) = (presence.clients + 1, true)
-            });
-        }
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        if self.is_client {
-            self.presence.send_modify(|presence| presence.clients -= 1);
-        }
-    }
-}
-
 fn admit(
     stream: UnixStream,
     shared: &Arc<ConnectionShared>,
@@ -249,7 +217,7 @@ fn admit(
     }
     shared.metrics.accepted.increment(1);
     shared.metrics.open.increment(1.0);
-    let visit = Visit { presence: presence.clone(), is_client: false };
+    let visit = Visit::new(presence.clone());
     connections.spawn(connection::serve(stream, Arc::clone(shared), visit));
     presence.send_modify(|presence| presence.connected += 1);
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::bind::BindError;
+use super::error::BindError;
 
 /// Whoever can open a file can lock it, even to read alone: nobody else can.
 const LOCK_MODE: u32 = 0o600;
@@ -31,7 +31,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of this socket; nothing if somebody holds it.
+    /// Takes the lock of this socket; `None` if somebody holds it.
     pub(super) fn take(socket: &Path) -> Result<Option<Self>, BindError> {
         let path = lock_path(socket);
         let file = open_own(&path)?;

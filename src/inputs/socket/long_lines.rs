@@ -10,20 +10,20 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The shared room.
 #[derive(Debug)]
-pub struct LongLines {
+pub(super) struct LongLines {
     free: Semaphore,
     bytes: u32,
 }
 
 impl LongLines {
-    pub fn new(bytes: usize) -> Self {
+    pub(super) fn new(bytes: usize) -> Self {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Self { free: Semaphore::new(bytes as usize), bytes }
     }
 
     /// Waits for room for a line of up to so many bytes. One that is longer than all of it has it
     /// to itself.
-    pub async fn room(&self, line_bytes_max: usize) -> SemaphorePermit<'_> {
+    pub(super) async fn room(&self, line_bytes_max: usize) -> SemaphorePermit<'_> {
         let bytes = u32::try_from(line_bytes_max).unwrap_or(u32::MAX).min(self.bytes);
         self.free.acquire_many(bytes).await.expect("the semaphore is never closed")
     }

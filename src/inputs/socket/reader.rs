@@ -17,11 +17,11 @@ use tokio::task::yield_now;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
-use super::ConnectionShared;
 use super::clock::{Clock, now};
-use super::listener::Visit;
 use super::long_lines::buffer_of;
 use super::patience::Patience;
+use super::presence::Visit;
+use super::shared::ConnectionShared;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
 use dispatchd_core::model::{Code, Reference, Refusal, StreamFacts};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};

@@ -10,8 +10,7 @@ use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
 use crate::inputs::socket;
 use crate::inputs::socket::barred::{Barred, barred};
-use crate::inputs::socket::bind::BindError;
-use crate::inputs::socket::place::{Site, survey};
+use crate::inputs::socket::{BindError, SocketSurvey, survey};
 
 /// The `terminationGracePeriodSeconds` of a pod that does not set it.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
@@ -21,14 +20,14 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(30);
 pub(super) async fn socket(socket: &socket::Settings) -> (Finding, bool) {
     const NAME: &str = "socket";
     let path = socket.path.display();
-    let site = match survey(&socket.path).await {
-        Ok(site) => site,
+    let found = match survey(&socket.path).await {
+        Ok(found) => found,
         Err(error) => return (refused(NAME, error, "--socket"), false),
     };
-    let (uid, gid, who) = (site.uid, site.gid, who_connects(&site, socket.mode));
+    let (uid, gid, who) = (found.uid, found.gid, who_connects(&found, socket.mode));
     let what = format!("{path}, mode {:04o}, uid {uid}, gid {gid}: {who}", socket.mode);
-    match site.served_by {
-        None => (unserved(NAME, what, &site, socket.mode), false),
+    match found.served_by {
+        None => (unserved(NAME, what, &found, socket.mode), false),
         Some(peer) if peer.is_dispatchd() => {
             let what = format!("{what}; {peer} serves it now");
             (Finding::warn(NAME, what, "stop that one before you start a second one here"), true)
@@ -41,8 +40,8 @@ pub(super) async fn socket(socket: &socket::Settings) -> (Finding, bool) {
 
 /// The finding for a path that nobody serves: callers whom its mode lets in must get through its
 /// directory.
-fn unserved(name: &'static str, what: String, site: &Site, mode: u32) -> Finding {
-    match barred(mode, site.gid, site.directory_mode, site.directory_gid) {
+fn unserved(name: &'static str, what: String, found: &SocketSurvey, mode: u32) -> Finding {
+    match barred(mode, found.gid, found.directory_mode, found.directory_gid) {
         None => Finding::ok(name, what),
         Some(Barred { who, wanted }) => {
             let fix = format!(
@@ -75,7 +74,7 @@ pub(super) async fn admin(admin: &admin::Settings, is_running: bool) -> Finding 
     }
     if let Some(path) = &admin.socket {
         match survey(path).await {
-            Ok(site) => match site.served_by {
+            Ok(found) => match found.served_by {
                 Some(peer) if !peer.is_dispatchd() => {
                     return refused(
                         NAME,
@@ -104,8 +103,8 @@ fn refused(name: &'static str, error: BindError, flag: &str) -> Finding {
 }
 
 /// Says who may connect: to connect one must write to the socket and pass through its directory.
-fn who_connects(site: &Site, mode: u32) -> String {
-    let Site { uid, gid, directory_mode, directory_gid, .. } = *site;
+fn who_connects(found: &SocketSurvey, mode: u32) -> String {
+    let SocketSurvey { uid, gid, directory_mode, directory_gid, .. } = *found;
     let everybody_passes = directory_mode & 0o001 != 0;
     let group_passes = everybody_passes || (directory_gid == gid && directory_mode & 0o010 != 0);
     if mode & 0o002 != 0 && everybody_passes {
@@ -225,7 +224,7 @@ mod tests {
 
     #[test]
     fn who_may_connect_depends_on_the_socket_and_its_directory() {
-        let site = |directory_mode, directory_gid| Site {
+        let found = |directory_mode, directory_gid| SocketSurvey {
             uid: 1,
             gid: 2,
             directory_mode,
@@ -240,7 +239,7 @@ mod tests {
             (0o700, 2, 0o666, "user 1 may connect; its directory, mode 0700, keeps group 2 out"),
             (0o777, 0, 0o600, "user 1 may connect"),
         ] {
-            assert_eq!(who_connects(&site(directory_mode, directory_gid), mode), who);
+            assert_eq!(who_connects(&found(directory_mode, directory_gid), mode), who);
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::admin::{Admin, ListenError, SocketError};
 use crate::config::{Inputs, Resolved};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Local, LocalError};
-use crate::inputs::socket::bind::BindError;
+use crate::inputs::socket::BindError;
 use crate::inputs::socket::listener::{Listener, ListenerHandle};
 use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;

@@ -19,27 +19,26 @@ use rustix::fs::{Mode, OFlags};
 use tokio::net::{UnixListener, UnixSocket};
 use tokio::time::{Instant, sleep};
 
+use super::error::BindError;
 use super::lock::{Inode, Lock, hold_directory, inode};
-use super::place::{
-    Peer, directory_of, refuse_foreign, refuse_long, refuse_other_files, who_serves,
+use super::peer::who_serves;
+use super::survey::{
+    OWN_DIRECTORY_MODE, directory_of, refuse_foreign, refuse_long, refuse_other_files,
 };
-use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by
 /// default.
 const BACKLOG: u32 = 1024;
-/// Of the directory, where it has to be made.
-pub(super) const OWN_DIRECTORY_MODE: u32 = 0o700;
 /// How long the lock may be held by one who does not listen: a daemon that starts does so within
 /// milliseconds.
 const LOCK_WITHOUT_SOCKET_MAX: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How often a socket's owner looks whether its path still leads to it.
-pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A socket that listens at its path. Dropped, it takes its file along, if it is still its own.
+/// A socket that listens at its path. Dropped, it removes its file, if that is still its own.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct SocketFile {
     listener: UnixListener,
     path: PathBuf,
     mode: u32,
@@ -55,7 +54,7 @@ pub struct Reach(Arc<AtomicBool>);
 
 /// What a look at the path came to.
 #[derive(Debug)]
-pub enum Look {
+pub(crate) enum Look {
     Here,
     /// The path led elsewhere, and leads to a new listener now. The old one, for those who had
     /// knocked there.
@@ -63,33 +62,13 @@ pub enum Look {
     Lost,
 }
 
-/// Why there is no socket. Says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    #[error("the socket path {} is {} bytes, a Unix socket takes at most {SOCKET_PATH_BYTES_MAX}: choose a shorter one", .0.display(), .0.as_os_str().len())]
-    TooLong(PathBuf),
-    #[error("{} exists and is no socket: it is not replaced. Remove it or choose another path", .0.display())]
-    NotASocket(PathBuf),
-    #[error("{peer} serves {}: it is left alone. Stop it or choose another path", path.display())]
-    InUse { path: PathBuf, peer: Peer },
-    #[error("cannot tell whether {} is served, so it is left alone: {source}. Remove it if nobody needs it, or choose another path", path.display())]
-    Unknown { path: PathBuf, source: io::Error },
-    #[error("the directory {} belongs to user {owner}, who could replace the socket in it: choose another path", path.display())]
-    ForeignDirectory { path: PathBuf, owner: u32 },
-    #[error("every user may write to the directory {}, and replace the socket in it: take that right away (chmod o-w), or choose another path", .0.display())]
-    OpenDirectory(PathBuf),
-    #[error("{} {what}: it is no lock of this daemon's user, and is left alone. Remove it or choose another path", path.display())]
-    NotOurLock { path: PathBuf, what: &'static str },
-    #[error("{} was made anew by somebody else at the same time: start again", .0.display())]
-    Raced(PathBuf),
-    #[error("cannot {what} {}: {source}. The directory must be writable to user {}", path.display(), rustix::process::geteuid().as_raw())]
-    Io { what: &'static str, path: PathBuf, source: io::Error },
-}
-
-impl Bound {
+impl SocketFile {
     /// Makes the directory if it is missing, takes the path, sets the permissions, and only then
     /// listens.
-    pub async fn new(path: &Path, mode: u32) -> Result<Self, BindError> {
+    ///
+    /// # Errors
+    /// The path cannot be had, or somebody serves it.
+    pub(crate) async fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
         refuse_long(path)?;
         make_directory(path)?;
         let lock = take_lock(path).await?;
@@ -98,11 +77,7 @@ impl Bound {
         Ok(Self { listener, path, mode, inode, lock, _directory: directory, reach: Reach::new() })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub fn listener(&self) -> &UnixListener {
+    pub(crate) fn listener(&self) -> &UnixListener {
         &self.listener
     }
 
@@ -110,18 +85,18 @@ impl Bound {
     ///
     /// # Errors
     /// If there is no descriptor left.
-    pub fn share(&self) -> io::Result<StdUnixListener> {
+    pub(crate) fn share(&self) -> io::Result<StdUnixListener> {
         self.listener.as_fd().try_clone_to_owned().map(StdUnixListener::from)
     }
 
-    pub fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         self.reach.clone()
     }
 
     /// Looks whether the path still leads here, and binds again if it does not: a cleaner may have
     /// taken the file, or a volume been mounted anew. Where that cannot be, it says why, once, and
     /// the next look tries again.
-    pub async fn look(&mut self) -> Look {
+    pub(crate) async fn look(&mut self) -> Look {
         let is_here = inode(&self.path).is_ok_and(|inode| inode == self.inode);
         let looked =
             if is_here { self.lock_again().map(|()| Look::Here) } else { self.bind_again().await };
@@ -134,11 +109,14 @@ impl Bound {
         match (&look, error) {
             (Look::Lost, Some(error)) if was_here => tracing::error!(
                 %socket, %error,
-                "the socket's path leads to this daemon no more, and it cannot be bound again: who connects now does not come here. It is tried again every second; callers that are connected are served"
+                "the socket's path leads to this daemon no more, and it cannot be bound again: who \
+                 connects now does not come here. It is tried again every second; callers that \
+                 are connected are served"
             ),
             (Look::BoundAgain(_), _) => tracing::warn!(
                 %socket,
-                "the socket's path led to this daemon no more, it is bound again: see what removes or replaces it. Callers that are connected stay so"
+                "the socket's path led to this daemon no more, it is bound again: see what removes or \
+                 replaces it. Callers that are connected stay so"
             ),
             (Look::Here, _) if !was_here => {
                 tracing::info!(%socket, "the socket's path leads to this daemon again")
@@ -172,7 +150,7 @@ impl Bound {
     }
 }
 
-impl Drop for Bound {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             // A file that cannot be removed is stale, and stale files block nobody.
@@ -218,7 +196,8 @@ async fn take_lock(path: &Path) -> Result<Lock, BindError> {
             let lock = Lock::take_anew(path)?.ok_or_else(|| BindError::Raced(path.to_owned()))?;
             tracing::warn!(
                 socket = %path.display(),
-                "the socket's lock was held by a process that does not serve it: the lock is made anew. See who may open it"
+                "the socket's lock was held by a process that does not serve it: the lock is made \
+                 anew. See who may open it"
             );
             return Ok(lock);
         }
@@ -228,7 +207,8 @@ async fn take_lock(path: &Path) -> Result<Lock, BindError> {
 
 async fn refuse_served(path: &Path) -> Result<(), BindError> {
     refuse_other_files(path)?;
-    match who_serves(path).await? {
+    let unknown = |source| BindError::Unknown { path: path.into(), source };
+    match who_serves(path).await.map_err(unknown)? {
         Some(peer) => Err(BindError::InUse { path: path.to_owned(), peer }),
         None => Ok(()),
     }

@@ -5,10 +5,11 @@ use std::os::unix::net::{UnixDatagram, UnixListener as Foreign};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::inputs::socket::place::{Site, survey};
+use crate::inputs::socket::survey::{SocketSurvey, survey};
+use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
-async fn bind(path: &Path) -> Result<Bound, String> {
-    Bound::new(path, 0o660).await.map_err(|error| error.to_string())
+async fn bind(path: &Path) -> Result<SocketFile, String> {
+    SocketFile::bind(path, 0o660).await.map_err(|error| error.to_string())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -248,7 +249,7 @@ async fn a_survey_sees_what_a_start_would_meet_and_changes_nothing() {
     assert!(!dir.path().join("made").exists());
     let bound = bind(&path).await.expect("it is free");
     let served = survey(&path).await.expect("a daemon that serves it is no obstacle");
-    assert_eq!(Site { served_by: None, ..served.clone() }, unmade);
+    assert_eq!(SocketSurvey { served_by: None, ..served.clone() }, unmade);
     assert!(
         served
             .served_by

@@ -1,7 +1,7 @@
-//! The lane under chance: its buffer and the dedupe window against a model stream, in virtual time,
-//! with every fault that the stream knows. One seed is one run and decides all of it, so a failing
-//! seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test --test sim` runs it alone;
-//! `DISPATCHD_SIM_SEEDS` runs as many as it says.
+//! The engine under chance: intake, dedupe window and buffer against a model stream, in virtual
+//! time, with every fault that the stream knows. One seed is one run and decides all of it, so a
+//! failing seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test -p dispatchd-producer --test
+//! sim` runs it alone; `DISPATCHD_SIM_SEEDS` runs as many as it says. No SDK is built for it.
 //!
 //! - [`plan`]: what a seed stands for: settings, events and copies of them, faults, limits.
 //! - [`stream`]: the model stream: shards, what they hold, what they take, what they say.
@@ -17,7 +17,8 @@
 //!
 //! It never sleeps, starts no thread and no task, and reads the clock once a run, for an origin.
 //! 20,000 seeds take 7 s in release (1 core, 2026-11), the fixed ones about as long in dev:
-//! `DISPATCHD_SIM_SEEDS=20000 cargo test --release --test sim every_promise`.
+//! `DISPATCHD_SIM_SEEDS=20000 cargo test --release -p dispatchd-producer --test sim
+//! every_promise`.
 //!
 //! What a mutant cannot do from outside was tried by hand, by changing
 //! `crates/producer/src/lane` and looking at what fails (2026-11):
