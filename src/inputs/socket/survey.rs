@@ -53,7 +53,9 @@ pub(crate) async fn survey(path: &Path) -> Result<SocketSurvey, BindError> {
         gid: gid_of_new_file(gid, found.mode(), found.gid()),
         directory_mode: found.mode() & 0o777,
         directory_gid: found.gid(),
-        served_by: who_serves(path).await?,
+        served_by: who_serves(path)
+            .await
+            .map_err(|source| BindError::Unknown { path: path.into(), source })?,
     })
 }
 
