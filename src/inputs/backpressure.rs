@@ -1,4 +1,4 @@
-//! How long callers are held back by a full budget. Reads the clock, and decides nothing.
+//! How long callers are held back by a full budget. It reads the clock and decides nothing.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};

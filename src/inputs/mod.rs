@@ -1,4 +1,5 @@
-//! The ways in: each moves a caller's bytes to the intake and the answers back, and decides nothing.
+//! The inputs: each moves a caller's bytes to the intake and the answers back, and decides
+//! nothing.
 
 pub mod backpressure;
 pub mod socket;

@@ -1,5 +1,5 @@
-//! Whether a socket's directory bars those whom the socket's mode lets in: to connect one must pass
-//! through it.
+//! Whether a socket's directory bars those whom the socket's mode lets in: who connects must pass
+//! through the directory.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

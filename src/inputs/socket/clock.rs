@@ -1,4 +1,5 @@
-//! The time as a reader knows it: of its last look at the clock. One look a read, not one an event.
+//! The time as a reader knows it: when it last looked at the clock. It looks once a read, not once
+//! an event.
 
 use std::time::{Instant, SystemTime};
 
@@ -9,7 +10,7 @@ use dispatchd_producer::intake::Now;
 #[derive(Debug)]
 pub(super) struct Clock {
     pub now: Now,
-    /// What the timestamp was printed from.
+    /// The time that the timestamp was printed from.
     unix_ms: u64,
 }
 

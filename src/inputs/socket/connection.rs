@@ -1,4 +1,4 @@
-//! One connection: its two halves in one task, and what binds them.
+//! One connection: its two halves, in one task, and how it is closed.
 //!
 //! The outbox between the lanes and the writer holds the answers that are owed: no more than the
 //! connection has credits for.
@@ -16,9 +16,9 @@ use super::reader::Reader;
 use super::shared::ConnectionShared;
 use super::writer::Writer;
 
-/// A socket that is closed with unread input resets the connection, and the peer may lose the
-/// answers it has not read. So the rest of the input is read off, for as long as a peer that saw
-/// our end needs to close its own.
+/// How long the input that is left is read off before a socket is closed: as long as a peer that
+/// saw our end needs to close its own. A socket that is closed with unread input resets the
+/// connection, and the peer may lose answers that it has not read.
 const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written.

@@ -1,8 +1,8 @@
-//! Lets connections in, up to a cap, and owns them until their last answer is written.
+//! The listener lets connections in, up to a cap, and owns them until their last answer is written.
 //!
-//! When the drain begins it goes on while callers are connected (an app writes its last lines after
-//! its own SIGTERM); it closes when none is, or when it is told to stop reading. It never looks
-//! into a connection.
+//! When the drain begins it goes on while callers are connected, since an application writes its
+//! last lines after its own SIGTERM. It closes when no caller is connected, or when it is told to
+//! stop reading. It never looks into a connection.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -35,24 +35,25 @@ use dispatchd_producer::counters::EventCounters;
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
-/// After an accept that failed, mostly for want of file descriptors (EMFILE): an accept that is
+/// The waits after an accept that failed, mostly for want of file descriptors (EMFILE). One that is
 /// tried again at once fails 46,820 times in 200 ms (measured).
 const ACCEPT_AGAIN: Backoff =
     Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
 
-/// While files are short, every connection that ends lets one in, and the next one fails again: one
-/// line is enough.
+/// How often the log tells that an accept failed. While files are short, every connection that ends
+/// lets one in, and the next one fails again.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// A caller that connected before the drain began may not have been seen yet: one turn of the event
-/// loop shows it.
+/// How long a last caller is waited for: one that connected before the drain began may not have
+/// been seen yet, and one turn of the event loop shows it.
 const LAST_KNOCK: Duration = Duration::from_millis(1);
 
-/// How many are let in.
+/// How many connections are let in.
 #[derive(Debug, Clone, Copy)]
 struct Caps {
     max_connections: usize,
-    /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
+    /// Descriptors that no connection may take, so that Kinesis can be reached whoever is
+    /// connected.
     files_kept_back: usize,
 }
 
@@ -187,9 +188,9 @@ impl Listener {
 }
 
 impl Caps {
-    /// Why one more is not let in. The system gives the lowest descriptor that is free, so that a
-    /// high one tells that all below it are taken, by whomever. The limit may have been lowered
-    /// meanwhile.
+    /// Why one more connection is not let in; `None` if it is. The system gives the lowest free
+    /// descriptor, so a high one tells that all below it are taken, by whomever. The limit is asked
+    /// for anew, since it may have been lowered.
     fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
         if connected >= self.max_connections {
             return Some("too many connections are open: socket.max_connections is reached");
@@ -197,7 +198,8 @@ impl Caps {
         let limit = getrlimit(Resource::Nofile).current?;
         let (descriptor, kept_back) =
             (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
-        let refused = "the daemon has too many files open: raise its limit of open files (ulimit -n, LimitNOFILE)";
+        let refused = "the daemon has too many files open: raise its limit of open files \
+                       (ulimit -n, LimitNOFILE)";
         (descriptor + kept_back >= limit).then_some(refused)
     }
 }
@@ -231,7 +233,10 @@ fn close(
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.
-        tracing::error!(%error, "a connection's task died: this is a defect of dispatchd, please report it");
+        tracing::error!(
+            %error,
+            "a connection's task died: this is a defect of dispatchd, please report it"
+        );
     }
 }
 
@@ -239,6 +244,10 @@ fn tell_refused(error: &io::Error, told: &mut Option<Instant>) {
     let now = Instant::now();
     if told.is_none_or(|told| now - told >= TELL_EVERY) {
         *told = Some(now);
-        tracing::warn!(%error, "cannot accept connections, trying again: raise the limit of open files or lower socket.max_connections");
+        tracing::warn!(
+            %error,
+            "cannot accept connections, trying again: raise the limit of open files or lower \
+             socket.max_connections"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! The locks around a socket: one daemon a path, and nothing of it aged out by a cleaner of
-//! temporary files.
+//! The locks around a socket: one allows one daemon a path, the other keeps cleaners of temporary
+//! files away.
 //!
-//! A lock ends with the process, however it ends; its file stays, since removing it would let two
-//! daemons lock two different files. Nothing is written into a file, and one that is not our own is
-//! never touched.
+//! A lock ends with the process, however that ends. Its file stays, since removing it would let two
+//! daemons lock two different files. Nothing is written into a file, and a file that is not our own
+//! is never touched.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,9 +14,10 @@ use rustix::fs::OFlags;
 
 use super::error::BindError;
 
-/// Whoever can open a file can lock it, even to read alone: nobody else can.
+/// The permissions of a lock file: nobody else can open it, not even for reading, since whoever can
+/// open a file can lock it.
 const LOCK_MODE: u32 = 0o600;
-/// Permission bits.
+/// The bits of a mode that are permissions.
 const MODE_BITS: u32 = 0o7777;
 
 /// What tells a file from every other one for as long as something holds it.
@@ -52,7 +53,8 @@ impl Lock {
         Ok(lock.leads_here().then_some(lock))
     }
 
-    /// Takes it though a process holds the file: a new one stands in its place.
+    /// Takes the lock though a process holds its file: a new file takes its place. `None` if
+    /// somebody locks the new one first.
     pub(super) fn take_anew(socket: &Path) -> Result<Option<Self>, BindError> {
         let path = lock_path(socket);
         std::fs::remove_file(&path).map_err(|source| BindError::Io {

@@ -1,14 +1,14 @@
 //! Room for lines that are longer than a line buffer: bytes that all connections share, so that
 //! memory is the same sum whatever record limit the stream has.
 //!
-//! A line takes room for the longest one that is permitted, at once, and holds it until it has left
-//! its buffer. So two that are half read never wait for each other. First come, first served. It
-//! reads nothing itself.
+//! A line takes room for the longest line that is permitted, at once, and holds it until it has
+//! left its buffer. So two lines that are half read never wait for each other. First come, first
+//! served. Nothing is read here.
 
 use bytes::BytesMut;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The shared room.
+/// The room that long lines share.
 #[derive(Debug)]
 pub(super) struct LongLines {
     free: Semaphore,
@@ -21,19 +21,19 @@ impl LongLines {
         Self { free: Semaphore::new(bytes as usize), bytes }
     }
 
-    /// Waits for room for a line of up to so many bytes. One that is longer than all of it has it
-    /// to itself.
+    /// Waits for room for a line of up to so many bytes. A line that is longer than all of the room
+    /// has it to itself.
     pub(super) async fn room(&self, line_bytes_max: usize) -> SemaphorePermit<'_> {
         let bytes = u32::try_from(line_bytes_max).unwrap_or(u32::MAX).min(self.bytes);
         self.free.acquire_many(bytes).await.expect("the semaphore is never closed")
     }
 }
 
-/// A buffer that goes on where this one ends and holds a line of up to so many bytes without
-/// growing: growing would need the old and the new one at once, twice as large.
+/// A buffer that begins with these bytes and holds a line of up to so many bytes without growing:
+/// to grow, the old buffer and a new one of twice its size would be needed at once.
 pub(super) fn buffer_of(line_bytes_max: usize, begun: &[u8]) -> BytesMut {
-    // The splitter knows a line as too long by its second byte over the limit, since the first may
-    // be a `\r`.
+    // The splitter knows that a line is too long by its second byte over the limit, since the first
+    // may be a `\r`.
     let mut buf = BytesMut::with_capacity(begun.len().max(line_bytes_max + 2));
     buf.extend_from_slice(begun);
     buf

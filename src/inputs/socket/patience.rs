@@ -1,21 +1,21 @@
-//! How long a peer may leave a line unfinished. Pure: times come in as arguments.
+//! How long a peer may leave a line unfinished. Pure: times are arguments.
 //!
-//! The clock is a line's, so that a peer whose writes never end exactly with a line is none that
-//! stalls. Only the peer's own delay counts: not the time in which we had no room for its bytes,
-//! nor a pause of ours (a process that was stopped or frozen), which looks like one long wait. So
-//! what is waited is counted in looks, none of which counts for more than itself.
+//! Each line has its own time, so that a peer whose writes never end exactly with a line does not
+//! seem to stall. Only the peer's own delay counts: neither the time in which we had no room for
+//! its bytes, nor a pause of ours (a process that was stopped or frozen), which looks like one long
+//! wait. So the wait is counted in looks, and a look counts for no more than its own length.
 
 use std::time::Duration;
 
 use dispatchd_core::limits::PARTIAL_LINE_TIMEOUT;
 
-/// Between two looks at a peer that sends nothing: what a pause of ours can cost it.
+/// The time between two looks at a peer that sends nothing: as much as a pause of ours can cost it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The patience with one connection.
+/// What is left of the patience with one connection.
 #[derive(Debug)]
 pub(super) struct Patience {
-    /// Of the line that is not ended.
+    /// The number of the line that is not ended.
     line: u64,
     left: Duration,
 }
@@ -25,23 +25,24 @@ impl Patience {
         Self { line: 0, left: PARTIAL_LINE_TIMEOUT }
     }
 
-    /// The line of this number is not ended: for each line it begins anew.
+    /// The line of this number is not ended. With each new line the time begins anew.
     pub(super) fn with_line(&mut self, number: u64) {
         if self.line != number {
             *self = Self { line: number, left: PARTIAL_LINE_TIMEOUT };
         }
     }
 
-    /// How long to wait until the next look. Zero: if there are no bytes now, it is over.
+    /// How long to wait until the next look. Zero means that it is over if there are no bytes now.
     pub(super) fn next_look(&self) -> Duration {
         self.left.min(LOOK_EVERY)
     }
 
-    /// So long was waited for bytes, in one look.
+    /// One look waited so long for bytes.
     pub(super) fn waited(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time.min(self.next_look()));
     }
 
+    /// Whether the peer has had all its time.
     pub(super) fn is_over(&self) -> bool {
         self.left.is_zero()
     }

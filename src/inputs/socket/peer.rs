@@ -68,7 +68,8 @@ pub(super) async fn who_serves(path: &Path) -> io::Result<Option<Peer>> {
         Ok(stream) => Ok(Some(Peer::of(&stream))),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(None),
-            io::ErrorKind::WouldBlock => Ok(Some(Peer::default())), // more wait than its queue holds
+            // More wait for it than its queue holds.
+            io::ErrorKind::WouldBlock => Ok(Some(Peer::default())),
             _ => Err(error),
         },
     }

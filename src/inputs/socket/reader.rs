@@ -31,16 +31,17 @@ use dispatchd_producer::credit::Credit;
 use dispatchd_producer::intake::{EventRequest, Intake, Offered, Shortage, WayBack, answer_bytes};
 use dispatchd_producer::lane::Inlet;
 
-/// What a connection gets that speaks HTTP.
+/// The answer to a connection that speaks HTTP.
 const NO_HTTP: &[u8] =
-    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\nconnection: close\r\n\r\n\
+    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\n\
+connection: close\r\n\r\n\
 This version of dispatchd speaks newline-delimited JSON on this socket, see docs/protocol.md\n";
 
 /// The read half of a connection, with its intake.
 #[derive(Debug)]
 pub(super) struct Reader {
     read: OwnedReadHalf,
-    /// Told by the writer when the peer takes nothing.
+    /// Cancelled by the writer when the peer takes nothing.
     gone: CancellationToken,
     buf: BytesMut,
     splitter: Splitter,
@@ -49,7 +50,7 @@ pub(super) struct Reader {
     facts: watch::Receiver<StreamFacts>,
     intake: Intake,
     inlet: Inlet,
-    /// Bytes of the records that the metrics have not heard of.
+    /// Bytes of accepted records that are not in the metrics yet.
     accepted_bytes: u64,
     shared: Arc<ConnectionShared>,
 }
@@ -57,9 +58,9 @@ pub(super) struct Reader {
 /// What came of waiting for bytes.
 enum Input {
     Bytes,
-    /// The peer has ended, or is gone: no input is left behind.
+    /// The peer has ended or is gone: no input is left unread.
     End,
-    /// We stop, or give the peer up: input may be left behind.
+    /// We stop, or give the peer up: input may be left unread.
     Stop,
 }
 
@@ -89,7 +90,8 @@ impl Reader {
         (reader, way_back)
     }
 
-    /// Runs until the peer's end or ours. Gives the read half back where input may be left in it.
+    /// Reads until the peer ends or we stop. Gives the read half back where input may be left in
+    /// it, else `None`.
     pub(super) async fn run(mut self, visit: &mut Visit) -> Option<OwnedReadHalf> {
         let left = self.read_lines(visit).await;
         self.hand_over().await;
@@ -198,7 +200,8 @@ impl Reader {
         }
     }
 
-    /// The peer let a line wait for too long. One that was too long has its answer already.
+    /// Closes a connection whose peer left a line unfinished for too long. A line that was over the
+    /// limit has its answer already.
     async fn close_unfinished(&mut self) {
         let seconds = PARTIAL_LINE_TIMEOUT.as_secs();
         let late = format!("the line was not ended within {seconds} s: the connection is closed");
@@ -215,7 +218,7 @@ impl Reader {
         self.refuse(Reference::Number(number), refusal).await;
     }
 
-    /// The stream's record limit may have been learnt since the last read.
+    /// Takes the stream's record limit over if it was learnt since the last read.
     fn learn_limit(&mut self) {
         if self.facts.has_changed().unwrap_or(false) {
             self.intake.set_record_limit(self.facts.borrow_and_update().record_limit);
@@ -306,7 +309,7 @@ impl Reader {
         }
     }
 
-    /// Waits for what the intake is short of: one of the two waits of an event's whole trip.
+    /// Waits for what the intake is short of: one of the two waits of an event's trip.
     async fn wait(&mut self, shortage: Shortage) -> Option<()> {
         self.hand_over().await;
         let _held_up = self.shared.callers.hold_up();
@@ -321,8 +324,8 @@ impl Reader {
         Some(())
     }
 
-    /// Before every wait, and after every read: the lanes get their groups, since what we wait for
-    /// may be in them, and what was taken in advance goes back.
+    /// Hands the lanes their groups, since what we wait for may be in them, and gives back the
+    /// bytes that were taken in advance. To be called before every wait and after every read.
     async fn hand_over(&mut self) {
         self.intake.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);

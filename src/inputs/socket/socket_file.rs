@@ -1,9 +1,9 @@
-//! The socket file: bound where it is looked for, and kept there.
+//! The socket file: bound where callers look for it, and kept there.
 //!
-//! Who listens at the path already is left alone, whoever he is; a file that a killed daemon left
-//! never blocks a start. The file is bound under its own name: the kernel tells that name, and
-//! cleaners of temporary files go by it. Before it listens nobody can connect, so there is no
-//! moment with wrong permissions. What is no socket is never replaced.
+//! Whoever listens at the path already is left alone; a file that a killed daemon left never blocks
+//! a start. The file is bound under its own name, since cleaners of temporary files go by the name
+//! that the kernel tells. It has its permissions before it listens, so nobody can connect with
+//! wrong ones. What is no socket is never replaced.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -26,7 +26,7 @@ use super::survey::{
     OWN_DIRECTORY_MODE, directory_of, refuse_foreign, refuse_long, refuse_other_files,
 };
 
-/// Connections that may wait to be accepted. The kernel cuts it to `net.core.somaxconn`, 4096 by
+/// Connections that may wait to be accepted. The kernel caps this at `net.core.somaxconn`, 4096 by
 /// default.
 const BACKLOG: u32 = 1024;
 /// How long the lock may be held by one who does not listen: a daemon that starts does so within
@@ -48,7 +48,7 @@ pub(crate) struct SocketFile {
     reach: Reach,
 }
 
-/// Whether callers who connect now come to us. Written by who looks, read by the probes.
+/// Whether callers who connect now come to us. The owner of the file writes it, the probes read it.
 #[derive(Debug, Clone)]
 pub struct Reach(Arc<AtomicBool>);
 
@@ -56,8 +56,8 @@ pub struct Reach(Arc<AtomicBool>);
 #[derive(Debug)]
 pub(crate) enum Look {
     Here,
-    /// The path led elsewhere, and leads to a new listener now. The old one, for those who had
-    /// knocked there.
+    /// The path led elsewhere, and leads to a new listener now. This is the old one, for callers
+    /// who had connected there and were not accepted yet.
     BoundAgain(UnixListener),
     Lost,
 }
@@ -115,8 +115,8 @@ impl SocketFile {
             ),
             (Look::BoundAgain(_), _) => tracing::warn!(
                 %socket,
-                "the socket's path led to this daemon no more, it is bound again: see what removes or \
-                 replaces it. Callers that are connected stay so"
+                "the socket's path led to this daemon no more, it is bound again: see what removes \
+                 or replaces it. Callers that are connected stay so"
             ),
             (Look::Here, _) if !was_here => {
                 tracing::info!(%socket, "the socket's path leads to this daemon again")

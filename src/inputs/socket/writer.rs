@@ -1,9 +1,9 @@
-//! Outcomes → bytes: prints the answers of one connection, many per write.
+//! The write half of a connection: prints answers as bytes, many a write.
 //!
-//! It waits for the peer and for nobody else. A peer that takes nothing for long loses its
-//! connection, so that it cannot hold a drain. It never drops an answer while the connection lives.
-//! A peer that has closed gets none, and what it wrote before is read to its end and delivered all
-//! the same.
+//! The writer waits for the peer and for nobody else. A peer that takes nothing for long loses its
+//! connection, so that it cannot hold up a drain. No answer is dropped while the connection lives.
+//! A peer that has closed gets no answers; what it wrote before is read to its end and delivered
+//! all the same.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -24,8 +24,9 @@ use dispatchd_producer::ticket::Answer;
 
 /// Groups of answers taken out of the outbox at once.
 const GROUPS_PER_TAKE: usize = 64;
-/// Printed bytes that are worth a write; a long echo may pass it by its own length. One write for
-/// many answers: 20 ns each at 500 a write, 850 at one (measured 2026-11).
+/// Printed bytes that are written at once; a long echo may exceed this by its own length. An answer
+/// costs 20 ns where 500 share a write, and 850 ns where it has a write of its own (measured
+/// 2026-11).
 const BYTES_PER_WRITE: usize = 64 * 1024;
 
 /// The write half of a connection, with its outbox.
@@ -33,7 +34,7 @@ const BYTES_PER_WRITE: usize = 64 * 1024;
 pub(super) struct Writer {
     write: OwnedWriteHalf,
     way_back: WayBack,
-    /// Told when the peer takes nothing, so that the reader stops too.
+    /// Cancelled when the peer takes nothing, so that the reader stops too.
     gone: CancellationToken,
     peer_has_closed: bool,
     epochs: Epochs,
@@ -42,10 +43,10 @@ pub(super) struct Writer {
     printed: CreditTotal,
 }
 
-/// Which flushes wait for which answers. An epoch is the events between two flushes.
+/// Which flushes wait for which answers. An epoch holds the events between two flushes.
 #[derive(Debug, Default)]
 struct Epochs {
-    /// Number of the epoch at the front.
+    /// The number of the first epoch in `open`.
     first: u32,
     open: VecDeque<Epoch>,
 }
@@ -61,7 +62,7 @@ struct Epoch {
 #[derive(Debug)]
 struct Flush {
     reference: Reference,
-    /// Of the epoch, in all.
+    /// All events of the epoch.
     events: u64,
     credit: Credit,
 }
@@ -72,8 +73,8 @@ impl Writer {
         Self { write, way_back, gone, peer_has_closed: false, epochs, out, printed }
     }
 
-    /// Runs until the reader has ended and every answer it owes is written. Says whether the peer
-    /// has closed, and so knows nothing of what is left.
+    /// Writes until the reader has ended and every answer that is owed is written. Says whether the
+    /// peer has closed, so that it knows nothing of what is left.
     pub(super) async fn run(mut self) -> bool {
         let mut groups = Vec::new();
         while self.way_back.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
@@ -112,8 +113,8 @@ impl Writer {
         }
     }
 
-    /// Gives the credits back too where nobody takes the answers: a peer that has closed may have
-    /// left lines to be read.
+    /// Writes what is printed and gives the credits back, even where nobody takes the answers: a
+    /// peer that has closed may have left lines to be read.
     async fn write_out(&mut self) {
         if !self.peer_has_closed && !self.gone.is_cancelled() {
             match self.write_all().await {
@@ -137,7 +138,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks once: a peer whose buffer is full is there.
+    /// Looks once whether the peer has closed: a peer whose buffer is full has not.
     async fn is_closed_by_now(&self) -> bool {
         let mut ready = pin!(self.write.ready(Interest::WRITABLE));
         let looked = poll_fn(|cx| Poll::Ready(ready.as_mut().poll(cx))).await;
@@ -154,7 +155,7 @@ impl Epochs {
         &mut self.open[index]
     }
 
-    /// A flush is answered when its epoch and all before it are: they leave at the front.
+    /// Prints the answers of flushes whose epochs, and all before them, are answered.
     fn print_flushed(&mut self, out: &mut Vec<u8>, printed: &mut CreditTotal) {
         while let Some(Epoch { answered, flush: Some(flush) }) = self.open.front() {
             if *answered < flush.events {

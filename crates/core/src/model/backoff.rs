@@ -30,8 +30,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_is_always_between_the_bounds(seed in any::<u64>(), failures in any::<u32>(), min in 1u64..10_000, more in 0u64..100_000) {
-            let backoff = Backoff { min: Duration::from_millis(min), max: Duration::from_millis(min + more) };
+        fn a_wait_is_always_between_the_bounds(
+            seed in any::<u64>(),
+            failures in any::<u32>(),
+            min in 1u64..10_000,
+            more in 0u64..100_000,
+        ) {
+            let (min, max) = (Duration::from_millis(min), Duration::from_millis(min + more));
+            let backoff = Backoff { min, max };
             let delay = backoff.delay(failures, &mut SmallRng::seed_from_u64(seed));
             prop_assert!(backoff.min <= delay && delay <= backoff.max);
         }

@@ -1,7 +1,8 @@
-//! The published envelope: its keys, their order, their defaults. One exact allocation, one copy.
+//! The envelope that is published for an event: its keys, their order and their defaults.
 //!
-//! Byte-equal to what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key; `data` is
-//! copied, never re-printed. No white space is added.
+//! It is byte for byte what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key. `data`
+//! is copied as it came, no white space is added, and the envelope is written once, into one exact
+//! allocation.
 
 use std::time::SystemTime;
 
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use super::PartitionKey;
 use crate::json::{json_str_len, push_json_str};
 
-/// RFC 3339 in UTC with three decimals, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+/// A time as text: RFC 3339 in UTC with three decimals, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp([u8; Timestamp::LEN]);
 
@@ -39,8 +40,8 @@ impl From<SystemTime> for Timestamp {
 impl Timestamp {
     const LEN: usize = 24;
 
-    /// The text for a Unix time in milliseconds. Years past 9999 do not fit the form; they
-    /// saturate.
+    /// Prints a Unix time in milliseconds. A time past the year 9999, which the form cannot hold,
+    /// is printed as the last one that it can.
     pub fn from_unix_ms(unix_ms: u64) -> Self {
         const LAST_MS: i64 = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
         let ms = i64::try_from(unix_ms).unwrap_or(LAST_MS).min(LAST_MS);
@@ -54,13 +55,13 @@ impl Timestamp {
         std::str::from_utf8(&self.0).expect("made from a str")
     }
 
-    /// Its 17 digits as one number, for those who keep many.
+    /// The 17 digits as one number, for those who keep many timestamps.
     pub fn pack(&self) -> u64 {
         let digits = self.0.iter().filter(|byte| byte.is_ascii_digit());
         digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
     }
 
-    /// What [`pack`](Self::pack) made a number of.
+    /// The timestamp that [`pack`](Self::pack) made a number of.
     pub fn unpack(mut number: u64) -> Self {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for byte in text.iter_mut().rev().filter(|byte| byte.is_ascii_digit()) {
@@ -70,7 +71,7 @@ impl Timestamp {
         Self(text)
     }
 
-    /// The text, for those who print many and need not see that it is one.
+    /// The text as bytes, for those who print many timestamps: no check that they are UTF-8.
     pub fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }
@@ -103,9 +104,9 @@ impl Draft<'_> {
         Bytes::from(data)
     }
 
-    /// The envelope's length before it is written: exact, since the budget is charged by it. An
-    /// escape makes up to six bytes of one, so a length without them would let a caller hold six
-    /// times what it paid for.
+    /// The exact length of the envelope, before it is written: the budget is charged by it. An
+    /// escape makes up to six bytes of one, so a length without escapes would let a caller hold six
+    /// times the bytes that were taken for it.
     pub fn sealed_len(&self) -> usize {
         const FRAME: usize = 158; // the fixed texts above, with id and timestamp
         FRAME
@@ -153,8 +154,9 @@ mod tests {
     fn the_envelope_has_exactly_the_published_keys_in_order() {
         let envelope = sealed("eventType", r#"{"key":"value"}"#, Some("userId"));
         let expected = concat!(
-            r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","data":{"key":"value"},"#,
-            r#""timestamp":"2026-11-20T21:34:09.335Z","source":{"userId":"userId","producerId":"server@hostname","#,
+            r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","#,
+            r#""data":{"key":"value"},"timestamp":"2026-11-20T21:34:09.335Z","#,
+            r#""source":{"userId":"userId","producerId":"server@hostname","#,
             r#""kinesisPartitionKey":"partitionKey"}}"#
         );
         assert_eq!(envelope, expected);
@@ -180,7 +182,8 @@ mod tests {
         for (event_type, user_id) in [
             ("eventType", Some("u")),
             ("eventType", None),
-            (&*"\u{1}".repeat(1000), Some("\"\n\u{7f}")), // found by fuzzing: it was charged as 1000 bytes, not 6000
+            // Found by fuzzing: it was charged as 1000 bytes, not 6000.
+            (&*"\u{1}".repeat(1000), Some("\"\n\u{7f}")),
             (&*every_ascii, Some("café\u{2028}")),
         ] {
             let key = key();

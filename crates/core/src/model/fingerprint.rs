@@ -1,16 +1,16 @@
-//! What a caller said of an event, in 64 bits: to tell an event that is sent again from another one
-//! with the same id.
+//! Fingerprints: what a caller said of an event, in 64 bits. They tell an event that is sent again
+//! from another event with the same id.
 //!
-//! SipHash-1-3 with a key of this process's own, which the standard library keeps and draws from
-//! the system: no caller can make two events that look alike, as with MD5 or a hash without a key,
-//! and nothing is taken along for it. Fingerprints are compared for one and the same id only, so 64
-//! bits are many: one chance in 2^64 for each event that is sent again. 0.23 µs for an event of 1
-//! KiB (2026-11), paid by events whose caller chose the id.
+//! The hash is the standard library's SipHash-1-3, with a key that it draws from the system for
+//! this process: so no caller can make two events that look alike, as they could with MD5 or a hash
+//! without a key, and no dependency is added. Only fingerprints of one id are compared, so 64 bits
+//! are enough: an event that is sent again is mistaken once in 2^64 times. A fingerprint of 1 KiB
+//! takes 0.23 µs (2026-11), and only events whose caller chose the id have one.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU64;
 
-/// What was said of one event. Never zero, so that it costs no more to have none.
+/// What was said of one event. It is never zero, so that an `Option` of it is no larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(NonZeroU64);
 
@@ -19,6 +19,7 @@ pub struct Fingerprint(NonZeroU64);
 pub struct Fingerprints(RandomState);
 
 impl Fingerprints {
+    /// The fingerprint of what was said. Two that are said alike are alike.
     pub fn of(&self, said: impl Hash) -> Fingerprint {
         Fingerprint(NonZeroU64::new(self.0.hash_one(said)).unwrap_or(NonZeroU64::MIN))
     }

@@ -1,4 +1,4 @@
-//! A record: what goes to Kinesis, sealed. Nothing below the door changes a byte of it.
+//! A record: the bytes of one event as they go to Kinesis. Once sealed, no byte of it changes.
 
 use bytes::Bytes;
 
@@ -8,9 +8,10 @@ use super::{HashKey, PartitionKey};
 #[derive(Debug, Clone)]
 pub struct Record {
     pub key: PartitionKey,
-    /// MD5 of `key`, computed once at the door. It names the key's queue and lane.
+    /// The MD5 of `key`, computed once, when the record is made. It names the key's queue and lane.
     pub key_hash: u128,
-    /// The caller's own place on the ring; overrides `key_hash` for placement, never for order.
+    /// The caller's own place on the hash ring: it decides the shard in place of `key_hash`, and
+    /// never the order. `None` where the key decides both.
     pub explicit_hash: Option<HashKey>,
     /// The envelope, as it will be read from the stream.
     pub data: Bytes,
@@ -21,7 +22,7 @@ impl Record {
         Self { key_hash: key.hash(), key, explicit_hash, data }
     }
 
-    /// Bytes that count against every limit of the service: data and partition key.
+    /// The bytes that count against every limit of the service: data and partition key.
     pub fn size(&self) -> usize {
         self.data.len() + self.key.as_str().len()
     }

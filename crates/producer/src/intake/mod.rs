@@ -1,13 +1,14 @@
-//! The intake: the one room where a request of any input becomes an item, or turns round.
+//! The intake: the one room where a request of any input becomes an item or is refused.
 //!
-//! - A request is offered without waiting. It is accepted, refused, or told what it needs: a credit
-//!   for its answer, or bytes of the budget. Its input waits for that and offers the same request
-//!   again: nothing is read, drawn or hashed a second time.
-//! - Whatever was accepted or refused has its credit, so the answer never waits.
-//! - A request that is refused is answered by the same way as one that went all the way.
+//! - Offering a request never waits. The request is accepted, or refused, or the intake names what
+//!   it needs: a credit for its answer, or bytes of the budget. Its input waits for that and offers
+//!   the same request again; nothing of it is read, drawn or hashed a second time.
+//! - Whatever is accepted or refused has its credit, so the answer never waits.
+//! - A request that is refused here is answered on the same way back as one that was sent.
 //!
-//! An intake belongs to one connection and knows its means (`means`) and what it said of itself.
-//! It reads no clock, draws no chance and knows no protocol: time and ids are arguments.
+//! An intake belongs to one connection. It knows the connection's means (`means`) and what the
+//! connection said of all its events. It reads no clock, draws no ids and knows no protocol: time
+//! and ids are arguments, and `request` is what every input makes of an event.
 
 mod means;
 mod request;
@@ -156,12 +157,12 @@ impl Intake {
         let record_bytes = sealed_bytes + key_bytes;
         if record_bytes > self.record_limit.bytes_max {
             let refusal = self.record_too_large(record_bytes);
-            return self.turn_round(request, refusal);
+            return self.refuse_offered(request, refusal);
         }
         let echo_bytes = if request.echo { sealed_bytes } else { 0 };
         if echo_bytes > self.shared.answer_bytes_max {
             let refusal = echo_too_large(echo_bytes, self.shared.answer_bytes_max);
-            return self.turn_round(request, refusal);
+            return self.refuse_offered(request, refusal);
         }
         let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
         let means = self.means.credit_and_bytes(answer_bytes, record_bytes + ITEM_BYTES);
@@ -250,7 +251,7 @@ impl Intake {
     }
 
     #[cold]
-    fn turn_round(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Offered {
+    fn refuse_offered(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Offered {
         match self.means.credit(answer_bytes(&request.reference)) {
             Ok(credit) => {
                 let code = refusal.code;

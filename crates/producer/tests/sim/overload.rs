@@ -187,7 +187,8 @@ impl Overload {
 
     fn push(&mut self, lane: usize, shard: u32) {
         let width = u128::MAX / u128::from(SHARDS_COUNT);
-        let number = self.events_count as u128 % KEYS_COUNT; // in turns: no key waits for itself before it is behind
+        // In turns: no key waits for itself before it is behind.
+        let number = self.events_count as u128 % KEYS_COUNT;
         let record = Record {
             key: PartitionKey::new("key").expect("a short text"),
             // Where it lands is all that its hash is for.

@@ -1,6 +1,6 @@
-//! One run: the lane's task in virtual time. It does what `lane::Lane` and the task around it do, in
-//! their order, with a list of what comes next in the place of tokio; it decides nothing. Tickets,
-//! counters and budget are real.
+//! One run: the lane's task in virtual time. It does what `lane::Lane` and the task around it do,
+//! in their order, with a list of what comes next in the place of tokio; it decides nothing.
+//! Tickets, counters and budget are real.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

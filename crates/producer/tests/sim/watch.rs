@@ -513,7 +513,8 @@ impl<'p> Watch<'p> {
         key.open.remove(&event);
         key.changed = now;
         if key.open.is_empty() {
-            (key.floor, key.floor_maybe) = (At::ZERO, At::ZERO); // the key is forgotten, and what it did
+            // The key is forgotten, and what it did.
+            (key.floor, key.floor_maybe) = (At::ZERO, At::ZERO);
         }
         self.frees(event, now);
         Ok(())

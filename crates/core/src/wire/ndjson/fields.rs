@@ -1,9 +1,9 @@
-//! The fields of an object of the protocol: the known ones as raw JSON, so that an answer can name
-//! the one that is wrong and still carry `ref`; of the others only whether one may be a known one
-//! that is written or placed wrongly.
+//! Reads the fields of a protocol object. Known fields are kept as raw JSON, so that an answer can
+//! name the one that is wrong and still carry `ref`. Of unknown fields it is kept only whether one
+//! may be a known field that is misspelt or stands in the wrong place.
 //!
-//! By hand, where serde's derive would do but for that: it does not say that it met another field,
-//! and what does (`flatten`) copies every field first. Pure; refuses nothing by itself.
+//! This is written by hand because serde's derive does not tell that it met an unknown field, and
+//! `flatten`, which does, copies every field first. Nothing is refused here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,17 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object's known fields, each nothing where it is missing or `null`.
+/// The known fields of an object, each `None` where it is missing or `null`.
 pub(super) trait Fields<'a>: Default {
-    /// A field was met: its name and value if it is known. The value is nothing where this is the
-    /// first time.
+    /// Takes note of a field: gives its name and where its value goes, or `None` if it is unknown.
+    /// The value is `None` unless the field was met before.
     fn met(&mut self, name: &str) -> Option<(&'static str, &mut Option<&'a RawValue>)>;
+    /// Turns every `null` into `None`.
     fn forget_nulls(&mut self);
 }
 
-/// Declares an object: its fields, and `has_near`, whether it has another one that may be meant as
-/// a known one.
+/// Declares an object: its fields, and `has_near`, which says whether it has an unknown field that
+/// may be meant as a known one.
 macro_rules! fields {
     ($object:ident { $($field:ident: $name:literal),+ $(,)? }) => {
         #[derive(Default)]
@@ -89,7 +90,7 @@ impl<'de: 'a, 'a, T: Fields<'a>> Visitor<'de> for ObjectVisitor<'a, T> {
     }
 }
 
-/// Reads a name, and finds the field.
+/// Reads the name of a field and finds the field.
 struct FieldOf<'f, 'a, T>(&'f mut T, PhantomData<&'a ()>);
 
 impl<'de: 'a, 'f, 'a: 'f, T: Fields<'a>> DeserializeSeed<'de> for FieldOf<'f, 'a, T> {
@@ -120,9 +121,9 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Which field of this object, or of `other` one level off, another field in it is most likely
-    /// meant as: in words that repeat nothing of the caller's. Nothing where all others are the
-    /// caller's own.
+    /// Says which known field, of this object or of `other` one level off, an unknown field of it
+    /// is most likely meant as, in words that repeat nothing of the caller's. `None` where all
+    /// unknown fields are the caller's own.
     #[cold]
     pub(super) fn meant(&self, json: &str, other: &Object) -> Option<String> {
         let met: BTreeMap<String, IgnoredAny> = serde_json::from_str(json).ok()?;

@@ -3,12 +3,12 @@
 //! Lines longer than the limit are reported once and skipped up to their end; the stream lives on.
 //! The splitter never decides what a line means.
 
-/// What the splitter found at the front of the buffer.
+/// What the splitter found at the beginning of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line without its `\n` or `\r\n`. Never blank.
     Complete { number: u64, text: &'a [u8] },
-    /// A line over the limit; its bytes are being skipped.
+    /// A line that is over the limit. Its bytes are skipped.
     TooLong { number: u64 },
 }
 
@@ -32,14 +32,14 @@ impl Splitter {
         Self { split: 0, searched: 0, skipping: false, number: 0, line_bytes_max }
     }
 
-    /// The stream may have told its record limit after this connection began.
+    /// Changes the limit: the stream may tell its record limit after the connection began.
     pub fn set_line_bytes_max(&mut self, line_bytes_max: usize) {
         self.line_bytes_max = line_bytes_max;
     }
 
-    /// The next line of the buffer, or nothing when more bytes are needed. Between two calls the
-    /// buffer only grows; what was split off goes away when [`take_split`](Self::take_split) says
-    /// so.
+    /// The next line of the buffer; `None` when more bytes are needed. Between two calls the buffer
+    /// only grows; the caller removes what was split off when [`take_split`](Self::take_split) says
+    /// how much that is.
     pub fn next<'a>(&mut self, buf: &'a [u8]) -> Option<Line<'a>> {
         loop {
             match memchr::memchr(b'\n', &buf[self.searched..]) {
@@ -178,7 +178,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_same_lines_come_out_however_the_bytes_are_cut(
-            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b' '), Just(b'x')], 0..80),
+            input in proptest::collection::vec(
+                prop_oneof![Just(b'\n'), Just(b'\r'), Just(b' '), Just(b'x')],
+                0..80,
+            ),
             cuts in proptest::collection::vec(0usize..100, 0..12),
         ) {
             prop_assert_eq!(split(&input, &[]), split(&input, &cuts));

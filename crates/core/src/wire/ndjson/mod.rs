@@ -1,6 +1,8 @@
-//! The ingest protocol, version 1, as bytes: lines in, requests; outcomes, lines out.
+//! The protocol of the socket for events, version 1: bytes are read into requests, and answers are
+//! printed as bytes.
 //!
-//! Normative text: `docs/protocol.md`. Pure: no I/O, no clock, no tokio.
+//! `docs/protocol.md` is the normative text. Nothing here does I/O, reads a clock or decides what
+//! becomes of an event.
 
 mod fields;
 pub mod lines;

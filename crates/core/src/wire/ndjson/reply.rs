@@ -1,7 +1,7 @@
-//! Outcomes → NDJSON bytes, appended to the connection's write buffer: many answers, one write.
+//! Prints answers as NDJSON, appended to the connection's write buffer: many answers, one write.
 //!
-//! Printed by hand: 10 ns a line against 80 ns through serde (measured 2026-11). Never decides
-//! anything.
+//! They are printed by hand: 10 ns a line, against 80 ns through serde (measured 2026-11). Nothing
+//! is decided here.
 
 use super::VERSION;
 use crate::json::push_json_str;
@@ -15,6 +15,7 @@ pub fn event(out: &mut Vec<u8>, reference: &Reference, answer: &EventAnswer) {
     }
 }
 
+/// Prints the answer to a durable event.
 pub fn durable(out: &mut Vec<u8>, reference: &Reference, durable: &Durable) {
     let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     out.extend_from_slice(b"{\"ref\":");
@@ -43,6 +44,7 @@ pub fn durable(out: &mut Vec<u8>, reference: &Reference, durable: &Durable) {
     out.extend_from_slice(b"}\n");
 }
 
+/// Prints the refusal of an event.
 pub fn refusal(out: &mut Vec<u8>, reference: &Reference, refusal: &Refusal) {
     out.extend_from_slice(b"{\"ref\":");
     push_ref(out, reference);
@@ -50,7 +52,7 @@ pub fn refusal(out: &mut Vec<u8>, reference: &Reference, refusal: &Refusal) {
     push_error(out, refusal);
 }
 
-/// The same for a control line, with its `op` as it came.
+/// Prints the refusal of a control line, with its `op` as it came.
 pub fn control_refusal(out: &mut Vec<u8>, op: &str, reference: &Reference, refusal: &Refusal) {
     out.extend_from_slice(b"{\"op\":");
     out.extend_from_slice(op.as_bytes());
@@ -60,13 +62,15 @@ pub fn control_refusal(out: &mut Vec<u8>, op: &str, reference: &Reference, refus
     push_error(out, refusal);
 }
 
-/// The one line a connection gets that is not let in: it answers no request, so it has no `ref`.
+/// The one line that a connection gets which is not let in. It answers no request, so it has no
+/// `ref`.
 pub fn turned_away(message: &'static str) -> Vec<u8> {
     let mut out = Vec::from(b"{");
     push_error(&mut out, &Refusal::new(Code::Overloaded, message));
     out
 }
 
+/// Prints the answer to `hello`.
 pub fn hello(out: &mut Vec<u8>, reference: &Reference, event_bytes_max: usize) {
     push_op(out, "hello", reference);
     out.extend_from_slice(
@@ -74,7 +78,8 @@ pub fn hello(out: &mut Vec<u8>, reference: &Reference, event_bytes_max: usize) {
     );
 }
 
-/// The answer to `ping` and `flush`. Control lines echo a `ref` where one was given and add none.
+/// Prints the answer to `ping` or `flush`. Control lines echo a `ref` where one was given and add
+/// none.
 pub fn done(out: &mut Vec<u8>, op: &'static str, reference: &Reference) {
     push_op(out, op, reference);
     out.extend_from_slice(b"}\n");
@@ -147,8 +152,10 @@ mod tests {
         assert_eq!(
             line,
             concat!(
-                r#"{"ref":7,"ok":true,"id":"00000000-0000-0000-0000-000000000000","timestamp":"1970-01-01T00:00:00.000Z","#,
-                r#""partitionKey":"k\"1","shardId":"shardId-000000000001","sequenceNumber":"4968","subSequenceNumber":3,"deduplicated":true,"event":{"id":1}}"#,
+                r#"{"ref":7,"ok":true,"id":"00000000-0000-0000-0000-000000000000","#,
+                r#""timestamp":"1970-01-01T00:00:00.000Z","partitionKey":"k\"1","#,
+                r#""shardId":"shardId-000000000001","sequenceNumber":"4968","#,
+                r#""subSequenceNumber":3,"deduplicated":true,"event":{"id":1}}"#,
                 "\n"
             )
         );
@@ -165,18 +172,21 @@ mod tests {
         });
         assert_eq!(
             line,
-            "{\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\"message\":\"type is \\\"x\\\"\",\"retryable\":false}}\n"
+            "{\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\"message\":\"type is \
+             \\\"x\\\"\",\"retryable\":false}}\n"
         );
         let refused = Refusal::new(Code::InvalidRequest, "no");
         assert_eq!(
             printed(|out| control_refusal(out, "\"dance\"", &Reference::Number(3), &refused)),
-            "{\"op\":\"dance\",\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\"message\":\"no\",\"retryable\":false}}\n"
+            "{\"op\":\"dance\",\"ref\":3,\"ok\":false,\"error\":{\"code\":\"InvalidRequest\",\
+             \"message\":\"no\",\"retryable\":false}}\n"
         );
         let late = Refusal::unconfirmed(Code::DeliveryTimeout, true, "late");
         let line = printed(|out| refusal(out, &Reference::Text("\"a\"".into()), &late));
         assert_eq!(
             line,
-            "{\"ref\":\"a\",\"ok\":false,\"error\":{\"code\":\"DeliveryTimeout\",\"message\":\"late\",\"retryable\":true,\"outcome\":\"unknown\"}}\n"
+            "{\"ref\":\"a\",\"ok\":false,\"error\":{\"code\":\"DeliveryTimeout\",\
+             \"message\":\"late\",\"retryable\":true,\"outcome\":\"unknown\"}}\n"
         );
     }
 

@@ -1,7 +1,7 @@
-//! One line → one request. Says of a bad line which field is wrong and what it takes; never
-//! guesses.
+//! Reads one line into one request. A line that is no request is told which field is wrong and what
+//! that field takes; nothing is guessed.
 //!
-//! `data` stays raw JSON: it is checked to be valid and an object, and is never re-printed.
+//! `data` stays raw JSON: it is checked to be a valid object and is never printed anew.
 
 use std::borrow::Cow;
 
@@ -13,12 +13,12 @@ use super::fields::{self, Object, fields, is_spelt_alike};
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
 use crate::model::{Code, Context, Event, HashKey, PartitionKey, Reference, Refusal};
 
-/// A line, read. The reference is known even where the request is refused.
+/// A line that was read. Its reference is known even where the request is refused.
 #[derive(Debug)]
 pub struct Parsed<'a> {
     pub reference: Reference,
-    /// Of a control line, as JSON text: its refusal carries it as it came. Nothing where it is no
-    /// string, or a long one.
+    /// The `op` of a control line, as JSON text: its refusal carries it as it came. `None` where it
+    /// is missing, no string, or a long one.
     pub op: Option<&'a str>,
     pub request: Result<Request<'a>, Refusal>,
 }
@@ -61,8 +61,8 @@ const OPS: [(&str, ReadControl); 3] = [
     ("flush", |_| Ok(Request::Flush)),
 ];
 
-/// Reads one line. `number` is its place on the connection, the reference of a line that gives
-/// none.
+/// Reads one line. `number` counts the lines of the connection, and is the reference of a line that
+/// gives none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     // The whole line at once: serde would look only at the fields it keeps.
     let text = std::str::from_utf8(line).map_err(|error| {
@@ -91,11 +91,11 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     }
 }
 
-/// The answer to a last line that was never ended.
+/// The refusal of a last line that was never ended.
 pub fn torn() -> Refusal {
-    invalid(
-        "the line has no line end: it was cut off before the connection closed, and is not published",
-    )
+    const TORN: &str = "the line has no line end: it was cut off before the connection closed, and \
+                        is not published";
+    invalid(TORN)
 }
 
 fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
@@ -215,7 +215,7 @@ fn event_id(raw: &RawValue) -> Result<Uuid, Refusal> {
     id.ok_or_else(|| invalid("options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11"))
 }
 
-/// A string field for which missing, null and `""` mean the same.
+/// Reads a string field; `None` where it is missing, null or `""`, which mean the same.
 fn text<'a>(raw: Option<&'a RawValue>, field: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
     Ok(raw.map(|raw| string(raw, field)).transpose()?.filter(|text| !text.is_empty()))
 }
@@ -245,28 +245,28 @@ const LINE: Object = Object { within: "", fields: RawLine::NAMES };
 const OPTIONS: Object = Object { within: "options", fields: RawOptions::NAMES };
 const CONTEXT: Object = Object { within: "context", fields: RawContext::NAMES };
 
-/// Whether a field that is not known where it stands may be meant as a known one.
+/// Whether a field's name is spelt almost as the name of a known one, here or in another object.
 fn is_near(name: &str) -> bool {
     [LINE, OPTIONS, CONTEXT]
         .iter()
         .any(|object| object.fields.iter().any(|field| is_spelt_alike(field, name)))
 }
 
-/// Unknown fields are ignored, but for one that is most likely meant as a known one: the event
-/// would be acked, and not be what its caller believes.
+/// Refuses an object with an unknown field that is most likely meant as a known one: the event
+/// would be acked, and would not be what its caller believes. Any other unknown field is ignored.
 fn refuse_near(has_near: bool, json: &str, object: &Object, other: &Object) -> Result<(), Refusal> {
     let meant = if has_near { object.meant(json, other) } else { None };
     meant.map_or(Ok(()), |says| Err(invalid(says)))
 }
 
-/// Reads a JSON object. serde would take an array for a struct too, so the brace is looked for
-/// first.
+/// Reads a JSON object. The brace is looked for first, since serde would take an array for a struct
+/// too.
 fn object<'a, T: Deserialize<'a>>(json: &'a str, what: &str) -> Result<T, Refusal> {
     if !json.trim_ascii_start().starts_with('{') {
         return Err(invalid(format!("{what} is not a JSON object")));
     }
     serde_json::from_str(json).map_err(|error| {
-        // Its own words name the place, never the text found there.
+        // serde's own words name the place in the line, never the text that was found there.
         let says = error.to_string().replace("line 1 column", "column");
         match error.classify() {
             serde_json::error::Category::Data => {
@@ -317,7 +317,10 @@ mod tests {
             "",
             r#","options":null"#,
             r#","options":{}"#,
-            r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"echo":null,"explicitHashKey":null}"#,
+            concat!(
+                r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"#,
+                r#""echo":null,"explicitHashKey":null}"#
+            ),
             r#","options":{"partitionKey":"","sourceUserId":"","explicitHashKey":""}"#,
         ] {
             let line = format!(r#"{{"type":"t","data":{{}}{options}}}"#);
@@ -331,9 +334,11 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let event = event_of(
-            r#"{"type":"caf\u00e9","data":{},"options":{"partitionKey":"k","explicitHashKey":"7","sourceUserId":"u-3","id":"9C0C1D52-5c2b-4d9c-9f5c-0a4c3a5a7d11","echo":true}}"#,
-        );
+        let event = event_of(concat!(
+            r#"{"type":"caf\u00e9","data":{},"options":{"partitionKey":"k","#,
+            r#""explicitHashKey":"7","sourceUserId":"u-3","#,
+            r#""id":"9C0C1D52-5c2b-4d9c-9f5c-0a4c3a5a7d11","echo":true}}"#
+        ));
         assert_eq!(event.event_type, "café");
         assert_eq!(event.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
         assert_eq!(event.explicit_hash, Some(HashKey(7)));
@@ -380,7 +385,8 @@ mod tests {
             ),
             (
                 r#"{"type":"t","data":{},"options":{"explicitHashKey":"007"}}"#,
-                "options.explicitHashKey is not a decimal number from 0 to 340282366920938463463374607431768211455 (2^128 - 1) without leading zeros",
+                "options.explicitHashKey is not a decimal number from 0 to \
+                 340282366920938463463374607431768211455 (2^128 - 1) without leading zeros",
             ),
             (
                 r#"{"type":"t","data":{},"options":{"id":"x"}}"#,
@@ -467,7 +473,8 @@ mod tests {
         let (mut of_options, mut of_line): (Vec<_>, Vec<_>) =
             rows.partition(|field| field.starts_with("options."));
         of_options.iter_mut().for_each(|field| *field = field.trim_start_matches("options."));
-        of_line.extend(["op", "options", "context"]); // told of by their fields, and among the control lines
+        // These are told of by their fields, and among the control lines.
+        of_line.extend(["op", "options", "context"]);
         let sorted = |names: &[&'static str]| {
             let mut names = names.to_vec();
             names.sort_unstable();
@@ -541,12 +548,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_no_refusal_repeats_them(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_bytes_panic_and_no_refusal_repeats_them(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
             let _ = parse(&bytes, 1);
         }
 
         #[test]
-        fn any_json_object_passes_as_data_untouched(text in "[^\"\\\\\\x00-\\x1f]{0,40}", number in any::<f64>()) {
+        fn any_json_object_passes_as_data_untouched(
+            text in "[^\"\\\\\\x00-\\x1f]{0,40}",
+            number in any::<f64>(),
+        ) {
             let line = format!(r#"{{"data":{{"{text}":[{number:?},null]}},"type":"t"}}"#);
             if number.is_finite() {
                 let from = line.find(":{").expect("data's brace") + 1;
