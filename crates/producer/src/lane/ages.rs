@@ -13,7 +13,7 @@ pub(super) struct Ages {
     /// Ticks are counted from here, the first arrival; `None` before it.
     epoch: Option<Instant>,
     tick_ns: u64,
-    live: BTreeMap<u64, usize>,
+    live: BTreeMap<i64, usize>,
 }
 
 impl Ages {
@@ -42,18 +42,27 @@ impl Ages {
     /// When the oldest event came, at most one tick too early; `None` without an event.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let (&ticks, _) = self.live.first_key_value()?;
-        Some(self.epoch? + Duration::from_nanos(self.tick_ns * ticks))
+        let epoch = self.epoch?;
+        let distance = Duration::from_nanos(self.tick_ns * ticks.unsigned_abs());
+        Some(if ticks < 0 {
+            epoch.checked_sub(distance).unwrap_or(epoch)
+        } else {
+            epoch + distance
+        })
     }
 
-    fn tick_of(&mut self, accepted: Instant) -> u64 {
+    /// The tick that an event came in: the one that ends no later than it. Groups of other
+    /// connections may bring an event that is older than the first one by a moment.
+    fn tick_of(&mut self, accepted: Instant) -> i64 {
         let epoch = *self.epoch.get_or_insert(accepted);
-        // Groups of other connections may bring an event that is older than the first one by a
-        // moment.
-        nanos(accepted.saturating_duration_since(epoch)) / self.tick_ns
+        match accepted.checked_duration_since(epoch) {
+            Some(later) => (nanos(later) / self.tick_ns).cast_signed(),
+            None => -nanos(epoch - accepted).div_ceil(self.tick_ns).cast_signed(),
+        }
     }
 }
 
-/// A time in nanoseconds: 64 bits hold those of 584 years.
+/// A time in nanoseconds: 63 bits hold those of 292 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -79,5 +88,20 @@ mod tests {
         assert_eq!(ages.oldest(), Some(at(250)));
         ages.remove(at(250));
         assert_eq!(ages.oldest(), None);
+    }
+
+    #[test]
+    fn an_event_that_is_older_than_the_first_one_is_never_taken_for_a_younger_one() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ages = Ages::new(Duration::from_millis(10));
+        for (ms, oldest) in [(100, 100), (99, 90), (90, 90), (89, 80)] {
+            ages.add(at(ms));
+            assert_eq!(ages.oldest(), Some(at(oldest)), "{ms}");
+        }
+        for (ms, oldest) in [(89, Some(90)), (90, Some(90)), (99, Some(100)), (100, None)] {
+            ages.remove(at(ms));
+            assert_eq!(ages.oldest(), oldest.map(at), "{ms}");
+        }
     }
 }
