@@ -7,13 +7,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// By so many ticks another event may be older than the first one that came. Those of other
+/// connections are older by a moment; 64 ticks are the timeout, or a minute where that is longer.
+const OLDER_TICKS_MAX: u64 = 64;
+
 /// Counts of the events that are not answered, by arrival.
 #[derive(Debug)]
 pub(super) struct Ages {
-    /// Ticks are counted from here, the first arrival; `None` before it.
+    /// Ticks are counted from here, some time before the first arrival; `None` before it.
     epoch: Option<Instant>,
     tick_ns: u64,
-    live: BTreeMap<i64, usize>,
+    live: BTreeMap<u64, usize>,
 }
 
 impl Ages {
@@ -42,27 +46,18 @@ impl Ages {
     /// When the oldest event came, at most one tick too early; `None` without an event.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let (&ticks, _) = self.live.first_key_value()?;
-        let epoch = self.epoch?;
-        let distance = Duration::from_nanos(self.tick_ns * ticks.unsigned_abs());
-        Some(if ticks < 0 {
-            epoch.checked_sub(distance).unwrap_or(epoch)
-        } else {
-            epoch + distance
-        })
+        Some(self.epoch? + Duration::from_nanos(self.tick_ns * ticks))
     }
 
-    /// The tick that an event came in: the one that ends no later than it. Groups of other
-    /// connections may bring an event that is older than the first one by a moment.
-    fn tick_of(&mut self, accepted: Instant) -> i64 {
-        let epoch = *self.epoch.get_or_insert(accepted);
-        match accepted.checked_duration_since(epoch) {
-            Some(later) => (nanos(later) / self.tick_ns).cast_signed(),
-            None => -nanos(epoch - accepted).div_ceil(self.tick_ns).cast_signed(),
-        }
+    fn tick_of(&mut self, accepted: Instant) -> u64 {
+        let older = Duration::from_nanos(self.tick_ns.saturating_mul(OLDER_TICKS_MAX));
+        let before = || accepted.checked_sub(older).unwrap_or(accepted);
+        let epoch = *self.epoch.get_or_insert_with(before);
+        nanos(accepted.saturating_duration_since(epoch)) / self.tick_ns
     }
 }
 
-/// A time in nanoseconds: 63 bits hold those of 292 years.
+/// A time in nanoseconds: 64 bits hold those of 584 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -95,11 +90,11 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut ages = Ages::new(Duration::from_millis(10));
-        for (ms, oldest) in [(100, 100), (99, 90), (90, 90), (89, 80)] {
+        for (ms, oldest) in [(1000, 1000), (999, 990), (990, 990), (989, 980)] {
             ages.add(at(ms));
             assert_eq!(ages.oldest(), Some(at(oldest)), "{ms}");
         }
-        for (ms, oldest) in [(89, Some(90)), (90, Some(90)), (99, Some(100)), (100, None)] {
+        for (ms, oldest) in [(989, Some(990)), (990, Some(990)), (999, Some(1000)), (1000, None)] {
             ages.remove(at(ms));
             assert_eq!(ages.oldest(), oldest.map(at), "{ms}");
         }
