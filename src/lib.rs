@@ -4,43 +4,58 @@
 //! change. `docs/architecture.md` is the page to read first.
 //!
 //! # Words
-//! Every word that is ours has one meaning. "Shard", "partition key", "sequence number", "iterator"
-//! and "record" are used in Kinesis' sense only.
+//! Every word that is ours has one meaning. "Shard", "partition key", "sequence number" and
+//! "iterator" are used in Kinesis' sense only. `dispatchd_producer` and `dispatchd_consumer` are
+//! the crates that decide; `producer` and `consumer` without that are the folders of `src` with the
+//! tasks around them. `core` and `aws` are the crates `dispatchd_core` and `dispatchd_aws`.
 //!
 //! | word | meaning |
 //! |---|---|
+//! | caller | an application at the other end of a connection |
+//! | client | a caller that has sent a line; the folder `client` is our own one, which speaks to a daemon |
+//! | peer | the other end of a socket as the kernel knows it, whatever it sends |
 //! | event | what an application wrote |
+//! | request | what one line of a caller asks for: an *event*, or a *control line* (`hello`, `ping`, `flush`). What a lane sends is a *PutRecords request*; in `lane` and `aws` the plain word means that one |
 //! | record | one event's sealed bytes, with its partition key and the hash of that key |
-//! | packed record | many records in one, in the KPL's format; *aggregation* chooses it |
+//! | packed record | many records in one, in the KPL's format; the setting `delivery.aggregation` chooses it |
+//! | entry | what Kinesis counts as one record of a PutRecords request: one event's record, or a packed record |
 //! | input | where events enter: the socket |
-//! | intake | where a request of any input becomes an item |
+//! | intake | where an event of any input is accepted or refused, and becomes an item |
 //! | reference | what an answer is correlated by: an input's, opaque to everyone else |
 //! | item | a record and its ticket |
 //! | ticket | the duty to answer the caller of one event |
-//! | credit | the right to one more unanswered event |
+//! | credit | the right to one more answer that is not written yet, to an event or to a control line; it comes back when that answer is written |
 //! | budget | the bytes of events that may be held |
+//! | outbox | where the answers of one connection lie until its writer takes them |
 //! | lane | an owner of partition keys, with an *inbox* for what readers hand over |
 //! | shard queue, key queue | a shard's ready keys inside a lane; a key's items |
-//! | batch | what goes into one PutRecords, and nothing else |
+//! | batch | what goes into one PutRecords request, and nothing else |
 //! | flight | a batch that is being sent |
-//! | verdict | Kinesis' word on one record |
-//! | outcome | our word to the caller: *durable* (with its position), *refused*, or *unconfirmed* (the event may or may not be stored) |
+//! | reply | what Kinesis says to a call; what we say to a caller is an *answer* |
+//! | verdict | Kinesis' word on one entry |
+//! | outcome | our word on one event: *durable* (with its position), *refused*, or *unconfirmed* (the event may or may not be stored) |
+//! | settled, answered, written | an event has its outcome; the answer is in the outbox; the answer is in the socket |
 //! | code | the name of a refusal; it says whether sending the event again can help |
+//! | class | what a lane or a reader does about a call that failed: slow down, wait, probe, take it apart |
+//! | cause | why a call stored nothing, for the person who has to act |
+//! | reason | the cause of a stream that is *blocked*: it takes nothing until an operator acts |
 //! | position | where a durable event is: shard and sequence number |
 //! | fingerprint | what a caller said of an event whose id it chose, in 64 bits |
 //! | shard map | which hash range belongs to which shard |
-//! | cooling | a key or shard that is not sent to until a time after a failure |
+//! | cooling | a key or shard that is not sent to until a time after a failure; it *rests* until then |
 //! | pacing | how fast a shard is sent to that was throttled |
 //! | back-off | the curve of the waits after failures |
-//! | blocked | the state of a stream that takes nothing until an operator acts |
-//! | outage | a time in which requests stored nothing |
+//! | outage | a time in which PutRecords requests stored nothing |
 //! | drain | the time from the signal to stop until the last answer |
 //! | page | what one GetRecords brought |
-//! | check | what is looked at before a start |
+//! | window | how much may be open at once: a connection's unanswered events (`socket.window`), the bytes of pages (`dispatchd_consumer::window`), the ids that are remembered (`lane::dedupe`) |
+//! | check | what is looked at before a start, and the command that shows it |
+//! | room | a module with one subject |
 //!
 //! # Floors
-//! A file imports from its own floor or a lower one, and no two files import each other, directly
-//! or by way of others; `tests/it/floors.rs` keeps it so.
+//! A file imports from its own floor or a lower one, which `tests/it/floors.rs` keeps so. No two
+//! files of a crate import each other, directly or by way of others, and the rooms of a lane only
+//! from those below them in `dispatchd_producer::lane`'s table: `tests/it/cycles.rs`.
 //!
 //! | floor | modules | hold |
 //! |---|---|---|
@@ -55,31 +70,40 @@
 //! |---|---|---|---|
 //! | 1 | `core::wire::ndjson::lines` | bytes → one line, no copy | the connection's |
 //! | 2 | `core::wire::ndjson::request` | a line → a request, once; `data` stays raw JSON | " |
-//! | 3 | `producer::intake::offer` | a request, an id, the time → accepted, refused, or what it needs (a credit or bytes: the two waits of the trip) | " |
-//! | 4 | `core::model::envelope` | a request, an id, the time → a record: the one copy, the one MD5 | " |
-//! | 5 | `producer::lane::inbox` | items, in groups → the inbox of the lane that owns the key | " |
-//! | 6 | `producer::lane::turn`, `buffer` | an id that is known → its outcome; else a batch to send, or when to look again | the lane's |
-//! | 7 | `aws::put_records` | records → one verdict each, or an error for the whole request | a flight's, owned by the lane |
-//! | 8 | `producer::lane::apply_verdicts` | a batch and its verdicts → outcomes; the rest goes back to the front of its key | the lane's |
-//! | 9 | `producer::ticket` | tickets and outcomes, in groups → the connection's outbox; it cannot wait, since the credits were taken in 3 | " |
+//! | 3 | `dispatchd_producer::intake::offer` | an event, an id, the time → accepted, refused, or what it needs (a credit or bytes: two of the waits of the trip) | " |
+//! | 4 | `core::model::envelope` | an event, an id, the time → a record: the one copy, the one MD5 | " |
+//! | 5 | `dispatchd_producer::lane::inbox` | items, in groups → the inbox of the lane that owns the key | " |
+//! | 6 | `dispatchd_producer::lane::turn`, `buffer` | an id that is known → its outcome; else a batch to send, or when to look again | the lane's |
+//! | 7 | `aws::put_records` | entries → one verdict each, or an error for the whole request | a flight's, owned by the lane |
+//! | 8 | `dispatchd_producer::lane::apply_verdicts` | a batch and its verdicts → outcomes; the rest goes back to the front of its key | the lane's |
+//! | 9 | `dispatchd_producer::ticket` | tickets and outcomes, in groups → the connection's outbox; it cannot wait, since the credits were taken in 3 | " |
 //! | 10 | `inputs::socket::writer`, `core::wire::ndjson::reply` | answers → bytes, many a write | the connection's |
 //!
 //! Down once, back once. The ticket holds the way back, so nobody searches for a caller; a shard
-//! queue is found by the shard map, and an id that its caller chose is written down as settled. A
-//! refusal turns round at 2 to 4 and takes the same way back.
+//! queue is found by the shard map, and an id that its caller chose is remembered once its event is
+//! settled. What is refused without any memory of its key turns round at 1 (a line that is too
+//! long), 2 or 3, and takes the same way back.
 //!
 //! # To add …
 //! | to add | touch | what fails if it is forgotten |
 //! |---|---|---|
-//! | a configuration key | its row in `config::keys`; a field of the same name in its section's `Settings`; `config.toml`; `docs/configuration.md` | every test that resolves a configuration (row or field), `the_shipped_file_holds_every_key_at_its_default`, `the_documentation_holds_every_row_of_the_table`; a value outside of its range in `config::tests` |
+//! | a configuration key | its row in `config::keys`; a field of the same name in its section's `Settings` (`config::settings` lists the files); `config.toml`; `docs/configuration.md` | every test that resolves a configuration (row or field), `the_shipped_file_holds_every_key_at_its_default`, `the_documentation_holds_every_row_of_the_table`; a value outside of its range in `config::tests` |
 //! | a choice for such a key | its name in the room's own `choice!`, and what it does | the compiler, wherever the choice is matched; `a_choice_is_one_of_its_words_and_every_word_of_it_is_taken` |
-//! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `docs/operations.md`, if it is the application's fault | the tests in `code` that read both pages |
-//! | a metric | the metrics struct of its room; its row in `telemetry::table`; `docs/metrics.md`; dashboard or alert, if an operator acts by it | the tests in `telemetry::exporter`, which know every metric that a room registers, and the page |
-//! | a field of `admin status` | the document in `core::wire::admin`; `admin::status`, which fills it; `cli::status`, which prints it | the compiler, for the fill; the tests that read a whole printed status, for the print |
+//! | a key that a reload changes | `.reloaded(…)` in its row, which says who takes it over; what that one gets (for the lanes: `lane::Settings`); the section "Reload" of `docs/configuration.md`; the list `OTHER` in the tests of `config::reload`; for a new taker, `programs::daemon::control::take_over`, which hands it on | the tests in `config::reload`, one of which finds a key that does not reach its taker; the compiler, where a new taker is not told |
+//! | a variable of the environment | `aws::sdk_env`, if the SDK or our transport may see it; its form in `config::environment`; the room in `aws` that reads it; `docs/configuration.md` | nothing: a variable that `sdk_env` passes over is not seen by anyone |
+//! | a control line | its row in `OPS` and its `Request` in `core::wire::ndjson::request`; its answer in `core::wire::ndjson::reply`; `inputs::socket::reader`, which does it; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, in the reader; `the_page_has_every_field_and_no_other`; `fuzz/run`, where it is answered otherwise than the page says |
+//! | a field of `hello` | its name in `RawContext` of `core::wire::ndjson::request`, and its reading; the field in `core::model::context`; `dispatchd_producer::intake`, which adds it to events; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, wherever a `Context` is made or taken apart; `the_page_has_every_field_and_no_other`; `fuzz/run` does not build |
+//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it: `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
+//! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `docs/operations.md`, if it is the application's fault; one of the two alerts in `deploy/alerts.yaml` that list codes; the labels in `docs/metrics.md`; `tests/packaging/prometheus`, which has each code happen | the tests in `code` that read both pages and the alerts; the tests of packaging, for page and happening; a constant in `telemetry::exporter`, unless it stands before `Overloaded` |
 //! | an error code of AWS's | its row in `aws::classify` | `the_table_of_codes_says_what_aws_says` in `tests/it/service/faults_seen.rs`, which has AWS's own list; until then the code is read by its HTTP status |
-//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`; the room that acts on it: `intake`, if it needs no memory of a key, else `lane`; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made |
-//! | a lane's rule | its room under `producer::lane`; in `producer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant: it is the test of the test |
-//! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a room that is on no floor fails `tests/it/floors.rs` |
+//! | a reason that blocks | name, words and advice in `core::model::reason`; the codes that say it in `aws::classify`; both tables of `docs/operations.md` (reasons, causes); the labels in `docs/metrics.md`. `dispatchd_consumer::recovery` takes its advice from `reason` too; only a reason that needs another wait there is matched there | the compiler, for the words; the tests in `reason` and `cause` that read the page; the tests of packaging, for the labels |
+//! | a metric | the metrics struct of its room; its row in `telemetry::table`; `docs/metrics.md`; dashboard or alert, if an operator acts by it | `the_rooms_and_the_table_have_the_same_metrics` in `programs::daemon::metrics`, which registers every room's; the tests of packaging, for page, dashboard and alerts |
+//! | a field of `admin status` | the document in `core::wire::admin`; `admin::status`, which fills it; `cli::status`, which prints it | the compiler, for the fill; for the print a variable that is not used, which is an error in clippy |
+//! | a lane's rule | its room under `dispatchd_producer::lane`; in `crates/producer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant: it is the test of the test |
+//! | a limit of a PutRecords request | `lane::packing`, if it is by number, bytes or what shares a record; `lane::batch_builder` (`fill`, `take`), if it is by key or shard; `lane::key_queue::sendable`, which foresees both and must say the same; `lane::buffer::set_settings`, if it comes from the settings and holds for the life of a lane | the simulation, where requests are sent that are too small or too late; nothing tells that `sendable` says something else but waits that are too long |
+//! | a wait after a failure, or another bound of one | the curve: `core::model::backoff`; the configured bounds: `config::keys` and `lane::settings`, where `DRAIN_BACKOFF_MAX` is; a paced shard's: `lane::cooling` (`PACED_REST_MIN`); between probes of a blocked stream: `lane::stream_health` (`PROBE`); a reader's: `dispatchd_consumer::recovery`; the model's bounds in `crates/producer/tests/sim/rests.rs` | the simulation (a wait that is too short or too long for its model); `the_words_on_the_least_back_off_are_what_is_done` in `config::tests` |
+//! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::socket::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
+//! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a folder of `src` that is on no floor fails `tests/it/floors.rs` |
 //! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!
 //! # Promises

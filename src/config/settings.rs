@@ -1,20 +1,30 @@
 //! The configuration as used: the sections of the table of keys, each with a field for each of its
 //! keys, named as the key is.
 //!
-//! Most sections belong to the room they are about and stand there; those here are of no single
-//! room. A field that the table has no key for, and a key that has no field, fail every test that
+//! A section stands in the room that it is about:
+//!
+//! | section | file |
+//! |---|---|
+//! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
+//! | `socket` | `inputs/socket/settings.rs` |
+//! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
+//! | `kinesis` | `crates/aws/src/settings.rs` |
+//! | `admin` | `admin/settings.rs` |
+//! | `log` | `telemetry/log.rs` |
+//!
+//! A field that the table has no key for, and a key that has no field, fail every test that
 //! resolves a configuration. Ranges stand in the table, not here.
 
 use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
+use dispatchd_producer::settings::{Batch, Delivery};
 use serde::Deserialize;
 
 use crate::admin;
 use crate::inputs::socket;
 use crate::telemetry::log;
-use dispatchd_producer::settings::{Batch, Delivery};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
