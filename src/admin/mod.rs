@@ -26,7 +26,7 @@ use self::socket::AdminSocket;
 use self::status::{LiveSettings, Shown};
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::probes::SharedState;
-use crate::inputs::socket::{BindError, Reach};
+use crate::inputs::socket::Reach;
 use crate::telemetry::exporter::Exposition;
 
 pub(crate) use self::settings::Settings;

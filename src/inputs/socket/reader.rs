@@ -326,9 +326,7 @@ impl Reader {
     async fn hand_over(&mut self) {
         self.intake.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
-        if bytes > 0 {
-            self.shared.metrics.event_bytes_accepted.increment(bytes);
-        }
+        self.shared.metrics.event_bytes_accepted.increment(bytes);
         self.inlet.flush().await;
     }
 }

@@ -49,3 +49,28 @@ impl CallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_missing_one_that_is_in_use_and_an_expired_iterator_are_told_apart() {
+        for (code, said) in [
+            ("ResourceNotFoundException", [true, false, false]),
+            ("ResourceInUseException", [false, true, false]),
+            ("ExpiredIteratorException", [false, false, true]),
+            ("LimitExceededException", [false, false, false]),
+        ] {
+            let error = CallError {
+                operation: "CreateStream",
+                class: Class::Transient,
+                cause: Cause::Service,
+                code: code.to_owned(),
+                message: String::new(),
+            };
+            let told = [error.is_not_found(), error.is_in_use(), error.is_expired_iterator()];
+            assert_eq!(told, said, "{code}");
+        }
+    }
+}

@@ -32,13 +32,14 @@ const MEMBER_FRAME_BYTES: usize = 32;
 /// Digits of 2^128 - 1.
 const HASH_KEY_DIGITS_MAX: usize = 39;
 
-// Tags of protobuf: a field's number and, below it, whether a number (0) or a length (2) follows.
-const KEY_TABLE: u8 = 1 << 3 | 2;
-const HASH_TABLE: u8 = 2 << 3 | 2;
-const RECORDS: u8 = 3 << 3 | 2;
-const KEY_INDEX: u8 = 1 << 3;
-const HASH_INDEX: u8 = 2 << 3;
-const DATA: u8 = 3 << 3 | 2;
+// Tags of protobuf: the field's number and, in the lower three bits, whether a number (0) or a length
+// (2) follows.
+const KEY_TABLE: u8 = 0b0000_1010;
+const HASH_TABLE: u8 = 0b0001_0010;
+const RECORDS: u8 = 0b0001_1010;
+const KEY_INDEX: u8 = 0b0000_1000;
+const HASH_INDEX: u8 = 0b0001_0000;
+const DATA: u8 = 0b0001_1010;
 
 /// The members of a packed record that was read, in their order. They lie in its bytes: a key that
 /// many of them name is not copied for any.
@@ -352,6 +353,21 @@ mod tests {
         let message = b"\x0a\x01a\x20\x05\x29\x00\x00\x00\x00\x00\x00\x00\x00\x35\x00\x00\x00\x00\xa2\x06\x01z\x1a\x09\x08\x00\x1a\x01x\x22\x02\x0a\x00";
         let members = [Member { partition_key: "a", explicit_hash_key: None, data: b"x" }];
         assert!(decode(&sealed(message)).is_some_and(|read| read.eq(members)));
+    }
+
+    #[test]
+    fn a_record_is_reckoned_with_at_most_64_bytes_more_than_it_takes() {
+        for data_bytes in [0, 1, 127, 128, 20_000] {
+            for explicit_hash in [None, Some(0), Some(u128::MAX)] {
+                let record = record("key", explicit_hash, &vec![b'x'; data_bytes]);
+                let taken = encode(&[&record]).len() - FRAME_BYTES;
+                let reckoned = member_bytes_max(&record);
+                assert!(
+                    (taken..=taken + 64).contains(&reckoned),
+                    "{data_bytes} bytes of data, {explicit_hash:?}: {taken} bytes, {reckoned} reckoned"
+                );
+            }
+        }
     }
 
     proptest! {
