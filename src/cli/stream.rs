@@ -13,11 +13,8 @@ use super::flags::{name_stream, running_local};
 use super::out;
 use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
-use dispatchd_aws::Kinesis;
-use dispatchd_aws::is_loopback_url;
-use dispatchd_aws::{Capacity, Summary, Until};
-use dispatchd_core::model::CallError;
-use dispatchd_core::model::StreamId;
+use dispatchd_aws::{Capacity, Kinesis, Summary, Until, is_loopback_url};
+use dispatchd_core::model::{CallError, StreamId};
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);

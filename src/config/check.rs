@@ -1,6 +1,10 @@
 //! From the text of all layers to the [`Config`](super::Config): the only step that can fail. It
 //! reports every problem, not only the first one; it never reads the host and never mends a value.
 
+use dispatchd_aws::{SdkEnv, is_plain_off_host};
+use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
+use dispatchd_core::model::StreamArn;
+
 use super::environment;
 use super::inputs::Inputs;
 use super::keys::{KEYS, Key, nearest};
@@ -9,9 +13,6 @@ use super::problem::{Problem, Problems, problem};
 use super::rule::show_size;
 use super::setting::{Origin, Resolved, Setting, of};
 use super::used::{Besides, Values};
-use dispatchd_aws::{SdkEnv, is_plain_off_host};
-use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
-use dispatchd_core::model::StreamArn;
 
 /// Lays the typed settings over the defaults and turns the result into a configuration.
 pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {

@@ -4,13 +4,14 @@
 //! This is for `run`, and for `check`, which says what `run` would do: a command that only asks
 //! needs none of it.
 
+use dispatchd_core::limits::{
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+};
+
 use super::problem::{Problem, Problems, problem};
 use super::rule::show_size;
 use super::setting::of;
 use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
-use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
-};
 
 /// Resolves the configuration as [`resolve`] does, for a process that serves on this host.
 ///

@@ -7,11 +7,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 use rustix::process::{Resource, getrlimit};
 
 use super::rule::show_size;
 use crate::inputs::socket::directory::{could_make_files, foreign_owner};
-use dispatchd_core::limits::BUDGET_BYTES_DEFAULT;
 
 /// The directory of the socket where we may write there: an application shares it by a volume that
 /// is mounted there.

@@ -4,12 +4,13 @@
 
 use std::fmt;
 
-use super::rule::show_size;
-use super::settings::Config;
 use dispatchd_core::limits::{
     ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
     REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
+
+use super::rule::show_size;
+use super::settings::Config;
 
 /// Bytes that the program takes by itself, for the question of what a cgroup has room for: idle,
 /// they are some 13 MiB.

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use hyper::Uri;
-
-use crate::telemetry::level::log_filter;
 use dispatchd_core::choice::listed;
 use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_CHARS_MAX};
 use dispatchd_core::model::StreamArn;
 use dispatchd_core::model::stream_id::{is_arn, is_region, is_stream_name};
+use hyper::Uri;
+
+use crate::telemetry::level::log_filter;
 
 /// What a key takes.
 pub(super) enum Rule {

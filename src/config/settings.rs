@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
+use dispatchd_producer::settings::{Batch, Delivery};
 use serde::Deserialize;
 
 use crate::admin;
 use crate::inputs::socket;
 use crate::telemetry::log;
-use dispatchd_producer::settings::{Batch, Delivery};
 
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

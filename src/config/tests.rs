@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dispatchd_core::limits::MIB;
+use dispatchd_core::model::StreamId;
+use dispatchd_producer::lane::Settings;
+
 use super::inputs::NotKeyValue;
 use super::problem::Problem;
 use super::rule::Rule;
 use super::*;
-use dispatchd_core::limits::MIB;
-use dispatchd_core::model::StreamId;
-use dispatchd_producer::lane::Settings;
 
 /// Longer than anything may be. An empty text is outside of no range: it is not set.
 const LONG: &str = match std::str::from_utf8(&[b'x'; 1_025]) {

@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use dispatchd_aws::SdkEnv;
+use dispatchd_core::model::StreamArn;
 use serde_json::{Map, Value as Json, json};
 
 use super::keys::KEYS;
 use super::rule::Value;
 use super::setting::Setting;
 use super::settings::Config;
-use dispatchd_aws::SdkEnv;
-use dispatchd_core::model::StreamArn;
 
 /// A value for every key of the table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);

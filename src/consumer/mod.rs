@@ -1,5 +1,5 @@
-//! The thin shell around the engine of the way out: tasks with a clock and the service. What is read
-//! when, and what follows a failure, `dispatchd_consumer` decides.
+//! The thin shell around the engine of the way out: tasks with a clock and the service. What is
+//! read when, and what follows a failure, `dispatchd_consumer` decides.
 //!
 //! `readers` owns one `shard_reader` for each shard that is read.
 

@@ -42,8 +42,8 @@ pub(crate) struct Options {
 /// [`StartFrom::Latest`], whatever is stored after that is read.
 ///
 /// # Errors
-/// What will not pass by waiting: there is no such stream, or reading is not permitted at the start.
-/// Outages are waited out.
+/// What will not pass by waiting: there is no such stream, or reading is not permitted at the
+/// start. Outages are waited out.
 pub(crate) async fn run(
     kinesis: Kinesis,
     options: Options,
@@ -74,8 +74,8 @@ pub(crate) async fn run(
             biased;
             () = out.closed() => return Ok(()),
             Some(ended) = readers.running.join_next() => readers.reap(ended)?,
-            // Nothing is ever sent here: the channel closes when the last reader of the first list has
-            // its place.
+            // Nothing is ever sent here: the channel closes when the last reader of the first list
+            // has its place.
             _ = places.recv(), if on_ready.is_some() => {
                 if let Some(ready) = on_ready.take() {
                     ready();
@@ -178,5 +178,56 @@ impl Readers {
             };
             self.running.spawn(async move { (shard, reader.run().await) });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dispatchd_aws::{Connection, Settings, Wire};
+    use dispatchd_core::model::{Cause, Class, StreamId};
+
+    fn listed(id: &str, parents: &[&str]) -> ListedShard {
+        let parents = parents.iter().map(|&parent| parent.to_owned()).collect();
+        ListedShard { id: id.to_owned(), parents, open: true }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_not_found_is_past_retention_unless_it_is_listed() {
+        let within = Duration::from_secs(1);
+        let settings =
+            Settings { connect_timeout: within, attempt_timeout: within, wire: Wire::Json };
+        let stream = StreamId::Name("orders".to_owned());
+        // Nobody listens there, and nothing is asked.
+        let connection = Connection::to_emulator(stream, "http://127.0.0.1:9", settings);
+        let (now, (out, _taken)) = (Instant::now(), mpsc::channel(1));
+        let mut readers = Readers {
+            kinesis: Kinesis::connect(connection).await.expect("a region and a URL"),
+            poll: within,
+            plan: ShardPlan::new(StartFrom::TrimHorizon),
+            out,
+            running: JoinSet::new(),
+            not_found: Vec::new(),
+            unplaced: None,
+            listed_at: now,
+            list_at: now,
+            list_calls: ListCalls::default(),
+            window: Window::default(),
+            failures: Failures::default(),
+        };
+        let call = CallError {
+            operation: "GetShardIterator",
+            class: Class::Poison,
+            cause: Cause::Service,
+            code: "ResourceNotFoundException".to_owned(),
+            message: String::new(),
+        };
+        let list = [listed("parent", &[]), listed("child", &["parent"])];
+        assert_eq!(readers.plan.listed(&list).len(), 1, "the child waits for its parent");
+        readers.not_found.push(("parent".into(), call.clone()));
+        assert!(readers.settle_not_found(&list).is_err(), "waiting would not help");
+        readers.not_found.push(("parent".into(), call));
+        assert!(readers.settle_not_found(&list[1..]).is_ok());
+        assert_eq!(readers.running.len(), 1, "the child is read");
     }
 }

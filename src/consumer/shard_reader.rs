@@ -44,8 +44,8 @@ pub(super) struct ShardReader {
     pub(super) unplaced: Option<mpsc::Sender<Infallible>>,
 }
 
-/// The failures of all readers together. A lock, held for a count and taken for a failed call alone:
-/// so that one minute's failures are one line of the log.
+/// The failures of all readers together. A lock, held for a count and taken for a failed call
+/// alone: so that one minute's failures are one line of the log.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failures(Arc<Mutex<FailureReport>>);
 

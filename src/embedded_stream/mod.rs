@@ -23,6 +23,11 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::serve::ListenerExt;
+use dispatchd_aws::{Capacity, Until, WaitError};
+use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
+use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
+use dispatchd_core::model::CallError;
+use dispatchd_core::model::StreamId;
 use ferrokinesis::create_app;
 use ferrokinesis::server::kinesis_413_middleware;
 use ferrokinesis::store::{Store, StoreOptions};
@@ -32,11 +37,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::pages::Format;
 use self::turns::Turns;
-use dispatchd_aws::{Capacity, Until, WaitError};
-use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
-use dispatchd_core::limits::{MIB, REQUEST_BYTES_MAX};
-use dispatchd_core::model::CallError;
-use dispatchd_core::model::StreamId;
 
 /// The most shards that the stream may start with.
 pub const SHARDS_MAX: usize = 64;

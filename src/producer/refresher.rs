@@ -1,9 +1,9 @@
-//! Keeps what is known of the stream: its open shards (ListShards), its record limit and who
-//! distributes its records (DescribeStreamSummary).
+//! Keeps what is known of the stream up to date: its open shards (ListShards), its record limit,
+//! and who distributes its records (DescribeStreamSummary).
 //!
-//! One task, and in it one loop for each of the two calls: one may be forbidden, slow or failing
-//! without the other. It asks at the start, when a lane finds the map old, when an operator
-//! reloads, and now and then; it publishes by `watch` and never clears what it has: the old map
+//! One task, with one loop for each of the two calls, since one may be forbidden, slow or failing
+//! without the other. It asks at the start, when a lane finds the shard map old, when an operator
+//! reloads, and now and then. It publishes by `watch` and never clears what it has: the old map
 //! serves until the new one is there. Lanes work without it.
 
 use std::sync::Arc;
@@ -21,31 +21,32 @@ use tokio::time::{Instant, sleep_until};
 use super::stream_metrics::StreamMetrics;
 use crate::config::Carried;
 
-/// Without a reason to ask sooner: a reshard that no record of ours has met, a limit that was
-/// raised.
+/// The time between two calls without a reason to ask sooner. It finds a reshard that none of our
+/// records has met, and a limit that was raised.
 const EVERY: Duration = Duration::from_secs(300);
-/// However often the lanes ask: a map that was old a moment ago is corrected by one call.
+/// The least time between two calls, however often the lanes ask: one call corrects an old map for
+/// all of them.
 const NOT_BEFORE: Duration = Duration::from_secs(1);
-/// After a call that failed, and after rings that brought nothing new: an account has 1,000
-/// ListShards and 20 DescribeStreamSummary a second for all its daemons together.
+/// The waits after a failed call, and after requests of the lanes that brought nothing new: an
+/// account has 1,000 ListShards and 20 DescribeStreamSummary a second for all its daemons together.
 const AGAIN: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(60) };
 
 /// Notified by a lane whose map is old.
 pub type RefreshRequested = Arc<Notify>;
 
-/// The task's parts.
+/// The task that makes both calls.
 #[derive(Debug)]
 pub struct Refresher {
     kinesis: Kinesis,
     facts: watch::Sender<StreamFacts>,
     calls: watch::Sender<Calls>,
     refresh_requested: RefreshRequested,
-    /// Changes when an operator reloads: both calls are made at once, also one that failed just
-    /// now.
+    /// Changes when an operator reloads. Then both calls are made at once, even one that failed
+    /// just now.
     reloads: watch::Receiver<()>,
-    /// `stream.max_record_bytes` where it is set; otherwise the stream is asked.
+    /// `stream.max_record_bytes`; `None` if the stream is to be asked.
     record_bytes_max: Option<usize>,
-    /// Of larger ones the log tells.
+    /// The largest records that memory carries. The log tells if the stream takes larger ones.
     carried: Carried,
     metrics: StreamMetrics,
     recent_errors: Arc<RecentErrors>,
@@ -62,25 +63,25 @@ pub struct StreamHandle {
     pub reloads: watch::Sender<()>,
 }
 
-/// How the two calls fare, for the operator who asks.
+/// How the two calls fared, for the operator who asks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
     pub list_shards: Fares,
     pub describe_stream: Fares,
 }
 
-/// How one call fares.
+/// How one call fared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fares {
     pub last_ok: Option<SystemTime>,
     pub last_failed: Option<SystemTime>,
-    /// In a row, up to now.
+    /// Failures in a row, up to now.
     pub failures: u32,
 }
 
 impl Refresher {
-    /// A task that asks `kinesis`, and knows nothing yet but `stream.max_record_bytes` where that is
-    /// set.
+    /// A task that asks `kinesis`, and knows nothing yet but `stream.max_record_bytes` where that
+    /// is set.
     pub fn new(
         kinesis: Kinesis,
         record_bytes_max: Option<usize>,
@@ -108,14 +109,14 @@ impl Refresher {
 
     /// Runs until it is dropped.
     pub async fn run(self) {
-        let rung_on = Notify::new();
-        tokio::join!(self.keep_listed(&rung_on), self.keep_described(&rung_on));
+        let handed_on = Notify::new();
+        tokio::join!(self.keep_listed(&handed_on), self.keep_described(&handed_on));
     }
 
-    /// Rings it is told of are handed on: a record that is elsewhere may mean that the service
-    /// distributes them now.
+    /// Keeps the list of open shards. Requests of the lanes are handed on: a record that is in
+    /// another shard than predicted may mean that the service distributes records itself now.
     async fn keep_listed(&self, hand_on: &Notify) {
-        let (mut reloads, mut rung, mut in_vain) = (self.reloads.clone(), false, 0u32);
+        let (mut reloads, mut requested, mut in_vain) = (self.reloads.clone(), false, 0u32);
         loop {
             let asked = Instant::now();
             let listed = self.open_shards().await;
@@ -130,24 +131,25 @@ impl Refresher {
                 Ok(shards) => {
                     self.metrics.shard_map_refreshes_ok.increment(1);
                     let is_news = self.publish(|known| known.shards = Some(shards));
-                    in_vain = if rung && !is_news { in_vain.saturating_add(1) } else { 0 };
+                    in_vain = if requested && !is_news { in_vain.saturating_add(1) } else { 0 };
                     if in_vain > 0 {
                         not_before = AGAIN.delay(in_vain, &mut rand::rng());
                     }
                 }
                 Err(_) => self.metrics.shard_map_refreshes_failed.increment(1),
             }
-            rung = tokio::select! {
-                rung = rest(asked, not_before, wait, (!fails).then_some(&*self.refresh_requested)) => rung,
+            let lanes = (!fails).then_some(&*self.refresh_requested);
+            requested = tokio::select! {
+                requested = rest(asked, not_before, wait, lanes) => requested,
                 Ok(()) = reloads.changed() => false,
             };
-            if rung {
+            if requested {
                 hand_on.notify_one();
             }
         }
     }
 
-    async fn keep_described(&self, rung: &Notify) {
+    async fn keep_described(&self, requested: &Notify) {
         let (mut reloads, mut impossible_kib) = (self.reloads.clone(), None);
         loop {
             let asked = Instant::now();
@@ -165,7 +167,7 @@ impl Refresher {
                         known.distribution = summary.distribution();
                     });
                 }
-                // As with a producer that does not ask: most streams go by the key.
+                // Then it is taken to go by the key, as most streams do.
                 Err(_) => drop(self.publish(|known| {
                     if known.distribution == Distribution::NotAsked {
                         known.distribution = Distribution::ByKey;
@@ -173,7 +175,7 @@ impl Refresher {
                 })),
             }
             tokio::select! {
-                _ = rest(asked, NOT_BEFORE, wait, (!fails).then_some(rung)) => {}
+                _ = rest(asked, NOT_BEFORE, wait, (!fails).then_some(requested)) => {}
                 Ok(()) = reloads.changed() => {}
             }
         }
@@ -181,7 +183,7 @@ impl Refresher {
 
     async fn open_shards(&self) -> Result<Arc<ShardMap>, CallError> {
         let shards = self.kinesis.open_shards().await?;
-        // A stream that is being made or deleted has none for a while.
+        // A stream that is being created or deleted has none for a while.
         ShardMap::new(shards).map(Arc::new).ok_or_else(|| CallError {
             operation: LIST_SHARDS,
             class: Class::Transient,
@@ -191,8 +193,8 @@ impl Refresher {
         })
     }
 
-    /// Notes how a call went and logs where that changed. Returns the time from this call to the
-    /// next one.
+    /// Takes note of how a call went, and logs a change. Returns the time from the start of this
+    /// call to the next one.
     fn fared<T>(
         &self,
         outcome: &Result<T, CallError>,
@@ -236,7 +238,8 @@ impl Refresher {
     fn without_list(&self) -> &'static str {
         match self.facts.borrow().shards {
             None => {
-                "the stream's shards are not known: events go out all the same, but a throttled shard is noticed only per key"
+                "the stream's shards are not known: events go out all the same, but a throttled \
+                 shard is noticed only per key"
             }
             Some(_) => "the stream's shards cannot be listed now: the list of before serves",
         }
@@ -245,15 +248,17 @@ impl Refresher {
     fn without_description(&self) -> &'static str {
         match self.facts.borrow().record_limit {
             None => {
-                "the stream's record limit is not known: events over 1 MiB go alone and Kinesis' own word on them counts. Keys are taken to decide the shard"
+                "the stream's record limit is not known: events over 1 MiB go alone and Kinesis' \
+                 own word on them counts. Keys are taken to decide the shard"
             }
             Some(_) => {
-                "the stream cannot be described now: its record limit is taken as known or configured, and who distributes its records as it was"
+                "the stream cannot be described now: its record limit is taken as known or \
+                 configured, and who distributes its records as it was"
             }
         }
     }
 
-    /// Once for each limit that no stream can have.
+    /// Logs a record limit that no stream can have, once for each such limit.
     fn tell_impossible(&self, summary: &Summary, told: &mut Option<i32>) {
         let before = std::mem::replace(told, summary.impossible_record_kib);
         if let Some(kib) = summary
@@ -263,14 +268,15 @@ impl Refresher {
             tracing::warn!(
                 call = DESCRIBE_STREAM_SUMMARY,
                 max_record_size_in_kib = kib,
-                "the stream tells a record limit that cannot be: streams have {} KiB to {} MiB. It is taken as not told; set stream.max_record_bytes if you know it",
+                "the stream tells a record limit that cannot be: streams have {} KiB to {} MiB. It \
+                 is taken as not told; set stream.max_record_bytes if you know it",
                 RECORD_BYTES_MIN / KIB,
                 RECORD_BYTES_MAX / MIB
             );
         }
     }
 
-    /// Changes what is known, and says whether it is news.
+    /// Changes what is known. Returns whether that is different from what was known before.
     fn publish(&self, change: impl FnOnce(&mut StreamFacts)) -> bool {
         self.facts.send_if_modified(|known| {
             let before = known.clone();
@@ -296,12 +302,15 @@ impl Refresher {
         self.metrics.ignores_keys.set(f64::from(u8::from(is_auto)));
         if is_auto && !was_auto {
             tracing::warn!(
-                "the stream ignores partition keys (record distribution strategy AUTO): the order of a key is not kept there, nothing is aggregated, and throttling is noticed per key. Where order matters, set the strategy to USER_PARTITION_KEY"
+                "the stream ignores partition keys (record distribution strategy AUTO): the order \
+                 of a key is not kept there, nothing is aggregated, and throttling is noticed per \
+                 key. Where order matters, set the strategy to USER_PARTITION_KEY"
             );
         }
         if was_auto && !is_auto {
             tracing::info!(
-                "the stream goes by partition keys again (record distribution strategy USER_PARTITION_KEY): order and aggregation hold as configured"
+                "the stream goes by partition keys again (record distribution strategy \
+                 USER_PARTITION_KEY): order and aggregation hold as configured"
             );
         }
     }
@@ -317,37 +326,43 @@ impl Fares {
     }
 }
 
-/// The time between a call that was made at `asked` and the next one: `wait`, or until a ring that
-/// comes after `not_before`. Says whether it was a ring. A call that failed hears none: it has its
-/// back-off.
+/// Waits from a call that was made at `asked` to the next one: for `wait`, or until a lane asks
+/// after `not_before`. Returns whether a lane asked. After a failed call nobody is listened to,
+/// since it has its back-off.
 ///
-/// A ring that came earlier is older than what is known by then: flights that were out together
-/// find the map old together, and one call corrects it for all. Where it is still wrong, the next
-/// reply rings again.
-async fn rest(asked: Instant, not_before: Duration, wait: Duration, bell: Option<&Notify>) -> bool {
-    let Some(bell) = bell else {
+/// A request that comes before `not_before` is older than what is known by then: flights that were
+/// out together find the map old together, and one call corrects it for all. If the map is still
+/// wrong, the next reply makes a lane ask again.
+async fn rest(
+    asked: Instant,
+    not_before: Duration,
+    wait: Duration,
+    requested: Option<&Notify>,
+) -> bool {
+    let Some(requested) = requested else {
         sleep_until(asked + wait).await;
         return false;
     };
     sleep_until(asked + not_before).await;
     tokio::select! {
         biased;
-        () = bell.notified() => {}
+        () = requested.notified() => {}
         () = std::future::ready(()) => {}
     }
     tokio::select! {
         () = sleep_until(asked + wait) => false,
-        () = bell.notified() => true,
+        () = requested.notified() => true,
     }
 }
 
-/// A limit of the stream's that memory does not carry is not taken over whole.
+/// Logs that the stream takes larger records than memory carries.
 fn tell_carried(carried: Carried, record_bytes_max: usize) {
     if carried.record_bytes < record_bytes_max {
         tracing::warn!(
             record_bytes_max,
             record_bytes_carried = carried.record_bytes,
-            "the stream takes larger records than this daemon's memory carries: larger ones are refused (EventTooLarge). To take them, {}",
+            "the stream takes larger records than this daemon's memory carries: larger ones are \
+             refused (EventTooLarge). To take them, {}",
             carried.to_carry(record_bytes_max)
         );
     }
@@ -359,24 +374,25 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(300);
 
-    /// How long it rests, and whether a ring ended that, with rings at these seconds.
-    async fn rests(rings: &[u64], hears: bool) -> (u64, bool) {
-        let (bell, began) = (Notify::new(), Instant::now());
-        let ring = async {
-            for second in rings {
+    /// How long it rests if a lane asks at these seconds, and whether that ended the rest.
+    async fn rests(requests: &[u64], hears: bool) -> (u64, bool) {
+        let (requested, began) = (Notify::new(), Instant::now());
+        let lane = async {
+            for second in requests {
                 sleep_until(began + Duration::from_secs(*second)).await;
-                bell.notify_one();
+                requested.notify_one();
             }
             std::future::pending().await
         };
+        let (not_before, lanes) = (Duration::from_secs(8), hears.then_some(&requested));
         tokio::select! {
-            rung = rest(began, Duration::from_secs(8), WAIT, hears.then_some(&bell)) => (began.elapsed().as_secs(), rung),
-            () = ring => unreachable!("it never ends"),
+            was_asked = rest(began, not_before, WAIT, lanes) => (began.elapsed().as_secs(), was_asked),
+            () = lane => unreachable!("it never ends"),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_ring_is_heard_once_the_map_can_be_wrong_again_and_not_after_a_call_that_failed() {
+    async fn a_lane_is_heard_once_the_map_can_be_wrong_again_and_not_after_a_call_that_failed() {
         assert_eq!(rests(&[], true).await, (300, false));
         assert_eq!(rests(&[20], true).await, (20, true));
         assert_eq!(

@@ -1,8 +1,8 @@
 //! The metrics of what is known of the stream: handles that are made once at the start and given to
 //! the refresher.
 //!
-//! Names and labels stand here; `telemetry` says what each metric means and how it is exported. This
-//! depends on the `metrics` facade alone, and never on a global recorder.
+//! Names and labels stand here; `telemetry` says what each metric means and how it is exported.
+//! Only the `metrics` facade is used, and never a global recorder.
 
 use metrics::{Counter, Gauge, counter, gauge};
 

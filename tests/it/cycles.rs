@@ -357,12 +357,12 @@ fn child(module: &[String], name: &str) -> Words {
 
 /// Tests stand last in a file.
 fn without_tests(text: &str) -> &str {
-    let begins = text.match_indices("#[cfg(test)]\n").map(|(begin, _)| begin);
+    let mut begins = text.match_indices("#[cfg(test)]\n").map(|(begin, _)| begin);
     let is_module = |begin: &usize| {
         let next = text[*begin..].lines().nth(1);
         next.is_some_and(|line| line.ends_with("mod tests {"))
     };
-    begins.filter(is_module).next().map_or(text, |begin| &text[..begin])
+    begins.find(is_module).map_or(text, |begin| &text[..begin])
 }
 
 /// Words, `::` and single characters; no comments, no texts.

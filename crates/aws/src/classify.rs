@@ -6,10 +6,10 @@
 
 use std::io;
 
+use dispatchd_core::model::{Cause, Class, Reason};
 use rustls::CertificateError;
 
 use super::transport::{NoReply, NotConnected};
-use dispatchd_core::model::{Cause, Class, Reason};
 
 /// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some
 /// in the two spellings that AWS has for them. Any other code is read by its HTTP status.

@@ -13,6 +13,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use dispatchd_core::model::stream_id::is_region;
+use dispatchd_core::model::{CallError, Class, Reason, StreamId};
 
 use super::clock::ServiceClock;
 use super::connection::{Connection, loader, source_of_endpoint};
@@ -21,8 +23,6 @@ use super::endpoint::{self, Endpoint, is_plain_off_host};
 use super::error::{call_error, no_credentials};
 use super::transport::{BadVariable, Transport};
 use crate::settings::Settings;
-use dispatchd_core::model::stream_id::is_region;
-use dispatchd_core::model::{CallError, Class, Reason, StreamId};
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API. Clones share the
 /// connections and the credentials.
@@ -55,15 +55,18 @@ pub enum ConnectError {
     #[error(transparent)]
     Variable(#[from] BadVariable),
     #[error(
-        "{0:?} is no region; it comes from a profile file or the instance's metadata: correct it there, or set AWS_REGION"
+        "{0:?} is no region; it comes from a profile file or the instance's metadata: correct it \
+         there, or set AWS_REGION"
     )]
     Region(String),
     #[error(
-        "no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets the endpoint ({source_of_endpoint})"
+        "no endpoint for region {region:?}: {reason}. Correct the region, stream.arn or what sets \
+         the endpoint ({source_of_endpoint})"
     )]
     NoEndpoint { region: String, reason: String, source_of_endpoint: &'static str },
     #[error(
-        "the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, unless stream.allow_http is true"
+        "the endpoint is {url} (from {source_of_endpoint}): expected https, or http to loopback, \
+         unless stream.allow_http is true"
     )]
     PlainHttp { url: String, source_of_endpoint: &'static str },
 }

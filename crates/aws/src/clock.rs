@@ -1,9 +1,9 @@
-//! What time it is by the service's clock: the `Date` of its replies. This machine's clock may be
-//! hours off.
+//! Tells the time by the service's clock, from the `Date` of its replies. This machine's clock may
+//! be hours off.
 //!
-//! One clock for all calls to Kinesis. It learns from each reply: of PutRecords by `put`, of the
-//! SDK's calls by taking part in them. What others answer (STS, who has the credentials) has clocks
-//! of its own and teaches it nothing.
+//! There is one clock for all calls to Kinesis. `put_records` lets it learn from its replies, and
+//! an interceptor lets it learn from those of the SDK's calls. Other services (STS, the providers
+//! of credentials) have clocks of their own, and their replies are not looked at.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,14 +14,14 @@ use aws_sdk_kinesis::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kinesis::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-/// A difference of the clocks that does not matter to a signature. `Date` is exact to a second, and
-/// a reply takes its time.
+/// The least difference of the clocks that matters to a signature. `Date` is exact to a second, and
+/// a reply takes a while to arrive.
 const SKEW_MIN: Duration = Duration::from_secs(30);
 
-/// While no reply has told the time.
+/// The value while no reply has told the time.
 const NOT_TOLD: i64 = i64::MIN;
 
-/// How far this host's clock is behind the service's. Cheap to clone; all clones are one clock.
+/// How far this host's clock is behind the service's. Clones share one clock.
 #[derive(Debug, Clone)]
 pub(super) struct ServiceClock {
     behind_millis: Arc<AtomicI64>,
@@ -34,8 +34,9 @@ impl Default for ServiceClock {
 }
 
 impl ServiceClock {
-    /// The service's time when this host's is `now`. Never later than it is, and earlier by less
-    /// than a second and what the last reply was on its way. Nothing while no reply has told it.
+    /// The service's time when this host's is `now`; `None` while no reply has told it. It is never
+    /// later than the true one, and earlier by less than one second and the time that the last
+    /// reply was on its way.
     pub(super) fn told_at(&self, now: SystemTime) -> Option<SystemTime> {
         let behind = self.behind_millis.load(Ordering::Relaxed);
         let by = Duration::from_millis(behind.unsigned_abs());
@@ -46,19 +47,20 @@ impl ServiceClock {
         }
     }
 
-    /// The time to sign a request at: this host's, unless it is off.
+    /// The time to sign a request with: this host's, unless its clock is off.
     pub(super) fn to_sign_at(&self, now: SystemTime) -> SystemTime {
         let told = self.told_at(now).unwrap_or(now);
         let skew = told.duration_since(now).unwrap_or_else(|ahead| ahead.duration());
         if skew < SKEW_MIN { now } else { told }
     }
 
-    /// Compares the clocks by the `Date` of a reply that came `now`.
+    /// Compares the clocks by the `Date` of a reply that came `now`. Anything that is no date
+    /// changes nothing.
     pub(super) fn learn(&self, date: Option<&str>, now: SystemTime) {
         let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
         let behind = match date.duration_since(now) {
             Ok(behind) => millis(behind),
-            // Rounded up: what is told is never later than the service's time.
+            // Rounded up, so that the time told is never later than the service's.
             Err(ahead) => -millis(ahead.duration() + Duration::from_nanos(999_999)),
         };
         self.behind_millis.store(behind, Ordering::Relaxed);

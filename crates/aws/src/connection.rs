@@ -9,12 +9,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_types::os_shim_internal::Env;
+use dispatchd_core::model::StreamId;
 
 use super::bounded_clock::BoundedClock;
 use super::transport::Transport;
 use crate::sdk_env::SdkEnv;
 use crate::settings::Settings;
-use dispatchd_core::model::StreamId;
 
 /// Where and how to connect.
 #[derive(Debug, Clone)]
@@ -94,4 +94,20 @@ pub(super) fn named(stream: &StreamId) -> (Option<String>, Option<String>) {
 /// Credentials that open nothing but an emulator.
 pub(super) fn emulator_credentials() -> Credentials {
     Credentials::new("local", "local", None, None, "embedded stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_names_the_stream_by_its_name_or_by_its_arn_and_never_by_both() {
+        let arn = "arn:aws:kinesis:eu-central-1:123456789012:stream/orders";
+        for (stream, setters) in [
+            (StreamId::Name("orders".to_owned()), (Some("orders".to_owned()), None)),
+            (StreamId::Arn(arn.to_owned()), (None, Some(arn.to_owned()))),
+        ] {
+            assert_eq!(named(&stream), setters);
+        }
+    }
 }

@@ -1,18 +1,23 @@
-//! GetShardIterator and GetRecords: a place in a shard, and the records from there on.
+//! Reads records: a place in a shard (GetShardIterator), and the records from there on
+//! (GetRecords).
 
 use std::time::SystemTime;
 
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{Record as SdkRecord, ShardIteratorType};
-
-use super::client::Kinesis;
-use super::connection::named;
-use super::error::odd_reply;
 use dispatchd_core::limits::GET_RECORDS_MAX;
 use dispatchd_core::model::CallError;
 use dispatchd_core::model::read::{Page, ShardIterator, StartingPosition, StoredRecord};
 
+use super::client::Kinesis;
+use super::connection::named;
+use super::error::odd_reply;
+
 impl Kinesis {
+    /// An iterator at this position of a shard.
+    ///
+    /// # Errors
+    /// Any failed call.
     pub async fn iterator(
         &self,
         shard_id: &str,
@@ -45,6 +50,10 @@ impl Kinesis {
     }
 
     /// The next records, at most so many.
+    ///
+    /// # Errors
+    /// Any failed call; [`CallError::is_expired_iterator`] if the iterator was not used for too
+    /// long.
     pub async fn records(&self, iterator: &str, records_max: usize) -> Result<Page, CallError> {
         let (_, arn) = named(&self.stream);
         let call = self.sdk.get_records().shard_iterator(iterator).set_stream_arn(arn);

@@ -1,14 +1,13 @@
-//! The least that IAM must allow: the policy of the daemon's identity, for one stream. Pure.
+//! The least that IAM must allow the daemon's identity, as a policy for one stream. Pure.
 //!
-//! The KMS statement is bound to the stream by the encryption context that Kinesis passes with
-//! every call to KMS (Kinesis Data Streams developer guide, "Permissions to use user-generated KMS
-//! keys", 2026-09).
-
-use serde::Serialize;
+//! The statement about KMS is bound to the stream by the encryption context that Kinesis passes
+//! with every call to KMS (Kinesis Data Streams developer guide, "Permissions to use user-generated
+//! KMS keys", 2026-09).
 
 use dispatchd_core::model::StreamArn;
+use serde::Serialize;
 
-/// A policy document; displayed by serialising it.
+/// A policy document, which is printed as the JSON that it serialises to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Policy {
@@ -46,20 +45,24 @@ pub struct KeyArn(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     #[error(
-        "{0:?} is an alias, and IAM permits keys, not aliases: give the ARN of the key that it stands for"
+        "{0:?} is an alias, and IAM permits keys, not aliases: give the ARN of the key that it \
+         stands for"
     )]
     Alias(String),
     #[error("{0:?} is not the ARN of a KMS key: expected arn:PARTITION:kms:REGION:ACCOUNT:key/ID")]
     NotAKey(String),
     #[error(
-        "the key {key:?} is in another partition or region than the stream {stream:?}: it cannot encrypt it"
+        "the key {key:?} is in another partition or region than the stream {stream:?}: it cannot \
+         encrypt it"
     )]
     Elsewhere { key: String, stream: String },
 }
 
 impl KeyArn {
+    /// Reads the ARN of a key for this stream.
+    ///
     /// # Errors
-    /// It is no key's ARN, or not one that can encrypt this stream.
+    /// The text is not the ARN of a key, or the key cannot encrypt this stream.
     pub fn new(text: &str, stream: &StreamArn) -> Result<Self, KeyError> {
         let parts: Vec<&str> = text.split(':').collect();
         let &["arn", partition, "kms", region, account, resource] = parts.as_slice() else {
@@ -83,11 +86,11 @@ impl KeyArn {
     }
 }
 
-/// For `run`: to write, to know the record limit and the shards, and to have records encrypted with
-/// `kms_key`.
+/// The policy for `run`: to write, to learn the record limit and the shards, and to have records
+/// encrypted with `kms_key`.
 ///
-/// A stream that is encrypted with the key of the service itself (`alias/aws/kinesis`) needs no
-/// permission for it.
+/// A stream that is encrypted with the service's own key (`alias/aws/kinesis`) needs no permission
+/// for it.
 pub fn producer(stream: &StreamArn, kms_key: Option<&KeyArn>) -> Policy {
     let write = Statement {
         sid: "WriteToTheStream",
@@ -120,7 +123,7 @@ mod tests {
     fn a_key_that_cannot_encrypt_the_stream_is_told_from_one_that_can() {
         let new = |text: &str| KeyArn::new(text, &stream());
         let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
-        // A key of another account can, by its key policy.
+        // A key of another account can, if its key policy allows it.
         new(&format!("arn:aws-us-gov:kms:us-gov-west-1:210987654321:key/{id}")).expect("a key");
         new("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd")
             .expect("a multi-region key");

@@ -1,5 +1,5 @@
-//! Kinesis, in the words of `dispatchd_core::model`. The only crate that names an SDK of AWS's, and no
-//! type of an SDK's leaves it.
+//! Kinesis, in the words of `dispatchd_core::model`. The only crate that names an SDK of AWS's, and
+//! no type of an SDK's leaves it.
 //!
 //! `client` holds what every call needs; the calls stand beside it, a file each: `put_records` (the
 //! one on an event's path, over a transport of our own), `get_records`, `list_shards`,

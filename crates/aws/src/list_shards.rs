@@ -1,39 +1,37 @@
-//! ListShards: the shards of a stream, page after page.
+//! Lists the shards of a stream, page after page (ListShards).
 //!
-//! A list ends when the service says so, and a service can fail to: so whatever the pages say, a
-//! list has a bound for its pages, one for its shards and one deadline. A list that is over one of
-//! them is a call that failed.
+//! A list ends when the service says so, and a broken service may never say it. So a list has a
+//! bound for its pages, one for its shards, and a deadline. A list that exceeds one of them is a
+//! failed call.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{Shard as SdkShard, ShardFilter, ShardFilterType};
+use dispatchd_core::model::read::ListedShard;
+use dispatchd_core::model::{CallError, Cause, Class, Shard};
 use tokio::time::timeout;
 
 use super::client::Kinesis;
 use super::connection::named;
 use super::error::odd_reply;
-use dispatchd_core::model::CallError;
-use dispatchd_core::model::Shard;
-use dispatchd_core::model::read::ListedShard;
-use dispatchd_core::model::{Cause, Class};
 
-/// The call as AWS names it.
+/// The name of the call.
 pub const LIST_SHARDS: &str = "ListShards";
 
-/// Shards of a list, open and closed: five times the highest quota that an account has without
-/// asking (20,000 shards in a region; Kinesis' quotas, 2026-09).
+/// The most shards of a list, open and closed: five times the highest quota that an account has by
+/// default (20,000 shards in a region; Kinesis' quotas, 2026-09).
 const SHARDS_MAX: usize = 100_000;
 
-/// Pages of a list. Kinesis puts 1,000 shards into one where nobody asks for fewer, so the largest
-/// list has a tenth.
+/// The most pages of a list. Kinesis puts 1,000 shards into a page unless fewer are asked for, so
+/// the largest list has a tenth of this.
 const PAGES_MAX: usize = 1_000;
 
-/// From the first page's request to the last page's end: the largest list takes some seconds.
+/// How long a list may take, all pages together. The largest list takes some seconds.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far a list has come.
+/// The pages of a list so far.
 #[derive(Debug, Default)]
 struct Pages {
     tokens: HashSet<String>,
@@ -41,11 +39,11 @@ struct Pages {
 }
 
 impl Kinesis {
-    /// The open shards with their hash ranges.
+    /// The open shards with the beginnings of their hash ranges.
     ///
     /// # Errors
-    /// Any failed call; a range that is no number and a list that does not end are reported as
-    /// transient.
+    /// Any failed call. A range that is not a number and a list that does not end count as
+    /// transient failures.
     pub async fn open_shards(&self) -> Result<Vec<Shard>, CallError> {
         let open = ShardFilter::builder()
             .r#type(ShardFilterType::AtLatest)
@@ -57,7 +55,7 @@ impl Kinesis {
                 .ok_or_else(|| odd_reply(LIST_SHARDS, "a shard has no hash key range"))?;
             let first =
                 range.starting_hash_key().parse().map_err(|error| odd_reply(LIST_SHARDS, error))?;
-            // Emulators that ignore the filter list closed shards too.
+            // Some emulators ignore the filter and list closed shards too.
             Ok(is_open(&shard).then_some(Shard { id: shard.shard_id, first }))
         })
         .await
@@ -66,7 +64,7 @@ impl Kinesis {
     /// Every shard that may still hold records, open and closed, in no order.
     ///
     /// # Errors
-    /// Any failed call; a list that does not end is reported as transient.
+    /// Any failed call. A list that does not end counts as a transient failure.
     pub async fn all_shards(&self) -> Result<Vec<ListedShard>, CallError> {
         self.list_shards(None, |shard| {
             Ok(Some(ListedShard {
@@ -82,7 +80,7 @@ impl Kinesis {
         .await
     }
 
-    /// What `keep` makes of each shard, where it makes something of it.
+    /// Lists the shards, and returns what `keep` makes of them; it may leave a shard out.
     async fn list_shards<T>(
         &self,
         filter: Option<ShardFilter>,
@@ -118,7 +116,8 @@ impl Kinesis {
         token: Option<String>,
         filter: &Option<ShardFilter>,
     ) -> Result<ListShardsOutput, CallError> {
-        // Only the first page names the stream and the filter: the token stands for both.
+        // Only the request for the first page names the stream and the filter. Later the token
+        // stands for both.
         let call = self.sdk.list_shards();
         let call = match token {
             Some(token) => call.next_token(token),
@@ -132,8 +131,11 @@ impl Kinesis {
 }
 
 impl Pages {
-    /// Another page came, with which `listed` shards are listed. The next one's token, or nothing
-    /// at the end, which some servers write as an empty token; or why the list is given up.
+    /// Takes note of another page, with which `listed` shards are listed. Returns the token of the
+    /// next page, or `None` at the end, for which some servers send an empty token.
+    ///
+    /// # Errors
+    /// Why the list is given up.
     fn next(&mut self, listed: usize, token: Option<String>) -> Result<Option<String>, String> {
         self.pages += 1;
         if listed > SHARDS_MAX {
@@ -153,7 +155,7 @@ impl Pages {
     }
 }
 
-/// A closed shard's sequence numbers have an end.
+/// Whether a shard is open: the sequence numbers of a closed shard have an end.
 fn is_open(shard: &SdkShard) -> bool {
     shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_none())
 }

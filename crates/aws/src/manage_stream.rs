@@ -1,19 +1,18 @@
-//! The stream itself: made, described, deleted. Nothing here reads or writes a record.
+//! Creates, describes and deletes a stream. Nothing here reads or writes a record.
 
 use std::time::Duration;
 
 use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
+use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
+use dispatchd_core::model::{CallError, Distribution};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::client::Kinesis;
 use super::connection::named;
 use super::error::odd_reply;
-use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
-use dispatchd_core::model::CallError;
-use dispatchd_core::model::Distribution;
 
-/// The call as AWS names it.
+/// The name of the call.
 pub const DESCRIBE_STREAM_SUMMARY: &str = "DescribeStreamSummary";
 
 /// What DescribeStreamSummary says.
@@ -24,29 +23,32 @@ pub struct Summary {
     pub arn: String,
     /// `CREATING`, `ACTIVE`, `UPDATING` or `DELETING`.
     pub status: String,
-    /// `PROVISIONED` or `ON_DEMAND`; a server that does not say has the first.
+    /// `PROVISIONED` or `ON_DEMAND`; the former if the server does not say.
     pub mode: String,
     pub open_shards: usize,
-    /// Data and partition key; nothing where the server does not say, or says what cannot be.
+    /// The record limit, data and partition key together; `None` if the server does not say, or
+    /// says what no stream can have.
     pub record_bytes_max: Option<usize>,
-    /// The record limit as it was told, where no stream can have such a one.
+    /// The record limit as the server said it, if no stream can have that limit.
     #[serde(rename = "impossibleRecordKib", skip_serializing_if = "Option::is_none")]
     pub impossible_record_kib: Option<i32>,
-    /// The KMS key, as the stream names it: an ARN, an id or an alias. Nothing: not encrypted.
+    /// The KMS key, as the stream names it: an ARN, an id or an alias. `None` if it is not
+    /// encrypted.
     pub kms_key: Option<String>,
     pub retention_hours: u32,
-    /// The service spreads the records itself and ignores keys: no shard can be predicted.
+    /// Whether the service distributes the records itself and ignores their keys. Then no shard can
+    /// be predicted.
     pub ignores_keys: bool,
 }
 
-/// What a new stream is made of.
+/// The capacity of a new stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capacity {
     Shards(u16),
     OnDemand,
 }
 
-/// What a stream should come to.
+/// The state that a stream is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     Active,
@@ -62,9 +64,9 @@ pub enum WaitError {
 }
 
 impl Summary {
-    /// What is known of the record limit. A server that describes the stream and names none has the
-    /// limit that every stream has until somebody raises it; one that names an impossible limit has
-    /// told nothing.
+    /// The record limit; `None` if it is not known. A server that names none has the limit that
+    /// every stream has until somebody raises it. A server that names an impossible limit has told
+    /// nothing.
     pub fn record_limit(&self) -> Option<usize> {
         match (self.record_bytes_max, self.impossible_record_kib) {
             (None, None) => Some(RECORD_BYTES_DEFAULT),
@@ -78,6 +80,8 @@ impl Summary {
 }
 
 impl Kinesis {
+    /// Describes the stream.
+    ///
     /// # Errors
     /// Any failed call.
     pub async fn summary(&self) -> Result<Summary, CallError> {
@@ -110,10 +114,10 @@ impl Kinesis {
         })
     }
 
-    /// Returns before the stream is ACTIVE.
+    /// Creates the stream. It returns before the stream is ACTIVE.
     ///
     /// # Errors
-    /// Any failed call; [`CallError::is_in_use`] where there is such a stream.
+    /// Any failed call; [`CallError::is_in_use`] if the stream exists already.
     pub async fn create(&self, capacity: Capacity) -> Result<(), CallError> {
         const OP: &str = "CreateStream";
         let (name, _) = named(&self.stream);
@@ -128,20 +132,20 @@ impl Kinesis {
         self.call(OP, call.send()).await.map(drop)
     }
 
-    /// Returns before the stream is gone.
+    /// Deletes the stream. It returns before the stream is gone.
     ///
     /// # Errors
-    /// Any failed call; [`CallError::is_in_use`] where it is being made or has consumers.
+    /// Any failed call; [`CallError::is_in_use`] if the stream is being created or has consumers.
     pub async fn delete(&self) -> Result<(), CallError> {
         let (name, arn) = named(&self.stream);
         let call = self.sdk.delete_stream().set_stream_name(name).set_stream_arn(arn);
         self.call("DeleteStream", call.send()).await.map(drop)
     }
 
-    /// Asks again and again, `pause` apart, until the stream has come to it.
+    /// Describes the stream again and again, `pause` apart, until it is in this state.
     ///
     /// # Errors
-    /// A call that failed; the stream is something else `within` this time.
+    /// A failed call, or the stream is not in this state `within` this time.
     pub async fn wait(
         &self,
         until: Until,
@@ -163,7 +167,7 @@ impl Kinesis {
     }
 }
 
-/// A record limit in bytes, if a stream can have it.
+/// A record limit in bytes; `None` if no stream can have it.
 fn record_bytes(kib: i32) -> Option<usize> {
     let bytes = usize::try_from(kib).ok()?.checked_mul(KIB)?;
     (RECORD_BYTES_MIN..=RECORD_BYTES_MAX).contains(&bytes).then_some(bytes)

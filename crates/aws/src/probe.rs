@@ -10,15 +10,13 @@ use std::borrow::Cow;
 
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use dispatchd_core::model::{CallError, Class, Entries, Record, Verdict};
 
 use super::client::Kinesis;
 use super::connection::named;
 use super::endpoint::{Intercepted, intercept, intercept_unless_aws, nobody};
 use super::error::{chain, no_credentials, odd_reply};
 use super::put_records::{EntryResult, ShardIds};
-use dispatchd_core::model::CallError;
-use dispatchd_core::model::{Class, Record};
-use dispatchd_core::model::{Entries, Verdict};
 
 const PUT_RECORDS: &str = "PutRecords";
 

@@ -46,8 +46,8 @@ impl SdkEnv {
         self.vars().find_map(|(set, value)| (set == name).then_some(value))
     }
 
-    /// The same environment, with the instance's metadata service turned off: for what must be found
-    /// out without the network.
+    /// The same environment, with the instance's metadata service turned off: for what must be
+    /// found out without the network.
     pub fn offline(mut self) -> Self {
         self.0.retain(|(name, _)| name != METADATA_DISABLED);
         self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));

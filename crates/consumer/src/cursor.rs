@@ -1,8 +1,8 @@
 //! Knows where one reader is in its shard, and where it goes on when its iterator has expired.
 //!
 //! An iterator is a token for a place. It expires after five minutes without use: a laptop slept,
-//! there was an outage, nobody turned a pager's page. The place itself is kept here in terms that do
-//! not expire.
+//! there was an outage, nobody turned a pager's page. The place itself is kept here in terms that
+//! do not expire.
 
 use std::time::{Duration, SystemTime};
 

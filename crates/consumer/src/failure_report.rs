@@ -1,8 +1,8 @@
 //! Decides what is told of calls that fail: the first failure at once, then a count once a minute,
 //! and when it is over.
 //!
-//! Throttling comes and goes with every call, and many shards fail together: a line for each failure
-//! would say nothing more.
+//! Throttling comes and goes with every call, and many shards fail together: a line for each
+//! failure would say nothing more.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Decides which shards to read now: parents before children, each shard once. Lists of shards go
 //! in, shards to start come out.
 //!
-//! It never starts a shard while a parent of it is being read or waits to be. A parent that the plan
-//! does not know is past the stream's retention, and nobody can wait for it.
+//! It never starts a shard while a parent of it is being read or waits to be. A parent that the
+//! plan does not know is past the stream's retention, and nobody can wait for it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -78,8 +78,8 @@ impl ShardPlan {
         self.start()
     }
 
-    /// Takes note that a shard was read to its end, or is gone. Returns its children that waited for
-    /// no other parent.
+    /// Takes note that a shard was read to its end, or is gone. Returns its children that waited
+    /// for no other parent.
     ///
     /// # Panics
     /// If the plan never started the shard, or it ended before.
@@ -141,8 +141,8 @@ impl Shard {
         }
     }
 
-    /// A shard of which only what comes from now on is wanted. A closed one is done, and an open one
-    /// waits for no parent.
+    /// A shard of which only what comes from now on is wanted. A closed one is done, and an open
+    /// one waits for no parent.
     fn at_its_end(info: &ListedShard) -> Self {
         let state = if info.open { State::Waiting } else { DONE };
         Self { parents: Vec::new(), position: StartingPosition::Latest, state }

@@ -7,8 +7,8 @@ use dispatchd_core::model::read::{Page, StoredRecord};
 
 use crate::window::{PAGE_BYTES_MAX, TIP_PAGE_BYTES};
 
-/// The time between two calls on a shard that has a backlog. A shard takes five GetRecords a second,
-/// of all its readers together.
+/// The time between two calls on a shard that has a backlog. A shard takes five GetRecords a
+/// second, of all its readers together.
 pub const CALLS_APART: Duration = Duration::from_millis(200);
 
 /// What a shard gives to all its readers together. A reader that takes a large page at once is
@@ -42,8 +42,8 @@ impl Polling {
         (self.page_bytes() / self.record_bytes).clamp(1, GET_RECORDS_MAX)
     }
 
-    /// What is known after this page. A full page counts as a backlog too: emulators always say that
-    /// it is 0 ms, and the page was asked to be small.
+    /// What is known after this page. A full page counts as a backlog too: emulators always say
+    /// that it is 0 ms, and the page was asked to be small.
     pub fn after(self, page: &Page) -> Self {
         let largest = page.records.iter().map(StoredRecord::bytes).max();
         Self {

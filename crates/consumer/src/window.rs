@@ -8,9 +8,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
 use dispatchd_core::limits::{KIB, MIB};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of a page that a shard with a backlog is asked for: GetRecords gives no more at once.
 pub(crate) const PAGE_BYTES_MAX: usize = 10 * MIB;
@@ -110,8 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_page_does_not_take_goes_back_and_what_it_takes_more_is_counted_if_there_is_room()
-     {
+    async fn what_a_page_leaves_goes_back_and_what_it_takes_more_is_counted_if_there_is_room() {
         let window = Window::default();
         let mut small = window.reserve(PAGE_BYTES_MAX).await;
         small.settle(1);

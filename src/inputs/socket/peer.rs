@@ -6,8 +6,6 @@ use std::path::Path;
 
 use tokio::net::UnixStream;
 
-use super::error::BindError;
-
 /// Bytes of a process' name, as the kernel keeps it.
 const NAME_BYTES_MAX: usize = 15;
 
@@ -65,13 +63,13 @@ fn process_name(pid: i32) -> Option<String> {
 ///
 /// # Errors
 /// If that cannot be known, as with another user's socket.
-pub(super) async fn who_serves(path: &Path) -> Result<Option<Peer>, BindError> {
+pub(super) async fn who_serves(path: &Path) -> io::Result<Option<Peer>> {
     match UnixStream::connect(path).await {
         Ok(stream) => Ok(Some(Peer::of(&stream))),
         Err(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(None),
             io::ErrorKind::WouldBlock => Ok(Some(Peer::default())), // more wait than its queue holds
-            _ => Err(BindError::Unknown { path: path.into(), source: error }),
+            _ => Err(error),
         },
     }
 }

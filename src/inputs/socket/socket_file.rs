@@ -207,7 +207,8 @@ async fn take_lock(path: &Path) -> Result<Lock, BindError> {
 
 async fn refuse_served(path: &Path) -> Result<(), BindError> {
     refuse_other_files(path)?;
-    match who_serves(path).await? {
+    let unknown = |source| BindError::Unknown { path: path.into(), source };
+    match who_serves(path).await.map_err(unknown)? {
         Some(peer) => Err(BindError::InUse { path: path.to_owned(), peer }),
         None => Ok(()),
     }

@@ -30,7 +30,6 @@ pub(crate) struct SocketSurvey {
 /// # Errors
 /// What a bind would refuse, but for one who serves the path already.
 pub(crate) async fn survey(path: &Path) -> Result<SocketSurvey, BindError> {
-    const SET_GROUP: u32 = 0o2000;
     refuse_long(path)?;
     let directory = directory_of(path);
     let failed =
@@ -51,11 +50,19 @@ pub(crate) async fn survey(path: &Path) -> Result<SocketSurvey, BindError> {
     refuse_other_files(path)?;
     Ok(SocketSurvey {
         uid,
-        gid: if found.mode() & SET_GROUP == 0 { gid } else { found.gid() },
+        gid: gid_of_new_file(gid, found.mode(), found.gid()),
         directory_mode: found.mode() & 0o777,
         directory_gid: found.gid(),
-        served_by: who_serves(path).await?,
+        served_by: who_serves(path)
+            .await
+            .map_err(|source| BindError::Unknown { path: path.into(), source })?,
     })
+}
+
+/// Whose group a file has that a process of the group `gid` makes in a directory.
+fn gid_of_new_file(gid: u32, directory_mode: u32, directory_gid: u32) -> u32 {
+    const SET_GROUP: u32 = 0o2000;
+    if directory_mode & SET_GROUP == 0 { gid } else { directory_gid }
 }
 
 pub(super) fn directory_of(path: &Path) -> &Path {
@@ -96,5 +103,17 @@ pub(super) fn refuse_other_files(path: &Path) -> Result<(), BindError> {
     match path.symlink_metadata() {
         Ok(found) if !found.file_type().is_socket() => Err(BindError::NotASocket(path.into())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_group_of_its_maker_unless_its_directory_hands_its_own_on() {
+        for (directory_mode, gid) in [(0o775, 7), (0o1777, 7), (0o2775, 8), (0o2000, 8)] {
+            assert_eq!(gid_of_new_file(7, directory_mode, 8), gid, "{directory_mode:o}");
+        }
     }
 }

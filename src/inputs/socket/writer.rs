@@ -170,8 +170,40 @@ impl Epochs {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use dispatchd_producer::budget::Budget;
     use dispatchd_producer::credit::credits;
+    use dispatchd_producer::intake::IntakeShared;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    #[tokio::test]
+    async fn a_peer_that_is_there_gets_every_answer_before_the_end() {
+        let shared = Arc::new(IntakeShared {
+            producer_id: "app@host".into(),
+            answers_max: 2,
+            answer_bytes_max: 1000,
+            record_bytes_carried: 1000,
+            budget: Budget::new(1000),
+            counters: Arc::default(),
+            fingerprints: Default::default(),
+        });
+        let (mut intake, way_back) = shared.open(None);
+        let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
+        let (_read, write) = ours.into_split();
+        let writer = Writer::new(write, way_back, CancellationToken::new());
+        for line in [&b"1\n"[..], b"2\n"] {
+            let credit = intake.credit(10).expect("there are two");
+            intake.answer(credit, line.to_vec());
+        }
+        drop(intake);
+        assert!(!writer.run().await, "the peer has not closed");
+        let mut told = Vec::new();
+        peer.read_to_end(&mut told).await.expect("the writer has ended");
+        assert_eq!(told, b"1\n2\n");
+    }
 
     #[test]
     fn a_flush_waits_for_every_event_before_it_and_for_none_after() {

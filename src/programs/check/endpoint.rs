@@ -5,13 +5,12 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use dispatchd_aws::{ConnectError, Connection, Kinesis};
 use hyper::Uri;
 use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::config::Config;
-use dispatchd_aws::Connection;
-use dispatchd_aws::{ConnectError, Kinesis};
 
 /// How many addresses are printed; an endpoint of AWS's has fewer.
 const ADDRESSES_SHOWN_MAX: usize = 8;

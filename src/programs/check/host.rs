@@ -7,9 +7,8 @@ use super::finding::Finding;
 use crate::admin::{self, PagesListener};
 use crate::config::{Config, memory_sum};
 use crate::inputs::socket;
-use crate::inputs::socket::BindError;
 use crate::inputs::socket::barred::{Barred, barred};
-use crate::inputs::socket::{SocketSurvey, survey};
+use crate::inputs::socket::{BindError, SocketSurvey, survey};
 use dispatchd_core::limits::MIB;
 
 /// The `terminationGracePeriodSeconds` of a pod that does not set it.

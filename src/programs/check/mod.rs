@@ -11,6 +11,7 @@ mod host;
 mod online;
 
 use crate::config::{Config, Machine};
+
 pub(crate) use endpoint::{Target, target};
 pub(crate) use finding::{Finding, Level};
 

@@ -4,13 +4,6 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use uuid::Uuid;
-
-use super::endpoint::addresses;
-use super::finding::Finding;
-use crate::config::{Carried, Config, show_size};
-#[cfg(feature = "local")]
-use crate::embedded_stream::{Limits, Local, LocalError};
 use dispatchd_aws::{CredentialsInfo, Kinesis, Summary, Wire, WireProbe, WriteProbe, is_on_aws};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
@@ -18,6 +11,13 @@ use dispatchd_core::model::StreamId;
 use dispatchd_core::model::envelope::{Draft, Timestamp};
 use dispatchd_core::model::{CallError, Class, PartitionKey, Reason, Record};
 use dispatchd_producer::lane::Aggregation;
+use uuid::Uuid;
+
+use super::endpoint::addresses;
+use super::finding::Finding;
+use crate::config::{Carried, Config, show_size};
+#[cfg(feature = "local")]
+use crate::embedded_stream::{Limits, Local, LocalError};
 
 /// What is said of a check that could not be made.
 const NO_CREDENTIALS: &str = "not asked: there are no credentials";

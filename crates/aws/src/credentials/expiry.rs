@@ -1,5 +1,5 @@
-//! When the credentials in use expire, for a scrape and for the admin socket. Written where credentials
-//! are provided; readable while everything else is busy.
+//! When the credentials in use expire, for a scrape and for the admin socket. Written where
+//! credentials are provided; readable while everything else is busy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -25,12 +25,13 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_kinesis::config::Credentials;
 use tokio::time::Instant;
 
-pub use self::expiry::CredentialsExpiry;
 use self::renewal::{Ask, Renewal};
 use super::connection::{Connection, emulator_credentials, loader};
 use super::error::chain;
 use super::transport::Transport;
 use crate::sdk_env::unfit_for_a_header;
+
+pub use self::expiry::CredentialsExpiry;
 
 /// Characters that are shown of an access key's id: enough to tell two keys apart.
 const KEY_ID_CHARS_SHOWN: usize = 4;

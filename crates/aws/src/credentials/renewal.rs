@@ -14,9 +14,9 @@ const BEFORE_EXPIRY: Duration = Duration::from_secs(10);
 /// The least time between two questions to the source: callers that waited for the first one have
 /// its answer.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The most that [`AGAIN`] is doubled to while the service refuses what the source gives. It is half
-/// of the longest wait of a blocked lane, so that each attempt of a lane finds the source asked
-/// again.
+/// The most that [`AGAIN`] is doubled to while the service refuses what the source gives. It is
+/// half of the longest wait of a blocked lane, so that each attempt of a lane finds the source
+/// asked again.
 const AGAIN_MAX: Duration = Duration::from_secs(15);
 /// Credentials that were not refused for so long have served: the doubling begins anew.
 const SERVED: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Takes a while, and counts how often it was asked.
+/// A provider that takes a while, and counts how often it was asked.
 #[derive(Debug)]
 struct Slow {
     asked: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ fn good() -> Credentials {
     Credentials::new("AKIDEXAMPLE", "s", None, None, "a test")
 }
 
-/// The outcomes of sixteen who ask at once, and how long that took.
+/// The outcomes of sixteen callers that ask at once, and how long they took together.
 async fn sixteen(
     cache: &CredentialsCache,
 ) -> (Vec<Result<Credentials, CredentialsError>>, Duration) {
@@ -119,4 +119,12 @@ fn what_is_shown_is_the_end_of_the_key_and_no_secret() {
     let info = CredentialsInfo::of(&credentials.build());
     assert_eq!(info.to_string(), "fixed credentials, access key …MPLE, account 123456789012");
     assert!(!format!("{info:?}").contains("sEcReT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_shown_is_of_the_credentials_in_use_and_of_none_before() {
+    let (cache, _) = cache(Duration::ZERO, good);
+    assert_eq!(cache.info(), None);
+    assert!(cache.get().await.is_ok());
+    assert_eq!(cache.info(), Some(CredentialsInfo::of(&good())));
 }

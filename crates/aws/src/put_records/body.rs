@@ -4,11 +4,11 @@
 //! Written and read by hand: the SDK makes an object and four strings of every record, which was a
 //! third of what a record costs on its way. Pure: nothing here signs, sends or decides.
 
+use dispatchd_core::model::{Entries, StreamId, Verdict};
+
 use super::reply::{BadReply, ErrorReply};
 use super::{cbor, json};
 use crate::settings::Wire;
-use dispatchd_core::model::StreamId;
-use dispatchd_core::model::{Entries, Verdict};
 
 /// The `Content-Type` of a body in this format.
 pub fn content_type(wire: Wire) -> &'static str {

@@ -1,20 +1,18 @@
-//! CBOR (RFC 8949), what AWS's SDK for Java speaks to Kinesis: `application/x-amz-cbor-1.1`. The
-//! fields are those of the JSON; data are bytes and need no base64. AWS documents it for nobody
-//! else.
+//! Bodies in CBOR (RFC 8949), `application/x-amz-cbor-1.1`: what AWS's SDK for Java speaks to
+//! Kinesis. The fields are those of the JSON. Data are bytes and need no base64. AWS does not
+//! document this format.
 
 use std::borrow::Cow;
 
+use dispatchd_core::model::{Entries, HashKey, Record, StreamId, Verdict};
 use minicbor::data::Type;
 use minicbor::decode;
 use minicbor::{Decoder, Encoder};
 
 use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
-use dispatchd_core::model::StreamId;
-use dispatchd_core::model::{Entries, Verdict};
-use dispatchd_core::model::{HashKey, Record};
 
-/// The largest head of an item: a byte, and a length of eight.
+/// The most bytes of an item's head: one byte, and a length of eight.
 const HEAD_BYTES_MAX: usize = 9;
 
 const ENTRY_FRAME_BYTES_MAX: usize = "DataPartitionKey".len() + 5 * HEAD_BYTES_MAX;
@@ -34,7 +32,7 @@ pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
     encoder.into_writer()
 }
 
-/// So that the body is allocated once.
+/// The most bytes of the body, so that it is allocated once.
 pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
     let (field, name) = stream_field(stream);
     let frame_bytes = "Records".len() + field.len() + name.len() + 5 * HEAD_BYTES_MAX;
@@ -49,7 +47,7 @@ fn write(
 ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
     encoder.map(2)?.str("Records")?.array(entries.len() as u64)?;
     for events in entries.iter() {
-        // Events that travel together belong to one shard: the first one's keys place them all.
+        // Events of one entry belong to one shard: the keys of the first one place them all.
         let Record { key, explicit_hash, .. } = events[0];
         encoder.map(2 + u64::from(explicit_hash.is_some()))?;
         encoder.str("Data")?.bytes(&data(events))?;
@@ -132,8 +130,8 @@ fn each_field<'a>(
     Ok(())
 }
 
-/// Whether another item follows in an array or a map of so many, or, where that is not known,
-/// before its end.
+/// Whether another item follows in an array or a map. `left` counts the items that are left; it is
+/// `None` if the length is open, and then a break ends them.
 fn more(decoder: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, decode::Error> {
     match left {
         Some(0) => Ok(false),
@@ -146,7 +144,7 @@ fn more(decoder: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, decod
     }
 }
 
-/// A text, which may come in pieces, or null.
+/// Reads a text, which may come in pieces; `None` for null.
 fn text<'a>(decoder: &mut Decoder<'a>) -> Result<Option<Cow<'a, str>>, decode::Error> {
     match decoder.datatype()? {
         Type::Null => decoder.null().map(|()| None),
@@ -157,7 +155,7 @@ fn text<'a>(decoder: &mut Decoder<'a>) -> Result<Option<Cow<'a, str>>, decode::E
     }
 }
 
-/// Nothing may follow.
+/// Checks that nothing follows.
 fn end(decoder: &Decoder<'_>) -> Result<(), BadReply> {
     let rest = decoder.input().len() - decoder.position();
     if rest == 0 { Ok(()) } else { Err(BadReply(format!("{rest} bytes follow it"))) }

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use dispatchd_core::model::Record;
-use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Record, StreamId};
 use dispatchd_core::wire::packed::{self, FRAME_BYTES};
 
 /// Digits of 2^128 - 1.

@@ -1,20 +1,18 @@
-//! JSON, what Kinesis documents: `application/x-amz-json-1.1`.
+//! Bodies in JSON, `application/x-amz-json-1.1`: what Kinesis documents.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
 use base64_simd::STANDARD;
+use dispatchd_core::json::{json_str_len, push_json_str};
+use dispatchd_core::model::{Entries, HashKey, Record, StreamId, Verdict};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
 use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
-use dispatchd_core::json::{json_str_len, push_json_str};
-use dispatchd_core::model::StreamId;
-use dispatchd_core::model::{Entries, Verdict};
-use dispatchd_core::model::{HashKey, Record};
 
-/// Bytes of an entry besides its data and keys.
+/// Bytes of an entry besides its data and its keys.
 const ENTRY_FRAME_BYTES: usize = r#"{"Data":"","PartitionKey":},"#.len();
 const HASH_KEY_BYTES_MAX: usize = r#","ExplicitHashKey":"""#.len() + HASH_KEY_DIGITS_MAX;
 
@@ -26,7 +24,7 @@ pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
         body.extend_from_slice(if index == 0 { br#"{"Data":""# } else { br#",{"Data":""# });
         STANDARD.encode_append(data(events), &mut body);
         body.extend_from_slice(br#"","PartitionKey":"#);
-        // Events that travel together belong to one shard: the first one's keys place them all.
+        // Events of one entry belong to one shard: the keys of the first one place them all.
         push_json_str(&mut body, events[0].key.as_str());
         if let Some(HashKey(hash)) = events[0].explicit_hash {
             write!(body, r#","ExplicitHashKey":"{hash}""#).expect("a Vec takes every write");
@@ -39,7 +37,8 @@ pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
     body
 }
 
-/// So that the body is allocated once: exact but for a comma, aggregates and explicit hash keys.
+/// The most bytes of the body, so that it is allocated once. Exact but for a comma, packed records
+/// and explicit hash keys.
 pub(super) fn body_bytes_max(stream: &StreamId, entries: &Entries<'_>) -> usize {
     let (field, name) = stream_field(stream);
     let frame_bytes = r#"{"Records":[],"":}"#.len() + field.len() + json_str_len(name);
@@ -54,7 +53,7 @@ fn entry_bytes_max(events: &[&Record]) -> usize {
 }
 
 pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
-    // Once for the whole body: serde_json would look at every string by itself.
+    // Checked once for the whole body: serde_json would check every string by itself.
     let text = str::from_utf8(body).map_err(|error| BadReply(error.to_string()))?;
     let reply: Reply = serde_json::from_str(text).map_err(|error| BadReply(error.to_string()))?;
     Ok(reply.records)
@@ -104,11 +103,11 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// serde borrows a `Cow` only where it stands by itself.
+/// A text of its own type, since serde borrows a `Cow` only where it stands by itself.
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Each entry becomes a verdict as soon as it is read.
+/// Makes a verdict of each entry as soon as it is read.
 fn verdicts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Verdict>, D::Error> {
     struct Verdicts;
 

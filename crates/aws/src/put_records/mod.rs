@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use aws_credential_types::provider::error::CredentialsError;
 use bytes::Bytes;
+use dispatchd_core::model::{Cause, Class, Entries, PutError, PutRecords, Reason, Verdict};
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
@@ -31,8 +32,6 @@ use super::endpoint::Endpoint;
 use super::error::{BAD_REPLY, NO_CREDENTIALS, chain};
 use super::transport::{NoReply, Timeouts};
 use crate::settings::Wire;
-use dispatchd_core::model::{Cause, Class, Reason};
-use dispatchd_core::model::{Entries, PutError, PutRecords, Verdict};
 
 pub use self::reply::BadReply;
 pub(super) use self::reply::{EntryResult, ShardIds};
@@ -202,7 +201,8 @@ impl Failure {
         }
     }
 
-    /// The status and the format of the reply; `None` unless there was one whose status is an error.
+    /// The status and the format of the reply; `None` unless there was one whose status is an
+    /// error.
     pub(super) fn reply(&self) -> Option<(StatusCode, Wire)> {
         match self {
             Self::Refused { status, wire, .. } => Some((*status, *wire)),

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::classify;
 use dispatchd_core::model::Verdict;
+
+use crate::classify;
 
 /// A reply that cannot be read, and why.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
-//! Signature Version 4 for PutRecords, at the service's time.
+//! Signs PutRecords requests (Signature Version 4).
 //!
-//! The service refuses what was signed five minutes off its own clock: where this host's is wrong
-//! the request is signed at the time that `clock` tells. Never shows a secret.
+//! The service refuses a signature that is five minutes off its own clock. If this host's clock is
+//! wrong, the caller gives the time that `clock` tells. Never shows a secret.
 
 use std::time::SystemTime;
 
@@ -12,16 +12,16 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 
-/// A request that cannot be signed. It does not say with which credentials.
+/// Why a request cannot be signed. It does not say with which credentials.
 #[derive(Debug, thiserror::Error)]
 #[error("the request cannot be signed: {0}")]
 pub(crate) struct NotSigned(String);
 
-/// Adds the headers that say whose request it is. Every header that is set by then is signed, as
-/// the service wants of `Host` and its own.
+/// Adds the headers of the signature. It covers every header that is set by then: the service asks
+/// that of `Host` and of its own headers.
 ///
 /// # Errors
-/// A header that is no text, or credentials that cannot stand in one.
+/// A header is not text, or the credentials cannot stand in one.
 pub(super) fn sign_request(
     request: &mut Request<Full<Bytes>>,
     body: &[u8],

@@ -1,19 +1,20 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ciborium::Value as Cbor;
+use dispatchd_core::model::{Class, Entries, HashKey, PartitionKey, Record, StreamId, Verdict};
+use dispatchd_core::wire::packed;
+use hyper::Response;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::body::*;
-use super::{cbor, json};
+use super::{Failure, cbor, json, read};
 use crate::settings::Wire;
-use dispatchd_core::model::StreamId;
-use dispatchd_core::model::{Class, HashKey, PartitionKey, Record};
-use dispatchd_core::model::{Entries, Verdict};
-use dispatchd_core::wire::packed;
+use crate::transport::{NoReply, NotConnected};
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -26,7 +27,7 @@ struct Written {
     hash: Option<String>,
 }
 
-/// What a body holds, read by others than those who wrote it: the stream's field and name, and the
+/// What a body holds, read by other code than wrote it: the field and name of the stream, and the
 /// entries.
 fn written(wire: Wire, body: &[u8]) -> (String, String, Vec<Written>) {
     let mut fields: BTreeMap<String, Field> = match wire {
@@ -108,9 +109,11 @@ fn expected(entries: &Entries<'_>) -> Vec<Written> {
     entries.iter().map(of).collect()
 }
 
-/// A reply in both forms, from the same fields.
+/// A reply in both formats, from the same fields.
 fn replies(records: &Json) -> [(Wire, Vec<u8>); 2] {
-    let reply = serde_json::json!({"EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5]});
+    let reply = serde_json::json!({
+        "EncryptionType": "KMS", "FailedRecordCount": 1, "Records": records, "New": [{}, 1.5],
+    });
     let mut cbor = Vec::new();
     ciborium::into_writer(&reply, &mut cbor).expect("a Vec takes every write");
     [(Wire::Json, reply.to_string().into_bytes()), (Wire::Cbor, cbor)]
@@ -124,7 +127,12 @@ proptest! {
     #[test]
     fn every_entry_is_read_as_it_was_meant_and_the_body_is_allocated_once(
         events in prop::collection::vec(
-            (any::<String>(), prop::collection::vec(any::<u8>(), 0..400), prop::option::of(any::<u128>()), any::<bool>()),
+            (
+                any::<String>(),
+                prop::collection::vec(any::<u8>(), 0..400),
+                prop::option::of(any::<u128>()),
+                any::<bool>(),
+            ),
             1..30,
         ),
         name in "[a-zA-Z0-9_.-]{1,20}",
@@ -135,7 +143,8 @@ proptest! {
         for (key, data, hash, joins) in &events {
             // Any text of one to three characters, quotes and control characters included.
             let key: String = key.chars().take(3).chain(['k']).collect();
-            let joins = *joins && records.last().is_some_and(|last| last.explicit_hash.is_some() == hash.is_some());
+            let is_like = |last: &Record| last.explicit_hash.is_some() == hash.is_some();
+            let joins = *joins && records.last().is_some_and(is_like);
             records.push(record(&key, *hash, data));
             if joins {
                 ends.pop();
@@ -153,13 +162,17 @@ proptest! {
                 Wire::Json => json::body_bytes_max(&stream, entries),
                 Wire::Cbor => cbor::body_bytes_max(&stream, entries),
             };
-            prop_assert!(body.len() <= bytes_max, "{wire:?}: {} bytes, {bytes_max} were reckoned", body.len());
-            prop_assert_eq!(written(wire, &body), (field.to_owned(), name.clone(), expected(entries)));
+            let length = body.len();
+            prop_assert!(length <= bytes_max, "{wire:?}: {length} bytes, {bytes_max} were reckoned");
+            let expected = (field.to_owned(), name.clone(), expected(entries));
+            prop_assert_eq!(written(wire, &body), expected);
         }
     }
 
     #[test]
-    fn nothing_that_comes_back_makes_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn nothing_that_comes_back_makes_a_reader_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
         for wire in BOTH {
             let _ = reply(wire, &bytes);
             let _ = error(wire, &bytes);
@@ -252,7 +265,8 @@ fn a_reply_of_another_kind_is_none() {
 
 #[test]
 fn cbor_may_leave_lengths_open_and_cut_texts_in_pieces() {
-    let body = b"\xbf\x67Records\x9f\xbf\x67ShardId\x7f\x62sh\x62ar\xff\x6eSequenceNumber\x62\x34\x32\xff\xff\xff";
+    let body = b"\xbf\x67Records\x9f\xbf\x67ShardId\x7f\x62sh\x62ar\xff\
+        \x6eSequenceNumber\x62\x34\x32\xff\xff\xff";
     assert_eq!(reply(Wire::Cbor, body).expect("it is a reply"), [stored("shar", "42")]);
 }
 
@@ -279,4 +293,51 @@ fn a_reply_is_of_the_form_that_it_says() {
     assert_eq!(BOTH.map(|wire| format_of(Some(content_type(wire)))), BOTH);
     assert_eq!(format_of(Some("application/x-amz-cbor-1.1; charset=binary")), Wire::Cbor);
     assert_eq!([None, Some("text/html"), Some("")].map(format_of), [Wire::Json; 3]);
+}
+
+/// What the status and the error of a reply stand for.
+fn refusal(status: u16, error_type: Option<&str>, body: &str) -> Failure {
+    let mut reply = Response::builder().status(status);
+    if let Some(error_type) = error_type {
+        reply = reply.header("x-amzn-errortype", error_type);
+    }
+    let reply = reply.body(Bytes::from(body.to_owned())).expect("a status and a header");
+    read(&reply).expect_err("the status is an error")
+}
+
+#[test]
+fn the_code_of_a_refusal_is_told_without_what_servers_write_around_it() {
+    for spelled in ["Odd", "com.amazonaws#Odd", "Odd:http://example.com/", "a.b#Odd:http://c#d"] {
+        let body = serde_json::json!({"__type": spelled}).to_string();
+        for failure in [refusal(400, None, &body), refusal(400, Some(spelled), "{}")] {
+            assert_eq!(failure.classify().1, "Odd", "{spelled}");
+        }
+    }
+}
+
+#[test]
+fn a_reply_says_whether_records_may_have_been_stored_all_the_same() {
+    for (status, maybe_stored) in [(400, false), (403, false), (408, true), (500, true)] {
+        let error = refusal(status, Some("Odd"), "{}").into_error();
+        assert_eq!((&*error.code, error.maybe_stored), ("Odd", maybe_stored), "{status}");
+    }
+    let page = refusal(502, None, "<html>\n  <b>Bad gateway</b>").into_error();
+    assert_eq!((&*page.code, page.maybe_stored), ("HTTP 502", true));
+    assert_eq!(page.message, "the reply is not Kinesis': <html> <b>Bad gateway</b>");
+    let unreadable = read(&Response::new(Bytes::from("<html>"))).expect_err("it is a page");
+    assert!(unreadable.into_error().maybe_stored);
+}
+
+#[test]
+fn without_a_reply_records_may_have_been_stored_unless_there_was_no_connection() {
+    let within = Duration::from_secs(1);
+    let not_connected = NotConnected::TimedOut { to: "a host".to_owned(), within };
+    for (no_reply, maybe_stored) in [
+        (NoReply::NotConnected(not_connected), false),
+        (NoReply::Late(within), true),
+        (NoReply::TooLarge, true),
+    ] {
+        let error = Failure::from(no_reply).into_error();
+        assert_eq!(error.maybe_stored, maybe_stored, "{error:?}");
+    }
 }

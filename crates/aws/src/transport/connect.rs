@@ -1,7 +1,7 @@
-//! New connections: names looked up each time, addresses tried in turn, TCP, the proxy's tunnel,
-//! TLS.
+//! Makes new connections: looks up the name each time, tries its addresses in turn, and adds a
+//! proxy's tunnel and TLS.
 //!
-//! It keeps nothing, but for whose turn it is among the addresses of a name.
+//! It remembers nothing but which of a name's addresses comes first next time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,22 +32,24 @@ use super::pool::Connection;
 use super::proxy::{BadVariable, Proxies, Proxy};
 use super::trust;
 
-/// How long the kernel waits for a peer to acknowledge what was sent (TCP_USER_TIMEOUT): then the
-/// connection is dead. A peer that is there acknowledges within a round trip, whatever it is doing.
+/// How long the kernel waits for a peer to acknowledge what was sent before it closes the
+/// connection (TCP_USER_TIMEOUT). A living peer acknowledges within a round trip, whatever it is
+/// doing.
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection with nothing on its way is asked whether it is there after so long, and so often.
+/// When the kernel first asks the peer of an idle connection whether it is alive, and how often
+/// after that.
 const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(5);
 
-/// An address that has not answered by then is not waited for alone (RFC 8305, "Happy Eyeballs",
-/// recommends 250 ms).
+/// How long one address is waited for before the next one is tried beside it (RFC 8305, "Happy
+/// Eyeballs", recommends 250 ms).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// Addresses of a name that are tried. AWS's endpoints have up to eight.
+/// The most addresses of a name that are tried. AWS's endpoints have up to eight.
 const ADDRESSES_MAX: usize = 16;
 
-/// A connection that could not be made.
+/// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotConnected {
     #[error("looking up {host}")]
@@ -68,7 +70,7 @@ pub(crate) enum NotConnected {
 pub(super) struct Connector {
     proxies: Proxies,
     tls: Arc<ClientConfig>,
-    /// Whose turn it is among the addresses of a name.
+    /// Counts connections: which of a name's addresses is tried first.
     turn: AtomicUsize,
 }
 
@@ -115,8 +117,8 @@ impl Connector {
         }
     }
 
-    /// On through a proxy that is connected: it takes plain HTTP for others, and makes tunnels for
-    /// TLS.
+    /// Goes on through a connection to a proxy: it forwards plain HTTP itself, and makes tunnels
+    /// for TLS.
     async fn through<S>(
         &self,
         proxy: &Proxy,
@@ -135,8 +137,9 @@ impl Connector {
     }
 
     async fn tcp(&self, to: &Origin, deadline: Instant) -> Result<TcpStream, NotConnected> {
-        // Asked before the whole is given up at the same time: a name server that is silent is told
-        // from a host that is.
+        // With a timeout of its own, a little ahead of the caller's, so that a silent name server
+        // is
+        // told from a silent host.
         let found = timeout_at(deadline, lookup_host((&*to.host, to.port))).await;
         let found = found
             .unwrap_or_else(|late| Err(late.into()))
@@ -167,12 +170,12 @@ where
     let (sender, connection) =
         made.map_err(|source| NotConnected::Http { to: to.to_string(), source })?;
     let driver = tokio::spawn(async move {
-        let _ = connection.await; // who waits for a reply is told of its end
+        let _ = connection.await; // a caller that waits for a reply learns of its end
     });
     Ok(Connection::new(sender, AbortOnDropHandle::new(driver)))
 }
 
-/// Asks a proxy for a way to a host (RFC 9110, CONNECT).
+/// Asks a proxy for a tunnel to a host (RFC 9110, CONNECT).
 async fn tunnel<S>(proxy: &Proxy, to: &Origin, stream: S) -> Result<Upgraded, NotConnected>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -184,7 +187,7 @@ where
     };
     let made = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await;
     let (mut sender, connection) = made.map_err(|error| refused(error.to_string()))?;
-    // It hands its stream over with the answer and ends.
+    // The driver hands its stream over with the answer and ends.
     let driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
     let authority = to.authority();
     let mut request = Request::builder().method(Method::CONNECT).header(HOST, authority.as_str());
@@ -204,8 +207,8 @@ where
     Ok(tunnel)
 }
 
-/// Every address of a name has its turn to be the first; the family that the host prefers goes
-/// first all the same, and the two take turns after that.
+/// The addresses in the order to try them. Each address comes first in its turn, but the family
+/// that the host prefers always goes first, and the two families alternate after that.
 fn in_turn(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     let prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second): (Vec<_>, Vec<_>) =
@@ -221,8 +224,8 @@ fn in_turn(addresses: Vec<SocketAddr>, turn: usize) -> Vec<SocketAddr> {
     pairs.flatten().copied().take(ADDRESSES_MAX).collect()
 }
 
-/// The first address that takes the connection. The next is tried when one fails, or has not
-/// answered for a while.
+/// A connection to the first address that accepts it. The next address is tried when one fails, or
+/// has not answered for a while.
 async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

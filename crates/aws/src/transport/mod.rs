@@ -1,18 +1,20 @@
-//! HTTP/1.1 to AWS, on connections of our own: for PutRecords, and, as the SDK's HTTP client, for
+//! HTTP/1.1 to AWS on connections of our own: for PutRecords, and, as the SDK's HTTP client, for
 //! every other call.
 //!
-//! Why not the SDK's: over TLS it negotiates HTTP/2, and then all requests share one connection.
-//! When that dies without a word nothing replaces it (0 answers in 197 s), and large requests share
-//! one flow-control window (62 answers of 1 MiB in 100 s at a round trip of 20 ms, where HTTP/1.1
-//! took 0.8 s; 2026-11). And its pool hands out one dead connection after the other.
+//! The SDK's own client is not used because over TLS it negotiates HTTP/2, and then all requests
+//! share one connection. When that connection dies without notice, nothing replaces it (0 answers
+//! in 197 s). Large requests share one flow-control window (62 answers of 1 MiB in 100 s at a round
+//! trip of 20 ms, where HTTP/1.1 took 0.8 s; 2026-11). And its pool hands out one dead connection
+//! after the other.
 //!
-//! Here one request is on a connection at a time. A request that fails, or is given up, takes its
-//! connection along, and with it every idle one to the same origin: what broke one of them has
-//! likely broken them all. `pool` keeps what is idle, `connect` makes what is new, `proxy` and
-//! `trust` say by which way and whom to believe, `sdk` lets the SDK send through it.
+//! Here, one request is on a connection at a time. A request that fails or is given up closes its
+//! connection, and with it every idle connection to the same origin: what broke one of them has
+//! probably broken them all. `pool` keeps idle connections, `connect` makes new ones, `proxy` says
+//! which way they go, `trust` which certificates are believed, `origin` whom a request is for, and
+//! `sdk` lets the SDK send through this transport.
 //!
-//! It never sends a request twice, unless it is sure that nothing of it was written; it knows
-//! nothing of Kinesis.
+//! A request is never sent twice, unless it is certain that nothing of it was written. The
+//! transport knows nothing of Kinesis.
 
 mod connect;
 mod origin;
@@ -33,17 +35,17 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::connect::Connector;
+use self::pool::{Exchange, Pool};
+
 pub(crate) use self::connect::NotConnected;
 pub(crate) use self::origin::Origin;
-use self::pool::{Exchange, Pool};
 pub use self::proxy::BadVariable;
 
-/// Bytes of a reply's body: the largest is a page of GetRecords, 10 MiB of data in base64 and what
-/// JSON adds to each record (AWS API reference, 2026-09).
+/// The most bytes of a reply's body. The largest reply is a page of GetRecords: 10 MiB of data in
+/// base64, and what JSON adds to each record (AWS API reference, 2026-09).
 const REPLY_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Requests and their replies, on connections that are kept. Cheap to clone; all clones share the
-/// connections.
+/// Sends requests on connections that are kept. Clones share the connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport(Arc<Inner>);
 
@@ -57,34 +59,34 @@ struct Inner {
 /// How long a request may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
-    /// For a new connection: looking up, TCP, a proxy's tunnel and TLS together.
+    /// For a new connection: looking up the name, TCP, a proxy's tunnel and TLS together.
     pub(crate) connect: Duration,
-    /// From the start to the last byte of the reply. None: as long as the caller waits.
+    /// From the start to the last byte of the reply; `None`: as long as the caller waits.
     pub(crate) whole: Option<Duration>,
 }
 
-/// A request that got no reply.
+/// Why a request got no reply.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoReply {
-    /// Nothing of it was written.
+    /// No connection could be made: nothing of the request was written.
     #[error(transparent)]
     NotConnected(#[from] NotConnected),
-    /// Nothing of it was written.
+    /// The peer had closed the connection before the request: nothing of it was written.
     #[error("the connection was closed before the request")]
     Closed(#[source] hyper::Error),
-    /// It may have arrived.
+    /// The connection broke after the request was begun: it may have arrived.
     #[error("the connection was lost")]
     Lost(#[source] hyper::Error),
-    /// It may have arrived.
+    /// The timeout passed: the request may have arrived.
     #[error("no reply within {0:?}")]
     Late(Duration),
-    /// It has arrived, and its reply is none of the service's.
+    /// The request has arrived, and the reply cannot be the service's.
     #[error("the reply is larger than {REPLY_BYTES_MAX} bytes")]
     TooLarge,
 }
 
 impl NoReply {
-    /// What it is called where errors have names.
+    /// The code of this failure, for logs and metrics.
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotConnected(_) | Self::Closed(_) => "NotConnected",
@@ -101,12 +103,12 @@ impl NoReply {
 }
 
 impl Transport {
-    /// Must be called within a runtime: idle connections are swept by a task, which ends with the
-    /// last clone.
+    /// A transport without connections. Must be called within a runtime: a task sweeps idle
+    /// connections, and ends with the last clone.
     ///
     /// # Errors
-    /// A variable of the environment (as `variable` tells it) that cannot be used: a proxy's or
-    /// `AWS_CA_BUNDLE`.
+    /// A variable of the environment, as `variable` tells it, cannot be used: one that names a
+    /// proxy, or `AWS_CA_BUNDLE`.
     pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {
         let connector = Connector::new(&variable)?;
         let pool = Arc::<Pool>::default();
@@ -114,8 +116,8 @@ impl Transport {
         Ok(Self(Arc::new(Inner { connector, pool, _sweeper: AbortOnDropHandle::new(sweeper) })))
     }
 
-    /// Sends one request, whose URL is whole and whose `Host` is set, and reads all of its reply.
-    /// Dropped before, the request has failed.
+    /// Sends one request and reads all of its reply. The request's URL must be whole and its `Host`
+    /// set. If the future is dropped before, the request has failed.
     ///
     /// # Errors
     /// There is no reply.
@@ -129,8 +131,8 @@ impl Transport {
         let deadline = Deadline::of(timeouts);
         let proxy = connector.proxy_of(origin);
         match &proxy {
-            // It needs the whole URL, as it stands: where that and `Host` differ, the signature
-            // does not hold.
+            // A proxy needs the whole URL, unchanged: if it differs from `Host`, the signature is
+            // not valid.
             Some(proxy) if !origin.is_secure => {
                 if let Some(authorization) = &proxy.authorization {
                     request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
@@ -146,7 +148,7 @@ impl Transport {
             let was_idle = connection.is_used();
             match deadline.of_reply(exchange(pool.begin(origin, connection), request)).await? {
                 Ok(reply) => return Ok(reply),
-                // It was closed while it was idle. The next one, or a new one, takes the request.
+                // The peer closed it while it was idle. Another connection takes the request.
                 Err((_, Some(unsent))) if was_idle => request = unsent,
                 Err((reason, _)) => return Err(reason),
             }
@@ -154,11 +156,11 @@ impl Transport {
     }
 }
 
-/// A request that failed on its connection, and the request itself if nothing of it was written.
+/// Why a request failed on its connection, and the request itself if nothing of it was written.
 type Failed = (NoReply, Option<Request<Full<Bytes>>>);
 
-/// One request and its reply. Whatever ends it before its time, an error or the caller, ends the
-/// connection too.
+/// One request and its reply. If an error or the caller ends it early, the connection is closed
+/// too.
 async fn exchange(
     mut on: Exchange<'_>,
     request: Request<Full<Bytes>>,
@@ -184,7 +186,7 @@ async fn exchange(
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// The timeouts of a request that has begun.
+/// The timeouts of a request, counted from its start.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
     timeouts: Timeouts,

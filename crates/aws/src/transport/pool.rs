@@ -1,9 +1,10 @@
-//! Connections that wait for their next request, and when one is not waited with any more.
+//! Keeps idle connections for the next requests, and closes those that may be dead or were idle too
+//! long.
 //!
-//! The latest one back is the first one out, so that a load that shrinks lets the others run out of
-//! their time. An idle connection is believed in until a request to the same origin has failed,
-//! though it was seen alive after that began: a path that has died is noticed only when the request
-//! is given up, and may have died at any time before.
+//! The connection that came back last is used first, so that the others grow old when load shrinks.
+//! An idle connection is trusted until a request to the same origin fails, and then even if it was
+//! used after that request began: a dead path is noticed only when the request is given up, and may
+//! have died at any time before.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,21 +21,21 @@ use tokio_util::task::AbortOnDropHandle;
 use super::origin::Origin;
 
 /// How long a connection may be idle. Load balancers close one after 60 s (ALB's default), gateways
-/// and NATs forget it after 350 s (AWS's NAT gateway and NLB, documentation of 2026-09): ours goes
-/// before, so that no request meets the end.
+/// and NATs forget it after 350 s (AWS's NAT gateway and NLB, documentation of 2026-09). Ours is
+/// closed before that, so that no request meets a closed connection.
 const IDLE_MAX: Duration = Duration::from_secs(50);
 
-/// Idle connections that are kept: as many as requests can be out at once (`batch.max_in_flight`'s
-/// ceiling).
+/// The most idle connections that are kept: as many as there can be requests at once (the ceiling
+/// of `batch.max_in_flight`).
 const IDLE_CONNECTIONS_MAX: usize = 256;
 
-/// The idle connections of a transport. The lock is held for a look through a list of a few
-/// entries, and never while anything is waited for.
+/// The idle connections of a transport. The lock guards a short list, and is never held over a
+/// wait. Not a channel: a request that begins needs its connection at once.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    /// By when they came back, the latest last.
+    /// In the order in which they came back, the latest last.
     idle: Mutex<Vec<Idle>>,
-    /// There is an idle one where there was none.
+    /// Notified when there is an idle connection where there was none.
     first_idle: Notify,
 }
 
@@ -45,7 +46,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection. It is closed when this is dropped.
+/// A connection, which is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
@@ -53,16 +54,16 @@ pub(super) struct Connection {
     _driver: AbortOnDropHandle<()>,
 }
 
-/// A request on its way. Dropped before it is [`Exchange::done`] it has failed.
+/// A request on its way. If it is dropped before [`Exchange::done`], it has failed.
 pub(super) struct Exchange<'a> {
     pool: &'a Pool,
     origin: &'a Origin,
-    /// None once it has ended.
+    /// `None` once the exchange has ended.
     connection: Option<Connection>,
 }
 
 impl Pool {
-    /// An idle connection that is open as far as anybody knows.
+    /// An idle connection to this origin that seems to be open; `None` if there is none.
     pub(super) fn take(&self, origin: &Origin) -> Option<Connection> {
         let mut idle = self.idle();
         loop {
@@ -89,12 +90,14 @@ impl Pool {
         }
     }
 
-    /// Throws its idle connections away. New ones cost a handshake; a dead one costs an attempt.
+    /// Closes the idle connections to this origin. New ones cost a handshake; a dead one costs an
+    /// attempt.
     fn distrust(&self, origin: &Origin) {
         self.idle().retain(|idle| idle.origin != *origin);
     }
 
-    /// Closes what has been idle for too long, for ever. It sleeps while there is nothing to close.
+    /// Closes connections that were idle for too long. It never ends, and sleeps while there is
+    /// nothing to close.
     pub(super) async fn sweep(self: std::sync::Arc<Self>) {
         loop {
             let oldest = {
@@ -132,7 +135,7 @@ impl Connection {
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Full<Bytes>>>> {
-        // Just back from its last reply, it has still to hear that it is free. If it is closed,
+        // A connection that has just carried its last reply may not be ready yet. If it is closed,
         // sending says so.
         let _ = self.sender.ready().await;
         self.sender.try_send_request(request).await
@@ -144,7 +147,7 @@ impl Exchange<'_> {
         self.connection.as_mut().expect("it has not ended")
     }
 
-    /// The reply is there, whole: the connection takes the next request.
+    /// Takes note that the reply has come whole: the connection can carry the next request.
     pub(super) fn done(mut self) {
         if let Some(connection) = self.connection.take()
             && !connection.sender.is_closed()
@@ -153,7 +156,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// The peer had closed it in order, before the request: that says nothing of the others.
+    /// Takes note that the peer had closed the connection in order, before the request. That says
+    /// nothing about the other connections.
     pub(super) fn closed(mut self) {
         self.connection = None;
     }

@@ -1,8 +1,8 @@
-//! Whether a host is reached through a proxy, as the variables of the environment say that curl and
-//! the SDKs know.
+//! Decides whether a host is reached through a proxy, by the variables of the environment that curl
+//! and the SDKs know.
 //!
-//! Never for this host itself: a proxy cannot reach what listens here, and would be shown it. Nor
-//! for link-local addresses, where the credentials of instances and pods are handed out.
+//! A proxy is never used for this host, which it cannot reach and whose requests it should not see.
+//! Nor is it used for link-local addresses, where instances and pods get their credentials.
 
 use std::net::IpAddr;
 
@@ -13,8 +13,8 @@ use hyper_util::client::proxy::matcher::Matcher;
 use super::origin::Origin;
 use crate::sdk_env::{ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, NO_PROXY};
 
-/// A variable of the environment that cannot be used. Its value is not shown: a proxy's may hold a
-/// password.
+/// A variable of the environment that cannot be used. Its value is not shown, since that of a proxy
+/// may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {what}")]
 pub struct BadVariable {
@@ -35,9 +35,9 @@ pub(super) struct Proxies(Matcher);
 
 impl Proxies {
     /// # Errors
-    /// A proxy that is no URL with a host, or is spoken to otherwise than by HTTP.
+    /// A variable is not the URL of a proxy with a host, or the proxy does not speak HTTP.
     pub(super) fn new(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {
-        // Blank means that it is not set.
+        // A blank variable counts as not set.
         let find = |names: [&'static str; 2]| {
             let set = |name| variable(name).map(|value| (name, value.trim().to_owned()));
             names.into_iter().filter_map(set).find(|(_, value)| !value.is_empty())
@@ -78,7 +78,7 @@ fn check(name: &str, value: String) -> Result<String, BadVariable> {
     Ok(with_scheme)
 }
 
-/// On this host, or no further than its link.
+/// Whether a host is this host itself, or on the same link.
 fn is_near(host: &str) -> bool {
     if host.eq_ignore_ascii_case("localhost") || host.to_ascii_lowercase().ends_with(".localhost") {
         return true;

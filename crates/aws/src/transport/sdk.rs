@@ -1,7 +1,8 @@
-//! The SDK's own calls through our transport: it asks for a connector, and gives it requests.
+//! Lets the SDK send its own calls through our transport: the SDK asks for a connector and gives it
+//! requests.
 //!
-//! One transport for all calls, so that what is promised of connections, proxies and trust holds
-//! for each of them.
+//! One transport for all calls, so that what is promised of connections, proxies and certificates
+//! holds for each of them.
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use hyper::{HeaderMap, Request, Uri, header};
 
 use super::{NoReply, Origin, Timeouts, Transport};
 
-/// For a caller inside the SDK that names none: the SDK's own default.
+/// The timeout for a caller inside the SDK that names none. It is the SDK's own default.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl HttpClient for Transport {
         _: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let connect = settings.connect_timeout().unwrap_or(CONNECT_TIMEOUT);
-        // The SDK itself gives up what takes longer than an attempt may.
+        // The SDK itself gives up a call that takes longer than an attempt may.
         let whole = settings.read_timeout().map(|read| connect + read);
         SharedHttpConnector::new(Connector {
             transport: self.clone(),
@@ -77,7 +78,7 @@ async fn send(
         .map_err(|error| user(error.into()))
 }
 
-/// The SDK leaves that to its HTTP client.
+/// Sets `Host`, which the SDK leaves to its HTTP client.
 fn name_host(uri: &Uri, headers: &mut HeaderMap) {
     if !headers.contains_key(HOST)
         && let Some(host) = uri

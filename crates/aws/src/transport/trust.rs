@@ -1,5 +1,5 @@
-//! Whom TLS believes: the authorities that this host knows, or those of `AWS_CA_BUNDLE` alone, as
-//! AWS's own tools have it.
+//! Which certificates TLS believes: those of the authorities that this host knows, or of
+//! `AWS_CA_BUNDLE` alone, as with AWS's own tools.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::proxy::BadVariable;
 
 const BUNDLE: &str = "AWS_CA_BUNDLE";
 
-/// What every TLS connection is made with. It offers HTTP/1.1 and nothing else.
+/// The configuration of every TLS connection. It offers HTTP/1.1 and nothing else.
 ///
 /// # Errors
 /// The bundle cannot be read, or has no certificate.
@@ -33,8 +33,8 @@ pub(super) fn tls(
 fn known_to_the_host() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    // A host may have odd ones among many; without any, connecting says that the issuer is not
-    // known.
+    // A host may have a few odd certificates among many. If it has none at all, connecting fails
+    // with an unknown issuer.
     let (_, odd) = roots.add_parsable_certificates(found.certs);
     if roots.is_empty() || odd > 0 || !found.errors.is_empty() {
         let errors = found.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
@@ -42,7 +42,8 @@ fn known_to_the_host() -> RootCertStore {
             usable = roots.len(),
             unusable = odd,
             errors,
-            "not all certificates of this host's authorities can be used: TLS to whom they vouch for fails. Install ca-certificates, or set AWS_CA_BUNDLE or SSL_CERT_FILE"
+            "not all certificates of this host's authorities can be used: TLS to whom they vouch \
+             for fails. Install ca-certificates, or set AWS_CA_BUNDLE or SSL_CERT_FILE"
         );
     }
     roots

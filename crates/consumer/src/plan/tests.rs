@@ -244,7 +244,8 @@ proptest! {
         steps.iter().for_each(|step| model.take(step));
         model.settle();
         for shard in &model.shards {
-            let expected = match (model.skipped.contains(&shard.id), latest && at_start.contains(&shard.id)) {
+            let is_skipped = model.skipped.contains(&shard.id);
+            let expected = match (is_skipped, latest && at_start.contains(&shard.id)) {
                 (true, _) => None,
                 (false, true) => Some(&StartingPosition::Latest),
                 (false, false) => Some(&StartingPosition::TrimHorizon),

@@ -1,8 +1,8 @@
 //! Why a request stored nothing, in words for the person who has to act. A closed set: nothing of
 //! what was sent can leak through it.
 //!
-//! A class says what the lanes do; a cause says what a person does; the causes of a blocked stream
-//! are the reasons (`reason`). Which error has which cause stands in `dispatchd_aws::classify`.
+//! A class says what the lanes do, a cause what a person does. The causes of a blocked stream are
+//! the reasons, in `reason`. `dispatchd_aws::classify` decides which error has which cause.
 
 use super::class::Class;
 use super::reason::Reason;

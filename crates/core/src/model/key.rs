@@ -27,7 +27,8 @@ pub enum KeyError {
     #[error("has {0} characters, it takes 1 to {PARTITION_KEY_CHARS_MAX}")]
     TooLong(usize),
     #[error(
-        "is not a decimal number from 0 to 340282366920938463463374607431768211455 (2^128 - 1) without leading zeros"
+        "is not a decimal number from 0 to 340282366920938463463374607431768211455 (2^128 - 1) \
+         without leading zeros"
     )]
     NotAHash,
 }

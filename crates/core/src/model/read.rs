@@ -1,5 +1,5 @@
-//! What is read of a stream: its shards as they are listed, where to begin in a shard, and the pages
-//! of records that come back. Only data.
+//! What is read of a stream: its shards as they are listed, where to begin in a shard, and the
+//! pages of records that come back. Only data.
 
 use std::time::SystemTime;
 

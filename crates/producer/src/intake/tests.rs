@@ -185,3 +185,23 @@ fn an_event_that_is_sent_again_says_the_same_whatever_key_we_gave_it() {
     assert_ne!(said[0], said[2]);
     assert_eq!(items[0].record.key, PartitionKey::of_id(Uuid::from_u128(9)));
 }
+
+#[test]
+fn what_answers_something_else_than_an_event_comes_back_and_is_counted_as_none() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let credit = intake.credit(10).expect("nothing is unanswered yet");
+    intake.answer(credit, b"pong".to_vec());
+    match answers(&mut back).next() {
+        Some(Answer::Control { line, .. }) => assert_eq!(line, b"pong"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(shared.counters.snapshot().accepted, 0);
+}
+
+#[test]
+fn an_answer_is_reckoned_with_the_bytes_that_its_reference_holds_besides_its_own() {
+    let own = answer_bytes(&Reference::Number(1));
+    assert!(own >= size_of::<Answer>(), "{own}");
+    assert_eq!(answer_bytes(&Reference::Text("\"abc\"".into())), own + 5);
+}
