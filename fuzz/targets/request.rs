@@ -237,7 +237,12 @@ fn check_event(event: &Event<'_>, wanted: &WantedEvent<'_>) {
 }
 
 /// Seals the event as the connection's reader does, and answers it.
-fn check_published(reference: &Reference, reference_json: &str, event: Event<'_>, context: &Context) {
+fn check_published(
+    reference: &Reference,
+    reference_json: &str,
+    event: Event<'_>,
+    context: &Context,
+) {
     let id = event.id.unwrap_or(Uuid::nil());
     let timestamp = Timestamp::from_unix_ms(event.data.len() as u64);
     let user_id = event.user_id.as_deref().or(context.user_id.as_deref());

@@ -26,6 +26,7 @@ use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
+#[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::EventCounters;

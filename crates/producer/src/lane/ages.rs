@@ -7,10 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// By so many ticks another event may be older than the first one that came. Those of other
+/// connections are older by a moment; 64 ticks are the timeout, or a minute where that is longer.
+const OLDER_TICKS_MAX: u64 = 64;
+
 /// Counts of the events that are not answered, by arrival.
 #[derive(Debug)]
 pub(super) struct Ages {
-    /// Ticks are counted from here, the first arrival; `None` before it.
+    /// Ticks are counted from here, some time before the first arrival; `None` before it.
     epoch: Option<Instant>,
     tick_ns: u64,
     live: BTreeMap<u64, usize>,
@@ -46,9 +50,9 @@ impl Ages {
     }
 
     fn tick_of(&mut self, accepted: Instant) -> u64 {
-        let epoch = *self.epoch.get_or_insert(accepted);
-        // Groups of other connections may bring an event that is older than the first one by a
-        // moment.
+        let older = Duration::from_nanos(self.tick_ns.saturating_mul(OLDER_TICKS_MAX));
+        let before = || accepted.checked_sub(older).unwrap_or(accepted);
+        let epoch = *self.epoch.get_or_insert_with(before);
         nanos(accepted.saturating_duration_since(epoch)) / self.tick_ns
     }
 }
@@ -79,5 +83,20 @@ mod tests {
         assert_eq!(ages.oldest(), Some(at(250)));
         ages.remove(at(250));
         assert_eq!(ages.oldest(), None);
+    }
+
+    #[test]
+    fn an_event_that_is_older_than_the_first_one_is_never_taken_for_a_younger_one() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ages = Ages::new(Duration::from_millis(10));
+        for (ms, oldest) in [(1000, 1000), (999, 990), (990, 990), (989, 980)] {
+            ages.add(at(ms));
+            assert_eq!(ages.oldest(), Some(at(oldest)), "{ms}");
+        }
+        for (ms, oldest) in [(989, Some(990)), (990, Some(990)), (999, Some(1000)), (1000, None)] {
+            ages.remove(at(ms));
+            assert_eq!(ages.oldest(), oldest.map(at), "{ms}");
+        }
     }
 }

@@ -184,6 +184,17 @@ fn what_is_overdue_when_its_turn_comes_is_answered_and_not_sent_between_two_swee
 }
 
 #[test]
+fn an_event_that_is_older_than_the_first_one_is_not_sent_late() {
+    // It was once taken to be as old as the first one, and sent for that moment too long.
+    let mut kit = Kit::new(Settings { linger: ms(60_000), ..settings() });
+    kit.push(2, "a", &["a"]);
+    kit.push(0, "b", &["b"]);
+    kit.push(1001, "c", &["c"]);
+    kit.push(1001, "d", &["d"]);
+    assert_eq!(kit.late(1001), ["b"], "though the request would be full with it");
+}
+
+#[test]
 fn what_is_overdue_in_a_part_of_a_refused_request_is_answered_and_its_mates_are_sent() {
     let mut kit = Kit::new(Settings { max_in_flight: 1, ..settings() });
     for (at_ms, key) in [(0, "a"), (0, "b"), (0, "c"), (9, "d")] {
