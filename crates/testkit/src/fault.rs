@@ -3,9 +3,9 @@
 //!
 //! - [`plan`]: what goes wrong: ratios from a seed, standing limits, one-shot faults. Pure.
 //! - [`ledger`]: what was really stored, and what was done to each request.
-//! - [`proxy`]: one request's way through, and everything with an effect.
-//! - [`shards`]: which shard a record will land in and whether it has room. Pure.
-//! - [`wire`]: PutRecords as bytes. Pure.
+//! - `proxy`: one request's way through, and everything with an effect.
+//! - `shards`: which shard a record will land in and whether it has room. Pure.
+//! - `wire`: PutRecords as bytes. Pure.
 //!
 //! Every operation passes through; faults are for PutRecords alone (but see [`Plan::denied`]). It
 //! never invents a record that the upstream does not have, and never hides from the ledger one that

@@ -9,7 +9,7 @@
 //! - [`scripted`]: a Kinesis that answers what the test says.
 //! - [`stream`]: streams as a test sees them: create, split, put, read everything back; where a key
 //!   belongs.
-//! - [`bench`]: an emulator, the fault server and a client put together.
+//! - [`mod@bench`]: an emulator, the fault server and a client put together.
 //! - [`truth`]: acks held against what the stream holds.
 //! - [`orders`]: events like an application's, of a size.
 //! - [`stopwatch`]: time without what the machine kept from us.
