@@ -1,6 +1,7 @@
 //! Bytes ↔ words: the formats that the daemon reads and writes. Pure: no I/O, no clock, no tokio.
 
 pub mod admin;
+pub mod cloudevents;
 pub mod decode;
 pub mod http;
 pub mod ndjson;
