@@ -28,10 +28,10 @@ use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
 use crate::inputs::backpressure::Backpressure;
 use dispatchd_core::limits::{ANSWERS_BYTES_MAX, long_lines_bytes};
 use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Fingerprints, StreamFacts};
+use dispatchd_core::model::{Fingerprints, Input, StreamFacts};
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
@@ -63,7 +63,9 @@ pub struct Shared {
     pub producer_id: String,
     pub lanes: Lanes,
     pub budget: Arc<Budget>,
-    pub counters: Arc<EventCounters>,
+    pub counters: InputCounters,
+    /// The key of what callers say of events, the same in every input.
+    pub fingerprints: Fingerprints,
     /// How long readers wait for bytes of the budget.
     pub backpressure: Arc<Backpressure>,
     pub metrics: ConnectionMetrics,
@@ -121,8 +123,8 @@ impl Listener {
             answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: shared.record_bytes_carried,
             budget: shared.budget,
-            counters: shared.counters,
-            fingerprints: Fingerprints::default(),
+            counters: Arc::clone(shared.counters.of(Input::Ndjson)),
+            fingerprints: shared.fingerprints,
         };
         let shared = Arc::new(ConnectionShared {
             intake: Arc::new(intake),

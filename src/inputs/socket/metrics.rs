@@ -6,6 +6,8 @@
 
 use metrics::{Counter, Gauge, counter, gauge};
 
+use dispatchd_core::model::Input;
+
 /// Handles of what the socket for events counts.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
@@ -25,7 +27,10 @@ impl ConnectionMetrics {
             open: gauge!("dispatchd_connections"),
             accepted: counter!("dispatchd_connections_total"),
             refused: counter!("dispatchd_connections_refused_total", "reason" => "max_connections"),
-            event_bytes_accepted: counter!("dispatchd_event_bytes_accepted_total"),
+            event_bytes_accepted: counter!(
+                "dispatchd_event_bytes_accepted_total",
+                "input" => Input::Ndjson.as_str()
+            ),
         }
     }
 }

@@ -26,10 +26,11 @@ use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
+use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -55,7 +56,7 @@ impl Daemon {
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let stop = Stop::default();
-        let counters = Arc::<EventCounters>::default();
+        let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
         let backpressure = Arc::<Backpressure>::default();
         let recent_errors = Arc::<RecentErrors>::default();
@@ -86,7 +87,8 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
+            fingerprints: Fingerprints::default(),
             backpressure: Arc::clone(&backpressure),
             metrics: exporter.register(ConnectionMetrics::register),
             facts: stream.facts.clone(),
@@ -101,7 +103,7 @@ impl Daemon {
 
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
             budget,
             backpressure,
             oldest: producer.oldest,

@@ -18,8 +18,6 @@ mod metrics;
 mod open_files;
 mod run;
 
-use std::sync::Arc;
-
 use crate::admin::socket::AdminSocket;
 use crate::admin::{Admin, ListenError, SocketError};
 use crate::config::{Inputs, Resolved};
@@ -31,7 +29,7 @@ use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;
 use crate::telemetry::log::Log;
 use dispatchd_aws::{ConnectError, Kinesis};
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 
 use self::control::Control;
 use self::drain::Stop;
@@ -42,7 +40,7 @@ pub(crate) use self::open_files::raise_open_files;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kinesis: Kinesis,
-    counters: Arc<EventCounters>,
+    counters: InputCounters,
     listener: Listener,
     callers: ListenerHandle,
     lanes: Vec<LaneTask<Kinesis>>,

@@ -11,9 +11,9 @@ use dispatchd::inputs::socket::metrics::ConnectionMetrics;
 use dispatchd::producer;
 use dispatchd::producer::refresher::{Calls, StreamHandle};
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_bytes_carried};
-use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd_core::model::{Entries, Fingerprints, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -64,7 +64,7 @@ fn stored() -> Verdict {
 /// The parts of a daemon between socket and service, made by the daemon's own constructors.
 struct House {
     service: Scripted,
-    counters: Arc<EventCounters>,
+    counters: InputCounters,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
@@ -81,7 +81,7 @@ async fn house_that(
     fresh_id: fn() -> Uuid,
 ) -> House {
     let service = Scripted { does, calls: Arc::default() };
-    let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(BUDGET_BYTES));
+    let (counters, budget) = (InputCounters::default(), Budget::new(BUDGET_BYTES));
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
     let stream = StreamHandle {
         facts: facts.clone(),
@@ -112,7 +112,8 @@ async fn house_that(
         producer_id: "app@host".into(),
         lanes: handle.inboxes,
         budget,
-        counters: Arc::clone(&counters),
+        counters: counters.clone(),
+        fingerprints: Fingerprints::default(),
         backpressure: Arc::default(),
         metrics: ConnectionMetrics::register(),
         facts,

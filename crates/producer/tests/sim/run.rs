@@ -495,7 +495,8 @@ impl<'p> Run<'p> {
         self.eventss()
     }
 
-    /// accepted = acked + refused + in flight, and the budget holds the bytes of what is in flight.
+    /// accepted = acked + refused + rolled back + in flight + staged, and the budget holds the bytes
+    /// of what is in flight.
     fn eventss(&self) -> Result<(), Broken> {
         let (events, tally) = (self.caller.snapshot(), self.watch.tally);
         check!(
