@@ -2,5 +2,6 @@
 
 pub mod admin;
 pub mod decode;
+pub mod http;
 pub mod ndjson;
 pub mod packed;
