@@ -145,6 +145,14 @@ impl ShardQueue {
     }
 }
 
+#[cfg(test)]
+impl ShardQueue {
+    /// Places, those that keys left behind among them.
+    pub(super) fn places(&self) -> usize {
+        self.fresh.len() + self.back.len()
+    }
+}
+
 impl ShardQueues {
     /// A single queue, while the shards are not known.
     pub(super) fn unknown() -> Self {
@@ -165,6 +173,11 @@ impl ShardQueues {
         };
         self.map = map;
         self.known_since = Some(now);
+    }
+
+    /// Every queue loses its keys, and goes on as it was: each ready key is to be made ready again.
+    pub(super) fn forget_places(&mut self) {
+        self.queues.iter_mut().for_each(|queue| *queue = queue.without_keys());
     }
 
     pub(super) fn map(&self) -> Option<&ShardMap> {
