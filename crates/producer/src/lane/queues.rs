@@ -204,8 +204,9 @@ impl Queues {
             }
             take_late(queue, settings.timeout, now, ages, deadlines, late);
             match (queue.state, queue.is_empty()) {
-                (KeyState::Ready(index), false) => shards.at(index).count(queue.sendable(settings)),
-                (KeyState::Ready(_), true) => *places_left += 1,
+                (KeyState::Ready(index), _) => {
+                    *places_left += usize::from(!shards.stays(*key, queue, index, settings));
+                }
                 (KeyState::Cooling(_), true) => *keys_cooling -= 1,
                 (KeyState::InFlight, true) => *keys_held -= 1,
                 _ => {}
@@ -231,10 +232,10 @@ impl Queues {
             self.late.push(item);
         }
         match (queue.state, queue.is_empty()) {
-            (KeyState::Ready(index), false) => {
-                self.shards.at(index).count(queue.sendable(&self.settings));
+            (KeyState::Ready(index), _) => {
+                let stays = self.shards.stays(key, queue, index, &self.settings);
+                self.places_left += usize::from(!stays);
             }
-            (KeyState::Ready(_), true) => self.places_left += 1,
             (KeyState::Cooling(_), true) => self.keys_cooling -= 1,
             (KeyState::InFlight, true) => self.keys_held -= 1,
             (KeyState::Cooling(_) | KeyState::InFlight, false) => {}

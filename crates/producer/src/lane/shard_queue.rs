@@ -223,6 +223,26 @@ impl ShardQueues {
         key_queue.state = KeyState::Ready(index);
     }
 
+    /// A ready key of this shard lost events out of turn, and is to be counted anew: says whether it
+    /// keeps its place. It leaves it behind where nothing is left of it, and where its next event
+    /// belongs to another shard.
+    pub(super) fn stays(
+        &mut self,
+        key: Key,
+        key_queue: &mut KeyQueue,
+        index: usize,
+        settings: &Settings,
+    ) -> bool {
+        let Some(head) = key_queue.front() else { return false };
+        let stays = self.index_of(&head.record) == index;
+        if stays {
+            self.queues[index].count(key_queue.sendable(settings));
+        } else {
+            self.make_ready(key, key_queue, settings);
+        }
+        stays
+    }
+
     /// Ends coolings and paces that are over. Returns how many shards cool still.
     pub(super) fn wake(&mut self, now: Instant) -> usize {
         self.queues.iter_mut().for_each(|queue| queue.wake(now));

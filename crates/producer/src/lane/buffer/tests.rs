@@ -260,6 +260,19 @@ fn an_event_in_flight_at_its_deadline_is_settled_by_its_flight_and_never_sent_ag
 }
 
 #[test]
+fn a_key_that_loses_its_head_waits_for_the_shard_of_its_next_event_and_for_no_other() {
+    let mut kit = Kit::with_two_shards(settings());
+    kit.push_to(0, 0, "full", "full");
+    let batch = kit.send(10);
+    kit.push_until(10, "a", "a1", 21); // by its key it belongs to shard 0
+    kit.push_to(1, 10, "a", "a2");
+    kit.land(20, batch, vec![failed(Class::Throttled)]);
+    assert!(kit.poll(20).is_none(), "shard 0 rests for 10 ms at least");
+    assert_eq!(kit.late(21), ["a1"]);
+    assert_eq!(names(&kit.send(21)), ["a2"]);
+}
+
+#[test]
 fn an_event_that_comes_after_its_deadline_is_never_sent() {
     let mut kit = Kit::new(Settings { max_records: 1, ..settings() });
     kit.push_until(10, "a", "a1", 10);
