@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::http_server::probes::State;
-use crate::inputs::socket::Presence;
+use crate::inputs::presence::Presence;
 use crate::producer::lane::Question;
 use crate::producer::refresher::{Calls, Fares};
 use crate::telemetry::exporter::Sources;

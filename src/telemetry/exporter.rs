@@ -225,7 +225,7 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::socket::metrics::ConnectionMetrics;
+    use crate::inputs::metrics::ConnectionMetrics;
     use dispatchd_producer::lane::metrics::LaneMetrics;
 
     fn sources() -> Sources {

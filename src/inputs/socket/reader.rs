@@ -17,11 +17,11 @@ use tokio::task::yield_now;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::{Clock, now};
-use super::long_lines::buffer_of;
 use super::patience::Patience;
-use super::presence::Visit;
 use super::shared::ConnectionShared;
+use crate::inputs::clock::{Clock, now};
+use crate::inputs::long_lines::buffer_of;
+use crate::inputs::presence::Visit;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
 use dispatchd_core::model::{Code, Reference, Refusal, StreamFacts};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
@@ -30,12 +30,6 @@ use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
 use dispatchd_producer::credit::Credit;
 use dispatchd_producer::intake::{EventRequest, Intake, Offered, Shortage, WayBack, answer_bytes};
 use dispatchd_producer::lane::Inlet;
-
-/// The answer to a connection that speaks HTTP.
-const NO_HTTP: &[u8] =
-    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\n\
-connection: close\r\n\r\n\
-This version of dispatchd speaks newline-delimited JSON on this socket, see docs/protocol.md\n";
 
 /// The read half of a connection, with its intake.
 #[derive(Debug)]
@@ -101,7 +95,6 @@ impl Reader {
     async fn read_lines(&mut self, visit: &mut Visit) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut room: Option<SemaphorePermit<'_>> = None;
-        let mut first = true;
         loop {
             if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
                 let line_bytes_max = line_bytes_max(self.intake.record_bytes_max());
@@ -117,10 +110,6 @@ impl Reader {
                 Input::Bytes => {}
                 Input::End => return self.end().await,
                 Input::Stop => return true,
-            }
-            if std::mem::take(&mut first) && self.buf[0].is_ascii_uppercase() {
-                self.control(NO_HTTP.to_vec()).await;
-                return true;
             }
             self.clock.refresh();
             shared.callers.heard(self.clock.now.instant);

@@ -50,7 +50,7 @@ pub(crate) struct SocketFile {
 
 /// Whether callers who connect now come to us. The owner of the file writes it, the probes read it.
 #[derive(Debug, Clone)]
-pub struct Reach(Arc<AtomicBool>);
+pub(crate) struct Reach(Arc<AtomicBool>);
 
 /// What a look at the path came to.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Reach {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

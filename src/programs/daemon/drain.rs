@@ -10,7 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::inputs::socket::Callers;
+use crate::inputs::callers::Callers;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_producer::counters::EventCounters;
 

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod cbor;
 pub mod decode;
+pub mod http;
 pub mod kinesis_api;
 pub mod ndjson;
 pub mod packed;
