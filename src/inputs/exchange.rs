@@ -17,8 +17,11 @@ use uuid::Uuid;
 use super::backpressure::Backpressure;
 use super::callers::Callers;
 use super::clock::Clock;
+use super::metrics::ConnectionMetrics;
 use super::shared::InputsShared;
-use dispatchd_core::model::{Code, EventAnswer, Fingerprints, Reference, Refusal, StreamFacts};
+use dispatchd_core::model::{
+    Code, EventAnswer, Fingerprints, Input, Reference, Refusal, StreamFacts,
+};
 use dispatchd_producer::intake::{
     EventRequest, Intake, IntakeShared, Offered, Shortage, WayBack, answer_bytes,
 };
@@ -67,9 +70,15 @@ pub struct Exchange {
 
 impl ExchangeShared {
     /// `events_max`: events that one request may hold.
-    pub fn new(inputs: &InputsShared, events_max: usize, event_bytes_accepted: Counter) -> Self {
+    pub fn new(
+        inputs: &InputsShared,
+        input: Input,
+        events_max: usize,
+        metrics: &ConnectionMetrics,
+    ) -> Self {
+        let event_bytes_accepted = metrics.event_bytes_accepted(input).clone();
         Self {
-            intake: inputs.intake(events_max),
+            intake: inputs.intake(input, events_max),
             lanes: inputs.lanes.clone(),
             backpressure: Arc::clone(&inputs.backpressure),
             callers: Arc::clone(&inputs.callers),

@@ -12,9 +12,9 @@ use super::callers::Callers;
 use super::long_lines::LongLines;
 use super::presence::Presence;
 use dispatchd_core::limits::ANSWERS_BYTES_MAX;
-use dispatchd_core::model::{Fingerprints, StreamFacts};
+use dispatchd_core::model::{Fingerprints, Input, StreamFacts};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
@@ -24,7 +24,7 @@ pub struct InputsShared {
     pub producer_id: String,
     pub lanes: Lanes,
     pub budget: Arc<Budget>,
-    pub counters: Arc<EventCounters>,
+    pub counters: InputCounters,
     /// An event that comes by one input and again by another is known again.
     pub fingerprints: Fingerprints,
     /// How long readers wait for bytes of the budget.
@@ -47,15 +47,15 @@ pub struct InputsShared {
 }
 
 impl InputsShared {
-    /// The intake of one input, which opens one for each that may have `answers_max` unanswered.
-    pub fn intake(&self, answers_max: usize) -> Arc<IntakeShared> {
+    /// The intake of one input, which counts for itself, and opens one for each that may have `answers_max` unanswered.
+    pub fn intake(&self, input: Input, answers_max: usize) -> Arc<IntakeShared> {
         Arc::new(IntakeShared {
             producer_id: self.producer_id.clone(),
             answers_max,
             answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: self.record_bytes_carried,
             budget: Arc::clone(&self.budget),
-            counters: Arc::clone(&self.counters),
+            counters: Arc::clone(self.counters.of(input)),
             fingerprints: self.fingerprints.clone(),
         })
     }

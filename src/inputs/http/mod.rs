@@ -12,6 +12,7 @@ mod shared;
 
 pub(crate) use connection::serve;
 pub(crate) use routes::Door;
-pub(crate) use shared::{HttpServer, HttpShared};
+pub(crate) use shared::HttpServer;
 
 pub use settings::Settings;
+pub use shared::HttpShared;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use metrics::Counter;
 use tokio::net::TcpStream;
 
 use super::connection::serve;
@@ -12,13 +11,15 @@ use crate::http_server::place::Place;
 use crate::inputs::body::BodyRoom;
 use crate::inputs::exchange::ExchangeShared;
 use crate::inputs::loopback::Serve;
+use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::presence::Visit;
 use crate::inputs::shared::InputsShared;
 use dispatchd_core::limits::REQUEST_EVENTS_MAX;
+use dispatchd_core::model::Input;
 
 /// What every request shares.
 #[derive(Debug)]
-pub(crate) struct HttpShared {
+pub struct HttpShared {
     pub exchange: Arc<ExchangeShared>,
     pub bodies: BodyRoom,
 }
@@ -28,8 +29,8 @@ pub(crate) struct HttpShared {
 pub(crate) struct HttpServer(pub Arc<HttpShared>);
 
 impl HttpShared {
-    pub(crate) fn new(inputs: &InputsShared, event_bytes_accepted: Counter) -> Arc<Self> {
-        let exchange = ExchangeShared::new(inputs, REQUEST_EVENTS_MAX, event_bytes_accepted);
+    pub fn new(inputs: &InputsShared, metrics: &ConnectionMetrics) -> Arc<Self> {
+        let exchange = ExchangeShared::new(inputs, Input::Http, REQUEST_EVENTS_MAX, metrics);
         let bodies = BodyRoom {
             long_lines: Arc::clone(&inputs.long_lines),
             callers: Arc::clone(&inputs.callers),

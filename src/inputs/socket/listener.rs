@@ -22,6 +22,7 @@ use crate::inputs::http::HttpShared;
 use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::presence::{Presence, Visit};
 use crate::inputs::shared::InputsShared;
+use dispatchd_core::model::Input;
 use dispatchd_core::wire::ndjson::reply;
 
 /// How many connections are let in.
@@ -49,7 +50,7 @@ impl Listener {
     ///
     /// # Errors
     /// The path cannot be had.
-    pub(crate) async fn bind(
+    pub async fn bind(
         settings: &Settings,
         inputs: InputsShared,
         http: Arc<HttpShared>,
@@ -59,7 +60,7 @@ impl Listener {
         let reach = socket.reach();
         let InputsShared { presence, drain, files_kept_back, .. } = inputs.clone();
         let shared = Arc::new(ConnectionShared {
-            intake: inputs.intake(settings.window),
+            intake: inputs.intake(Input::Ndjson, settings.window),
             lanes: inputs.lanes,
             metrics,
             backpressure: inputs.backpressure,

@@ -24,5 +24,6 @@ mod writer;
 
 pub use error::BindError;
 pub use settings::Settings;
-pub(crate) use socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
+pub use socket_file::Reach;
+pub(crate) use socket_file::{LOOK_EVERY, Look, SocketFile};
 pub(crate) use survey::{SocketSurvey, survey};

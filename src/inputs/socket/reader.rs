@@ -23,7 +23,7 @@ use crate::inputs::clock::{Clock, now};
 use crate::inputs::long_lines::buffer_of;
 use crate::inputs::presence::Visit;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
-use dispatchd_core::model::{Code, Reference, Refusal, StreamFacts};
+use dispatchd_core::model::{Code, Input, Reference, Refusal, StreamFacts};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
@@ -50,7 +50,7 @@ pub(super) struct Reader {
 }
 
 /// What came of waiting for bytes.
-enum Input {
+enum Filled {
     Bytes,
     /// The peer has ended or is gone: no input is left unread.
     End,
@@ -107,9 +107,9 @@ impl Reader {
                 self.buf = buffer_of(line_bytes_max, &self.buf);
             }
             match self.fill().await {
-                Input::Bytes => {}
-                Input::End => return self.end().await,
-                Input::Stop => return true,
+                Filled::Bytes => {}
+                Filled::End => return self.end().await,
+                Filled::Stop => return true,
             }
             self.clock.refresh();
             shared.callers.heard(self.clock.now.instant);
@@ -140,7 +140,7 @@ impl Reader {
     }
 
     /// Waits for bytes and reads them.
-    async fn fill(&mut self) -> Input {
+    async fn fill(&mut self) -> Filled {
         loop {
             let unfinished = self.splitter.unfinished(&self.buf);
             match unfinished {
@@ -150,8 +150,8 @@ impl Reader {
             let began = now();
             let readable = tokio::select! {
                 biased; // bytes before the timer: after a pause of ours there are both
-                () = self.shared.stop_reading.cancelled() => return Input::Stop,
-                () = self.gone.cancelled() => return Input::End,
+                () = self.shared.stop_reading.cancelled() => return Filled::Stop,
+                () = self.gone.cancelled() => return Filled::End,
                 readable = self.read.readable() => Some(readable),
                 () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
             };
@@ -160,10 +160,10 @@ impl Reader {
             }
             match readable {
                 Some(Ok(())) => {}
-                Some(Err(_)) => return Input::End,
+                Some(Err(_)) => return Filled::End,
                 None if self.patience.is_over() => {
                     self.close_unfinished().await;
-                    return Input::Stop;
+                    return Filled::Stop;
                 }
                 None => continue,
             }
@@ -182,8 +182,8 @@ impl Reader {
                     .await
             };
             match read {
-                Poll::Ready(Ok(1..)) => return Input::Bytes,
-                Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
+                Poll::Ready(Ok(1..)) => return Filled::Bytes,
+                Poll::Ready(Ok(0) | Err(_)) => return Filled::End, // its end, or reset by the peer
                 Poll::Pending => {}
             }
         }
@@ -318,7 +318,7 @@ impl Reader {
     async fn hand_over(&mut self) {
         self.intake.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
-        self.shared.metrics.event_bytes_accepted.increment(bytes);
+        self.shared.metrics.event_bytes_accepted(Input::Ndjson).increment(bytes);
         self.inlet.flush().await;
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct SocketFile {
 
 /// Whether callers who connect now come to us. The owner of the file writes it, the probes read it.
 #[derive(Debug, Clone)]
-pub(crate) struct Reach(Arc<AtomicBool>);
+pub struct Reach(Arc<AtomicBool>);
 
 /// What a look at the path came to.
 #[derive(Debug)]

@@ -38,7 +38,7 @@ use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -64,7 +64,7 @@ impl Daemon {
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let stop = Stop::default();
-        let counters = Arc::<EventCounters>::default();
+        let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
         let backpressure = Arc::<Backpressure>::default();
         let recent_errors = Arc::<RecentErrors>::default();
@@ -97,7 +97,7 @@ impl Daemon {
             producer_id: config.producer_id.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
             fingerprints: Fingerprints::default(),
             backpressure: Arc::clone(&backpressure),
             long_lines: Arc::new(LongLines::new(long_lines_bytes(config.memory.budget_bytes))),
@@ -111,7 +111,7 @@ impl Daemon {
             stop_reading: stop.stop_reading.clone(),
         };
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
-        let http = HttpShared::new(&shared, connections.event_bytes_accepted.clone());
+        let http = HttpShared::new(&shared, &connections);
         let http_listener = config.http.listen.map(|address| {
             let listener =
                 Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
@@ -123,7 +123,7 @@ impl Daemon {
 
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
             budget,
             backpressure,
             oldest: producer.oldest,

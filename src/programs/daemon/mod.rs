@@ -37,7 +37,7 @@ use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;
 use crate::telemetry::log::Log;
 use dispatchd_aws::{ConnectError, Kinesis};
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 
 use self::control::Control;
 use self::drain::Stop;
@@ -48,7 +48,7 @@ pub(crate) use self::open_files::raise_open_files;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kinesis: Kinesis,
-    counters: Arc<EventCounters>,
+    counters: InputCounters,
     listener: Listener,
     /// `None`: HTTP is served on the socket alone.
     http_listener: Option<(Loopback, HttpServer)>,

@@ -207,7 +207,10 @@ async fn the_books_balance_and_every_answer_is_in_them() {
     assert_eq!(daemon.metric("dispatchd_events_accepted_total").await, 11.0);
     assert_eq!(daemon.metric("dispatchd_events_acked_total").await, 10.0);
     assert_eq!(daemon.metric("dispatchd_events_refused_total{code=\"InvalidRequest\"}").await, 1.0);
-    assert_eq!(daemon.metric("dispatchd_events_in_flight").await, 0.0);
+    assert_eq!(daemon.metric("dispatchd_events_acked_total{input=\"ndjson\"}").await, 10.0);
+    for none in ["in_flight", "staged", "rolled_back_total", "accepted_total{input=\"http\"}"] {
+        assert_eq!(daemon.metric(&format!("dispatchd_events_{none}")).await, 0.0, "{none}");
+    }
     assert_eq!(daemon.metric("dispatchd_buffer_bytes").await, 0.0);
     assert_eq!(daemon.metric("dispatchd_connections").await, 1.0);
     assert_eq!(daemon.metric("dispatchd_ack_duration_seconds_count").await, 10.0);
