@@ -22,6 +22,7 @@ use super::shared::InputsShared;
 use dispatchd_core::model::{
     Code, EventAnswer, Fingerprints, Input, Reference, Refusal, StreamFacts,
 };
+use dispatchd_core::wire::http::Names;
 use dispatchd_producer::intake::{
     EventRequest, Intake, IntakeShared, Offered, Shortage, WayBack, answer_bytes,
 };
@@ -129,13 +130,22 @@ impl Exchange {
         Reference::Number(self.events_count as u64)
     }
 
+    /// The same, with names that its answer has: the caller's reference, as JSON, and an id.
+    pub fn next_named(&self, reference: Option<&str>, id: Option<&str>) -> Reference {
+        Names { place: self.events_count as u64, reference, id }.to_reference()
+    }
+
     /// The intake, for what it says of the request's events.
     pub fn intake(&self) -> &Intake {
         &self.intake
     }
 
-    /// Offers the next event, which was made with [`next_reference`](Self::next_reference).
+    /// Offers the next event, which was made with [`next_reference`](Self::next_reference) or
+    /// [`next_named`](Self::next_named).
     pub async fn offer(&mut self, mut request: EventRequest<'_>) {
+        if let Patience::Until(deadline) = self.patience {
+            request = request.until(deadline);
+        }
         while self.is_closed.is_none() {
             match self.intake.offer(&mut request, &self.clock.now) {
                 Offered::Accepted(item) => {
@@ -154,35 +164,50 @@ impl Exchange {
             }
         }
         if let Some(refusal) = self.is_closed.clone() {
-            self.refuse(refusal);
+            let reference = request.into_reference();
+            self.refuse_named(reference, refusal);
         }
     }
 
     /// Refuses what stands where the next event should, and is none.
     pub fn refuse(&mut self, refusal: Refusal) {
-        let reference = self.next_reference();
-        // Where the answers' bytes are used up, their number is not: a refusal is small.
-        let credit =
-            self.intake.credit(answer_bytes(&reference)).or_else(|_| self.intake.credit(0));
-        let credit = credit.expect("a request holds no more events than there are credits for");
+        self.refuse_named(self.next_reference(), refusal);
+    }
+
+    /// The same of one with a reference that was made for it.
+    pub fn refuse_named(&mut self, reference: Reference, refusal: Refusal) {
+        // Where the answers' bytes are used up, their number is not: a refusal is small, and goes
+        // without its names.
+        let (credit, reference) = match self.intake.credit(answer_bytes(&reference)) {
+            Ok(credit) => (credit, reference),
+            Err(_) => {
+                const FEWER: &str = "a request holds no more events than there are credits for";
+                (self.intake.credit(0).expect(FEWER), self.next_reference())
+            }
+        };
         self.intake.refuse(credit, reference, refusal);
         self.events_count += 1;
     }
 
     /// Waits until every event is answered. The answers stand in the order of the events.
-    pub async fn answers(mut self) -> Vec<EventAnswer> {
+    pub async fn answers(self) -> Vec<EventAnswer> {
+        self.named_answers().await.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// The same, each with the reference of its event.
+    pub async fn named_answers(mut self) -> Vec<(Reference, EventAnswer)> {
         self.hand_over().await;
-        let mut answers: Vec<Option<EventAnswer>> = Vec::new();
+        let mut answers: Vec<Option<(Reference, EventAnswer)>> = Vec::new();
         answers.resize_with(self.events_count, || None);
         let mut missing = self.events_count;
         while missing > 0 {
             const OPEN: &str = "the exchange's own intake holds the outbox open";
             for answer in self.way_back.answers.recv().await.expect(OPEN) {
-                let Answer::Event { reference: Reference::Number(index), answer, .. } = answer
-                else {
-                    unreachable!("an exchange asks for answers to events, by their number")
+                let Answer::Event { reference, answer, .. } = answer else {
+                    unreachable!("an exchange asks for answers to events")
                 };
-                answers[index as usize] = Some(answer);
+                let place = Names::of(&reference).place as usize;
+                answers[place] = Some((reference, answer));
                 missing -= 1;
             }
         }

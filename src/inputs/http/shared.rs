@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::connection::serve;
 use super::routes::Door;
+use super::settings::{CloudEventsAs, Settings};
 use crate::http_server::place::Place;
 use crate::inputs::body::BodyRoom;
 use crate::inputs::exchange::ExchangeShared;
@@ -22,6 +23,7 @@ use dispatchd_core::model::Input;
 pub struct HttpShared {
     pub exchange: Arc<ExchangeShared>,
     pub bodies: BodyRoom,
+    pub cloudevents: CloudEventsAs,
 }
 
 /// HTTP on loopback TCP.
@@ -29,14 +31,19 @@ pub struct HttpShared {
 pub(crate) struct HttpServer(pub Arc<HttpShared>);
 
 impl HttpShared {
-    pub fn new(inputs: &InputsShared, metrics: &ConnectionMetrics) -> Arc<Self> {
+    pub fn new(
+        settings: &Settings,
+        inputs: &InputsShared,
+        metrics: &ConnectionMetrics,
+    ) -> Arc<Self> {
         let exchange = ExchangeShared::new(inputs, Input::Http, REQUEST_EVENTS_MAX, metrics);
         let bodies = BodyRoom {
             long_lines: Arc::clone(&inputs.long_lines),
             callers: Arc::clone(&inputs.callers),
             stop_reading: inputs.stop_reading.clone(),
         };
-        Arc::new(Self { exchange: Arc::new(exchange), bodies })
+        let cloudevents = settings.cloudevents;
+        Arc::new(Self { exchange: Arc::new(exchange), bodies, cloudevents })
     }
 }
 

@@ -18,6 +18,17 @@ pub enum Format {
     CloudEventData,
 }
 
+impl Format {
+    /// Whether such a body is one event, which is answered by itself.
+    pub fn is_alone(self, body: &[u8]) -> bool {
+        match self {
+            Format::Json => !body.trim_ascii_start().starts_with(b"["),
+            Format::CloudEvent | Format::CloudEventData => true,
+            Format::Lines | Format::CloudEvents => false,
+        }
+    }
+}
+
 /// How a body of this content type is to be read. `has_attributes`: whether a header `ce-…` is
 /// there; then whatever is no CloudEvent by itself is one's data.
 ///

@@ -1,6 +1,7 @@
 //! Prints the answers to a request's events, in the order of the events: piece by piece, so that no
 //! more than one piece of it is in memory beside the answers.
 
+use super::names::Names;
 use super::problem::Problem;
 use crate::model::{EventAnswer, Reference};
 use crate::wire::ndjson::reply;
@@ -8,22 +9,11 @@ use crate::wire::ndjson::reply;
 /// Bytes of one piece; a long answer may exceed this by its own length.
 const PIECE_BYTES: usize = 32 * 1024;
 
-/// How one event's answer names it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
-    /// The reference that the caller gave, as JSON.
-    pub reference: Option<Box<str>>,
-    /// The event's own id, where it is no uuid of ours.
-    pub id: Option<Box<str>>,
-}
-
 /// The answers to one request.
 #[derive(Debug)]
 pub struct Results {
-    answers: std::vec::IntoIter<EventAnswer>,
-    /// By the event's place; what is not there has no name of its own.
-    names: Vec<Named>,
-    printed: usize,
+    answers: std::vec::IntoIter<(Reference, EventAnswer)>,
+    is_first: bool,
     state: State,
 }
 
@@ -35,8 +25,9 @@ enum State {
 }
 
 impl Results {
-    pub fn new(answers: Vec<EventAnswer>, names: Vec<Named>) -> Self {
-        Self { answers: answers.into_iter(), names, printed: 0, state: State::Begin }
+    /// `answers`: each event's, in their order.
+    pub fn new(answers: Vec<(Reference, EventAnswer)>) -> Self {
+        Self { answers: answers.into_iter(), is_first: true, state: State::Begin }
     }
 
     /// The answer to one event alone: an ack as a socket has it, or what was wrong.
@@ -44,22 +35,26 @@ impl Results {
     /// # Panics
     /// If there is not one answer.
     pub fn single(mut self) -> Result<Vec<u8>, Problem> {
-        let answer = self.answers.next().expect("one event has one answer");
-        match answer {
-            EventAnswer::Refused(refusal) => Err(refusal.into()),
-            durable => {
+        match self.answers.next().expect("one event has one answer") {
+            (_, EventAnswer::Refused(refusal)) => Err(refusal.into()),
+            (reference, EventAnswer::Durable(durable)) => {
                 let mut out = Vec::new();
-                self.print(&mut out, &durable);
+                print(&mut out, &reference, &EventAnswer::Durable(durable));
                 Ok(out)
             }
         }
+    }
+
+    /// Whether the last piece was printed.
+    pub fn is_ended(&self) -> bool {
+        self.state == State::Ended
     }
 
     /// The next piece; `None` at the end.
     pub fn next_piece(&mut self) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(PIECE_BYTES);
         if self.state == State::Begin {
-            let is_ok = |answer: &EventAnswer| matches!(answer, EventAnswer::Durable(_));
+            let is_ok = |(_, answer): &(_, _)| matches!(answer, EventAnswer::Durable(_));
             let ok: &[u8] =
                 if self.answers.as_slice().iter().all(is_ok) { b"true" } else { b"false" };
             out.extend_from_slice(b"{\"ok\":");
@@ -69,11 +64,11 @@ impl Results {
         }
         while self.state == State::Results && out.len() < PIECE_BYTES {
             match self.answers.next() {
-                Some(answer) => {
-                    if self.printed > 0 {
+                Some((reference, answer)) => {
+                    if !std::mem::take(&mut self.is_first) {
                         out.push(b',');
                     }
-                    self.print(&mut out, &answer);
+                    print(&mut out, &reference, &answer);
                     out.pop(); // the line's end
                 }
                 None => {
@@ -84,18 +79,17 @@ impl Results {
         }
         (!out.is_empty()).then_some(out)
     }
+}
 
-    fn print(&mut self, out: &mut Vec<u8>, answer: &EventAnswer) {
-        let named = self.names.get_mut(self.printed).map(std::mem::take).unwrap_or_default();
-        let reference = match named.reference {
-            Some(json) => Reference::Text(json),
-            None => Reference::Number(self.printed as u64),
-        };
-        match named.id {
-            Some(id) => reply::own_event(out, &reference, &id, answer),
-            None => reply::event(out, &reference, answer),
-        }
-        self.printed += 1;
+fn print(out: &mut Vec<u8>, reference: &Reference, answer: &EventAnswer) {
+    let names = Names::of(reference);
+    let called = match names.reference {
+        Some(json) => Reference::Text(json.into()),
+        None => Reference::Number(names.place),
+    };
+    match (names.id, answer) {
+        (Some(id), EventAnswer::Durable(durable)) => reply::own_durable(out, &called, id, durable),
+        _ => reply::event(out, &called, answer),
     }
 }
 
@@ -136,12 +130,12 @@ mod tests {
 
     #[test]
     fn results_stand_in_the_order_of_the_events_each_with_its_name() {
-        let names = vec![
-            Named::default(),
-            Named { reference: Some("\"mine\"".into()), id: None },
-            Named { reference: None, id: Some("A \"1\"".into()) },
-        ];
-        let text = printed(Results::new(vec![durable(), refused(), durable()], names));
+        let named = |place, reference, id| Names { place, reference, id }.to_reference();
+        let text = printed(Results::new(vec![
+            (Reference::Number(0), durable()),
+            (named(1, Some("\"mine\""), None), refused()),
+            (named(2, None, Some("A \"1\"")), durable()),
+        ]));
         assert_eq!(
             text,
             concat!(
@@ -156,12 +150,13 @@ mod tests {
                 "\n"
             )
         );
-        assert_eq!(printed(Results::new(Vec::new(), Vec::new())), "{\"ok\":true,\"results\":[]}\n");
+        assert_eq!(printed(Results::new(Vec::new())), "{\"ok\":true,\"results\":[]}\n");
     }
 
     #[test]
     fn many_results_come_in_pieces_that_are_one_text() {
-        let text = printed(Results::new(vec![durable(); 1000], Vec::new()));
+        let answers = (0..1000).map(|place| (Reference::Number(place), durable()));
+        let text = printed(Results::new(answers.collect()));
         let read: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(read["ok"], true);
         assert_eq!(read["results"].as_array().map(Vec::len), Some(1000));
@@ -170,7 +165,7 @@ mod tests {
 
     #[test]
     fn one_event_alone_is_answered_with_its_ack_or_with_what_was_wrong() {
-        let single = |answer| Results::new(vec![answer], Vec::new()).single();
+        let single = |answer| Results::new(vec![(Reference::Number(0), answer)]).single();
         let ack = single(durable()).expect("it is durable");
         assert!(ack.starts_with(b"{\"ref\":0,\"ok\":true") && ack.ends_with(b"}\n"));
         let problem = single(refused()).expect_err("it is refused");

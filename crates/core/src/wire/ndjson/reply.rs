@@ -17,9 +17,9 @@ pub fn event(out: &mut Vec<u8>, reference: &Reference, answer: &EventAnswer) {
 
 /// Prints the answer to a durable event.
 pub fn durable(out: &mut Vec<u8>, reference: &Reference, durable: &Durable) {
-    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     out.extend_from_slice(b"{\"ref\":");
     push_ref(out, reference);
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     out.extend_from_slice(b",\"ok\":true,\"id\":\"");
     out.extend_from_slice(durable.id.hyphenated().encode_lower(&mut id).as_bytes());
     out.extend_from_slice(b"\",\"timestamp\":\"");
@@ -50,18 +50,13 @@ fn push_position(out: &mut Vec<u8>, durable: &Durable) {
     out.extend_from_slice(b"}\n");
 }
 
-/// Prints the answer to an event that has an id and a time of its own: it is called by its own id.
-pub fn own_event(out: &mut Vec<u8>, reference: &Reference, id: &str, answer: &EventAnswer) {
-    match answer {
-        EventAnswer::Durable(durable) => {
-            out.extend_from_slice(b"{\"ref\":");
-            push_ref(out, reference);
-            out.extend_from_slice(b",\"ok\":true,\"id\":");
-            push_json_str(out, id);
-            push_position(out, durable);
-        }
-        EventAnswer::Refused(refusal) => self::refusal(out, reference, refusal),
-    }
+/// Prints the answer to a durable event that has an id of its own, and a time of its own or none.
+pub fn own_durable(out: &mut Vec<u8>, reference: &Reference, id: &str, durable: &Durable) {
+    out.extend_from_slice(b"{\"ref\":");
+    push_ref(out, reference);
+    out.extend_from_slice(b",\"ok\":true,\"id\":");
+    push_json_str(out, id);
+    push_position(out, durable);
 }
 
 /// Prints the refusal of an event.
