@@ -171,8 +171,23 @@ impl Exchange {
 
     /// Waits until every event is answered. The answers stand in the order of the events.
     pub async fn answers(mut self) -> Vec<EventAnswer> {
+        let mut answers = Vec::new();
+        self.collect(&mut answers).await;
+        answers.into_iter().map(|answer| answer.expect("each is answered once")).collect()
+    }
+
+    /// The same, until then at the latest: what is not answered by then is `None`. Events that were
+    /// offered with a deadline a little before it are in flight then, and may be stored.
+    pub async fn answers_by(mut self, until: Instant) -> Vec<Option<EventAnswer>> {
+        let mut answers = Vec::new();
+        let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
+        answers.resize_with(self.events_count, || None);
+        answers
+    }
+
+    /// Puts each answer into its event's place, until all are there. Cancelled, it has lost none.
+    async fn collect(&mut self, answers: &mut Vec<Option<EventAnswer>>) {
         self.hand_over().await;
-        let mut answers: Vec<Option<EventAnswer>> = Vec::new();
         answers.resize_with(self.events_count, || None);
         let mut missing = self.events_count;
         while missing > 0 {
@@ -186,7 +201,6 @@ impl Exchange {
                 missing -= 1;
             }
         }
-        answers.into_iter().map(|answer| answer.expect("each is answered once")).collect()
     }
 
     /// Waits for so many bytes of the budget, as long as the request's patience lasts.
