@@ -8,7 +8,7 @@
 //! all the same, and is counted where it ends; what was not offered never was.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::Counter;
 use tokio::sync::watch;
@@ -28,6 +28,12 @@ use dispatchd_producer::intake::{
 };
 use dispatchd_producer::lane::{Inlet, Lanes};
 use dispatchd_producer::ticket::Answer;
+
+/// How much longer than its patience a request waits for its answers: a lane gives up what is not in
+/// flight when the patience ends, and the answer takes a moment.
+const LANDING: Duration = Duration::from_millis(100);
+
+const ANSWERED: &str = "each is answered once";
 
 /// What the exchanges of one input share.
 #[derive(Debug)]
@@ -190,14 +196,40 @@ impl Exchange {
     }
 
     /// Waits until every event is answered. The answers stand in the order of the events.
-    pub async fn answers(self) -> Vec<EventAnswer> {
-        self.named_answers().await.into_iter().map(|(_, answer)| answer).collect()
+    pub async fn answers(mut self) -> Vec<EventAnswer> {
+        let mut answers = Vec::new();
+        self.collect(&mut answers).await;
+        answers.into_iter().map(|answer| answer.expect(ANSWERED).1).collect()
     }
 
-    /// The same, each with the reference of its event.
+    /// The same, until then at the latest: what is not answered by then is `None`. Events that were
+    /// offered with a deadline a little before it are in flight then, and may be stored.
+    pub async fn answers_by(mut self, until: Instant) -> Vec<Option<EventAnswer>> {
+        let mut answers = Vec::new();
+        let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
+        answers.resize_with(self.events_count, || None);
+        answers.into_iter().map(|answer| Some(answer?.1)).collect()
+    }
+
+    /// Waits until every event is answered, or the request's patience ends; each answer with the
+    /// reference of its event. What is in flight when patience ends may be stored.
     pub async fn named_answers(mut self) -> Vec<(Reference, EventAnswer)> {
+        let mut answers = Vec::new();
+        if let Patience::Until(until) = self.patience {
+            let until = until + LANDING;
+            let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
+            answers.resize_with(self.events_count, || None);
+        } else {
+            self.collect(&mut answers).await;
+        }
+        let places = answers.into_iter().zip(0..);
+        let late = |place| (Reference::Number(place), EventAnswer::Refused(in_flight_still()));
+        places.map(|(answer, place)| answer.unwrap_or_else(|| late(place))).collect()
+    }
+
+    /// Puts each answer into its event's place, until all are there. Cancelled, it has lost none.
+    async fn collect(&mut self, answers: &mut Vec<Option<(Reference, EventAnswer)>>) {
         self.hand_over().await;
-        let mut answers: Vec<Option<(Reference, EventAnswer)>> = Vec::new();
         answers.resize_with(self.events_count, || None);
         let mut missing = self.events_count;
         while missing > 0 {
@@ -211,7 +243,6 @@ impl Exchange {
                 missing -= 1;
             }
         }
-        answers.into_iter().map(|answer| answer.expect("each is answered once")).collect()
     }
 
     /// Waits for so many bytes of the budget, as long as the request's patience lasts.
@@ -273,6 +304,13 @@ fn too_many_answers() -> Refusal {
 fn no_room_now() -> Refusal {
     const FULL: &str = "the daemon's memory is full, and the request asked not to wait for room";
     Refusal::new(Code::Overloaded, FULL)
+}
+
+#[cold]
+fn in_flight_still() -> Refusal {
+    const LATE: &str = "the event was not durable within the time that the request was ready to \
+                        wait, and may be soon";
+    Refusal::unconfirmed(Code::DeliveryTimeout, true, LATE)
 }
 
 #[cold]

@@ -6,6 +6,8 @@ use testkit::kinesis::Ferro;
 use testkit::stream::read_all;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::DISPATCHD;
+
 use super::client::{Answer, Client, daemon, http_address, told};
 
 const JSON: &str = "application/json";
@@ -272,4 +274,40 @@ async fn loopback_serves_programs_and_neither_browsers_nor_other_hosts_names() {
         let told = told(stream, request.as_bytes()).await;
         assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {told}");
     }
+}
+
+#[tokio::test]
+async fn who_prefers_to_wait_no_longer_is_told_what_may_have_become_of_the_event() {
+    // Nobody listens there: nothing is ever in flight for long.
+    let daemon = DISPATCHD.daemon("http://127.0.0.1:1", "s").set("memory.budget", "4MiB");
+    let daemon = daemon.start().await;
+    let mut client = Client::connect(daemon.socket()).await;
+    let prefer = |wait| [("content-type", JSON), ("prefer", wait)];
+    let answer = client.post(&prefer("respond-async, wait=1"), event("k", 1)).await;
+    let problem = answer.json();
+    assert_eq!((answer.status.as_u16(), &problem["code"]), (503, &json!("DeliveryTimeout")));
+    assert!(problem["outcome"].is_string() && problem["retryable"] == true, "{problem}");
+    assert_eq!(answer.header("preference-applied"), Some("wait=1"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+
+    let large = |n| format!(r#"{{"type":"t","data":{{"n":{n},"x":"{}"}}}}"#, "x".repeat(480_000));
+    let mut full = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(daemon.socket()).await;
+        let array = format!("[{},{},{},{}]", large(1), large(2), large(3), large(4));
+        full.spawn(async move { client.post_as(JSON, array).await });
+    }
+    testkit::eventually("the budget is full", async || {
+        (daemon.metric("dispatchd_buffer_bytes").await > 3_700_000.0).then_some(())
+    })
+    .await;
+    let answer = client.post(&prefer("wait=0"), large(5)).await;
+    assert_eq!((answer.status.as_u16(), code_of(&answer).as_deref()), (503, Some("Overloaded")));
+    let answer = client.post(&prefer("wait=1"), format!("[{}]", large(6))).await;
+    let error = answer.json()["results"][0]["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["outcome"]),
+        (&json!("DeliveryTimeout"), &json!("not_stored"))
+    );
+    assert!(full.try_join_next().is_none(), "who waits is not disturbed");
 }
