@@ -182,7 +182,7 @@ async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_si
         assert!(sum.is_none_or(|sum| sum == mib), "{said} and {sum:?} before");
         let daemon = sidecar(&endpoint, budget).start().await;
         takes(&daemon, carried).await;
-        let idle = daemon.resident_bytes();
+        let idle = daemon.resident_bytes_max();
         if sum.is_none() {
             for answer in sixteen_send(&daemon, 9_000_000).await {
                 assert_eq!(answer["error"]["code"], "EventTooLarge", "{answer}");
