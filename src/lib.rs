@@ -105,7 +105,7 @@
 //! | values that must fit each other | `relate` in `config::check`; the list in `docs/configuration.md`; `config::tests` | nothing |
 //! | a bound of a field that exists | the constant in `core::limits`, where two files need it, else in its room; the reading of the field in `core::wire::ndjson::request`; `docs/protocol.md`; `fuzz/targets/request.rs` | the room's unit tests, for a bound that moves; `fuzz/run`; for the page, nothing |
 //! | a permission | `aws::iam_policy`; `cli::iam`, for a flag; `advice` in `core::model::call_error`; `docs/operations.md` | `tests/packaging/iam.rs`, which has the daemon's calls and the policy |
-//! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::socket::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
+//! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
 //! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a folder of `src` that is on no floor fails `tests/it/floors.rs` |
 //! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!

@@ -141,11 +141,12 @@ mod tests {
     use super::*;
     use crate::telemetry::exporter::{Exporter, Sources};
     use dispatchd_producer::budget::Budget;
+    use dispatchd_producer::counters::InputCounters;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
         let sources = Sources {
-            counters: Arc::default(),
+            counters: InputCounters::default(),
             backpressure: Arc::default(),
             budget: Budget::new(1000),
             oldest: Vec::new(),

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::http_server::probes::State;
-use crate::inputs::socket::Presence;
+use crate::inputs::presence::Presence;
 use crate::producer::lane::Question;
 use crate::producer::refresher::{Calls, Fares};
 use crate::telemetry::exporter::Sources;
@@ -141,7 +141,9 @@ impl Shown {
             accepted: events.accepted,
             acked: events.acked,
             refused: Code::ALL.iter().map(refused).collect(),
+            rolled_back: events.rolled_back,
             in_flight: events.in_flight(),
+            staged: events.staged,
             oldest_age_seconds: thousandths(self.sources.oldest_age_seconds()),
         }
     }
@@ -251,6 +253,7 @@ fn thousandths(number: f64) -> f64 {
 pub(super) mod tests {
     use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
     use dispatchd_producer::budget::Budget;
+    use dispatchd_producer::counters::InputCounters;
 
     use super::*;
 
@@ -263,7 +266,7 @@ pub(super) mod tests {
             credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
             sources: Sources {
-                counters: Arc::default(),
+                counters: InputCounters::default(),
                 backpressure: Arc::default(),
                 budget: Budget::new(1000),
                 oldest: Vec::new(),

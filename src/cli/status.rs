@@ -95,6 +95,10 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
         events.accepted,
         events.acked
     )?;
+    if events.staged + events.rolled_back > 0 {
+        let (staged, rolled_back) = (events.staged, events.rolled_back);
+        writeln!(text, "          {staged} staged in transactions  {rolled_back} rolled back")?;
+    }
     for (code, count) in events.refused.iter().filter(|(_, count)| **count > 0) {
         writeln!(text, "          {count} {code}")?;
     }
@@ -299,10 +303,12 @@ mod tests {
                 backpressure_seconds: 0.0,
             },
             events: Events {
-                accepted: 10,
+                accepted: 17,
                 acked: 7,
                 refused: [("DeliveryTimeout".to_owned(), 1), ("Rejected".to_owned(), 0)].into(),
+                rolled_back: 4,
                 in_flight: 2,
+                staged: 3,
                 oldest_age_seconds: 1.5,
             },
             lanes: vec![Lane::Ok(LaneStatus {
@@ -365,7 +371,8 @@ succeeded never
 endpoint  https://kinesis.eu-central-1.amazonaws.com  region eu-central-1
 socket    /run/d.sock  2 connected
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
-events    2 in flight, the oldest 1.5 s old  10 accepted  7 acked  1 refused
+events    2 in flight, the oldest 1.5 s old  17 accepted  7 acked  1 refused
+          3 staged in transactions  4 rolled back
           1 DeliveryTimeout
 login     a web identity token (IRSA)  access key …MPLE  account 123456789012
           the credentials expire 2026-11-21T06:00:00.000Z, in 2 h

@@ -5,7 +5,8 @@
 //! needs none of it.
 
 use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, PAGES_CONNECTIONS_MAX,
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, LOOPBACK_CONNECTIONS_MAX,
+    LOOPBACK_LEAVING_MAX, PAGES_CONNECTIONS_MAX,
 };
 
 use super::problem::{Problem, Problems, problem};
@@ -29,7 +30,13 @@ pub(crate) fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
 
 /// The number of descriptors that a daemon with this configuration may come to have.
 pub(crate) fn files_needed(config: &Config) -> usize {
-    config.socket.max_connections + files_kept_back(config)
+    config.socket.max_connections + loopback_connections_max(config) + files_kept_back(config)
+}
+
+/// Connections to the inputs on loopback that are switched on.
+fn loopback_connections_max(config: &Config) -> usize {
+    let inputs = [config.http.listen].into_iter().flatten().count();
+    inputs * (LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX)
 }
 
 /// The number of descriptors that no caller's connection may take, so that Kinesis is reached and

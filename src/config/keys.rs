@@ -71,6 +71,8 @@ pub const KEYS: &[Key] = &[
         "how many connections may be open at once; further ones are answered with an error"),
     key("socket.window", "4096", Rule::Count(1..=65_536),
         "how many events of one connection may be unanswered; further ones wait in the socket"),
+    key("http.listen", "off", Rule::Loopback,
+        "where HTTP is served besides the socket, for callers that cannot open it"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
         .reloaded(Lanes),

@@ -5,8 +5,9 @@
 use std::fmt;
 
 use dispatchd_core::limits::{
-    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, RECORD_BYTES_DEFAULT,
-    REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes, record_bytes_carried,
+    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LOOPBACK_CONNECTIONS_MAX, MIB,
+    RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes,
+    record_bytes_carried,
 };
 
 use super::rule::show_size;
@@ -53,14 +54,19 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     let budget_bytes = config.memory.budget_bytes;
     MemorySum {
         events_bytes: budget_bytes,
-        connections_bytes: config.socket.max_connections
-            * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
+        connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
         long_lines_bytes: long_lines_bytes(budget_bytes)
             + config.runtime.threads * line_bytes_max(record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
             + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
     }
+}
+
+/// The callers of all inputs: each holds one line or body, and the answers to it.
+fn connections_max(config: &Config) -> usize {
+    let loopback = [config.http.listen].into_iter().flatten().count();
+    config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.

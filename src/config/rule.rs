@@ -34,6 +34,8 @@ pub(super) enum Rule {
     /// A path, or `off`; `auto` is replaced before it is read.
     PathOrOff,
     Listen,
+    /// A loopback address with a port, or `off`.
+    Loopback,
     StreamName,
     StreamArn,
     Region,
@@ -58,7 +60,9 @@ impl Rule {
     /// Reads a text; `None` if this rule does not take it.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self {
-            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen if text == "off" => {
+            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen | Self::Loopback
+                if text == "off" =>
+            {
                 Some(Value::Unset)
             }
             Self::Duration(range) | Self::DurationOrOff(range) => {
@@ -76,6 +80,10 @@ impl Rule {
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
             Self::Listen => text.parse().ok().map(Value::Address),
+            Self::Loopback => {
+                let address = text.parse::<SocketAddr>().ok();
+                address.filter(|address| address.ip().is_loopback()).map(Value::Address)
+            }
             Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => {
                 Some(Value::Unset)
             }
@@ -95,6 +103,9 @@ impl Rule {
             }
             Self::Size(_) | Self::AutoSize(_) if size(text).is_none() => {
                 Some("units are KiB, MiB and GiB".to_owned())
+            }
+            Self::Loopback if text.parse::<SocketAddr>().is_ok() => {
+                Some("whoever reaches another address could write to the stream".to_owned())
             }
             Self::StreamName if is_arn(text) => Some("an ARN goes into stream.arn".to_owned()),
             _ => None,
@@ -137,6 +148,9 @@ impl fmt::Display for Rule {
                 write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes")
             }
             Self::Listen => f.write_str("an address with a port, or off"),
+            Self::Loopback => {
+                f.write_str("off or a loopback address with a port, as 127.0.0.1:8080")
+            }
             Self::StreamName => {
                 write!(f, "1 to {STREAM_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ . -")
             }

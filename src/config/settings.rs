@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
+//! | `http` | `inputs/http/settings.rs` |
 //! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
@@ -23,7 +24,7 @@ use dispatchd_producer::settings::{Batch, Delivery};
 use serde::Deserialize;
 
 use crate::admin;
-use crate::inputs::socket;
+use crate::inputs::{http, socket};
 use crate::telemetry::log;
 
 /// The configuration as used: every value is in its range.
@@ -34,6 +35,7 @@ pub struct Config {
     pub producer_id: String,
     pub stream: Stream,
     pub socket: socket::Settings,
+    pub http: http::Settings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,

@@ -32,6 +32,7 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("socket.mode", "0440"),
     ("socket.max_connections", "0"),
     ("socket.window", "65537"),
+    ("http.listen", "0.0.0.0:4580"),
     ("batch.linger", "5min"),
     ("batch.max_records", "501"),
     ("batch.max_bytes", "1023"),

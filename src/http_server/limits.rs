@@ -1,5 +1,5 @@
-//! The bounds of an HTTP server: how long a request's head may be and take, and how many
-//! connections there are at once.
+//! The bounds of an HTTP server: how long a request's head may be and take, what a connection that
+//! is kept alive may take, and how many connections there are at once.
 //!
 //! Nothing here looks into a request.
 
@@ -11,7 +11,17 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of a request's head. A probe's has some 200; hyper's own bound is 400 KB.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// From a request's first byte to the end of its head. It is written at once.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From the end of a request's head to the end of its body.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Without a request, or while no byte of an answer is taken. Clients that keep connections alive
+/// close them after 60 s or less, and so first.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// HTTP/1.1 with one request a connection, whose head is here within `head_timeout`.
 pub(crate) fn one_request(head_timeout: Duration) -> http1::Builder {
@@ -21,6 +31,19 @@ pub(crate) fn one_request(head_timeout: Duration) -> http1::Builder {
         .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false);
+    server
+}
+
+/// HTTP/1.1 that is kept alive. How long a caller may take is its place's to say: here one time
+/// would hold for heads and for idle connections. A caller that has ended its own half, as `nc -N`
+/// does, still gets its answer.
+pub(crate) fn many_requests() -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(true);
     server
 }
 
@@ -53,6 +76,9 @@ impl Connections {
         self.open.pop_front().inspect(CancellationToken::cancel).is_some()
     }
 }
+
+const _: () = assert!(HEAD_TIMEOUT.as_secs() < BODY_TIMEOUT.as_secs());
+const _: () = assert!(BODY_TIMEOUT.as_secs() < IDLE_TIMEOUT.as_secs());
 
 #[cfg(test)]
 mod tests {

@@ -20,9 +20,9 @@ use super::stderr::Stderr;
 use super::table::{Kind, METRICS, Metric};
 use crate::inputs::backpressure::Backpressure;
 use dispatchd_aws::CredentialsExpiry;
-use dispatchd_core::model::Code;
+use dispatchd_core::model::{Code, Input};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::{InputCounters, Snapshot};
 use dispatchd_producer::lane::metrics::OldestEvent;
 
 /// The codes that an event is answered with. `Overloaded` turns a connection away, and is counted
@@ -38,7 +38,7 @@ pub(crate) struct Exporter(Series);
 /// What a scrape reads.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
-    pub counters: Arc<EventCounters>,
+    pub counters: InputCounters,
     pub budget: Arc<Budget>,
     pub backpressure: Arc<Backpressure>,
     /// One for each lane.
@@ -67,16 +67,25 @@ struct Series {
 /// Handles of the metrics that are set when a scrape comes.
 #[derive(Debug)]
 struct AtScrape {
-    accepted: Counter,
-    acked: Counter,
-    /// In the order of [`EVENT_CODES`].
-    refused: [Counter; EVENT_CODES.len()],
-    in_flight: Gauge,
+    /// In the order of `Input::ALL`.
+    events: [EventsAtScrape; Input::ALL.len()],
     buffer_bytes: Gauge,
     backpressure_seconds: Counter,
     oldest_age: Gauge,
     credentials_expiry: Gauge,
     log_lines_dropped: Counter,
+}
+
+/// What became of the events of one input.
+#[derive(Debug)]
+struct EventsAtScrape {
+    accepted: Counter,
+    acked: Counter,
+    /// In the order of [`EVENT_CODES`].
+    refused: [Counter; EVENT_CODES.len()],
+    rolled_back: Counter,
+    in_flight: Gauge,
+    staged: Gauge,
 }
 
 impl Sources {
@@ -176,11 +185,7 @@ impl AtScrape {
     fn register(sources: &Sources) -> Self {
         gauge!("dispatchd_buffer_limit_bytes").set(sources.budget.limit_bytes() as f64);
         Self {
-            accepted: counter!("dispatchd_events_accepted_total"),
-            acked: counter!("dispatchd_events_acked_total"),
-            refused: EVENT_CODES
-                .map(|code| counter!("dispatchd_events_refused_total", "code" => code.as_str())),
-            in_flight: gauge!("dispatchd_events_in_flight"),
+            events: Input::ALL.map(EventsAtScrape::register),
             buffer_bytes: gauge!("dispatchd_buffer_bytes"),
             backpressure_seconds: counter!("dispatchd_backpressure_seconds_total"),
             oldest_age: gauge!("dispatchd_oldest_event_age_seconds"),
@@ -190,18 +195,43 @@ impl AtScrape {
     }
 }
 
+impl EventsAtScrape {
+    fn register(input: Input) -> Self {
+        let input = input.as_str();
+        let refused = |code: Code| {
+            let code = code.as_str();
+            counter!("dispatchd_events_refused_total", "code" => code, "input" => input)
+        };
+        Self {
+            accepted: counter!("dispatchd_events_accepted_total", "input" => input),
+            acked: counter!("dispatchd_events_acked_total", "input" => input),
+            refused: EVENT_CODES.map(refused),
+            rolled_back: counter!("dispatchd_events_rolled_back_total", "input" => input),
+            in_flight: gauge!("dispatchd_events_in_flight", "input" => input),
+            staged: gauge!("dispatchd_events_staged", "input" => input),
+        }
+    }
+
+    fn set(&self, events: Snapshot) {
+        self.accepted.absolute(events.accepted);
+        self.acked.absolute(events.acked);
+        for (code, refused) in EVENT_CODES.iter().zip(&self.refused) {
+            refused.absolute(events.refused(*code));
+        }
+        self.rolled_back.absolute(events.rolled_back);
+        self.in_flight.set(events.in_flight() as f64);
+        self.staged.set(events.staged as f64);
+    }
+}
+
 impl Exposition {
     /// The text that Prometheus reads.
     pub(crate) fn render(&self) -> String {
         let Sources { counters, budget, backpressure, credentials, log, .. } = &self.sources;
-        let events = counters.snapshot();
         let set = &self.at_scrape;
-        set.accepted.absolute(events.accepted);
-        set.acked.absolute(events.acked);
-        for (code, refused) in EVENT_CODES.iter().zip(&set.refused) {
-            refused.absolute(events.refused(*code));
+        for (input, events) in Input::ALL.into_iter().zip(&set.events) {
+            events.set(counters.of(input).snapshot());
         }
-        set.in_flight.set(events.in_flight() as f64);
         set.buffer_bytes.set(budget.used_bytes() as f64);
         // The library's counters count whole numbers.
         set.backpressure_seconds.absolute(backpressure.waited().as_secs());
@@ -225,12 +255,12 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::socket::metrics::ConnectionMetrics;
+    use crate::inputs::metrics::ConnectionMetrics;
     use dispatchd_producer::lane::metrics::LaneMetrics;
 
     fn sources() -> Sources {
         Sources {
-            counters: Arc::default(),
+            counters: InputCounters::default(),
             budget: Budget::new(1000),
             backpressure: Arc::default(),
             oldest: vec![OldestEvent::new(Instant::now())],
@@ -256,8 +286,9 @@ mod tests {
         let _connections = exporter.register(ConnectionMetrics::register);
         let text = exporter.expose(sources()).render();
         for series in [
-            "dispatchd_events_accepted_total 0",
-            "dispatchd_events_refused_total{code=\"DeliveryTimeout\"} 0",
+            "dispatchd_events_accepted_total{input=\"ndjson\"} 0",
+            "dispatchd_events_staged{input=\"ndjson\"} 0",
+            "dispatchd_events_refused_total{code=\"DeliveryTimeout\",input=\"http\"} 0",
             "dispatchd_ack_duration_seconds_bucket{le=\"0.005\"} 0",
             "dispatchd_put_records_batch_records_count 0",
             "dispatchd_put_records_total{outcome=\"partial\"} 0",

@@ -3,9 +3,12 @@
 
 use std::collections::HashMap;
 
+use testkit::prometheus::sum_of;
+
 #[derive(Default)]
 pub(crate) struct Books {
     last: HashMap<String, f64>,
+    page: String,
     pub scrapes: usize,
 }
 
@@ -25,18 +28,16 @@ impl Books {
                 .copied()
                 .unwrap_or_else(|| panic!("the series {name} is missing in\n{text}"))
         };
-        let refused: f64 = now
-            .iter()
-            .filter(|(name, _)| name.starts_with("dispatchd_events_refused_total{"))
-            .map(|(_, n)| n)
-            .sum();
-        let (accepted, acked) =
-            (value("dispatchd_events_accepted_total"), value("dispatchd_events_acked_total"));
-        let in_flight = value("dispatchd_events_in_flight");
+        let events = |name: &str| {
+            let name = format!("dispatchd_events_{name}");
+            sum_of(text, &name).unwrap_or_else(|| panic!("the series {name} is missing in\n{text}"))
+        };
+        let acked = events("acked_total");
+        let parts = ["refused_total", "rolled_back_total", "in_flight", "staged"].map(events);
         assert_eq!(
-            accepted,
-            acked + refused + in_flight,
-            "accepted = acked {acked} + refused + in flight {in_flight}"
+            events("accepted_total"),
+            acked + parts.iter().sum::<f64>(),
+            "accepted = acked {acked} + refused, rolled back, in flight, staged {parts:?}"
         );
         assert!(acked >= heard as f64, "callers have read {heard} acks, the books know of {acked}");
         assert!(
@@ -48,12 +49,13 @@ impl Books {
             assert!(after >= *before || !is_counter(name), "{name} went down: {before}, {after}");
         }
         self.last = now;
+        self.page = text.to_owned();
         self.scrapes += 1;
     }
 
-    /// The last value of a series; 0 before the first scrape.
-    pub(crate) fn value(&self, name: &str) -> f64 {
-        self.last.get(name).copied().unwrap_or(0.0)
+    /// The last sum of the series of this name and these labels; 0 before the first scrape.
+    pub(crate) fn value(&self, series: &str) -> f64 {
+        sum_of(&self.page, series).unwrap_or(0.0)
     }
 }
 

@@ -106,6 +106,15 @@ pub const PAGES_CONNECTIONS_MAX: usize = 64;
 /// Connections at once to the admin socket: operators, not callers.
 pub const ADMIN_CONNECTIONS_MAX: usize = 8;
 
+/// Events of one HTTP request: their answers are held until all of them are there.
+pub const REQUEST_EVENTS_MAX: usize = 4096;
+
+/// Connections at once to an input on loopback TCP. Where all are taken, one that is idle makes room.
+pub const LOOPBACK_CONNECTIONS_MAX: usize = 512;
+
+/// Connections besides, which make room and have not ended yet.
+pub const LOOPBACK_LEAVING_MAX: usize = 16;
+
 /// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and
 /// what the allocator sets aside. With 250 MB it aborted, with 400 MB it ran (measured 2026-11).
 pub const ADDRESS_SPACE_OWN_BYTES: usize = 384 * MIB;

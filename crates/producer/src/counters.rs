@@ -1,34 +1,62 @@
-//! The event counters: accepted = acked + refused + in flight, at every moment. Only atomics, and
-//! nothing here decides what is counted.
+//! The event counters, of each input its own: accepted = acked + refused + rolled back + in flight +
+//! staged, at every moment. Only atomics, and nothing here decides what is counted.
 
+use std::array;
+use std::ops::Add;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dispatchd_core::model::{Code, EventAnswer};
+use dispatchd_core::model::{Code, EventAnswer, Input};
 
-/// What became of every event that was accepted, as numbers. One for the daemon.
+/// What became of every event that was accepted, as numbers. One for each input.
 #[derive(Debug, Default)]
 pub struct EventCounters {
     accepted: AtomicU64,
     acked: AtomicU64,
     refused: [AtomicU64; Code::ALL.len()],
+    rolled_back: AtomicU64,
+    staged: AtomicU64,
 }
 
-/// One consistent reading of the counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The counters of every input.
+#[derive(Debug, Clone, Default)]
+pub struct InputCounters([Arc<EventCounters>; Input::ALL.len()]);
+
+/// One consistent reading of counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub accepted: u64,
     pub acked: u64,
     /// By code, in the order of `Code::ALL`.
     pub refused: [u64; Code::ALL.len()],
+    /// Events of transactions that ended without a commit.
+    pub rolled_back: u64,
+    /// Events of transactions that are open.
+    pub staged: u64,
+}
+
+impl InputCounters {
+    /// The counters of one input.
+    pub fn of(&self, input: Input) -> &Arc<EventCounters> {
+        &self.0[input as usize]
+    }
+
+    /// A reading of all inputs together.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.iter().map(|input| input.snapshot()).fold(Snapshot::default(), Add::add)
+    }
 }
 
 impl EventCounters {
-    /// Reads what was answered first and what was accepted last, so that the difference, what is in
-    /// flight, is never negative.
+    /// Reads what has ended first and what was accepted last, so that the difference, what is in
+    /// flight, is never negative: an event leaves one number before it enters the next.
     pub fn snapshot(&self) -> Snapshot {
         let acked = self.acked.load(Ordering::Acquire);
-        let refused = std::array::from_fn(|i| self.refused[i].load(Ordering::Acquire));
-        Snapshot { accepted: self.accepted.load(Ordering::Acquire), acked, refused }
+        let refused = array::from_fn(|i| self.refused[i].load(Ordering::Acquire));
+        let rolled_back = self.rolled_back.load(Ordering::Acquire);
+        let staged = self.staged.load(Ordering::Acquire);
+        let accepted = self.accepted.load(Ordering::Acquire);
+        Snapshot { accepted, acked, refused, rolled_back, staged }
     }
 
     pub(crate) fn accept(&self) {
@@ -52,13 +80,48 @@ impl EventCounters {
 }
 
 impl Snapshot {
-    /// Events that were accepted and are not answered yet.
+    /// Events that went on their way and are not answered yet.
     pub fn in_flight(&self) -> u64 {
-        self.accepted - self.acked - self.refused.iter().sum::<u64>()
+        let ended = self.acked + self.refused.iter().sum::<u64>() + self.rolled_back;
+        self.accepted - ended - self.staged
     }
 
     /// Events answered with `code`.
     pub fn refused(&self, code: Code) -> u64 {
         self.refused[code as usize]
+    }
+}
+
+impl Add for Snapshot {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            acked: self.acked + other.acked,
+            refused: array::from_fn(|i| self.refused[i] + other.refused[i]),
+            rolled_back: self.rolled_back + other.rolled_back,
+            staged: self.staged + other.staged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_input_counts_for_itself_and_the_readings_add_up() {
+        let counters = InputCounters::default();
+        for _ in 0..3 {
+            counters.of(Input::Ndjson).accept();
+        }
+        counters.of(Input::Http).accept();
+        counters.of(Input::Ndjson).ack(1);
+        counters.of(Input::Http).refuse(Code::Rejected);
+        let all = counters.snapshot();
+        assert_eq!((all.accepted, all.acked, all.refused(Code::Rejected)), (4, 1, 1));
+        let in_flight = Input::ALL.map(|input| counters.of(input).snapshot().in_flight());
+        assert_eq!((in_flight, all.in_flight()), ([2, 0, 0], 2));
     }
 }

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::prometheus::sum_of;
 use super::tls::Certificate;
 use super::{DEADLINE, eventually};
 
@@ -391,12 +392,11 @@ impl Daemon {
         self.child.try_wait().expect("it can be waited for").is_some()
     }
 
-    /// The value of one series, named with its labels as Prometheus prints them.
+    /// The sum of the series of this name that have these labels, written as Prometheus prints
+    /// them.
     pub async fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("no series {series} in\n{text}"))
+        sum_of(&text, series).unwrap_or_else(|| panic!("no series {series} in\n{text}"))
     }
 
     /// Time on a core since its start, user and system, to a hundredth of a second.

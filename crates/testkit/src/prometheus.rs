@@ -17,6 +17,24 @@ use super::{eventually, http, packages};
 /// Often, so that a test need not wait; a Prometheus in earnest takes 15 to 60 s.
 const SCRAPE_INTERVAL: &str = "250ms";
 
+/// The sum of the series on a page that have this name and these labels, whatever other labels
+/// they have; `None` if there are none.
+pub fn sum_of(page: &str, series: &str) -> Option<f64> {
+    let parts = |series: &'_ str| {
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let labels: Vec<_> = labels.trim_end_matches('}').split(',').map(str::to_owned).collect();
+        (name.to_owned(), labels)
+    };
+    let (name, labels) = parts(series);
+    let lines = page.lines().filter_map(|line| line.rsplit_once(' '));
+    let of_series = lines.filter(|(series, _)| {
+        let (found, given) = parts(series);
+        found == name && labels.iter().all(|label| label.is_empty() || given.contains(label))
+    });
+    let values = of_series.filter_map(|(_, value)| value.parse::<f64>().ok());
+    values.reduce(|sum, value| sum + value)
+}
+
 /// A running Prometheus with the job `dispatchd`. Killed when dropped.
 pub struct Prometheus {
     authority: String,

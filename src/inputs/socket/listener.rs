@@ -4,49 +4,26 @@
 //! last lines after its own SIGTERM. It closes when no caller is connected, or when it is told to
 //! stop reading. It never looks into a connection.
 
-use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, getrlimit};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::callers::Callers;
 use super::connection;
 use super::error::BindError;
-use super::long_lines::LongLines;
-use super::metrics::ConnectionMetrics;
-use super::presence::{Presence, Visit};
 use super::settings::Settings;
 use super::shared::ConnectionShared;
 use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
-use crate::inputs::backpressure::Backpressure;
-use dispatchd_core::limits::{ANSWERS_BYTES_MAX, long_lines_bytes};
-use dispatchd_core::model::backoff::Backoff;
-use dispatchd_core::model::{Fingerprints, StreamFacts};
+use crate::inputs::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
+use crate::inputs::http::HttpShared;
+use crate::inputs::metrics::ConnectionMetrics;
+use crate::inputs::presence::{Presence, Visit};
+use crate::inputs::shared::InputsShared;
+use dispatchd_core::model::Input;
 use dispatchd_core::wire::ndjson::reply;
-use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
-use dispatchd_producer::intake::IntakeShared;
-use dispatchd_producer::lane::Lanes;
-
-/// The waits after an accept that failed, mostly for want of file descriptors (EMFILE). One that is
-/// tried again at once fails 46,820 times in 200 ms (measured).
-const ACCEPT_AGAIN: Backoff =
-    Backoff { min: Duration::from_millis(10), max: Duration::from_secs(1) };
-
-/// How often the log tells that an accept failed. While files are short, every connection that ends
-/// lets one in, and the next one fails again.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-
-/// How long a last caller is waited for: one that connected before the drain began may not have
-/// been seen yet, and one turn of the event loop shows it.
-const LAST_KNOCK: Duration = Duration::from_millis(1);
 
 /// How many connections are let in.
 #[derive(Debug, Clone, Copy)]
@@ -55,29 +32,6 @@ struct Caps {
     /// Descriptors that no connection may take, so that Kinesis can be reached whoever is
     /// connected.
     files_kept_back: usize,
-}
-
-/// What connections share with the rest of the daemon.
-#[derive(Debug)]
-pub struct Shared {
-    pub producer_id: String,
-    pub lanes: Lanes,
-    pub budget: Arc<Budget>,
-    pub counters: Arc<EventCounters>,
-    /// How long readers wait for bytes of the budget.
-    pub backpressure: Arc<Backpressure>,
-    pub metrics: ConnectionMetrics,
-    pub facts: watch::Receiver<StreamFacts>,
-    /// The largest record that our memory carries, whatever the stream takes.
-    pub record_bytes_carried: usize,
-    /// Descriptors that no connection may take: Kinesis is reached, whoever is connected.
-    pub files_kept_back: usize,
-    /// Where ids come from that callers leave to us.
-    pub fresh_id: fn() -> Uuid,
-    /// The stop began.
-    pub drain: CancellationToken,
-    /// Readers take no more.
-    pub stop_reading: CancellationToken,
 }
 
 /// The task's parts: the socket, bound, and nobody let in yet.
@@ -90,53 +44,35 @@ pub struct Listener {
     drain: CancellationToken,
 }
 
-/// The daemon's side of the listener.
-#[derive(Debug)]
-pub struct ListenerHandle {
-    pub presence: watch::Receiver<Presence>,
-    pub callers: Arc<Callers>,
-    /// Whether callers who connect come to this daemon.
-    pub reach: Reach,
-}
-
 impl Listener {
-    /// Binds the socket. Callers may connect from now on, and are let in once it runs.
+    /// Binds the socket. Callers may connect from now on, and are let in once it runs. Beside it:
+    /// whether callers who connect come to this daemon.
     ///
     /// # Errors
     /// The path cannot be had.
     pub async fn bind(
         settings: &Settings,
-        shared: Shared,
-    ) -> Result<(Self, ListenerHandle), BindError> {
+        inputs: InputsShared,
+        http: Arc<HttpShared>,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Result<(Self, Reach), BindError> {
         let socket = SocketFile::bind(&settings.path, settings.mode).await?;
-        let Shared { drain, stop_reading, files_kept_back, .. } = shared;
-        let (presence_in, presence) = watch::channel(Presence::default());
-        let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
-        let handle =
-            ListenerHandle { presence, callers: Arc::clone(&callers), reach: socket.reach() };
-        let long_lines = LongLines::new(long_lines_bytes(shared.budget.limit_bytes()));
-        let intake = IntakeShared {
-            producer_id: shared.producer_id,
-            answers_max: settings.window,
-            answer_bytes_max: ANSWERS_BYTES_MAX,
-            record_bytes_carried: shared.record_bytes_carried,
-            budget: shared.budget,
-            counters: shared.counters,
-            fingerprints: Fingerprints::default(),
-        };
+        let reach = socket.reach();
+        let InputsShared { presence, drain, files_kept_back, .. } = inputs.clone();
         let shared = Arc::new(ConnectionShared {
-            intake: Arc::new(intake),
-            lanes: shared.lanes,
-            metrics: shared.metrics,
-            backpressure: shared.backpressure,
-            facts: shared.facts,
-            long_lines,
-            callers,
-            fresh_id: shared.fresh_id,
-            stop_reading,
+            intake: inputs.intake(Input::Ndjson, settings.window),
+            lanes: inputs.lanes,
+            metrics,
+            backpressure: inputs.backpressure,
+            facts: inputs.facts,
+            long_lines: inputs.long_lines,
+            callers: inputs.callers,
+            fresh_id: inputs.fresh_id,
+            http,
+            stop_reading: inputs.stop_reading,
         });
         let caps = Caps { max_connections: settings.max_connections, files_kept_back };
-        Ok((Self { socket, shared, caps, presence: presence_in, drain }, handle))
+        Ok((Self { socket, shared, caps, presence, drain }, reach))
     }
 
     /// Runs until the drain is over and every connection has ended.
@@ -144,8 +80,7 @@ impl Listener {
         let Self { mut socket, shared, caps, presence, drain } = self;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         let mut connections = JoinSet::new();
-        let mut failures = 0u32;
-        let mut told = None;
+        let mut failures = AcceptFailures::default();
         loop {
             if drain.is_cancelled() && connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, socket.listener().accept()).await {
@@ -168,15 +103,10 @@ impl Listener {
                 },
                 accepted = socket.listener().accept() => match accepted {
                     Ok((stream, _)) => {
-                        failures = 0;
+                        failures.end();
                         admit(stream, &shared, &mut connections, caps, &presence);
                     }
-                    Err(error) => {
-                        failures = failures.saturating_add(1);
-                        tell_refused(&error, &mut told);
-                        let wait = ACCEPT_AGAIN.delay(failures, &mut rand::rng());
-                        tokio::time::sleep(wait).await;
-                    }
+                    Err(error) => failures.wait(&error).await,
                 },
             }
         }
@@ -188,19 +118,15 @@ impl Listener {
 }
 
 impl Caps {
-    /// Why one more connection is not let in; `None` if it is. The system gives the lowest free
-    /// descriptor, so a high one tells that all below it are taken, by whomever. The limit is asked
-    /// for anew, since it may have been lowered.
+    /// Why one more connection is not let in; `None` if it is.
     fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
         if connected >= self.max_connections {
             return Some("too many connections are open: socket.max_connections is reached");
         }
-        let limit = getrlimit(Resource::Nofile).current?;
-        let (descriptor, kept_back) =
-            (descriptor.cast_unsigned() as u64, self.files_kept_back as u64);
-        let refused = "the daemon has too many files open: raise its limit of open files \
-                       (ulimit -n, LimitNOFILE)";
-        (descriptor + kept_back >= limit).then_some(refused)
+        is_kept_back(descriptor, self.files_kept_back).then_some(
+            "the daemon has too many files open: raise its limit of open files (ulimit -n, \
+             LimitNOFILE)",
+        )
     }
 }
 
@@ -236,18 +162,6 @@ fn close(
         tracing::error!(
             %error,
             "a connection's task died: this is a defect of dispatchd, please report it"
-        );
-    }
-}
-
-fn tell_refused(error: &io::Error, told: &mut Option<Instant>) {
-    let now = Instant::now();
-    if told.is_none_or(|told| now - told >= TELL_EVERY) {
-        *told = Some(now);
-        tracing::warn!(
-            %error,
-            "cannot accept connections, trying again: raise the limit of open files or lower \
-             socket.max_connections"
         );
     }
 }

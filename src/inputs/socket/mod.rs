@@ -8,18 +8,13 @@
 //! slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
 pub mod barred;
-mod callers;
-mod clock;
 mod connection;
 pub(crate) mod directory;
 mod error;
 pub mod listener;
 mod lock;
-mod long_lines;
-pub mod metrics;
 mod patience;
 mod peer;
-mod presence;
 mod reader;
 mod settings;
 mod shared;
@@ -27,9 +22,8 @@ mod socket_file;
 mod survey;
 mod writer;
 
-pub use callers::Callers;
 pub use error::BindError;
-pub use presence::Presence;
 pub use settings::Settings;
-pub(crate) use socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
+pub use socket_file::Reach;
+pub(crate) use socket_file::{LOOK_EVERY, Look, SocketFile};
 pub(crate) use survey::{SocketSurvey, survey};

@@ -17,25 +17,19 @@ use tokio::task::yield_now;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::{Clock, now};
-use super::long_lines::buffer_of;
 use super::patience::Patience;
-use super::presence::Visit;
 use super::shared::ConnectionShared;
+use crate::inputs::clock::{Clock, now};
+use crate::inputs::long_lines::buffer_of;
+use crate::inputs::presence::Visit;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
-use dispatchd_core::model::{Code, Reference, Refusal, StreamFacts};
+use dispatchd_core::model::{Code, Input, Reference, Refusal, StreamFacts};
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
 use dispatchd_producer::credit::Credit;
 use dispatchd_producer::intake::{EventRequest, Intake, Offered, Shortage, WayBack, answer_bytes};
 use dispatchd_producer::lane::Inlet;
-
-/// The answer to a connection that speaks HTTP.
-const NO_HTTP: &[u8] =
-    b"HTTP/1.1 501 Not Implemented\r\ncontent-type: text/plain\r\ncontent-length: 93\r\n\
-connection: close\r\n\r\n\
-This version of dispatchd speaks newline-delimited JSON on this socket, see docs/protocol.md\n";
 
 /// The read half of a connection, with its intake.
 #[derive(Debug)]
@@ -56,7 +50,7 @@ pub(super) struct Reader {
 }
 
 /// What came of waiting for bytes.
-enum Input {
+enum Filled {
     Bytes,
     /// The peer has ended or is gone: no input is left unread.
     End,
@@ -101,7 +95,6 @@ impl Reader {
     async fn read_lines(&mut self, visit: &mut Visit) -> bool {
         let shared = Arc::clone(&self.shared);
         let mut room: Option<SemaphorePermit<'_>> = None;
-        let mut first = true;
         loop {
             if self.buf.len() > LINE_BUFFER_BYTES && room.is_none() {
                 let line_bytes_max = line_bytes_max(self.intake.record_bytes_max());
@@ -114,13 +107,9 @@ impl Reader {
                 self.buf = buffer_of(line_bytes_max, &self.buf);
             }
             match self.fill().await {
-                Input::Bytes => {}
-                Input::End => return self.end().await,
-                Input::Stop => return true,
-            }
-            if std::mem::take(&mut first) && self.buf[0].is_ascii_uppercase() {
-                self.control(NO_HTTP.to_vec()).await;
-                return true;
+                Filled::Bytes => {}
+                Filled::End => return self.end().await,
+                Filled::Stop => return true,
             }
             self.clock.refresh();
             shared.callers.heard(self.clock.now.instant);
@@ -151,7 +140,7 @@ impl Reader {
     }
 
     /// Waits for bytes and reads them.
-    async fn fill(&mut self) -> Input {
+    async fn fill(&mut self) -> Filled {
         loop {
             let unfinished = self.splitter.unfinished(&self.buf);
             match unfinished {
@@ -161,8 +150,8 @@ impl Reader {
             let began = now();
             let readable = tokio::select! {
                 biased; // bytes before the timer: after a pause of ours there are both
-                () = self.shared.stop_reading.cancelled() => return Input::Stop,
-                () = self.gone.cancelled() => return Input::End,
+                () = self.shared.stop_reading.cancelled() => return Filled::Stop,
+                () = self.gone.cancelled() => return Filled::End,
                 readable = self.read.readable() => Some(readable),
                 () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
             };
@@ -171,10 +160,10 @@ impl Reader {
             }
             match readable {
                 Some(Ok(())) => {}
-                Some(Err(_)) => return Input::End,
+                Some(Err(_)) => return Filled::End,
                 None if self.patience.is_over() => {
                     self.close_unfinished().await;
-                    return Input::Stop;
+                    return Filled::Stop;
                 }
                 None => continue,
             }
@@ -193,8 +182,8 @@ impl Reader {
                     .await
             };
             match read {
-                Poll::Ready(Ok(1..)) => return Input::Bytes,
-                Poll::Ready(Ok(0) | Err(_)) => return Input::End, // its end, or reset by the peer
+                Poll::Ready(Ok(1..)) => return Filled::Bytes,
+                Poll::Ready(Ok(0) | Err(_)) => return Filled::End, // its end, or reset by the peer
                 Poll::Pending => {}
             }
         }
@@ -329,7 +318,7 @@ impl Reader {
     async fn hand_over(&mut self) {
         self.intake.give_back();
         let bytes = std::mem::take(&mut self.accepted_bytes);
-        self.shared.metrics.event_bytes_accepted.increment(bytes);
+        self.shared.metrics.event_bytes_accepted(Input::Ndjson).increment(bytes);
         self.inlet.flush().await;
     }
 }

@@ -6,10 +6,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::callers::Callers;
-use super::long_lines::LongLines;
-use super::metrics::ConnectionMetrics;
 use crate::inputs::backpressure::Backpressure;
+use crate::inputs::callers::Callers;
+use crate::inputs::http::HttpShared;
+use crate::inputs::long_lines::LongLines;
+use crate::inputs::metrics::ConnectionMetrics;
 use dispatchd_core::model::StreamFacts;
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
@@ -19,14 +20,16 @@ use dispatchd_producer::lane::Lanes;
 pub(super) struct ConnectionShared {
     pub intake: Arc<IntakeShared>,
     pub lanes: Lanes,
-    pub metrics: ConnectionMetrics,
+    pub metrics: Arc<ConnectionMetrics>,
     /// How long readers wait for bytes of the budget.
     pub backpressure: Arc<Backpressure>,
     pub facts: watch::Receiver<StreamFacts>,
-    pub long_lines: LongLines,
+    pub long_lines: Arc<LongLines>,
     pub callers: Arc<Callers>,
     /// Where ids come from that callers leave to us.
     pub fresh_id: fn() -> Uuid,
+    /// For connections that speak HTTP.
+    pub http: Arc<HttpShared>,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
 }

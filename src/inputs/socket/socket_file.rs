@@ -164,7 +164,7 @@ impl Reach {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    pub fn is_here(&self) -> bool {
+    pub(crate) fn is_here(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::control::Control;
@@ -18,18 +19,26 @@ use crate::config::{Carried, Config, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
+use crate::inputs::callers::Callers;
+use crate::inputs::http::{HttpServer, HttpShared};
+use crate::inputs::long_lines::LongLines;
+use crate::inputs::loopback::{Loopback, LoopbackError};
+use crate::inputs::metrics::ConnectionMetrics;
+use crate::inputs::presence::Presence;
+use crate::inputs::shared::InputsShared;
 use crate::inputs::socket::barred::{Barred, barred_from};
-use crate::inputs::socket::listener::{self, Listener};
-use crate::inputs::socket::metrics::ConnectionMetrics;
+use crate::inputs::socket::listener::Listener;
 use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
+use dispatchd_core::limits::long_lines_bytes;
+use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -55,7 +64,7 @@ impl Daemon {
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
         let stop = Stop::default();
-        let counters = Arc::<EventCounters>::default();
+        let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
         let backpressure = Arc::<Backpressure>::default();
         let recent_errors = Arc::<RecentErrors>::default();
@@ -82,13 +91,18 @@ impl Daemon {
             },
         );
         let pages = PagesListener::bind(config.admin.listen)?;
-        let shared = listener::Shared {
+        let (presence_in, presence) = watch::channel(Presence::default());
+        let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
+        let shared = InputsShared {
             producer_id: config.producer_id.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
+            fingerprints: Fingerprints::default(),
             backpressure: Arc::clone(&backpressure),
-            metrics: exporter.register(ConnectionMetrics::register),
+            long_lines: Arc::new(LongLines::new(long_lines_bytes(config.memory.budget_bytes))),
+            callers: Arc::clone(&callers),
+            presence: presence_in,
             facts: stream.facts.clone(),
             record_bytes_carried: carried.record_bytes,
             files_kept_back: files_kept_back(config),
@@ -96,12 +110,20 @@ impl Daemon {
             drain: stop.drain.clone(),
             stop_reading: stop.stop_reading.clone(),
         };
-        let (listener, callers) = Listener::bind(&config.socket, shared).await?;
+        let connections = Arc::new(exporter.register(ConnectionMetrics::register));
+        let http = HttpShared::new(&shared, &connections);
+        let http_listener = config.http.listen.map(|address| {
+            let listener =
+                Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
+            Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
+        });
+        let http_listener = http_listener.transpose()?;
+        let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
-            counters: Arc::clone(&counters),
+            counters: counters.clone(),
             budget,
             backpressure,
             oldest: producer.oldest,
@@ -110,7 +132,7 @@ impl Daemon {
         };
         let answers = Answers {
             exposition: exporter.expose(sources.clone()),
-            reach: callers.reach.clone(),
+            reach,
             shown: Shown {
                 stream: config.stream.id.as_str().to_owned(),
                 endpoint: kinesis.endpoint().to_owned(),
@@ -118,7 +140,7 @@ impl Daemon {
                 credentials: kinesis.credentials().clone(),
                 socket: config.socket.path.clone(),
                 sources,
-                presence: callers.presence.clone(),
+                presence: presence.clone(),
                 facts: stream.facts,
                 calls: stream.calls,
                 record_bytes_carried: carried.record_bytes,
@@ -133,7 +155,9 @@ impl Daemon {
         Ok(Self {
             counters,
             listener,
+            http_listener,
             callers,
+            presence,
             lanes,
             refresher,
             admin,

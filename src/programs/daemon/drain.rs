@@ -10,9 +10,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::inputs::socket::Callers;
+use crate::inputs::callers::Callers;
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 
 /// How much of `shutdown.timeout` is kept for delivery once readers have stopped: a third of it,
 /// but at most this.
@@ -43,7 +43,7 @@ pub(super) struct Stop {
 #[derive(Debug)]
 pub(super) struct Sight<'a> {
     pub signals: &'a mut mpsc::Receiver<()>,
-    pub counters: &'a EventCounters,
+    pub counters: &'a InputCounters,
     pub callers: &'a Callers,
     /// How many callers are connected when the stop begins.
     pub connected: usize,
@@ -127,7 +127,7 @@ async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
 
 /// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
 /// signal and the last line.
-async fn idle(counters: &EventCounters, callers: &Callers, began: Instant) {
+async fn idle(counters: &InputCounters, callers: &Callers, began: Instant) {
     let mut looks = 0;
     loop {
         let last = callers.last_heard().map(|last| began.max(last.into()));
@@ -177,11 +177,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {
         let (counters, callers) =
-            (Arc::<EventCounters>::default(), Arc::new(Callers::new(Instant::now().into_std())));
+            (InputCounters::default(), Arc::new(Callers::new(Instant::now().into_std())));
         sleep(10 * LAST_LINES).await;
         let began = Instant::now();
         let waiting = {
-            let (counters, callers) = (Arc::clone(&counters), Arc::clone(&callers));
+            let (counters, callers) = (counters.clone(), Arc::clone(&callers));
             tokio::spawn(async move { idle(&counters, &callers, began).await })
         };
         for _ in 0..4 {
@@ -196,7 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_whose_lines_have_no_room_is_not_idle() {
         let (counters, callers) =
-            (EventCounters::default(), Callers::new(Instant::now().into_std()));
+            (InputCounters::default(), Callers::new(Instant::now().into_std()));
         let held_up = callers.hold_up();
         let waits = async |time| {
             tokio::time::timeout(time, idle(&counters, &callers, Instant::now())).await

@@ -37,7 +37,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::inputs::socket::metrics::ConnectionMetrics;
+    use crate::inputs::metrics::ConnectionMetrics;
     use crate::producer::stream_metrics::StreamMetrics;
     use crate::telemetry::exporter::{Exporter, Sources};
     use crate::telemetry::table::METRICS;

@@ -20,18 +20,24 @@ mod run;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::admin::socket::AdminSocket;
 use crate::admin::{Admin, ListenError, SocketError};
 use crate::config::{Inputs, Resolved};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Local, LocalError};
+use crate::inputs::callers::Callers;
+use crate::inputs::http::HttpServer;
+use crate::inputs::loopback::{Loopback, LoopbackError};
+use crate::inputs::presence::Presence;
 use crate::inputs::socket::BindError;
-use crate::inputs::socket::listener::{Listener, ListenerHandle};
+use crate::inputs::socket::listener::Listener;
 use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;
 use crate::telemetry::log::Log;
 use dispatchd_aws::{ConnectError, Kinesis};
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 
 use self::control::Control;
 use self::drain::Stop;
@@ -42,9 +48,12 @@ pub(crate) use self::open_files::raise_open_files;
 #[derive(Debug)]
 pub(crate) struct Daemon {
     kinesis: Kinesis,
-    counters: Arc<EventCounters>,
+    counters: InputCounters,
     listener: Listener,
-    callers: ListenerHandle,
+    /// `None`: HTTP is served on the socket alone.
+    http_listener: Option<(Loopback, HttpServer)>,
+    callers: Arc<Callers>,
+    presence: watch::Receiver<Presence>,
     lanes: Vec<LaneTask<Kinesis>>,
     refresher: Refresher,
     admin: Admin,
@@ -74,6 +83,8 @@ pub(crate) struct Plan {
 pub(crate) enum StartError {
     #[error("socket.path (--socket): {0}")]
     Socket(#[from] BindError),
+    #[error(transparent)]
+    Loopback(#[from] LoopbackError),
     #[error(transparent)]
     AdminSocket(#[from] SocketError),
     #[error(transparent)]

@@ -11,8 +11,7 @@ use super::control::Asked;
 use super::drain::{Sight, tell_died};
 use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
-use crate::inputs::socket::Presence;
-use crate::inputs::socket::listener::ListenerHandle;
+use crate::inputs::presence::Presence;
 use crate::programs::signals::Signals;
 use dispatchd_aws::Kinesis;
 use dispatchd_core::model::Code;
@@ -27,9 +26,9 @@ impl Daemon {
     /// # Errors
     /// If the admin thread cannot be started.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
-        let Self { kinesis, counters, listener, callers, lanes, refresher, admin, .. } = self;
-        let Self { admin_socket, admin_address, mut control, stop, .. } = self;
-        let ListenerHandle { presence, callers, .. } = callers;
+        let Self { kinesis, counters, listener, callers, presence, lanes, refresher, .. } = self;
+        let Self { http_listener, admin, admin_socket, admin_address, mut control, stop, .. } =
+            self;
         let config = &control.running.config;
         let (path, shutdown) = (config.socket.path.clone(), config.shutdown.clone());
         control.show(State::Starting);
@@ -37,6 +36,10 @@ impl Daemon {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.run());
+        let http = http_listener.as_ref().and_then(|(listener, _)| listener.address());
+        if let Some((listener, server)) = http_listener {
+            tasks.spawn(listener.run(server));
+        }
         for lane in lanes {
             tasks.spawn(lane.run());
         }
@@ -50,6 +53,7 @@ impl Daemon {
         let identity = who(&kinesis).await;
         tracing::info!(
             socket = %path.display(),
+            http = http.map(|address| address.to_string()),
             admin = admin_address,
             version = env!("CARGO_PKG_VERSION"),
             endpoint = kinesis.endpoint(),

@@ -5,15 +5,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dispatchd::inputs::callers::Callers;
+use dispatchd::inputs::http::HttpShared;
+use dispatchd::inputs::long_lines::LongLines;
+use dispatchd::inputs::metrics::ConnectionMetrics;
+use dispatchd::inputs::presence::Presence;
+use dispatchd::inputs::shared::InputsShared;
 use dispatchd::inputs::socket;
-use dispatchd::inputs::socket::listener::{self, Listener};
-use dispatchd::inputs::socket::metrics::ConnectionMetrics;
+use dispatchd::inputs::socket::listener::Listener;
 use dispatchd::producer;
 use dispatchd::producer::refresher::{Calls, StreamHandle};
-use dispatchd_core::limits::{LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, record_bytes_carried};
-use dispatchd_core::model::{Entries, PutError, PutRecords, StreamFacts, Verdict};
+use dispatchd_core::limits::{
+    LINE_BUFFER_BYTES, RECORD_BYTES_DEFAULT, long_lines_bytes, record_bytes_carried,
+};
+use dispatchd_core::model::{Entries, Fingerprints, PutError, PutRecords, StreamFacts, Verdict};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::EventCounters;
+use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -64,7 +71,7 @@ fn stored() -> Verdict {
 /// The parts of a daemon between socket and service, made by the daemon's own constructors.
 struct House {
     service: Scripted,
-    counters: Arc<EventCounters>,
+    counters: InputCounters,
     facts: watch::Sender<StreamFacts>,
     tasks: JoinSet<()>,
     dir: tempfile::TempDir,
@@ -81,7 +88,7 @@ async fn house_that(
     fresh_id: fn() -> Uuid,
 ) -> House {
     let service = Scripted { does, calls: Arc::default() };
-    let (counters, budget) = (Arc::<EventCounters>::default(), Budget::new(BUDGET_BYTES));
+    let (counters, budget) = (InputCounters::default(), Budget::new(BUDGET_BYTES));
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
     let stream = StreamHandle {
         facts: facts.clone(),
@@ -108,13 +115,16 @@ async fn house_that(
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("d.sock");
     let settings = socket::Settings { path, mode: 0o600, max_connections: 8, window };
-    let shared = listener::Shared {
+    let shared = InputsShared {
         producer_id: "app@host".into(),
         lanes: handle.inboxes,
         budget,
-        counters: Arc::clone(&counters),
+        counters: counters.clone(),
+        fingerprints: Fingerprints::default(),
         backpressure: Arc::default(),
-        metrics: ConnectionMetrics::register(),
+        long_lines: Arc::new(LongLines::new(long_lines_bytes(BUDGET_BYTES))),
+        callers: Arc::new(Callers::new(Instant::now().into_std())),
+        presence: watch::channel(Presence::default()).0,
         facts,
         record_bytes_carried: record_bytes_carried(BUDGET_BYTES),
         files_kept_back: 0,
@@ -122,7 +132,9 @@ async fn house_that(
         drain,
         stop_reading: CancellationToken::new(),
     };
-    let (listener, _) = Listener::bind(&settings, shared).await.expect("it is free");
+    let metrics = Arc::new(ConnectionMetrics::register());
+    let http = HttpShared::new(&shared, &metrics);
+    let (listener, _) = Listener::bind(&settings, shared, http, metrics).await.expect("it is free");
     let mut tasks = JoinSet::new();
     tasks.spawn(listener.run());
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));

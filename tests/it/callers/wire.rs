@@ -181,17 +181,17 @@ async fn what_is_too_large_is_refused_with_its_size_and_the_limit() {
 }
 
 #[tokio::test]
-async fn http_is_told_that_it_is_not_served_here() {
+async fn the_first_byte_says_whether_a_connection_speaks_http() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;
     let mut caller = daemon.connect().await;
-    caller.send_bytes(b"POST /v1/events HTTP/1.1\r\nhost: d\r\ncontent-length: 2\r\n\r\n{}").await;
+    caller.send_bytes(b"GET /v1/health HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\r\n").await;
     let mut reply = String::new();
     while let Some(line) = caller.line().await {
         reply += &line;
     }
     let (head, body) = reply.split_once("\r\n\r\n").expect("a whole HTTP reply");
-    assert!(head.starts_with("HTTP/1.1 501 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
 }
 
@@ -207,7 +207,10 @@ async fn the_books_balance_and_every_answer_is_in_them() {
     assert_eq!(daemon.metric("dispatchd_events_accepted_total").await, 11.0);
     assert_eq!(daemon.metric("dispatchd_events_acked_total").await, 10.0);
     assert_eq!(daemon.metric("dispatchd_events_refused_total{code=\"InvalidRequest\"}").await, 1.0);
-    assert_eq!(daemon.metric("dispatchd_events_in_flight").await, 0.0);
+    assert_eq!(daemon.metric("dispatchd_events_acked_total{input=\"ndjson\"}").await, 10.0);
+    for none in ["in_flight", "staged", "rolled_back_total", "accepted_total{input=\"http\"}"] {
+        assert_eq!(daemon.metric(&format!("dispatchd_events_{none}")).await, 0.0, "{none}");
+    }
     assert_eq!(daemon.metric("dispatchd_buffer_bytes").await, 0.0);
     assert_eq!(daemon.metric("dispatchd_connections").await, 1.0);
     assert_eq!(daemon.metric("dispatchd_ack_duration_seconds_count").await, 10.0);

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use dispatchd_core::model::{Entries, HashKey, Record, StreamId, Verdict};
-use minicbor::data::Type;
+use dispatchd_core::wire::cbor::{each_field, more, rest, text};
 use minicbor::decode;
 use minicbor::{Decoder, Encoder};
 
@@ -117,46 +117,8 @@ fn entry<'a>(decoder: &mut Decoder<'a>) -> Result<EntryResult<'a>, decode::Error
     Ok(result)
 }
 
-/// Reads a map whose keys are texts.
-fn each_field<'a>(
-    decoder: &mut Decoder<'a>,
-    mut read: impl FnMut(&str, &mut Decoder<'a>) -> Result<(), decode::Error>,
-) -> Result<(), decode::Error> {
-    let mut left = decoder.map()?;
-    while more(decoder, &mut left)? {
-        let field = text(decoder)?.ok_or_else(|| decode::Error::message("a key is null"))?;
-        read(&field, decoder)?;
-    }
-    Ok(())
-}
-
-/// Whether another item follows in an array or a map. `left` counts the items that are left; it is
-/// `None` if the length is open, and then a break ends them.
-fn more(decoder: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, decode::Error> {
-    match left {
-        Some(0) => Ok(false),
-        Some(left) => {
-            *left -= 1;
-            Ok(true)
-        }
-        None if decoder.datatype()? == Type::Break => decoder.skip().map(|()| false),
-        None => Ok(true),
-    }
-}
-
-/// Reads a text, which may come in pieces; `None` for null.
-fn text<'a>(decoder: &mut Decoder<'a>) -> Result<Option<Cow<'a, str>>, decode::Error> {
-    match decoder.datatype()? {
-        Type::Null => decoder.null().map(|()| None),
-        Type::StringIndef => {
-            decoder.str_iter()?.collect::<Result<String, _>>().map(|text| Some(Cow::Owned(text)))
-        }
-        _ => decoder.str().map(|text| Some(Cow::Borrowed(text))),
-    }
-}
-
 /// Checks that nothing follows.
 fn end(decoder: &Decoder<'_>) -> Result<(), BadReply> {
-    let rest = decoder.input().len() - decoder.position();
+    let rest = rest(decoder);
     if rest == 0 { Ok(()) } else { Err(BadReply(format!("{rest} bytes follow it"))) }
 }

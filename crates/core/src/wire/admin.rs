@@ -78,14 +78,18 @@ pub struct Buffer {
     pub backpressure_seconds: f64,
 }
 
-/// Counts of events: accepted = acked + refused + in flight.
+/// Counts of events: accepted = acked + refused + rolled back + in flight + staged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Events {
     pub accepted: u64,
     pub acked: u64,
     /// How many were refused, by code.
     pub refused: BTreeMap<String, u64>,
+    /// Of transactions that ended without a commit.
+    pub rolled_back: u64,
     pub in_flight: u64,
+    /// Of transactions that are open.
+    pub staged: u64,
     /// The age of the oldest event in flight; 0 without one.
     pub oldest_age_seconds: f64,
 }

@@ -179,7 +179,9 @@ impl Intake {
         };
         let responder = self.responder(credit, std::mem::take(&mut request.reference));
         let ticket = responder.ticket(request.id, now.timestamp, request.echo, permit);
-        Offered::Accepted(Item::new(record, ticket, now.instant))
+        let mut item = Item::new(record, ticket, now.instant);
+        item.deadline = request.deadline;
+        Offered::Accepted(item)
     }
 
     /// Takes a credit for an answer of so many bytes to something that is no event.

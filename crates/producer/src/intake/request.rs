@@ -1,6 +1,8 @@
 //! A request as it stands before the intake: read, named and keyed once, offered as often as it
 //! takes. Chance is an argument, and nothing here waits or answers.
 
+use std::time::Instant;
+
 use dispatchd_core::model::{Event, Fingerprints, PartitionKey, Record, Reference};
 use uuid::Uuid;
 
@@ -13,6 +15,8 @@ pub struct EventRequest<'a> {
     pub(super) reference: Reference,
     pub(super) id: EventId,
     pub(super) echo: bool,
+    /// Until when its caller waits; `None`: as long as `delivery.timeout` permits.
+    pub(super) deadline: Option<Instant>,
     pub(super) content: Content<'a>,
 }
 
@@ -41,11 +45,18 @@ impl<'a> EventRequest<'a> {
         if event.key.is_none() {
             event.key = Some(PartitionKey::of_id(event.id.unwrap_or_else(fresh_id)));
         }
-        Self { reference, id, echo: event.echo, content: Content::Event(event) }
+        Self { reference, id, echo: event.echo, deadline: None, content: Content::Event(event) }
     }
 
     /// A record that is to be published as it is.
     pub fn sealed(record: Record, reference: Reference, id: EventId) -> Self {
-        Self { reference, id, echo: false, content: Content::Record(Some(record)) }
+        let content = Content::Record(Some(record));
+        Self { reference, id, echo: false, deadline: None, content }
+    }
+
+    /// The same, to be given up then: what is not in flight when the deadline comes is answered
+    /// `DeliveryTimeout` and never sent; what is in flight, when it lands.
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
     }
 }

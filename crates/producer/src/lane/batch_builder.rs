@@ -92,7 +92,7 @@ impl<'a> BatchBuilder<'a> {
     /// not fit.
     fn take(&mut self, key: Key, index: usize) -> bool {
         let Self { queues, limits, now, batch } = self;
-        let Queues { settings, keys, shards, keys_held, .. } = &mut **queues;
+        let Queues { settings, keys, shards, deadlines, keys_held, .. } = &mut **queues;
         let Some(queue) = keys.get_mut(&key).filter(|queue| queue.state == KeyState::Ready(index))
         else {
             return true; // a place left behind
@@ -120,6 +120,7 @@ impl<'a> BatchBuilder<'a> {
                 break;
             }
             let Some(item) = queue.pop_front() else { break };
+            deadlines.remove(&item);
             let shard_queue = shards.at(index);
             if let Some(pacing) = &mut shard_queue.pacing {
                 let cost = match placement {

@@ -231,6 +231,11 @@ impl Buffer {
         self.queues.shards.iter().map(|queue| queue.sendable(now).1).sum()
     }
 
+    /// Places in all shard queues, those that keys left behind among them.
+    pub(super) fn places(&self) -> usize {
+        self.queues.shards.iter().map(|queue| queue.places()).sum()
+    }
+
     /// How many shard queues there are.
     pub(super) fn shard_queues(&self) -> usize {
         self.queues.shards.iter().count()

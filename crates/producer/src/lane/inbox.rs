@@ -45,13 +45,21 @@ impl Inlet {
         self.groups[lane].push(item);
     }
 
+    /// Whether nothing waits to be handed over.
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(Group::is_empty)
+    }
+
     /// Hands every group over. It may wait for room in an inbox, which comes: a lane waits for
-    /// nobody.
+    /// nobody. Cancelled, it still holds what it has not handed over.
     pub async fn flush(&mut self) {
         for (lane, group) in self.lanes.0.iter().zip(&mut self.groups) {
             if !group.is_empty() {
-                // A lane that is gone crashed: the items answer for themselves as they are dropped.
-                let _ = lane.send(std::mem::take(group)).await;
+                match lane.reserve().await {
+                    Ok(room) => room.send(std::mem::take(group)),
+                    // A lane that is gone crashed: the items answer for themselves.
+                    Err(_) => group.clear(),
+                }
             }
         }
     }

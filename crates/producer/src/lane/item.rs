@@ -12,6 +12,8 @@ pub struct Item {
     pub record: Record,
     pub ticket: Ticket,
     pub accepted: Instant,
+    /// Until when it may wait, if its caller said so: it is given up then, unless it is in flight.
+    pub deadline: Option<Instant>,
     /// Attempts to send it that failed.
     pub failures: u32,
     /// Why the last attempt failed; `None` before the first failure.
@@ -46,6 +48,7 @@ impl Item {
             record,
             ticket,
             accepted,
+            deadline: None,
             failures: 0,
             cause: None,
             maybe_stored: false,
@@ -53,8 +56,13 @@ impl Item {
         })
     }
 
-    /// Whether it has waited for `timeout`.
+    /// Whether it has waited for `timeout`, or for as long as its caller said.
     pub(super) fn is_overdue(&self, timeout: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.accepted) >= timeout
+        now.saturating_duration_since(self.accepted) >= timeout || self.is_past_deadline(now)
+    }
+
+    /// Whether it has waited for as long as its caller said.
+    pub(super) fn is_past_deadline(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }

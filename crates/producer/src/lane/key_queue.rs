@@ -84,6 +84,17 @@ impl KeyQueue {
         if self.front().is_some_and(wanted) { self.pop_front() } else { None }
     }
 
+    /// Takes the first item out that is wanted, wherever it stands.
+    pub(super) fn take_out(&mut self, wanted: impl Fn(&Item) -> bool) -> Option<BoxedItem> {
+        if self.front().is_some_and(&wanted) {
+            return self.pop_front();
+        }
+        let index = self.rest.iter().position(|item| wanted(item))?;
+        let item = self.rest.remove(index)?;
+        self.bytes -= item.record.size();
+        Some(item)
+    }
+
     /// All of them, in order.
     pub(super) fn into_items(self) -> impl Iterator<Item = BoxedItem> {
         self.first.into_iter().chain(self.rest)

@@ -13,8 +13,8 @@
 //!   key is in flight.
 //! - The events of one packed record are stored together or not at all, in their order: so it may
 //!   hold many events of a key, under strict order too.
-//! - An item leaves by a verdict, by `delivery.timeout` or by the drain's deadline. It is never
-//!   dropped, and never sent once it is overdue.
+//! - An item leaves by a verdict, by `delivery.timeout`, by its own deadline or by the drain's. It is
+//!   never dropped, and never sent once it is overdue.
 //! - A shard that cools holds back its own keys and no other's.
 //!
 //! # Rooms
@@ -39,6 +39,7 @@
 //! | `throttle_counts` | how much a shard took and refused of late |
 //! | `key_queue` | one key's items, what the key may do now, and what a request could take of it |
 //! | `ages` | when the oldest event was accepted |
+//! | `deadlines` | when events are given up whose callers wait no longer |
 //! | `flight` | batches that are being sent, and what a reply says of its request as a whole |
 //! | `batch` | what goes into one PutRecords request |
 //! | [`dedupe`], `remembered` | what became of ids that callers chose |
@@ -60,8 +61,8 @@
 //! - **Refused as a whole**: the request is taken apart until the record at fault is alone, unless
 //!   two records that have nothing in common are refused alone in the same words; then it is the
 //!   stream.
-//! - **Overdue**: what is not in flight is answered `DeliveryTimeout`; what is in flight, when it
-//!   lands.
+//! - **Overdue**, by `delivery.timeout` or by its own deadline: what is not in flight is answered
+//!   `DeliveryTimeout`; what is in flight, when it lands.
 //! - **Drain**: nothing lingers, what cools wakes, waits are short. At the deadline everything is
 //!   answered `ShuttingDown`.
 
@@ -72,6 +73,7 @@ mod batch_builder;
 mod bisect_batch;
 pub mod buffer;
 pub mod cooling;
+mod deadlines;
 pub mod dedupe;
 mod doubt;
 mod flight;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::ages::Ages;
 use super::cooling::CoolingKeys;
+use super::deadlines::Deadlines;
 use super::item::BoxedItem;
 use super::key_queue::{Key, KeyQueue, KeyState, Keys};
 use super::settings::{Aggregation, Settings};
@@ -23,6 +24,10 @@ use dispatchd_core::model::ShardMap;
 
 /// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
 const HELD_HINT: usize = 500;
+
+/// Places that keys left behind whose events were given up, before the shard queues are made anew.
+/// Until then they cost some bytes each, and after it a look at every key.
+const PLACES_LEFT_MAX: usize = 1024;
 
 /// Where this is not so, the lane's books are wrong.
 pub(super) const KEEPS_ITS_QUEUE: &str = "a key in flight keeps its queue";
@@ -39,6 +44,8 @@ pub(super) struct Queues {
     pub shards: ShardQueues,
     /// Of every event that is not answered, in flight or not.
     pub ages: Ages,
+    /// Of every event that waits here and has one.
+    pub deadlines: Deadlines,
     cooling: CoolingKeys,
     /// Items that are overdue, and were taken out to be answered.
     late: Vec<BoxedItem>,
@@ -47,6 +54,8 @@ pub(super) struct Queues {
     /// Keys in flight with events waiting behind them.
     pub keys_held: usize,
     keys_cooling: usize,
+    /// Places of keys that are gone, in the shard queues: at most so many.
+    places_left: usize,
     holds_many: bool,
 }
 
@@ -58,11 +67,13 @@ impl Queues {
             keys: Keys::default(),
             shards: ShardQueues::unknown(),
             ages: Ages::new(expiry_tick(settings.timeout)),
+            deadlines: Deadlines::default(),
             cooling: CoolingKeys::default(),
             late: Vec::new(),
             next_sweep: None,
             keys_cooling: 0,
             keys_held: 0,
+            places_left: 0,
             holds_many: false,
         }
     }
@@ -71,6 +82,7 @@ impl Queues {
     pub(super) fn push(&mut self, item: BoxedItem) {
         let key = item.record.key_hash;
         self.ages.add(item.accepted);
+        self.deadlines.add(&item);
         match self.keys.entry(key) {
             hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(self.shards.add_new(key, item, &self.settings));
@@ -109,6 +121,7 @@ impl Queues {
         let queue = entry.get_mut();
         assert_eq!(queue.state, KeyState::InFlight, "only what was in flight can come back");
         self.keys_held -= usize::from(!queue.is_empty());
+        items.iter().for_each(|item| self.deadlines.add(item));
         queue.put_front(items);
         if queue.is_empty() {
             entry.remove();
@@ -125,13 +138,15 @@ impl Queues {
     pub(super) fn put_behind_flight(&mut self, key: Key, items: Vec<BoxedItem>) {
         let queue = self.keys.get_mut(&key).expect(KEEPS_ITS_QUEUE);
         self.keys_held += usize::from(queue.is_empty());
+        items.iter().for_each(|item| self.deadlines.add(item));
         queue.put_front(items);
     }
 
     /// Takes the first items of a key out whose flight goes on with them.
     pub(super) fn take_behind_flight(&mut self, key: Key, items: usize) -> Vec<BoxedItem> {
         let queue = self.keys.get_mut(&key).expect(KEEPS_ITS_QUEUE);
-        let taken = std::iter::from_fn(|| queue.pop_front()).take(items).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| queue.pop_front()).take(items).collect();
+        taken.iter().for_each(|item| self.deadlines.remove(item));
         self.keys_held -= usize::from(queue.is_empty());
         taken
     }
@@ -149,16 +164,36 @@ impl Queues {
         }
     }
 
-    /// Takes out what is overdue and not in flight, and tells the keys whose front that was. It
-    /// looks once a tick: what it misses until then is met when its turn comes to be sent.
+    /// Takes out what is overdue and not in flight, and tells the keys that lost something. What has
+    /// a deadline is met when that comes. For what has waited for the timeout it looks once a tick:
+    /// what it misses until then is met when its turn comes to be sent.
     pub(super) fn sweep(&mut self, now: Instant, mut expired: impl FnMut(Key)) {
+        while let Some((deadline, key, count)) = self.deadlines.pop_due(now) {
+            self.give_up(key, deadline, count);
+            expired(key);
+        }
+        if self.places_left > PLACES_LEFT_MAX.max(self.keys.len()) {
+            self.shards.forget_places();
+            self.make_all_ready();
+        }
         if self.next_expiry().is_none_or(|at| at > now) {
             return;
         }
         // What is overdue but in flight is met again when it lands; until then one look a tick is
         // enough.
         self.next_sweep = Some(now + expiry_tick(self.settings.timeout));
-        let Self { settings, keys, shards, ages, late, keys_cooling, keys_held, .. } = self;
+        let Self {
+            settings,
+            keys,
+            shards,
+            ages,
+            deadlines,
+            late,
+            keys_cooling,
+            keys_held,
+            places_left,
+            ..
+        } = self;
         keys.retain(|key, queue| {
             if !queue.front().is_some_and(|head| head.is_overdue(settings.timeout, now)) {
                 return true;
@@ -167,15 +202,47 @@ impl Queues {
             if let KeyState::Ready(index) = queue.state {
                 shards.at(index).discount(queue.sendable(settings));
             }
-            take_late(queue, settings.timeout, now, ages, late);
+            take_late(queue, settings.timeout, now, ages, deadlines, late);
             match (queue.state, queue.is_empty()) {
-                (KeyState::Ready(index), false) => shards.at(index).count(queue.sendable(settings)),
+                (KeyState::Ready(index), _) => {
+                    *places_left += usize::from(!shards.stays(*key, queue, index, settings));
+                }
                 (KeyState::Cooling(_), true) => *keys_cooling -= 1,
                 (KeyState::InFlight, true) => *keys_held -= 1,
                 _ => {}
             }
             !queue.is_empty() || queue.state == KeyState::InFlight
         });
+    }
+
+    /// The deadline of so many events of a key has come: they are taken out, wherever they stand.
+    #[cold]
+    fn give_up(&mut self, key: Key, deadline: Instant, count: usize) {
+        const COUNTED: &str = "a deadline is counted while its event waits";
+        let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else {
+            panic!("{COUNTED}")
+        };
+        let queue = entry.get_mut();
+        if let KeyState::Ready(index) = queue.state {
+            self.shards.at(index).discount(queue.sendable(&self.settings));
+        }
+        for _ in 0..count {
+            let item = queue.take_out(|item| item.deadline == Some(deadline)).expect(COUNTED);
+            self.ages.remove(item.accepted);
+            self.late.push(item);
+        }
+        match (queue.state, queue.is_empty()) {
+            (KeyState::Ready(index), _) => {
+                let stays = self.shards.stays(key, queue, index, &self.settings);
+                self.places_left += usize::from(!stays);
+            }
+            (KeyState::Cooling(_), true) => self.keys_cooling -= 1,
+            (KeyState::InFlight, true) => self.keys_held -= 1,
+            (KeyState::Cooling(_) | KeyState::InFlight, false) => {}
+        }
+        if queue.is_empty() && queue.state != KeyState::InFlight {
+            entry.remove();
+        }
     }
 
     /// A ready key whose turn has come and whose head is overdue: it stands anew where its next
@@ -185,7 +252,8 @@ impl Queues {
         let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else { return };
         let queue = entry.get_mut();
         self.shards.at(shard).discount(queue.sendable(&self.settings));
-        take_late(queue, self.settings.timeout, now, &mut self.ages, &mut self.late);
+        let (ages, deadlines) = (&mut self.ages, &mut self.deadlines);
+        take_late(queue, self.settings.timeout, now, ages, deadlines, &mut self.late);
         if queue.is_empty() {
             entry.remove();
         } else {
@@ -235,7 +303,7 @@ impl Queues {
     /// overdue; `None` where nothing waits.
     pub(super) fn next_event(&self, now: Instant) -> Option<Instant> {
         let wake = earliest(self.shards.next_wake(now), self.cooling.next_wake());
-        earliest(wake, self.next_expiry())
+        earliest(wake, earliest(self.deadlines.next(), self.next_expiry()))
     }
 
     /// From now on nothing lingers and nothing is paced. What cools may go at once, and cools
@@ -259,6 +327,12 @@ impl Queues {
     ) {
         self.settings.aggregation = aggregation;
         self.shards.remap(map, now);
+        self.make_all_ready();
+    }
+
+    /// Every ready key gets its place in shard queues that have lost all of theirs.
+    fn make_all_ready(&mut self) {
+        self.places_left = 0;
         for (&key, queue) in &mut self.keys {
             if let KeyState::Ready(_) = queue.state {
                 self.shards.make_ready(key, queue, &self.settings);
@@ -269,6 +343,7 @@ impl Queues {
     /// Takes everything out that is not in flight, and forgets the rest.
     pub(super) fn abandon(&mut self) -> Vec<BoxedItem> {
         self.ages = Ages::new(expiry_tick(self.settings.timeout));
+        self.deadlines = Deadlines::default();
         (self.keys_cooling, self.keys_held) = (0, 0);
         self.keys.drain().flat_map(|(_, queue)| queue.into_items()).collect()
     }
@@ -302,10 +377,12 @@ fn take_late(
     timeout: Duration,
     now: Instant,
     ages: &mut Ages,
+    deadlines: &mut Deadlines,
     late: &mut Vec<BoxedItem>,
 ) {
     while let Some(item) = queue.pop_front_if(|item| item.is_overdue(timeout, now)) {
         ages.remove(item.accepted);
+        deadlines.remove(&item);
         late.push(item);
     }
 }

@@ -145,6 +145,14 @@ impl ShardQueue {
     }
 }
 
+#[cfg(test)]
+impl ShardQueue {
+    /// Places, those that keys left behind among them.
+    pub(super) fn places(&self) -> usize {
+        self.fresh.len() + self.back.len()
+    }
+}
+
 impl ShardQueues {
     /// A single queue, while the shards are not known.
     pub(super) fn unknown() -> Self {
@@ -165,6 +173,11 @@ impl ShardQueues {
         };
         self.map = map;
         self.known_since = Some(now);
+    }
+
+    /// Every queue loses its keys, and goes on as it was: each ready key is to be made ready again.
+    pub(super) fn forget_places(&mut self) {
+        self.queues.iter_mut().for_each(|queue| *queue = queue.without_keys());
     }
 
     pub(super) fn map(&self) -> Option<&ShardMap> {
@@ -208,6 +221,26 @@ impl ShardQueues {
         shard_queue.rejoin(head.accepted, key);
         shard_queue.count(key_queue.sendable(settings));
         key_queue.state = KeyState::Ready(index);
+    }
+
+    /// A ready key of this shard lost events out of turn, and is to be counted anew: says whether it
+    /// keeps its place. It leaves it behind where nothing is left of it, and where its next event
+    /// belongs to another shard.
+    pub(super) fn stays(
+        &mut self,
+        key: Key,
+        key_queue: &mut KeyQueue,
+        index: usize,
+        settings: &Settings,
+    ) -> bool {
+        let Some(head) = key_queue.front() else { return false };
+        let stays = self.index_of(&head.record) == index;
+        if stays {
+            self.queues[index].count(key_queue.sendable(settings));
+        } else {
+            self.make_ready(key, key_queue, settings);
+        }
+        stays
     }
 
     /// Ends coolings and paces that are over. Returns how many shards cool still.

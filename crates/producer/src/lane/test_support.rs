@@ -102,6 +102,15 @@ impl Kit {
         names.iter().for_each(|name| self.push_record(at_ms, key, name.as_bytes(), None));
     }
 
+    /// An event that is to be given up at the deadline.
+    pub(super) fn push_until(&mut self, at_ms: u64, key: &str, name: &str, deadline_ms: u64) {
+        self.pushed += 1;
+        let id = EventId::Made(Uuid::from_u128(self.pushed));
+        let mut item = self.item(self.at(at_ms), key, name.as_bytes(), None, id);
+        item.deadline = Some(self.at(deadline_ms));
+        self.buffer.push(item);
+    }
+
     /// An event for this shard of two.
     pub(super) fn push_to(&mut self, shard: u8, at_ms: u64, key: &str, name: &str) {
         self.push_record(at_ms, key, name.as_bytes(), Some(HashKey(u128::from(shard) << 127)));

@@ -7,12 +7,14 @@ use std::time::Instant;
 use super::item::Item;
 use dispatchd_core::model::{Cause, Code, Outcome, Refusal};
 
-/// The outcome of an event that was not confirmed within `delivery.timeout`. `outage`: what every
-/// event waits for now, if the stream takes nothing.
+/// The outcome of an event that was not confirmed within `delivery.timeout`, or while its caller
+/// waited. `outage`: what every event waits for now, if the stream takes nothing.
 pub(super) fn late(item: &Item, outage: Option<Cause>, now: Instant) -> Outcome {
     let waited = now.saturating_duration_since(item.accepted).as_secs();
     let why = last_attempt(item, outage);
-    let message = format!("not confirmed by Kinesis within {waited} s, delivery.timeout{why}");
+    let whose =
+        if item.is_past_deadline(now) { "as long as its caller waits" } else { "delivery.timeout" };
+    let message = format!("not confirmed by Kinesis within {waited} s, {whose}{why}");
     Outcome::Refused(Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, message))
 }
 
@@ -51,5 +53,7 @@ mod tests {
         assert_eq!(told(&item, None), (own, Some(true)));
         let all = format!("{untried}; the last attempt: {}", Cause::ConnectionRefused.says());
         assert_eq!(told(&item, Some(Cause::ConnectionRefused)), (all, Some(true)));
+        item.deadline = Some(kit.at(120_999));
+        assert!(told(&item, None).0.contains("120 s, as long as its caller waits; the last"));
     }
 }

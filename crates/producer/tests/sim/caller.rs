@@ -45,7 +45,7 @@ impl Caller {
         &self.shared.fingerprints
     }
 
-    /// Writes a line, which is accepted at this time.
+    /// Writes a line, which is accepted at this time and waited for until the deadline.
     pub(crate) fn write(
         &mut self,
         line: usize,
@@ -53,9 +53,13 @@ impl Caller {
         id: EventId,
         timestamp: Timestamp,
         accepted: Instant,
+        deadline: Option<Instant>,
     ) -> BoxedItem {
         let reference = Reference::Number(line as u64 + 1);
         let mut request = EventRequest::sealed(record, reference, id);
+        if let Some(deadline) = deadline {
+            request = request.until(deadline);
+        }
         match self.intake.offer(&mut request, &Now { instant: accepted, timestamp }) {
             Offered::Accepted(item) => {
                 self.intake.give_back(); // as after every read

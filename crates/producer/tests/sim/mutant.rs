@@ -15,7 +15,7 @@ use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
-use crate::plan::ms;
+use crate::plan::{At, ms};
 use crate::stream::Reply;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,14 @@ pub(crate) enum Mutant {
     ExpiresLate,
     /// Everything expires too soon.
     ExpiresEarly,
+    /// Nobody hears until when a caller waits.
+    DeadlineUnheard,
+    /// Callers are thought to wait longer than they do.
+    DeadlineLate,
+    /// Callers are thought to wait less than they do.
+    DeadlineEarly,
+    /// What a caller no longer waits for is dropped, not answered.
+    DeadlineDropsEvent,
     /// One flight too many.
     FlightTooMany,
     /// One record too many.
@@ -137,6 +145,12 @@ impl Mutant {
         (Mutant::ExpiresLate, "no timeout is late"),
         (Mutant::ExpiresLate, "nothing late is sent"),
         (Mutant::ExpiresEarly, "no timeout is early"),
+        (Mutant::DeadlineUnheard, "no deadline is late"),
+        (Mutant::DeadlineUnheard, "nothing late is sent"),
+        (Mutant::DeadlineLate, "no deadline is late"),
+        (Mutant::DeadlineLate, "nothing late is sent"),
+        (Mutant::DeadlineEarly, "no timeout is early"),
+        (Mutant::DeadlineDropsEvent, "nothing is forgotten"),
         (Mutant::FlightTooMany, "flights"),
         (Mutant::RecordTooMany, "request limits"),
         (Mutant::BytesTooMany, "request limits"),
@@ -190,6 +204,16 @@ impl Mutant {
             _ => {}
         }
         settings
+    }
+
+    /// Until when a caller waits, as the lane gets it.
+    pub(crate) fn deadline(self, deadline: Option<At>) -> Option<At> {
+        match self {
+            Mutant::DeadlineUnheard => None,
+            Mutant::DeadlineLate => deadline.map(|deadline| deadline + ms(5)),
+            Mutant::DeadlineEarly => deadline.map(|deadline| deadline.saturating_sub(ms(5))),
+            _ => deadline,
+        }
     }
 
     /// The dedupe window as the lane gets it.

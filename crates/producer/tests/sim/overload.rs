@@ -200,7 +200,7 @@ impl Overload {
         };
         let (id, timestamp) = (EventId::Made(Uuid::nil()), copies::timestamp(0));
         let item =
-            self.caller.write(self.events_count, record, id, timestamp, self.base + self.now);
+            self.caller.write(self.events_count, record, id, timestamp, self.base + self.now, None);
         self.events_count += 1;
         self.lanes[lane].push(item);
     }

@@ -60,6 +60,8 @@ pub(crate) struct Event {
     pub key: usize,
     pub accepted: At,
     pub pushed: At,
+    /// Until when its caller waits, if it says so.
+    pub deadline: Option<At>,
     /// No request that holds it is ever taken.
     pub poison: bool,
 }
@@ -131,7 +133,7 @@ impl Plan {
         // Without other faults it shows most clearly that a shard which is full costs the others
         // nothing.
         let nothing_else = limit.is_some() && rng.random_bool(0.6);
-        Self {
+        let mut plan = Self {
             settings,
             window: Window {
                 ids_max: pick(rng, &[0, 1, 3, 20, 1000]),
@@ -156,7 +158,24 @@ impl Plan {
             flight: pick(rng, &[(ms(5), ms(20)), (ms(1), ms(300)), (ms(50), ms(60))]),
             slow_ratio: pick(rng, &[0.0, 0.0, 0.05]),
             slow: ms(3000),
+        };
+        plan.draw_deadlines(rng);
+        plan
+    }
+
+    /// Some callers do not wait for as long as `delivery.timeout`.
+    fn draw_deadlines(&mut self, rng: &mut SmallRng) {
+        let (ratio, longest) = (pick(rng, &[0.0, 0.0, 0.2, 1.0]), pick(rng, &[3, 30, 300, 3000]));
+        for event in &mut self.events {
+            let waits = ms(longest).mul_f64(rng.random_range(0.0..1.0));
+            event.deadline = rng.random_bool(ratio).then_some(event.accepted + waits);
         }
+    }
+
+    /// From when on an event that is not in flight is overdue.
+    pub(crate) fn overdue(&self, event: usize) -> At {
+        let Event { accepted, deadline, .. } = self.events[event];
+        (accepted + self.settings.timeout).min(deadline.unwrap_or(At::MAX))
     }
 
     /// Within this time everything is answered, whatever was drawn.
@@ -281,6 +300,7 @@ fn events(
                 key,
                 accepted: pushed.saturating_sub(disorder.mul_f64(rng.random_range(0.0..1.0))),
                 pushed,
+                deadline: None,
                 poison: has_poison && rng.random_bool(0.04),
             });
         }

@@ -181,6 +181,11 @@ impl<'p> Run<'p> {
                 }
                 Poll::Late(items) => {
                     for item in items {
+                        let is_given_up = item.deadline.is_some_and(|deadline| deadline <= now);
+                        if is_given_up && self.mutant == Some(Mutant::DeadlineDropsEvent) {
+                            drop(item);
+                            continue;
+                        }
                         let refusal =
                             Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
                         self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
@@ -356,6 +361,7 @@ impl<'p> Run<'p> {
         let (known, id) = (&self.plan.events[event], copies::uuid(self.plan, event));
         let said = if self.mutant == Some(Mutant::ReusedJoins) { 0 } else { known.said };
         let said = self.caller.fingerprints().of(said);
+        let deadline = self.mutant.map_or(known.deadline, |mutant| mutant.deadline(known.deadline));
         let id = if known.id.is_some() { EventId::Chosen { id, said } } else { EventId::Made(id) };
         self.caller.write(
             event,
@@ -363,6 +369,7 @@ impl<'p> Run<'p> {
             id,
             copies::timestamp(event),
             self.base + known.accepted,
+            deadline.map(|deadline| self.base + deadline),
         )
     }
 
@@ -495,7 +502,8 @@ impl<'p> Run<'p> {
         self.eventss()
     }
 
-    /// accepted = acked + refused + in flight, and the budget holds the bytes of what is in flight.
+    /// accepted = acked + refused + rolled back + in flight + staged, and the budget holds the bytes
+    /// of what is in flight.
     fn eventss(&self) -> Result<(), Broken> {
         let (events, tally) = (self.caller.snapshot(), self.watch.tally);
         check!(

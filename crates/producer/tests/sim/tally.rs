@@ -9,6 +9,8 @@ pub(crate) struct Tally {
     pub acked: usize,
     pub rejected: usize,
     pub timed_out: usize,
+    /// Those of them whose callers waited no longer.
+    pub given_up: usize,
     pub abandoned: usize,
     /// Events with the id of another one.
     pub reused: usize,
@@ -52,12 +54,13 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Each count with its name.
-    pub(crate) fn counts(&mut self) -> [(&'static str, &mut usize); 25] {
+    pub(crate) fn counts(&mut self) -> [(&'static str, &mut usize); 26] {
         [
             ("events", &mut self.events),
             ("acked", &mut self.acked),
             ("rejected", &mut self.rejected),
             ("timed out", &mut self.timed_out),
+            ("given up at their deadline", &mut self.given_up),
             ("abandoned", &mut self.abandoned),
             ("ids reused", &mut self.reused),
             ("records in the stream", &mut self.records),

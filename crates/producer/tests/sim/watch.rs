@@ -204,7 +204,7 @@ impl<'p> Watch<'p> {
                 !seen.prompt || now <= due,
                 "event {event} should be out since {due:?}"
             );
-            let is_late = |event: usize| now >= self.plan.events[event].accepted + settings.timeout;
+            let is_late = |event: usize| now >= self.plan.overdue(event);
             check!("nothing late is sent", !is_late(event), "event {event} is overdue");
             let key = &self.keys[number];
             check!(
@@ -481,7 +481,9 @@ impl<'p> Watch<'p> {
                     }
                 }
                 (Code::DeliveryTimeout, Some(told)) => {
-                    let early = now < known.accepted + plan.settings.timeout;
+                    let early = now < plan.overdue(event);
+                    let is_given_up = known.deadline == Some(plan.overdue(event));
+                    self.tally.given_up += usize::from(is_given_up);
                     check!(
                         "no timeout is early",
                         !early,
@@ -591,6 +593,10 @@ impl<'p> Watch<'p> {
             let (seen, known) = (&self.events[event], &self.plan.events[event]);
             if seen.in_air {
                 continue;
+            }
+            if !seen.in_part {
+                let given_up = known.deadline.is_some_and(|deadline| now >= deadline);
+                check!("no deadline is late", !given_up, "event {event}: {:?}", known.deadline);
             }
             if !seen.in_part && now > seen.landed + slack {
                 let late = known.accepted + self.plan.settings.timeout + slack;

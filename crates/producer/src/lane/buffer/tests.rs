@@ -3,7 +3,9 @@
 use crate::lane::buffer::Gauges;
 use crate::lane::settings::KeyOrder;
 use crate::lane::settings::Settings;
-use crate::lane::test_support::{Kit, facts, failed, ms, names, relaxed, settings, shards};
+use crate::lane::test_support::{
+    Kit, answers, facts, failed, ms, names, relaxed, settings, shards,
+};
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Reason};
 
@@ -211,6 +213,127 @@ fn what_is_overdue_in_a_part_of_a_refused_request_is_answered_and_its_mates_are_
     assert_eq!(kit.late(1005), ["c"]);
     kit.land_stored(1006, rest);
     assert_eq!(names(&kit.send(1006)), ["c2"], "its key goes on");
+}
+
+#[test]
+fn an_event_is_given_up_at_its_deadline_wherever_it_stands_and_the_others_go_on_in_order() {
+    let mut kit = Kit::new(Settings { linger: ms(500), ..relaxed() });
+    kit.push(0, "a", &["a1"]);
+    kit.push_until(0, "a", "a2", 300);
+    kit.push(0, "a", &["a3"]);
+    kit.push_until(0, "b", "b1", 300);
+    kit.push_until(0, "c", "c1", 301);
+    assert_eq!(names(&kit.send(0)), ["a1", "a2", "a3", "b1"], "four are a request");
+
+    let mut kit = Kit::new(Settings { linger: ms(500), max_records: 9, ..relaxed() });
+    kit.push(0, "a", &["a1"]);
+    kit.push_until(0, "a", "a2", 300);
+    kit.push(0, "a", &["a3"]);
+    kit.push_until(0, "b", "b1", 300);
+    kit.push_until(0, "c", "c1", 301);
+    assert_eq!(kit.waits_until(0), Some(300));
+    assert_eq!(kit.waits_until(299), Some(300));
+    let mut late = kit.late(300);
+    late.sort();
+    assert_eq!(late, ["a2", "b1"]);
+    assert_eq!(kit.waits_until(300), Some(301));
+    assert_eq!(kit.late(301), ["c1"]);
+    assert_eq!(names(&kit.send(500)), ["a1", "a3"]);
+}
+
+#[test]
+fn an_event_in_flight_at_its_deadline_is_settled_by_its_flight_and_never_sent_again() {
+    let mut kit = Kit::new(settings());
+    kit.push_until(0, "a", "a1", 20);
+    let flight = kit.send(10);
+    assert_eq!(kit.waits_until(20), Some(1000), "delivery.timeout is the next to look for");
+    assert_eq!(answers(&kit.land_stored(30, flight)), [("a1".to_owned(), true)]);
+    assert!(kit.buffer.is_empty());
+
+    kit.push_until(40, "a", "a2", 60);
+    kit.push(40, "a", &["a3"]);
+    let flight = kit.send(50);
+    kit.land_error(70, flight, Class::Transient, "");
+    assert_eq!(kit.late(70), ["a2"], "as soon as it is back");
+    assert_eq!(kit.waits_until(70), Some(170), "the key cools still");
+    assert_eq!(names(&kit.send(170)), ["a3"]);
+}
+
+#[test]
+fn a_key_that_loses_its_head_waits_for_the_shard_of_its_next_event_and_for_no_other() {
+    let mut kit = Kit::with_two_shards(settings());
+    kit.push_to(0, 0, "full", "full");
+    let batch = kit.send(10);
+    kit.push_until(10, "a", "a1", 21); // by its key it belongs to shard 0
+    kit.push_to(1, 10, "a", "a2");
+    kit.land(20, batch, vec![failed(Class::Throttled)]);
+    assert!(kit.poll(20).is_none(), "shard 0 rests for 10 ms at least");
+    assert_eq!(kit.late(21), ["a1"]);
+    assert_eq!(names(&kit.send(21)), ["a2"]);
+}
+
+#[test]
+fn an_event_that_comes_after_its_deadline_is_never_sent() {
+    let mut kit = Kit::new(Settings { max_records: 1, ..settings() });
+    kit.push_until(10, "a", "a1", 10);
+    kit.push(10, "a", &["a2"]);
+    assert_eq!(kit.late(10), ["a1"]);
+    assert_eq!(names(&kit.send(10)), ["a2"]);
+}
+
+#[test]
+fn a_key_that_loses_its_last_event_to_a_deadline_is_forgotten_in_every_state() {
+    let mut kit = Kit::new(settings());
+    kit.push_until(0, "ready", "ready", 5);
+    assert_eq!(kit.late(5), ["ready"]);
+    assert!(kit.buffer.is_empty());
+
+    kit.push_until(5, "cools", "cools", 100);
+    let flight = kit.send(15);
+    kit.land_error(20, flight, Class::Transient, "");
+    assert_eq!(kit.waits_until(20), Some(100), "it cools until 120");
+    assert_eq!(kit.buffer.gauges(), Gauges { keys_cooling: 1, ..Gauges::default() });
+    assert_eq!(kit.late(100), ["cools"]);
+    assert!(kit.buffer.is_empty());
+    assert_eq!(kit.buffer.gauges(), Gauges::default());
+
+    kit.push(100, "held", &["flies"]);
+    let flight = kit.send(110);
+    kit.push_until(110, "held", "held", 130);
+    assert!(kit.poll(110).is_none());
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, keys_held: 1, ..Gauges::default() });
+    assert_eq!(kit.late(130), ["held"]);
+    assert_eq!(kit.buffer.gauges(), Gauges { flights: 1, ..Gauges::default() });
+    kit.land_stored(140, flight);
+    assert!(kit.buffer.is_empty());
+}
+
+#[test]
+fn an_event_given_up_in_a_piece_of_a_key_that_was_cut_leaves_the_others_to_go_on() {
+    let mut kit = Kit::new(Settings { max_in_flight: 1, ..relaxed() });
+    kit.push(0, "a", &["a1", "a2", "a3"]);
+    kit.push_until(0, "a", "a4", 40);
+    let batch = kit.send(0);
+    kit.land_error(20, batch, Class::Poison, "no name");
+    let half = kit.send(20);
+    assert_eq!(names(&half), ["a1", "a2"]);
+    assert_eq!(kit.late(40), ["a4"], "of the other half");
+    kit.land_stored(50, half);
+    assert_eq!(names(&kit.send(50)), ["a3"]);
+}
+
+#[test]
+fn places_that_given_up_events_left_behind_are_bounded_however_long_nothing_is_sent() {
+    // In an outage of an hour each caller gave up and came again, and each left its place.
+    const ROUNDS: u64 = 10_000;
+    let mut kit = Kit::new(Settings { linger: ms(600_000), timeout: ms(700_000), ..settings() });
+    kit.push(0, "old", &["old"]);
+    for round in 0..ROUNDS {
+        kit.push_until(round, &format!("key {round}"), "new", round + 1);
+        assert_eq!(kit.late(round + 1), ["new"]);
+        assert!(kit.buffer.places() <= 1100, "{} in round {round}", kit.buffer.places());
+    }
+    assert_eq!(names(&kit.send(600_000)), ["old"]);
 }
 
 #[test]

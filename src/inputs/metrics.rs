@@ -6,6 +6,8 @@
 
 use metrics::{Counter, Gauge, counter, gauge};
 
+use dispatchd_core::model::Input;
+
 /// Handles of what the socket for events counts.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
@@ -14,8 +16,8 @@ pub struct ConnectionMetrics {
     pub accepted: Counter,
     /// Connections that were turned away because `socket.max_connections` was reached.
     pub refused: Counter,
-    /// Bytes of the events accepted: envelope and partition key.
-    pub event_bytes_accepted: Counter,
+    /// Bytes of the events accepted: envelope and partition key. In the order of `Input::ALL`.
+    event_bytes_accepted: [Counter; Input::ALL.len()],
 }
 
 impl ConnectionMetrics {
@@ -25,7 +27,14 @@ impl ConnectionMetrics {
             open: gauge!("dispatchd_connections"),
             accepted: counter!("dispatchd_connections_total"),
             refused: counter!("dispatchd_connections_refused_total", "reason" => "max_connections"),
-            event_bytes_accepted: counter!("dispatchd_event_bytes_accepted_total"),
+            event_bytes_accepted: Input::ALL.map(
+                |input| counter!("dispatchd_event_bytes_accepted_total", "input" => input.as_str()),
+            ),
         }
+    }
+
+    /// Bytes of the events accepted of one input.
+    pub fn event_bytes_accepted(&self, input: Input) -> &Counter {
+        &self.event_bytes_accepted[input as usize]
     }
 }

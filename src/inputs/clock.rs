@@ -8,20 +8,20 @@ use dispatchd_producer::intake::Now;
 
 /// The time of the last look.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub struct Clock {
     pub now: Now,
     /// The time that the timestamp was printed from.
     unix_ms: u64,
 }
 
 impl Clock {
-    pub(super) fn read() -> Self {
+    pub fn read() -> Self {
         let unix_ms = unix_ms();
         let timestamp = Timestamp::from_unix_ms(unix_ms);
         Self { now: Now { instant: now(), timestamp }, unix_ms }
     }
 
-    pub(super) fn refresh(&mut self) {
+    pub fn refresh(&mut self) {
         self.now.instant = now();
         let unix_ms = unix_ms();
         if unix_ms != self.unix_ms {
@@ -32,7 +32,7 @@ impl Clock {
 }
 
 /// tokio's clock, so that a test can pause it.
-pub(super) fn now() -> Instant {
+pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

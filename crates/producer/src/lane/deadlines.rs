@@ -1,0 +1,80 @@
+//! When the events are given up whose callers wait no longer than they said: by deadline, with the
+//! key to look at.
+//!
+//! Pure. It counts what waits in the queues and nothing else: an event in flight has no entry, since
+//! its flight settles it. So there are never more entries than events that wait, whose
+//! `limits::ITEM_BYTES` cover theirs; and an event without a deadline has none and costs nothing.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::item::Item;
+use super::key_queue::Key;
+
+/// How many events of a key wait until a deadline.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(BTreeMap<(Instant, Key), usize>);
+
+impl Deadlines {
+    /// An event waits in its key's queue.
+    pub(super) fn add(&mut self, item: &Item) {
+        if let Some(deadline) = item.deadline {
+            *self.0.entry((deadline, item.record.key_hash)).or_default() += 1;
+        }
+    }
+
+    /// An event left its key's queue, whatever for.
+    ///
+    /// # Panics
+    /// If it was not counted: the books of the lane are wrong.
+    pub(super) fn remove(&mut self, item: &Item) {
+        let Some(deadline) = item.deadline else { return };
+        let entry = (deadline, item.record.key_hash);
+        let count = self.0.get_mut(&entry).expect("an event that leaves was counted");
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&entry);
+        }
+    }
+
+    /// Takes an entry out whose deadline has come: the deadline, the key, and how many events of the
+    /// key wait until then.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key, usize)> {
+        self.next().filter(|deadline| *deadline <= now)?;
+        self.0.pop_first().map(|((deadline, key), count)| (deadline, key, count))
+    }
+
+    /// The next deadline; `None` without one.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.first_key_value().map(|(&(deadline, _), _)| deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::test_support::{Kit, settings};
+
+    #[test]
+    fn the_next_deadline_is_known_while_an_event_waits_for_it_and_no_longer() {
+        let kit = Kit::new(settings());
+        let item = |key, deadline_ms: Option<u64>| {
+            let mut item = kit.item_of(1, key);
+            item.deadline = deadline_ms.map(|ms| kit.at(ms));
+            item
+        };
+        let (early, late, never) = (item("a", Some(5)), item("b", Some(9)), item("c", None));
+        let mut deadlines = Deadlines::default();
+        [&early, &early, &late, &never].into_iter().for_each(|item| deadlines.add(item));
+        assert_eq!(deadlines.next(), Some(kit.at(5)));
+        assert_eq!(deadlines.pop_due(kit.at(4)), None);
+        [&early, &never].into_iter().for_each(|item| deadlines.remove(item));
+        assert_eq!(deadlines.next(), Some(kit.at(5)), "one of two is left");
+        deadlines.remove(&early);
+        assert_eq!(deadlines.next(), Some(kit.at(9)));
+        deadlines.add(&late);
+        let due = (kit.at(9), late.record.key_hash, 2);
+        assert_eq!(deadlines.pop_due(kit.at(9)), Some(due));
+        assert_eq!((deadlines.next(), deadlines.pop_due(kit.at(99))), (None, None));
+    }
+}

@@ -1,0 +1,271 @@
+//! One request's way through the intake, for an input whose requests hold many events and are
+//! answered once: the events go in one after the other, the answers come out in the same order.
+//!
+//! It waits for what the intake is short of, and for the lanes, as the socket's reader does: never
+//! with accepted items in its hands. It prints nothing and knows no protocol.
+//!
+//! Whoever drops it before its end is a caller that went away: what was accepted goes on its way
+//! all the same, and is counted where it ends; what was not offered never was.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use metrics::Counter;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::backpressure::Backpressure;
+use super::callers::Callers;
+use super::clock::Clock;
+use super::metrics::ConnectionMetrics;
+use super::shared::InputsShared;
+use dispatchd_core::model::{
+    Code, EventAnswer, Fingerprints, Input, Reference, Refusal, StreamFacts,
+};
+use dispatchd_producer::intake::{
+    EventRequest, Intake, IntakeShared, Offered, Shortage, WayBack, answer_bytes,
+};
+use dispatchd_producer::lane::{Inlet, Lanes};
+use dispatchd_producer::ticket::Answer;
+
+/// What the exchanges of one input share.
+#[derive(Debug)]
+pub struct ExchangeShared {
+    intake: Arc<IntakeShared>,
+    lanes: Lanes,
+    backpressure: Arc<Backpressure>,
+    callers: Arc<Callers>,
+    facts: watch::Receiver<StreamFacts>,
+    fresh_id: fn() -> Uuid,
+    /// Bytes of the events accepted: data and partition key.
+    event_bytes_accepted: Counter,
+}
+
+/// How long a request may wait for room in the daemon's budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As long as it takes.
+    Endless,
+    /// Until then; what has no room by then is refused as `DeliveryTimeout`.
+    Until(Instant),
+    /// Not at all; what has no room now is refused as `Overloaded`.
+    None,
+}
+
+/// One request, from its first event to its answers.
+#[derive(Debug)]
+pub struct Exchange {
+    shared: Arc<ExchangeShared>,
+    intake: Intake,
+    way_back: WayBack,
+    inlet: Inlet,
+    clock: Clock,
+    patience: Patience,
+    /// How many events there were, and so how many answers there will be.
+    events_count: usize,
+    /// Why every event from here on is refused: one without room would otherwise be overtaken by
+    /// the next one of its key.
+    is_closed: Option<Refusal>,
+}
+
+impl ExchangeShared {
+    /// `events_max`: events that one request may hold.
+    pub fn new(
+        inputs: &InputsShared,
+        input: Input,
+        events_max: usize,
+        metrics: &ConnectionMetrics,
+    ) -> Self {
+        let event_bytes_accepted = metrics.event_bytes_accepted(input).clone();
+        Self {
+            intake: inputs.intake(input, events_max),
+            lanes: inputs.lanes.clone(),
+            backpressure: Arc::clone(&inputs.backpressure),
+            callers: Arc::clone(&inputs.callers),
+            facts: inputs.facts.clone(),
+            fresh_id: inputs.fresh_id,
+            event_bytes_accepted,
+        }
+    }
+
+    /// For events whose callers chose their ids.
+    pub fn fingerprints(&self) -> &Fingerprints {
+        &self.intake.fingerprints
+    }
+
+    /// Where ids come from that callers leave to us.
+    pub fn fresh_id(&self) -> fn() -> Uuid {
+        self.fresh_id
+    }
+
+    /// The largest record that is accepted now, data and partition key.
+    pub fn record_bytes_max(&self) -> usize {
+        let stream = self.facts.borrow().record_limit.unwrap_or(usize::MAX);
+        stream.min(self.intake.record_bytes_carried)
+    }
+}
+
+impl Exchange {
+    /// Begins a request that is here in full.
+    pub fn begin(shared: &Arc<ExchangeShared>, patience: Patience) -> Self {
+        let record_limit = shared.facts.borrow().record_limit;
+        let (intake, way_back) = shared.intake.open(record_limit);
+        let clock = Clock::read();
+        shared.callers.heard(clock.now.instant);
+        Self {
+            intake,
+            way_back,
+            inlet: shared.lanes.inlet(),
+            clock,
+            patience,
+            events_count: 0,
+            is_closed: None,
+            shared: Arc::clone(shared),
+        }
+    }
+
+    /// The reference of the event that comes next: its place in the request.
+    pub fn next_reference(&self) -> Reference {
+        Reference::Number(self.events_count as u64)
+    }
+
+    /// The intake, for what it says of the request's events.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Offers the next event, which was made with [`next_reference`](Self::next_reference).
+    pub async fn offer(&mut self, mut request: EventRequest<'_>) {
+        while self.is_closed.is_none() {
+            match self.intake.offer(&mut request, &self.clock.now) {
+                Offered::Accepted(item) => {
+                    self.shared.event_bytes_accepted.increment(item.record.size() as u64);
+                    self.inlet.add(item);
+                    self.events_count += 1;
+                    return;
+                }
+                Offered::Refused(_) => {
+                    self.events_count += 1;
+                    return;
+                }
+                // No credit comes back before the request is answered.
+                Offered::Needs(Shortage::Credit(_)) => self.is_closed = Some(too_many_answers()),
+                Offered::Needs(Shortage::Bytes(bytes)) => self.wait(bytes).await,
+            }
+        }
+        if let Some(refusal) = self.is_closed.clone() {
+            self.refuse(refusal);
+        }
+    }
+
+    /// Refuses what stands where the next event should, and is none.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        let reference = self.next_reference();
+        // Where the answers' bytes are used up, their number is not: a refusal is small.
+        let credit =
+            self.intake.credit(answer_bytes(&reference)).or_else(|_| self.intake.credit(0));
+        let credit = credit.expect("a request holds no more events than there are credits for");
+        self.intake.refuse(credit, reference, refusal);
+        self.events_count += 1;
+    }
+
+    /// Waits until every event is answered. The answers stand in the order of the events.
+    pub async fn answers(mut self) -> Vec<EventAnswer> {
+        let mut answers = Vec::new();
+        self.collect(&mut answers).await;
+        answers.into_iter().map(|answer| answer.expect("each is answered once")).collect()
+    }
+
+    /// The same, until then at the latest: what is not answered by then is `None`. Events that were
+    /// offered with a deadline a little before it are in flight then, and may be stored.
+    pub async fn answers_by(mut self, until: Instant) -> Vec<Option<EventAnswer>> {
+        let mut answers = Vec::new();
+        let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
+        answers.resize_with(self.events_count, || None);
+        answers
+    }
+
+    /// Puts each answer into its event's place, until all are there. Cancelled, it has lost none.
+    async fn collect(&mut self, answers: &mut Vec<Option<EventAnswer>>) {
+        self.hand_over().await;
+        answers.resize_with(self.events_count, || None);
+        let mut missing = self.events_count;
+        while missing > 0 {
+            const OPEN: &str = "the exchange's own intake holds the outbox open";
+            for answer in self.way_back.answers.recv().await.expect(OPEN) {
+                let Answer::Event { reference: Reference::Number(index), answer, .. } = answer
+                else {
+                    unreachable!("an exchange asks for answers to events, by their number")
+                };
+                answers[index as usize] = Some(answer);
+                missing -= 1;
+            }
+        }
+    }
+
+    /// Waits for so many bytes of the budget, as long as the request's patience lasts.
+    async fn wait(&mut self, bytes: usize) {
+        let until = match self.patience {
+            Patience::Endless => None,
+            Patience::Until(until) => Some(until),
+            Patience::None => return self.is_closed = Some(no_room_now()),
+        };
+        self.hand_over().await;
+        let shared = Arc::clone(&self.shared);
+        let _held_up = shared.callers.hold_up();
+        let _waiting = shared.backpressure.wait();
+        let taken = self.intake.wait(Shortage::Bytes(bytes));
+        let in_time = match until {
+            None => {
+                taken.await;
+                true
+            }
+            Some(until) => tokio::time::timeout_at(until.into(), taken).await.is_ok(),
+        };
+        if !in_time {
+            self.is_closed = Some(no_room_in_time());
+        }
+        self.clock.refresh(); // accepted now, after the wait
+        shared.callers.heard(self.clock.now.instant);
+    }
+
+    /// Hands the lanes what was accepted, since what we wait for may be in it, and gives back the
+    /// bytes that were taken in advance. To be called before every wait.
+    async fn hand_over(&mut self) {
+        self.intake.give_back();
+        self.inlet.flush().await;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.inlet.is_empty() {
+            return;
+        }
+        // An inbox has no room at this very moment. The task lives as long as that: a lane waits
+        // for nobody. Without a runtime the daemon is gone, and the items answer for themselves.
+        let mut inlet = std::mem::replace(&mut self.inlet, self.shared.lanes.inlet());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { inlet.flush().await });
+        }
+    }
+}
+
+#[cold]
+fn too_many_answers() -> Refusal {
+    const FULL: &str = "the answers to this request take all the memory that one request has for \
+                        them: send this event in another request";
+    Refusal::new(Code::Overloaded, FULL)
+}
+
+#[cold]
+fn no_room_now() -> Refusal {
+    const FULL: &str = "the daemon's memory is full, and the request asked not to wait for room";
+    Refusal::new(Code::Overloaded, FULL)
+}
+
+#[cold]
+fn no_room_in_time() -> Refusal {
+    const LATE: &str = "the daemon's memory was full for as long as the request was ready to wait";
+    Refusal::unconfirmed(Code::DeliveryTimeout, false, LATE)
+}

@@ -1,0 +1,187 @@
+//! A listener on loopback TCP, for an input whose callers cannot open a Unix socket. It lets
+//! connections in, up to a cap, and owns them until their last answer is written.
+//!
+//! Where all places are taken, the caller that we have waited for the longest makes room for the
+//! newcomer: with keep-alive most connections are idle, and whoever opens many would keep everybody
+//! else out. Only where every caller waits for its answer is the newcomer turned away.
+//!
+//! When the drain begins it goes on while callers are connected, as the socket's listener does, and
+//! ends as that one ends. It never looks into a connection.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
+use super::metrics::ConnectionMetrics;
+use super::presence::{Presence, Visit};
+use super::shared::InputsShared;
+use crate::http_server::listen::{listen, try_address};
+use crate::http_server::place::{Place, Places};
+use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
+
+/// What serves the connections of a listener, each in a task of its own.
+pub(crate) trait Serve {
+    /// The answer to a connection that is not let in, as bytes.
+    const TURNED_AWAY: &'static [u8];
+
+    /// Serves a connection until its last answer is written, and ends it when its place says so.
+    fn serve(
+        &self,
+        stream: TcpStream,
+        place: Arc<Place>,
+        visit: Visit,
+    ) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// A listener, bound, with nobody let in yet.
+#[derive(Debug)]
+pub struct Loopback {
+    listener: TcpListener,
+    door: Door,
+}
+
+/// What a listener's connections have in common.
+#[derive(Debug)]
+struct Door {
+    metrics: Arc<ConnectionMetrics>,
+    presence: watch::Sender<Presence>,
+    files_kept_back: usize,
+    drain: CancellationToken,
+    stop_reading: CancellationToken,
+}
+
+/// The port of an input is taken, or not ours.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot listen on {address}: {source}. Choose another loopback address, or \"off\"")]
+pub struct LoopbackError {
+    /// The key of the configuration that names the address.
+    pub key: &'static str,
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+/// The connections that are let in.
+struct House<'s, S> {
+    serve: &'s S,
+    places: Places,
+    connections: JoinSet<()>,
+    door: &'s Door,
+}
+
+impl Loopback {
+    /// Listens on `address`, which the configuration has from `key`. Callers may connect from now
+    /// on, and are let in once it runs.
+    ///
+    /// # Errors
+    /// The address is taken, or not ours to have.
+    pub fn bind(
+        key: &'static str,
+        address: SocketAddr,
+        inputs: &InputsShared,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Result<Self, LoopbackError> {
+        let failed = |source| LoopbackError { key, address, source };
+        let door = Door {
+            metrics,
+            presence: inputs.presence.clone(),
+            files_kept_back: inputs.files_kept_back,
+            drain: inputs.drain.clone(),
+            stop_reading: inputs.stop_reading.clone(),
+        };
+        Ok(Self { listener: listen(address).map_err(failed)?, door })
+    }
+
+    /// Whether [`Self::bind`] could have this address now. It listens to nobody.
+    ///
+    /// # Errors
+    /// Those of [`Self::bind`].
+    pub fn try_address(key: &'static str, address: SocketAddr) -> Result<(), LoopbackError> {
+        try_address(address).map_err(|source| LoopbackError { key, address, source })
+    }
+
+    /// Where it listens; the port is the real one where 0 was asked for.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// Runs until the drain is over and every connection has ended.
+    pub(crate) async fn run(self, serve: impl Serve) {
+        let Self { listener, door } = self;
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "an input on loopback is not served"),
+        };
+        let places = Places::at_most(LOOPBACK_CONNECTIONS_MAX);
+        let (serve, connections) = (&serve, JoinSet::new());
+        let mut house = House { serve, places, connections, door: &door };
+        let mut failures = AcceptFailures::default();
+        loop {
+            if door.drain.is_cancelled() && house.connections.is_empty() {
+                match tokio::time::timeout(LAST_KNOCK, listener.accept()).await {
+                    Ok(Ok((stream, _))) => house.admit(stream),
+                    _ => break,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = door.stop_reading.cancelled() => break,
+                () = door.drain.cancelled(), if !door.drain.is_cancelled() => {}
+                Some(ended) = house.connections.join_next() => house.close(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        failures.end();
+                        house.admit(stream);
+                    }
+                    Err(error) => failures.wait(&error).await,
+                },
+            }
+        }
+        drop(listener); // nobody new from here on
+        while let Some(ended) = house.connections.join_next().await {
+            house.close(ended);
+        }
+    }
+}
+
+impl<S: Serve> House<'_, S> {
+    fn admit(&mut self, stream: TcpStream) {
+        let Door { metrics, presence, files_kept_back, stop_reading, .. } = self.door;
+        // Those that make room have not ended yet.
+        const OPEN_MAX: usize = LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX;
+        let is_crowded = self.connections.len() >= OPEN_MAX
+            || is_kept_back(stream.as_raw_fd(), *files_kept_back);
+        let place = if is_crowded { None } else { self.places.take(stop_reading.child_token()) };
+        let Some(place) = place else {
+            metrics.refused.increment(1);
+            // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
+            let _ = stream.try_write(S::TURNED_AWAY);
+            return;
+        };
+        metrics.accepted.increment(1);
+        metrics.open.increment(1.0);
+        let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
+        let visit = Visit::new(presence.clone());
+        self.connections.spawn(self.serve.serve(stream, place, visit));
+        presence.send_modify(|presence| presence.connected += 1);
+    }
+
+    fn close(&self, ended: Result<(), tokio::task::JoinError>) {
+        let Door { metrics, presence, .. } = self.door;
+        metrics.open.decrement(1.0);
+        presence.send_modify(|presence| presence.connected -= 1);
+        if let Err(error) = ended {
+            // Its tickets answered for themselves; the other connections go on.
+            tracing::error!(
+                %error,
+                "a connection's task died: this is a defect of dispatchd, please report it"
+            );
+        }
+    }
+}
