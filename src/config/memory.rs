@@ -65,8 +65,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    let loopback = [config.http.listen].into_iter().flatten().count();
-    config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+    config.socket.max_connections + config.loopback().count() * LOOPBACK_CONNECTIONS_MAX
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 
-use super::answer::{Answer, allowing, json, problem};
+use super::answer::{Answer, allowing, closing, json, problem};
 use super::events::post;
 use super::shared::HttpShared;
 use crate::http_server::place::Place;
@@ -31,16 +31,19 @@ pub(super) async fn answer(
     shared: Arc<HttpShared>,
     place: Arc<Place>,
 ) -> Answer {
+    let answering = place.answer();
     if let Err(refused) = admit(&request, door) {
-        return problem(&refused);
+        return closing(problem(&refused));
     }
     match (request.uri().path(), request.method()) {
-        ("/v1/events", &Method::POST) => post(request, &shared, &place).await,
+        ("/v1/events", &Method::POST) => {
+            drop(answering); // its body may not be here yet
+            post(request, &shared, &place).await
+        }
         ("/v1/events", _) => allowing(problem(&Problem::method("POST")), "POST"),
         ("/v1/health", &Method::GET) => json(StatusCode::OK, "{\"ok\":true}\n"),
         ("/v1/openapi.json", &Method::GET) => json(StatusCode::OK, OPENAPI),
-        ("/v1/openapi.json", _) => allowing(problem(&Problem::method("GET")), "GET"),
-        ("/v1/health", _) => allowing(problem(&Problem::method("GET")), "GET"),
+        ("/v1/health" | "/v1/openapi.json", _) => allowing(problem(&Problem::method("GET")), "GET"),
         _ => problem(&Problem::not_found()),
     }
 }

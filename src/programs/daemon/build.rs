@@ -20,7 +20,7 @@ use crate::config::{Carried, Config, files_kept_back};
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
-use crate::inputs::http::{HttpServer, HttpShared};
+use crate::inputs::http::{HttpServer, HttpShared, KEY as HTTP_KEY};
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::metrics::ConnectionMetrics;
@@ -34,9 +34,9 @@ use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
 use dispatchd_core::limits::long_lines_bytes;
-use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
@@ -113,8 +113,8 @@ impl Daemon {
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
-            let listener =
-                Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
+            let metrics = Arc::clone(&connections);
+            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
