@@ -14,6 +14,7 @@ use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
+use dispatchd_core::model::Profile;
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 /// One key of the configuration.
@@ -73,6 +74,10 @@ pub const KEYS: &[Key] = &[
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("http.listen", "off", Rule::Loopback,
         "where HTTP is served besides the socket, for callers that cannot open it"),
+    key("envelope.profile", "lk", Rule::OneOf(Profile::NAMES),
+        "the form that events are published in, where neither `hello` nor the event says another"),
+    key("envelope.source", "auto", Rule::AutoText(PRODUCER_ID_BYTES_MAX),
+        "the `source` of an event in the forms eventbridge and cloudevents; auto: its producer"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
         .reloaded(Lanes),

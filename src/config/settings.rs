@@ -8,7 +8,7 @@
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
-//! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
+//! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
 //! | `log` | `telemetry/log.rs` |
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
-use dispatchd_producer::settings::{Batch, Delivery};
+use dispatchd_producer::settings::{Batch, Delivery, Envelope};
 use serde::Deserialize;
 
 use crate::admin;
@@ -36,6 +36,7 @@ pub struct Config {
     pub stream: Stream,
     pub socket: socket::Settings,
     pub http: http::Settings,
+    pub envelope: Envelope,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,

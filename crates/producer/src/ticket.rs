@@ -15,7 +15,7 @@ use crate::counters::EventCounters;
 use crate::credit::Credit;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
-    Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal,
+    Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal, Shows,
 };
 
 /// Answers handed over at once; a longer run goes in several groups.
@@ -81,6 +81,7 @@ pub struct Ticket {
     said: Option<Fingerprint>,
     timestamp: Timestamp,
     echo: bool,
+    shows: Shows,
     /// Held until the event is settled.
     permit: Permit,
 }
@@ -122,13 +123,20 @@ impl Responder {
         self.send(EventAnswer::Refused(refusal));
     }
 
-    /// The event may go on its way.
-    pub fn ticket(self, id: EventId, timestamp: Timestamp, echo: bool, permit: Permit) -> Ticket {
+    /// The event may go on its way. `echo` and `shows`: what its answer is to have.
+    pub fn ticket(
+        self,
+        id: EventId,
+        timestamp: Timestamp,
+        echo: bool,
+        shows: Shows,
+        permit: Permit,
+    ) -> Ticket {
         let (id, said) = match id {
             EventId::Chosen { id, said } => (id, Some(said)),
             EventId::Made(id) => (id, None),
         };
-        Ticket { responder: self, id, said, timestamp, echo, permit }
+        Ticket { responder: self, id, said, timestamp, echo, shows, permit }
     }
 
     fn send(&mut self, answer: EventAnswer) {
@@ -163,6 +171,11 @@ impl Ticket {
         self.timestamp
     }
 
+    /// What the answer shows of the event.
+    pub fn shows(&self) -> Shows {
+        self.shows
+    }
+
     /// Answers an event that came again as its first copy was answered, or refuses it.
     pub fn answer_as(mut self, answer: EventAnswer) {
         self.responder.send(answer);
@@ -174,7 +187,7 @@ impl AnswerGroup {
     /// the others in the group.
     #[inline] // or ticket and record are copied on the way, and again into the answer
     pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
-        let Ticket { mut responder, id, timestamp, echo, permit, .. } = ticket;
+        let Ticket { mut responder, id, timestamp, echo, shows, permit, .. } = ticket;
         let goes_along = |to: &Arc<Outbox>| {
             Arc::ptr_eq(to, &responder.outbox) && self.answers.len() < GROUP_ANSWERS_MAX
         };
@@ -190,7 +203,8 @@ impl AnswerGroup {
                 self.acked += 1;
                 let key = record.key;
                 let echo = echo.then_some(record.data);
-                let durable = Durable { id, timestamp, key, position, deduplicated: false, echo };
+                let deduplicated = false;
+                let durable = Durable { id, timestamp, key, position, deduplicated, shows, echo };
                 self.answers.push(responder.answer(EventAnswer::Durable(durable)));
             }
             Outcome::Refused(refusal) => {
@@ -258,7 +272,7 @@ mod tests {
             let responder = Responder::new(Arc::clone(outbox), Reference::Number(1), 0, credit);
             let permit = budget.try_take(100).expect("there is room");
             let (id, timestamp) = (EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0));
-            let ticket = responder.ticket(id, timestamp, false, permit);
+            let ticket = responder.ticket(id, timestamp, false, Shows::ALL, permit);
             let key = PartitionKey::new("k").expect("one character");
             group.answer(ticket, Record::new(key, None, "{}".into()), durable());
         }

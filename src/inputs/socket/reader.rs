@@ -235,6 +235,11 @@ impl Reader {
                 let fresh_id = self.shared.fresh_id;
                 self.offer(EventRequest::new(event, reference, fingerprints, fresh_id)).await
             }
+            Ok(Request::Record(record)) => {
+                let fingerprints = &self.shared.intake.fingerprints;
+                let fresh_id = self.shared.fresh_id;
+                self.offer(EventRequest::raw(record, reference, fingerprints, fresh_id)).await
+            }
             Err(refusal) => match op {
                 Some(op) => {
                     let mut line = Vec::new();

@@ -184,6 +184,7 @@ mod tests {
     async fn a_peer_that_is_there_gets_every_answer_before_the_end() {
         let shared = Arc::new(IntakeShared {
             producer_id: "app@host".into(),
+            envelopes: Default::default(),
             answers_max: 2,
             answer_bytes_max: 1000,
             record_bytes_carried: 1000,

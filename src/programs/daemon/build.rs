@@ -39,6 +39,7 @@ use dispatchd_core::model::Fingerprints;
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
+use dispatchd_producer::intake::Envelopes;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -95,6 +96,11 @@ impl Daemon {
         let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
         let shared = InputsShared {
             producer_id: config.producer_id.clone(),
+            envelopes: Envelopes {
+                profile: config.envelope.profile,
+                source: config.envelope.source.clone(),
+                region: kinesis.region().to_owned(),
+            },
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
             counters: counters.clone(),

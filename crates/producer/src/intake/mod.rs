@@ -29,14 +29,17 @@ use crate::credit::{Credit, CreditReturns, credits};
 use crate::lane::{BoxedItem, Item};
 use crate::ticket::{Answer, Outbox, Responder};
 use dispatchd_core::limits::{ANSWER_BYTES, ITEM_BYTES};
-use dispatchd_core::model::envelope::{Draft, Timestamp};
-use dispatchd_core::model::{Code, Context, Event, Fingerprints, Record, Reference, Refusal};
+use dispatchd_core::model::envelope::{Draft, More, Timestamp};
+use dispatchd_core::model::{
+    Code, Context, Event, Fingerprints, PartitionKey, Profile, Record, Reference, Refusal,
+};
 
 /// What the intakes of all connections share.
 #[derive(Debug)]
 pub struct IntakeShared {
     /// The producer that an envelope names unless its connection named another.
     pub producer_id: String,
+    pub envelopes: Envelopes,
     /// Unanswered events that a connection may have.
     pub answers_max: usize,
     /// Bytes of answers that a connection may have unwritten.
@@ -49,6 +52,22 @@ pub struct IntakeShared {
     pub fingerprints: Fingerprints,
 }
 
+/// What envelopes are like where neither connection nor event says otherwise.
+#[derive(Debug, Clone)]
+pub struct Envelopes {
+    pub profile: Profile,
+    /// `None`: the producer.
+    pub source: Option<String>,
+    /// The stream's region.
+    pub region: String,
+}
+
+impl Default for Envelopes {
+    fn default() -> Self {
+        Self { profile: Profile::Lk, source: None, region: String::new() }
+    }
+}
+
 /// The intake of one connection.
 #[derive(Debug)]
 pub struct Intake {
@@ -57,6 +76,9 @@ pub struct Intake {
     means: Means,
     record_limit: RecordLimit,
     context: Context,
+    /// Whether its envelopes are `lk`'s with no key that is optional, unless an event says
+    /// otherwise.
+    is_plain: bool,
     /// The events since the last flush, and the number of that flush.
     epoch_events: u64,
     epoch: u32,
@@ -114,6 +136,7 @@ impl IntakeShared {
             means: Means::new(credits, self.budget.connection()),
             record_limit: RecordLimit::new(record_limit, self.record_bytes_carried),
             context: Context::default(),
+            is_plain: self.envelopes.profile == Profile::Lk,
             epoch_events: 0,
             epoch: 0,
         };
@@ -134,6 +157,10 @@ impl Intake {
 
     /// The connection says something of all its later events.
     pub fn set_context(&mut self, context: Context) {
+        let Context { correlation_id, organisation_id, envelope, .. } = &context;
+        self.is_plain = envelope.unwrap_or(self.shared.envelopes.profile) == Profile::Lk
+            && correlation_id.is_none()
+            && organisation_id.is_none();
         self.context = context;
     }
 
@@ -144,10 +171,16 @@ impl Intake {
     pub fn offer(&mut self, request: &mut EventRequest<'_>, now: &Now) -> Offered {
         const SPENT: &str = "a request is offered until it is accepted and no longer";
         let id = request.id.id();
+        if let Err(refusal) = self.name_key(request) {
+            return self.refuse_offered(request, refusal);
+        }
         let (sealed_bytes, key_bytes) = match &request.content {
             Content::Event(event) => {
                 let draft = self.draft(id, event, now);
                 (draft.sealed_len(), draft.key.as_str().len())
+            }
+            Content::Raw(record) => {
+                (record.data.len(), record.key.as_ref().expect(SPENT).as_str().len())
             }
             Content::Record(record) => {
                 let record = record.as_ref().expect(SPENT);
@@ -175,10 +208,15 @@ impl Intake {
                 let data = self.draft(id, event, now).seal(sealed_bytes);
                 Record::new(event.key.take().expect(SPENT), event.explicit_hash, data)
             }
+            Content::Raw(record) => {
+                let key = record.key.take().expect(SPENT);
+                Record::new(key, record.explicit_hash, record.data.to_bytes())
+            }
             Content::Record(record) => record.take().expect(SPENT),
         };
         let responder = self.responder(credit, std::mem::take(&mut request.reference));
-        let ticket = responder.ticket(request.id, now.timestamp, request.echo, permit);
+        let ticket =
+            responder.ticket(request.id, now.timestamp, request.echo, request.shows, permit);
         let mut item = Item::new(record, ticket, now.instant);
         item.deadline = request.deadline;
         Offered::Accepted(item)
@@ -233,7 +271,8 @@ impl Intake {
 
     fn draft<'e>(&'e self, id: uuid::Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {
         const KEYED: &str = "a request is keyed when it is made and until it is accepted";
-        let Context { user_id, producer_id } = &self.context;
+        let Context { user_id, producer_id, .. } = &self.context;
+        let is_plain = self.is_plain && event.extras.is_none();
         Draft {
             id,
             event_type: &event.event_type,
@@ -242,7 +281,47 @@ impl Intake {
             user_id: event.user_id.as_deref().or(user_id.as_deref()),
             producer_id: producer_id.as_deref().unwrap_or(&self.shared.producer_id),
             key: event.key.as_ref().expect(KEYED),
+            more: if is_plain { None } else { Some(self.more(event)) },
         }
+    }
+
+    #[cold]
+    fn more<'e>(&'e self, event: &'e Event<'_>) -> More<'e> {
+        let Context { producer_id, correlation_id, organisation_id, .. } = &self.context;
+        let Envelopes { source, region, .. } = &self.shared.envelopes;
+        let extras = event.extras.as_deref();
+        let producer_id = producer_id.as_deref().unwrap_or(&self.shared.producer_id);
+        More {
+            profile: self.profile(event),
+            source: source.as_deref().unwrap_or(producer_id),
+            region,
+            correlation_id: correlation_id.as_deref(),
+            organisation_id: organisation_id.as_deref(),
+            traceparent: extras.and_then(|extras| extras.traceparent.as_deref()),
+            tracestate: extras.and_then(|extras| extras.tracestate.as_deref()),
+        }
+    }
+
+    /// The form that the event is published in.
+    fn profile(&self, event: &Event<'_>) -> Profile {
+        let own = event.extras.as_ref().and_then(|extras| extras.envelope);
+        own.or(self.context.envelope).unwrap_or(self.shared.envelopes.profile)
+    }
+
+    /// Takes the type for the key where the form has it so and the caller named no key.
+    fn name_key(&self, request: &mut EventRequest<'_>) -> Result<(), Refusal> {
+        let EventRequest { content: Content::Event(event), is_key_drawn: true, .. } = request
+        else {
+            return Ok(());
+        };
+        if (!self.is_plain || event.extras.is_some()) && self.profile(event) == Profile::TypeData {
+            let key = PartitionKey::new(&*event.event_type).map_err(|error| {
+                let why = format!("type {error}: it is the partition key of this envelope");
+                Refusal::new(Code::InvalidRequest, why)
+            })?;
+            event.key = Some(key);
+        }
+        Ok(())
     }
 
     #[cold]

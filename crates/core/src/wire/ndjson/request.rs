@@ -11,7 +11,10 @@ use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
-use crate::model::{Code, Context, Event, HashKey, PartitionKey, Reference, Refusal};
+use crate::model::{
+    Base64, Code, Context, Event, Extras, HashKey, PartitionKey, Profile, RawData, RawRecord,
+    Reference, Refusal,
+};
 
 /// A line that was read. Its reference is known even where the request is refused.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub struct Parsed<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     Event(Event<'a>),
+    Record(RawRecord<'a>),
     Hello(Context),
     Ping,
     Flush,
@@ -37,6 +41,8 @@ fields!(RawLine {
     op: "op",
     event_type: "type",
     data: "data",
+    data_base64: "data_base64",
+    record: "record",
     options: "options",
     context: "context",
 });
@@ -47,9 +53,18 @@ fields!(RawOptions {
     source_user_id: "sourceUserId",
     id: "id",
     echo: "echo",
+    envelope: "envelope",
+    traceparent: "traceparent",
+    tracestate: "tracestate",
 });
 
-fields!(RawContext { source_user_id: "sourceUserId", producer_id: "producerId" });
+fields!(RawContext {
+    source_user_id: "sourceUserId",
+    producer_id: "producerId",
+    correlation_id: "correlationId",
+    organisation_id: "organisationId",
+    envelope: "envelope",
+});
 
 /// Reads what a control line says besides its `op`.
 type ReadControl = for<'a> fn(&RawLine<'a>) -> Result<Request<'a>, Refusal>;
@@ -101,7 +116,7 @@ pub fn torn() -> Refusal {
 fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
     let Some(op) = raw.op else {
         refuse_near(raw.has_near, line, &LINE, &OPTIONS)?;
-        return event(raw).map(Request::Event);
+        return publish(raw);
     };
     let op = string(op, "op")?;
     refuse_near(raw.has_near, line, &LINE, &CONTEXT)?;
@@ -109,6 +124,13 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
         Some((_, read)) => read(raw),
         None => Err(invalid(format!("op is not one of {}", OPS.map(|(name, _)| name).join(", ")))),
     }
+}
+
+fn publish<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
+    if raw.data_base64.is_none() && raw.record.is_none() {
+        return event(raw).map(Request::Event);
+    }
+    record(raw).map(Request::Record)
 }
 
 fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
@@ -123,14 +145,7 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
     if !data.starts_with('{') {
         return Err(invalid("data is not an object"));
     }
-    let options: RawOptions<'a> = match raw.options {
-        Some(json) => {
-            let options: RawOptions<'a> = object(json.get(), "options")?;
-            refuse_near(options.has_near, json.get(), &OPTIONS, &LINE)?;
-            options
-        }
-        None => RawOptions::default(),
-    };
+    let options = options(raw.options)?;
     Ok(Event {
         event_type,
         data,
@@ -139,7 +154,68 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
         user_id: text(options.source_user_id, "options.sourceUserId")?,
         id: options.id.map(event_id).transpose()?,
         echo: options.echo.map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
+        extras: extras(&options)?,
     })
+}
+
+/// Reads a record that is published as it is. What belongs to an envelope has no place beside it.
+#[cold]
+fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
+    let data = match (raw.data_base64, raw.record) {
+        (Some(base64), None) => {
+            let base64 = Base64::new(string(base64, "data_base64")?);
+            RawData::Base64(base64.ok_or_else(|| invalid("data_base64 is not padded base64"))?)
+        }
+        (None, Some(record)) if record.get().starts_with('{') => RawData::Json(record.get()),
+        (None, _) => return Err(invalid("record is not an object")),
+        (Some(_), Some(_)) => {
+            return Err(invalid("data_base64 and record stand on one line: write one of them"));
+        }
+    };
+    let options = options(raw.options)?;
+    let enveloped = [
+        ("type", raw.event_type),
+        ("data", raw.data),
+        ("options.sourceUserId", options.source_user_id),
+        ("options.echo", options.echo),
+        ("options.envelope", options.envelope),
+        ("options.traceparent", options.traceparent),
+        ("options.tracestate", options.tracestate),
+    ];
+    if let Some((field, _)) = enveloped.iter().find(|(_, given)| given.is_some()) {
+        let why = "has no place beside data_base64 or record, which are published as they are";
+        return Err(invalid(format!("{field} {why}")));
+    }
+    Ok(RawRecord {
+        data,
+        key: options.partition_key.map(partition_key).transpose()?.flatten(),
+        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?.flatten(),
+        id: options.id.map(event_id).transpose()?,
+    })
+}
+
+fn options<'a>(raw: Option<&'a RawValue>) -> Result<RawOptions<'a>, Refusal> {
+    let Some(json) = raw else { return Ok(RawOptions::default()) };
+    let options: RawOptions<'a> = object(json.get(), "options")?;
+    refuse_near(options.has_near, json.get(), &OPTIONS, &LINE)?;
+    Ok(options)
+}
+
+fn extras<'a>(options: &RawOptions<'a>) -> Result<Option<Box<Extras<'a>>>, Refusal> {
+    let RawOptions { envelope, traceparent, tracestate, .. } = *options;
+    if envelope.is_none() && traceparent.is_none() && tracestate.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Extras {
+        traceparent: text(traceparent, "options.traceparent")?,
+        tracestate: text(tracestate, "options.tracestate")?,
+        envelope: profile(envelope, "options.envelope")?,
+    })))
+}
+
+fn profile(raw: Option<&RawValue>, field: &str) -> Result<Option<Profile>, Refusal> {
+    let Some(name) = text(raw, field)? else { return Ok(None) };
+    name.parse().map(Some).map_err(|error| invalid(format!("{field}: {error}")))
 }
 
 fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
@@ -163,6 +239,9 @@ fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     Ok(Context {
         user_id: own(raw.source_user_id, "context.sourceUserId")?,
         producer_id: own(raw.producer_id, "context.producerId")?,
+        correlation_id: own(raw.correlation_id, "context.correlationId")?,
+        organisation_id: own(raw.organisation_id, "context.organisationId")?,
+        envelope: profile(raw.envelope, "context.envelope")?,
     })
 }
 
@@ -319,7 +398,7 @@ mod tests {
             r#","options":{}"#,
             concat!(
                 r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"#,
-                r#""echo":null,"explicitHashKey":null}"#
+                r#""echo":null,"explicitHashKey":null,"envelope":null,"traceparent":null}"#
             ),
             r#","options":{"partitionKey":"","sourceUserId":"","explicitHashKey":""}"#,
         ] {
@@ -348,6 +427,34 @@ mod tests {
             Some("9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11")
         );
         assert!(event.echo);
+    }
+
+    #[test]
+    fn what_few_events_say_is_kept_apart() {
+        let event = event_of(
+            r#"{"type":"t","data":{},"options":{"traceparent":"00-1","tracestate":"a=1","envelope":"cloudevents"}}"#,
+        );
+        let extras = Extras {
+            traceparent: Some("00-1".into()),
+            tracestate: Some("a=1".into()),
+            envelope: Some(Profile::CloudEvents),
+        };
+        assert_eq!(event.extras.as_deref(), Some(&extras));
+        assert_eq!(event_of(r#"{"type":"t","data":{},"options":{"echo":true}}"#).extras, None);
+    }
+
+    #[test]
+    fn a_raw_record_is_told_from_an_event_and_keeps_its_bytes() {
+        let record_of = |line: &'static str| match parse(line.as_bytes(), 1).request {
+            Ok(Request::Record(record)) => record,
+            other => panic!("{line}: {other:?}"),
+        };
+        let record = record_of(r#"{"record":{"a": 1.50},"options":{"partitionKey":"k"}}"#);
+        assert_eq!(record.data, RawData::Json(r#"{"a": 1.50}"#));
+        assert_eq!(record.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
+        let record = record_of(r#"{"data_base64":"\/\/79","options":{"explicitHashKey":"7"}}"#);
+        assert_eq!(record.data.to_bytes(), &b"\xff\xfe\xfd"[..]);
+        assert_eq!((record.key, record.explicit_hash, record.id), (None, Some(HashKey(7)), None));
     }
 
     #[test]
@@ -393,6 +500,26 @@ mod tests {
                 "options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11",
             ),
             (r#"{"type":"t","data":{},"options":{"echo":1}}"#, "options.echo is not true or false"),
+            (
+                r#"{"type":"t","data":{},"options":{"envelope":"avro"}}"#,
+                "options.envelope: expected lk, type-data, eventbridge or cloudevents",
+            ),
+            (r#"{"data_base64":"__79"}"#, "data_base64 is not padded base64"),
+            (r#"{"data_base64":7}"#, "data_base64 is not a string"),
+            (r#"{"record":[]}"#, "record is not an object"),
+            (
+                r#"{"record":{},"data_base64":""}"#,
+                "data_base64 and record stand on one line: write one of them",
+            ),
+            (
+                r#"{"record":{},"type":"t"}"#,
+                "type has no place beside data_base64 or record, which are published as they are",
+            ),
+            (
+                r#"{"data_base64":"","options":{"echo":false}}"#,
+                "options.echo has no place beside data_base64 or record, which are published as \
+                 they are",
+            ),
             (r#"{"op":"dance"}"#, "op is not one of hello, ping, flush"),
             (
                 r#"{"ref":1.5,"op":"ping"}"#,
@@ -542,7 +669,11 @@ mod tests {
     fn hello_carries_defaults_for_the_connection() {
         let parsed =
             parse(br#"{"op":"hello","context":{"sourceUserId":"u","producerId":"app@pod"}}"#, 1);
-        let context = Context { user_id: Some("u".into()), producer_id: Some("app@pod".into()) };
+        let context = Context {
+            user_id: Some("u".into()),
+            producer_id: Some("app@pod".into()),
+            ..Context::default()
+        };
         assert_eq!(parsed.request, Ok(Request::Hello(context)));
     }
 
