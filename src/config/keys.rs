@@ -78,6 +78,10 @@ pub const KEYS: &[Key] = &[
         "the form that events are published in, where neither `hello` nor the event says another"),
     key("envelope.source", "auto", Rule::AutoText(PRODUCER_ID_BYTES_MAX),
         "the `source` of an event in the forms eventbridge and cloudevents; auto: its producer"),
+    key("transaction.timeout", "60s", Rule::Duration(SECOND..=HOUR),
+        "how long a transaction may be open; then it is rolled back"),
+    key("transaction.max_events", "10000", Rule::Count(1..=100_000),
+        "how many events a transaction may hold"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
         .reloaded(Lanes),

@@ -8,6 +8,7 @@
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
+//! | `transaction` | `crates/producer/src/intake/transactions.rs` |
 //! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
+use dispatchd_producer::intake::TransactionSettings;
 use dispatchd_producer::settings::{Batch, Delivery, Envelope};
 use serde::Deserialize;
 
@@ -37,6 +39,7 @@ pub struct Config {
     pub socket: socket::Settings,
     pub http: http::Settings,
     pub envelope: Envelope,
+    pub transaction: TransactionSettings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,

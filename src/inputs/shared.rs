@@ -15,7 +15,7 @@ use dispatchd_core::limits::ANSWERS_BYTES_MAX;
 use dispatchd_core::model::{Fingerprints, Input, StreamFacts};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
-use dispatchd_producer::intake::{Envelopes, IntakeShared};
+use dispatchd_producer::intake::{Envelopes, IntakeShared, TransactionSettings};
 use dispatchd_producer::lane::Lanes;
 
 /// What an input is made from, besides its own settings. Clones share it.
@@ -23,6 +23,7 @@ use dispatchd_producer::lane::Lanes;
 pub struct InputsShared {
     pub producer_id: String,
     pub envelopes: Envelopes,
+    pub transaction: TransactionSettings,
     pub lanes: Lanes,
     pub budget: Arc<Budget>,
     pub counters: InputCounters,
@@ -53,6 +54,7 @@ impl InputsShared {
         Arc::new(IntakeShared {
             producer_id: self.producer_id.clone(),
             envelopes: self.envelopes.clone(),
+            transaction: self.transaction.clone(),
             answers_max,
             answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: self.record_bytes_carried,

@@ -101,6 +101,7 @@ impl Daemon {
                 source: config.envelope.source.clone(),
                 region: kinesis.region().to_owned(),
             },
+            transaction: config.transaction.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
             counters: counters.clone(),

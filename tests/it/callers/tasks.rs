@@ -118,6 +118,7 @@ async fn house_that(
     let shared = InputsShared {
         producer_id: "app@host".into(),
         envelopes: Default::default(),
+        transaction: Default::default(),
         lanes: handle.inboxes,
         budget,
         counters: counters.clone(),

@@ -3,12 +3,20 @@
 
 use std::time::Instant;
 
+use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
     Event, Fingerprints, PartitionKey, RawRecord, Record, Reference, Shows,
 };
 use uuid::Uuid;
 
 use crate::ticket::EventId;
+
+/// The time, as an input knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub timestamp: Timestamp,
+}
 
 /// One event with all that its input knows of it. Its id, and its key if it named none, are drawn
 /// when the request is made: however often it is offered, they stay.

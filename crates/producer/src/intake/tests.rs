@@ -4,6 +4,7 @@ use std::vec;
 use super::*;
 use crate::credit::CreditTotal;
 use crate::ticket::{AnswerGroup, EventId};
+use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
     Base64, EventAnswer, Extras, Outcome, PartitionKey, Position, RawData, RawRecord, Shows,
 };
@@ -15,6 +16,7 @@ fn shared(answers_max: usize, budget_bytes: usize) -> Arc<IntakeShared> {
     Arc::new(IntakeShared {
         producer_id: "app@host".into(),
         envelopes: Default::default(),
+        transaction: Default::default(),
         answers_max,
         answer_bytes_max: 10_000,
         record_bytes_carried: 2000,
@@ -65,6 +67,7 @@ fn answers(back: &mut WayBack) -> vec::IntoIter<Answer> {
             Answer::Event { credit, .. }
             | Answer::Control { credit, .. }
             | Answer::Flush { credit, .. } => written.add(*credit),
+            Answer::Gathered(gathered) => written.add(gathered.credit),
         }
     }
     back.credits.give_back(written);

@@ -67,6 +67,7 @@ impl Kit {
         let shared = IntakeShared {
             producer_id: "test".into(),
             envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: usize::MAX,
             answer_bytes_max: 1 << 30,
             record_bytes_carried: usize::MAX,

@@ -31,6 +31,7 @@ impl Caller {
         let shared = Arc::new(IntakeShared {
             producer_id: "sim".into(),
             envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: usize::MAX,
             answer_bytes_max: GIB,
             record_bytes_carried: GIB,

@@ -4,13 +4,16 @@
 //! `data` stays raw JSON: it is checked to be a valid object and is never printed anew.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
-use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
+use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX, REQUEST_EVENTS_MAX};
 use crate::model::{
     Base64, Code, Context, Event, Extras, HashKey, PartitionKey, Profile, RawData, RawRecord,
     Reference, Refusal,
@@ -23,17 +26,25 @@ pub struct Parsed<'a> {
     /// The `op` of a control line, as JSON text: its refusal carries it as it came. `None` where it
     /// is missing, no string, or a long one.
     pub op: Option<&'a str>,
+    /// The transaction that an event belongs to.
+    pub tx: Option<Cow<'a, str>>,
     pub request: Result<Request<'a>, Refusal>,
 }
 
 /// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Request<'a> {
     Event(Event<'a>),
     Record(RawRecord<'a>),
     Hello(Context),
     Ping,
     Flush,
+    /// Events that share an answer, as JSON: each is read by [`member`].
+    Batch(Vec<&'a RawValue>),
+    /// What is done with the transaction of this name.
+    Begin(Cow<'a, str>),
+    Commit(Cow<'a, str>),
+    Rollback(Cow<'a, str>),
 }
 
 fields!(RawLine {
@@ -45,6 +56,8 @@ fields!(RawLine {
     record: "record",
     options: "options",
     context: "context",
+    events: "events",
+    tx: "tx",
 });
 
 fields!(RawOptions {
@@ -70,10 +83,14 @@ fields!(RawContext {
 type ReadControl = for<'a> fn(&RawLine<'a>) -> Result<Request<'a>, Refusal>;
 
 /// Every control line: its `op` and what reads the rest of it.
-const OPS: [(&str, ReadControl); 3] = [
+const OPS: [(&str, ReadControl); 7] = [
     ("hello", |line| Ok(Request::Hello(context(line.context)?))),
     ("ping", |_| Ok(Request::Ping)),
     ("flush", |_| Ok(Request::Flush)),
+    ("batch", |line| members(line.events).map(Request::Batch)),
+    ("begin", |line| transaction(line.tx).map(Request::Begin)),
+    ("commit", |line| transaction(line.tx).map(Request::Commit)),
+    ("rollback", |line| transaction(line.tx).map(Request::Rollback)),
 ];
 
 /// Reads one line. `number` counts the lines of the connection, and is the reference of a line that
@@ -87,22 +104,49 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     let (text, raw): (&str, RawLine<'_>) = match read {
         Ok(read) => read,
         Err(refusal) => {
-            return Parsed {
-                reference: Reference::Number(number),
-                op: None,
-                request: Err(refusal),
-            };
+            let reference = Reference::Number(number);
+            return Parsed { reference, op: None, tx: None, request: Err(refusal) };
         }
     };
     let op =
         raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
-    match reference(raw.reference) {
-        Ok(given) => Parsed {
-            reference: given.unwrap_or(Reference::Number(number)),
-            op,
-            request: request(&raw, text),
-        },
-        Err(refusal) => Parsed { reference: Reference::Number(number), op, request: Err(refusal) },
+    let reference = match reference(raw.reference) {
+        Ok(given) => given.unwrap_or(Reference::Number(number)),
+        Err(refusal) => {
+            let reference = Reference::Number(number);
+            return Parsed { reference, op, tx: None, request: Err(refusal) };
+        }
+    };
+    match raw.tx.filter(|_| raw.op.is_none()).map(|tx| transaction(Some(tx))).transpose() {
+        Ok(tx) => Parsed { reference, op, tx, request: request(&raw, text) },
+        Err(refusal) => Parsed { reference, op, tx: None, request: Err(refusal) },
+    }
+}
+
+/// Reads an event of a batch. `place` counts them from 1, and is the reference of one that gives
+/// none.
+///
+/// # Errors
+/// What it is refused with, and its reference.
+pub fn member(
+    json: &RawValue,
+    place: u64,
+) -> Result<(Reference, Request<'_>), (Reference, Refusal)> {
+    let number = || Reference::Number(place);
+    let raw: RawLine<'_> =
+        object(json.get(), "the event").map_err(|refusal| (number(), refusal))?;
+    let reference = match reference(raw.reference) {
+        Ok(given) => given.unwrap_or_else(number),
+        Err(refusal) => return Err((number(), refusal)),
+    };
+    let misplaced = [("op", raw.op), ("tx", raw.tx), ("events", raw.events)];
+    let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
+        Some((field, _)) => Err(invalid(format!("{field} has no place in an event of a batch"))),
+        None => request(&raw, json.get()),
+    };
+    match request {
+        Ok(request) => Ok((reference, request)),
+        Err(refusal) => Err((reference, refusal)),
     }
 }
 
@@ -243,6 +287,61 @@ fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
         organisation_id: own(raw.organisation_id, "context.organisationId")?,
         envelope: profile(raw.envelope, "context.envelope")?,
     })
+}
+
+fn transaction<'a>(raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refusal> {
+    let raw = raw.ok_or_else(|| invalid("tx is missing, it takes a string"))?;
+    let name = string(raw, "tx")?;
+    if !(1..=REF_BYTES_MAX).contains(&name.len()) {
+        let bytes = name.len();
+        return Err(invalid(format!("tx has {bytes} bytes, it takes 1 to {REF_BYTES_MAX}")));
+    }
+    Ok(name)
+}
+
+/// Takes the events of a batch apart, and reads none of them.
+fn members<'a>(raw: Option<&'a RawValue>) -> Result<Vec<&'a RawValue>, Refusal> {
+    let raw = raw.ok_or_else(|| invalid("events is missing, it takes an array of events"))?;
+    if !raw.get().starts_with('[') {
+        return Err(invalid("events is not an array"));
+    }
+    let Members(members) = serde_json::from_str(raw.get()).expect("it was read as JSON before");
+    if members.len() > REQUEST_EVENTS_MAX {
+        let why =
+            format!("events has over {REQUEST_EVENTS_MAX} events: send them in several parts");
+        return Err(Refusal::new(Code::EventTooLarge, why));
+    }
+    Ok(members)
+}
+
+/// The members of an array, as JSON: no more of them than tell that there are too many.
+struct Members<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Array<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Members<'a>, A::Error> {
+                let mut members = Vec::new();
+                while members.len() <= REQUEST_EVENTS_MAX {
+                    match array.next_element()? {
+                        Some(member) => members.push(member),
+                        None => return Ok(Members(members)),
+                    }
+                }
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_seq(Array(PhantomData))
+    }
 }
 
 fn reference(raw: Option<&RawValue>) -> Result<Option<Reference>, Refusal> {
@@ -430,6 +529,54 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_a_batch_are_read_one_by_one_and_each_has_a_reference() {
+        let line = r#"{"op":"batch","events":[{"type":"t","data":{}},{"ref":"a","type":""}, 7 ,
+            {"ref":8,"record":{}},{"ref":9,"op":"ping"},{"tx":"t","type":"t","data":{}}]}"#
+            .replace('\n', "");
+        let Ok(Request::Batch(members)) = parse(line.as_bytes(), 1).request else {
+            panic!("it is a batch");
+        };
+        let read: Vec<_> = (1..).zip(&members).map(|(place, json)| member(json, place)).collect();
+        let text = |json: &str| Reference::Text(json.into());
+        assert!(matches!(&read[0], Ok((Reference::Number(1), Request::Event(_)))), "{read:?}");
+        assert!(matches!(&read[3], Ok((eight, Request::Record(_))) if *eight == text("8")));
+        let refused = |at: usize| read[at].as_ref().expect_err("it is refused");
+        let (reference, refusal) = refused(1);
+        assert_eq!(*reference, text(r#""a""#));
+        assert_eq!(refusal.message, "type is empty, it takes a string of at least one character");
+        assert_eq!(refused(2).1.message, "the event is not a JSON object");
+        assert_eq!(refused(4).1.message, "op has no place in an event of a batch");
+        assert_eq!(refused(5).1.message, "tx has no place in an event of a batch");
+    }
+
+    #[test]
+    fn a_batch_of_too_many_events_is_refused_as_too_large() {
+        let batch = |events: usize| {
+            let line = format!(r#"{{"op":"batch","events":[0{}]}}"#, ",0".repeat(events - 1));
+            match parse(line.as_bytes(), 1).request {
+                Ok(Request::Batch(members)) => Ok(members.len()),
+                Err(refusal) => Err(refusal.code),
+                Ok(other) => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(batch(REQUEST_EVENTS_MAX), Ok(REQUEST_EVENTS_MAX));
+        assert_eq!(batch(REQUEST_EVENTS_MAX + 1), Err(Code::EventTooLarge));
+        assert_eq!(batch(9 * REQUEST_EVENTS_MAX), Err(Code::EventTooLarge));
+    }
+
+    #[test]
+    fn an_event_names_its_transaction_and_a_control_line_the_one_it_is_about() {
+        let parsed = parse(br#"{"tx":"t1","type":"t","data":{}}"#, 1);
+        assert_eq!(parsed.tx.as_deref(), Some("t1"));
+        let parsed = parse(br#"{"op":"commit","tx":"t\u0031"}"#, 1);
+        assert!(
+            matches!(&parsed.request, Ok(Request::Commit(tx)) if tx == "t1" && parsed.tx.is_none()),
+            "{parsed:?}"
+        );
+        assert_eq!(parse(br#"{"type":"t","data":{}}"#, 1).tx, None);
+    }
+
+    #[test]
     fn what_few_events_say_is_kept_apart() {
         let event = event_of(
             r#"{"type":"t","data":{},"options":{"traceparent":"00-1","tracestate":"a=1","envelope":"cloudevents"}}"#,
@@ -520,7 +667,15 @@ mod tests {
                 "options.echo has no place beside data_base64 or record, which are published as \
                  they are",
             ),
-            (r#"{"op":"dance"}"#, "op is not one of hello, ping, flush"),
+            (
+                r#"{"op":"dance"}"#,
+                "op is not one of hello, ping, flush, batch, begin, commit, rollback",
+            ),
+            (r#"{"op":"batch"}"#, "events is missing, it takes an array of events"),
+            (r#"{"op":"batch","events":{}}"#, "events is not an array"),
+            (r#"{"op":"begin"}"#, "tx is missing, it takes a string"),
+            (r#"{"op":"commit","tx":7}"#, "tx is not a string"),
+            (r#"{"tx":"","type":"t","data":{}}"#, "tx has 0 bytes, it takes 1 to 128"),
             (
                 r#"{"ref":1.5,"op":"ping"}"#,
                 "ref is not an integer or a string of at most 128 bytes",
@@ -601,7 +756,7 @@ mod tests {
             rows.partition(|field| field.starts_with("options."));
         of_options.iter_mut().for_each(|field| *field = field.trim_start_matches("options."));
         // These are told of by their fields, and among the control lines.
-        of_line.extend(["op", "options", "context"]);
+        of_line.extend(["op", "options", "context", "events"]);
         let sorted = |names: &[&'static str]| {
             let mut names = names.to_vec();
             names.sort_unstable();
@@ -674,7 +829,10 @@ mod tests {
             producer_id: Some("app@pod".into()),
             ..Context::default()
         };
-        assert_eq!(parsed.request, Ok(Request::Hello(context)));
+        assert!(
+            matches!(&parsed.request, Ok(Request::Hello(told)) if *told == context),
+            "{parsed:?}"
+        );
     }
 
     proptest! {
