@@ -73,7 +73,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter("dispatchd_connections_total",
         "Connections let in"),
     counter("dispatchd_connections_refused_total",
-        "Connections turned away at the door, by what was full"),
+        "Connections turned away, by what was full"),
     gauge("dispatchd_buffer_bytes",
         "Bytes of the budget that are taken, some 512 for each event besides its own"),
     gauge("dispatchd_buffer_limit_bytes",

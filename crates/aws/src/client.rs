@@ -1,7 +1,7 @@
 //! The client: made from a connection's settings, it holds what every call needs.
 //!
 //! The calls themselves stand in files of their own: `put_records`, `get_records`, `list_shards`,
-//! `manage_stream`, `probe`. The client never retries and never decides what to do next.
+//! `manage_stream`, `probe`, `describe`. The client never retries and never decides what to do next.
 
 use std::error::Error;
 use std::future::Future;

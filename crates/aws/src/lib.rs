@@ -3,7 +3,7 @@
 //!
 //! `client` holds what every call needs; the calls stand beside it, a file each: `put_records` (the
 //! one on an event's path, over a transport of our own), `get_records`, `list_shards`,
-//! `manage_stream`, `probe`. `connection` has the settings and makes the SDK's configuration of
+//! `manage_stream`, `probe`, `describe`. `connection` has the settings and makes the SDK's configuration of
 //! them, `credentials` keeps and renews credentials, `endpoint` finds where requests go.
 //! `transport` has the connections and knows nothing of Kinesis. What an error means is decided in
 //! one table, `classify`.
@@ -16,6 +16,7 @@ mod client;
 mod clock;
 mod connection;
 mod credentials;
+mod describe;
 mod endpoint;
 mod error;
 mod get_records;

@@ -1,7 +1,7 @@
 //! PutRecords, the one call on an event's path. It does not go through the SDK's client, which
 //! costs more than everything else that a small request needs: `body` writes and reads the bodies
 //! (in `json` or `cbor`), `sign` signs, and `transport` has the connections. Credentials and the
-//! endpoint come from the SDK.
+//! endpoint come from the SDK. `describe` sends the calls this way that a caller made.
 //!
 //! Decides nothing about what to do next.
 
@@ -37,7 +37,8 @@ pub use self::reply::BadReply;
 pub(super) use self::reply::{EntryResult, ShardIds};
 
 const USER_AGENT_VALUE: &str = concat!("dispatchd/", env!("CARGO_PKG_VERSION"));
-const TARGET: (&str, &str) = ("x-amz-target", "Kinesis_20131202.PutRecords");
+const TARGET: &str = "x-amz-target";
+const PUT_RECORDS: &str = "Kinesis_20131202.PutRecords";
 
 /// Characters that are shown of a reply that does not come from Kinesis.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -45,7 +46,7 @@ const SHOWN_CHARS_MAX: usize = 120;
 /// with each attempt.
 const SHOWN_FROM_BYTES: usize = 1024;
 
-/// Why a PutRecords request has no verdicts.
+/// Why a request of our own transport's got no good reply.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error(transparent)]
@@ -86,11 +87,25 @@ impl PutRecords for Kinesis {
 impl Kinesis {
     /// Sends one request. Returns the verdicts of the reply, as many as it has.
     pub(super) async fn send(&self, entries: &Entries<'_>) -> Result<Vec<Verdict>, Failure> {
+        let wire = self.route.settings.wire;
+        let body = || Bytes::from(body::request(wire, &self.stream, entries));
+        self.exchange(PUT_RECORDS, wire, body, |wire, body| Ok(body::reply(wire, body)?)).await
+    }
+
+    /// Sends the body of a call, and returns what `read` makes of the body of its reply. The body is
+    /// made once there are credentials.
+    pub(super) async fn exchange<T>(
+        &self,
+        target: &'static str,
+        wire: Wire,
+        body: impl FnOnce() -> Bytes,
+        read: impl FnOnce(Wire, &Bytes) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let route = &*self.route;
         let deadline = Instant::now() + route.settings.attempt_timeout;
         let credentials = self.credentials.get().await?;
-        let body = Bytes::from(body::request(route.settings.wire, &self.stream, entries));
-        let mut request = post(&route.endpoint, route.settings.wire, body.clone());
+        let body = body();
+        let mut request = post(&route.endpoint, target, wire, body.clone());
         let time = writable(route.clock.to_sign_at(SystemTime::now()));
         sign_request(&mut request, &body, credentials.clone(), &route.region, time)?;
         let timeouts = Timeouts {
@@ -100,7 +115,7 @@ impl Kinesis {
         let reply = route.transport.send(&route.endpoint.origin, request, timeouts).await?;
         let date = reply.headers().get(DATE).and_then(|date| date.to_str().ok());
         route.clock.learn(date, SystemTime::now());
-        read(&reply).inspect_err(|failure| {
+        read_reply(&reply, read).inspect_err(|failure| {
             // A session that was revoked is denied access, and a new one is not.
             let (class, ..) = failure.classify();
             if let Class::Blocked(Reason::Credentials | Reason::AccessDenied) = class {
@@ -111,11 +126,16 @@ impl Kinesis {
 }
 
 /// The request, not signed yet.
-fn post(endpoint: &Endpoint, wire: Wire, body: Bytes) -> Request<Full<Bytes>> {
+fn post(
+    endpoint: &Endpoint,
+    target: &'static str,
+    wire: Wire,
+    body: Bytes,
+) -> Request<Full<Bytes>> {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(HOST, endpoint.host.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(body::content_type(wire)));
-    headers.insert(TARGET.0, HeaderValue::from_static(TARGET.1));
+    headers.insert(TARGET, HeaderValue::from_static(target));
     headers.insert(CONTENT_LENGTH, body.len().into());
     headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
     let mut request =
@@ -124,11 +144,14 @@ fn post(endpoint: &Endpoint, wire: Wire, body: Bytes) -> Request<Full<Bytes>> {
     request
 }
 
-fn read(reply: &Response<Bytes>) -> Result<Vec<Verdict>, Failure> {
+fn read_reply<T>(
+    reply: &Response<Bytes>,
+    read: impl FnOnce(Wire, &Bytes) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let header = |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok());
     let wire = body::format_of(header("content-type"));
     if reply.status().is_success() {
-        return Ok(body::reply(wire, reply.body())?);
+        return read(wire, reply.body());
     }
     let status = reply.status();
     let (code, message) = match body::error(wire, reply.body()) {

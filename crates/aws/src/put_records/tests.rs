@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::body::*;
-use super::{Failure, cbor, json, read};
+use super::{Failure, body, cbor, json, read_reply};
 use crate::settings::Wire;
 use crate::transport::{NoReply, NotConnected};
 
@@ -295,6 +295,10 @@ fn a_reply_is_of_the_form_that_it_says() {
     assert_eq!([None, Some("text/html"), Some("")].map(format_of), [Wire::Json; 3]);
 }
 
+fn verdicts(reply: &Response<Bytes>) -> Result<Vec<Verdict>, Failure> {
+    read_reply(reply, |wire, body| Ok(body::reply(wire, body)?))
+}
+
 /// What the status and the error of a reply stand for.
 fn refusal(status: u16, error_type: Option<&str>, body: &str) -> Failure {
     let mut reply = Response::builder().status(status);
@@ -302,7 +306,7 @@ fn refusal(status: u16, error_type: Option<&str>, body: &str) -> Failure {
         reply = reply.header("x-amzn-errortype", error_type);
     }
     let reply = reply.body(Bytes::from(body.to_owned())).expect("a status and a header");
-    read(&reply).expect_err("the status is an error")
+    verdicts(&reply).expect_err("the status is an error")
 }
 
 #[test]
@@ -324,7 +328,7 @@ fn a_reply_says_whether_records_may_have_been_stored_all_the_same() {
     let page = refusal(502, None, "<html>\n  <b>Bad gateway</b>").into_error();
     assert_eq!((&*page.code, page.maybe_stored), ("HTTP 502", true));
     assert_eq!(page.message, "the reply is not Kinesis': <html> <b>Bad gateway</b>");
-    let unreadable = read(&Response::new(Bytes::from("<html>"))).expect_err("it is a page");
+    let unreadable = verdicts(&Response::new(Bytes::from("<html>"))).expect_err("it is a page");
     assert!(unreadable.into_error().maybe_stored);
 }
 
