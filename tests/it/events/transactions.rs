@@ -228,7 +228,7 @@ async fn a_daemon_that_stops_rolls_back_what_is_staged_and_confirms_the_rest() {
 async fn a_transaction_has_bounds_and_stays_open_when_one_is_met() {
     let scene =
         scene(|start| start.set("transaction.max_events", 3).set("memory.budget", "4MiB")).await;
-    let mut caller = scene.daemon.connect_with_limit(2 << 20).await;
+    let mut caller = scene.daemon.connect_with_limit(1 << 20).await;
     begin(&mut caller, "few").await;
     stage(&mut caller, "few", &numbered_lines(3, 3)).await;
     let fourth = caller.ask(r#"{"tx":"few","type":"t","data":{}}"#).await;
@@ -255,12 +255,12 @@ async fn callers_that_stage_to_the_bound_and_hang_cost_others_nothing_but_transa
     let long = format!(r#"{{"type":"t","data":{{"x":"{}"}}}}"#, "x".repeat(900_000));
     let mut hanging = Vec::new();
     for _ in 0..2 {
-        let mut caller = scene.daemon.connect_with_limit(2 << 20).await;
+        let mut caller = scene.daemon.connect_with_limit(1 << 20).await;
         begin(&mut caller, "t").await;
         stage(&mut caller, "t", &[&*long; 2].join("\n")).await;
         hanging.push(caller);
     }
-    let mut third = scene.daemon.connect_with_limit(2 << 20).await;
+    let mut third = scene.daemon.connect_with_limit(1 << 20).await;
     begin(&mut third, "t").await;
     let mut told = Value::Null;
     for _ in 0..3 {
