@@ -73,6 +73,10 @@ pub const KEYS: &[Key] = &[
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("http.listen", "off", Rule::Loopback,
         "where HTTP is served besides the socket, for callers that cannot open it"),
+    key("kinesis_api.listen", "off", Rule::Loopback,
+        "where the Kinesis API is served, for applications that write with one of AWS's SDKs"),
+    key("kinesis_api.timeout", "8s", Rule::Duration(SECOND..=FIVE_MINUTES),
+        "how long a reply is held until its records are durable; the SDK for Java waits for 10 s"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
         .reloaded(Lanes),

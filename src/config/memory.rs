@@ -12,6 +12,7 @@ use dispatchd_core::limits::{
 
 use super::rule::show_size;
 use super::settings::Config;
+use crate::http_server::limits::H2_WINDOW_BYTES;
 
 /// Bytes that the program takes by itself, for the question of what a cgroup has room for: idle,
 /// they are some 13 MiB.
@@ -54,7 +55,8 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     let budget_bytes = config.memory.budget_bytes;
     MemorySum {
         events_bytes: budget_bytes,
-        connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
+        connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX)
+            + http2_bytes(config),
         long_lines_bytes: long_lines_bytes(budget_bytes)
             + config.runtime.threads * line_bytes_max(record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
@@ -65,8 +67,14 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    let loopback = [config.http.listen].into_iter().flatten().count();
+    let listens = [config.http.listen, config.kinesis_api.listen];
+    let loopback = listens.into_iter().flatten().count();
     config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+}
+
+/// What the connections of HTTP/2 may have sent besides, on calls that wait for their turn.
+fn http2_bytes(config: &Config) -> usize {
+    config.kinesis_api.listen.map_or(0, |_| LOOPBACK_CONNECTIONS_MAX * H2_WINDOW_BYTES as usize)
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.

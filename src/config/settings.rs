@@ -8,6 +8,7 @@
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
+//! | `kinesis_api` | `inputs/kinesis_api/settings.rs` |
 //! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
@@ -24,7 +25,7 @@ use dispatchd_producer::settings::{Batch, Delivery};
 use serde::Deserialize;
 
 use crate::admin;
-use crate::inputs::{http, socket};
+use crate::inputs::{http, kinesis_api, socket};
 use crate::telemetry::log;
 
 /// The configuration as used: every value is in its range.
@@ -36,6 +37,7 @@ pub struct Config {
     pub stream: Stream,
     pub socket: socket::Settings,
     pub http: http::Settings,
+    pub kinesis_api: kinesis_api::Settings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,
