@@ -69,7 +69,7 @@ pub(crate) const METRICS: &[Metric] = &[
     counter("dispatchd_connections_total",
         "Connections let in"),
     counter("dispatchd_connections_refused_total",
-        "Connections turned away at the door, by what was full"),
+        "Connections turned away, by what was full"),
     counter("dispatchd_kinesis_api_calls_total",
         "Calls of the Kinesis API that were answered, by operation and by how they ended"),
     gauge("dispatchd_buffer_bytes",

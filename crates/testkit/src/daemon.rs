@@ -413,17 +413,18 @@ impl Daemon {
         Duration::from_millis(ticks.sum::<u64>() * 10) // Linux counts 100 a second for all to see
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory of the daemon's own, in bytes. Pages of the program's file are left out: they
+    /// are the kernel's, and 4 MB of a debug build's come in only as its code is first run.
     pub fn resident_bytes(&self) -> usize {
-        self.try_resident_bytes().expect("it runs, and Linux says VmRSS in kB")
+        self.try_resident_bytes().expect("it runs, and Linux says RssAnon in kB")
     }
 
     /// The same of a daemon that may end meanwhile.
     pub fn try_resident_bytes(&self) -> Option<usize> {
-        self.status_bytes("VmRSS:")
+        self.status_bytes("RssAnon:")
     }
 
-    /// The most that was ever resident, in bytes.
+    /// The most that was ever resident, in bytes, pages of files included.
     pub fn resident_bytes_max(&self) -> usize {
         self.status_bytes("VmHWM:").expect("it runs, and Linux says VmHWM in kB")
     }

