@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use uuid::Uuid;
 
+use super::metrics::CallOutcome;
 use dispatchd_core::wire::kinesis_api::error::ApiError;
 use dispatchd_core::wire::kinesis_api::format::Format;
 use dispatchd_core::wire::kinesis_api::reply;
@@ -22,6 +23,12 @@ const RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 const RETRY_AFTER_MS: HeaderValue = HeaderValue::from_static("1000");
 
 pub(super) type Answer = Response<Full<Bytes>>;
+
+/// What a call comes to, unless it is an error: the body of its answer.
+pub(super) struct Done {
+    pub body: Vec<u8>,
+    pub outcome: CallOutcome,
+}
 
 /// The answer to a call that was done, or done in part.
 pub(super) fn success(format: Format, body: Vec<u8>, request_id: Uuid) -> Answer {

@@ -10,7 +10,7 @@ use hyper::{Method, Request};
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Done};
 use super::metrics::CallOutcome;
 use super::put;
 use super::shared::KinesisApiShared;
@@ -31,12 +31,6 @@ const INVOCATION: &str = "amz-sdk-invocation-id";
 
 /// Bytes of an invocation's id that is taken for one. SDKs send a uuid.
 const INVOCATION_BYTES_MAX: usize = 128;
-
-/// What a call comes to, unless it is an error: the body of its answer.
-pub(super) struct Done {
-    pub body: Vec<u8>,
-    pub outcome: CallOutcome,
-}
 
 /// Answers one call.
 pub(super) async fn answer(

@@ -5,7 +5,7 @@
 //! for [`Settings::timeout`] at the most, since SDKs send a call again when its reply is late; what
 //! was not sent by then is taken out of the buffer.
 //!
-//! `connection` serves one connection, `calls` finds what a call asks for, `put` takes its records
+//! `server` is what the listener runs, `connection` serves one connection, `calls` finds what a call asks for, `put` takes its records
 //! through the intake, `questions` asks the service what callers ask of the stream, `answer` makes
 //! responses. Signatures are not looked at: whoever reaches the port may write, as with the socket.
 
@@ -15,10 +15,12 @@ mod connection;
 mod metrics;
 mod put;
 mod questions;
+mod server;
 mod settings;
 mod shared;
 
 pub(crate) use metrics::CallMetrics;
-pub(crate) use shared::{KinesisApiServer, KinesisApiShared};
+pub(crate) use server::KinesisApiServer;
+pub(crate) use shared::KinesisApiShared;
 
 pub use settings::Settings;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::calls::Done;
+use super::answer::Done;
 use super::metrics::CallOutcome;
 use super::shared::KinesisApiShared;
 use crate::inputs::body::Body;

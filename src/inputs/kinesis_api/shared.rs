@@ -3,19 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::serve;
 use super::metrics::CallMetrics;
 use super::questions::Questions;
 use super::settings::Settings;
-use crate::http_server::place::Place;
 use crate::inputs::body::BodyRoom;
 use crate::inputs::exchange::ExchangeShared;
-use crate::inputs::loopback::Serve;
 use crate::inputs::metrics::ConnectionMetrics;
-use crate::inputs::presence::Visit;
 use crate::inputs::shared::InputsShared;
 use dispatchd_aws::Kinesis;
 use dispatchd_core::limits::{
@@ -40,10 +35,6 @@ pub(crate) struct KinesisApiShared {
     /// Bytes of the largest body of a PutRecords call that there is room for.
     pub put_bytes_max: usize,
 }
-
-/// The Kinesis API on loopback TCP.
-#[derive(Debug)]
-pub(crate) struct KinesisApiServer(pub Arc<KinesisApiShared>);
 
 impl KinesisApiShared {
     pub(crate) fn new(
@@ -71,21 +62,5 @@ impl KinesisApiShared {
             metrics,
             put_bytes_max: PUT_BODY_BYTES_MAX.min(long_lines_bytes(inputs.budget.limit_bytes())),
         })
-    }
-}
-
-impl Serve for KinesisApiServer {
-    const TURNED_AWAY: &'static [u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/x-amz-json-1.1\r\nx-amzn-errortype: ServiceUnavailable\r\n\
-        content-length: 84\r\nconnection: close\r\n\r\n\
-        {\"__type\":\"ServiceUnavailable\",\"message\":\"too many connections are open, try again\"}";
-
-    fn serve(
-        &self,
-        stream: TcpStream,
-        place: Arc<Place>,
-        visit: Visit,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        serve(stream, Arc::clone(&self.0), place, visit)
     }
 }
