@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use self::ReloadedBy::{Lanes, Log};
 use super::rule::Rule;
+use crate::inputs::http::CloudEventsAs;
 use crate::telemetry::log::LogFormat;
 use dispatchd_aws::Wire;
 use dispatchd_core::limits::{
@@ -73,6 +74,9 @@ pub const KEYS: &[Key] = &[
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("http.listen", "off", Rule::Loopback,
         "where HTTP is served besides the socket, for callers that cannot open it"),
+    key("http.cloudevents", "cloudevents", Rule::OneOf(CloudEventsAs::NAMES),
+        "what a CloudEvent is published as; cloudevents: structured JSON, with every attribute; \
+         lk: the envelope of other events, with its type, data, id and key"),
     key("kinesis_api.listen", "off", Rule::Loopback,
         "where the Kinesis API is served, for applications that write with one of AWS's SDKs"),
     key("kinesis_api.timeout", "8s", Rule::Duration(SECOND..=FIVE_MINUTES),

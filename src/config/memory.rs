@@ -6,8 +6,8 @@ use std::fmt;
 
 use dispatchd_core::limits::{
     ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LOOPBACK_CONNECTIONS_MAX, MIB,
-    RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes,
-    record_bytes_carried,
+    PUT_BODY_BYTES_MAX, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min,
+    line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
 
 use super::rule::show_size;
@@ -58,7 +58,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
         connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX)
             + http2_bytes(config),
         long_lines_bytes: long_lines_bytes(budget_bytes)
-            + config.runtime.threads * line_bytes_max(record_bytes_max),
+            + config.runtime.threads * made_bytes_max(config, record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
             + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
@@ -70,6 +70,12 @@ fn connections_max(config: &Config) -> usize {
     let listens = [config.http.listen, config.kinesis_api.listen];
     let loopback = listens.into_iter().flatten().count();
     config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+}
+
+/// The most that is made of one line or body at once, beside it.
+fn made_bytes_max(config: &Config, record_bytes_max: usize) -> usize {
+    let of_a_line = line_bytes_max(record_bytes_max);
+    config.kinesis_api.listen.map_or(of_a_line, |_| of_a_line.max(PUT_BODY_BYTES_MAX))
 }
 
 /// What the connections of HTTP/2 may have sent besides, on calls that wait for their turn.

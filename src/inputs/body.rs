@@ -27,6 +27,15 @@ pub struct BodyRoom {
     pub stop_reading: CancellationToken,
 }
 
+/// How long a body may be, and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyBounds {
+    pub bytes_max: usize,
+    /// Bytes that it takes in memory for each of its own: more than one where what is made of it is
+    /// in memory beside it.
+    pub room_per_byte: usize,
+}
+
 /// A body that is here in full, with the room that it takes. Dropped, it gives that back.
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -50,7 +59,7 @@ pub enum BodyError {
 }
 
 impl BodyRoom {
-    /// Reads a body of at most `bytes_max`. A body that tells its length takes as much room, another
+    /// Reads a body within these bounds. A body that tells its length takes as much room, another
     /// one the room of the longest once it is longer than a buffer: what is half read never has to
     /// wait for more.
     ///
@@ -59,21 +68,22 @@ impl BodyRoom {
     pub(crate) async fn read<B>(
         &self,
         body: B,
-        bytes_max: usize,
+        bounds: BodyBounds,
         place: &Arc<Place>,
     ) -> Result<(Body<'_>, Answering), BodyError>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
         place.await_body();
+        let BodyBounds { bytes_max, room_per_byte } = bounds;
         let read = async {
             let length = body.size_hint().exact().map(usize::try_from);
             match length {
                 Some(Ok(length)) if length <= bytes_max => {
-                    self.read_known(body, length, place).await
+                    self.read_known(body, length, room_per_byte, place).await
                 }
                 Some(_) => Err(BodyError::TooLarge { bytes_max }),
-                None => self.read_chunked(body, bytes_max, place).await,
+                None => self.read_chunked(body, bounds, place).await,
             }
         };
         tokio::select! {
@@ -90,13 +100,15 @@ impl BodyRoom {
         &self,
         mut body: B,
         length: usize,
+        room_per_byte: usize,
         place: &Arc<Place>,
     ) -> Result<Body<'_>, BodyError>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        let is_long = length > LINE_BUFFER_BYTES;
-        let room = if is_long { Some(self.room(length, place).await) } else { None };
+        let bytes = length * room_per_byte;
+        let is_long = bytes > LINE_BUFFER_BYTES;
+        let room = if is_long { Some(self.room(bytes, place).await) } else { None };
         let read = async {
             let Some(first) = next(&mut body).await? else { return Ok(Bytes::new()) };
             if first.len() == length {
@@ -116,12 +128,13 @@ impl BodyRoom {
     async fn read_chunked<B>(
         &self,
         mut body: B,
-        bytes_max: usize,
+        bounds: BodyBounds,
         place: &Arc<Place>,
     ) -> Result<Body<'_>, BodyError>
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
+        let BodyBounds { bytes_max, room_per_byte } = bounds;
         let mut bytes = Vec::new();
         let fits = |bytes: &Vec<u8>, more: &Bytes, max| bytes.len() + more.len() <= max;
         let mut room = None;
@@ -134,8 +147,8 @@ impl BodyRoom {
             if !fits(&bytes, &more, bytes_max) {
                 return Err(BodyError::TooLarge { bytes_max });
             }
-            if room.is_none() && !fits(&bytes, &more, LINE_BUFFER_BYTES) {
-                room = Some(self.room(bytes_max, place).await);
+            if room.is_none() && !fits(&bytes, &more, LINE_BUFFER_BYTES / room_per_byte) {
+                room = Some(self.room(bytes_max * room_per_byte, place).await);
                 bytes.reserve_exact(bytes_max - bytes.len());
             }
             bytes.extend_from_slice(&more);
@@ -184,6 +197,7 @@ mod tests {
     use super::*;
 
     const MAX: usize = 4 * LINE_BUFFER_BYTES;
+    const BOUNDS: BodyBounds = BodyBounds { bytes_max: MAX, room_per_byte: 1 };
 
     fn room(bytes: usize) -> BodyRoom {
         BodyRoom {
@@ -220,37 +234,37 @@ mod tests {
         let room = room(MAX);
         for bytes in [0, 1, 999, LINE_BUFFER_BYTES, LINE_BUFFER_BYTES + 1, MAX] {
             let (known, _) = room
-                .read(Full::new(Bytes::from(vec![b'x'; bytes])), MAX, &place(&room))
+                .read(Full::new(Bytes::from(vec![b'x'; bytes])), BOUNDS, &place(&room))
                 .await
                 .expect("it fits");
             assert_eq!(known.bytes.len(), bytes);
             drop(known);
             let (unknown, _) =
-                room.read(Chunked(bytes), MAX, &place(&room)).await.expect("it fits");
+                room.read(Chunked(bytes), BOUNDS, &place(&room)).await.expect("it fits");
             assert_eq!(unknown.bytes, vec![b'x'; bytes]);
         }
         let too_large = Some(BodyError::TooLarge { bytes_max: MAX });
-        assert_eq!(room.read(Chunked(MAX + 1), MAX, &place(&room)).await.err(), too_large);
+        assert_eq!(room.read(Chunked(MAX + 1), BOUNDS, &place(&room)).await.err(), too_large);
         let known = Full::new(Bytes::from(vec![b'x'; MAX + 1]));
-        assert_eq!(room.read(known, MAX, &place(&room)).await.err(), too_large);
+        assert_eq!(room.read(known, BOUNDS, &place(&room)).await.err(), too_large);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_long_body_waits_for_room_with_its_time_before_it_and_a_short_one_does_not_wait() {
         let room = room(MAX);
         let long = || Full::new(Bytes::from(vec![b'x'; MAX]));
-        let (first, _) = room.read(long(), MAX, &place(&room)).await.expect("there is room");
+        let (first, _) = room.read(long(), BOUNDS, &place(&room)).await.expect("there is room");
         let (_short, _) =
-            room.read(Full::new("x".into()), MAX, &place(&room)).await.expect("short");
+            room.read(Full::new("x".into()), BOUNDS, &place(&room)).await.expect("short");
         let waiting = place(&room);
         let later = async {
             tokio::time::sleep(10 * BODY_TIMEOUT).await;
             drop(first);
         };
-        let (second, ()) = tokio::join!(room.read(long(), MAX, &waiting), later);
+        let (second, ()) = tokio::join!(room.read(long(), BOUNDS, &waiting), later);
         assert!(second.is_ok(), "our delay is not the caller's");
         let stopped = place(&room);
-        let (third, ()) = tokio::join!(room.read(long(), MAX, &stopped), async {
+        let (third, ()) = tokio::join!(room.read(long(), BOUNDS, &stopped), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             room.stop_reading.cancel();
         });

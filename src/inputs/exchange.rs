@@ -8,7 +8,7 @@
 //! all the same, and is counted where it ends; what was not offered never was.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::Counter;
 use tokio::sync::watch;
@@ -22,11 +22,18 @@ use super::shared::InputsShared;
 use dispatchd_core::model::{
     Code, EventAnswer, Fingerprints, Input, Reference, Refusal, StreamFacts,
 };
+use dispatchd_core::wire::http::Names;
 use dispatchd_producer::intake::{
     EventRequest, Intake, IntakeShared, Offered, Shortage, WayBack, answer_bytes,
 };
 use dispatchd_producer::lane::{Inlet, Lanes};
 use dispatchd_producer::ticket::Answer;
+
+/// How much longer than its patience a request waits for its answers: a lane gives up what is not in
+/// flight when the patience ends, and the answer takes a moment.
+const LANDING: Duration = Duration::from_millis(100);
+
+const ANSWERED: &str = "each is answered once";
 
 /// What the exchanges of one input share.
 #[derive(Debug)]
@@ -129,13 +136,22 @@ impl Exchange {
         Reference::Number(self.events_count as u64)
     }
 
+    /// The same, with names that its answer has: the caller's reference, as JSON, and an id.
+    pub fn next_named(&self, reference: Option<&str>, id: Option<&str>) -> Reference {
+        Names { place: self.events_count as u64, reference, id }.to_reference()
+    }
+
     /// The intake, for what it says of the request's events.
     pub fn intake(&self) -> &Intake {
         &self.intake
     }
 
-    /// Offers the next event, which was made with [`next_reference`](Self::next_reference).
+    /// Offers the next event, which was made with [`next_reference`](Self::next_reference) or
+    /// [`next_named`](Self::next_named).
     pub async fn offer(&mut self, mut request: EventRequest<'_>) {
+        if let Patience::Until(deadline) = self.patience {
+            request = request.until(deadline);
+        }
         while self.is_closed.is_none() {
             match self.intake.offer(&mut request, &self.clock.now) {
                 Offered::Accepted(item) => {
@@ -154,17 +170,27 @@ impl Exchange {
             }
         }
         if let Some(refusal) = self.is_closed.clone() {
-            self.refuse(refusal);
+            let reference = request.into_reference();
+            self.refuse_named(reference, refusal);
         }
     }
 
     /// Refuses what stands where the next event should, and is none.
     pub fn refuse(&mut self, refusal: Refusal) {
-        let reference = self.next_reference();
-        // Where the answers' bytes are used up, their number is not: a refusal is small.
-        let credit =
-            self.intake.credit(answer_bytes(&reference)).or_else(|_| self.intake.credit(0));
-        let credit = credit.expect("a request holds no more events than there are credits for");
+        self.refuse_named(self.next_reference(), refusal);
+    }
+
+    /// The same of one with a reference that was made for it.
+    pub fn refuse_named(&mut self, reference: Reference, refusal: Refusal) {
+        // Where the answers' bytes are used up, their number is not: a refusal is small, and goes
+        // without its names.
+        let (credit, reference) = match self.intake.credit(answer_bytes(&reference)) {
+            Ok(credit) => (credit, reference),
+            Err(_) => {
+                const FEWER: &str = "a request holds no more events than there are credits for";
+                (self.intake.credit(0).expect(FEWER), self.next_reference())
+            }
+        };
         self.intake.refuse(credit, reference, refusal);
         self.events_count += 1;
     }
@@ -173,7 +199,7 @@ impl Exchange {
     pub async fn answers(mut self) -> Vec<EventAnswer> {
         let mut answers = Vec::new();
         self.collect(&mut answers).await;
-        answers.into_iter().map(|answer| answer.expect("each is answered once")).collect()
+        answers.into_iter().map(|answer| answer.expect(ANSWERED).1).collect()
     }
 
     /// The same, until then at the latest: what is not answered by then is `None`. Events that were
@@ -182,22 +208,38 @@ impl Exchange {
         let mut answers = Vec::new();
         let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
         answers.resize_with(self.events_count, || None);
-        answers
+        answers.into_iter().map(|answer| Some(answer?.1)).collect()
+    }
+
+    /// Waits until every event is answered, or the request's patience ends; each answer with the
+    /// reference of its event. What is in flight when patience ends may be stored.
+    pub async fn named_answers(mut self) -> Vec<(Reference, EventAnswer)> {
+        let mut answers = Vec::new();
+        if let Patience::Until(until) = self.patience {
+            let until = until + LANDING;
+            let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
+            answers.resize_with(self.events_count, || None);
+        } else {
+            self.collect(&mut answers).await;
+        }
+        let places = answers.into_iter().zip(0..);
+        let late = |place| (Reference::Number(place), EventAnswer::Refused(in_flight_still()));
+        places.map(|(answer, place)| answer.unwrap_or_else(|| late(place))).collect()
     }
 
     /// Puts each answer into its event's place, until all are there. Cancelled, it has lost none.
-    async fn collect(&mut self, answers: &mut Vec<Option<EventAnswer>>) {
+    async fn collect(&mut self, answers: &mut Vec<Option<(Reference, EventAnswer)>>) {
         self.hand_over().await;
         answers.resize_with(self.events_count, || None);
         let mut missing = self.events_count;
         while missing > 0 {
             const OPEN: &str = "the exchange's own intake holds the outbox open";
             for answer in self.way_back.answers.recv().await.expect(OPEN) {
-                let Answer::Event { reference: Reference::Number(index), answer, .. } = answer
-                else {
-                    unreachable!("an exchange asks for answers to events, by their number")
+                let Answer::Event { reference, answer, .. } = answer else {
+                    unreachable!("an exchange asks for answers to events")
                 };
-                answers[index as usize] = Some(answer);
+                let place = Names::of(&reference).place as usize;
+                answers[place] = Some((reference, answer));
                 missing -= 1;
             }
         }
@@ -262,6 +304,13 @@ fn too_many_answers() -> Refusal {
 fn no_room_now() -> Refusal {
     const FULL: &str = "the daemon's memory is full, and the request asked not to wait for room";
     Refusal::new(Code::Overloaded, FULL)
+}
+
+#[cold]
+fn in_flight_still() -> Refusal {
+    const LATE: &str = "the event was not durable within the time that the request was ready to \
+                        wait, and may be soon";
+    Refusal::unconfirmed(Code::DeliveryTimeout, true, LATE)
 }
 
 #[cold]

@@ -8,6 +8,7 @@
 //! | folder | what is promised there |
 //! |---|---|
 //! | [`callers`] | what an application sees: the protocol, hostile callers, a connection's tasks |
+//! | [`http`] | HTTP: requests, CloudEvents, loopback, hostile callers |
 //! | [`events`] | what becomes of events: stored, once, in order, answered truthfully |
 //! | [`service`] | between daemon and Kinesis: requests, connections, networks, identities |
 //! | [`process`] | the daemon as a process: start, reload, stop, memory, limits, log |
@@ -21,6 +22,7 @@ mod cycles;
 mod embedded;
 mod events;
 mod floors;
+mod http;
 mod process;
 mod service;
 mod surroundings;

@@ -7,6 +7,7 @@ use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request, StatusCode};
 
 use super::answer::{Answer, allowing, json, problem};
+use super::events::post;
 use super::shared::HttpShared;
 use crate::http_server::place::Place;
 use dispatchd_core::wire::http::{self, Problem};
@@ -24,13 +25,15 @@ pub(crate) enum Door {
 pub(super) async fn answer(
     request: Request<Incoming>,
     door: Door,
-    _shared: Arc<HttpShared>,
-    _place: Arc<Place>,
+    shared: Arc<HttpShared>,
+    place: Arc<Place>,
 ) -> Answer {
     if let Err(refused) = admit(&request, door) {
         return problem(&refused);
     }
     match (request.uri().path(), request.method()) {
+        ("/v1/events", &Method::POST) => post(request, &shared, &place).await,
+        ("/v1/events", _) => allowing(problem(&Problem::method("POST")), "POST"),
         ("/v1/health", &Method::GET) => json(StatusCode::OK, "{\"ok\":true}\n"),
         ("/v1/health", _) => allowing(problem(&Problem::method("GET")), "GET"),
         _ => problem(&Problem::not_found()),

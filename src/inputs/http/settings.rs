@@ -4,10 +4,23 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// Where HTTP is served besides the socket.
+use dispatchd_core::choice;
+
+/// Where HTTP is served besides the socket, and what is made of CloudEvents.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// A loopback address. `None`: on the socket alone.
     pub listen: Option<SocketAddr>,
+    pub cloudevents: CloudEventsAs,
+}
+
+choice! {
+    /// What a CloudEvent is published as.
+    pub enum CloudEventsAs {
+        /// A CloudEvent, in structured JSON.
+        TheyAre = "cloudevents",
+        /// The envelope of every other event: its type, data, id and key, and nothing else of it.
+        Lk = "lk",
+    }
 }

@@ -15,7 +15,7 @@ use super::metrics::CallOutcome;
 use super::put;
 use super::shared::KinesisApiShared;
 use crate::http_server::place::Place;
-use crate::inputs::body::BodyError;
+use crate::inputs::body::{BodyBounds, BodyError};
 use dispatchd_core::wire::http;
 use dispatchd_core::wire::kinesis_api::describe;
 use dispatchd_core::wire::kinesis_api::error::ApiError;
@@ -87,10 +87,13 @@ impl Call {
                 describe::CALL_BYTES_MAX
             }
         };
+        // What is made of a body stands beside it only while it is read, which waits for nothing: the
+        // memory sum has that once a thread.
+        let bounds = BodyBounds { bytes_max, room_per_byte: 1 };
         let here = async {
             let _one = shared.at_once.acquire().await.expect("the semaphore is never closed");
             let (body, answering) =
-                shared.bodies.read(body, bytes_max, place).await.map_err(unread)?;
+                shared.bodies.read(body, bounds, place).await.map_err(unread)?;
             Ok((_one, body, answering))
         };
         let no_room = || {

@@ -113,7 +113,7 @@ impl Daemon {
             stop_reading: stop.stop_reading.clone(),
         };
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
-        let http = HttpShared::new(&shared, &connections);
+        let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
             let listener =
                 Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dispatchd::inputs::callers::Callers;
-use dispatchd::inputs::http::HttpShared;
+use dispatchd::inputs::http::{self, CloudEventsAs, HttpShared};
 use dispatchd::inputs::long_lines::LongLines;
 use dispatchd::inputs::metrics::ConnectionMetrics;
 use dispatchd::inputs::presence::Presence;
@@ -133,7 +133,9 @@ async fn house_that(
         stop_reading: CancellationToken::new(),
     };
     let metrics = Arc::new(ConnectionMetrics::register());
-    let http = HttpShared::new(&shared, &metrics);
+    let cloudevents = CloudEventsAs::TheyAre;
+    let of_http = http::Settings { listen: None, cloudevents };
+    let http = HttpShared::new(&of_http, &shared, &metrics);
     let (listener, _) = Listener::bind(&settings, shared, http, metrics).await.expect("it is free");
     let mut tasks = JoinSet::new();
     tasks.spawn(listener.run());

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cbor;
+pub mod cloudevents;
 pub mod decode;
 pub mod http;
 pub mod kinesis_api;

@@ -54,6 +54,11 @@ impl<'a> EventRequest<'a> {
         Self { reference, id, echo: false, deadline: None, content }
     }
 
+    /// What its answer is correlated by, for one that is not offered any more.
+    pub fn into_reference(self) -> Reference {
+        self.reference
+    }
+
     /// The same, to be given up then: what is not in flight when the deadline comes is answered
     /// `DeliveryTimeout` and never sent; what is in flight, when it lands.
     pub fn until(self, deadline: Instant) -> Self {

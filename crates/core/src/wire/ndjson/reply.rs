@@ -17,14 +17,20 @@ pub fn event(out: &mut Vec<u8>, reference: &Reference, answer: &EventAnswer) {
 
 /// Prints the answer to a durable event.
 pub fn durable(out: &mut Vec<u8>, reference: &Reference, durable: &Durable) {
-    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     out.extend_from_slice(b"{\"ref\":");
     push_ref(out, reference);
+    let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
     out.extend_from_slice(b",\"ok\":true,\"id\":\"");
     out.extend_from_slice(durable.id.hyphenated().encode_lower(&mut id).as_bytes());
     out.extend_from_slice(b"\",\"timestamp\":\"");
     out.extend_from_slice(durable.timestamp.as_bytes());
-    out.extend_from_slice(b"\",\"partitionKey\":");
+    out.push(b'"');
+    push_position(out, durable);
+}
+
+/// Where a durable event is, and the rest of its answer.
+fn push_position(out: &mut Vec<u8>, durable: &Durable) {
+    out.extend_from_slice(b",\"partitionKey\":");
     push_json_str(out, durable.key.as_str());
     out.extend_from_slice(b",\"shardId\":");
     push_json_str(out, &durable.position.shard_id);
@@ -42,6 +48,15 @@ pub fn durable(out: &mut Vec<u8>, reference: &Reference, durable: &Durable) {
         out.extend_from_slice(event);
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// Prints the answer to a durable event that has an id of its own, and a time of its own or none.
+pub fn own_durable(out: &mut Vec<u8>, reference: &Reference, id: &str, durable: &Durable) {
+    out.extend_from_slice(b"{\"ref\":");
+    push_ref(out, reference);
+    out.extend_from_slice(b",\"ok\":true,\"id\":");
+    push_json_str(out, id);
+    push_position(out, durable);
 }
 
 /// Prints the refusal of an event.

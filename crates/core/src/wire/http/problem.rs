@@ -1,7 +1,7 @@
-//! HTTP's words around events: what a request that is refused as a whole is told, and whom a
-//! loopback port serves. Bytes in, bytes out: no connection and no header map is known here.
+//! What a request that is refused as a whole is told: `application/problem+json` (RFC 9457), with
+//! the code that an event would have been refused with.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
 
 use crate::json::push_json_str;
 use crate::model::{Code, Refusal};
@@ -15,7 +15,7 @@ pub struct Problem {
 
 impl Problem {
     /// A fault of HTTP's, which the codes of events have no status for.
-    pub fn new(status: u16, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    pub fn new(status: u16, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, refusal: Refusal::new(Code::InvalidRequest, message) }
     }
 
@@ -55,60 +55,9 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// Whether a loopback port serves a request: not one that a browser sent, nor one that was meant
-/// for another host's name.
-///
-/// # Errors
-/// What it is refused with.
-pub fn admit(has_origin: bool, host: Option<&[u8]>) -> Result<(), Problem> {
-    if has_origin {
-        return Err(Problem::new(
-            403,
-            "a request with an Origin comes from a browser: it is not served",
-        ));
-    }
-    match host {
-        Some(host) if !is_loopback(host) => {
-            Err(Problem::new(403, "Host is no name of loopback: use localhost, 127.0.0.1 or [::1]"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether a `Host` is `localhost` or an address of loopback, with or without a port.
-fn is_loopback(host: &[u8]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_browser_and_a_name_that_was_pointed_at_loopback_are_not_served() {
-        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:4567", "127.9.9.9", "[::1]", "[::1]:1"]
-        {
-            assert_eq!(admit(false, Some(host.as_bytes())), Ok(()), "{host}");
-        }
-        for host in
-            ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]", "::1", "\u{e9}"]
-        {
-            let refused = admit(false, Some(host.as_bytes())).expect_err(host);
-            assert_eq!(refused.status, 403, "{host}");
-        }
-        assert_eq!(
-            admit(false, None),
-            Ok(()),
-            "HTTP/1.0 has no Host, and browsers do not speak it"
-        );
-        assert!(admit(true, Some(b"localhost")).is_err());
-    }
 
     #[test]
     fn a_problem_says_the_status_the_code_and_whether_to_send_it_again() {

@@ -1,0 +1,321 @@
+//! `POST /v1/events`: a request's body → events → the intake → one answer.
+//!
+//! The body is read as a whole before any of its events is offered: a request that breaks off has
+//! published nothing. What becomes of each event is the intake's and the lanes' to say.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
+use hyper::{Request, StatusCode};
+
+use super::answer::{self, Answer, closing, json, problem, with};
+use super::settings::CloudEventsAs;
+use super::shared::HttpShared;
+use crate::http_server::place::Place;
+use crate::inputs::body::{BodyBounds, BodyError};
+use crate::inputs::exchange::{Exchange, Patience};
+use dispatchd_core::limits::line_bytes_max;
+use dispatchd_core::model::{Code, Event, Record, Reference, Refusal};
+use dispatchd_core::wire::cloudevents::{self, CloudEvent};
+use dispatchd_core::wire::http::{Format, Lines, Problem, Results, format, members, wait_seconds};
+use dispatchd_core::wire::ndjson::request::{self, Parsed};
+use dispatchd_producer::intake::EventRequest;
+use dispatchd_producer::ticket::EventId;
+
+const CE_PREFIX: &str = "ce-";
+
+/// How long what is left of a body is read off before its connection ends. A caller that still
+/// writes when its connection is closed would not see its answer.
+const READ_OFF: Duration = Duration::from_millis(200);
+
+/// Bytes that a CloudEvent takes for each of its own: itself and the record that is made of it, in
+/// base64 perhaps.
+const CLOUD_EVENT_ROOM: usize = 3;
+
+/// What a request's headers ask for.
+struct Asked {
+    format: Format,
+    wait_seconds: Option<u32>,
+}
+
+/// Publishes the events of a request, and answers when each has its outcome.
+pub(super) async fn post(
+    request: Request<Incoming>,
+    shared: &Arc<HttpShared>,
+    place: &Arc<Place>,
+) -> Answer {
+    let (head, mut body) = request.into_parts();
+    let asked = match asked(&head.headers) {
+        Ok(asked) => asked,
+        Err(refused) => return refused_unread(&refused, &head.headers, body).await,
+    };
+    let bounds = bounds(asked.format, shared);
+    match shared.bodies.read(&mut body, bounds, place).await {
+        Err(error) => refused_unread(&unread(error), &head.headers, body).await,
+        Ok((body, _answering)) => {
+            let patience = patience(asked.wait_seconds);
+            let offer = Offer { shared, patience, headers: &head.headers };
+            let offered = offer.body(asked.format, &body.bytes).await;
+            let is_alone = asked.format.is_alone(&body.bytes);
+            drop(body); // others may wait for its room
+            let answer = answers(offered, is_alone).await;
+            match asked.wait_seconds {
+                Some(seconds) => preference_applied(answer, seconds),
+                None => answer,
+            }
+        }
+    }
+}
+
+/// Waits for the answers to what was offered. One event alone is answered by itself.
+async fn answers(offered: Result<Exchange, Problem>, is_alone: bool) -> Answer {
+    let results = match offered {
+        Ok(exchange) => Results::new(exchange.named_answers().await),
+        Err(refused) => return problem(&refused),
+    };
+    if !is_alone {
+        return answer::results(results);
+    }
+    match results.single() {
+        Ok(ack) => json(StatusCode::OK, ack),
+        Err(refused) => problem(&refused),
+    }
+}
+
+fn asked(headers: &HeaderMap) -> Result<Asked, Problem> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Problem::new(
+            415,
+            "the body is read as it is: Content-Encoding has no meaning",
+        ));
+    }
+    let has_attributes = headers.keys().any(|name| name.as_str().starts_with(CE_PREFIX));
+    let format = format(text_of(headers, &CONTENT_TYPE)?, has_attributes)?;
+    let tells_length =
+        headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+    if !tells_length && format != Format::CloudEventData {
+        const LENGTH: &str = "the request has no body: neither Content-Length nor chunks";
+        return Err(Problem::new(411, LENGTH));
+    }
+    let prefers = headers.get_all("prefer").iter().filter_map(|prefer| prefer.to_str().ok());
+    Ok(Asked { format, wait_seconds: wait_seconds(prefers) })
+}
+
+fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+    let not_text = |_| Problem::new(400, format!("{name} is not ASCII"));
+    headers.get(name).map(|value| value.to_str().map_err(not_text)).transpose()
+}
+
+fn bounds(format: Format, shared: &HttpShared) -> BodyBounds {
+    let bytes_max = line_bytes_max(shared.exchange.record_bytes_max());
+    let room_per_byte = match format {
+        Format::Json | Format::Lines => 1,
+        Format::CloudEvent | Format::CloudEvents | Format::CloudEventData => CLOUD_EVENT_ROOM,
+    };
+    BodyBounds { bytes_max, room_per_byte }
+}
+
+/// `wait=0` asks whether there is room, and not for an answer without waiting: there is none.
+fn patience(wait_seconds: Option<u32>) -> Patience {
+    match wait_seconds {
+        None => Patience::Endless,
+        Some(0) => Patience::None,
+        Some(seconds) => {
+            let until = Instant::now().checked_add(Duration::from_secs(seconds.into()));
+            until.map_or(Patience::Endless, Patience::Until)
+        }
+    }
+}
+
+fn unread(error: BodyError) -> Problem {
+    match error {
+        BodyError::TooLarge { bytes_max } => {
+            let message = format!("the body is over {bytes_max} bytes, the longest that is read");
+            Refusal::new(Code::EventTooLarge, message).into()
+        }
+        BodyError::Late => Problem::new(408, "the body was not here in time"),
+        BodyError::Broken => Problem::new(400, "the body broke off, or its chunks are no chunks"),
+        BodyError::MadeRoom => {
+            const ROOM: &str = "every connection was taken, and this one was the slowest to send";
+            Refusal::unconfirmed(Code::Overloaded, false, ROOM).into()
+        }
+        BodyError::Stopping => {
+            const STOPS: &str = "the daemon stops and reads no more";
+            Refusal::unconfirmed(Code::ShuttingDown, false, STOPS).into()
+        }
+    }
+}
+
+/// Refuses a request whose body nobody reads. The connection ends with it.
+async fn refused_unread(refused: &Problem, headers: &HeaderMap, mut body: Incoming) -> Answer {
+    // Who waits to be told to go on has not begun to write.
+    if !headers.contains_key(EXPECT) {
+        let read_off = async { while let Some(Ok(_)) = body.frame().await {} };
+        let _ = tokio::time::timeout(READ_OFF, read_off).await;
+    }
+    closing(problem(refused))
+}
+
+fn preference_applied(answer: Answer, seconds: u32) -> Answer {
+    let value = HeaderValue::try_from(format!("wait={seconds}")).expect("digits are ASCII");
+    with(answer, HeaderName::from_static("preference-applied"), value)
+}
+
+/// A request that is here in full, and its way to the intake.
+struct Offer<'a> {
+    shared: &'a Arc<HttpShared>,
+    patience: Patience,
+    headers: &'a HeaderMap,
+}
+
+impl Offer<'_> {
+    async fn body(&self, format: Format, body: &Bytes) -> Result<Exchange, Problem> {
+        match format {
+            Format::Json if format.is_alone(body) => self.one_event(body).await,
+            Format::Json => self.array(body).await,
+            Format::Lines => self.lines(body).await,
+            Format::CloudEvent => {
+                let event = utf8(body).and_then(|text| Ok(cloudevents::structured(text)?));
+                self.one_cloud_event(event).await
+            }
+            Format::CloudEventData => self.one_cloud_event(self.binary(body)).await,
+            Format::CloudEvents => self.cloud_events(body).await,
+        }
+    }
+
+    async fn one_event(&self, body: &[u8]) -> Result<Exchange, Problem> {
+        let mut exchange = self.begin();
+        self.event(&mut exchange, body).await;
+        Ok(exchange)
+    }
+
+    async fn array(&self, body: &[u8]) -> Result<Exchange, Problem> {
+        let members = members(utf8(body)?)?;
+        let mut exchange = self.begin();
+        for member in members {
+            self.event(&mut exchange, member.get().as_bytes()).await;
+        }
+        Ok(exchange)
+    }
+
+    async fn lines(&self, body: &[u8]) -> Result<Exchange, Problem> {
+        let lines = Lines::of(body)?;
+        let mut exchange = self.begin();
+        for line in lines {
+            self.event(&mut exchange, line).await;
+        }
+        Ok(exchange)
+    }
+
+    async fn cloud_events(&self, body: &[u8]) -> Result<Exchange, Problem> {
+        let members = members(utf8(body)?)?;
+        let mut exchange = self.begin();
+        for member in members {
+            match cloudevents::structured(member.get()) {
+                Ok(event) => self.cloud_event(&mut exchange, event).await,
+                Err(refusal) => exchange.refuse(refusal),
+            }
+        }
+        Ok(exchange)
+    }
+
+    async fn one_cloud_event(
+        &self,
+        event: Result<CloudEvent<'_>, Problem>,
+    ) -> Result<Exchange, Problem> {
+        let mut exchange = self.begin();
+        match event {
+            Ok(event) => self.cloud_event(&mut exchange, event).await,
+            Err(refused) => exchange.refuse(refused.refusal),
+        }
+        Ok(exchange)
+    }
+
+    fn binary<'a>(&'a self, body: &'a [u8]) -> Result<CloudEvent<'a>, Problem> {
+        let attribute = |(name, value): (&'a HeaderName, &'a HeaderValue)| {
+            Some((name.as_str().strip_prefix(CE_PREFIX)?, value.as_bytes()))
+        };
+        let attributes = self.headers.iter().filter_map(attribute);
+        Ok(cloudevents::binary(attributes, text_of(self.headers, &CONTENT_TYPE)?, body)?)
+    }
+
+    fn begin(&self) -> Exchange {
+        Exchange::begin(&self.shared.exchange, self.patience)
+    }
+
+    /// Offers an event as a line of the socket would have it.
+    async fn event(&self, exchange: &mut Exchange, text: &[u8]) {
+        let Parsed { reference, request, .. } = request::parse(text, 0);
+        let given = match &reference {
+            Reference::Text(json) => Some(&**json),
+            Reference::Number(_) => None,
+        };
+        let reference = exchange.next_named(given, None);
+        match request {
+            Ok(request::Request::Event(event)) => self.offer(exchange, event, reference).await,
+            Ok(_) => {
+                const OP: &str = "op has no meaning in a request of HTTP, which holds events";
+                exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, OP));
+            }
+            Err(refusal) => exchange.refuse_named(reference, refusal),
+        }
+    }
+
+    async fn cloud_event(&self, exchange: &mut Exchange, event: CloudEvent<'_>) {
+        let dedupe_id = event.dedupe_id();
+        let own = event.id();
+        let own = (own != dedupe_id.to_string()).then_some(own);
+        let reference = exchange.next_named(None, own);
+        let key = match event.key() {
+            Ok(key) => key,
+            Err(refusal) => return exchange.refuse_named(reference, refusal),
+        };
+        match self.shared.cloudevents {
+            CloudEventsAs::TheyAre => {
+                let record = Record::new(key, None, event.seal());
+                let said = self.shared.exchange.fingerprints().of((&record.data, &record.key));
+                let id = EventId::Chosen { id: dedupe_id, said };
+                exchange.offer(EventRequest::sealed(record, reference, id)).await;
+            }
+            CloudEventsAs::Lk => match event.object() {
+                Some(data) => {
+                    let event = Event {
+                        event_type: event.event_type().into(),
+                        data,
+                        key: Some(key),
+                        explicit_hash: None,
+                        user_id: None,
+                        id: Some(dedupe_id),
+                        echo: false,
+                    };
+                    self.offer(exchange, event, reference).await;
+                }
+                None => {
+                    const OBJECT: &str = "data is not a JSON object, which the envelope holds \
+                                          where http.cloudevents is lk";
+                    exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, OBJECT));
+                }
+            },
+        }
+    }
+
+    async fn offer(&self, exchange: &mut Exchange, event: Event<'_>, reference: Reference) {
+        let shared = &self.shared.exchange;
+        let request = EventRequest::new(event, reference, shared.fingerprints(), shared.fresh_id());
+        exchange.offer(request).await;
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        let message = format!("the body is not UTF-8 at byte {}", error.valid_up_to() + 1);
+        Refusal::new(Code::InvalidRequest, message).into()
+    })
+}

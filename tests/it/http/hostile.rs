@@ -1,0 +1,1 @@
+//! Callers of HTTP that misbehave cost the others nothing.
