@@ -407,7 +407,7 @@ async fn a_caller_that_leaves_takes_nothing_back_and_one_that_stalls_holds_nobod
 async fn a_daemon_that_the_variable_leads_to_itself_does_not_start_and_says_why() {
     let run = |listen: &str| {
         let mut run = DISPATCHD.command();
-        run.args(["run", "--stream", "s", "--socket", "/nowhere/d.sock"])
+        run.args(["run", "--stream", "s", "--socket", "/dev/null/d.sock"])
             .args(["--admin-listen", "127.0.0.1:0", "--set"])
             .arg(format!("kinesis_api.listen={listen}"))
             .env("AWS_ENDPOINT_URL_KINESIS", "http://localhost:45681");
@@ -419,5 +419,5 @@ async fn a_daemon_that_the_variable_leads_to_itself_does_not_start_and_says_why(
     assert!(told.contains("is this daemon's own kinesis_api.listen"), "{told}");
     let output = run("127.0.0.1:45682").output().await.expect("it runs");
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("/nowhere"), "another port is another server: {told}");
+    assert!(told.contains("/dev/null"), "another port is another server: {told}");
 }
