@@ -78,6 +78,10 @@ pub const KEYS: &[Key] = &[
     key("http.cloudevents", "cloudevents", Rule::OneOf(CloudEventsAs::NAMES),
         "what a CloudEvent is published as; cloudevents: structured JSON, with every attribute; \
          lk: the envelope of other events, with its type, data, id and key"),
+    key("kinesis_api.listen", "off", Rule::Loopback,
+        "where the Kinesis API is served, for applications that write with one of AWS's SDKs"),
+    key("kinesis_api.timeout", "8s", Rule::Duration(SECOND..=FIVE_MINUTES),
+        "how long a reply is held until its records are durable; the SDK for Java waits for 10 s"),
     key("envelope.profile", "lk", Rule::OneOf(Profile::NAMES),
         "the form that events are published in, where neither `hello` nor the event says another"),
     key("envelope.source", "auto", Rule::AutoText(PRODUCER_ID_BYTES_MAX),

@@ -8,6 +8,7 @@
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
+//! | `kinesis_api` | `inputs/kinesis_api/settings.rs` |
 //! | `transaction` | `crates/producer/src/intake/transactions.rs` |
 //! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
@@ -26,7 +27,7 @@ use dispatchd_producer::settings::{Batch, Delivery, Envelope};
 use serde::Deserialize;
 
 use crate::admin;
-use crate::inputs::{http, socket};
+use crate::inputs::{http, kinesis_api, socket};
 use crate::telemetry::log;
 
 /// The configuration as used: every value is in its range.
@@ -38,6 +39,7 @@ pub struct Config {
     pub stream: Stream,
     pub socket: socket::Settings,
     pub http: http::Settings,
+    pub kinesis_api: kinesis_api::Settings,
     pub envelope: Envelope,
     pub transaction: TransactionSettings,
     pub batch: Batch,

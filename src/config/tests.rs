@@ -33,6 +33,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("socket.max_connections", "0"),
     ("socket.window", "65537"),
     ("http.listen", "0.0.0.0:4580"),
+    ("kinesis_api.listen", "192.168.0.1:4568"),
+    ("kinesis_api.timeout", "301s"),
     ("envelope.source", LONG),
     ("transaction.timeout", "999ms"),
     ("transaction.max_events", "0"),

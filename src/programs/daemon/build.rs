@@ -21,6 +21,7 @@ use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
 use crate::inputs::http::{HttpServer, HttpShared};
+use crate::inputs::kinesis_api::{CallMetrics, KinesisApiServer, KinesisApiShared};
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::metrics::ConnectionMetrics;
@@ -32,7 +33,7 @@ use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
-use dispatchd_aws::Kinesis;
+use dispatchd_aws::{Kinesis, leads_to};
 use dispatchd_core::limits::long_lines_bytes;
 use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
@@ -64,6 +65,7 @@ impl Daemon {
         let local_url = without_embedded_stream(config)?;
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
+        refuse_own_endpoint(&kinesis, config)?;
         let stop = Stop::default();
         let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
@@ -125,6 +127,16 @@ impl Daemon {
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
+        let calls = exporter.register(CallMetrics::register);
+        let kinesis_api = config.kinesis_api.listen.map(|address| {
+            const KEY: &str = "kinesis_api.listen";
+            let listener = Loopback::bind(KEY, address, &shared, Arc::clone(&connections))?;
+            let stream = (config.stream.id.clone(), kinesis.clone());
+            let api =
+                KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
+            Ok::<_, LoopbackError>((listener, KinesisApiServer(api)))
+        });
+        let kinesis_api = kinesis_api.transpose()?;
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
@@ -163,6 +175,7 @@ impl Daemon {
             counters,
             listener,
             http_listener,
+            kinesis_api,
             callers,
             presence,
             lanes,
@@ -203,6 +216,20 @@ fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
     let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
     producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+/// The variable that leads an application to this daemon must not lead the daemon to itself: each
+/// record would come back until the budget is full.
+fn refuse_own_endpoint(kinesis: &Kinesis, config: &Config) -> Result<(), StartError> {
+    let own =
+        [("kinesis_api.listen", config.kinesis_api.listen), ("http.listen", config.http.listen)];
+    for (key, address) in own {
+        if address.is_some_and(|address| leads_to(kinesis.endpoint(), address)) {
+            let endpoint = kinesis.endpoint().to_owned();
+            return Err(StartError::OwnEndpoint { endpoint, key });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(feature = "local")]
