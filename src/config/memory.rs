@@ -6,12 +6,13 @@ use std::fmt;
 
 use dispatchd_core::limits::{
     ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LOOPBACK_CONNECTIONS_MAX, MIB,
-    RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes,
-    record_bytes_carried,
+    PUT_BODY_BYTES_MAX, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min,
+    line_bytes_max, long_lines_bytes, record_bytes_carried,
 };
 
 use super::rule::show_size;
 use super::settings::Config;
+use crate::http_server::limits::H2_WINDOW_BYTES;
 
 /// Bytes that the program takes by itself, for the question of what a cgroup has room for: idle,
 /// they are some 13 MiB.
@@ -54,9 +55,10 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
     let budget_bytes = config.memory.budget_bytes;
     MemorySum {
         events_bytes: budget_bytes,
-        connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX),
+        connections_bytes: connections_max(config) * (2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX)
+            + http2_bytes(config),
         long_lines_bytes: long_lines_bytes(budget_bytes)
-            + config.runtime.threads * line_bytes_max(record_bytes_max),
+            + config.runtime.threads * made_bytes_max(config, record_bytes_max),
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
             + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
@@ -66,6 +68,17 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
     config.socket.max_connections + config.loopback().count() * LOOPBACK_CONNECTIONS_MAX
+}
+
+/// The most that is made of one line or body at once, beside it.
+fn made_bytes_max(config: &Config, record_bytes_max: usize) -> usize {
+    let of_a_line = line_bytes_max(record_bytes_max);
+    config.kinesis_api.listen.map_or(of_a_line, |_| of_a_line.max(PUT_BODY_BYTES_MAX))
+}
+
+/// What the connections of HTTP/2 may have sent besides, on calls that wait for their turn.
+fn http2_bytes(config: &Config) -> usize {
+    config.kinesis_api.listen.map_or(0, |_| LOOPBACK_CONNECTIONS_MAX * H2_WINDOW_BYTES as usize)
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.

@@ -8,7 +8,9 @@
 //! | `stream`, `memory`, `runtime`, `shutdown`, `local`, and `producer_id` | this one: they are of no single room |
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
-//! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
+//! | `kinesis_api` | `inputs/kinesis_api/settings.rs` |
+//! | `transaction` | `crates/producer/src/intake/transactions.rs` |
+//! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
 //! | `log` | `telemetry/log.rs` |
@@ -21,11 +23,12 @@ use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
-use dispatchd_producer::settings::{Batch, Delivery};
+use dispatchd_producer::intake::TransactionSettings;
+use dispatchd_producer::settings::{Batch, Delivery, Envelope};
 use serde::Deserialize;
 
 use crate::admin;
-use crate::inputs::{http, socket};
+use crate::inputs::{http, kinesis_api, socket};
 use crate::telemetry::log;
 
 /// The configuration as used: every value is in its range.
@@ -37,6 +40,9 @@ pub struct Config {
     pub stream: Stream,
     pub socket: socket::Settings,
     pub http: http::Settings,
+    pub kinesis_api: kinesis_api::Settings,
+    pub envelope: Envelope,
+    pub transaction: TransactionSettings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,
@@ -55,7 +61,7 @@ pub struct Config {
 impl Config {
     /// The inputs on loopback that are switched on: the key of each, and its address.
     pub(crate) fn loopback(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        [(http::KEY, self.http.listen)]
+        [(http::KEY, self.http.listen), (kinesis_api::KEY, self.kinesis_api.listen)]
             .into_iter()
             .filter_map(|(key, address)| Some((key, address?)))
     }

@@ -6,9 +6,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hyper::rt::Executor;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
+use hyper_util::server::conn::auto;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Bytes of a request's head. A probe's has some 200; hyper's own bound is 400 KB.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -45,6 +48,50 @@ pub(crate) fn many_requests() -> http1::Builder {
         .max_buf_size(HEAD_BYTES_MAX)
         .half_close(true);
     server
+}
+
+/// Requests that an HTTP/2 connection may have open at once; further ones wait at the caller's. A
+/// pool of one connection carries hundreds of calls a second so.
+pub(crate) const H2_STREAMS_MAX: u32 = 8;
+
+/// Bytes that a request on HTTP/2 may have sent and we have not read.
+const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
+
+/// The same of a whole connection: no request that is read waits for one that is not.
+pub(crate) const H2_WINDOW_BYTES: u32 = H2_STREAMS_MAX * H2_STREAM_WINDOW_BYTES;
+
+/// HTTP/1.1 that is kept alive, or HTTP/2 with prior knowledge, told by a connection's first bytes.
+/// Requests on HTTP/2 are answered in tasks of `requests`.
+pub(crate) fn either_version(requests: &TaskTracker) -> auto::Builder<TrackedExecutor> {
+    let mut server = auto::Builder::new(TrackedExecutor(requests.clone()));
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .half_close(true);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_WINDOW_BYTES)
+        .max_send_buf_size(HEAD_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX as u32);
+    server
+}
+
+/// Spawns what HTTP/2 does besides reading, so that its owner can wait for the end of it.
+#[derive(Debug, Clone)]
+pub(crate) struct TrackedExecutor(TaskTracker);
+
+impl<F> Executor<F> for TrackedExecutor
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
 }
 
 /// The connections that are open, the oldest first. Where all places are taken, a new connection

@@ -1,17 +1,21 @@
 //! A connection's bytes as its HTTP server reads and writes them: what was read before it was known
 //! to be HTTP comes first, and the place learns when the caller sends and takes.
 //!
-//! It looks at no byte.
+//! It looks at the first bytes alone: on HTTP/2 the place does not learn when the caller sends, since
+//! frames come without a request too, and a request's head is one of them.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::place::Place;
+
+/// What HTTP/2 begins with, and no request of HTTP/1.1.
+const H2_PREFACE_BEGIN: &[u8] = b"PRI ";
 
 /// The bytes of one connection.
 #[derive(Debug)]
@@ -20,11 +24,31 @@ pub(crate) struct PlacedStream<S> {
     /// Read already, and not taken yet.
     first: Bytes,
     place: Arc<Place>,
+    version: Version,
+}
+
+/// What the first bytes say that the caller speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Unknown,
+    Http1,
+    Http2,
 }
 
 impl<S> PlacedStream<S> {
     pub(crate) fn new(inner: S, first: Bytes, place: Arc<Place>) -> Self {
-        Self { inner, first, place }
+        Self { inner, first, place, version: Version::Unknown }
+    }
+
+    /// The caller sent these.
+    fn heard(&mut self, bytes: &[u8]) {
+        if self.version == Version::Unknown {
+            let is_http2 = bytes.starts_with(H2_PREFACE_BEGIN);
+            self.version = if is_http2 { Version::Http2 } else { Version::Http1 };
+        }
+        if self.version == Version::Http1 {
+            self.place.heard();
+        }
     }
 }
 
@@ -38,13 +62,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for PlacedStream<S> {
             let before = buf.filled().len();
             ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
             if buf.filled().len() > before {
-                self.place.heard();
+                self.heard(&buf.filled()[before..]);
             }
         } else {
             let bytes = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first[..bytes]);
-            self.first.advance(bytes);
-            self.place.heard();
+            let first = self.first.split_to(bytes);
+            self.heard(&first);
         }
         Poll::Ready(Ok(()))
     }

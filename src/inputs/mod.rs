@@ -15,6 +15,7 @@ pub mod callers;
 pub mod clock;
 pub mod exchange;
 pub mod http;
+pub mod kinesis_api;
 pub mod long_lines;
 pub mod loopback;
 pub mod metrics;

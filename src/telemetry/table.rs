@@ -1,8 +1,8 @@
 //! Every metric in one table: its name, what it is and what it means, in the words of
 //! `docs/metrics.md`, which the tests hold to this table.
 //!
-//! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`, `socket::metrics`,
-//! `programs::daemon::metrics`) and in `exporter`. A metric that a room registers and this table
+//! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`, `inputs::metrics`,
+//! `kinesis_api::metrics`, `programs::daemon::metrics`) and in `exporter`. A metric that a room registers and this table
 //! lacks fails a test in `programs::daemon::metrics`; so does one that only this table has.
 
 /// One metric.
@@ -57,6 +57,10 @@ pub(crate) const METRICS: &[Metric] = &[
         "Events on their way that are not answered yet"),
     gauge("dispatchd_events_staged",
         "Events of open transactions: checked and held, and not on their way"),
+    gauge("dispatchd_transactions_open",
+        "Transactions that were begun and have not ended"),
+    counter("dispatchd_transactions_total",
+        "Transactions that ended, by how"),
     counter("dispatchd_event_bytes_accepted_total",
         "Bytes of the events accepted: envelope and partition key"),
     gauge("dispatchd_oldest_event_age_seconds",
@@ -70,6 +74,8 @@ pub(crate) const METRICS: &[Metric] = &[
         "Connections let in, once it is known what they speak"),
     counter("dispatchd_connections_refused_total",
         "Connections turned away, by what was full"),
+    counter("dispatchd_kinesis_api_calls_total",
+        "Calls of the Kinesis API that were answered, by operation and by how they ended"),
     gauge("dispatchd_buffer_bytes",
         "Bytes of the budget that are taken, some 512 for each event besides its own"),
     gauge("dispatchd_buffer_limit_bytes",

@@ -79,6 +79,11 @@ fn render(folder: &Path) -> String {
 
 /// What the README's `kustomization.yaml` makes of these workloads.
 fn apply(workloads: &str, more: &str) -> String {
+    apply_with(workloads, |text| format!("{text}\n{more}"))
+}
+
+/// The same, with that file changed.
+fn apply_with(workloads: &str, change: impl FnOnce(&str) -> String) -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let write = |path: &str, text: &str| {
         let path = dir.path().join(path);
@@ -86,14 +91,14 @@ fn apply(workloads: &str, more: &str) -> String {
             .expect("it is ours");
         std::fs::write(path, text).expect("it is ours");
     };
-    for file in ["kustomization.yaml", "app.yaml", "sidecar.yaml", "cronjob.yaml"] {
-        write(
-            &format!("dispatchd/deploy/component/{file}"),
-            &text(&format!("deploy/component/{file}")),
-        );
+    for folder in ["", "http/", "kinesis-api/"] {
+        for file in ["kustomization.yaml", "app.yaml", "sidecar.yaml", "cronjob.yaml"] {
+            let path = format!("deploy/component/{folder}{file}");
+            write(&format!("dispatchd/{path}"), &text(&path));
+        }
     }
     write("deployment.yaml", workloads);
-    write("kustomization.yaml", &format!("{}\n{more}", block(&text("deploy/README.md"))));
+    write("kustomization.yaml", &change(block(&text("deploy/README.md"))));
     render(dir.path())
 }
 
@@ -256,6 +261,55 @@ fn the_component_adds_the_sidecar_to_every_kind_of_workload_that_asks_for_it() {
 }
 
 #[test]
+fn each_input_on_loopback_is_switched_on_for_the_daemon_and_told_to_the_application() {
+    let Some(python) = python().filter(|_| has("kubectl")) else { return };
+    let workload = |kind: &str, api: &str| {
+        let spec = "{containers: [{name: app, image: a}, {name: other, image: b}]}";
+        let template = match kind {
+            "CronJob" => format!("{{jobTemplate: {{spec: {{template: {{spec: {spec}}}}}}}}}"),
+            _ => format!("{{template: {{spec: {spec}}}}}"),
+        };
+        format!(
+            "apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x, labels: {{dispatchd: sidecar}}}}\nspec: {template}\n---\n"
+        )
+    };
+    let mut workloads: String =
+        ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| workload(kind, "apps/v1")).concat();
+    workloads += &["Job", "CronJob"].map(|kind| workload(kind, "batch/v1")).concat();
+    for (folder, key, variable, url) in [
+        (
+            "kinesis-api",
+            "DISPATCHD__KINESIS_API__LISTEN",
+            "AWS_ENDPOINT_URL_KINESIS",
+            "http://127.0.0.1:4568",
+        ),
+        ("http", "DISPATCHD__HTTP__LISTEN", "DISPATCHD_URL", "http://127.0.0.1:4580"),
+    ] {
+        let component = "dispatchd/deploy/component";
+        let both = format!("components: [{component}, {component}/{folder}]");
+        let alone = format!("components: [{component}]");
+        let rendered = apply_with(&workloads, |text| text.replace(&alone, &both));
+        let rendered = parse(&python, &rendered);
+        let workloads: Vec<_> = rendered.iter().filter(is_workload).collect();
+        assert_eq!(workloads.len(), 5, "nothing else comes out");
+        for workload in workloads {
+            let (spec, kind) = (&pod(workload)["spec"], &workload["kind"]);
+            let address = json!({"name": key, "value": url.trim_start_matches("http://")});
+            let sidecar = &spec["initContainers"][0];
+            assert!(list(&sidecar["env"]).contains(&address), "{kind}: {sidecar}");
+            assert_eq!(sidecar["image"], "registry.example.com/dispatchd:0.1.0", "{kind}");
+            let app = json!([
+                {"name": "DISPATCHD_SOCKET", "value": "/run/dispatchd/dispatchd.sock"},
+                {"name": variable, "value": url},
+                {"name": "NO_PROXY", "value": "127.0.0.1,localhost"},
+            ]);
+            assert_eq!(spec["containers"][0]["env"], app, "{kind}");
+            assert_eq!(spec["containers"][1], json!({"name": "other", "image": "b"}), "{kind}");
+        }
+    }
+}
+
+#[test]
 fn a_component_that_matched_nothing_is_told_and_lets_nothing_through() {
     if !has("kubectl") {
         return;
@@ -409,10 +463,12 @@ fn the_default_port_is_the_same_wherever_it_stands() {
 #[test]
 fn the_patch_for_cron_jobs_is_the_sidecars() {
     let Some(python) = python() else { return };
-    let [sidecar, cron_job] =
-        ["sidecar", "cronjob"].map(|name| text(&format!("deploy/component/{name}.yaml")));
-    let (sidecar, cron_job) = (&parse(&python, &sidecar)[0], &parse(&python, &cron_job)[0]);
-    assert_eq!(sidecar["spec"], cron_job["spec"]["jobTemplate"]["spec"]);
+    for folder in ["", "http/", "kinesis-api/"] {
+        let [sidecar, cron_job] = ["sidecar", "cronjob"]
+            .map(|name| text(&format!("deploy/component/{folder}{name}.yaml")));
+        let (sidecar, cron_job) = (&parse(&python, &sidecar)[0], &parse(&python, &cron_job)[0]);
+        assert_eq!(sidecar["spec"], cron_job["spec"]["jobTemplate"]["spec"], "{folder}");
+    }
 }
 
 #[tokio::test]

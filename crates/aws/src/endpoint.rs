@@ -4,7 +4,7 @@
 //! no setting can change it between the look and the request, and nothing is sent to find it.
 
 use std::error::Error;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Credentials;
@@ -133,6 +133,18 @@ pub fn is_loopback_url(url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|url| url.host().is_some_and(is_loopback))
 }
 
+/// Whether requests to a URL come to this address of loopback.
+pub fn leads_to(url: &str, address: SocketAddr) -> bool {
+    let Ok(url) = url.parse::<Uri>() else { return false };
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let leads_to_ip = |host: &str| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|ip: IpAddr| ip == address.ip())
+    };
+    port == address.port() && url.host().is_some_and(leads_to_ip)
+}
+
 /// Whether requests to a URL can be read on the network: plain HTTP, and not to this host.
 pub fn is_plain_off_host(url: &str) -> bool {
     url.parse::<Uri>()
@@ -197,6 +209,25 @@ mod tests {
         ] {
             assert!(!is_loopback_url(url), "{url}");
         }
+    }
+
+    #[test]
+    fn an_address_of_our_own_is_known_by_each_of_its_names() {
+        let ours = "127.0.0.1:4568".parse().expect("an address");
+        for url in ["http://127.0.0.1:4568", "http://localhost:4568/", "https://LOCALHOST:4568/a"] {
+            assert!(leads_to(url, ours), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:4567",
+            "http://127.0.0.2:4568",
+            "http://[::1]:4568",
+            "https://kinesis.us-east-1.amazonaws.com:4568",
+            "http://localhost",
+            "",
+        ] {
+            assert!(!leads_to(url, ours), "{url}");
+        }
+        assert!(leads_to("http://[::1]", "[::1]:80".parse().expect("an address")));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use classify::CODES;
 pub use client::{ConnectError, Kinesis};
 pub use connection::Connection;
 pub use credentials::{CredentialsCache, CredentialsExpiry, CredentialsInfo};
-pub use endpoint::{is_loopback_url, is_on_aws, is_plain_off_host};
+pub use endpoint::{is_loopback_url, is_on_aws, is_plain_off_host, leads_to};
 pub use list_shards::LIST_SHARDS;
 pub use manage_stream::{Capacity, DESCRIBE_STREAM_SUMMARY, Summary, Until, WaitError};
 pub use probe::{WireProbe, WriteProbe};

@@ -66,6 +66,9 @@ pub const ANSWER_BYTES: usize = 200;
 /// by size).
 pub const ITEM_BYTES: usize = 512;
 
+/// Transactions that are open at once on one connection.
+pub const CONNECTION_TRANSACTIONS_MAX: usize = 64;
+
 /// How long a peer may take nothing of what is written to it before its connection is closed.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -108,6 +111,10 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 8;
 
 /// Events of one HTTP request: their answers are held until all of them are there.
 pub const REQUEST_EVENTS_MAX: usize = 4096;
+
+/// Bytes of the largest body of a PutRecords call of the Kinesis API: what a request takes, in
+/// base64, and the names, keys and hash keys of its records, however they are escaped.
+pub const PUT_BODY_BYTES_MAX: usize = REQUEST_BYTES_MAX.div_ceil(3) * 4 + 2 * MIB;
 
 /// Connections at once to an input on loopback TCP. Where all are taken, one that is idle makes room.
 pub const LOOPBACK_CONNECTIONS_MAX: usize = 512;
@@ -157,6 +164,10 @@ pub const fn budget_bytes_min(record_bytes_max: usize) -> usize {
 const ESCAPED_CHAR_BYTES_MAX: usize = 12;
 
 const _: () = {
+    assert!(
+        REQUEST_RECORDS_MAX * (PARTITION_KEY_CHARS_MAX * ESCAPED_CHAR_BYTES_MAX + 256) < 2 * MIB,
+        "what a PutRecords call has besides its data fits"
+    );
     assert!(usize::BITS >= 64, "sizes are usize, and the greatest budget needs more than 32 bits");
     assert!(RECORD_BYTES_MIN <= RECORD_BYTES_DEFAULT && RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX);
     assert!(RECORD_BYTES_MAX <= REQUEST_BYTES_MAX, "the largest record fits a request");

@@ -78,21 +78,27 @@ pub fn kcl() -> Option<PathBuf> {
     FOLDER.get_or_init(|| unless_on_ci("a JDK and Maven", install())).clone()
 }
 
-/// The program of `go/reader`, with the modules that its `go.sum` says; `None` where go is missing.
+/// The program of `go/reader`, with the modules that `go/go.sum` says; `None` where go is missing.
 /// Blocks while it builds.
 pub fn go_reader() -> Option<PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let build = || {
-        let program = kept("go-reader")?;
-        let source = file("go/reader");
-        run(Command::new("go")
-            .args(["build", "-buildvcs=false", "-o"])
-            .arg(&program)
-            .arg(".")
-            .current_dir(source))?;
-        Ok(program)
-    };
-    PROGRAM.get_or_init(|| unless_on_ci("go", build())).clone()
+    PROGRAM.get_or_init(|| unless_on_ci("go", go_build("reader"))).clone()
+}
+
+/// The same of `go/writer`.
+pub fn go_writer() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM.get_or_init(|| unless_on_ci("go", go_build("writer"))).clone()
+}
+
+fn go_build(name: &str) -> Result<PathBuf, String> {
+    let program = kept(&format!("go-{name}"))?;
+    run(Command::new("go")
+        .args(["build", "-buildvcs=false", "-o"])
+        .arg(&program)
+        .arg(format!("./{name}"))
+        .current_dir(file("go")))?;
+    Ok(program)
 }
 
 /// The programs `prometheus` and `promtool`; `None` where there is no apt. Blocks while it

@@ -84,6 +84,8 @@ mod tests {
             callers: Arc::new(Callers::new(Instant::now().into_std())),
             presence: watch::Sender::new(Presence::default()),
             facts: watch::channel(StreamFacts::unknown(None)).1,
+            envelopes: Default::default(),
+            transaction: Default::default(),
             record_bytes_carried: MIB,
             files_kept_back: 0,
             fresh_id: uuid::Uuid::new_v4,

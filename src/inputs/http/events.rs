@@ -22,7 +22,8 @@ use crate::http_server::place::Place;
 use crate::inputs::body::{BodyBounds, BodyError};
 use crate::inputs::exchange::{Exchange, Patience};
 use dispatchd_core::limits::line_bytes_max;
-use dispatchd_core::model::{Code, Event, Record, Reference, Refusal};
+use dispatchd_core::model::event::Extras;
+use dispatchd_core::model::{Code, Event, Profile, Record, Reference, Refusal};
 use dispatchd_core::wire::cloudevents::{self, CloudEvent};
 use dispatchd_core::wire::http::{Format, Lines, Problem, Results, format, members, wait_seconds};
 use dispatchd_core::wire::ndjson::request::{self, Parsed};
@@ -252,14 +253,25 @@ impl Offer<'_> {
 
     /// Offers an event as a line of the socket would have it.
     async fn event(&self, exchange: &mut Exchange, text: &[u8]) {
-        let Parsed { reference, request, .. } = request::parse(text, 0);
+        let Parsed { reference, tx, request, .. } = request::parse(text, 0);
         let given = match &reference {
             Reference::Text(json) => Some(&**json),
             Reference::Number(_) => None,
         };
         let reference = exchange.next_named(given, None);
         match request {
+            Ok(_) if tx.is_some() => {
+                const TX: &str =
+                    "tx has no meaning in a request of HTTP, which holds no transaction";
+                exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, TX));
+            }
             Ok(request::Request::Event(event)) => self.offer(exchange, event, reference).await,
+            Ok(request::Request::Record(record)) => {
+                let shared = &self.shared.exchange;
+                let (fingerprints, fresh_id) = (shared.fingerprints(), shared.fresh_id());
+                let request = EventRequest::raw(record, reference, fingerprints, fresh_id);
+                exchange.offer(request).await;
+            }
             Ok(_) => {
                 const OP: &str = "op has no meaning in a request of HTTP, which holds events";
                 exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, OP));
@@ -294,6 +306,10 @@ impl Offer<'_> {
                         user_id: None,
                         id: Some(dedupe_id),
                         echo: false,
+                        extras: Some(Box::new(Extras {
+                            envelope: Some(Profile::Lk),
+                            ..Extras::default()
+                        })),
                     };
                     self.offer(exchange, event, reference).await;
                 }

@@ -21,6 +21,9 @@ use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
 use crate::inputs::http::{HttpServer, HttpShared, KEY as HTTP_KEY};
+use crate::inputs::kinesis_api::{
+    CallMetrics, KEY as KINESIS_API_KEY, KinesisApiServer, KinesisApiShared,
+};
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::metrics::ConnectionMetrics;
@@ -32,13 +35,14 @@ use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
-use dispatchd_aws::Kinesis;
+use dispatchd_aws::{Kinesis, leads_to};
 use dispatchd_core::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
+use dispatchd_producer::intake::Envelopes;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -63,6 +67,7 @@ impl Daemon {
         let local_url = without_embedded_stream(config)?;
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
+        refuse_own_endpoint(&kinesis, config)?;
         let stop = Stop::default();
         let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
@@ -95,6 +100,12 @@ impl Daemon {
         let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
         let shared = InputsShared {
             producer_id: config.producer_id.clone(),
+            envelopes: Envelopes {
+                profile: config.envelope.profile,
+                source: config.envelope.source.clone(),
+                region: kinesis.region().to_owned(),
+            },
+            transaction: config.transaction.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
             counters: counters.clone(),
@@ -118,6 +129,17 @@ impl Daemon {
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
+        let calls = exporter.register(CallMetrics::register);
+        let kinesis_api = config.kinesis_api.listen.map(|address| {
+            let metrics = Arc::clone(&connections);
+            let input = Input::KinesisApi;
+            let listener = Loopback::bind(KINESIS_API_KEY, address, input, &shared, metrics)?;
+            let stream = (config.stream.id.clone(), kinesis.clone());
+            let api =
+                KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
+            Ok::<_, LoopbackError>((listener, KinesisApiServer(api)))
+        });
+        let kinesis_api = kinesis_api.transpose()?;
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
@@ -156,6 +178,7 @@ impl Daemon {
             counters,
             listener,
             http_listener,
+            kinesis_api,
             callers,
             presence,
             lanes,
@@ -196,6 +219,20 @@ fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
     let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
     producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+/// The variable that leads an application to this daemon must not lead the daemon to itself: each
+/// record would come back until the budget is full.
+fn refuse_own_endpoint(kinesis: &Kinesis, config: &Config) -> Result<(), StartError> {
+    let own =
+        [("kinesis_api.listen", config.kinesis_api.listen), ("http.listen", config.http.listen)];
+    for (key, address) in own {
+        if address.is_some_and(|address| leads_to(kinesis.endpoint(), address)) {
+            let endpoint = kinesis.endpoint().to_owned();
+            return Err(StartError::OwnEndpoint { endpoint, key });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(feature = "local")]

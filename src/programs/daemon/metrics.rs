@@ -37,6 +37,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::inputs::kinesis_api::CallMetrics;
     use crate::inputs::metrics::ConnectionMetrics;
     use crate::producer::stream_metrics::StreamMetrics;
     use crate::telemetry::exporter::{Exporter, Sources};
@@ -61,6 +62,7 @@ mod tests {
         let _lane = exporter.register(LaneMetrics::register);
         let _stream = exporter.register(StreamMetrics::register);
         let _connections = exporter.register(ConnectionMetrics::register);
+        let _calls = exporter.register(CallMetrics::register);
         let _daemon = exporter.register(DaemonMetrics::register);
         let text = exporter.expose(sources()).render();
         let about = |prefix: &str| -> BTreeSet<&str> {

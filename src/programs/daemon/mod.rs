@@ -29,6 +29,7 @@ use crate::config::{Inputs, Resolved};
 use crate::embedded_stream::{Local, LocalError};
 use crate::inputs::callers::Callers;
 use crate::inputs::http::HttpServer;
+use crate::inputs::kinesis_api::KinesisApiServer;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::presence::Presence;
 use crate::inputs::socket::BindError;
@@ -52,6 +53,7 @@ pub(crate) struct Daemon {
     listener: Listener,
     /// `None`: HTTP is served on the socket alone.
     http_listener: Option<(Loopback, HttpServer)>,
+    kinesis_api: Option<(Loopback, KinesisApiServer)>,
     callers: Arc<Callers>,
     presence: watch::Receiver<Presence>,
     lanes: Vec<LaneTask<Kinesis>>,
@@ -100,6 +102,11 @@ pub(crate) enum StartError {
          against Kinesis with --stream"
     )]
     WithoutLocal,
+    #[error(
+        "the stream's endpoint {endpoint} is this daemon's own {key}: it would send to itself. Give \
+         AWS_ENDPOINT_URL_KINESIS to the application alone, or set stream.endpoint_url"
+    )]
+    OwnEndpoint { endpoint: String, key: &'static str },
     #[error("cannot start the admin thread: {0}")]
     Thread(#[from] std::io::Error),
 }

@@ -27,8 +27,8 @@ impl Daemon {
     /// If the admin thread cannot be started.
     pub(crate) async fn run(self, mut signals: Signals) -> Result<Ended, StartError> {
         let Self { kinesis, counters, listener, callers, presence, lanes, refresher, .. } = self;
-        let Self { http_listener, admin, admin_socket, admin_address, mut control, stop, .. } =
-            self;
+        let Self { http_listener, kinesis_api, admin, admin_socket, admin_address, .. } = self;
+        let Self { mut control, stop, .. } = self;
         let config = &control.running.config;
         let (path, shutdown) = (config.socket.path.clone(), config.shutdown.clone());
         control.show(State::Starting);
@@ -38,6 +38,10 @@ impl Daemon {
         tasks.spawn(listener.run());
         let http = http_listener.as_ref().and_then(|(listener, _)| listener.address());
         if let Some((listener, server)) = http_listener {
+            tasks.spawn(listener.run(server));
+        }
+        let aws = kinesis_api.as_ref().and_then(|(listener, _)| listener.address());
+        if let Some((listener, server)) = kinesis_api {
             tasks.spawn(listener.run(server));
         }
         for lane in lanes {
@@ -54,6 +58,7 @@ impl Daemon {
         tracing::info!(
             socket = %path.display(),
             http = http.map(|address| address.to_string()),
+            kinesis_api = aws.map(|address| address.to_string()),
             admin = admin_address,
             version = env!("CARGO_PKG_VERSION"),
             endpoint = kinesis.endpoint(),

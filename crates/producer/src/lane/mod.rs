@@ -37,9 +37,9 @@
 //! | `cooling` | until when a key or a shard cools, and the least that a paced shard does |
 //! | `pacing` | how fast a shard that was throttled is sent to |
 //! | `throttle_counts` | how much a shard took and refused of late |
+//! | `deadlines` | when events are given up whose callers wait no longer |
 //! | `key_queue` | one key's items, what the key may do now, and what a request could take of it |
 //! | `ages` | when the oldest event was accepted |
-//! | `deadlines` | when events are given up whose callers wait no longer |
 //! | `flight` | batches that are being sent, and what a reply says of its request as a whole |
 //! | `batch` | what goes into one PutRecords request |
 //! | [`dedupe`], `remembered` | what became of ids that callers chose |

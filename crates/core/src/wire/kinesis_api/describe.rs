@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_call_that_is_nested_deeper_than_any_of_the_services_is_not_read() {
         let deep = |depth: usize| {
-            let mut body = vec![0xa1, 0x61, b'a'].repeat(depth);
+            let mut body = [0xa1, 0x61, b'a'].repeat(depth);
             body.push(0xf6);
             whole_value(&body).is_some()
         };

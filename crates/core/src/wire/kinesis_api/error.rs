@@ -10,6 +10,10 @@ use crate::model::Refusal;
 /// Asks every SDK to send the call again, whatever was stored.
 const INTERNAL_FAILURE: &str = "InternalFailure";
 
+const THROTTLED: &str = "ProvisionedThroughputExceededException";
+
+const UNAVAILABLE: &str = "ServiceUnavailable";
+
 /// An error as a reply names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -42,7 +46,7 @@ impl ApiError {
 
     /// There is no room now: every SDK sends the call again after a while.
     pub fn throttled(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new("ProvisionedThroughputExceededException", message)
+        Self::new(THROTTLED, message)
     }
 
     /// What was asked for may have been done all the same: every SDK sends the call again.
@@ -50,20 +54,29 @@ impl ApiError {
         Self { name: INTERNAL_FAILURE, status: 500, message: message.into() }
     }
 
+    /// Nobody is there to take it now: every SDK sends the call again.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: UNAVAILABLE, status: 503, message: message.into() }
+    }
+
     /// Why a record was refused, in the service's own names.
     pub fn of(refusal: &Refusal) -> Self {
         let message = refusal.message.clone();
-        if refusal.maybe_stored == Some(true) {
-            return Self::maybe_done(message);
+        match refusal.code.aws_name() {
+            _ if refusal.maybe_stored == Some(true) => Self::maybe_done(message),
+            UNAVAILABLE => Self::unavailable(message),
+            name => Self::new(name, message),
         }
-        let name = refusal.code.aws_name();
-        let status = if name == "ServiceUnavailable" { 503 } else { 400 };
-        Self { name, status, message }
     }
 
     /// Whether an SDK sends a call again that it is the answer of.
     pub fn is_sent_again(&self) -> bool {
-        self.status >= 500 || self.name == "ProvisionedThroughputExceededException"
+        self.status >= 500 || self.name == THROTTLED
+    }
+
+    /// Whether sending the call again at once would be in vain.
+    pub fn asks_to_wait(&self) -> bool {
+        [THROTTLED, UNAVAILABLE].contains(&self.name)
     }
 }
 

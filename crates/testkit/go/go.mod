@@ -1,4 +1,4 @@
-module dispatchd/tests/reader
+module dispatchd/tests
 
 go 1.24
 
