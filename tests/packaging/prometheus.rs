@@ -243,7 +243,8 @@ async fn end_transactions(daemon: &Daemon, caller: &mut Caller) {
             .then_some(())
     })
     .await;
-    let [mut one, _other] = others;
+    let [mut one, other] = others;
+    drop(other);
     assert_eq!(one.ask(&line("begin", "t")).await["ok"], true);
     drop(one);
     eventually("one is cut", async || {
