@@ -319,6 +319,9 @@ fn members(events: Option<&str>) -> Result<Vec<&str>, Refusal> {
 fn batch(line: &str, number: u64) -> Option<Parsed<'_>> {
     let events = split::field(line, "events")?;
     let members = members(line.get(events.clone()));
+    if members.as_ref().is_err_and(|refusal| refusal.code == Code::InvalidRequest) {
+        return None;
+    }
     let without = [&line[..events.start], "0", &line[events.end..]].concat();
     let raw: RawLine<'_> = object(&without, "the line").ok()?;
     if raw.has_near {
@@ -532,6 +535,27 @@ mod tests {
         assert_eq!(refused(2).1.message, "the event is not a JSON object");
         assert_eq!(refused(4).1.message, "op has no place in an event of a batch");
         assert_eq!(refused(5).1.message, "tx has no place in an event of a batch");
+    }
+
+    #[test]
+    fn a_batch_is_read_alike_wherever_its_op_stands() {
+        for fields in [
+            r#""ref":7,"events":[{"type":"t","data":{}}]"#,
+            r#""events":[],"ref":"\ud800""#,
+            r#""events":{}"#,
+            r#""events":h""#,
+            r#""events":[],"events":[]"#,
+            r#""Events":[]"#,
+            r#""events":[1"#,
+            r#""x":{"events":[1]}"#,
+        ] {
+            let first = format!(r#"{{"op":"batch",{fields}}}"#);
+            let last = format!(r#"{{{fields},"op":"batch"}}"#);
+            let [first, last] = [&first, &last].map(|line| parse(line.as_bytes(), 1));
+            assert_eq!(first.reference, last.reference, "{fields}");
+            assert_eq!(first.op, last.op, "{fields}");
+            assert_eq!(first.request.is_ok(), last.request.is_ok(), "{fields}: {first:?}");
+        }
     }
 
     #[test]
