@@ -4,6 +4,8 @@
 //! It asks nobody but the lanes, and waits for none of them for longer than [`LANE_TIMEOUT`]. Never
 //! an environment, a payload, a key or an event's id.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,7 +20,7 @@ use crate::producer::refresher::{Calls, Fares};
 use crate::telemetry::exporter::Sources;
 use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::model::envelope::Timestamp;
-use dispatchd_core::model::{Code, Distribution, StreamFacts};
+use dispatchd_core::model::{Code, Distribution, Input, StreamFacts};
 use dispatchd_core::wire::admin as wire;
 use dispatchd_core::wire::admin::Reload;
 use dispatchd_producer::lane::outage::{Outage, Standing};
@@ -40,6 +42,8 @@ pub(crate) struct Shown {
     pub credentials: CredentialsCache,
     /// The socket for events.
     pub socket: PathBuf,
+    /// Where the inputs on loopback listen.
+    pub loopback: Vec<(Input, SocketAddr)>,
     pub sources: Sources,
     pub presence: watch::Receiver<Presence>,
     pub facts: watch::Receiver<StreamFacts>,
@@ -96,6 +100,7 @@ impl Shown {
             started: rfc3339(start.wall),
             uptime_seconds: start.monotonic.elapsed().as_secs(),
             socket: self.socket.clone(),
+            loopback: self.loopback(),
             connections: self.presence.borrow().connected,
             stream: self.stream(),
             buffer: self.buffer(),
@@ -108,6 +113,13 @@ impl Shown {
             log: live.log(),
             last_reload: live.last_reload.clone(),
         }
+    }
+
+    fn loopback(&self) -> BTreeMap<String, String> {
+        let shown = |(input, address): &(Input, SocketAddr)| {
+            (input.as_str().to_owned(), address.to_string())
+        };
+        self.loopback.iter().map(shown).collect()
     }
 
     fn stream(&self) -> wire::Stream {
@@ -265,6 +277,7 @@ pub(super) mod tests {
             region: "us-east-1".into(),
             credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
+            loopback: Vec::new(),
             sources: Sources {
                 counters: InputCounters::default(),
                 backpressure: Arc::default(),

@@ -25,9 +25,13 @@ use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
 use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
+use dispatchd_core::model::Input;
 
 /// What serves the connections of a listener, each in a task of its own.
 pub(crate) trait Serve {
+    /// Whose connections they are.
+    const INPUT: Input;
+
     /// The answer to a connection that is not let in, as bytes.
     const TURNED_AWAY: &'static [u8];
 
@@ -164,18 +168,14 @@ impl<S: Serve> House<'_, S> {
             let _ = stream.try_write(S::TURNED_AWAY);
             return;
         };
-        metrics.accepted.increment(1);
-        metrics.open.increment(1.0);
         let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
-        let visit = Visit::new(presence.clone());
+        let visit = Visit::new(presence.clone(), metrics.let_in(S::INPUT));
         self.connections.spawn(self.serve.serve(stream, place, visit));
         presence.send_modify(|presence| presence.connected += 1);
     }
 
     fn close(&self, ended: Result<(), tokio::task::JoinError>) {
-        let Door { metrics, presence, .. } = self.door;
-        metrics.open.decrement(1.0);
-        presence.send_modify(|presence| presence.connected -= 1);
+        self.door.presence.send_modify(|presence| presence.connected -= 1);
         if let Err(error) = ended {
             // Its tickets answered for themselves; the other connections go on.
             tracing::error!(

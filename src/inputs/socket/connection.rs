@@ -20,6 +20,7 @@ use super::writer::Writer;
 use crate::http_server::place::Place;
 use crate::inputs::http::{self, Door};
 use crate::inputs::presence::Visit;
+use dispatchd_core::model::Input;
 
 /// How long the input that is left is read off before a socket is closed: as long as a peer that
 /// saw our end needs to close its own. A socket that is closed with unread input resets the
@@ -28,11 +29,12 @@ const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written. Its first byte says what it speaks: HTTP's
 /// methods are upper case, and no line of JSON begins so.
-pub(super) async fn serve(stream: UnixStream, shared: Arc<ConnectionShared>, visit: Visit) {
+pub(super) async fn serve(stream: UnixStream, shared: Arc<ConnectionShared>, mut visit: Visit) {
     match first_byte(&stream, &shared.stop_reading).await {
         Some(byte) if byte.is_ascii_uppercase() => {
             let place = Place::new(shared.stop_reading.child_token());
             let http = Arc::clone(&shared.http);
+            visit.speaks(Input::Http);
             http::serve(stream, Bytes::new(), Door::Socket, http, place, visit).await;
         }
         _ => serve_lines(stream, shared, visit).await,

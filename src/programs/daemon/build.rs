@@ -4,6 +4,7 @@
 //! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
 //! daemon runs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -35,9 +36,9 @@ use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::{Kinesis, leads_to};
 use dispatchd_core::limits::long_lines_bytes;
-use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::lane::Settings as LaneSettings;
@@ -133,6 +134,12 @@ impl Daemon {
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
+        let listening = [
+            (Input::Http, address(http_listener.as_ref())),
+            (Input::KinesisApi, address(kinesis_api.as_ref())),
+        ];
+        let listening =
+            listening.into_iter().filter_map(|(input, address)| Some((input, address?))).collect();
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
             counters: counters.clone(),
@@ -151,6 +158,7 @@ impl Daemon {
                 region: kinesis.region().to_owned(),
                 credentials: kinesis.credentials().clone(),
                 socket: config.socket.path.clone(),
+                loopback: listening,
                 sources,
                 presence: presence.clone(),
                 facts: stream.facts,
@@ -209,6 +217,11 @@ fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
     let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
     producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+/// Where an input listens, if it does.
+fn address<S>(input: Option<&(Loopback, S)>) -> Option<SocketAddr> {
+    input.and_then(|(listener, _)| listener.address())
 }
 
 /// The variable that leads an application to this daemon must not lead the daemon to itself: each
