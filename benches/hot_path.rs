@@ -69,6 +69,7 @@ fn seal_envelope(bencher: Bencher, data_bytes: usize) {
             user_id: None,
             producer_id: "orders@pod-7f9c",
             key: &key,
+            more: None,
         };
         let data = draft.seal(draft.sealed_len());
         Record::new(key, event.explicit_hash, data)

@@ -60,6 +60,8 @@ impl Path {
         let record_limit = Some(1 << 20);
         let shared = Arc::new(IntakeShared {
             producer_id: "orders@pod-7f9c".into(),
+            envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: 2 * GROUP,
             answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: 10 << 20,

@@ -15,7 +15,7 @@
 //! | client | a caller that has sent a line; the folder `client` is our own one, which speaks to a daemon |
 //! | peer | the other end of a socket as the kernel knows it, whatever it sends |
 //! | event | what an application wrote |
-//! | request | what one line of a caller asks for: an *event*, or a *control line* (`hello`, `ping`, `flush`). What a lane sends is a *PutRecords request*; in `lane` and `aws` the plain word means that one |
+//! | request | what one line of a caller asks for: an *event*, or a *control line* (`hello`, `batch`, `commit` and others). What a lane sends is a *PutRecords request*; in `lane` and `aws` the plain word means that one |
 //! | record | one event's sealed bytes, with its partition key and the hash of that key |
 //! | packed record | many records in one, in the KPL's format; the setting `delivery.aggregation` chooses it |
 //! | entry | what Kinesis counts as one record of a PutRecords request: one event's record, or a packed record |
@@ -26,10 +26,13 @@
 //! | ticket | the duty to answer the caller of one event |
 //! | credit | the right to one more answer that is not written yet, to an event or to a control line; it comes back when that answer is written |
 //! | budget | the bytes of events that may be held |
+//! | staged | checked, paid for and held, and not on its way |
+//! | transaction | events of one connection that are staged until a commit; a rollback, its time or the end of the connection drops them |
+//! | gathered | the results of events that share an answer, in one place until all of them are there |
 //! | outbox | where the answers of one connection lie until its writer takes them |
 //! | lane | an owner of partition keys, with an *inbox* for what readers hand over |
 //! | shard queue, key queue | a shard's ready keys inside a lane; a key's items |
-//! | batch | what goes into one PutRecords request, and nothing else |
+//! | batch | what goes into one PutRecords request, and nothing else; the control line `batch` is *events that share an answer* in the code |
 //! | flight | a batch that is being sent |
 //! | reply | what Kinesis says to a call; what we say to a caller is an *answer* |
 //! | verdict | Kinesis' word on one entry |
@@ -93,7 +96,7 @@
 //! | a variable of the environment | `aws::sdk_env`, if the SDK or our transport may see it; its form in `config::environment`; the room in `aws` that reads it; `docs/configuration.md` | nothing: a variable that `sdk_env` passes over is not seen by anyone |
 //! | a control line | its row in `OPS` and its `Request` in `core::wire::ndjson::request`; its answer in `core::wire::ndjson::reply`; `inputs::socket::reader`, which does it; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, in the reader; `the_page_has_every_field_and_no_other`; `fuzz/run`, where it is answered otherwise than the page says |
 //! | a field of `hello` | its name in `RawContext` of `core::wire::ndjson::request`, and its reading; the field in `core::model::context`; `dispatchd_producer::intake`, which adds it to events; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, wherever a `Context` is made or taken apart; `the_page_has_every_field_and_no_other`; `fuzz/run` does not build |
-//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it: `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
+//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it (one that few events have goes into `Extras`): `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
 //! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `docs/operations.md`, if it is the application's fault; one of the two alerts in `deploy/alerts.yaml` that list codes; the labels in `docs/metrics.md`; `tests/packaging/prometheus`, which has each code happen | the tests in `code` that read both pages and the alerts; the tests of packaging, for page and happening; a constant in `telemetry::exporter`, unless it stands before `Overloaded` |
 //! | an error code of AWS's | its row in `aws::classify` | `the_table_of_codes_says_what_aws_says` in `tests/it/service/faults_seen.rs`, which has AWS's own list; until then the code is read by its HTTP status |
 //! | a reason that blocks | name, words and advice in `core::model::reason`; the codes that say it in `aws::classify`; both tables of `docs/operations.md` (reasons, causes); the labels in `docs/metrics.md`. `dispatchd_consumer::recovery` takes its advice from `reason` too; only a reason that needs another wait there is matched there | the compiler, for the words; the tests in `reason` and `cause` that read the page; the tests of packaging, for the labels |

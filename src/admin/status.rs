@@ -23,6 +23,7 @@ use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Code, Distribution, Input, StreamFacts};
 use dispatchd_core::wire::admin as wire;
 use dispatchd_core::wire::admin::Reload;
+use dispatchd_producer::counters::TransactionEnd;
 use dispatchd_producer::lane::outage::{Outage, Standing};
 use dispatchd_producer::lane::report::{Report, ShardReport};
 use dispatchd_producer::recent_errors::{RecentError, RecentErrors};
@@ -105,6 +106,8 @@ impl Shown {
             stream: self.stream(),
             buffer: self.buffer(),
             events: self.events(),
+            inputs: self.inputs(),
+            transactions: self.transactions(),
             lanes,
             outage: self.outage.standing(tokio::time::Instant::now().into_std()).map(outage),
             errors: self.recent_errors.errors().into_iter().map(error).collect(),
@@ -157,6 +160,26 @@ impl Shown {
             in_flight: events.in_flight(),
             staged: events.staged,
             oldest_age_seconds: thousandths(self.sources.oldest_age_seconds()),
+        }
+    }
+}
+
+impl Shown {
+    fn inputs(&self) -> BTreeMap<String, wire::Input> {
+        let shown = |input: Input| {
+            let events = self.sources.counters.of(input).snapshot();
+            let (accepted, in_flight) = (events.accepted, events.in_flight());
+            (input.as_str().to_owned(), wire::Input { accepted, in_flight })
+        };
+        Input::ALL.into_iter().map(shown).collect()
+    }
+
+    fn transactions(&self) -> wire::Transactions {
+        let events = self.sources.counters.snapshot();
+        let ended = TransactionEnd::ALL.iter().zip(events.transactions_ended);
+        wire::Transactions {
+            open: events.transactions_open,
+            ended: ended.map(|(end, count)| (end.as_str().to_owned(), count)).collect(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod send;
 mod status;
 mod stream;
 mod tail;
+mod together;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 //! It prints what the daemon answers, a line each, and exits 0 only if every answer is an ack and
 //! somebody took it.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,23 +12,33 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::Args;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::common::{exit, fail};
 use super::out;
+use super::together::{Requests, Together};
 use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
 use crate::config::Machine;
+use dispatchd_core::limits::RECORD_BYTES_MAX;
 
 /// How often the progress line on a terminal is drawn again.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
+/// No event is longer.
+const DATA_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64;
+
 #[derive(Debug, Args)]
+#[group(skip)]
 #[command(
-    after_help = "Without --type it sends the lines of stdin, each a request of the protocol, and \
-                  prints an answer a line.\n\nExit codes: 0: every line was acked; 1: one was \
+    group = ArgGroup::new("one_event").args(["event_type", "raw"]),
+    after_help = "Without --type or --raw it sends the lines of stdin, each a request of the \
+                  protocol, and prints an answer a line. With --batch or --tx each line is an \
+                  event.\n\nExit codes: 0: every line was acked; 1: one was \
                   refused or not answered, the input cannot be read, or nobody takes the answers."
 )]
 pub(super) struct Send {
@@ -42,14 +53,18 @@ pub(super) struct Send {
     /// The event's type
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// Its data, a JSON object
-    #[arg(long, value_name = "JSON", requires = "event_type", default_value = "{}")]
-    data: String,
+    /// Publish the data as it is, without an envelope
+    #[arg(long, conflicts_with_all = ["event_type", "user", "echo"], requires = "data")]
+    raw: bool,
+    /// Its data, a JSON object, {} by default; with --raw any bytes. @FILE: what is in the file; -:
+    /// what comes on stdin
+    #[arg(long, value_name = "DATA", requires = "one_event")]
+    data: Option<String>,
     /// Its partition key; without it a random one
-    #[arg(long, value_name = "KEY", requires = "event_type")]
+    #[arg(long, value_name = "KEY", requires = "one_event")]
     key: Option<String>,
     /// Its id, a uuid; without it the daemon makes one
-    #[arg(long, value_name = "UUID", requires = "event_type")]
+    #[arg(long, value_name = "UUID", requires = "one_event")]
     id: Option<String>,
     /// The user it comes from (source.userId)
     #[arg(long, value_name = "USER", requires = "event_type")]
@@ -57,6 +72,12 @@ pub(super) struct Send {
     /// Print the whole published envelope too
     #[arg(long, requires = "event_type")]
     echo: bool,
+    /// Send the events of stdin in batches: many events, one answer
+    #[arg(long, conflicts_with = "one_event")]
+    batch: bool,
+    /// Send the events of stdin in one transaction, which is committed at the end
+    #[arg(long, conflicts_with_all = ["one_event", "batch"])]
+    tx: bool,
 }
 
 #[derive(Serialize)]
@@ -64,6 +85,12 @@ struct Line<'a> {
     #[serde(rename = "type")]
     event_type: &'a str,
     data: &'a RawValue,
+    options: Options<'a>,
+}
+
+#[derive(Serialize)]
+struct RawLine<'a> {
+    data_base64: String,
     options: Options<'a>,
 }
 
@@ -76,6 +103,7 @@ struct Options<'a> {
     source_user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     echo: bool,
 }
 
@@ -95,6 +123,15 @@ impl Send {
                 let line = self.line(event_type)?;
                 exchange(self.connect()?, io::Cursor::new(line), false)
             }
+            None if self.raw => {
+                let line = self.raw_line()?;
+                exchange(self.connect()?, io::Cursor::new(line), false)
+            }
+            None if self.batch || self.tx => {
+                let together = if self.tx { Together::Transaction } else { Together::Batches };
+                let requests = Requests::new(io::BufReader::new(io::stdin()), together);
+                exchange(self.connect()?, requests, false)
+            }
             None => {
                 // On one terminal progress and answers would stand in one line.
                 let progress = io::stderr().is_terminal()
@@ -112,19 +149,55 @@ impl Send {
     }
 
     fn line(&self, event_type: &str) -> anyhow::Result<Vec<u8>> {
+        let data = String::from_utf8(self.data()?).context("--data is not UTF-8")?;
         // In valid JSON a raw line end is white space; on the wire it would end the line.
-        let data = self.data.replace(['\n', '\r'], " ");
+        let data = data.replace(['\n', '\r'], " ");
         let data: &RawValue = serde_json::from_str(&data).context("--data is not JSON")?;
-        let options = Options {
+        ended(serde_json::to_vec(&Line { event_type, data, options: self.options() })?)
+    }
+
+    fn raw_line(&self) -> anyhow::Result<Vec<u8>> {
+        let data_base64 = STANDARD.encode(self.data()?);
+        ended(serde_json::to_vec(&RawLine { data_base64, options: self.options() })?)
+    }
+
+    fn options(&self) -> Options<'_> {
+        Options {
             partition_key: self.key.as_deref(),
             source_user_id: self.user.as_deref(),
             id: self.id.as_deref(),
             echo: self.echo,
-        };
-        let mut line = serde_json::to_vec(&Line { event_type, data, options })?;
-        line.push(b'\n');
-        Ok(line)
+        }
     }
+
+    /// What is to be sent, as far as an event can be long.
+    fn data(&self) -> anyhow::Result<Vec<u8>> {
+        let read = |from: &mut dyn Read| {
+            let mut data = Vec::new();
+            from.take(DATA_BYTES_MAX + 1).read_to_end(&mut data)?;
+            Ok::<_, io::Error>(data)
+        };
+        let data = match self.data.as_deref() {
+            None => b"{}".to_vec(),
+            Some("-") => read(&mut io::stdin()).context("cannot read stdin")?,
+            Some(data) => match data.strip_prefix('@') {
+                None => data.as_bytes().to_vec(),
+                Some(path) => File::open(path)
+                    .and_then(|mut file| read(&mut file))
+                    .with_context(|| format!("cannot read {path}"))?,
+            },
+        };
+        anyhow::ensure!(
+            data.len() as u64 <= DATA_BYTES_MAX,
+            "--data is over {DATA_BYTES_MAX} bytes"
+        );
+        Ok(data)
+    }
+}
+
+fn ended(mut line: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Copies `input` to the daemon and its answers to standard output, until the daemon ended its half

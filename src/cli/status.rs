@@ -31,6 +31,8 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
         stream,
         buffer,
         events,
+        inputs,
+        transactions,
         lanes,
         outage,
         errors,
@@ -103,6 +105,15 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
     if events.staged + events.rolled_back > 0 {
         let (staged, rolled_back) = (events.staged, events.rolled_back);
         writeln!(text, "          {staged} staged in transactions  {rolled_back} rolled back")?;
+    }
+    if inputs.values().filter(|input| input.accepted > 0).count() > 1 {
+        let shown = inputs.iter().map(|(name, input)| format!("{} {name}", input.accepted));
+        writeln!(text, "          accepted by {}", shown.collect::<Vec<_>>().join("  "))?;
+    }
+    if transactions.open + transactions.ended.values().sum::<u64>() > 0 {
+        let ended = transactions.ended.iter().filter(|(_, count)| **count > 0);
+        let ended: String = ended.map(|(how, count)| format!("  {count} {how}")).collect();
+        writeln!(text, "          {} transactions open{ended}", transactions.open)?;
     }
     for (code, count) in events.refused.iter().filter(|(_, count)| **count > 0) {
         writeln!(text, "          {count} {code}")?;
@@ -267,7 +278,7 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dispatchd_core::wire::admin::{Buffer, Events, Log, Reload, Stream};
+    use dispatchd_core::wire::admin::{Buffer, Events, Input, Log, Reload, Stream, Transactions};
 
     fn shard(id: usize, pace: Option<f64>) -> Shard {
         let id = Some(format!("shardId-{id:012}"));
@@ -316,6 +327,13 @@ mod tests {
                 in_flight: 2,
                 staged: 3,
                 oldest_age_seconds: 1.5,
+            },
+            inputs: [("http", 2), ("kinesis_api", 0), ("ndjson", 15)]
+                .map(|(name, accepted)| (name.to_owned(), Input { accepted, in_flight: 0 }))
+                .into(),
+            transactions: Transactions {
+                open: 1,
+                ended: [("committed".to_owned(), 4), ("cut".to_owned(), 0)].into(),
             },
             lanes: vec![Lane::Ok(LaneStatus {
                 requests: 1,
@@ -380,6 +398,8 @@ loopback  kinesis_api at 127.0.0.1:4568
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
 events    2 in flight, the oldest 1.5 s old  17 accepted  7 acked  1 refused
           3 staged in transactions  4 rolled back
+          accepted by 2 http  0 kinesis_api  15 ndjson
+          1 transactions open  4 committed
           1 DeliveryTimeout
 login     a web identity token (IRSA)  access key …MPLE  account 123456789012
           the credentials expire 2026-11-21T06:00:00.000Z, in 2 h

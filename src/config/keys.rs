@@ -15,6 +15,7 @@ use dispatchd_core::limits::{
     BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, KIB, PRODUCER_ID_BYTES_MAX, RECORD_BYTES_MAX,
     RECORD_BYTES_MIN, REQUEST_BYTES_MAX, REQUEST_RECORDS_MAX,
 };
+use dispatchd_core::model::Profile;
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
 
 /// One key of the configuration.
@@ -81,6 +82,14 @@ pub const KEYS: &[Key] = &[
         "where the Kinesis API is served, for applications that write with one of AWS's SDKs"),
     key("kinesis_api.timeout", "8s", Rule::Duration(SECOND..=FIVE_MINUTES),
         "how long a reply is held until its records are durable; the SDK for Java waits for 10 s"),
+    key("envelope.profile", "lk", Rule::OneOf(Profile::NAMES),
+        "the form that events are published in, where neither `hello` nor the event says another"),
+    key("envelope.source", "auto", Rule::AutoText(PRODUCER_ID_BYTES_MAX),
+        "the `source` of an event in the forms eventbridge and cloudevents; auto: its producer"),
+    key("transaction.timeout", "60s", Rule::Duration(SECOND..=HOUR),
+        "how long a transaction may be open; then it is rolled back"),
+    key("transaction.max_events", "10000", Rule::Count(1..=100_000),
+        "how many events a transaction may hold"),
     key("batch.linger", "10ms", Rule::Duration(ZERO..=MINUTE),
         "how long the oldest ready event waits for others to share its request")
         .reloaded(Lanes),

@@ -25,6 +25,8 @@ pub(super) enum Rule {
     Count(RangeInclusive<usize>),
     /// Text of one to this many bytes.
     Text(usize),
+    /// Such a text, or `auto`.
+    AutoText(usize),
     Switch,
     /// One of these words.
     OneOf(&'static [&'static str]),
@@ -68,12 +70,14 @@ impl Rule {
             Self::Duration(range) | Self::DurationOrOff(range) => {
                 within(range, duration(text)?).map(Value::Duration)
             }
-            Self::AutoSize(_) if text == "auto" => Some(Value::Unset),
+            Self::AutoSize(_) | Self::AutoText(_) if text == "auto" => Some(Value::Unset),
             Self::Size(range) | Self::AutoSize(range) => {
                 within(range, size(text)?).map(Value::Number)
             }
             Self::Count(range) => within(range, count(text)?).map(Value::Number),
-            Self::Text(bytes_max) => text_if((1..=*bytes_max).contains(&text.len()), text),
+            Self::Text(bytes_max) | Self::AutoText(bytes_max) => {
+                text_if((1..=*bytes_max).contains(&text.len()), text)
+            }
             Self::Switch => text.parse().ok().map(Value::Switch),
             Self::OneOf(names) => text_if(names.contains(&text), text),
             Self::LogLevel => text_if(log_filter(text).is_some(), text),
@@ -135,6 +139,7 @@ impl fmt::Display for Rule {
                 write!(f, "a whole number from {} to {}", range.start(), range.end())
             }
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
+            Self::AutoText(bytes_max) => write!(f, "auto or text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
             Self::OneOf(names) => f.write_str(&listed(names)),
             Self::LogLevel => f.write_str(
@@ -329,7 +334,9 @@ mod tests {
             Rule::Count(range_of) => {
                 range(range_of.start().to_string(), range_of.end().to_string())
             }
-            Rule::Text(bytes_max) => range("1".to_owned(), format!("{bytes_max} bytes")),
+            Rule::Text(bytes_max) | Rule::AutoText(bytes_max) => {
+                range("1".to_owned(), format!("{bytes_max} bytes"))
+            }
             Rule::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
             Rule::Path | Rule::PathOrOff => vec![format!("{SOCKET_PATH_BYTES_MAX} bytes")],
             _ => Vec::new(),

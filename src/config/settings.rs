@@ -9,7 +9,8 @@
 //! | `socket` | `inputs/socket/settings.rs` |
 //! | `http` | `inputs/http/settings.rs` |
 //! | `kinesis_api` | `inputs/kinesis_api/settings.rs` |
-//! | `batch`, `delivery` | `crates/producer/src/settings.rs` |
+//! | `transaction` | `crates/producer/src/intake/transactions.rs` |
+//! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
 //! | `log` | `telemetry/log.rs` |
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamId;
-use dispatchd_producer::settings::{Batch, Delivery};
+use dispatchd_producer::intake::TransactionSettings;
+use dispatchd_producer::settings::{Batch, Delivery, Envelope};
 use serde::Deserialize;
 
 use crate::admin;
@@ -38,6 +40,8 @@ pub struct Config {
     pub socket: socket::Settings,
     pub http: http::Settings,
     pub kinesis_api: kinesis_api::Settings,
+    pub envelope: Envelope,
+    pub transaction: TransactionSettings,
     pub batch: Batch,
     pub delivery: Delivery,
     pub memory: Memory,

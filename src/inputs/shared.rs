@@ -15,13 +15,15 @@ use dispatchd_core::limits::ANSWERS_BYTES_MAX;
 use dispatchd_core::model::{Fingerprints, Input, StreamFacts};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
-use dispatchd_producer::intake::IntakeShared;
+use dispatchd_producer::intake::{Envelopes, IntakeShared, TransactionSettings};
 use dispatchd_producer::lane::Lanes;
 
 /// What an input is made from, besides its own settings. Clones share it.
 #[derive(Debug, Clone)]
 pub struct InputsShared {
     pub producer_id: String,
+    pub envelopes: Envelopes,
+    pub transaction: TransactionSettings,
     pub lanes: Lanes,
     pub budget: Arc<Budget>,
     pub counters: InputCounters,
@@ -51,6 +53,8 @@ impl InputsShared {
     pub fn intake(&self, input: Input, answers_max: usize) -> Arc<IntakeShared> {
         Arc::new(IntakeShared {
             producer_id: self.producer_id.clone(),
+            envelopes: self.envelopes.clone(),
+            transaction: self.transaction.clone(),
             answers_max,
             answer_bytes_max: ANSWERS_BYTES_MAX,
             record_bytes_carried: self.record_bytes_carried,

@@ -22,14 +22,8 @@ use crate::inputs::backpressure::Backpressure;
 use dispatchd_aws::CredentialsExpiry;
 use dispatchd_core::model::{Code, Input};
 use dispatchd_producer::budget::Budget;
-use dispatchd_producer::counters::{InputCounters, Snapshot};
+use dispatchd_producer::counters::{InputCounters, Snapshot, TransactionEnd};
 use dispatchd_producer::lane::metrics::OldestEvent;
-
-/// The codes that an event is answered with. `Overloaded` turns a connection away, and is counted
-/// by `dispatchd_connections_refused_total`.
-const EVENT_CODES: [Code; Code::ALL.len() - 1] =
-    *Code::ALL.first_chunk().expect("all but the last one");
-const _: () = assert!(matches!(Code::ALL[EVENT_CODES.len()], Code::Overloaded));
 
 /// Where the rooms register what they count.
 #[derive(Debug)]
@@ -69,6 +63,9 @@ struct Series {
 struct AtScrape {
     /// In the order of `Input::ALL`.
     events: [EventsAtScrape; Input::ALL.len()],
+    transactions_open: Gauge,
+    /// In the order of `TransactionEnd::ALL`.
+    transactions_ended: [Counter; TransactionEnd::ALL.len()],
     buffer_bytes: Gauge,
     backpressure_seconds: Counter,
     oldest_age: Gauge,
@@ -81,8 +78,8 @@ struct AtScrape {
 struct EventsAtScrape {
     accepted: Counter,
     acked: Counter,
-    /// In the order of [`EVENT_CODES`].
-    refused: [Counter; EVENT_CODES.len()],
+    /// In the order of `Code::ALL`.
+    refused: [Counter; Code::ALL.len()],
     rolled_back: Counter,
     in_flight: Gauge,
     staged: Gauge,
@@ -186,6 +183,9 @@ impl AtScrape {
         gauge!("dispatchd_buffer_limit_bytes").set(sources.budget.limit_bytes() as f64);
         Self {
             events: Input::ALL.map(EventsAtScrape::register),
+            transactions_open: gauge!("dispatchd_transactions_open"),
+            transactions_ended: TransactionEnd::ALL
+                .map(|end| counter!("dispatchd_transactions_total", "outcome" => end.as_str())),
             buffer_bytes: gauge!("dispatchd_buffer_bytes"),
             backpressure_seconds: counter!("dispatchd_backpressure_seconds_total"),
             oldest_age: gauge!("dispatchd_oldest_event_age_seconds"),
@@ -205,7 +205,7 @@ impl EventsAtScrape {
         Self {
             accepted: counter!("dispatchd_events_accepted_total", "input" => input),
             acked: counter!("dispatchd_events_acked_total", "input" => input),
-            refused: EVENT_CODES.map(refused),
+            refused: Code::ALL.map(refused),
             rolled_back: counter!("dispatchd_events_rolled_back_total", "input" => input),
             in_flight: gauge!("dispatchd_events_in_flight", "input" => input),
             staged: gauge!("dispatchd_events_staged", "input" => input),
@@ -215,7 +215,7 @@ impl EventsAtScrape {
     fn set(&self, events: Snapshot) {
         self.accepted.absolute(events.accepted);
         self.acked.absolute(events.acked);
-        for (code, refused) in EVENT_CODES.iter().zip(&self.refused) {
+        for (code, refused) in Code::ALL.iter().zip(&self.refused) {
             refused.absolute(events.refused(*code));
         }
         self.rolled_back.absolute(events.rolled_back);
@@ -231,6 +231,11 @@ impl Exposition {
         let set = &self.at_scrape;
         for (input, events) in Input::ALL.into_iter().zip(&set.events) {
             events.set(counters.of(input).snapshot());
+        }
+        let all = counters.snapshot();
+        set.transactions_open.set(all.transactions_open as f64);
+        for (ended, count) in set.transactions_ended.iter().zip(all.transactions_ended) {
+            ended.absolute(count);
         }
         set.buffer_bytes.set(budget.used_bytes() as f64);
         // The library's counters count whole numbers.

@@ -39,6 +39,8 @@ fn forget_the_most() {
 fn fill(dedupe: &mut Dedupe, ids: usize) {
     let shared = Arc::new(IntakeShared {
         producer_id: "app@host".into(),
+        envelopes: Default::default(),
+        transaction: Default::default(),
         answers_max: 1,
         answer_bytes_max: ANSWERS_BYTES_MAX,
         record_bytes_carried: 1 << 20,

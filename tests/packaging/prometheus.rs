@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use testkit::daemon::{Daemon, event};
+use testkit::daemon::{Caller, Daemon, event};
 use testkit::fault::FaultServer;
 use testkit::fault::plan::{Fault, Plan, Poison, RecordError, Refusal};
 use testkit::kinesis::Ferro;
@@ -109,6 +109,7 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
     let start = DISPATCHD
         .daemon(&server.endpoint(), "s")
         .set("memory.budget", "4MiB")
+        .set("transaction.timeout", "5s")
         .set("delivery.timeout", "10s");
     // So that aggregates can be taken apart.
     let daemon =
@@ -207,8 +208,52 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     assert!(answers.iter().any(|answer| answer["ok"] == true), "{answers:?}");
     assert!(answers.iter().any(|answer| answer["error"]["code"] == "Rejected"), "{answers:?}");
     server.set(Plan::default());
+    end_transactions(daemon, &mut caller).await;
     let _others = [daemon.connect().await, daemon.connect().await];
     assert_eq!(daemon.connect().await.answer().await["error"]["code"], "Overloaded");
+}
+
+/// Whatever can become of a transaction, and of an event in one.
+async fn end_transactions(daemon: &Daemon, caller: &mut Caller) {
+    let line = |op: &str, tx: &str| format!("{{\"op\":\"{op}\",\"tx\":\"{tx}\"}}");
+    let staged = |bytes: usize| {
+        event(1, "k", &format!("{{\"a\":\"{}\"}}", "x".repeat(bytes))).replacen(
+            '{',
+            "{\"tx\":\"t\",",
+            1,
+        )
+    };
+    for end in ["commit", "rollback"] {
+        assert_eq!(caller.ask(&line("begin", "t")).await["ok"], true);
+        assert_eq!(caller.ask(&staged(1)).await["staged"], true);
+        assert_eq!(caller.ask(&line(end, "t")).await["ok"], true);
+    }
+    assert_eq!(caller.ask(&staged(1)).await["error"]["code"], "TransactionEnded");
+    // One may stage a quarter of the budget, and all of them half of it.
+    let mut others = [daemon.connect().await, daemon.connect().await];
+    for other in &mut others {
+        assert_eq!(other.ask(&line("begin", "t")).await["ok"], true);
+        assert_eq!(other.ask(&staged(900_000)).await["staged"], true);
+        assert_eq!(other.ask(&staged(900_000)).await["error"]["code"], "TransactionTooLarge");
+    }
+    assert_eq!(caller.ask(&line("begin", "t")).await["ok"], true);
+    assert_eq!(caller.ask(&staged(900_000)).await["error"]["code"], "Overloaded");
+    eventually("those that are left open are rolled back", async || {
+        (daemon.metric("dispatchd_transactions_total{outcome=\"timed_out\"}").await >= 3.0)
+            .then_some(())
+    })
+    .await;
+    let [mut one, _other] = others;
+    assert_eq!(one.ask(&line("begin", "t")).await["ok"], true);
+    drop(one);
+    eventually("one is cut", async || {
+        (daemon.metric("dispatchd_transactions_total{outcome=\"cut\"}").await > 0.0).then_some(())
+    })
+    .await;
+    eventually("the places are free", async || {
+        (daemon.metric("dispatchd_connections").await == 1.0).then_some(())
+    })
+    .await;
 }
 
 /// A stream that takes nothing, two callers with more than the budget holds, and then a stream that
@@ -256,7 +301,9 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
         ["DispatchdEventsRefused", "IdReused"],
         ["DispatchdEventsRefused", "InvalidRequest"],
         ["DispatchdEventsRefused", "Rejected"],
+        ["DispatchdEventsRefused", "TransactionTooLarge"],
         ["DispatchdEventsUnconfirmed", null],
+        ["DispatchdTransactionsLeftOpen", null],
     ]);
     eventually("the alerts without a wait fire", async || {
         let alerts = prometheus.ask("alerts", "").await;

@@ -9,7 +9,7 @@ macro_rules! choice {
         $vis:vis enum $choice:ident { $($(#[$of_value:meta])* $value:ident = $name:literal),+ $(,)? }
     ) => {
         $(#[$of_choice])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         $vis enum $choice { $($(#[$of_value])* $value),+ }
 
         impl $choice {

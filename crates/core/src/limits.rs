@@ -66,6 +66,9 @@ pub const ANSWER_BYTES: usize = 200;
 /// by size).
 pub const ITEM_BYTES: usize = 512;
 
+/// Transactions that are open at once on one connection.
+pub const CONNECTION_TRANSACTIONS_MAX: usize = 64;
+
 /// How long a peer may take nothing of what is written to it before its connection is closed.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -6,6 +6,7 @@
 //! clock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -20,6 +21,8 @@ const PREFETCH_BYTES: usize = 32 * KIB;
 pub struct Budget {
     free: Semaphore,
     limit_bytes: usize,
+    /// Of what is taken: the bytes of open transactions.
+    staged_bytes: AtomicUsize,
 }
 
 /// One connection's part of the budget.
@@ -43,7 +46,8 @@ pub struct Prefetch(Option<Permit>);
 
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: Semaphore::new(limit_bytes), limit_bytes })
+        let (free, staged_bytes) = (Semaphore::new(limit_bytes), AtomicUsize::new(0));
+        Arc::new(Self { free, limit_bytes, staged_bytes })
     }
 
     pub fn limit_bytes(&self) -> usize {
@@ -86,16 +90,42 @@ impl ConnectionBudget {
     /// An event larger than the whole part passes alone, when the part is free. A budget that small
     /// is refused by the configuration, but the stream's record limit is learnt later.
     fn clamp(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.min(self.budget.limit_bytes / 2)).unwrap_or(u32::MAX)
+        u32::try_from(bytes.min(self.share_bytes())).unwrap_or(u32::MAX)
+    }
+
+    /// The most that one connection may hold.
+    pub fn share_bytes(&self) -> usize {
+        self.budget.limit_bytes / 2
+    }
+
+    /// Takes note of bytes held by a transaction of this connection; says no where the transactions
+    /// of all connections would hold more than half of the budget. So whoever is in the middle of
+    /// one, the events of others find room.
+    pub fn try_stage(&self, bytes: usize) -> bool {
+        let staged_max = self.budget.limit_bytes / 2;
+        let more = |staged: usize| staged.checked_add(bytes).filter(|staged| *staged <= staged_max);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.budget.staged_bytes.fetch_update(set, get, more).is_ok()
+    }
+
+    /// The bytes are no transaction's any more.
+    pub fn unstage(&self, bytes: usize) {
+        self.budget.staged_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Permit {
     /// Takes a part out of the permit; `None` if the permit is smaller.
-    fn split(&mut self, bytes: usize) -> Option<Self> {
+    pub(crate) fn split(&mut self, bytes: usize) -> Option<Self> {
         let bytes = self.from.clamp(bytes);
         self.bytes = self.bytes.checked_sub(bytes)?;
         Some(Self { from: Arc::clone(&self.from), bytes })
+    }
+
+    /// Gives back all but so many bytes.
+    pub(crate) fn reduced_to(mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes as usize);
+        self.split(bytes).expect("it has as many")
     }
 
     /// Takes another one of the same connection along, to go back as one: every return takes a

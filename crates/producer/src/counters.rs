@@ -16,6 +16,41 @@ pub struct EventCounters {
     refused: [AtomicU64; Code::ALL.len()],
     rolled_back: AtomicU64,
     staged: AtomicU64,
+    transactions: TransactionCounters,
+}
+
+/// What became of transactions.
+#[derive(Debug, Default)]
+struct TransactionCounters {
+    open: AtomicU64,
+    ended: [AtomicU64; TransactionEnd::ALL.len()],
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionEnd {
+    Committed,
+    /// Its caller rolled it back.
+    RolledBack,
+    /// It was open for too long.
+    TimedOut,
+    /// Its connection ended, or the daemon stopped.
+    Cut,
+}
+
+impl TransactionEnd {
+    /// Every end, in order: an end is its index here.
+    pub const ALL: [Self; 4] = [Self::Committed, Self::RolledBack, Self::TimedOut, Self::Cut];
+
+    /// As it is called in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::RolledBack => "rolled_back",
+            Self::TimedOut => "timed_out",
+            Self::Cut => "cut",
+        }
+    }
 }
 
 /// The counters of every input.
@@ -33,6 +68,9 @@ pub struct Snapshot {
     pub rolled_back: u64,
     /// Events of transactions that are open.
     pub staged: u64,
+    pub transactions_open: u64,
+    /// Transactions that ended, in the order of `TransactionEnd::ALL`.
+    pub transactions_ended: [u64; TransactionEnd::ALL.len()],
 }
 
 impl InputCounters {
@@ -56,11 +94,46 @@ impl EventCounters {
         let rolled_back = self.rolled_back.load(Ordering::Acquire);
         let staged = self.staged.load(Ordering::Acquire);
         let accepted = self.accepted.load(Ordering::Acquire);
-        Snapshot { accepted, acked, refused, rolled_back, staged }
+        let TransactionCounters { open, ended } = &self.transactions;
+        let transactions_ended = array::from_fn(|i| ended[i].load(Ordering::Acquire));
+        let transactions_open = open.load(Ordering::Acquire);
+        Snapshot {
+            accepted,
+            acked,
+            refused,
+            rolled_back,
+            staged,
+            transactions_open,
+            transactions_ended,
+        }
     }
 
     pub(crate) fn accept(&self) {
-        self.accepted.fetch_add(1, Ordering::Release);
+        self.accept_many(1);
+    }
+
+    pub(crate) fn accept_many(&self, events: usize) {
+        self.accepted.fetch_add(events as u64, Ordering::Release);
+    }
+
+    /// An event waits for the commit of its transaction.
+    pub(crate) fn stage(&self) {
+        self.accept();
+        self.staged.fetch_add(1, Ordering::Release);
+    }
+
+    pub(crate) fn begin(&self) {
+        self.transactions.open.fetch_add(1, Ordering::Release);
+    }
+
+    /// A transaction ended, with so many events.
+    pub(crate) fn end(&self, end: TransactionEnd, events: usize) {
+        self.transactions.open.fetch_sub(1, Ordering::Release);
+        self.transactions.ended[end as usize].fetch_add(1, Ordering::Release);
+        self.staged.fetch_sub(events as u64, Ordering::Release);
+        if end != TransactionEnd::Committed {
+            self.rolled_back.fetch_add(events as u64, Ordering::Release);
+        }
     }
 
     pub(crate) fn answer(&self, answer: &EventAnswer) {
@@ -102,6 +175,10 @@ impl Add for Snapshot {
             refused: array::from_fn(|i| self.refused[i] + other.refused[i]),
             rolled_back: self.rolled_back + other.rolled_back,
             staged: self.staged + other.staged,
+            transactions_open: self.transactions_open + other.transactions_open,
+            transactions_ended: array::from_fn(|i| {
+                self.transactions_ended[i] + other.transactions_ended[i]
+            }),
         }
     }
 }

@@ -84,6 +84,11 @@ impl Credits {
     }
 }
 
+impl Credit {
+    /// That of an answer which is a part of another one.
+    pub(crate) const NONE: Self = Self { bytes: 0 };
+}
+
 impl CreditTotal {
     pub fn add(&mut self, credit: Credit) {
         self.answers += 1;

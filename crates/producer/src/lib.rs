@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod counters;
 pub mod credit;
+pub mod gathering;
 pub mod intake;
 pub mod lane;
 pub mod recent_errors;

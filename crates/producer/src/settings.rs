@@ -1,4 +1,5 @@
-//! What the configuration says of events on their way: the sections `batch` and `delivery`, whose
+//! What the configuration says of events on their way: the sections `envelope`, `batch` and
+//! `delivery`, whose
 //! fields are named as their keys are. Plain values: the ranges stand in the configuration's table,
 //! and nothing here is read from a file.
 
@@ -8,7 +9,17 @@ use serde::Deserialize;
 
 use crate::lane::dedupe::Window;
 use crate::lane::{self, Aggregation, KeyOrder};
-use dispatchd_core::model::Backoff;
+use dispatchd_core::model::{Backoff, Profile};
+
+/// What is published of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// The form, where neither connection nor event says another.
+    pub profile: Profile,
+    /// Where events come from, in the forms that say it. `None`: the producer.
+    pub source: Option<String>,
+}
 
 /// How events are put together into requests.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -5,7 +5,7 @@
 //! waits. A ticket that is dropped answers for itself: *unconfirmed*, the safe word. Nothing here
 //! prints or writes, and nothing knows which input an event came from.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -13,20 +13,30 @@ use uuid::Uuid;
 use crate::budget::Permit;
 use crate::counters::EventCounters;
 use crate::credit::Credit;
+use crate::gathering::{Gathered, Gathering, Result, result_bytes};
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
-    Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal,
+    Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal, Shows,
 };
 
 /// Answers handed over at once; a longer run goes in several groups.
 const GROUP_ANSWERS_MAX: usize = 256;
 
-/// The way back to one connection. It takes what credits were taken for, so it needs no bound of
-/// its own.
+/// The way back to one connection, or into one answer of it that many events share. It takes what
+/// credits or bytes were taken for, so it needs no bound of its own.
 #[derive(Debug)]
 pub struct Outbox {
-    answers: mpsc::UnboundedSender<Vec<Answer>>,
+    way: Way,
     counters: Arc<EventCounters>,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// To the one who writes the answers.
+    Out(mpsc::UnboundedSender<Vec<Answer>>),
+    /// Into one answer, which goes out then. A lock, since the events' lanes bring their results
+    /// when they have them; it is held for a group of answers, and never while anything waits.
+    Together { gathering: Mutex<Gathering>, out: Arc<Outbox> },
 }
 
 /// Answers on their way back, those of one connection together: to wake its writer, to count them
@@ -44,8 +54,11 @@ pub struct AnswerGroup {
 /// What comes out of a connection's outbox, with the credit to give back once it is written.
 #[derive(Debug)]
 pub enum Answer {
-    /// What became of an event, or of a request that was none. `epoch`: the flushes before it.
-    Event { reference: Reference, epoch: u32, answer: EventAnswer, credit: Credit },
+    /// What became of an event, or of a request that was none. `place`: the flushes before it, or
+    /// its place among those that share an answer.
+    Event { reference: Reference, place: u32, answer: EventAnswer, credit: Credit },
+    /// What became of all events that share an answer.
+    Gathered(Box<Gathered>),
     /// An answer to something else than an event. Its input has printed it already.
     Control { line: Vec<u8>, credit: Credit },
     /// A flush, to be answered when the `events` of `epoch`, and those before it, are.
@@ -57,7 +70,7 @@ pub enum Answer {
 pub struct Responder {
     outbox: Arc<Outbox>,
     reference: Reference,
-    epoch: u32,
+    place: u32,
     credit: Credit,
     is_done: bool,
 }
@@ -81,6 +94,7 @@ pub struct Ticket {
     said: Option<Fingerprint>,
     timestamp: Timestamp,
     echo: bool,
+    shows: Shows,
     /// Held until the event is settled.
     permit: Permit,
 }
@@ -89,16 +103,69 @@ impl Outbox {
     /// The outbox, and what comes out of it until it and every responder are gone.
     pub fn new(counters: Arc<EventCounters>) -> (Arc<Self>, mpsc::UnboundedReceiver<Vec<Answer>>) {
         let (answers, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { answers, counters }), receiver)
+        (Arc::new(Self { way: Way::Out(answers), counters }), receiver)
+    }
+
+    /// An outbox whose answers become one, in that of their connection.
+    pub(crate) fn together(out: &Arc<Outbox>) -> Arc<Self> {
+        let counters = Arc::clone(&out.counters);
+        let (gathering, out) = (Mutex::new(Gathering::new()), Arc::clone(out));
+        Arc::new(Self { way: Way::Together { gathering, out }, counters })
+    }
+
+    /// The answers that are missing may come now, and go out with those that are there.
+    pub(crate) fn gather(
+        &self,
+        head: Vec<u8>,
+        epoch: u32,
+        credit: Credit,
+        results: Vec<Option<Result>>,
+        permit: Option<Permit>,
+    ) {
+        let Way::Together { gathering, out } = &self.way else {
+            unreachable!("events that share an answer have an outbox of their own")
+        };
+        let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
+        gathering.begin(head, epoch, credit, results, permit);
+        if let Some(gathered) = gathering.take_if_whole() {
+            out.send(Answer::Gathered(gathered));
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &EventCounters {
+        &self.counters
     }
 
     /// Sends what is no answer to an event. A credit was taken for it.
     pub fn send(&self, answer: Answer) {
-        self.send_all(vec![answer]);
+        self.send_all(vec![answer], None);
     }
 
-    fn send_all(&self, answers: Vec<Answer>) {
-        let _ = self.answers.send(answers); // a peer that is gone reads nothing
+    /// `permit`: the bytes of the events that are answered.
+    fn send_all(&self, answers: Vec<Answer>, permit: Option<Permit>) {
+        match &self.way {
+            Way::Out(sender) => {
+                drop(permit); // before the answer tells that there is room
+                let _ = sender.send(answers); // a peer that is gone reads nothing
+            }
+            Way::Together { gathering, out } => {
+                let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = 0;
+                for answer in answers {
+                    let Answer::Event { reference, place, answer, .. } = answer else {
+                        unreachable!("only events share an answer")
+                    };
+                    bytes += result_bytes(&reference, &answer);
+                    gathering.settle(place, reference, answer);
+                }
+                if let Some(permit) = permit {
+                    gathering.keep(permit, bytes);
+                }
+                if let Some(gathered) = gathering.take_if_whole() {
+                    out.send(Answer::Gathered(gathered));
+                }
+            }
+        }
     }
 }
 
@@ -112,30 +179,43 @@ impl EventId {
 
 impl Responder {
     /// From here on the request counts as accepted.
-    pub fn new(outbox: Arc<Outbox>, reference: Reference, epoch: u32, credit: Credit) -> Self {
+    pub fn new(outbox: Arc<Outbox>, reference: Reference, place: u32, credit: Credit) -> Self {
         outbox.counters.accept();
-        Self { outbox, reference, epoch, credit, is_done: false }
+        Self { outbox, reference, place, credit, is_done: false }
+    }
+
+    /// That of an event that shares its answer, and the answer's credit, with others. Who puts them
+    /// together counts them.
+    pub(crate) fn of_many(outbox: Arc<Outbox>, reference: Reference, place: u32) -> Self {
+        Self { outbox, reference, place, credit: Credit::NONE, is_done: false }
     }
 
     /// Answers a request that does not go on its way.
     pub fn refuse(mut self, refusal: Refusal) {
-        self.send(EventAnswer::Refused(refusal));
+        self.send(EventAnswer::Refused(refusal), None);
     }
 
-    /// The event may go on its way.
-    pub fn ticket(self, id: EventId, timestamp: Timestamp, echo: bool, permit: Permit) -> Ticket {
+    /// The event may go on its way. `echo` and `shows`: what its answer is to have.
+    pub fn ticket(
+        self,
+        id: EventId,
+        timestamp: Timestamp,
+        echo: bool,
+        shows: Shows,
+        permit: Permit,
+    ) -> Ticket {
         let (id, said) = match id {
             EventId::Chosen { id, said } => (id, Some(said)),
             EventId::Made(id) => (id, None),
         };
-        Ticket { responder: self, id, said, timestamp, echo, permit }
+        Ticket { responder: self, id, said, timestamp, echo, shows, permit }
     }
 
-    fn send(&mut self, answer: EventAnswer) {
+    fn send(&mut self, answer: EventAnswer, permit: Option<Permit>) {
         if !self.is_done {
             self.outbox.counters.answer(&answer);
             let answer = self.answer(answer);
-            self.outbox.send(answer);
+            self.outbox.send_all(vec![answer], permit);
         }
     }
 
@@ -144,7 +224,7 @@ impl Responder {
     fn answer(&mut self, answer: EventAnswer) -> Answer {
         self.is_done = true;
         let reference = std::mem::take(&mut self.reference);
-        Answer::Event { reference, epoch: self.epoch, answer, credit: self.credit }
+        Answer::Event { reference, place: self.place, answer, credit: self.credit }
     }
 }
 
@@ -163,9 +243,20 @@ impl Ticket {
         self.timestamp
     }
 
+    /// What the answer shows of the event.
+    pub fn shows(&self) -> Shows {
+        self.shows
+    }
+
     /// Answers an event that came again as its first copy was answered, or refuses it.
-    pub fn answer_as(mut self, answer: EventAnswer) {
-        self.responder.send(answer);
+    pub fn answer_as(self, answer: EventAnswer) {
+        let Ticket { mut responder, permit, .. } = self;
+        responder.send(answer, Some(permit));
+    }
+
+    /// Gives the duty up: the event never went on its way, and its caller is told in another way.
+    pub(crate) fn withdraw(mut self) {
+        self.responder.is_done = true;
     }
 }
 
@@ -174,7 +265,7 @@ impl AnswerGroup {
     /// the others in the group.
     #[inline] // or ticket and record are copied on the way, and again into the answer
     pub fn answer(&mut self, ticket: Ticket, record: Record, outcome: Outcome) {
-        let Ticket { mut responder, id, timestamp, echo, permit, .. } = ticket;
+        let Ticket { mut responder, id, timestamp, echo, shows, permit, .. } = ticket;
         let goes_along = |to: &Arc<Outbox>| {
             Arc::ptr_eq(to, &responder.outbox) && self.answers.len() < GROUP_ANSWERS_MAX
         };
@@ -190,7 +281,8 @@ impl AnswerGroup {
                 self.acked += 1;
                 let key = record.key;
                 let echo = echo.then_some(record.data);
-                let durable = Durable { id, timestamp, key, position, deduplicated: false, echo };
+                let deduplicated = false;
+                let durable = Durable { id, timestamp, key, position, deduplicated, shows, echo };
                 self.answers.push(responder.answer(EventAnswer::Durable(durable)));
             }
             Outcome::Refused(refusal) => {
@@ -210,9 +302,8 @@ impl AnswerGroup {
     pub fn hand_over(&mut self) {
         let Some(to) = self.to.take() else { return };
         to.counters.ack(std::mem::take(&mut self.acked));
-        self.permit = None;
         // Just as large as it must be: a peer may be slow to take it.
-        to.send_all(self.answers.drain(..).collect());
+        to.send_all(self.answers.drain(..).collect(), self.permit.take());
     }
 }
 
@@ -228,7 +319,7 @@ impl Drop for Responder {
         const LOST: &str = "the daemon stopped before this event was confirmed: \
                             it may or may not be in the stream";
         let refusal = Refusal::unconfirmed(Code::ShuttingDown, true, LOST);
-        self.send(EventAnswer::Refused(refusal));
+        self.send(EventAnswer::Refused(refusal), None);
     }
 }
 
@@ -258,7 +349,7 @@ mod tests {
             let responder = Responder::new(Arc::clone(outbox), Reference::Number(1), 0, credit);
             let permit = budget.try_take(100).expect("there is room");
             let (id, timestamp) = (EventId::Made(Uuid::nil()), Timestamp::from_unix_ms(0));
-            let ticket = responder.ticket(id, timestamp, false, permit);
+            let ticket = responder.ticket(id, timestamp, false, Shows::ALL, permit);
             let key = PartitionKey::new("k").expect("one character");
             group.answer(ticket, Record::new(key, None, "{}".into()), durable());
         }

@@ -252,14 +252,25 @@ impl Offer<'_> {
 
     /// Offers an event as a line of the socket would have it.
     async fn event(&self, exchange: &mut Exchange, text: &[u8]) {
-        let Parsed { reference, request, .. } = request::parse(text, 0);
+        let Parsed { reference, tx, request, .. } = request::parse(text, 0);
         let given = match &reference {
             Reference::Text(json) => Some(&**json),
             Reference::Number(_) => None,
         };
         let reference = exchange.next_named(given, None);
         match request {
+            Ok(_) if tx.is_some() => {
+                const TX: &str =
+                    "tx has no meaning in a request of HTTP, which holds no transaction";
+                exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, TX));
+            }
             Ok(request::Request::Event(event)) => self.offer(exchange, event, reference).await,
+            Ok(request::Request::Record(record)) => {
+                let shared = &self.shared.exchange;
+                let (fingerprints, fresh_id) = (shared.fingerprints(), shared.fresh_id());
+                let request = EventRequest::raw(record, reference, fingerprints, fresh_id);
+                exchange.offer(request).await;
+            }
             Ok(_) => {
                 const OP: &str = "op has no meaning in a request of HTTP, which holds events";
                 exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, OP));
@@ -294,6 +305,7 @@ impl Offer<'_> {
                         user_id: None,
                         id: Some(dedupe_id),
                         echo: false,
+                        extras: None,
                     };
                     self.offer(exchange, event, reference).await;
                 }

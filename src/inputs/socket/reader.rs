@@ -5,12 +5,15 @@
 //! nothing, and the kernel makes the caller wait. It never waits with a group of items in its
 //! hands.
 
-use std::future::poll_fn;
+use std::borrow::Cow;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::{Buf, BufMut, BytesMut};
+use serde_json::value::RawValue;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::yield_now;
@@ -28,8 +31,11 @@ use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
 use dispatchd_producer::credit::Credit;
-use dispatchd_producer::intake::{EventRequest, Intake, Offered, Shortage, WayBack, answer_bytes};
-use dispatchd_producer::lane::Inlet;
+use dispatchd_producer::intake::{
+    EventRequest, Intake, Member, Offered, OfferedTogether, Shortage, Staging, WayBack,
+    answer_bytes,
+};
+use dispatchd_producer::lane::{BoxedItem, Inlet};
 
 /// The read half of a connection, with its intake.
 #[derive(Debug)]
@@ -147,13 +153,17 @@ impl Reader {
                 Some(number) => self.patience.with_line(number),
                 None => self.buf = BytesMut::new(), // an idle connection holds no buffer
             }
-            let began = now();
+            let (began, next_end) = (now(), self.intake.next_end());
             let readable = tokio::select! {
                 biased; // bytes before the timer: after a pause of ours there are both
                 () = self.shared.stop_reading.cancelled() => return Filled::Stop,
                 () = self.gone.cancelled() => return Filled::End,
                 readable = self.read.readable() => Some(readable),
                 () = tokio::time::sleep(self.patience.next_look()), if unfinished.is_some() => None,
+                () = at(next_end) => {
+                    self.intake.expire(now());
+                    continue;
+                }
             };
             if unfinished.is_some() {
                 self.patience.waited(now() - began);
@@ -228,19 +238,32 @@ impl Reader {
                 return self.refuse(Reference::Number(number), refusal).await;
             }
         };
-        let Parsed { reference, op, request } = request::parse(text, number);
+        let Parsed { reference, op, tx, request } = request::parse(text, number);
         match request {
             Ok(Request::Event(event)) => {
                 let fingerprints = &self.shared.intake.fingerprints;
                 let fresh_id = self.shared.fresh_id;
-                self.offer(EventRequest::new(event, reference, fingerprints, fresh_id)).await
+                let request = EventRequest::new(event, reference, fingerprints, fresh_id);
+                self.publish(tx, request).await
             }
+            Ok(Request::Record(record)) => {
+                let fingerprints = &self.shared.intake.fingerprints;
+                let fresh_id = self.shared.fresh_id;
+                let request = EventRequest::raw(record, reference, fingerprints, fresh_id);
+                self.publish(tx, request).await
+            }
+            Ok(Request::Batch(members)) => self.offer_batch(&members, reference).await,
+            Ok(Request::Begin(tx)) => {
+                let begun = self.intake.begin(&tx, &self.clock.now);
+                self.answer_transaction("begin", &tx, reference, begun).await
+            }
+            Ok(Request::Rollback(tx)) => {
+                let ended = self.intake.roll_back(&tx, &self.clock.now);
+                self.answer_transaction("rollback", &tx, reference, ended).await
+            }
+            Ok(Request::Commit(tx)) => self.commit(&tx, reference).await,
             Err(refusal) => match op {
-                Some(op) => {
-                    let mut line = Vec::new();
-                    reply::control_refusal(&mut line, op, &reference, &refusal);
-                    self.control(line).await
-                }
+                Some(op) => self.refuse_control(op, &reference, &refusal).await,
                 None => self.refuse(reference, refusal).await,
             },
             Ok(Request::Hello(context)) => {
@@ -267,14 +290,109 @@ impl Reader {
         loop {
             match self.intake.offer(&mut request, &self.clock.now) {
                 Offered::Accepted(item) => {
-                    self.accepted_bytes += item.record.size() as u64;
-                    self.inlet.add(item);
+                    self.send(item);
                     return Some(());
                 }
                 Offered::Refused(_) => return Some(()),
                 Offered::Needs(shortage) => self.wait(shortage).await?,
             }
         }
+    }
+
+    fn send(&mut self, item: BoxedItem) {
+        self.accepted_bytes += item.record.size() as u64;
+        self.inlet.add(item);
+    }
+
+    /// Publishes an event, or holds it for the transaction that it names.
+    async fn publish(&mut self, tx: Option<Cow<'_, str>>, request: EventRequest<'_>) -> Option<()> {
+        match tx {
+            None => self.offer(request).await,
+            Some(tx) => self.stage(&tx, request).await,
+        }
+    }
+
+    async fn stage(&mut self, tx: &str, mut request: EventRequest<'_>) -> Option<()> {
+        loop {
+            match self.intake.stage(tx, &mut request, &self.clock.now) {
+                Staging::Staged { reference, id, credit } => {
+                    let mut line = Vec::new();
+                    reply::staged(&mut line, &reference, id);
+                    self.intake.answer(credit, line);
+                    return Some(());
+                }
+                Staging::Refused(_) => return Some(()),
+                Staging::Needs(shortage) => self.wait(shortage).await?,
+            }
+        }
+    }
+
+    async fn offer_batch(&mut self, members: &[&RawValue], reference: Reference) -> Option<()> {
+        let head = reply::head("batch", None, &reference);
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let members = (1..).zip(members).map(|(place, json)| member(json, place, &shared));
+            let offered = self.intake.offer_together(&head, members, &self.clock.now);
+            if self.is_done("batch", &reference, offered).await? {
+                return Some(());
+            }
+        }
+    }
+
+    async fn commit(&mut self, tx: &str, reference: Reference) -> Option<()> {
+        let head = reply::head("commit", Some(tx), &reference);
+        loop {
+            let offered = self.intake.commit(tx, &head, &self.clock.now);
+            if self.is_done("commit", &reference, offered).await? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Whether events that share an answer need not be offered again.
+    async fn is_done(
+        &mut self,
+        op: &'static str,
+        reference: &Reference,
+        offered: OfferedTogether,
+    ) -> Option<bool> {
+        match offered {
+            OfferedTogether::Accepted(items) => items.into_iter().for_each(|item| self.send(item)),
+            OfferedTogether::Refused(refusal) => {
+                self.refuse_control(&format!("\"{op}\""), reference, &refusal).await?;
+            }
+            OfferedTogether::Needs(shortage) => {
+                self.wait(shortage).await?;
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
+    async fn answer_transaction(
+        &mut self,
+        op: &'static str,
+        tx: &str,
+        reference: Reference,
+        done: Result<(), Refusal>,
+    ) -> Option<()> {
+        if let Err(refusal) = done {
+            return self.refuse_control(&format!("\"{op}\""), &reference, &refusal).await;
+        }
+        let mut line = Vec::new();
+        reply::transaction(&mut line, op, tx, &reference);
+        self.control(line).await
+    }
+
+    async fn refuse_control(
+        &mut self,
+        op: &str,
+        reference: &Reference,
+        refusal: &Refusal,
+    ) -> Option<()> {
+        let mut line = Vec::new();
+        reply::control_refusal(&mut line, op, reference, refusal);
+        self.control(line).await
     }
 
     async fn refuse(&mut self, reference: Reference, refusal: Refusal) -> Option<()> {
@@ -304,9 +422,13 @@ impl Reader {
         let _held_up = self.shared.callers.hold_up();
         let for_bytes = matches!(shortage, Shortage::Bytes(_));
         let _waiting = for_bytes.then(|| self.shared.backpressure.wait());
-        tokio::select! {
-            () = self.gone.cancelled() => return None,
-            () = self.intake.wait(shortage) => {}
+        loop {
+            let next_end = self.intake.next_end();
+            tokio::select! {
+                () = self.gone.cancelled() => return None,
+                () = self.intake.wait(shortage) => break,
+                () = at(next_end) => self.intake.expire(now()),
+            }
         }
         self.clock.refresh(); // accepted now, after the wait
         self.shared.callers.heard(self.clock.now.instant);
@@ -320,5 +442,24 @@ impl Reader {
         let bytes = std::mem::take(&mut self.accepted_bytes);
         self.shared.metrics.event_bytes_accepted(Input::Ndjson).increment(bytes);
         self.inlet.flush().await;
+    }
+}
+
+/// An event of a batch, as the intake takes it.
+fn member<'a>(json: &'a RawValue, place: u64, shared: &ConnectionShared) -> Member<'a> {
+    let (reference, request) = request::member(json, place)?;
+    let (fingerprints, fresh_id) = (&shared.intake.fingerprints, shared.fresh_id);
+    Ok(match request {
+        Request::Record(record) => EventRequest::raw(record, reference, fingerprints, fresh_id),
+        Request::Event(event) => EventRequest::new(event, reference, fingerprints, fresh_id),
+        other => unreachable!("no control line is an event of a batch: {other:?}"),
+    })
+}
+
+/// Ends then; never without a time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => pending().await,
     }
 }

@@ -19,6 +19,7 @@ use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
 use dispatchd_core::model::Reference;
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_producer::credit::{Credit, CreditTotal};
+use dispatchd_producer::gathering::Gathered;
 use dispatchd_producer::intake::WayBack;
 use dispatchd_producer::ticket::Answer;
 
@@ -79,7 +80,10 @@ impl Writer {
         let mut groups = Vec::new();
         while self.way_back.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
             for answer in groups.iter().flatten() {
-                self.print(answer);
+                match answer {
+                    Answer::Gathered(gathered) => self.print_gathered(gathered).await,
+                    answer => self.print(answer),
+                }
                 if self.out.len() >= BYTES_PER_WRITE {
                     self.write_out().await;
                 }
@@ -104,13 +108,34 @@ impl Writer {
                 self.epochs.get(epoch).flush = Some(Flush { reference, events, credit });
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
-            Answer::Event { ref reference, epoch, ref answer, credit } => {
-                self.printed.add(credit);
+            Answer::Event { ref reference, place, ref answer, credit } => {
                 reply::event(&mut self.out, reference, answer);
-                self.epochs.get(epoch).answered += 1;
-                self.epochs.print_flushed(&mut self.out, &mut self.printed);
+                self.is_printed(place, credit);
+            }
+            Answer::Gathered(_) => unreachable!("it is printed piece by piece"),
+        }
+    }
+
+    /// Prints many results. They are written as they are printed, so that their text is never
+    /// beside them in memory as a whole.
+    async fn print_gathered(&mut self, gathered: &Gathered) {
+        self.out.extend_from_slice(&gathered.head);
+        reply::results(&mut self.out, gathered.is_ok());
+        for (index, (reference, answer)) in gathered.results.iter().enumerate() {
+            reply::result(&mut self.out, index == 0, reference, answer);
+            if self.out.len() >= BYTES_PER_WRITE {
+                self.write_out().await;
             }
         }
+        self.out.extend_from_slice(reply::END);
+        self.is_printed(gathered.epoch, gathered.credit);
+    }
+
+    /// An answer of this epoch is printed.
+    fn is_printed(&mut self, epoch: u32, credit: Credit) {
+        self.printed.add(credit);
+        self.epochs.get(epoch).answered += 1;
+        self.epochs.print_flushed(&mut self.out, &mut self.printed);
     }
 
     /// Writes what is printed and gives the credits back, even where nobody takes the answers: a
@@ -184,6 +209,8 @@ mod tests {
     async fn a_peer_that_is_there_gets_every_answer_before_the_end() {
         let shared = Arc::new(IntakeShared {
             producer_id: "app@host".into(),
+            envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: 2,
             answer_bytes_max: 1000,
             record_bytes_carried: 1000,

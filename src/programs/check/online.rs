@@ -314,6 +314,7 @@ fn probe(config: &Config) -> Record {
         user_id: None,
         producer_id: &config.producer_id,
         key: &key,
+        more: None,
     };
     let data = draft.seal(draft.sealed_len());
     Record::new(key, None, data)

@@ -41,6 +41,7 @@ use dispatchd_core::model::StreamId;
 use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
+use dispatchd_producer::intake::Envelopes;
 use dispatchd_producer::lane::Settings as LaneSettings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
@@ -98,6 +99,12 @@ impl Daemon {
         let callers = Arc::new(Callers::new(tokio::time::Instant::now().into_std()));
         let shared = InputsShared {
             producer_id: config.producer_id.clone(),
+            envelopes: Envelopes {
+                profile: config.envelope.profile,
+                source: config.envelope.source.clone(),
+                region: kinesis.region().to_owned(),
+            },
+            transaction: config.transaction.clone(),
             lanes: producer.inboxes,
             budget: Arc::clone(&budget),
             counters: counters.clone(),

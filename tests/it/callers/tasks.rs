@@ -117,6 +117,8 @@ async fn house_that(
     let settings = socket::Settings { path, mode: 0o600, max_connections: 8, window };
     let shared = InputsShared {
         producer_id: "app@host".into(),
+        envelopes: Default::default(),
+        transaction: Default::default(),
         lanes: handle.inboxes,
         budget,
         counters: counters.clone(),

@@ -111,6 +111,58 @@ async fn control_lines_are_answered_exactly() {
 }
 
 #[tokio::test]
+async fn batches_and_transactions_are_answered_exactly() {
+    const ID: &str = "9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11";
+    let ferro = Ferro::start(false).await;
+    let daemon = daemon(&ferro).await;
+    let mut caller = daemon.connect().await;
+    let refused = |reference: &str, says: &str| {
+        format!(
+            r#"{{"ref":{reference},"ok":false,"error":{{"code":"InvalidRequest","message":"{says}","retryable":false}}}}"#
+        )
+    };
+    let empty = "type is empty, it takes a string of at least one character";
+    transcript(
+        &mut caller,
+        "{\"op\":\"batch\",\"events\":[]}\n\
+         {\"op\":\"batch\",\"ref\":3,\"events\":[{\"ref\":\"a\",\"type\":\"\",\"data\":{}},{\"type\":\"\"}]}\n\
+         {\"op\":\"batch\",\"ref\":4}\n",
+        &[
+            r#"{"op":"batch","ok":true,"results":[]}"#,
+            &format!(
+                r#"{{"op":"batch","ref":3,"ok":false,"results":[{},{}]}}"#,
+                refused("\"a\"", empty),
+                refused("2", empty)
+            ),
+            r#"{"op":"batch","ref":4,"ok":false,"error":{"code":"InvalidRequest","message":"events is missing, it takes an array of events","retryable":false}}"#,
+        ],
+    )
+    .await;
+    transcript(
+        &mut caller,
+        &format!(
+            "{{\"op\":\"begin\",\"tx\":\"t\"}}\n\
+             {{\"tx\":\"t\",\"type\":\"t\",\"data\":{{}},\"options\":{{\"id\":\"{ID}\"}}}}\n\
+             {{\"tx\":\"t\",\"record\":{{}}}}\n\
+             {{\"op\":\"rollback\",\"tx\":\"t\",\"ref\":\"r\"}}\n\
+             {{\"op\":\"begin\",\"tx\":\"n\"}}\n\
+             {{\"op\":\"commit\",\"tx\":\"n\",\"ref\":9}}\n\
+             {{\"op\":\"commit\"}}\n"
+        ),
+        &[
+            r#"{"op":"begin","tx":"t","ok":true}"#,
+            &format!(r#"{{"ref":5,"ok":true,"staged":true,"id":"{ID}"}}"#),
+            r#"{"ref":6,"ok":true,"staged":true}"#,
+            r#"{"op":"rollback","tx":"t","ref":"r","ok":true}"#,
+            r#"{"op":"begin","tx":"n","ok":true}"#,
+            r#"{"op":"commit","tx":"n","ref":9,"ok":true,"results":[]}"#,
+            r#"{"op":"commit","ref":10,"ok":false,"error":{"code":"InvalidRequest","message":"tx is missing, it takes a string","retryable":false}}"#,
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_flush_is_answered_after_all_that_was_sent_before_it() {
     let ferro = Ferro::start(false).await;
     let daemon = daemon(&ferro).await;

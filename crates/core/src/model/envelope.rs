@@ -1,15 +1,19 @@
 //! The envelope that is published for an event: its keys, their order and their defaults.
 //!
-//! It is byte for byte what `lk-dispatch` 1.1.0 writes for the same id, timestamp and key. `data`
-//! is copied as it came, no white space is added, and the envelope is written once, into one exact
-//! allocation.
+//! Where nothing else is asked for it is byte for byte what `lk-dispatch` 1.1.0 writes for the same
+//! id, timestamp and key. `data` is copied as it came, no white space is added, and the envelope is
+//! written once, into one exact allocation. What few events ask for, another form or a trace, is in
+//! [`More`]: the others pay nothing for it.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
-use super::PartitionKey;
+use super::{PartitionKey, Profile};
 use crate::json::{json_str_len, push_json_str};
 
 /// A time as text: RFC 3339 in UTC with three decimals, `YYYY-MM-DDTHH:MM:SS.mmmZ`.
@@ -27,6 +31,53 @@ pub struct Draft<'a> {
     pub user_id: Option<&'a str>,
     pub producer_id: &'a str,
     pub key: &'a PartitionKey,
+    /// `None`: the `lk` form with no key that is optional.
+    pub more: Option<More<'a>>,
+}
+
+/// What an envelope has besides.
+#[derive(Debug, Clone, Copy)]
+pub struct More<'a> {
+    pub profile: Profile,
+    /// Where the event comes from, in the words of the forms that have such a key.
+    pub source: &'a str,
+    /// The stream's region.
+    pub region: &'a str,
+    pub correlation_id: Option<&'a str>,
+    pub organisation_id: Option<&'a str>,
+    /// The trace that the event belongs to, as W3C's Trace Context has it.
+    pub traceparent: Option<&'a str>,
+    pub tracestate: Option<&'a str>,
+}
+
+/// Where an envelope is written to; or only its length, so that the two cannot differ.
+trait Out {
+    fn raw(&mut self, bytes: &[u8]);
+    fn string(&mut self, text: &str);
+}
+
+/// The length of what is written.
+struct Length(usize);
+
+impl Out for Vec<u8> {
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn string(&mut self, text: &str) {
+        push_json_str(self, text);
+    }
+}
+
+impl Out for Length {
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    fn string(&mut self, text: &str) {
+        self.0 += json_str_len(text);
+    }
 }
 
 /// Times before 1970 become 1970, years past 9999 the end of 9999.
@@ -81,33 +132,124 @@ impl Draft<'_> {
     /// Writes the envelope, of the length that [`sealed_len`](Self::sealed_len) gives.
     pub fn seal(&self, sealed_len: usize) -> Bytes {
         let mut data = Vec::with_capacity(sealed_len);
-        let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
-        data.extend_from_slice(b"{\"id\":\"");
-        data.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
-        data.extend_from_slice(b"\",\"type\":");
-        push_json_str(&mut data, self.event_type);
-        data.extend_from_slice(b",\"data\":");
-        data.extend_from_slice(self.data.as_bytes());
-        data.extend_from_slice(b",\"timestamp\":\"");
-        data.extend_from_slice(self.timestamp.as_bytes());
-        data.extend_from_slice(b"\",\"source\":{\"userId\":");
-        match self.user_id {
-            Some(user) => push_json_str(&mut data, user),
-            None => data.extend_from_slice(b"null"),
+        match &self.more {
+            None => self.write_lk(None, &mut data),
+            Some(more) => self.write_with(more, &mut data),
         }
-        data.extend_from_slice(b",\"producerId\":");
-        push_json_str(&mut data, self.producer_id);
-        data.extend_from_slice(b",\"kinesisPartitionKey\":");
-        push_json_str(&mut data, self.key.as_str());
-        data.extend_from_slice(b"}}");
         debug_assert_eq!(data.len(), sealed_len, "one exact allocation");
         Bytes::from(data)
+    }
+
+    #[cold]
+    fn write_with(&self, more: &More<'_>, out: &mut impl Out) {
+        match more.profile {
+            Profile::Lk => self.write_lk(Some(more), out),
+            Profile::TypeData => self.write_type_data(more, out),
+            Profile::EventBridge => self.write_eventbridge(more, out),
+            Profile::CloudEvents => self.write_cloudevents(more, out),
+        }
+    }
+
+    fn write_type_data(&self, more: &More<'_>, out: &mut impl Out) {
+        field(out, b"{\"type\":", self.event_type);
+        out.raw(b",\"data\":");
+        out.raw(self.data.as_bytes());
+        more.write_trace(out);
+        out.raw(b"}");
+    }
+
+    fn write_lk(&self, more: Option<&More<'_>>, out: &mut impl Out) {
+        out.raw(b"{\"id\":\"");
+        out.raw(self.id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes());
+        field(out, b"\",\"type\":", self.event_type);
+        out.raw(b",\"data\":");
+        out.raw(self.data.as_bytes());
+        out.raw(b",\"timestamp\":\"");
+        out.raw(self.timestamp.as_bytes());
+        out.raw(b"\",\"source\":{\"userId\":");
+        match self.user_id {
+            Some(user) => out.string(user),
+            None => out.raw(b"null"),
+        }
+        field(out, b",\"producerId\":", self.producer_id);
+        field(out, b",\"kinesisPartitionKey\":", self.key.as_str());
+        if let Some(more) = more {
+            field_if(out, b",\"correlationId\":", more.correlation_id);
+            field_if(out, b",\"organisationId\":", more.organisation_id);
+            out.raw(b"}");
+            more.write_trace(out);
+            out.raw(b"}");
+        } else {
+            out.raw(b"}}");
+        }
+    }
+
+    fn write_eventbridge(&self, more: &More<'_>, out: &mut impl Out) {
+        out.raw(b"{\"version\":\"0\",\"id\":\"");
+        out.raw(self.id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes());
+        field(out, b"\",\"detail-type\":", self.event_type);
+        field(out, b",\"source\":", more.source);
+        out.raw(b",\"account\":\"\",\"time\":\"");
+        out.raw(self.timestamp.as_bytes());
+        field(out, b"\",\"region\":", more.region);
+        out.raw(b",\"resources\":[],\"detail\":");
+        self.write_detail(more, out);
+        more.write_trace(out);
+        out.raw(b"}");
+    }
+
+    /// The data, with what is known of the event's surroundings where the data does not say it.
+    fn write_detail(&self, more: &More<'_>, out: &mut impl Out) {
+        let known: [(&str, &[u8], _); 3] = [
+            ("correlationId", b"\"correlationId\":", more.correlation_id),
+            ("userId", b"\"userId\":", self.user_id),
+            ("organisationId", b"\"organisationId\":", more.organisation_id),
+        ];
+        if known.iter().all(|(.., value)| value.is_none()) {
+            return out.raw(self.data.as_bytes());
+        }
+        let said = top_level_names(self.data);
+        let open = self.data.strip_suffix('}').expect("data is an object").trim_ascii_end();
+        out.raw(open.as_bytes());
+        let mut is_first = open == "{";
+        for (name, field_name, value) in known {
+            if let Some(value) = value.filter(|_| !said.contains_key(name)) {
+                if !std::mem::take(&mut is_first) {
+                    out.raw(b",");
+                }
+                field(out, field_name, value);
+            }
+        }
+        out.raw(b"}");
+    }
+
+    fn write_cloudevents(&self, more: &More<'_>, out: &mut impl Out) {
+        out.raw(b"{\"specversion\":\"1.0\",\"id\":\"");
+        out.raw(self.id.hyphenated().encode_lower(&mut [0; Hyphenated::LENGTH]).as_bytes());
+        field(out, b"\",\"source\":", more.source);
+        field(out, b",\"type\":", self.event_type);
+        out.raw(b",\"time\":\"");
+        out.raw(self.timestamp.as_bytes());
+        out.raw(b"\",\"datacontenttype\":\"application/json\"");
+        field(out, b",\"partitionkey\":", self.key.as_str());
+        field_if(out, b",\"userid\":", self.user_id);
+        field_if(out, b",\"correlationid\":", more.correlation_id);
+        field_if(out, b",\"organisationid\":", more.organisation_id);
+        more.write_trace(out);
+        out.raw(b",\"data\":");
+        out.raw(self.data.as_bytes());
+        out.raw(b"}");
     }
 
     /// The exact length of the envelope, before it is written: the budget is charged by it. An
     /// escape makes up to six bytes of one, so a length without escapes would let a caller hold six
     /// times the bytes that were taken for it.
     pub fn sealed_len(&self) -> usize {
+        if let Some(more) = &self.more {
+            let mut length = Length(0);
+            self.write_with(more, &mut length);
+            return length.0;
+        }
         const FRAME: usize = 158; // the fixed texts above, with id and timestamp
         FRAME
             + json_str_len(self.event_type)
@@ -118,93 +260,29 @@ impl Draft<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draft<'a>(
-        key: &'a PartitionKey,
-        event_type: &'a str,
-        data: &'a str,
-        user_id: Option<&'a str>,
-    ) -> Draft<'a> {
-        Draft {
-            id: Uuid::from_u128(0x0961_6966_9f74_4da9_b7f5_2f56_770e_4f71),
-            event_type,
-            data,
-            timestamp: Timestamp::from_unix_ms(1_795_210_449_335),
-            user_id,
-            producer_id: "server@hostname",
-            key,
-        }
-    }
-
-    fn key() -> PartitionKey {
-        PartitionKey::new("partitionKey").expect("12 characters")
-    }
-
-    fn sealed(event_type: &str, data: &str, user_id: Option<&str>) -> String {
-        let key = key();
-        let draft = draft(&key, event_type, data, user_id);
-        let sealed = draft.seal(draft.sealed_len());
-        String::from_utf8(sealed.to_vec()).expect("JSON is UTF-8")
-    }
-
-    #[test]
-    fn the_envelope_has_exactly_the_published_keys_in_order() {
-        let envelope = sealed("eventType", r#"{"key":"value"}"#, Some("userId"));
-        let expected = concat!(
-            r#"{"id":"09616966-9f74-4da9-b7f5-2f56770e4f71","type":"eventType","#,
-            r#""data":{"key":"value"},"timestamp":"2026-11-20T21:34:09.335Z","#,
-            r#""source":{"userId":"userId","producerId":"server@hostname","#,
-            r#""kinesisPartitionKey":"partitionKey"}}"#
-        );
-        assert_eq!(envelope, expected);
-    }
-
-    #[test]
-    fn without_a_user_the_user_id_is_null() {
-        let text = sealed("t", "{}", None);
-        assert!(text.contains(r#""source":{"userId":null,"producerId""#), "{text}");
-    }
-
-    #[test]
-    fn data_is_copied_byte_for_byte_and_strings_are_escaped_as_json_stringify_does() {
-        let data = "{ \"a\" : 1.50, \"b\":9007199254740993,\"\\u0041\":\"\\/\" }";
-        let text = sealed("tab\tquote\"\u{1f}\u{2028}", data, None);
-        assert!(text.contains(data), "{text}");
-        assert!(text.contains("\"tab\\tquote\\\"\\u001f\u{2028}\""), "{text}");
-    }
-
-    #[test]
-    fn the_length_is_known_before_the_envelope_is_written_escapes_included() {
-        let every_ascii: String = (0..0x80u8).map(char::from).collect();
-        for (event_type, user_id) in [
-            ("eventType", Some("u")),
-            ("eventType", None),
-            // Found by fuzzing: it was charged as 1000 bytes, not 6000.
-            (&*"\u{1}".repeat(1000), Some("\"\n\u{7f}")),
-            (&*every_ascii, Some("café\u{2028}")),
-        ] {
-            let key = key();
-            let sealing = draft(&key, event_type, "{}", user_id);
-            let claimed = sealing.sealed_len();
-            assert_eq!(sealing.seal(claimed).len(), claimed, "{event_type:?} {user_id:?}");
-        }
-    }
-
-    #[test]
-    fn a_timestamp_always_has_three_decimals_and_a_z() {
-        assert_eq!(Timestamp::from_unix_ms(0).as_bytes(), b"1970-01-01T00:00:00.000Z");
-        assert_eq!(Timestamp::from_unix_ms(u64::MAX).as_bytes(), b"9999-12-31T23:59:59.999Z");
-    }
-
-    #[test]
-    fn a_timestamp_in_one_number_is_the_same_again() {
-        for unix_ms in [0, 1_795_210_449_335, u64::MAX] {
-            let timestamp = Timestamp::from_unix_ms(unix_ms);
-            assert_eq!(Timestamp::unpack(timestamp.pack()), timestamp);
-        }
-        assert_eq!(Timestamp::from_unix_ms(1_795_210_449_335).pack(), 20_261_120_213_409_335);
+impl More<'_> {
+    fn write_trace(&self, out: &mut impl Out) {
+        field_if(out, b",\"traceparent\":", self.traceparent);
+        field_if(out, b",\"tracestate\":", self.tracestate);
     }
 }
+
+fn field(out: &mut impl Out, name: &[u8], value: &str) {
+    out.raw(name);
+    out.string(value);
+}
+
+fn field_if(out: &mut impl Out, name: &[u8], value: Option<&str>) {
+    if let Some(value) = value {
+        field(out, name, value);
+    }
+}
+
+/// The names at the top level of an object. One that holds half of a surrogate pair, which is no
+/// text, leaves them unknown.
+fn top_level_names(object: &str) -> BTreeMap<String, IgnoredAny> {
+    serde_json::from_str(object).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

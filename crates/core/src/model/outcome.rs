@@ -34,8 +34,22 @@ pub struct Durable {
     pub position: Position,
     /// Whether the event is an earlier one of the same id, which was durable before or is with it.
     pub deduplicated: bool,
+    /// Which of these its caller knows.
+    pub shows: Shows,
     /// The whole published envelope; `None` unless the caller asked for an echo.
     pub echo: Option<Bytes>,
+}
+
+/// What the answer to a durable event shows besides its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shows {
+    pub id: bool,
+    pub timestamp: bool,
+}
+
+impl Shows {
+    /// All that there is: it is in the envelope too.
+    pub const ALL: Self = Self { id: true, timestamp: true };
 }
 
 /// A refusal in words: whose fault it is, which field, which limit.

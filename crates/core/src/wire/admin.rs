@@ -26,6 +26,9 @@ pub struct Status {
     pub stream: Stream,
     pub buffer: Buffer,
     pub events: Events,
+    /// What came by each input.
+    pub inputs: BTreeMap<String, Input>,
+    pub transactions: Transactions,
     pub lanes: Vec<Lane>,
     /// The outage that goes on, while PutRecords store nothing whatever is sent; otherwise `None`.
     pub outage: Option<Outage>,
@@ -95,6 +98,21 @@ pub struct Events {
     pub staged: u64,
     /// The age of the oldest event in flight; 0 without one.
     pub oldest_age_seconds: f64,
+}
+
+/// Events of one input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    pub accepted: u64,
+    pub in_flight: u64,
+}
+
+/// Counts of transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transactions {
+    pub open: u64,
+    /// How many ended, by how.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// A lane, an owner of keys. One that does not answer in time is itself news.

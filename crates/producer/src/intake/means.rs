@@ -58,6 +58,29 @@ impl Means {
         }
     }
 
+    /// Takes bytes, of those that were waited for first.
+    pub(super) fn bytes(&mut self, bytes: usize) -> Option<Permit> {
+        let waited = self.permit.as_mut().and_then(|permit| permit.split(bytes));
+        waited
+            .or_else(|| self.prefetch.try_take(&self.budget, bytes))
+            .or_else(|| self.budget.try_take(bytes))
+    }
+
+    /// Keeps a credit for the request that is offered next.
+    pub(super) fn keep_credit(&mut self, credit: Credit) {
+        self.credit = Some(credit);
+    }
+
+    /// Gives back what is left of the bytes that were waited for.
+    pub(super) fn forget_waited(&mut self) {
+        self.permit = None;
+    }
+
+    /// The most bytes that the connection may hold.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.budget.share_bytes()
+    }
+
     /// Waits for what was short. Cancelled, it has taken nothing.
     pub(super) async fn wait(&mut self, shortage: Shortage) {
         match shortage {

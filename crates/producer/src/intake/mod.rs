@@ -5,6 +5,8 @@
 //!   the same request again; nothing of it is read, drawn or hashed a second time.
 //! - Whatever is accepted or refused has its credit, so the answer never waits.
 //! - A request that is refused here is answered on the same way back as one that was sent.
+//! - Events that share an answer are held (`staged`) until all of them may go, and go at once: those
+//!   of one line, and those of a transaction (`transactions`) with its commit.
 //!
 //! An intake belongs to one connection. It knows the connection's means (`means`) and what the
 //! connection said of all its events. It reads no clock, draws no ids and knows no protocol: time
@@ -12,31 +14,41 @@
 
 mod means;
 mod request;
+mod staged;
+mod transactions;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 pub use self::means::Shortage;
-pub use self::request::EventRequest;
+pub use self::request::{EventRequest, Now};
+pub use self::transactions::TransactionSettings;
 
 use self::means::Means;
 use self::request::Content;
+use self::staged::Staged;
+use self::transactions::Transactions;
 use crate::budget::Budget;
-use crate::counters::EventCounters;
+use crate::counters::{EventCounters, TransactionEnd};
 use crate::credit::{Credit, CreditReturns, credits};
 use crate::lane::{BoxedItem, Item};
 use crate::ticket::{Answer, Outbox, Responder};
 use dispatchd_core::limits::{ANSWER_BYTES, ITEM_BYTES};
-use dispatchd_core::model::envelope::{Draft, Timestamp};
-use dispatchd_core::model::{Code, Context, Event, Fingerprints, Record, Reference, Refusal};
+use dispatchd_core::model::envelope::{Draft, More};
+use dispatchd_core::model::{
+    Code, Context, Event, Fingerprints, PartitionKey, Profile, Record, Reference, Refusal,
+};
 
 /// What the intakes of all connections share.
 #[derive(Debug)]
 pub struct IntakeShared {
     /// The producer that an envelope names unless its connection named another.
     pub producer_id: String,
+    pub envelopes: Envelopes,
+    pub transaction: TransactionSettings,
     /// Unanswered events that a connection may have.
     pub answers_max: usize,
     /// Bytes of answers that a connection may have unwritten.
@@ -49,14 +61,34 @@ pub struct IntakeShared {
     pub fingerprints: Fingerprints,
 }
 
+/// What envelopes are like where neither connection nor event says otherwise.
+#[derive(Debug, Clone)]
+pub struct Envelopes {
+    pub profile: Profile,
+    /// `None`: the producer.
+    pub source: Option<String>,
+    /// The stream's region.
+    pub region: String,
+}
+
+impl Default for Envelopes {
+    fn default() -> Self {
+        Self { profile: Profile::Lk, source: None, region: String::new() }
+    }
+}
+
 /// The intake of one connection.
 #[derive(Debug)]
 pub struct Intake {
     shared: Arc<IntakeShared>,
     outbox: Arc<Outbox>,
     means: Means,
+    transactions: Transactions,
     record_limit: RecordLimit,
     context: Context,
+    /// Whether its envelopes are `lk`'s with no key that is optional, unless an event says
+    /// otherwise.
+    is_plain: bool,
     /// The events since the last flush, and the number of that flush.
     epoch_events: u64,
     epoch: u32,
@@ -67,13 +99,6 @@ pub struct Intake {
 pub struct WayBack {
     pub answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     pub credits: CreditReturns,
-}
-
-/// The time, as an input knows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Now {
-    pub instant: Instant,
-    pub timestamp: Timestamp,
 }
 
 /// What came of offering a request.
@@ -87,11 +112,52 @@ pub enum Offered {
     Needs(Shortage),
 }
 
+/// One of the events that share an answer; or where it should be, what is refused there.
+pub type Member<'a> = std::result::Result<EventRequest<'a>, (Reference, Refusal)>;
+
+/// What came of offering events that share an answer.
+#[derive(Debug)]
+pub enum OfferedTogether {
+    /// They go on their way, in this order; their answer follows.
+    Accepted(Vec<BoxedItem>),
+    /// None of them does, and nobody was told yet.
+    Refused(Refusal),
+    /// Nothing has happened yet: they are to be offered again once there is this.
+    Needs(Shortage),
+}
+
+/// What came of offering an event of a transaction.
+#[derive(Debug)]
+pub enum Staging {
+    /// It is held. Its caller is to be told with this credit; the id unless it knows of none.
+    Staged { reference: Reference, id: Option<Uuid>, credit: Credit },
+    /// It is refused, and its caller is told.
+    Refused(Code),
+    /// As in [`Offered`].
+    Needs(Shortage),
+}
+
+/// What a request takes.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    sealed_bytes: usize,
+    record_bytes: usize,
+    answer_bytes: usize,
+}
+
+const SPENT: &str = "a request is offered until it is accepted and no longer";
+
 /// The largest record that is accepted, and who says so.
 #[derive(Debug, Clone, Copy)]
 struct RecordLimit {
     bytes_max: usize,
     is_our_memory: bool,
+}
+
+impl Sizes {
+    fn item_bytes(self) -> usize {
+        self.record_bytes + ITEM_BYTES
+    }
 }
 
 impl RecordLimit {
@@ -108,12 +174,15 @@ impl IntakeShared {
     pub fn open(self: &Arc<Self>, record_limit: Option<usize>) -> (Intake, WayBack) {
         let (outbox, answers) = Outbox::new(Arc::clone(&self.counters));
         let (credits, credit_returns) = credits(self.answers_max, self.answer_bytes_max);
+        let budget = self.budget.connection();
         let intake = Intake {
             shared: Arc::clone(self),
+            transactions: Transactions::new(self.transaction.clone(), &outbox, &budget),
             outbox,
-            means: Means::new(credits, self.budget.connection()),
+            means: Means::new(credits, budget),
             record_limit: RecordLimit::new(record_limit, self.record_bytes_carried),
             context: Context::default(),
+            is_plain: self.envelopes.profile == Profile::Lk,
             epoch_events: 0,
             epoch: 0,
         };
@@ -134,6 +203,10 @@ impl Intake {
 
     /// The connection says something of all its later events.
     pub fn set_context(&mut self, context: Context) {
+        let Context { correlation_id, organisation_id, envelope, .. } = &context;
+        self.is_plain = envelope.unwrap_or(self.shared.envelopes.profile) == Profile::Lk
+            && correlation_id.is_none()
+            && organisation_id.is_none();
         self.context = context;
     }
 
@@ -142,46 +215,153 @@ impl Intake {
     /// # Panics
     /// If a request is offered again that was accepted.
     pub fn offer(&mut self, request: &mut EventRequest<'_>, now: &Now) -> Offered {
-        const SPENT: &str = "a request is offered until it is accepted and no longer";
-        let id = request.id.id();
-        let (sealed_bytes, key_bytes) = match &request.content {
-            Content::Event(event) => {
-                let draft = self.draft(id, event, now);
-                (draft.sealed_len(), draft.key.as_str().len())
-            }
-            Content::Record(record) => {
-                let record = record.as_ref().expect(SPENT);
-                (record.data.len(), record.key.as_str().len())
+        let sizes = match self.measure(request, now) {
+            Ok(sizes) => sizes,
+            Err(refusal) => {
+                return match self.refuse_offered(request, refusal) {
+                    Ok(code) => Offered::Refused(code),
+                    Err(shortage) => Offered::Needs(shortage),
+                };
             }
         };
-        let record_bytes = sealed_bytes + key_bytes;
-        if record_bytes > self.record_limit.bytes_max {
-            let refusal = self.record_too_large(record_bytes);
-            return self.refuse_offered(request, refusal);
-        }
-        let echo_bytes = if request.echo { sealed_bytes } else { 0 };
-        if echo_bytes > self.shared.answer_bytes_max {
-            let refusal = echo_too_large(echo_bytes, self.shared.answer_bytes_max);
-            return self.refuse_offered(request, refusal);
-        }
-        let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
-        let means = self.means.credit_and_bytes(answer_bytes, record_bytes + ITEM_BYTES);
+        let means = self.means.credit_and_bytes(sizes.answer_bytes, sizes.item_bytes());
         let (credit, permit) = match means {
             Ok(means) => means,
             Err(shortage) => return Offered::Needs(shortage),
         };
-        let record = match &mut request.content {
-            Content::Event(event) => {
-                let data = self.draft(id, event, now).seal(sealed_bytes);
-                Record::new(event.key.take().expect(SPENT), event.explicit_hash, data)
-            }
-            Content::Record(record) => record.take().expect(SPENT),
-        };
+        let record = self.seal(request, sizes, now);
         let responder = self.responder(credit, std::mem::take(&mut request.reference));
-        let ticket = responder.ticket(request.id, now.timestamp, request.echo, permit);
+        let ticket =
+            responder.ticket(request.id, now.timestamp, request.echo, request.shows, permit);
         let mut item = Item::new(record, ticket, now.instant);
         item.deadline = request.deadline;
         Offered::Accepted(item)
+    }
+
+    /// Offers the events of one request that share its answer. All of them are accepted at once, or
+    /// none is. One that cannot be is refused in its place. `head` is how the answer begins.
+    /// Offered again, the members are made anew: it never holds some while it waits for bytes for
+    /// the others, since two who do could wait for each other.
+    pub fn offer_together<'a>(
+        &mut self,
+        head: &[u8],
+        members: impl Iterator<Item = Member<'a>>,
+        now: &Now,
+    ) -> OfferedTogether {
+        let credit = match self.means.credit(ANSWER_BYTES + head.len()) {
+            Ok(credit) => credit,
+            Err(shortage) => return OfferedTogether::Needs(shortage),
+        };
+        let mut staged = Staged::new(&self.outbox);
+        let (mut needed_bytes, mut is_short) = (0, false);
+        for member in members {
+            let measured = member.and_then(|mut request| match self.measure(&mut request, now) {
+                Ok(sizes) => Ok((request, sizes)),
+                Err(refusal) => Err((request.reference, refusal)),
+            });
+            let bytes = match &measured {
+                Ok((_, sizes)) => sizes.item_bytes() + sizes.answer_bytes,
+                Err((reference, refusal)) => answer_bytes(reference) + refusal.message.len(),
+            };
+            needed_bytes += bytes;
+            let permit = if is_short { None } else { self.means.bytes(bytes) };
+            match (measured, permit) {
+                (_, None) => is_short = true,
+                (Ok((mut request, sizes)), Some(permit)) => {
+                    let record = self.seal(&mut request, sizes, now);
+                    staged.hold(&mut request, record, permit, now);
+                }
+                (Err((reference, refusal)), Some(permit)) => {
+                    staged.refuse(reference, refusal, permit);
+                }
+            }
+        }
+        self.means.forget_waited();
+        if is_short {
+            drop(staged);
+            self.means.keep_credit(credit);
+            let bytes_max = self.means.bytes_max();
+            return if needed_bytes > bytes_max {
+                OfferedTogether::Refused(too_much_together(needed_bytes, bytes_max))
+            } else {
+                OfferedTogether::Needs(Shortage::Bytes(needed_bytes))
+            };
+        }
+        staged.count();
+        OfferedTogether::Accepted(self.let_go(staged, head.to_vec(), credit, now))
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// There is one of that name, or there are too many.
+    pub fn begin(&mut self, name: &str, now: &Now) -> Result<(), Refusal> {
+        self.transactions.expire(now.instant);
+        self.transactions.begin(name, now.instant)
+    }
+
+    /// Offers a request that is to go on its way with the commit of its transaction.
+    pub fn stage(&mut self, name: &str, request: &mut EventRequest<'_>, now: &Now) -> Staging {
+        self.transactions.expire(now.instant);
+        let measured = self.measure(request, now).and_then(|sizes| {
+            let bytes = sizes.item_bytes() + sizes.answer_bytes;
+            self.transactions.may_stage(name, bytes).map(|()| (sizes, bytes))
+        });
+        let (sizes, bytes) = match measured {
+            Ok(measured) => measured,
+            Err(refusal) => return self.refuse_staging(request, refusal),
+        };
+        let answer_bytes = answer_bytes(&request.reference);
+        let (credit, permit) = match self.means.credit_and_bytes(answer_bytes, bytes) {
+            Ok(means) => means,
+            Err(shortage) => return Staging::Needs(shortage),
+        };
+        let record = self.seal(request, sizes, now);
+        let Some(staged) = self.transactions.place(name, bytes) else {
+            self.means.keep_credit(credit);
+            return self.refuse_staging(request, no_room_to_stage());
+        };
+        let reference = request.reference.clone();
+        let id = request.shows.id.then_some(request.id.id());
+        staged.hold(request, record, permit, now);
+        Staging::Staged { reference, id, credit }
+    }
+
+    /// Offers the commit of a transaction. `head` is how its answer begins.
+    pub fn commit(&mut self, name: &str, head: &[u8], now: &Now) -> OfferedTogether {
+        self.transactions.expire(now.instant);
+        if !self.transactions.is_open(name) {
+            return OfferedTogether::Refused(self.transactions.ended());
+        }
+        let credit = match self.means.credit(ANSWER_BYTES + head.len()) {
+            Ok(credit) => credit,
+            Err(shortage) => return OfferedTogether::Needs(shortage),
+        };
+        match self.transactions.end(name, TransactionEnd::Committed) {
+            Ok(staged) => {
+                OfferedTogether::Accepted(self.let_go(staged, head.to_vec(), credit, now))
+            }
+            Err(refusal) => OfferedTogether::Refused(refusal),
+        }
+    }
+
+    /// Ends a transaction: nothing of it goes on its way.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn roll_back(&mut self, name: &str, now: &Now) -> Result<(), Refusal> {
+        self.transactions.expire(now.instant);
+        self.transactions.end(name, TransactionEnd::RolledBack).map(drop)
+    }
+
+    /// When the time of a transaction is over next: to be told then with [`Self::expire`].
+    pub fn next_end(&self) -> Option<Instant> {
+        self.transactions.next_end()
+    }
+
+    /// Rolls the transactions back whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        self.transactions.expire(now);
     }
 
     /// Takes a credit for an answer of so many bytes to something that is no event.
@@ -231,9 +411,67 @@ impl Intake {
         Refusal::new(Code::EventTooLarge, message)
     }
 
-    fn draft<'e>(&'e self, id: uuid::Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {
+    /// Whether a request can be accepted at all, and what it takes.
+    #[inline]
+    fn measure(&self, request: &mut EventRequest<'_>, now: &Now) -> Result<Sizes, Refusal> {
+        self.name_key(request)?;
+        let (sealed_bytes, key_bytes) = match &request.content {
+            Content::Event(event) => {
+                let draft = self.draft(request.id.id(), event, now);
+                (draft.sealed_len(), draft.key.as_str().len())
+            }
+            Content::Raw(record) => {
+                (record.data.len(), record.key.as_ref().expect(SPENT).as_str().len())
+            }
+            Content::Record(record) => {
+                let record = record.as_ref().expect(SPENT);
+                (record.data.len(), record.key.as_str().len())
+            }
+        };
+        let record_bytes = sealed_bytes + key_bytes;
+        if record_bytes > self.record_limit.bytes_max {
+            return Err(self.record_too_large(record_bytes));
+        }
+        let echo_bytes = if request.echo { sealed_bytes } else { 0 };
+        if echo_bytes > self.shared.answer_bytes_max {
+            return Err(echo_too_large(echo_bytes, self.shared.answer_bytes_max));
+        }
+        let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
+        Ok(Sizes { sealed_bytes, record_bytes, answer_bytes })
+    }
+
+    /// The record of a request that was measured. The request is spent.
+    #[inline]
+    fn seal(&self, request: &mut EventRequest<'_>, sizes: Sizes, now: &Now) -> Record {
+        let id = request.id.id();
+        match &mut request.content {
+            Content::Event(event) => {
+                let data = self.draft(id, event, now).seal(sizes.sealed_bytes);
+                Record::new(event.key.take().expect(SPENT), event.explicit_hash, data)
+            }
+            Content::Raw(record) => {
+                let key = record.key.take().expect(SPENT);
+                Record::new(key, record.explicit_hash, record.data.to_bytes())
+            }
+            Content::Record(record) => record.take().expect(SPENT),
+        }
+    }
+
+    fn let_go(
+        &mut self,
+        staged: Staged,
+        head: Vec<u8>,
+        credit: Credit,
+        now: &Now,
+    ) -> Vec<BoxedItem> {
+        self.epoch_events += 1;
+        staged.go(head, self.epoch, credit, now.instant)
+    }
+
+    fn draft<'e>(&'e self, id: Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {
         const KEYED: &str = "a request is keyed when it is made and until it is accepted";
-        let Context { user_id, producer_id } = &self.context;
+        let Context { user_id, producer_id, .. } = &self.context;
+        let is_plain = self.is_plain && event.extras.is_none();
         Draft {
             id,
             event_type: &event.event_type,
@@ -242,7 +480,47 @@ impl Intake {
             user_id: event.user_id.as_deref().or(user_id.as_deref()),
             producer_id: producer_id.as_deref().unwrap_or(&self.shared.producer_id),
             key: event.key.as_ref().expect(KEYED),
+            more: if is_plain { None } else { Some(self.more(event)) },
         }
+    }
+
+    #[cold]
+    fn more<'e>(&'e self, event: &'e Event<'_>) -> More<'e> {
+        let Context { producer_id, correlation_id, organisation_id, .. } = &self.context;
+        let Envelopes { source, region, .. } = &self.shared.envelopes;
+        let extras = event.extras.as_deref();
+        let producer_id = producer_id.as_deref().unwrap_or(&self.shared.producer_id);
+        More {
+            profile: self.profile(event),
+            source: source.as_deref().unwrap_or(producer_id),
+            region,
+            correlation_id: correlation_id.as_deref(),
+            organisation_id: organisation_id.as_deref(),
+            traceparent: extras.and_then(|extras| extras.traceparent.as_deref()),
+            tracestate: extras.and_then(|extras| extras.tracestate.as_deref()),
+        }
+    }
+
+    /// The form that the event is published in.
+    fn profile(&self, event: &Event<'_>) -> Profile {
+        let own = event.extras.as_ref().and_then(|extras| extras.envelope);
+        own.or(self.context.envelope).unwrap_or(self.shared.envelopes.profile)
+    }
+
+    /// Takes the type for the key where the form has it so and the caller named no key.
+    fn name_key(&self, request: &mut EventRequest<'_>) -> Result<(), Refusal> {
+        let EventRequest { content: Content::Event(event), is_key_drawn: true, .. } = request
+        else {
+            return Ok(());
+        };
+        if (!self.is_plain || event.extras.is_some()) && self.profile(event) == Profile::TypeData {
+            let key = PartitionKey::new(&*event.event_type).map_err(|error| {
+                let why = format!("type {error}: it is the partition key of this envelope");
+                Refusal::new(Code::InvalidRequest, why)
+            })?;
+            event.key = Some(key);
+        }
+        Ok(())
     }
 
     #[cold]
@@ -253,15 +531,23 @@ impl Intake {
     }
 
     #[cold]
-    fn refuse_offered(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Offered {
-        match self.means.credit(answer_bytes(&request.reference)) {
-            Ok(credit) => {
-                let code = refusal.code;
-                self.refuse(credit, std::mem::take(&mut request.reference), refusal);
-                Offered::Refused(code)
-            }
-            Err(shortage) => Offered::Needs(shortage),
+    fn refuse_staging(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Staging {
+        match self.refuse_offered(request, refusal) {
+            Ok(code) => Staging::Refused(code),
+            Err(shortage) => Staging::Needs(shortage),
         }
+    }
+
+    #[cold]
+    fn refuse_offered(
+        &mut self,
+        request: &mut EventRequest<'_>,
+        refusal: Refusal,
+    ) -> Result<Code, Shortage> {
+        let credit = self.means.credit(answer_bytes(&request.reference))?;
+        let code = refusal.code;
+        self.refuse(credit, std::mem::take(&mut request.reference), refusal);
+        Ok(code)
     }
 
     fn responder(&mut self, credit: Credit, reference: Reference) -> Responder {
@@ -284,6 +570,22 @@ fn echo_too_large(bytes: usize, bytes_max: usize) -> Refusal {
          without echo"
     );
     Refusal::new(Code::InvalidRequest, message)
+}
+
+#[cold]
+fn too_much_together(bytes: usize, bytes_max: usize) -> Refusal {
+    let message = format!(
+        "the events and their results take {bytes} bytes of memory, and one connection may hold \
+         {bytes_max}, half of memory.budget: send them in several parts"
+    );
+    Refusal::new(Code::EventTooLarge, message)
+}
+
+#[cold]
+fn no_room_to_stage() -> Refusal {
+    const FULL: &str = "the open transactions of all connections hold half of memory.budget: try \
+                        again when some have ended, or send the events as a batch";
+    Refusal::new(Code::Overloaded, FULL)
 }
 
 #[cfg(test)]

@@ -3,10 +3,20 @@
 
 use std::time::Instant;
 
-use dispatchd_core::model::{Event, Fingerprints, PartitionKey, Record, Reference};
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{
+    Event, Fingerprints, PartitionKey, RawRecord, Record, Reference, Shows,
+};
 use uuid::Uuid;
 
 use crate::ticket::EventId;
+
+/// The time, as an input knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub timestamp: Timestamp,
+}
 
 /// One event with all that its input knows of it. Its id, and its key if it named none, are drawn
 /// when the request is made: however often it is offered, they stay.
@@ -17,6 +27,9 @@ pub struct EventRequest<'a> {
     pub(super) echo: bool,
     /// Until when its caller waits; `None`: as long as `delivery.timeout` permits.
     pub(super) deadline: Option<Instant>,
+    pub(super) shows: Shows,
+    /// Whether its key is one that we drew.
+    pub(super) is_key_drawn: bool,
     pub(super) content: Content<'a>,
 }
 
@@ -25,6 +38,8 @@ pub struct EventRequest<'a> {
 pub(super) enum Content<'a> {
     /// The envelope of this event.
     Event(Event<'a>),
+    /// The bytes of this record, as they are.
+    Raw(RawRecord<'a>),
     /// A record that was sealed before it came.
     Record(Option<Record>),
 }
@@ -42,16 +57,40 @@ impl<'a> EventRequest<'a> {
             Some(id) => EventId::Chosen { id, said: fingerprints.of(event.said()) },
             None => EventId::Made(fresh_id()),
         };
-        if event.key.is_none() {
+        let is_key_drawn = event.key.is_none();
+        if is_key_drawn {
             event.key = Some(PartitionKey::of_id(event.id.unwrap_or_else(fresh_id)));
         }
-        Self { reference, id, echo: event.echo, deadline: None, content: Content::Event(event) }
+        let (echo, content) = (event.echo, Content::Event(event));
+        let (shows, deadline) = (Shows::ALL, None);
+        Self { reference, id, echo, shows, is_key_drawn, deadline, content }
+    }
+
+    /// A record that is to be published without an envelope. `fresh_id` as above.
+    pub fn raw(
+        mut record: RawRecord<'a>,
+        reference: Reference,
+        fingerprints: &Fingerprints,
+        fresh_id: impl Fn() -> Uuid,
+    ) -> Self {
+        let id = match record.id {
+            Some(id) => EventId::Chosen { id, said: fingerprints.of(record.said()) },
+            None => EventId::Made(fresh_id()),
+        };
+        let is_key_drawn = record.key.is_none();
+        if is_key_drawn {
+            record.key = Some(PartitionKey::of_id(record.id.unwrap_or_else(fresh_id)));
+        }
+        let shows = Shows { id: record.id.is_some(), timestamp: false };
+        let (echo, deadline, content) = (false, None, Content::Raw(record));
+        Self { reference, id, echo, shows, is_key_drawn, deadline, content }
     }
 
     /// A record that is to be published as it is.
     pub fn sealed(record: Record, reference: Reference, id: EventId) -> Self {
         let content = Content::Record(Some(record));
-        Self { reference, id, echo: false, deadline: None, content }
+        let (shows, is_key_drawn) = (Shows::ALL, false);
+        Self { reference, id, echo: false, shows, is_key_drawn, deadline: None, content }
     }
 
     /// What its answer is correlated by, for one that is not offered any more.

@@ -4,7 +4,10 @@ use std::vec;
 use super::*;
 use crate::credit::CreditTotal;
 use crate::ticket::{AnswerGroup, EventId};
-use dispatchd_core::model::{EventAnswer, Outcome, PartitionKey, Position};
+use dispatchd_core::model::envelope::Timestamp;
+use dispatchd_core::model::{
+    Base64, EventAnswer, Extras, Outcome, PartitionKey, Position, RawData, RawRecord, Shows,
+};
 use uuid::Uuid;
 
 const LIMIT: Option<usize> = Some(1000);
@@ -12,6 +15,8 @@ const LIMIT: Option<usize> = Some(1000);
 fn shared(answers_max: usize, budget_bytes: usize) -> Arc<IntakeShared> {
     Arc::new(IntakeShared {
         producer_id: "app@host".into(),
+        envelopes: Default::default(),
+        transaction: Default::default(),
         answers_max,
         answer_bytes_max: 10_000,
         record_bytes_carried: 2000,
@@ -24,7 +29,8 @@ fn shared(answers_max: usize, budget_bytes: usize) -> Arc<IntakeShared> {
 fn event(data: &str) -> Event<'_> {
     let event_type = "t".into();
     let (key, explicit_hash, user_id, id) = (None, None, None, None);
-    Event { event_type, data, key, explicit_hash, user_id, id, echo: false }
+    let (echo, extras) = (false, None);
+    Event { event_type, data, key, explicit_hash, user_id, id, echo, extras }
 }
 
 fn at(unix_ms: u64) -> Now {
@@ -61,6 +67,7 @@ fn answers(back: &mut WayBack) -> vec::IntoIter<Answer> {
             Answer::Event { credit, .. }
             | Answer::Control { credit, .. }
             | Answer::Flush { credit, .. } => written.add(*credit),
+            Answer::Gathered(gathered) => written.add(gathered.credit),
         }
     }
     back.credits.give_back(written);
@@ -204,4 +211,69 @@ fn an_answer_is_reckoned_with_the_bytes_that_its_reference_holds_besides_its_own
     let own = answer_bytes(&Reference::Number(1));
     assert!(own >= size_of::<Answer>(), "{own}");
     assert_eq!(answer_bytes(&Reference::Text("\"abc\"".into())), own + 5);
+}
+
+#[test]
+fn a_form_is_the_events_own_else_the_connections_else_the_configured_one() {
+    let mut shared = Arc::into_inner(shared(9, 1 << 20)).expect("nobody else has it");
+    shared.envelopes.profile = Profile::TypeData;
+    let shared = Arc::new(shared);
+    let (mut intake, _back) = shared.open(LIMIT);
+    let published = |intake: &mut Intake, envelope: Option<Profile>| {
+        let extras = envelope.map(|_| Box::new(Extras { envelope, ..Extras::default() }));
+        let mut request = request(Event { extras, ..event("{}") }, &shared);
+        let record = accepted(intake.offer(&mut request, &at(0))).record;
+        let data = String::from_utf8_lossy(&record.data).into_owned();
+        (data, record.key.as_str().to_owned())
+    };
+    let type_data = (r#"{"type":"t","data":{}}"#.to_owned(), "t".to_owned());
+    assert_eq!(published(&mut intake, None), type_data, "the type is the key that nobody named");
+    intake.set_context(Context { envelope: Some(Profile::CloudEvents), ..Context::default() });
+    let (data, key) = published(&mut intake, None);
+    assert!(data.starts_with(r#"{"specversion":"1.0","#), "{data}");
+    assert!(data.contains(r#","source":"app@host","#), "{data}");
+    assert!(data.contains(&key) && key.len() == 36, "{key}: {data}");
+    assert_eq!(published(&mut intake, Some(Profile::TypeData)), type_data);
+    let (data, _) = published(&mut intake, Some(Profile::Lk));
+    assert!(data.starts_with(r#"{"id":""#) && data.ends_with(r#""}}"#), "{data}");
+    let organisation_id = Some("o".to_owned());
+    intake.set_context(Context { organisation_id, ..Context::default() });
+    let (data, _) = published(&mut intake, Some(Profile::Lk));
+    assert!(data.ends_with(r#","organisationId":"o"}}"#), "{data}");
+}
+
+#[test]
+fn a_type_that_is_no_key_is_refused_where_it_would_be_one() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let extras = Extras { envelope: Some(Profile::TypeData), ..Extras::default() };
+    let long = Event { event_type: "x".repeat(257).into(), ..event("{}") };
+    let mut request = request(Event { extras: Some(Box::new(extras)), ..long }, &shared);
+    let offered = intake.offer(&mut request, &at(0));
+    assert!(matches!(offered, Offered::Refused(Code::InvalidRequest)), "{offered:?}");
+    assert_eq!(answers(&mut back).len(), 1);
+}
+
+#[test]
+fn a_raw_record_is_copied_once_it_is_accepted_and_shows_an_id_only_if_it_was_given() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    for id in [None, Some(Uuid::from_u128(9))] {
+        let data = RawData::Base64(Base64::new("AAE=".into()).expect("it is base64"));
+        let record = RawRecord { data, key: None, explicit_hash: None, id };
+        let reference = Reference::Number(1);
+        let mut request =
+            EventRequest::raw(record, reference, &shared.fingerprints, || Uuid::from_u128(5));
+        let item = accepted(intake.offer(&mut request, &at(0)));
+        assert_eq!(&*item.record.data, b"\0\x01");
+        let key = PartitionKey::of_id(id.unwrap_or(Uuid::from_u128(5)));
+        assert_eq!((&item.record.key, item.ticket.said().is_some()), (&key, id.is_some()));
+        store(item);
+        match answers(&mut back).next() {
+            Some(Answer::Event { answer: EventAnswer::Durable(durable), .. }) => {
+                assert_eq!(durable.shows, Shows { id: id.is_some(), timestamp: false });
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -80,9 +80,9 @@ impl Dedupe {
             }
             if let Some((timestamp, position)) = known.acked() {
                 // It says the same, so its key is the one that the first had.
-                let (id, key) = (item.ticket.id(), item.record.key);
-                let again =
-                    Durable { id, timestamp, key, position, deduplicated: true, echo: None };
+                let (id, key, shows) = (item.ticket.id(), item.record.key, item.ticket.shows());
+                let (deduplicated, echo) = (true, None);
+                let again = Durable { id, timestamp, key, position, deduplicated, shows, echo };
                 return Admission::AlreadyDurable(item.ticket, Box::new(again));
             }
             item.maybe_stored = true;
@@ -113,6 +113,7 @@ impl Dedupe {
             Outcome::Durable(position) => {
                 self.answered.push(id, said, Some((timestamp, position)), now);
                 let (id, key) = (item.ticket.id(), item.record.key.clone());
+                let shows = item.ticket.shows();
                 let position = position.clone();
                 EventAnswer::Durable(Durable {
                     id,
@@ -120,6 +121,7 @@ impl Dedupe {
                     key,
                     position,
                     deduplicated: true,
+                    shows,
                     echo: None,
                 })
             }

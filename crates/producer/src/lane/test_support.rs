@@ -66,6 +66,8 @@ impl Kit {
     pub(super) fn new(settings: Settings) -> Self {
         let shared = IntakeShared {
             producer_id: "test".into(),
+            envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: usize::MAX,
             answer_bytes_max: 1 << 30,
             record_bytes_carried: usize::MAX,

@@ -30,6 +30,8 @@ impl Caller {
         // No run is held back: that is for the tests of the intake and of the reader.
         let shared = Arc::new(IntakeShared {
             producer_id: "sim".into(),
+            envelopes: Default::default(),
+            transaction: Default::default(),
             answers_max: usize::MAX,
             answer_bytes_max: GIB,
             record_bytes_carried: GIB,

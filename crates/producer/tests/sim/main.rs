@@ -12,6 +12,8 @@
 //!   [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to
 //!   everything.
 //! - [`mutant`]: lanes that are wrong on purpose, and the check that is there for each.
+//! - [`together`]: transactions and batches: a caller's intake and a lane of their own, with mutants
+//!   of their own.
 //! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single
 //!   events.
 //!
@@ -73,12 +75,15 @@ mod rests;
 mod run;
 mod stream;
 mod tally;
+mod together;
 mod watch;
 
+use dispatchd_producer::counters::TransactionEnd;
 use mutant::Mutant;
 use overload::Load;
 use plan::Limit;
 use tally::Tally;
+use together::Wrong;
 
 /// Seeds 0 to this, always. The rarest bug that was found showed in one of them.
 const SEEDS_COUNT: u64 = 3000;
@@ -131,6 +136,30 @@ fn every_mutant_is_caught_by_the_check_that_is_there_for_it() {
         }
     }
     assert!(survivors.is_empty(), "{}", survivors.join("\n"));
+}
+
+#[test]
+fn what_belongs_together_goes_together_or_not_at_all_and_is_answered_once() {
+    let mut ended = [0; TransactionEnd::ALL.len()];
+    for seed in (0..SEEDS_COUNT).chain([rand::random()]) {
+        let books = together::run(seed, None).unwrap_or_else(|broken| panic!("{}", broken.what));
+        ended.iter_mut().zip(books.transactions_ended).for_each(|(sum, one)| *sum += one);
+    }
+    for (end, count) in TransactionEnd::ALL.iter().zip(ended) {
+        println!("{}: {count}", end.as_str());
+        assert!(count > 0, "no seed gets to this: {end:?}");
+    }
+}
+
+#[test]
+fn whoever_parts_what_belongs_together_is_caught_by_the_check_that_is_there_for_it() {
+    for &(wrong, check) in Wrong::ALL {
+        let caught =
+            |seed| together::run(seed, Some(wrong)).err().filter(|broken| broken.check == check);
+        let broken = (0..SEEDS_COUNT).find_map(caught);
+        let broken = broken.unwrap_or_else(|| panic!("{wrong:?} lives: nobody says: {check}"));
+        println!("{wrong:?}: {}", broken.what);
+    }
 }
 
 /// A minute at twice what one shard of four takes. Kinesis counts "a second" in ways that it does

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use dispatchd_core::limits::RECORD_BYTES_MAX;
 use dispatchd_core::model::{
-    Class, Code, Durable, EventAnswer, Outcome, Position, Record, Refusal,
+    Class, Code, Durable, EventAnswer, Outcome, Position, Record, Refusal, Shows,
 };
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
 use dispatchd_producer::lane::Answered;
@@ -390,7 +390,15 @@ impl<'p> Run<'p> {
         let (key, timestamp) = (record.key.clone(), copies::timestamp(event_of(record)));
         let id = copies::uuid(self.plan, event);
         let position = Position { shard_id, sequence_number, sub_sequence_number: None };
-        Some(Durable { id, timestamp, key, position, deduplicated: true, echo: None })
+        Some(Durable {
+            id,
+            timestamp,
+            key,
+            position,
+            deduplicated: true,
+            shows: Shows::ALL,
+            echo: None,
+        })
     }
 
     /// The task's `answer`.

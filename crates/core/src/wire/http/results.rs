@@ -111,6 +111,7 @@ mod tests {
                 sub_sequence_number: None,
             },
             deduplicated: false,
+            shows: crate::model::Shows::ALL,
             echo: None,
         })
     }

@@ -4,14 +4,20 @@
 //! `data` stays raw JSON: it is checked to be a valid object and is never printed anew.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
-use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
-use crate::model::{Code, Context, Event, HashKey, PartitionKey, Reference, Refusal};
+use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX, REQUEST_EVENTS_MAX};
+use crate::model::{
+    Base64, Code, Context, Event, Extras, HashKey, PartitionKey, Profile, RawData, RawRecord,
+    Reference, Refusal,
+};
 
 /// A line that was read. Its reference is known even where the request is refused.
 #[derive(Debug)]
@@ -20,16 +26,25 @@ pub struct Parsed<'a> {
     /// The `op` of a control line, as JSON text: its refusal carries it as it came. `None` where it
     /// is missing, no string, or a long one.
     pub op: Option<&'a str>,
+    /// The transaction that an event belongs to.
+    pub tx: Option<Cow<'a, str>>,
     pub request: Result<Request<'a>, Refusal>,
 }
 
 /// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Request<'a> {
     Event(Event<'a>),
+    Record(RawRecord<'a>),
     Hello(Context),
     Ping,
     Flush,
+    /// Events that share an answer, as JSON: each is read by [`member`].
+    Batch(Vec<&'a RawValue>),
+    /// What is done with the transaction of this name.
+    Begin(Cow<'a, str>),
+    Commit(Cow<'a, str>),
+    Rollback(Cow<'a, str>),
 }
 
 fields!(RawLine {
@@ -37,8 +52,12 @@ fields!(RawLine {
     op: "op",
     event_type: "type",
     data: "data",
+    data_base64: "data_base64",
+    record: "record",
     options: "options",
     context: "context",
+    events: "events",
+    tx: "tx",
 });
 
 fields!(RawOptions {
@@ -47,18 +66,31 @@ fields!(RawOptions {
     source_user_id: "sourceUserId",
     id: "id",
     echo: "echo",
+    envelope: "envelope",
+    traceparent: "traceparent",
+    tracestate: "tracestate",
 });
 
-fields!(RawContext { source_user_id: "sourceUserId", producer_id: "producerId" });
+fields!(RawContext {
+    source_user_id: "sourceUserId",
+    producer_id: "producerId",
+    correlation_id: "correlationId",
+    organisation_id: "organisationId",
+    envelope: "envelope",
+});
 
 /// Reads what a control line says besides its `op`.
 type ReadControl = for<'a> fn(&RawLine<'a>) -> Result<Request<'a>, Refusal>;
 
 /// Every control line: its `op` and what reads the rest of it.
-const OPS: [(&str, ReadControl); 3] = [
+const OPS: [(&str, ReadControl); 7] = [
     ("hello", |line| Ok(Request::Hello(context(line.context)?))),
     ("ping", |_| Ok(Request::Ping)),
     ("flush", |_| Ok(Request::Flush)),
+    ("batch", |line| members(line.events).map(Request::Batch)),
+    ("begin", |line| transaction(line.tx).map(Request::Begin)),
+    ("commit", |line| transaction(line.tx).map(Request::Commit)),
+    ("rollback", |line| transaction(line.tx).map(Request::Rollback)),
 ];
 
 /// Reads one line. `number` counts the lines of the connection, and is the reference of a line that
@@ -72,22 +104,49 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     let (text, raw): (&str, RawLine<'_>) = match read {
         Ok(read) => read,
         Err(refusal) => {
-            return Parsed {
-                reference: Reference::Number(number),
-                op: None,
-                request: Err(refusal),
-            };
+            let reference = Reference::Number(number);
+            return Parsed { reference, op: None, tx: None, request: Err(refusal) };
         }
     };
     let op =
         raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
-    match reference(raw.reference) {
-        Ok(given) => Parsed {
-            reference: given.unwrap_or(Reference::Number(number)),
-            op,
-            request: request(&raw, text),
-        },
-        Err(refusal) => Parsed { reference: Reference::Number(number), op, request: Err(refusal) },
+    let reference = match reference(raw.reference) {
+        Ok(given) => given.unwrap_or(Reference::Number(number)),
+        Err(refusal) => {
+            let reference = Reference::Number(number);
+            return Parsed { reference, op, tx: None, request: Err(refusal) };
+        }
+    };
+    match raw.tx.filter(|_| raw.op.is_none()).map(|tx| transaction(Some(tx))).transpose() {
+        Ok(tx) => Parsed { reference, op, tx, request: request(&raw, text) },
+        Err(refusal) => Parsed { reference, op, tx: None, request: Err(refusal) },
+    }
+}
+
+/// Reads an event of a batch. `place` counts them from 1, and is the reference of one that gives
+/// none.
+///
+/// # Errors
+/// What it is refused with, and its reference.
+pub fn member(
+    json: &RawValue,
+    place: u64,
+) -> Result<(Reference, Request<'_>), (Reference, Refusal)> {
+    let number = || Reference::Number(place);
+    let raw: RawLine<'_> =
+        object(json.get(), "the event").map_err(|refusal| (number(), refusal))?;
+    let reference = match reference(raw.reference) {
+        Ok(given) => given.unwrap_or_else(number),
+        Err(refusal) => return Err((number(), refusal)),
+    };
+    let misplaced = [("op", raw.op), ("tx", raw.tx), ("events", raw.events)];
+    let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
+        Some((field, _)) => Err(invalid(format!("{field} has no place in an event of a batch"))),
+        None => request(&raw, json.get()),
+    };
+    match request {
+        Ok(request) => Ok((reference, request)),
+        Err(refusal) => Err((reference, refusal)),
     }
 }
 
@@ -101,7 +160,7 @@ pub fn torn() -> Refusal {
 fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
     let Some(op) = raw.op else {
         refuse_near(raw.has_near, line, &LINE, &OPTIONS)?;
-        return event(raw).map(Request::Event);
+        return publish(raw);
     };
     let op = string(op, "op")?;
     refuse_near(raw.has_near, line, &LINE, &CONTEXT)?;
@@ -109,6 +168,13 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
         Some((_, read)) => read(raw),
         None => Err(invalid(format!("op is not one of {}", OPS.map(|(name, _)| name).join(", ")))),
     }
+}
+
+fn publish<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
+    if raw.data_base64.is_none() && raw.record.is_none() {
+        return event(raw).map(Request::Event);
+    }
+    record(raw).map(Request::Record)
 }
 
 fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
@@ -123,14 +189,7 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
     if !data.starts_with('{') {
         return Err(invalid("data is not an object"));
     }
-    let options: RawOptions<'a> = match raw.options {
-        Some(json) => {
-            let options: RawOptions<'a> = object(json.get(), "options")?;
-            refuse_near(options.has_near, json.get(), &OPTIONS, &LINE)?;
-            options
-        }
-        None => RawOptions::default(),
-    };
+    let options = options(raw.options)?;
     Ok(Event {
         event_type,
         data,
@@ -139,7 +198,68 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
         user_id: text(options.source_user_id, "options.sourceUserId")?,
         id: options.id.map(event_id).transpose()?,
         echo: options.echo.map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
+        extras: extras(&options)?,
     })
+}
+
+/// Reads a record that is published as it is. What belongs to an envelope has no place beside it.
+#[cold]
+fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
+    let data = match (raw.data_base64, raw.record) {
+        (Some(base64), None) => {
+            let base64 = Base64::new(string(base64, "data_base64")?);
+            RawData::Base64(base64.ok_or_else(|| invalid("data_base64 is not padded base64"))?)
+        }
+        (None, Some(record)) if record.get().starts_with('{') => RawData::Json(record.get()),
+        (None, _) => return Err(invalid("record is not an object")),
+        (Some(_), Some(_)) => {
+            return Err(invalid("data_base64 and record stand on one line: write one of them"));
+        }
+    };
+    let options = options(raw.options)?;
+    let enveloped = [
+        ("type", raw.event_type),
+        ("data", raw.data),
+        ("options.sourceUserId", options.source_user_id),
+        ("options.echo", options.echo),
+        ("options.envelope", options.envelope),
+        ("options.traceparent", options.traceparent),
+        ("options.tracestate", options.tracestate),
+    ];
+    if let Some((field, _)) = enveloped.iter().find(|(_, given)| given.is_some()) {
+        let why = "has no place beside data_base64 or record, which are published as they are";
+        return Err(invalid(format!("{field} {why}")));
+    }
+    Ok(RawRecord {
+        data,
+        key: options.partition_key.map(partition_key).transpose()?.flatten(),
+        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?.flatten(),
+        id: options.id.map(event_id).transpose()?,
+    })
+}
+
+fn options<'a>(raw: Option<&'a RawValue>) -> Result<RawOptions<'a>, Refusal> {
+    let Some(json) = raw else { return Ok(RawOptions::default()) };
+    let options: RawOptions<'a> = object(json.get(), "options")?;
+    refuse_near(options.has_near, json.get(), &OPTIONS, &LINE)?;
+    Ok(options)
+}
+
+fn extras<'a>(options: &RawOptions<'a>) -> Result<Option<Box<Extras<'a>>>, Refusal> {
+    let RawOptions { envelope, traceparent, tracestate, .. } = *options;
+    if envelope.is_none() && traceparent.is_none() && tracestate.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Extras {
+        traceparent: text(traceparent, "options.traceparent")?,
+        tracestate: text(tracestate, "options.tracestate")?,
+        envelope: profile(envelope, "options.envelope")?,
+    })))
+}
+
+fn profile(raw: Option<&RawValue>, field: &str) -> Result<Option<Profile>, Refusal> {
+    let Some(name) = text(raw, field)? else { return Ok(None) };
+    name.parse().map(Some).map_err(|error| invalid(format!("{field}: {error}")))
 }
 
 fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
@@ -163,7 +283,65 @@ fn context(raw: Option<&RawValue>) -> Result<Context, Refusal> {
     Ok(Context {
         user_id: own(raw.source_user_id, "context.sourceUserId")?,
         producer_id: own(raw.producer_id, "context.producerId")?,
+        correlation_id: own(raw.correlation_id, "context.correlationId")?,
+        organisation_id: own(raw.organisation_id, "context.organisationId")?,
+        envelope: profile(raw.envelope, "context.envelope")?,
     })
+}
+
+fn transaction<'a>(raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refusal> {
+    let raw = raw.ok_or_else(|| invalid("tx is missing, it takes a string"))?;
+    let name = string(raw, "tx")?;
+    if !(1..=REF_BYTES_MAX).contains(&name.len()) {
+        let bytes = name.len();
+        return Err(invalid(format!("tx has {bytes} bytes, it takes 1 to {REF_BYTES_MAX}")));
+    }
+    Ok(name)
+}
+
+/// Takes the events of a batch apart, and reads none of them.
+fn members<'a>(raw: Option<&'a RawValue>) -> Result<Vec<&'a RawValue>, Refusal> {
+    let raw = raw.ok_or_else(|| invalid("events is missing, it takes an array of events"))?;
+    if !raw.get().starts_with('[') {
+        return Err(invalid("events is not an array"));
+    }
+    let Members(members) = serde_json::from_str(raw.get()).expect("it was read as JSON before");
+    if members.len() > REQUEST_EVENTS_MAX {
+        let why =
+            format!("events has over {REQUEST_EVENTS_MAX} events: send them in several parts");
+        return Err(Refusal::new(Code::EventTooLarge, why));
+    }
+    Ok(members)
+}
+
+/// The members of an array, as JSON: no more of them than tell that there are too many.
+struct Members<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Array<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Members<'a>, A::Error> {
+                let mut members = Vec::new();
+                while members.len() <= REQUEST_EVENTS_MAX {
+                    match array.next_element()? {
+                        Some(member) => members.push(member),
+                        None => return Ok(Members(members)),
+                    }
+                }
+                while array.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_seq(Array(PhantomData))
+    }
 }
 
 fn reference(raw: Option<&RawValue>) -> Result<Option<Reference>, Refusal> {
@@ -319,7 +497,7 @@ mod tests {
             r#","options":{}"#,
             concat!(
                 r#","options":{"partitionKey":null,"sourceUserId":null,"id":null,"#,
-                r#""echo":null,"explicitHashKey":null}"#
+                r#""echo":null,"explicitHashKey":null,"envelope":null,"traceparent":null}"#
             ),
             r#","options":{"partitionKey":"","sourceUserId":"","explicitHashKey":""}"#,
         ] {
@@ -348,6 +526,82 @@ mod tests {
             Some("9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11")
         );
         assert!(event.echo);
+    }
+
+    #[test]
+    fn the_events_of_a_batch_are_read_one_by_one_and_each_has_a_reference() {
+        let line = r#"{"op":"batch","events":[{"type":"t","data":{}},{"ref":"a","type":""}, 7 ,
+            {"ref":8,"record":{}},{"ref":9,"op":"ping"},{"tx":"t","type":"t","data":{}}]}"#
+            .replace('\n', "");
+        let Ok(Request::Batch(members)) = parse(line.as_bytes(), 1).request else {
+            panic!("it is a batch");
+        };
+        let read: Vec<_> = (1..).zip(&members).map(|(place, json)| member(json, place)).collect();
+        let text = |json: &str| Reference::Text(json.into());
+        assert!(matches!(&read[0], Ok((Reference::Number(1), Request::Event(_)))), "{read:?}");
+        assert!(matches!(&read[3], Ok((eight, Request::Record(_))) if *eight == text("8")));
+        let refused = |at: usize| read[at].as_ref().expect_err("it is refused");
+        let (reference, refusal) = refused(1);
+        assert_eq!(*reference, text(r#""a""#));
+        assert_eq!(refusal.message, "type is empty, it takes a string of at least one character");
+        assert_eq!(refused(2).1.message, "the event is not a JSON object");
+        assert_eq!(refused(4).1.message, "op has no place in an event of a batch");
+        assert_eq!(refused(5).1.message, "tx has no place in an event of a batch");
+    }
+
+    #[test]
+    fn a_batch_of_too_many_events_is_refused_as_too_large() {
+        let batch = |events: usize| {
+            let line = format!(r#"{{"op":"batch","events":[0{}]}}"#, ",0".repeat(events - 1));
+            match parse(line.as_bytes(), 1).request {
+                Ok(Request::Batch(members)) => Ok(members.len()),
+                Err(refusal) => Err(refusal.code),
+                Ok(other) => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(batch(REQUEST_EVENTS_MAX), Ok(REQUEST_EVENTS_MAX));
+        assert_eq!(batch(REQUEST_EVENTS_MAX + 1), Err(Code::EventTooLarge));
+        assert_eq!(batch(9 * REQUEST_EVENTS_MAX), Err(Code::EventTooLarge));
+    }
+
+    #[test]
+    fn an_event_names_its_transaction_and_a_control_line_the_one_it_is_about() {
+        let parsed = parse(br#"{"tx":"t1","type":"t","data":{}}"#, 1);
+        assert_eq!(parsed.tx.as_deref(), Some("t1"));
+        let parsed = parse(br#"{"op":"commit","tx":"t\u0031"}"#, 1);
+        assert!(
+            matches!(&parsed.request, Ok(Request::Commit(tx)) if tx == "t1" && parsed.tx.is_none()),
+            "{parsed:?}"
+        );
+        assert_eq!(parse(br#"{"type":"t","data":{}}"#, 1).tx, None);
+    }
+
+    #[test]
+    fn what_few_events_say_is_kept_apart() {
+        let event = event_of(
+            r#"{"type":"t","data":{},"options":{"traceparent":"00-1","tracestate":"a=1","envelope":"cloudevents"}}"#,
+        );
+        let extras = Extras {
+            traceparent: Some("00-1".into()),
+            tracestate: Some("a=1".into()),
+            envelope: Some(Profile::CloudEvents),
+        };
+        assert_eq!(event.extras.as_deref(), Some(&extras));
+        assert_eq!(event_of(r#"{"type":"t","data":{},"options":{"echo":true}}"#).extras, None);
+    }
+
+    #[test]
+    fn a_raw_record_is_told_from_an_event_and_keeps_its_bytes() {
+        let record_of = |line: &'static str| match parse(line.as_bytes(), 1).request {
+            Ok(Request::Record(record)) => record,
+            other => panic!("{line}: {other:?}"),
+        };
+        let record = record_of(r#"{"record":{"a": 1.50},"options":{"partitionKey":"k"}}"#);
+        assert_eq!(record.data, RawData::Json(r#"{"a": 1.50}"#));
+        assert_eq!(record.key.map(|key| key.as_str().to_owned()).as_deref(), Some("k"));
+        let record = record_of(r#"{"data_base64":"\/\/79","options":{"explicitHashKey":"7"}}"#);
+        assert_eq!(record.data.to_bytes(), &b"\xff\xfe\xfd"[..]);
+        assert_eq!((record.key, record.explicit_hash, record.id), (None, Some(HashKey(7)), None));
     }
 
     #[test]
@@ -393,7 +647,35 @@ mod tests {
                 "options.id is not a uuid like 9c0c1d52-5c2b-4d9c-9f5c-0a4c3a5a7d11",
             ),
             (r#"{"type":"t","data":{},"options":{"echo":1}}"#, "options.echo is not true or false"),
-            (r#"{"op":"dance"}"#, "op is not one of hello, ping, flush"),
+            (
+                r#"{"type":"t","data":{},"options":{"envelope":"avro"}}"#,
+                "options.envelope: expected lk, type-data, eventbridge or cloudevents",
+            ),
+            (r#"{"data_base64":"__79"}"#, "data_base64 is not padded base64"),
+            (r#"{"data_base64":7}"#, "data_base64 is not a string"),
+            (r#"{"record":[]}"#, "record is not an object"),
+            (
+                r#"{"record":{},"data_base64":""}"#,
+                "data_base64 and record stand on one line: write one of them",
+            ),
+            (
+                r#"{"record":{},"type":"t"}"#,
+                "type has no place beside data_base64 or record, which are published as they are",
+            ),
+            (
+                r#"{"data_base64":"","options":{"echo":false}}"#,
+                "options.echo has no place beside data_base64 or record, which are published as \
+                 they are",
+            ),
+            (
+                r#"{"op":"dance"}"#,
+                "op is not one of hello, ping, flush, batch, begin, commit, rollback",
+            ),
+            (r#"{"op":"batch"}"#, "events is missing, it takes an array of events"),
+            (r#"{"op":"batch","events":{}}"#, "events is not an array"),
+            (r#"{"op":"begin"}"#, "tx is missing, it takes a string"),
+            (r#"{"op":"commit","tx":7}"#, "tx is not a string"),
+            (r#"{"tx":"","type":"t","data":{}}"#, "tx has 0 bytes, it takes 1 to 128"),
             (
                 r#"{"ref":1.5,"op":"ping"}"#,
                 "ref is not an integer or a string of at most 128 bytes",
@@ -474,7 +756,7 @@ mod tests {
             rows.partition(|field| field.starts_with("options."));
         of_options.iter_mut().for_each(|field| *field = field.trim_start_matches("options."));
         // These are told of by their fields, and among the control lines.
-        of_line.extend(["op", "options", "context"]);
+        of_line.extend(["op", "options", "context", "events"]);
         let sorted = |names: &[&'static str]| {
             let mut names = names.to_vec();
             names.sort_unstable();
@@ -542,8 +824,15 @@ mod tests {
     fn hello_carries_defaults_for_the_connection() {
         let parsed =
             parse(br#"{"op":"hello","context":{"sourceUserId":"u","producerId":"app@pod"}}"#, 1);
-        let context = Context { user_id: Some("u".into()), producer_id: Some("app@pod".into()) };
-        assert_eq!(parsed.request, Ok(Request::Hello(context)));
+        let context = Context {
+            user_id: Some("u".into()),
+            producer_id: Some("app@pod".into()),
+            ..Context::default()
+        };
+        assert!(
+            matches!(&parsed.request, Ok(Request::Hello(told)) if *told == context),
+            "{parsed:?}"
+        );
     }
 
     proptest! {

@@ -1,0 +1,98 @@
+//! Events that are held until they go on their way together: those of one line, or of a
+//! transaction. Each was checked, measured and paid for before it is held, so that nothing can keep
+//! them back once they may go. What is dropped here was never on its way and is answered by nobody.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::budget::Permit;
+use crate::credit::Credit;
+use crate::gathering::Result;
+use crate::lane::{BoxedItem, Item};
+use crate::ticket::{Outbox, Responder};
+use dispatchd_core::model::{EventAnswer, Record, Reference, Refusal};
+
+use super::request::EventRequest;
+use super::request::Now;
+
+/// Events that are held together.
+#[derive(Debug)]
+pub(super) struct Staged {
+    outbox: Arc<Outbox>,
+    items: Vec<BoxedItem>,
+    /// In the order of the events: `None` where one is held.
+    results: Vec<Option<Result>>,
+    /// What pays for the results that are there.
+    permit: Option<Permit>,
+}
+
+impl Staged {
+    /// None yet, of the connection with this outbox.
+    pub(super) fn new(out: &Arc<Outbox>) -> Self {
+        let outbox = Outbox::together(out);
+        Self { outbox, items: Vec::new(), results: Vec::new(), permit: None }
+    }
+
+    /// How many events there are, refused ones with them.
+    pub(super) fn len(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Holds one more event.
+    pub(super) fn hold(
+        &mut self,
+        request: &mut EventRequest<'_>,
+        record: Record,
+        permit: Permit,
+        now: &Now,
+    ) {
+        let reference = std::mem::take(&mut request.reference);
+        let responder = Responder::of_many(Arc::clone(&self.outbox), reference, self.place());
+        let ticket =
+            responder.ticket(request.id, now.timestamp, request.echo, request.shows, permit);
+        self.items.push(Item::new(record, ticket, now.instant));
+        self.results.push(None);
+    }
+
+    /// Keeps a refusal in the place of an event.
+    pub(super) fn refuse(&mut self, reference: Reference, refusal: Refusal, permit: Permit) {
+        match &mut self.permit {
+            Some(sum) => sum.merge(permit),
+            none => *none = Some(permit),
+        }
+        self.results.push(Some((reference, EventAnswer::Refused(refusal))));
+    }
+
+    /// Counts all of them as accepted, and the refused ones as refused.
+    pub(super) fn count(&self) {
+        let counters = self.outbox.counters();
+        counters.accept_many(self.len());
+        self.results.iter().flatten().for_each(|(_, answer)| counters.answer(answer));
+    }
+
+    /// Lets them go, from now on: the items, in their order. Their one answer comes when all of
+    /// them are settled.
+    pub(super) fn go(
+        mut self,
+        head: Vec<u8>,
+        epoch: u32,
+        credit: Credit,
+        now: Instant,
+    ) -> Vec<BoxedItem> {
+        let results = std::mem::take(&mut self.results);
+        self.outbox.gather(head, epoch, credit, results, self.permit.take());
+        let mut items = std::mem::take(&mut self.items);
+        items.iter_mut().for_each(|item| item.accepted = now);
+        items
+    }
+
+    fn place(&self) -> u32 {
+        u32::try_from(self.results.len()).expect("there are bounds far below that")
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        self.items.drain(..).for_each(|item| item.ticket.withdraw());
+    }
+}
