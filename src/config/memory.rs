@@ -67,9 +67,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    let listens = [config.http.listen, config.kinesis_api.listen];
-    let loopback = listens.into_iter().flatten().count();
-    config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+    config.socket.max_connections + config.loopback().count() * LOOPBACK_CONNECTIONS_MAX
 }
 
 /// The most that is made of one line or body at once, beside it.

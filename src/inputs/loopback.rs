@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
-use super::metrics::ConnectionMetrics;
+use super::metrics::{ConnectionMetrics, OpenConnection};
 use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
@@ -29,9 +29,6 @@ use dispatchd_core::model::Input;
 
 /// What serves the connections of a listener, each in a task of its own.
 pub(crate) trait Serve {
-    /// Whose connections they are.
-    const INPUT: Input;
-
     /// The answer to a connection that is not let in, as bytes.
     const TURNED_AWAY: &'static [u8];
 
@@ -54,6 +51,7 @@ pub struct Loopback {
 /// What a listener's connections have in common.
 #[derive(Debug)]
 struct Door {
+    input: Input,
     metrics: Arc<ConnectionMetrics>,
     presence: watch::Sender<Presence>,
     files_kept_back: usize,
@@ -88,11 +86,13 @@ impl Loopback {
     pub fn bind(
         key: &'static str,
         address: SocketAddr,
+        input: Input,
         inputs: &InputsShared,
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
         let failed = |source| LoopbackError { key, address, source };
         let door = Door {
+            input,
             metrics,
             presence: inputs.presence.clone(),
             files_kept_back: inputs.files_kept_back,
@@ -156,7 +156,7 @@ impl Loopback {
 
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
-        let Door { metrics, presence, files_kept_back, stop_reading, .. } = self.door;
+        let Door { input, metrics, presence, files_kept_back, stop_reading, .. } = self.door;
         // Those that make room have not ended yet.
         const OPEN_MAX: usize = LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX;
         let is_crowded = self.connections.len() >= OPEN_MAX
@@ -168,9 +168,14 @@ impl<S: Serve> House<'_, S> {
             let _ = stream.try_write(S::TURNED_AWAY);
             return;
         };
+        let open = OpenConnection::of(Arc::clone(metrics), *input);
         let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
-        let visit = Visit::new(presence.clone(), metrics.let_in(S::INPUT));
-        self.connections.spawn(self.serve.serve(stream, place, visit));
+        let visit = Visit::new(presence.clone());
+        let served = self.serve.serve(stream, place, visit);
+        self.connections.spawn(async move {
+            served.await;
+            drop(open);
+        });
         presence.send_modify(|presence| presence.connected += 1);
     }
 

@@ -10,23 +10,25 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 use dispatchd_core::model::Input;
 
-/// A connection, which counts as open as long as this lives.
+/// Handles of what connections count. Each array is in the order of `Input::ALL`.
+#[derive(Debug)]
+pub struct ConnectionMetrics {
+    open: [Gauge; Input::ALL.len()],
+    accepted: [Counter; Input::ALL.len()],
+    /// Connections that were turned away because there were too many.
+    pub refused: Counter,
+    /// Bytes of the events accepted: envelope and partition key.
+    event_bytes_accepted: [Counter; Input::ALL.len()],
+}
+
+/// A connection that is open, as it is counted, until this is dropped. On a socket where more than
+/// one protocol is spoken it counts as the plainest one until it has said something, and is let in
+/// as what it speaks.
 #[derive(Debug)]
 pub struct OpenConnection {
     metrics: Arc<ConnectionMetrics>,
     input: Input,
-}
-
-/// Handles of what connections count.
-#[derive(Debug)]
-pub struct ConnectionMetrics {
-    /// Connections that are open. In the order of `Input::ALL`.
-    open: [Gauge; Input::ALL.len()],
-    pub accepted: Counter,
-    /// Connections that were turned away because `socket.max_connections` was reached.
-    pub refused: Counter,
-    /// Bytes of the events accepted: envelope and partition key. In the order of `Input::ALL`.
-    event_bytes_accepted: [Counter; Input::ALL.len()],
+    has_spoken: bool,
 }
 
 impl ConnectionMetrics {
@@ -35,19 +37,13 @@ impl ConnectionMetrics {
         Self {
             open: Input::ALL
                 .map(|input| gauge!("dispatchd_connections", "input" => input.as_str())),
-            accepted: counter!("dispatchd_connections_total"),
+            accepted: Input::ALL
+                .map(|input| counter!("dispatchd_connections_total", "input" => input.as_str())),
             refused: counter!("dispatchd_connections_refused_total", "reason" => "max_connections"),
             event_bytes_accepted: Input::ALL.map(
                 |input| counter!("dispatchd_event_bytes_accepted_total", "input" => input.as_str()),
             ),
         }
-    }
-
-    /// A connection is let in that speaks to this input, as far as is known by then.
-    pub fn let_in(self: &Arc<Self>, input: Input) -> OpenConnection {
-        self.accepted.increment(1);
-        self.open[input as usize].increment(1.0);
-        OpenConnection { metrics: Arc::clone(self), input }
     }
 
     /// Bytes of the events accepted of one input.
@@ -57,16 +53,33 @@ impl ConnectionMetrics {
 }
 
 impl OpenConnection {
-    /// The connection turns out to speak to this input.
+    /// One that can speak nothing but this.
+    pub fn of(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+        let mut connection = Self::unheard(metrics, input);
+        connection.speaks(input);
+        connection
+    }
+
+    /// One that has said nothing yet.
+    pub fn unheard(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+        metrics.open[input as usize].increment(1.0);
+        Self { metrics, input, has_spoken: false }
+    }
+
+    /// It is known what it speaks.
     pub fn speaks(&mut self, input: Input) {
-        let before = std::mem::replace(&mut self.input, input);
+        self.metrics.open[self.input as usize].decrement(1.0);
         self.metrics.open[input as usize].increment(1.0);
-        self.metrics.open[before as usize].decrement(1.0);
+        self.metrics.accepted[input as usize].increment(1);
+        (self.input, self.has_spoken) = (input, true);
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
+        if !self.has_spoken {
+            self.speaks(self.input);
+        }
         self.metrics.open[self.input as usize].decrement(1.0);
     }
 }

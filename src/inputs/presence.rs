@@ -2,9 +2,6 @@
 
 use tokio::sync::watch;
 
-use super::metrics::OpenConnection;
-use dispatchd_core::model::Input;
-
 /// Who is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Presence {
@@ -22,17 +19,11 @@ pub struct Presence {
 pub struct Visit {
     presence: watch::Sender<Presence>,
     is_client: bool,
-    open: OpenConnection,
 }
 
 impl Visit {
-    pub fn new(presence: watch::Sender<Presence>, open: OpenConnection) -> Self {
-        Self { presence, is_client: false, open }
-    }
-
-    /// It turns out to speak to this input.
-    pub fn speaks(&mut self, input: Input) {
-        self.open.speaks(input);
+    pub fn new(presence: watch::Sender<Presence>) -> Self {
+        Self { presence, is_client: false }
     }
 
     /// It is a client from now on.

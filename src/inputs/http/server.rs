@@ -11,15 +11,12 @@ use super::shared::HttpShared;
 use crate::http_server::place::Place;
 use crate::inputs::loopback::Serve;
 use crate::inputs::presence::Visit;
-use dispatchd_core::model::Input;
 
 /// HTTP on loopback TCP.
 #[derive(Debug)]
 pub(crate) struct HttpServer(pub Arc<HttpShared>);
 
 impl Serve for HttpServer {
-    const INPUT: Input = Input::Http;
-
     const TURNED_AWAY: &'static [u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
         content-type: application/problem+json\r\ncontent-length: 0\r\nretry-after: 1\r\n\
         connection: close\r\n\r\n";

@@ -10,15 +10,12 @@ use super::shared::KinesisApiShared;
 use crate::http_server::place::Place;
 use crate::inputs::loopback::Serve;
 use crate::inputs::presence::Visit;
-use dispatchd_core::model::Input;
 
 /// The Kinesis API on loopback TCP.
 #[derive(Debug)]
 pub(crate) struct KinesisApiServer(pub Arc<KinesisApiShared>);
 
 impl Serve for KinesisApiServer {
-    const INPUT: Input = Input::KinesisApi;
-
     const TURNED_AWAY: &'static [u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
         content-type: application/x-amz-json-1.1\r\nx-amzn-errortype: ServiceUnavailable\r\n\
         content-length: 84\r\nconnection: close\r\n\r\n\

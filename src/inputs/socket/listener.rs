@@ -19,7 +19,7 @@ use super::shared::ConnectionShared;
 use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
 use crate::inputs::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
 use crate::inputs::http::HttpShared;
-use crate::inputs::metrics::ConnectionMetrics;
+use crate::inputs::metrics::{ConnectionMetrics, OpenConnection};
 use crate::inputs::presence::{Presence, Visit};
 use crate::inputs::shared::InputsShared;
 use dispatchd_core::model::Input;
@@ -143,8 +143,9 @@ fn admit(
         let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
-    let visit = Visit::new(presence.clone(), shared.metrics.let_in(Input::Ndjson));
-    connections.spawn(connection::serve(stream, Arc::clone(shared), visit));
+    let open = OpenConnection::unheard(Arc::clone(&shared.metrics), Input::Ndjson);
+    let visit = Visit::new(presence.clone());
+    connections.spawn(connection::serve(stream, Arc::clone(shared), visit, open));
     presence.send_modify(|presence| presence.connected += 1);
 }
 

@@ -21,8 +21,10 @@ use crate::config::{Carried, Config, files_kept_back};
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
-use crate::inputs::http::{HttpServer, HttpShared};
-use crate::inputs::kinesis_api::{CallMetrics, KinesisApiServer, KinesisApiShared};
+use crate::inputs::http::{HttpServer, HttpShared, KEY as HTTP_KEY};
+use crate::inputs::kinesis_api::{
+    CallMetrics, KEY as KINESIS_API_KEY, KinesisApiServer, KinesisApiShared,
+};
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::metrics::ConnectionMetrics;
@@ -123,15 +125,16 @@ impl Daemon {
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
-            let listener =
-                Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
+            let metrics = Arc::clone(&connections);
+            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
         let kinesis_api = config.kinesis_api.listen.map(|address| {
-            const KEY: &str = "kinesis_api.listen";
-            let listener = Loopback::bind(KEY, address, &shared, Arc::clone(&connections))?;
+            let metrics = Arc::clone(&connections);
+            let input = Input::KinesisApi;
+            let listener = Loopback::bind(KINESIS_API_KEY, address, input, &shared, metrics)?;
             let stream = (config.stream.id.clone(), kinesis.clone());
             let api =
                 KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
