@@ -5,9 +5,9 @@
 use std::fmt;
 
 use dispatchd_core::limits::{
-    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LOOPBACK_CONNECTIONS_MAX, MIB,
-    PUT_BODY_BYTES_MAX, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min,
-    line_bytes_max, long_lines_bytes, record_bytes_carried,
+    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, PUT_BODY_BYTES_MAX,
+    RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes,
+    record_bytes_carried,
 };
 
 use super::rule::show_size;
@@ -67,9 +67,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    let listens = [config.http.listen, config.kinesis_api.listen];
-    let loopback = listens.into_iter().flatten().count();
-    config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+    config.socket.max_connections + config.loopback_connections().sum::<usize>()
 }
 
 /// The most that is made of one line or body at once, beside it.
@@ -80,7 +78,8 @@ fn made_bytes_max(config: &Config, record_bytes_max: usize) -> usize {
 
 /// What the connections of HTTP/2 may have sent besides, on calls that wait for their turn.
 fn http2_bytes(config: &Config) -> usize {
-    config.kinesis_api.listen.map_or(0, |_| LOOPBACK_CONNECTIONS_MAX * H2_WINDOW_BYTES as usize)
+    let bytes = config.kinesis_api.max_connections * H2_WINDOW_BYTES as usize;
+    config.kinesis_api.listen.map_or(0, |_| bytes)
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.

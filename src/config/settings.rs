@@ -57,6 +57,15 @@ pub struct Config {
     pub sdk_env: SdkEnv,
 }
 
+impl Config {
+    /// How many connections each input on loopback that is switched on lets in.
+    pub(crate) fn loopback_connections(&self) -> impl Iterator<Item = usize> {
+        let http = self.http.listen.map(|_| self.http.max_connections);
+        let kinesis_api = self.kinesis_api.listen.map(|_| self.kinesis_api.max_connections);
+        [http, kinesis_api].into_iter().flatten()
+    }
+}
+
 /// The stream and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -24,7 +24,7 @@ use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
-use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
+use dispatchd_core::limits::LOOPBACK_LEAVING_MAX;
 
 /// What serves the connections of a listener, each in a task of its own.
 pub(crate) trait Serve {
@@ -44,6 +44,7 @@ pub(crate) trait Serve {
 #[derive(Debug)]
 pub struct Loopback {
     listener: TcpListener,
+    max_connections: usize,
     door: Door,
 }
 
@@ -71,6 +72,8 @@ pub struct LoopbackError {
 struct House<'s, S> {
     serve: &'s S,
     places: Places,
+    /// With those that make room and have not ended yet.
+    open_max: usize,
     connections: JoinSet<()>,
     door: &'s Door,
 }
@@ -84,6 +87,7 @@ impl Loopback {
     pub fn bind(
         key: &'static str,
         address: SocketAddr,
+        max_connections: usize,
         inputs: &InputsShared,
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
@@ -95,7 +99,7 @@ impl Loopback {
             drain: inputs.drain.clone(),
             stop_reading: inputs.stop_reading.clone(),
         };
-        Ok(Self { listener: listen(address).map_err(failed)?, door })
+        Ok(Self { listener: listen(address).map_err(failed)?, max_connections, door })
     }
 
     /// Whether [`Self::bind`] could have this address now. It listens to nobody.
@@ -113,14 +117,15 @@ impl Loopback {
 
     /// Runs until the drain is over and every connection has ended.
     pub(crate) async fn run(self, serve: impl Serve) {
-        let Self { listener, door } = self;
+        let Self { listener, max_connections, door } = self;
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "an input on loopback is not served"),
         };
-        let places = Places::at_most(LOOPBACK_CONNECTIONS_MAX);
+        let places = Places::at_most(max_connections);
+        let open_max = max_connections + LOOPBACK_LEAVING_MAX;
         let (serve, connections) = (&serve, JoinSet::new());
-        let mut house = House { serve, places, connections, door: &door };
+        let mut house = House { serve, places, open_max, connections, door: &door };
         let mut failures = AcceptFailures::default();
         loop {
             if door.drain.is_cancelled() && house.connections.is_empty() {
@@ -153,9 +158,7 @@ impl Loopback {
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
         let Door { metrics, presence, files_kept_back, stop_reading, .. } = self.door;
-        // Those that make room have not ended yet.
-        const OPEN_MAX: usize = LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX;
-        let is_crowded = self.connections.len() >= OPEN_MAX
+        let is_crowded = self.connections.len() >= self.open_max
             || is_kept_back(stream.as_raw_fd(), *files_kept_back);
         let place = if is_crowded { None } else { self.places.take(stop_reading.child_token()) };
         let Some(place) = place else {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 pub struct Settings {
     /// A loopback address. `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    pub max_connections: usize,
     /// From the head of a call to its reply, at most.
     pub timeout: Duration,
 }

@@ -122,15 +122,16 @@ impl Daemon {
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
-            let listener =
-                Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
+            let (max, metrics) = (config.http.max_connections, Arc::clone(&connections));
+            let listener = Loopback::bind("http.listen", address, max, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
         let kinesis_api = config.kinesis_api.listen.map(|address| {
             const KEY: &str = "kinesis_api.listen";
-            let listener = Loopback::bind(KEY, address, &shared, Arc::clone(&connections))?;
+            let (max, metrics) = (config.kinesis_api.max_connections, Arc::clone(&connections));
+            let listener = Loopback::bind(KEY, address, max, &shared, metrics)?;
             let stream = (config.stream.id.clone(), kinesis.clone());
             let api =
                 KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
