@@ -18,6 +18,7 @@
 //! A field that the table has no key for, and a key that has no field, fail every test that
 //! resolves a configuration. Ranges stand in the table, not here.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
@@ -58,7 +59,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many connections each input on loopback that is switched on lets in.
+    /// The inputs on loopback that are switched on: the key of each, and its address.
+    pub(crate) fn loopback(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        [(http::KEY, self.http.listen), (kinesis_api::KEY, self.kinesis_api.listen)]
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address?)))
+    }
+
+    /// How many connections each of them lets in.
     pub(crate) fn loopback_connections(&self) -> impl Iterator<Item = usize> {
         let http = self.http.listen.map(|_| self.http.max_connections);
         let kinesis_api = self.kinesis_api.listen.map(|_| self.kinesis_api.max_connections);

@@ -19,12 +19,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
-use super::metrics::ConnectionMetrics;
+use super::metrics::{ConnectionMetrics, Full, OpenConnection};
 use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
 use dispatchd_core::limits::LOOPBACK_LEAVING_MAX;
+use dispatchd_core::model::Input;
 
 /// What serves the connections of a listener, each in a task of its own.
 pub(crate) trait Serve {
@@ -51,6 +52,7 @@ pub struct Loopback {
 /// What a listener's connections have in common.
 #[derive(Debug)]
 struct Door {
+    input: Input,
     metrics: Arc<ConnectionMetrics>,
     presence: watch::Sender<Presence>,
     files_kept_back: usize,
@@ -87,12 +89,14 @@ impl Loopback {
     pub fn bind(
         key: &'static str,
         address: SocketAddr,
+        input: Input,
         max_connections: usize,
         inputs: &InputsShared,
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
         let failed = |source| LoopbackError { key, address, source };
         let door = Door {
+            input,
             metrics,
             presence: inputs.presence.clone(),
             files_kept_back: inputs.files_kept_back,
@@ -157,28 +161,40 @@ impl Loopback {
 
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
-        let Door { metrics, presence, files_kept_back, stop_reading, .. } = self.door;
-        let is_crowded = self.connections.len() >= self.open_max
-            || is_kept_back(stream.as_raw_fd(), *files_kept_back);
-        let place = if is_crowded { None } else { self.places.take(stop_reading.child_token()) };
-        let Some(place) = place else {
-            metrics.refused.increment(1);
-            // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
-            let _ = stream.try_write(S::TURNED_AWAY);
-            return;
+        let Door { input, metrics, presence, .. } = self.door;
+        let place = match self.take_place(stream.as_raw_fd()) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics.refuse(full);
+                // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
+                let _ = stream.try_write(S::TURNED_AWAY);
+                return;
+            }
         };
-        metrics.accepted.increment(1);
-        metrics.open.increment(1.0);
+        let open = OpenConnection::of(Arc::clone(metrics), *input);
         let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
         let visit = Visit::new(presence.clone());
-        self.connections.spawn(self.serve.serve(stream, place, visit));
+        let served = self.serve.serve(stream, place, visit);
+        self.connections.spawn(async move {
+            served.await;
+            drop(open);
+        });
         presence.send_modify(|presence| presence.connected += 1);
     }
 
+    /// A place for one more connection, or what is full.
+    fn take_place(&mut self, descriptor: i32) -> Result<Arc<Place>, Full> {
+        if self.connections.len() >= self.open_max {
+            return Err(Full::Connections);
+        }
+        if is_kept_back(descriptor, self.door.files_kept_back) {
+            return Err(Full::Files);
+        }
+        self.places.take(self.door.stop_reading.child_token()).ok_or(Full::Connections)
+    }
+
     fn close(&self, ended: Result<(), tokio::task::JoinError>) {
-        let Door { metrics, presence, .. } = self.door;
-        metrics.open.decrement(1.0);
-        presence.send_modify(|presence| presence.connected -= 1);
+        self.door.presence.send_modify(|presence| presence.connected -= 1);
         if let Err(error) = ended {
             // Its tickets answered for themselves; the other connections go on.
             tracing::error!(

@@ -20,8 +20,10 @@ use crate::config::{Carried, Config, files_kept_back};
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
-use crate::inputs::http::{HttpServer, HttpShared};
-use crate::inputs::kinesis_api::{CallMetrics, KinesisApiServer, KinesisApiShared};
+use crate::inputs::http::{HttpServer, HttpShared, KEY as HTTP_KEY};
+use crate::inputs::kinesis_api::{
+    CallMetrics, KEY as KINESIS_API_KEY, KinesisApiServer, KinesisApiShared,
+};
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::loopback::{Loopback, LoopbackError};
 use crate::inputs::metrics::ConnectionMetrics;
@@ -35,9 +37,9 @@ use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::{Kinesis, leads_to};
 use dispatchd_core::limits::long_lines_bytes;
-use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::intake::Envelopes;
@@ -123,15 +125,15 @@ impl Daemon {
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
             let (max, metrics) = (config.http.max_connections, Arc::clone(&connections));
-            let listener = Loopback::bind("http.listen", address, max, &shared, metrics)?;
+            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, max, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
         let kinesis_api = config.kinesis_api.listen.map(|address| {
-            const KEY: &str = "kinesis_api.listen";
-            let (max, metrics) = (config.kinesis_api.max_connections, Arc::clone(&connections));
-            let listener = Loopback::bind(KEY, address, max, &shared, metrics)?;
+            let (input, max) = (Input::KinesisApi, config.kinesis_api.max_connections);
+            let metrics = Arc::clone(&connections);
+            let listener = Loopback::bind(KINESIS_API_KEY, address, input, max, &shared, metrics)?;
             let stream = (config.stream.id.clone(), kinesis.clone());
             let api =
                 KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
