@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn the_kinesis_api_adds_its_connections_and_what_is_made_of_the_longest_body() {
+        let bytes = |set: &[(&str, &str)]| memory_sum(&config(set, None));
+        let (without, with) = (bytes(&[]), bytes(&[("kinesis_api.listen", "127.0.0.1:4568")]));
+        let each = 2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX + H2_WINDOW_BYTES as usize;
+        assert_eq!(
+            with.connections_bytes - without.connections_bytes,
+            LOOPBACK_CONNECTIONS_MAX * each
+        );
+        let made = |record_bytes_max| PUT_BODY_BYTES_MAX - line_bytes_max(record_bytes_max);
+        assert_eq!(with.long_lines_bytes - without.long_lines_bytes, made(RECORD_BYTES_MAX));
+    }
+
+    #[test]
     fn the_defaults_add_up() {
         let sum = memory_sum(&config(&[], None));
         assert_eq!(

@@ -24,6 +24,7 @@ use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
+use dispatchd_aws::leads_to;
 use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
 use dispatchd_core::model::Input;
 
@@ -67,6 +68,34 @@ pub struct LoopbackError {
     pub key: &'static str,
     pub address: SocketAddr,
     pub source: io::Error,
+}
+
+/// The variable that leads an application to this daemon leads the daemon to itself: each record
+/// would come back until the budget is full.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the stream's endpoint {endpoint} is this daemon's own {key}: it would send to itself. Give \
+     AWS_ENDPOINT_URL_KINESIS to the application alone, or set stream.endpoint_url"
+)]
+pub struct OwnEndpoint {
+    endpoint: String,
+    key: &'static str,
+}
+
+impl OwnEndpoint {
+    /// Looks whether requests to the stream's endpoint would come to one of our own inputs.
+    ///
+    /// # Errors
+    /// They would.
+    pub fn refuse(
+        endpoint: &str,
+        inputs: impl IntoIterator<Item = (&'static str, SocketAddr)>,
+    ) -> Result<(), Self> {
+        match inputs.into_iter().find(|(_, address)| leads_to(endpoint, *address)) {
+            Some((key, _)) => Err(Self { endpoint: endpoint.to_owned(), key }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The connections that are let in.

@@ -3,16 +3,21 @@
 
 use super::finding::Finding;
 use crate::config::Config;
-use crate::inputs::loopback::Loopback;
+use crate::inputs::loopback::{Loopback, OwnEndpoint};
 
 /// The finding for the inputs that are switched on; `None` where none is. A daemon that runs has its
-/// addresses taken.
+/// addresses taken. `endpoint`: where requests go, if that is known.
 pub(super) fn loopback(
     config: &Config,
+    endpoint: Option<&str>,
     is_on_host_network: bool,
     is_running: bool,
 ) -> Option<Finding> {
     const NAME: &str = "loopback";
+    if let Some(Err(error)) = endpoint.map(|url| OwnEndpoint::refuse(url, config.loopback())) {
+        let fix = "take the variable away from this container";
+        return Some(Finding::fail(NAME, error.to_string(), fix));
+    }
     let mut served = Vec::new();
     for (key, address) in config.loopback() {
         match Loopback::try_address(key, address) {
@@ -54,19 +59,29 @@ mod tests {
 
     #[test]
     fn who_reaches_an_input_on_loopback_is_told_and_a_nodes_network_is_warned_of() {
-        assert_eq!(loopback(&config("off"), true, false), None);
-        let own = loopback(&config("127.0.0.1:0"), false, false).expect("it is on");
+        assert_eq!(loopback(&config("off"), None, true, false), None);
+        let own = loopback(&config("127.0.0.1:0"), None, false, false).expect("it is on");
         assert_eq!(own.level, Level::Ok);
-        let shared = loopback(&config("127.0.0.1:0"), true, false).expect("it is on");
+        let shared = loopback(&config("127.0.0.1:0"), None, true, false).expect("it is on");
         assert_eq!(shared.level, Level::Warn);
         assert!(shared.what.contains("hostNetwork"), "{}", shared.what);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_our_own_is_a_failure() {
+        let config = config("127.0.0.1:4580");
+        let own = loopback(&config, Some("http://localhost:4580/"), false, false);
+        assert_eq!(own.expect("it is on").level, Level::Fail);
+        let other = loopback(&config, Some("http://localhost:4581/"), false, true);
+        assert_eq!(other.expect("it is on").level, Level::Ok);
     }
 
     #[test]
     fn an_address_that_is_taken_is_a_failure_unless_the_daemon_itself_has_it() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let config = config(&taken.local_addr().expect("it is bound").to_string());
-        let level = |is_running| loopback(&config, false, is_running).expect("it is on").level;
+        let level =
+            |is_running| loopback(&config, None, false, is_running).expect("it is on").level;
         assert_eq!((level(false), level(true)), (Level::Fail, Level::Ok));
     }
 }

@@ -30,7 +30,13 @@ pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
 /// would keep `run` from starting.
 pub(crate) async fn places(config: &Config, machine: &Machine) -> Vec<Finding> {
     let (socket, is_running) = host::socket(&config.socket).await;
-    let loopback = loopback::loopback(config, machine.is_on_host_network, is_running);
+    let endpoint = endpoint::target(config).await.ok();
+    let loopback = loopback::loopback(
+        config,
+        endpoint.as_ref().and_then(Target::url),
+        machine.is_on_host_network,
+        is_running,
+    );
     let admin = host::admin(&config.admin, is_running).await;
     [Some(socket), loopback, Some(admin)].into_iter().flatten().collect()
 }

@@ -4,6 +4,7 @@
 //! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
 //! daemon runs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ use crate::inputs::kinesis_api::{
     CallMetrics, KEY as KINESIS_API_KEY, KinesisApiServer, KinesisApiShared,
 };
 use crate::inputs::long_lines::LongLines;
-use crate::inputs::loopback::{Loopback, LoopbackError};
+use crate::inputs::loopback::{Loopback, LoopbackError, OwnEndpoint};
 use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::presence::Presence;
 use crate::inputs::shared::InputsShared;
@@ -35,7 +36,7 @@ use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
-use dispatchd_aws::{Kinesis, leads_to};
+use dispatchd_aws::Kinesis;
 use dispatchd_core::limits::long_lines_bytes;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
@@ -67,7 +68,7 @@ impl Daemon {
         let local_url = without_embedded_stream(config)?;
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
-        refuse_own_endpoint(&kinesis, config)?;
+        OwnEndpoint::refuse(kinesis.endpoint(), config.loopback())?;
         let stop = Stop::default();
         let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
@@ -143,6 +144,12 @@ impl Daemon {
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
+        let listening = [
+            (Input::Http, address(http_listener.as_ref())),
+            (Input::KinesisApi, address(kinesis_api.as_ref())),
+        ];
+        let listening =
+            listening.into_iter().filter_map(|(input, address)| Some((input, address?))).collect();
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
             counters: counters.clone(),
@@ -161,6 +168,7 @@ impl Daemon {
                 region: kinesis.region().to_owned(),
                 credentials: kinesis.credentials().clone(),
                 socket: config.socket.path.clone(),
+                loopback: listening,
                 sources,
                 presence: presence.clone(),
                 facts: stream.facts,
@@ -221,18 +229,9 @@ fn lane_settings(config: &Config) -> producer::Settings {
     producer::Settings { lanes_count: LANES, lane, dedupe }
 }
 
-/// The variable that leads an application to this daemon must not lead the daemon to itself: each
-/// record would come back until the budget is full.
-fn refuse_own_endpoint(kinesis: &Kinesis, config: &Config) -> Result<(), StartError> {
-    let own =
-        [("kinesis_api.listen", config.kinesis_api.listen), ("http.listen", config.http.listen)];
-    for (key, address) in own {
-        if address.is_some_and(|address| leads_to(kinesis.endpoint(), address)) {
-            let endpoint = kinesis.endpoint().to_owned();
-            return Err(StartError::OwnEndpoint { endpoint, key });
-        }
-    }
-    Ok(())
+/// Where an input listens, if it does.
+fn address<S>(input: Option<&(Loopback, S)>) -> Option<SocketAddr> {
+    input.and_then(|(listener, _)| listener.address())
 }
 
 #[cfg(feature = "local")]
