@@ -318,3 +318,67 @@ fn no_room_in_time() -> Refusal {
     const LATE: &str = "the daemon's memory was full for as long as the request was ready to wait";
     Refusal::unconfirmed(Code::DeliveryTimeout, false, LATE)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::inputs::shared::for_tests;
+    use dispatchd_core::model::{Outcome, PartitionKey, Position, Record};
+    use dispatchd_producer::lane::Group;
+    use dispatchd_producer::ticket::{AnswerGroup, EventId};
+
+    fn exchange(inbox: mpsc::Sender<Group>, events_max: usize) -> Exchange {
+        let inputs = for_tests(Lanes::new(vec![inbox]));
+        let metrics = ConnectionMetrics::register();
+        let shared = ExchangeShared::new(&inputs, Input::Http, events_max, &metrics);
+        Exchange::begin(&Arc::new(shared), Patience::Endless)
+    }
+
+    async fn offer(exchange: &mut Exchange, key: &str) {
+        let key = PartitionKey::new(key).expect("a short one");
+        let record = Record::new(key, None, "{}".into());
+        let (reference, id) = (exchange.next_reference(), EventId::Made(Uuid::nil()));
+        exchange.offer(EventRequest::sealed(record, reference, id)).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_goes_on_its_way_when_its_caller_goes_before_it_was_handed_over() {
+        let (inbox_in, mut inbox) = mpsc::channel(1);
+        inbox_in.try_send(Vec::new()).expect("it is empty");
+        let mut exchange = exchange(inbox_in, 10);
+        offer(&mut exchange, "k").await;
+        let gone = tokio::time::timeout(Duration::ZERO, exchange.answers()).await;
+        assert!(gone.is_err(), "the inbox has no room");
+        assert_eq!(inbox.recv().await.map(|group| group.len()), Some(0));
+        assert_eq!(inbox.recv().await.map(|group| group.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn answers_stand_in_the_order_of_the_events_however_they_come() {
+        let (inbox_in, mut inbox) = mpsc::channel(1);
+        let mut exchange = exchange(inbox_in, 10);
+        for key in ["a", "b", "c"] {
+            offer(&mut exchange, key).await;
+        }
+        exchange.refuse(Refusal::new(Code::InvalidRequest, "no"));
+        let settle = async {
+            let mut group = AnswerGroup::default();
+            for item in inbox.recv().await.expect("it is handed over").into_iter().rev() {
+                let (shard_id, sequence_number) = ("s".into(), item.record.key.as_str().into());
+                let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+                group.answer(item.ticket, item.record, Outcome::Durable(position));
+            }
+        };
+        let (answers, ()) = tokio::join!(exchange.answers(), settle);
+        let keys: Vec<_> = answers
+            .iter()
+            .map(|answer| match answer {
+                EventAnswer::Durable(durable) => durable.key.as_str(),
+                EventAnswer::Refused(refusal) => refusal.code.as_str(),
+            })
+            .collect();
+        assert_eq!(keys, ["a", "b", "c", "InvalidRequest"]);
+    }
+}

@@ -64,3 +64,27 @@ impl InputsShared {
         })
     }
 }
+
+/// An input's surroundings, without a stream.
+#[cfg(test)]
+pub(super) fn for_tests(lanes: Lanes) -> InputsShared {
+    InputsShared {
+        producer_id: "app@host".into(),
+        lanes,
+        budget: Budget::new(4 * dispatchd_core::limits::MIB),
+        counters: Default::default(),
+        fingerprints: Default::default(),
+        backpressure: Default::default(),
+        long_lines: Arc::new(LongLines::new(2 * dispatchd_core::limits::MIB)),
+        callers: Arc::new(Callers::new(std::time::Instant::now())),
+        presence: watch::Sender::new(Presence::default()),
+        facts: watch::channel(StreamFacts::unknown(None)).1,
+        envelopes: Default::default(),
+        transaction: Default::default(),
+        record_bytes_carried: dispatchd_core::limits::MIB,
+        files_kept_back: 0,
+        fresh_id: Uuid::new_v4,
+        drain: CancellationToken::new(),
+        stop_reading: CancellationToken::new(),
+    }
+}

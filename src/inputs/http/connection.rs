@@ -55,43 +55,18 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::mpsc;
     use tokio::time::Instant;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::http_server::limits::{BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT};
-    use crate::inputs::callers::Callers;
     use crate::inputs::http::{CloudEventsAs, Settings};
-    use crate::inputs::long_lines::LongLines;
     use crate::inputs::metrics::ConnectionMetrics;
-    use crate::inputs::presence::Presence;
-    use crate::inputs::shared::InputsShared;
-    use dispatchd_core::limits::MIB;
-    use dispatchd_core::model::StreamFacts;
-    use dispatchd_producer::budget::Budget;
+    use crate::inputs::shared::{InputsShared, for_tests};
     use dispatchd_producer::lane::Lanes;
 
     fn inputs() -> InputsShared {
-        InputsShared {
-            producer_id: "app@host".into(),
-            lanes: Lanes::new(vec![mpsc::channel(1).0]),
-            budget: Budget::new(4 * MIB),
-            counters: Default::default(),
-            fingerprints: Default::default(),
-            backpressure: Default::default(),
-            long_lines: Arc::new(LongLines::new(2 * MIB)),
-            callers: Arc::new(Callers::new(Instant::now().into_std())),
-            presence: watch::Sender::new(Presence::default()),
-            facts: watch::channel(StreamFacts::unknown(None)).1,
-            envelopes: Default::default(),
-            transaction: Default::default(),
-            record_bytes_carried: MIB,
-            files_kept_back: 0,
-            fresh_id: uuid::Uuid::new_v4,
-            drain: CancellationToken::new(),
-            stop_reading: CancellationToken::new(),
-        }
+        for_tests(Lanes::new(vec![mpsc::channel(1).0]))
     }
 
     /// What a caller that begins so is told, and how long it takes.
