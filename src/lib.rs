@@ -29,11 +29,13 @@
 //! | staged | checked, paid for and held, and not on its way |
 //! | transaction | events of one connection that are staged until a commit; a rollback, its time or the end of the connection drops them |
 //! | gathered | the results of events that share an answer, in one place until all of them are there |
+//! | deadline | of an event: until when its caller waits; of the drain: until when it may take |
 //! | outbox | where the answers of one connection lie until its writer takes them |
 //! | lane | an owner of partition keys, with an *inbox* for what readers hand over |
 //! | shard queue, key queue | a shard's ready keys inside a lane; a key's items |
 //! | batch | what goes into one PutRecords request, and nothing else; the control line `batch` is *events that share an answer* in the code |
 //! | flight | a batch that is being sent |
+//! | call | what an SDK asks of our Kinesis API; its *attempts* have one invocation in common |
 //! | reply | what Kinesis says to a call; what we say to a caller is an *answer* |
 //! | verdict | Kinesis' word on one entry |
 //! | outcome | our word on one event: *durable* (with its position), *refused*, or *unconfirmed* (the event may or may not be stored) |
@@ -110,6 +112,7 @@
 //! | a permission | `aws::iam_policy`; `cli::iam`, for a flag; `advice` in `core::model::call_error`; `docs/operations.md` | `tests/packaging/iam.rs`, which has the daemon's calls and the policy |
 //! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
 //! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a folder of `src` that is on no floor fails `tests/it/floors.rs` |
+//! | an operation of the Kinesis API | `core::wire::kinesis_api::operation`; a question about the stream: `describe` (its members) and `dispatchd_aws`' file of that name; anything else: its reading and its reply there; `inputs::kinesis_api::calls`, which finds its room; `docs/kinesis-api.md`; `fuzz/targets/kinesis_api.rs` | the compiler, in `calls`; `every_operation_and_outcome_has_its_place_in_the_lists`, for the metric |
 //! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!
 //! # Promises

@@ -30,6 +30,26 @@ pub fn members(json: &str) -> Option<Vec<(String, &str)>> {
     (cursor.at == json.len()).then_some(members)
 }
 
+/// The elements of a JSON array, each as it stands. Nothing where `json` is no array.
+pub fn elements(json: &str) -> Option<Vec<&str>> {
+    let mut cursor = Cursor { json: json.as_bytes(), at: 0 };
+    let mut elements = Vec::new();
+    cursor.expect(b'[')?;
+    if cursor.expect(b']').is_none() {
+        loop {
+            cursor.space();
+            let from = cursor.at;
+            cursor.value()?;
+            elements.push(&json[from..cursor.at]);
+            if cursor.expect(b',').is_none() {
+                break cursor.expect(b']')?;
+            }
+        }
+    }
+    cursor.space();
+    (cursor.at == json.len()).then_some(elements)
+}
+
 /// The text that a JSON string means. Nothing where it is no string, or half of a surrogate pair.
 pub fn text(json: &str) -> Option<String> {
     serde_json::from_str(json).ok()

@@ -6,9 +6,10 @@
 #![no_main]
 
 use dispatchd_core::limits::{PARTITION_KEY_CHARS_MAX, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX};
-use dispatchd_core::model::envelope::{Draft, Timestamp};
+use dispatchd_core::model::envelope::{Draft, More, Timestamp};
 use dispatchd_core::model::{
-    Code, Context, Durable, Event, PartitionKey, Position, Record, Reference, Refusal,
+    Code, Context, Durable, Event, PartitionKey, Position, Profile, RawRecord, Record, Reference,
+    Refusal, Shows,
 };
 use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
@@ -23,18 +24,45 @@ fuzz_target!(|input: &[u8]| {
     let mut context = Context::default();
     for (number, line) in (1..).zip(input.split(|b| *b == b'\n')) {
         let wanted = Wanted::of(line, number);
-        let Parsed { reference, op, request } = request::parse(line, number);
+        let Parsed { reference, op, tx, request } = request::parse(line, number);
         let reference_json = match &reference {
             Reference::Number(number) => number.to_string(),
             Reference::Text(json) => json.to_string(),
         };
+        if let (Ok(Request::Batch(members)), None) = (&request, &wanted.request)
+            && line.starts_with(br#"{"op":"batch""#)
+        {
+            // No JSON as a whole: each event is judged for itself.
+            for (place, member) in (1..).zip(members) {
+                check_member(member, place);
+            }
+            continue;
+        }
         assert_eq!(reference_json, wanted.reference, "the reference");
         assert_eq!(op, wanted.op, "the op");
+        if request.is_ok() {
+            assert_eq!(tx.as_deref(), wanted.tx.as_deref(), "the transaction");
+        }
         match (request, wanted.request) {
             (Err(refusal), None) => check_refusal(&reference, &reference_json, op, &refusal, line),
             (Ok(Request::Event(event)), Some(WantedRequest::Event(wanted))) => {
                 check_event(&event, &wanted);
                 check_published(&reference, &reference_json, event, &context);
+            }
+            (Ok(Request::Record(record)), Some(WantedRequest::Record(wanted))) => {
+                check_record(record, &wanted, &reference, &reference_json);
+            }
+            (Ok(Request::Batch(members)), Some(WantedRequest::Batch(wanted))) => {
+                assert_eq!(members, wanted);
+                for (place, member) in (1..).zip(members) {
+                    check_member(member, place);
+                }
+            }
+            (Ok(Request::Begin(tx)), Some(WantedRequest::Transaction("begin", wanted)))
+            | (Ok(Request::Commit(tx)), Some(WantedRequest::Transaction("commit", wanted)))
+            | (Ok(Request::Rollback(tx)), Some(WantedRequest::Transaction("rollback", wanted))) => {
+                assert_eq!(tx, wanted);
+                check_transaction(&tx, &reference);
             }
             (Ok(Request::Hello(given)), Some(WantedRequest::Hello(wanted))) => {
                 assert_eq!(given, wanted);
@@ -58,9 +86,23 @@ fuzz_target!(|input: &[u8]| {
 
 // === What the protocol says ===
 
-const LINE: [&str; 6] = ["ref", "op", "type", "data", "options", "context"];
-const OPTIONS: [&str; 5] = ["partitionKey", "explicitHashKey", "sourceUserId", "id", "echo"];
-const CONTEXT: [&str; 2] = ["sourceUserId", "producerId"];
+const LINE: [&str; 10] = [
+    "ref", "op", "type", "data", "data_base64", "record", "options", "context", "events", "tx",
+];
+const OPTIONS: [&str; 8] = [
+    "partitionKey",
+    "explicitHashKey",
+    "sourceUserId",
+    "id",
+    "echo",
+    "envelope",
+    "traceparent",
+    "tracestate",
+];
+const CONTEXT: [&str; 5] =
+    ["sourceUserId", "producerId", "correlationId", "organisationId", "envelope"];
+const FORMS: [&str; 4] = ["lk", "type-data", "eventbridge", "cloudevents"];
+const BATCH_EVENTS_MAX: usize = 4096;
 
 /// What docs/protocol.md makes of a line.
 struct Wanted<'a> {
@@ -68,6 +110,8 @@ struct Wanted<'a> {
     reference: String,
     /// As its refusal prints it.
     op: Option<&'a str>,
+    /// That of an event.
+    tx: Option<String>,
     /// Nothing: it is refused.
     request: Option<WantedRequest<'a>>,
 }
@@ -75,8 +119,21 @@ struct Wanted<'a> {
 #[derive(Debug)]
 enum WantedRequest<'a> {
     Event(WantedEvent<'a>),
+    Record(WantedRecord<'a>),
     Hello(Context),
-    Control(&'a str),
+    Control(&'static str),
+    Batch(Vec<&'a str>),
+    Transaction(&'static str, String),
+}
+
+#[derive(Debug)]
+struct WantedRecord<'a> {
+    /// `None`: what is in `json`.
+    base64: Option<String>,
+    json: Option<&'a str>,
+    key: Option<String>,
+    explicit_hash: Option<String>,
+    id: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,6 +145,9 @@ struct WantedEvent<'a> {
     user_id: Option<String>,
     id: Option<String>,
     echo: bool,
+    envelope: Option<String>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
 }
 
 /// An object of the protocol: `null` means that a field is missing.
@@ -95,7 +155,7 @@ struct Object<'a>(Vec<(String, &'a str)>);
 
 impl<'a> Wanted<'a> {
     fn of(line: &'a [u8], number: u64) -> Self {
-        let refused = Self { reference: number.to_string(), op: None, request: None };
+        let refused = Self { reference: number.to_string(), op: None, tx: None, request: None };
         let Ok(line) = std::str::from_utf8(line) else { return refused };
         let Some(object) = Object::read(line, &LINE) else { return refused };
         let op =
@@ -105,7 +165,15 @@ impl<'a> Wanted<'a> {
             Some(_) => return Self { op, ..refused },
             None => refused.reference,
         };
-        Self { reference, op, request: WantedRequest::of(&object) }
+        let is_event = object.get("op").is_none();
+        let tx = match object.get("tx").filter(|_| is_event) {
+            None => None,
+            Some(json) => match json::text(json).filter(|tx| is_tx(tx)) {
+                Some(tx) => Some(tx),
+                None => return Self { reference, op, tx: None, request: None },
+            },
+        };
+        Self { reference, op, tx, request: WantedRequest::of(&object) }
     }
 }
 
@@ -117,6 +185,9 @@ impl<'a> WantedRequest<'a> {
             return None;
         }
         match op.as_deref() {
+            None if line.get("data_base64").is_some() || line.get("record").is_some() => {
+                WantedRecord::of(line).map(Self::Record)
+            }
             None => WantedEvent::of(line).map(Self::Event),
             Some("hello") => {
                 let context = Object::read(line.get("context").unwrap_or("{}"), &CONTEXT)?;
@@ -129,16 +200,96 @@ impl<'a> WantedRequest<'a> {
                         .is_none_or(|text| text.len() <= PRODUCER_ID_BYTES_MAX)
                         .then(|| not_empty(text))
                 };
+                let envelope = not_empty(context.text("envelope")?);
+                if envelope.as_deref().is_some_and(|form| !FORMS.contains(&form)) {
+                    return None;
+                }
                 Some(Self::Hello(Context {
                     user_id: field("sourceUserId")?,
                     producer_id: field("producerId")?,
+                    correlation_id: field("correlationId")?,
+                    organisation_id: field("organisationId")?,
+                    envelope: envelope.map(|form| form.parse().expect("it is one of them")),
                 }))
             }
             Some("ping") => Some(Self::Control("ping")),
             Some("flush") => Some(Self::Control("flush")),
-            Some(_) => None,
+            Some("batch") => {
+                let members = json::elements(line.get("events")?)?;
+                (members.len() <= BATCH_EVENTS_MAX).then_some(Self::Batch(members))
+            }
+            Some(op) => {
+                let op = ["begin", "commit", "rollback"].into_iter().find(|known| *known == op)?;
+                let tx = line.text("tx")?.filter(|tx| is_tx(tx))?;
+                Some(Self::Transaction(op, tx))
+            }
         }
     }
+}
+
+impl<'a> WantedRecord<'a> {
+    fn of(line: &Object<'a>) -> Option<Self> {
+        let (base64, json) = (line.text("data_base64")?, line.get("record"));
+        if base64.is_some() == json.is_some()
+            || json.is_some_and(|json| !json.starts_with('{'))
+            || base64.as_deref().is_some_and(|text| !is_base64(text))
+            || line.get("type").is_some()
+            || line.get("data").is_some()
+        {
+            return None;
+        }
+        let options = Object::read(line.get("options").unwrap_or("{}"), &OPTIONS)?;
+        let enveloped = ["sourceUserId", "echo", "envelope", "traceparent", "tracestate"];
+        if options.has_near([&OPTIONS, &LINE])
+            || enveloped.iter().any(|name| options.get(name).is_some())
+        {
+            return None;
+        }
+        let (key, explicit_hash, id) = addressed(&options)?;
+        Some(Self { base64, json, key, explicit_hash, id })
+    }
+}
+
+/// Where an event is to go and what it is called: what every event may say.
+type Addressed = (Option<String>, Option<String>, Option<String>);
+
+fn addressed(options: &Object<'_>) -> Option<Addressed> {
+    let key = not_empty(options.text("partitionKey")?);
+    let explicit_hash = not_empty(options.text("explicitHashKey")?);
+    let id = options.text("id")?;
+    let key_fits = key.as_ref().is_none_or(|key| key.chars().count() <= PARTITION_KEY_CHARS_MAX);
+    (key_fits
+        && explicit_hash.as_deref().is_none_or(is_hash_key)
+        && id.as_deref().is_none_or(is_uuid))
+    .then_some((key, explicit_hash, id))
+}
+
+/// As RFC 4648 has it, padded, without a bit that means nothing.
+fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let last = digits.bytes().last().and_then(value).unwrap_or(0);
+    let unused = match digits.len() % 4 {
+        0 => 0,
+        2 => 0b1111,
+        3 => 0b11,
+        _ => return false,
+    };
+    text.len() % 4 == 0
+        && text.len() - digits.len() < 3
+        && digits.bytes().all(|byte| value(byte).is_some())
+        && last & unused == 0
+}
+
+fn is_tx(tx: &str) -> bool {
+    (1..=REF_BYTES_MAX).contains(&tx.len())
 }
 
 impl<'a> WantedEvent<'a> {
@@ -147,25 +298,25 @@ impl<'a> WantedEvent<'a> {
         if options.has_near([&OPTIONS, &LINE]) {
             return None;
         }
+        let (key, explicit_hash, id) = addressed(&options)?;
         let wanted = Self {
             event_type: not_empty(line.text("type")?)?,
             data: line.get("data").filter(|json| json.starts_with('{'))?,
-            key: not_empty(options.text("partitionKey")?),
-            explicit_hash: not_empty(options.text("explicitHashKey")?),
+            key,
+            explicit_hash,
             user_id: not_empty(options.text("sourceUserId")?),
-            id: options.text("id")?,
+            id,
             echo: match options.get("echo") {
                 Some("true") => true,
                 Some("false") | None => false,
                 Some(_) => return None,
             },
+            envelope: not_empty(options.text("envelope")?),
+            traceparent: not_empty(options.text("traceparent")?),
+            tracestate: not_empty(options.text("tracestate")?),
         };
-        let key_fits =
-            wanted.key.as_ref().is_none_or(|key| key.chars().count() <= PARTITION_KEY_CHARS_MAX);
-        (key_fits
-            && wanted.explicit_hash.as_deref().is_none_or(is_hash_key)
-            && wanted.id.as_deref().is_none_or(is_uuid))
-        .then_some(wanted)
+        let is_form = wanted.envelope.as_deref().is_none_or(|form| FORMS.contains(&form));
+        is_form.then_some(wanted)
     }
 }
 
@@ -234,6 +385,62 @@ fn check_event(event: &Event<'_>, wanted: &WantedEvent<'_>) {
         wanted.id.as_ref().map(|id| id.to_ascii_lowercase())
     );
     assert_eq!(event.echo, wanted.echo);
+    let extras = event.extras.as_deref();
+    let given = |field: &Option<std::borrow::Cow<'_, str>>| field.as_deref().map(str::to_owned);
+    assert_eq!(extras.and_then(|extras| given(&extras.traceparent)), wanted.traceparent);
+    assert_eq!(extras.and_then(|extras| given(&extras.tracestate)), wanted.tracestate);
+    let form = wanted.envelope.as_ref().map(|form| form.parse::<Profile>().expect("it is one"));
+    assert_eq!(extras.and_then(|extras| extras.envelope), form);
+}
+
+fn check_record(
+    record: RawRecord<'_>,
+    wanted: &WantedRecord<'_>,
+    reference: &Reference,
+    reference_json: &str,
+) {
+    let bytes = record.data.to_bytes();
+    assert_eq!(bytes.len(), record.data.len(), "what the budget is asked for");
+    match (&wanted.base64, wanted.json) {
+        (None, Some(json)) => assert_eq!(bytes, json.as_bytes()),
+        (Some(text), None) => assert_eq!(bytes.len(), text.trim_end_matches('=').len() * 3 / 4),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(record.key.as_ref().map(PartitionKey::as_str), wanted.key.as_deref());
+    assert_eq!(record.explicit_hash.map(|hash| hash.0.to_string()), wanted.explicit_hash);
+    let id = record.id.map(|id| id.to_string());
+    assert_eq!(id, wanted.id.as_ref().map(|id| id.to_ascii_lowercase()));
+    let mut out = Vec::new();
+    reply::staged(&mut out, reference, record.id);
+    let fields = json::members(one_line(&out)).expect("an answer is an object");
+    assert_eq!(fields[0].1, reference_json);
+    assert_eq!(fields.len(), if record.id.is_some() { 4 } else { 3 });
+}
+
+/// An event of a batch is read as the line of its own would be.
+fn check_member(member: &str, place: u64) {
+    let alone = request::parse(member.as_bytes(), place);
+    let (reference, refused) = match request::member(member, place) {
+        Ok((reference, request)) => {
+            assert!(matches!(request, Request::Event(_) | Request::Record(_)), "{request:?}");
+            assert!(alone.request.is_ok() && alone.tx.is_none() && alone.op.is_none());
+            (reference, false)
+        }
+        Err((reference, refusal)) => {
+            assert_eq!(refusal.code, Code::InvalidRequest);
+            (reference, true)
+        }
+    };
+    assert_eq!(reference, alone.reference);
+    let is_event = matches!(alone.request, Ok(Request::Event(_) | Request::Record(_)));
+    assert!(refused || is_event);
+}
+
+fn check_transaction(tx: &str, reference: &Reference) {
+    let mut out = Vec::new();
+    reply::transaction(&mut out, "begin", tx, reference);
+    let fields = json::members(one_line(&out)).expect("an answer is an object");
+    assert_eq!(json::text(fields[1].1).as_deref(), Some(tx));
 }
 
 /// Seals the event as the connection's reader does, and answers it.
@@ -248,6 +455,22 @@ fn check_published(
     let user_id = event.user_id.as_deref().or(context.user_id.as_deref());
     let producer_id = context.producer_id.as_deref().unwrap_or(PRODUCER_ID);
     let key = event.key.clone().unwrap_or_else(|| PartitionKey::new("k").expect("one character"));
+    let extras = event.extras.as_deref();
+    let profile = extras.and_then(|extras| extras.envelope).or(context.envelope);
+    let more = More {
+        profile: profile.unwrap_or(Profile::Lk),
+        source: producer_id,
+        region: "eu-west-1",
+        correlation_id: context.correlation_id.as_deref(),
+        organisation_id: context.organisation_id.as_deref(),
+        traceparent: extras.and_then(|extras| extras.traceparent.as_deref()),
+        tracestate: extras.and_then(|extras| extras.tracestate.as_deref()),
+    };
+    let is_plain = more.profile == Profile::Lk
+        && more.correlation_id.is_none()
+        && more.organisation_id.is_none()
+        && extras.is_none();
+    let more = (!is_plain).then_some(more);
     let draft = Draft {
         id,
         event_type: &event.event_type,
@@ -256,6 +479,7 @@ fn check_published(
         user_id,
         producer_id,
         key: &key,
+        more,
     };
     let len_claimed = draft.sealed_len();
     let data = draft.seal(len_claimed);
@@ -265,6 +489,9 @@ fn check_published(
     assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));
     assert_eq!(record.data.len(), len_claimed, "what the budget was asked for");
 
+    if !is_plain {
+        return check_form(envelope(&record), more.expect("it is asked for"), event.data);
+    }
     let names = ["id", "type", "data", "timestamp", "source"];
     let [id_json, type_json, data, timestamp_json, source] = values(envelope(&record), names);
     assert_eq!(data.as_bytes(), event.data.as_bytes());
@@ -299,9 +526,48 @@ fn check_published(
                 sub_sequence_number: (id.as_u128() % 3 == 1).then_some(7),
             },
             deduplicated: id.as_u128() % 2 == 1,
+            shows: Shows::ALL,
             echo: event.echo.then(|| record.data.clone()),
         },
     );
+}
+
+/// Another form, or keys that are added: one object with the keys of its form, in order, and the
+/// data in it as it came.
+fn check_form(envelope: &str, more: More<'_>, data: &str) {
+    let members = json::members(envelope).unwrap_or_else(|| panic!("not an object: {envelope}"));
+    let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
+    let mut trace = Vec::new();
+    trace.extend(more.traceparent.map(|_| "traceparent"));
+    trace.extend(more.tracestate.map(|_| "tracestate"));
+    let (first, last): (&[&str], &[&str]) = match more.profile {
+        Profile::Lk => (&["id", "type", "data", "timestamp", "source"], &[]),
+        Profile::TypeData => (&["type", "data"], &[]),
+        Profile::EventBridge => (
+            &[
+                "version", "id", "detail-type", "source", "account", "time", "region",
+                "resources", "detail",
+            ],
+            &[],
+        ),
+        Profile::CloudEvents => {
+            assert_eq!(names.first(), Some(&"specversion"));
+            assert!(names.ends_with(&[&trace[..], &["data"]].concat()), "{names:?}");
+            (&[], &[])
+        }
+    };
+    if more.profile != Profile::CloudEvents {
+        assert_eq!(names, [first, &trace, last].concat());
+    }
+    let within = members.iter().find(|(name, _)| name == "data" || name == "detail");
+    let (name, json) = within.expect("it holds the data");
+    match name.as_str() {
+        "data" => assert_eq!(*json, data),
+        _ => {
+            let kept = data.trim_end_matches('}').trim_ascii_end();
+            assert!(json.starts_with(kept), "{json} must begin as {data}");
+        }
+    }
 }
 
 fn check_ack(reference: &Reference, reference_json: &str, record: &Record, ack: Durable) {
@@ -334,7 +600,7 @@ fn check_refusal(
     // Our own words use these letters only and are short. A message that repeated the caller's text
     // would soon hold another letter: the fuzzer writes any.
     let ours = |c: char| {
-        c.is_ascii_lowercase() || c.is_ascii_digit() || " .,:;^()[]{}`\\-EFHIJKNOSTU".contains(c)
+        c.is_ascii_lowercase() || c.is_ascii_digit() || " .,:;^()[]{}`\\-_EFHIJKNOSTU".contains(c)
     };
     assert!(
         refusal.message.chars().all(ours) && refusal.message.len() <= 160,

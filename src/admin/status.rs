@@ -5,6 +5,7 @@
 //! an environment, a payload, a key or an event's id.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -42,6 +43,8 @@ pub(crate) struct Shown {
     pub credentials: CredentialsCache,
     /// The socket for events.
     pub socket: PathBuf,
+    /// Where the inputs on loopback listen.
+    pub loopback: Vec<(Input, SocketAddr)>,
     pub sources: Sources,
     pub presence: watch::Receiver<Presence>,
     pub facts: watch::Receiver<StreamFacts>,
@@ -98,6 +101,7 @@ impl Shown {
             started: rfc3339(start.wall),
             uptime_seconds: start.monotonic.elapsed().as_secs(),
             socket: self.socket.clone(),
+            loopback: self.loopback(),
             connections: self.presence.borrow().connected,
             stream: self.stream(),
             buffer: self.buffer(),
@@ -112,6 +116,13 @@ impl Shown {
             log: live.log(),
             last_reload: live.last_reload.clone(),
         }
+    }
+
+    fn loopback(&self) -> BTreeMap<String, String> {
+        let shown = |(input, address): &(Input, SocketAddr)| {
+            (input.as_str().to_owned(), address.to_string())
+        };
+        self.loopback.iter().map(shown).collect()
     }
 
     fn stream(&self) -> wire::Stream {
@@ -289,6 +300,7 @@ pub(super) mod tests {
             region: "us-east-1".into(),
             credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
+            loopback: Vec::new(),
             sources: Sources {
                 counters: InputCounters::default(),
                 backpressure: Arc::default(),

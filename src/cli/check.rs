@@ -86,10 +86,11 @@ impl Check {
 
 /// All findings; without `--online`, only those that would keep `run` from starting.
 async fn ask(config: &Config, online: bool) -> Vec<Finding> {
+    let machine = Machine::read();
     if online {
-        return check::run(config, &Machine::read()).await;
+        return check::run(config, &machine).await;
     }
-    let places = check::places(config).await;
+    let places = check::places(config, &machine).await;
     places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 

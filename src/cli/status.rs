@@ -26,6 +26,7 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
         started,
         uptime_seconds,
         socket,
+        loopback,
         connections,
         stream,
         buffer,
@@ -80,6 +81,10 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
     }
     writeln!(text, "endpoint  {}  region {}", stream.endpoint, stream.region)?;
     writeln!(text, "socket    {}  {connections} connected", socket.display())?;
+    if !loopback.is_empty() {
+        let each = loopback.iter().map(|(input, address)| format!("{input} at {address}"));
+        writeln!(text, "loopback  {}", each.collect::<Vec<_>>().join("  "))?;
+    }
     let full = 100.0 * buffer.used_bytes as f64 / buffer.limit_bytes.max(1) as f64;
     writeln!(
         text,
@@ -288,6 +293,7 @@ mod tests {
             started: "2026-11-21T03:00:00.000Z".into(),
             uptime_seconds: 3_600,
             socket: "/run/d.sock".into(),
+            loopback: [("kinesis_api".to_owned(), "127.0.0.1:4568".to_owned())].into(),
             connections: 2,
             stream: Stream {
                 name: "orders".into(),
@@ -388,6 +394,7 @@ stream    orders  2 open shards  records up to 1024 KiB
 succeeded never
 endpoint  https://kinesis.eu-central-1.amazonaws.com  region eu-central-1
 socket    /run/d.sock  2 connected
+loopback  kinesis_api at 127.0.0.1:4568
 buffer    1024 KiB of 64.0 MiB (2 %)  callers waited 0 s
 events    2 in flight, the oldest 1.5 s old  17 accepted  7 acked  1 refused
           3 staged in transactions  4 rolled back

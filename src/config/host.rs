@@ -35,8 +35,7 @@ pub(crate) fn files_needed(config: &Config) -> usize {
 
 /// Connections to the inputs on loopback that are switched on.
 fn loopback_connections_max(config: &Config) -> usize {
-    let inputs = [config.http.listen, config.kinesis_api.listen].into_iter().flatten().count();
-    inputs * (LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX)
+    config.loopback().count() * (LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX)
 }
 
 /// The number of descriptors that no caller's connection may take, so that Kinesis is reached and

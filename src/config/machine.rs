@@ -47,6 +47,8 @@ pub(crate) struct Machine {
     pub address_space: Option<usize>,
     /// Whether `/run/dispatchd` could hold files of ours.
     pub run_dir_writable: bool,
+    /// Whether this is a pod that shares the network of its node.
+    pub is_on_host_network: bool,
 }
 
 /// Why a client does not look for the daemon in the fallback directory.
@@ -73,6 +75,8 @@ impl Machine {
             open_files: limit(getrlimit(Resource::Nofile).maximum),
             address_space: limit(getrlimit(Resource::As).current),
             run_dir_writable: could_make_files(Path::new(RUN_DIR)).is_ok(),
+            is_on_host_network: env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+                && interfaces().iter().any(|name| is_of_a_node(name)),
         }
     }
 
@@ -178,9 +182,33 @@ fn read_limit(file: &Path) -> Option<usize> {
     (limit < LIMIT_BYTES_MAX).then_some(limit)
 }
 
+/// The names of the network's interfaces as this process sees them.
+fn interfaces() -> Vec<String> {
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether an interface is one that a node has for its pods. A pod with a network of its own sees
+/// its own end alone, `eth0` as a rule.
+fn is_of_a_node(name: &str) -> bool {
+    const OF_NODES: [&str; 9] =
+        ["veth", "cali", "cilium", "lxc", "cni", "flannel", "docker", "kube-", "eni"];
+    OF_NODES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_told_from_a_pod_by_the_other_ends_of_its_pods() {
+        for name in ["veth1a2b", "cali123", "cilium_host", "lxc1", "cni0", "flannel.1", "docker0"] {
+            assert!(is_of_a_node(name), "{name}");
+        }
+        for name in ["lo", "eth0", "ens5", "net1", "tunl0"] {
+            assert!(!is_of_a_node(name), "{name}");
+        }
+    }
     use dispatchd_core::limits::MIB;
 
     fn cgroup(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -67,9 +67,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    let listens = [config.http.listen, config.kinesis_api.listen];
-    let loopback = listens.into_iter().flatten().count();
-    config.socket.max_connections + loopback * LOOPBACK_CONNECTIONS_MAX
+    config.socket.max_connections + config.loopback().count() * LOOPBACK_CONNECTIONS_MAX
 }
 
 /// The most that is made of one line or body at once, beside it.
@@ -236,6 +234,19 @@ mod tests {
             to_carry.starts_with("set memory.budget to at least 20608KiB, and the container's"),
             "{to_carry}"
         );
+    }
+
+    #[test]
+    fn the_kinesis_api_adds_its_connections_and_what_is_made_of_the_longest_body() {
+        let bytes = |set: &[(&str, &str)]| memory_sum(&config(set, None));
+        let (without, with) = (bytes(&[]), bytes(&[("kinesis_api.listen", "127.0.0.1:4568")]));
+        let each = 2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX + H2_WINDOW_BYTES as usize;
+        assert_eq!(
+            with.connections_bytes - without.connections_bytes,
+            LOOPBACK_CONNECTIONS_MAX * each
+        );
+        let made = |record_bytes_max| PUT_BODY_BYTES_MAX - line_bytes_max(record_bytes_max);
+        assert_eq!(with.long_lines_bytes - without.long_lines_bytes, made(RECORD_BYTES_MAX));
     }
 
     #[test]

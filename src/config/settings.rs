@@ -18,6 +18,7 @@
 //! A field that the table has no key for, and a key that has no field, fail every test that
 //! resolves a configuration. Ranges stand in the table, not here.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
@@ -55,6 +56,15 @@ pub struct Config {
     /// What the SDK sees of the environment; nothing with `local`.
     #[serde(skip)]
     pub sdk_env: SdkEnv,
+}
+
+impl Config {
+    /// The inputs on loopback that are switched on: the key of each, and its address.
+    pub(crate) fn loopback(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        [(http::KEY, self.http.listen), (kinesis_api::KEY, self.kinesis_api.listen)]
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address?)))
+    }
 }
 
 /// The stream and how it is reached.

@@ -23,8 +23,8 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Without a request, or while no byte of an answer is taken. Clients that keep connections alive
-/// close them after 60 s or less, and so first.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// close them after 90 s (Go) or less, and so first: none sends into a connection that we close.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// HTTP/1.1 with one request a connection, whose head is here within `head_timeout`.
 pub(crate) fn one_request(head_timeout: Duration) -> http1::Builder {

@@ -6,12 +6,11 @@
 //! caller that waits for us keeps its place. Nothing here reads or writes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT};
+use super::limits::{HEAD_TIMEOUT, IDLE_TIMEOUT};
 
 /// One connection's place.
 #[derive(Debug)]
@@ -99,10 +98,16 @@ impl Place {
         }
     }
 
-    /// `None` while the caller waits for us.
+    /// `None` while the caller waits for us, or while its body is read: who reads that has the time
+    /// of it, and tells the caller when it is over.
     fn deadline(&self) -> Option<Instant> {
         let State { awaited, since, answering } = *self.state();
-        (answering == 0).then(|| since + awaited.timeout())
+        let time = match awaited {
+            Awaited::Request => IDLE_TIMEOUT,
+            Awaited::RestOfHead => HEAD_TIMEOUT,
+            Awaited::RestOfBody => return None,
+        };
+        (answering == 0).then(|| since + time)
     }
 
     /// Since when we wait for the caller; `None` while it waits for us.
@@ -113,16 +118,6 @@ impl Place {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Awaited {
-    fn timeout(self) -> Duration {
-        match self {
-            Awaited::Request => IDLE_TIMEOUT,
-            Awaited::RestOfHead => HEAD_TIMEOUT,
-            Awaited::RestOfBody => BODY_TIMEOUT,
-        }
     }
 }
 
@@ -162,6 +157,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     async fn overdue_after(place: &Place) -> Duration {
@@ -194,11 +191,11 @@ mod tests {
         tokio::time::advance(HEAD_TIMEOUT / 2).await;
         place.heard();
         assert_eq!(overdue_after(&place).await, HEAD_TIMEOUT / 2, "more bytes give no more time");
+        let never = || tokio::time::timeout(10 * IDLE_TIMEOUT, place.overdue());
         place.await_body();
-        assert_eq!(overdue_after(&place).await, BODY_TIMEOUT);
+        assert!(never().await.is_err(), "who reads the body has the time of it");
         let answering = place.answer();
-        let late = tokio::time::timeout(10 * IDLE_TIMEOUT, place.overdue()).await;
-        assert!(late.is_err(), "it waits for us");
+        assert!(never().await.is_err(), "it waits for us");
         drop(answering);
         assert_eq!(overdue_after(&place).await, IDLE_TIMEOUT);
     }

@@ -19,12 +19,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
-use super::metrics::ConnectionMetrics;
+use super::metrics::{ConnectionMetrics, OpenConnection};
 use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
+use dispatchd_aws::leads_to;
 use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
+use dispatchd_core::model::Input;
 
 /// What serves the connections of a listener, each in a task of its own.
 pub(crate) trait Serve {
@@ -50,6 +52,7 @@ pub struct Loopback {
 /// What a listener's connections have in common.
 #[derive(Debug)]
 struct Door {
+    input: Input,
     metrics: Arc<ConnectionMetrics>,
     presence: watch::Sender<Presence>,
     files_kept_back: usize,
@@ -65,6 +68,34 @@ pub struct LoopbackError {
     pub key: &'static str,
     pub address: SocketAddr,
     pub source: io::Error,
+}
+
+/// The variable that leads an application to this daemon leads the daemon to itself: each record
+/// would come back until the budget is full.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the stream's endpoint {endpoint} is this daemon's own {key}: it would send to itself. Give \
+     AWS_ENDPOINT_URL_KINESIS to the application alone, or set stream.endpoint_url"
+)]
+pub struct OwnEndpoint {
+    endpoint: String,
+    key: &'static str,
+}
+
+impl OwnEndpoint {
+    /// Looks whether requests to the stream's endpoint would come to one of our own inputs.
+    ///
+    /// # Errors
+    /// They would.
+    pub fn refuse(
+        endpoint: &str,
+        inputs: impl IntoIterator<Item = (&'static str, SocketAddr)>,
+    ) -> Result<(), Self> {
+        match inputs.into_iter().find(|(_, address)| leads_to(endpoint, *address)) {
+            Some((key, _)) => Err(Self { endpoint: endpoint.to_owned(), key }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The connections that are let in.
@@ -84,11 +115,13 @@ impl Loopback {
     pub fn bind(
         key: &'static str,
         address: SocketAddr,
+        input: Input,
         inputs: &InputsShared,
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
         let failed = |source| LoopbackError { key, address, source };
         let door = Door {
+            input,
             metrics,
             presence: inputs.presence.clone(),
             files_kept_back: inputs.files_kept_back,
@@ -152,7 +185,7 @@ impl Loopback {
 
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
-        let Door { metrics, presence, files_kept_back, stop_reading, .. } = self.door;
+        let Door { input, metrics, presence, files_kept_back, stop_reading, .. } = self.door;
         // Those that make room have not ended yet.
         const OPEN_MAX: usize = LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX;
         let is_crowded = self.connections.len() >= OPEN_MAX
@@ -164,18 +197,19 @@ impl<S: Serve> House<'_, S> {
             let _ = stream.try_write(S::TURNED_AWAY);
             return;
         };
-        metrics.accepted.increment(1);
-        metrics.open.increment(1.0);
+        let open = OpenConnection::of(Arc::clone(metrics), *input);
         let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
         let visit = Visit::new(presence.clone());
-        self.connections.spawn(self.serve.serve(stream, place, visit));
+        let served = self.serve.serve(stream, place, visit);
+        self.connections.spawn(async move {
+            served.await;
+            drop(open);
+        });
         presence.send_modify(|presence| presence.connected += 1);
     }
 
     fn close(&self, ended: Result<(), tokio::task::JoinError>) {
-        let Door { metrics, presence, .. } = self.door;
-        metrics.open.decrement(1.0);
-        presence.send_modify(|presence| presence.connected -= 1);
+        self.door.presence.send_modify(|presence| presence.connected -= 1);
         if let Err(error) = ended {
             // Its tickets answered for themselves; the other connections go on.
             tracing::error!(

@@ -4,28 +4,41 @@
 //! Names and labels stand here; what each metric means and how it is exported is `telemetry`'s to
 //! say. It depends on the `metrics` facade alone, and never on a global recorder.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge, counter, gauge};
 
 use dispatchd_core::model::Input;
 
-/// Handles of what the socket for events counts.
+/// Handles of what connections count. Each array is in the order of `Input::ALL`.
 #[derive(Debug)]
 pub struct ConnectionMetrics {
-    /// Connections that are open.
-    pub open: Gauge,
-    pub accepted: Counter,
-    /// Connections that were turned away because `socket.max_connections` was reached.
+    open: [Gauge; Input::ALL.len()],
+    accepted: [Counter; Input::ALL.len()],
+    /// Connections that were turned away because there were too many.
     pub refused: Counter,
-    /// Bytes of the events accepted: envelope and partition key. In the order of `Input::ALL`.
+    /// Bytes of the events accepted: envelope and partition key.
     event_bytes_accepted: [Counter; Input::ALL.len()],
+}
+
+/// A connection that is open, as it is counted, until this is dropped. On a socket where more than
+/// one protocol is spoken it counts as the plainest one until it has said something, and is let in
+/// as what it speaks.
+#[derive(Debug)]
+pub struct OpenConnection {
+    metrics: Arc<ConnectionMetrics>,
+    input: Input,
+    has_spoken: bool,
 }
 
 impl ConnectionMetrics {
     /// Registers every series, at 0, with the recorder that is in force here.
     pub fn register() -> Self {
         Self {
-            open: gauge!("dispatchd_connections"),
-            accepted: counter!("dispatchd_connections_total"),
+            open: Input::ALL
+                .map(|input| gauge!("dispatchd_connections", "input" => input.as_str())),
+            accepted: Input::ALL
+                .map(|input| counter!("dispatchd_connections_total", "input" => input.as_str())),
             refused: counter!("dispatchd_connections_refused_total", "reason" => "max_connections"),
             event_bytes_accepted: Input::ALL.map(
                 |input| counter!("dispatchd_event_bytes_accepted_total", "input" => input.as_str()),
@@ -36,5 +49,37 @@ impl ConnectionMetrics {
     /// Bytes of the events accepted of one input.
     pub fn event_bytes_accepted(&self, input: Input) -> &Counter {
         &self.event_bytes_accepted[input as usize]
+    }
+}
+
+impl OpenConnection {
+    /// One that can speak nothing but this.
+    pub fn of(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+        let mut connection = Self::unheard(metrics, input);
+        connection.speaks(input);
+        connection
+    }
+
+    /// One that has said nothing yet.
+    pub fn unheard(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+        metrics.open[input as usize].increment(1.0);
+        Self { metrics, input, has_spoken: false }
+    }
+
+    /// It is known what it speaks.
+    pub fn speaks(&mut self, input: Input) {
+        self.metrics.open[self.input as usize].decrement(1.0);
+        self.metrics.open[input as usize].increment(1.0);
+        self.metrics.accepted[input as usize].increment(1);
+        (self.input, self.has_spoken) = (input, true);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        if !self.has_spoken {
+            self.speaks(self.input);
+        }
+        self.metrics.open[self.input as usize].decrement(1.0);
     }
 }

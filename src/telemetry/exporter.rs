@@ -299,7 +299,7 @@ mod tests {
             "dispatchd_put_records_total{outcome=\"partial\"} 0",
             "dispatchd_stream_blocked{reason=\"kms\"} 0",
             "dispatchd_buffer_limit_bytes 1000",
-            "dispatchd_connections 0",
+            "dispatchd_connections{input=\"ndjson\"} 0",
             "dispatchd_credentials_expiry_timestamp_seconds 0",
             "dispatchd_log_lines_dropped_total 0",
             "process_open_fds",

@@ -69,9 +69,9 @@ pub(crate) const METRICS: &[Metric] = &[
         "From accepting an event to knowing that it is durable; only of events acked" },
     // Connections and back-pressure.
     gauge("dispatchd_connections",
-        "Connections that are open"),
+        "Connections that are open; one on the socket that has said nothing yet counts as ndjson"),
     counter("dispatchd_connections_total",
-        "Connections let in"),
+        "Connections let in, once it is known what they speak"),
     counter("dispatchd_connections_refused_total",
         "Connections turned away, by what was full"),
     counter("dispatchd_kinesis_api_calls_total",

@@ -49,3 +49,101 @@ pub(crate) async fn serve(
         () = place.overdue() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::http_server::limits::{BODY_TIMEOUT, HEAD_TIMEOUT, IDLE_TIMEOUT};
+    use crate::inputs::callers::Callers;
+    use crate::inputs::http::{CloudEventsAs, Settings};
+    use crate::inputs::long_lines::LongLines;
+    use crate::inputs::metrics::ConnectionMetrics;
+    use crate::inputs::presence::Presence;
+    use crate::inputs::shared::InputsShared;
+    use dispatchd_core::limits::MIB;
+    use dispatchd_core::model::StreamFacts;
+    use dispatchd_producer::budget::Budget;
+    use dispatchd_producer::lane::Lanes;
+
+    fn inputs() -> InputsShared {
+        InputsShared {
+            producer_id: "app@host".into(),
+            lanes: Lanes::new(vec![mpsc::channel(1).0]),
+            budget: Budget::new(4 * MIB),
+            counters: Default::default(),
+            fingerprints: Default::default(),
+            backpressure: Default::default(),
+            long_lines: Arc::new(LongLines::new(2 * MIB)),
+            callers: Arc::new(Callers::new(Instant::now().into_std())),
+            presence: watch::Sender::new(Presence::default()),
+            facts: watch::channel(StreamFacts::unknown(None)).1,
+            envelopes: Default::default(),
+            transaction: Default::default(),
+            record_bytes_carried: MIB,
+            files_kept_back: 0,
+            fresh_id: uuid::Uuid::new_v4,
+            drain: CancellationToken::new(),
+            stop_reading: CancellationToken::new(),
+        }
+    }
+
+    /// What a caller that begins so is told, and how long it takes.
+    async fn cut_off(begun: &str) -> (String, Duration) {
+        let inputs = inputs();
+        let settings = Settings { listen: None, cloudevents: CloudEventsAs::TheyAre };
+        let shared = HttpShared::new(&settings, &inputs, &ConnectionMetrics::register());
+        let place = Place::new(inputs.stop_reading.child_token());
+        let (mut peer, stream) = tokio::io::duplex(4096);
+        peer.write_all(begun.as_bytes()).await.expect("there is room");
+        let began = Instant::now();
+        let visit = Visit::new(inputs.presence.clone());
+        serve(stream, Bytes::new(), Door::Socket, shared, place, visit).await;
+        let took = began.elapsed();
+        let mut told = String::new();
+        peer.read_to_string(&mut told).await.expect("it is closed");
+        (told, took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_sends_nothing_more_is_cut_off_in_time_and_told_where_http_has_a_word() {
+        const HEAD: &str = "POST /v1/events HTTP/1.1\r\nhost: d\r\n\
+                            content-type: application/json\r\ncontent-length: 2\r\n\r\n";
+        const HEALTH: &str = "GET /v1/health HTTP/1.1\r\nhost: d\r\n\r\n";
+        for (begun, least, told) in [
+            ("", IDLE_TIMEOUT, ""),
+            (HEALTH, IDLE_TIMEOUT, "HTTP/1.1 200 "),
+            ("POST /v1/ev", HEAD_TIMEOUT, ""),
+            (HEAD, BODY_TIMEOUT, "HTTP/1.1 408 "),
+        ] {
+            let (said, took) = cut_off(begun).await;
+            assert!(
+                said.starts_with(told) && said.is_empty() == told.is_empty(),
+                "{begun}: {said}"
+            );
+            let late = least + HEAD_TIMEOUT;
+            assert!(took >= least && took < late, "{begun:?} took {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_at_once_when_readers_stop() {
+        let inputs = inputs();
+        let settings = Settings { listen: None, cloudevents: CloudEventsAs::TheyAre };
+        let shared = HttpShared::new(&settings, &inputs, &ConnectionMetrics::register());
+        let place = Place::new(inputs.stop_reading.child_token());
+        let (_peer, stream) = tokio::io::duplex(4096);
+        let visit = Visit::new(inputs.presence.clone());
+        let began = Instant::now();
+        let served = serve(stream, Bytes::new(), Door::Socket, shared, place, visit);
+        let stop = async { inputs.stop_reading.cancel() };
+        tokio::join!(served, stop);
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+}

@@ -22,7 +22,8 @@ use crate::http_server::place::Place;
 use crate::inputs::body::{BodyBounds, BodyError};
 use crate::inputs::exchange::{Exchange, Patience};
 use dispatchd_core::limits::line_bytes_max;
-use dispatchd_core::model::{Code, Event, Record, Reference, Refusal};
+use dispatchd_core::model::event::Extras;
+use dispatchd_core::model::{Code, Event, Profile, Record, Reference, Refusal};
 use dispatchd_core::wire::cloudevents::{self, CloudEvent};
 use dispatchd_core::wire::http::{Format, Lines, Problem, Results, format, members, wait_seconds};
 use dispatchd_core::wire::ndjson::request::{self, Parsed};
@@ -305,7 +306,10 @@ impl Offer<'_> {
                         user_id: None,
                         id: Some(dedupe_id),
                         echo: false,
-                        extras: None,
+                        extras: Some(Box::new(Extras {
+                            envelope: Some(Profile::Lk),
+                            ..Extras::default()
+                        })),
                     };
                     self.offer(exchange, event, reference).await;
                 }

@@ -16,6 +16,7 @@ mod shared;
 pub(crate) use connection::serve;
 pub(crate) use routes::Door;
 pub(crate) use server::HttpServer;
+pub(crate) use settings::KEY;
 
 pub use settings::{CloudEventsAs, Settings};
 pub use shared::HttpShared;

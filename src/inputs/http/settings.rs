@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use dispatchd_core::choice;
 
+/// The key of the configuration that names the address on loopback.
+pub(crate) const KEY: &str = "http.listen";
+
 /// Where HTTP is served besides the socket, and what is made of CloudEvents.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

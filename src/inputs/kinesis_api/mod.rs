@@ -21,6 +21,7 @@ mod shared;
 
 pub(crate) use metrics::CallMetrics;
 pub(crate) use server::KinesisApiServer;
+pub(crate) use settings::KEY;
 pub(crate) use shared::KinesisApiShared;
 
 pub use settings::Settings;

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+/// The key of the configuration that names the address.
+pub(crate) const KEY: &str = "kinesis_api.listen";
+
 /// Where the Kinesis API is served, and for how long a reply is held.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,7 +19,9 @@ use super::shared::ConnectionShared;
 use super::writer::Writer;
 use crate::http_server::place::Place;
 use crate::inputs::http::{self, Door};
+use crate::inputs::metrics::OpenConnection;
 use crate::inputs::presence::Visit;
+use dispatchd_core::model::Input;
 
 /// How long the input that is left is read off before a socket is closed: as long as a peer that
 /// saw our end needs to close its own. A socket that is closed with unread input resets the
@@ -28,14 +30,24 @@ const CLOSE_GRACE: Duration = Duration::from_millis(200);
 
 /// Serves a connection until its last answer is written. Its first byte says what it speaks: HTTP's
 /// methods are upper case, and no line of JSON begins so.
-pub(super) async fn serve(stream: UnixStream, shared: Arc<ConnectionShared>, visit: Visit) {
+pub(super) async fn serve(
+    stream: UnixStream,
+    shared: Arc<ConnectionShared>,
+    visit: Visit,
+    mut open: OpenConnection,
+) {
     match first_byte(&stream, &shared.stop_reading).await {
         Some(byte) if byte.is_ascii_uppercase() => {
+            open.speaks(Input::Http);
             let place = Place::new(shared.stop_reading.child_token());
             let http = Arc::clone(&shared.http);
-            http::serve(stream, Bytes::new(), Door::Socket, http, place, visit).await;
+            // Apart, or every other connection would be as large as this one.
+            Box::pin(http::serve(stream, Bytes::new(), Door::Socket, http, place, visit)).await;
         }
-        _ => serve_lines(stream, shared, visit).await,
+        _ => {
+            open.speaks(Input::Ndjson);
+            serve_lines(stream, shared, visit).await;
+        }
     }
 }
 

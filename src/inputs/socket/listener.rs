@@ -19,7 +19,7 @@ use super::shared::ConnectionShared;
 use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
 use crate::inputs::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
 use crate::inputs::http::HttpShared;
-use crate::inputs::metrics::ConnectionMetrics;
+use crate::inputs::metrics::{ConnectionMetrics, OpenConnection};
 use crate::inputs::presence::{Presence, Visit};
 use crate::inputs::shared::InputsShared;
 use dispatchd_core::model::Input;
@@ -94,7 +94,7 @@ impl Listener {
                 biased;
                 () = shared.stop_reading.cancelled() => break,
                 () = drain.cancelled(), if !drain.is_cancelled() => {}
-                Some(ended) = connections.join_next() => close(&shared, ended, &presence),
+                Some(ended) = connections.join_next() => close(ended, &presence),
                 _ = looks.tick() => if let Look::BoundAgain(old) = socket.look().await {
                     let knocks = || tokio::time::timeout(LAST_KNOCK, old.accept());
                     while let Ok(Ok((stream, _))) = knocks().await {
@@ -112,7 +112,7 @@ impl Listener {
         }
         drop(socket); // nobody new from here on
         while let Some(ended) = connections.join_next().await {
-            close(&shared, ended, &presence);
+            close(ended, &presence);
         }
     }
 }
@@ -143,19 +143,13 @@ fn admit(
         let _ = stream.try_write(&reply::turned_away(why));
         return;
     }
-    shared.metrics.accepted.increment(1);
-    shared.metrics.open.increment(1.0);
+    let open = OpenConnection::unheard(Arc::clone(&shared.metrics), Input::Ndjson);
     let visit = Visit::new(presence.clone());
-    connections.spawn(connection::serve(stream, Arc::clone(shared), visit));
+    connections.spawn(connection::serve(stream, Arc::clone(shared), visit, open));
     presence.send_modify(|presence| presence.connected += 1);
 }
 
-fn close(
-    shared: &ConnectionShared,
-    ended: Result<(), tokio::task::JoinError>,
-    presence: &watch::Sender<Presence>,
-) {
-    shared.metrics.open.decrement(1.0);
+fn close(ended: Result<(), tokio::task::JoinError>, presence: &watch::Sender<Presence>) {
     presence.send_modify(|presence| presence.connected -= 1);
     if let Err(error) = ended {
         // Its tickets answered for themselves; the other connections go on.

@@ -13,7 +13,6 @@ use std::task::Poll;
 use std::time::Instant;
 
 use bytes::{Buf, BufMut, BytesMut};
-use serde_json::value::RawValue;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::task::yield_now;
@@ -327,7 +326,7 @@ impl Reader {
         }
     }
 
-    async fn offer_batch(&mut self, members: &[&RawValue], reference: Reference) -> Option<()> {
+    async fn offer_batch(&mut self, members: &[&str], reference: Reference) -> Option<()> {
         let head = reply::head("batch", None, &reference);
         let shared = Arc::clone(&self.shared);
         loop {
@@ -446,7 +445,7 @@ impl Reader {
 }
 
 /// An event of a batch, as the intake takes it.
-fn member<'a>(json: &'a RawValue, place: u64, shared: &ConnectionShared) -> Member<'a> {
+fn member<'a>(json: &'a str, place: u64, shared: &ConnectionShared) -> Member<'a> {
     let (reference, request) = request::member(json, place)?;
     let (fingerprints, fresh_id) = (&shared.intake.fingerprints, shared.fresh_id);
     Ok(match request {

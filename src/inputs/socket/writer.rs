@@ -13,6 +13,7 @@ use std::task::Poll;
 
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::OwnedWriteHalf;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
@@ -38,6 +39,9 @@ pub(super) struct Writer {
     /// Cancelled when the peer takes nothing, so that the reader stops too.
     gone: CancellationToken,
     peer_has_closed: bool,
+    /// When results that many events share must be taken: they hold bytes of the budget, so that a
+    /// peer may not take them as slowly as it likes.
+    due: Option<Instant>,
     epochs: Epochs,
     out: Vec<u8>,
     /// What is in `out`.
@@ -71,7 +75,8 @@ struct Flush {
 impl Writer {
     pub(super) fn new(write: OwnedWriteHalf, way_back: WayBack, gone: CancellationToken) -> Self {
         let (epochs, out, printed) = (Epochs::default(), Vec::new(), CreditTotal::default());
-        Self { write, way_back, gone, peer_has_closed: false, epochs, out, printed }
+        let (peer_has_closed, due) = (false, None);
+        Self { write, way_back, gone, peer_has_closed, due, epochs, out, printed }
     }
 
     /// Writes until the reader has ended and every answer that is owed is written. Says whether the
@@ -79,6 +84,8 @@ impl Writer {
     pub(super) async fn run(mut self) -> bool {
         let mut groups = Vec::new();
         while self.way_back.answers.recv_many(&mut groups, GROUPS_PER_TAKE).await > 0 {
+            let are_shared = groups.iter().flatten().any(|a| matches!(a, Answer::Gathered(_)));
+            self.due = are_shared.then(|| Instant::now() + WRITE_STALL_TIMEOUT);
             for answer in groups.iter().flatten() {
                 match answer {
                     Answer::Gathered(gathered) => self.print_gathered(gathered).await,
@@ -156,8 +163,9 @@ impl Writer {
     async fn write_all(&mut self) -> io::Result<()> {
         let mut unwritten = self.out.as_slice();
         while !unwritten.is_empty() {
-            let written =
-                tokio::time::timeout(WRITE_STALL_TIMEOUT, self.write.write(unwritten)).await??;
+            let stalls = Instant::now() + WRITE_STALL_TIMEOUT;
+            let patience = self.due.map_or(stalls, |due| due.min(stalls));
+            let written = timeout_at(patience, self.write.write(unwritten)).await??;
             unwritten = &unwritten[written..];
         }
         Ok(())
@@ -199,9 +207,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use dispatchd_core::model::envelope::Timestamp;
+    use dispatchd_core::model::{Code, Refusal};
     use dispatchd_producer::budget::Budget;
     use dispatchd_producer::credit::credits;
-    use dispatchd_producer::intake::IntakeShared;
+    use dispatchd_producer::intake::{IntakeShared, Now, OfferedTogether};
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
 
@@ -231,6 +241,45 @@ mod tests {
         let mut told = Vec::new();
         peer.read_to_end(&mut told).await.expect("the writer has ended");
         assert_eq!(told, b"1\n2\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_shared_results_as_slowly_as_it_can_is_given_up() {
+        let shared = Arc::new(IntakeShared {
+            producer_id: "app@host".into(),
+            envelopes: Default::default(),
+            transaction: Default::default(),
+            answers_max: 2,
+            answer_bytes_max: 1000,
+            record_bytes_carried: 1000,
+            budget: Budget::new(8 << 20),
+            counters: Arc::default(),
+            fingerprints: Default::default(),
+        });
+        let (mut intake, way_back) = shared.open(None);
+        let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
+        let (_read, write) = ours.into_split();
+        let gone = CancellationToken::new();
+        let writer = Writer::new(write, way_back, gone.clone());
+        let refused = || Refusal::new(Code::InvalidRequest, "x".repeat(500));
+        let members = (0..4000).map(|n| Err((Reference::Number(n), refused())));
+        let timestamp = Timestamp::from_unix_ms(0);
+        let now = Now { instant: std::time::Instant::now(), timestamp };
+        let offered = intake.offer_together(b"{", members, &now);
+        assert!(matches!(offered, OfferedTogether::Accepted(_)), "{offered:?}");
+        drop(intake);
+        let slow = tokio::spawn(async move {
+            let mut some = [0; 64 * 1024];
+            while peer.read(&mut some).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(WRITE_STALL_TIMEOUT * 9 / 10).await;
+            }
+        });
+        let began = Instant::now();
+        writer.run().await;
+        assert!(gone.is_cancelled(), "it is given up");
+        assert!(began.elapsed() <= WRITE_STALL_TIMEOUT * 2, "{:?}", began.elapsed());
+        assert_eq!(shared.budget.used_bytes(), 0);
+        slow.abort();
     }
 
     #[test]

@@ -28,6 +28,16 @@ pub(crate) enum Target {
     AskedAtStart,
 }
 
+impl Target {
+    /// Where requests go, if that is known before the start.
+    pub(super) fn url(&self) -> Option<&str> {
+        match self {
+            Self::At { endpoint, .. } => Some(endpoint),
+            Self::Embedded | Self::AskedAtStart => None,
+        }
+    }
+}
+
 /// Finds the target without the network, in the way that `run` does.
 ///
 /// # Errors

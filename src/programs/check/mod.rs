@@ -1,6 +1,7 @@
 //! `check`: would `run` work here? Findings are values; whoever asked prints them.
 //!
-//! `online` asks the service, `host` looks at this machine, `endpoint` says where requests go.
+//! `online` asks the service, `host` and `loopback` look at this machine, `endpoint` says where
+//! requests go.
 //! Every check is made, whatever another one found, but for those that could not be asked: without
 //! credentials no request is signed. Nothing is written to the stream, nothing is left on the host,
 //! and no call takes longer than `kinesis.attempt_timeout`.
@@ -8,6 +9,7 @@
 mod endpoint;
 mod finding;
 mod host;
+mod loopback;
 mod online;
 
 use crate::config::{Config, Machine};
@@ -18,7 +20,7 @@ pub(crate) use finding::{Finding, Level};
 /// Makes every check, in the order in which they are printed.
 pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
     let mut findings = online::check(config).await;
-    findings.extend(places(config).await);
+    findings.extend(places(config, machine).await);
     findings.push(host::memory(config, machine.memory_limit));
     findings.push(host::shutdown(config));
     findings
@@ -26,7 +28,15 @@ pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
 
 /// Whether the places that the configuration names are free on this host. A failure here is what
 /// would keep `run` from starting.
-pub(crate) async fn places(config: &Config) -> [Finding; 2] {
+pub(crate) async fn places(config: &Config, machine: &Machine) -> Vec<Finding> {
     let (socket, is_running) = host::socket(&config.socket).await;
-    [socket, host::admin(&config.admin, is_running).await]
+    let endpoint = endpoint::target(config).await.ok();
+    let loopback = loopback::loopback(
+        config,
+        endpoint.as_ref().and_then(Target::url),
+        machine.is_on_host_network,
+        is_running,
+    );
+    let admin = host::admin(&config.admin, is_running).await;
+    [Some(socket), loopback, Some(admin)].into_iter().flatten().collect()
 }

@@ -4,6 +4,7 @@
 //! It binds, connects and checks, and starts nothing. Who connects from here on waits until the
 //! daemon runs.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -20,10 +21,12 @@ use crate::config::{Carried, Config, files_kept_back};
 use crate::embedded_stream::{Limits, Local};
 use crate::inputs::backpressure::Backpressure;
 use crate::inputs::callers::Callers;
-use crate::inputs::http::{HttpServer, HttpShared};
-use crate::inputs::kinesis_api::{CallMetrics, KinesisApiServer, KinesisApiShared};
+use crate::inputs::http::{HttpServer, HttpShared, KEY as HTTP_KEY};
+use crate::inputs::kinesis_api::{
+    CallMetrics, KEY as KINESIS_API_KEY, KinesisApiServer, KinesisApiShared,
+};
 use crate::inputs::long_lines::LongLines;
-use crate::inputs::loopback::{Loopback, LoopbackError};
+use crate::inputs::loopback::{Loopback, LoopbackError, OwnEndpoint};
 use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::presence::Presence;
 use crate::inputs::shared::InputsShared;
@@ -33,11 +36,11 @@ use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
 use crate::telemetry::exporter::{Exporter, Sources};
-use dispatchd_aws::{Kinesis, leads_to};
+use dispatchd_aws::Kinesis;
 use dispatchd_core::limits::long_lines_bytes;
-use dispatchd_core::model::Fingerprints;
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
+use dispatchd_core::model::{Fingerprints, Input};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
 use dispatchd_producer::intake::Envelopes;
@@ -65,7 +68,7 @@ impl Daemon {
         let local_url = without_embedded_stream(config)?;
 
         let kinesis = Kinesis::connect(config.connection(local_url)).await?;
-        refuse_own_endpoint(&kinesis, config)?;
+        OwnEndpoint::refuse(kinesis.endpoint(), config.loopback())?;
         let stop = Stop::default();
         let counters = InputCounters::default();
         let budget = Budget::new(config.memory.budget_bytes);
@@ -122,15 +125,16 @@ impl Daemon {
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
-            let listener =
-                Loopback::bind("http.listen", address, &shared, Arc::clone(&connections))?;
+            let metrics = Arc::clone(&connections);
+            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
         let kinesis_api = config.kinesis_api.listen.map(|address| {
-            const KEY: &str = "kinesis_api.listen";
-            let listener = Loopback::bind(KEY, address, &shared, Arc::clone(&connections))?;
+            let metrics = Arc::clone(&connections);
+            let input = Input::KinesisApi;
+            let listener = Loopback::bind(KINESIS_API_KEY, address, input, &shared, metrics)?;
             let stream = (config.stream.id.clone(), kinesis.clone());
             let api =
                 KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
@@ -140,6 +144,12 @@ impl Daemon {
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
+        let listening = [
+            (Input::Http, address(http_listener.as_ref())),
+            (Input::KinesisApi, address(kinesis_api.as_ref())),
+        ];
+        let listening =
+            listening.into_iter().filter_map(|(input, address)| Some((input, address?))).collect();
         let metrics = exporter.register(DaemonMetrics::register);
         let sources = Sources {
             counters: counters.clone(),
@@ -158,6 +168,7 @@ impl Daemon {
                 region: kinesis.region().to_owned(),
                 credentials: kinesis.credentials().clone(),
                 socket: config.socket.path.clone(),
+                loopback: listening,
                 sources,
                 presence: presence.clone(),
                 facts: stream.facts,
@@ -218,18 +229,9 @@ fn lane_settings(config: &Config) -> producer::Settings {
     producer::Settings { lanes_count: LANES, lane, dedupe }
 }
 
-/// The variable that leads an application to this daemon must not lead the daemon to itself: each
-/// record would come back until the budget is full.
-fn refuse_own_endpoint(kinesis: &Kinesis, config: &Config) -> Result<(), StartError> {
-    let own =
-        [("kinesis_api.listen", config.kinesis_api.listen), ("http.listen", config.http.listen)];
-    for (key, address) in own {
-        if address.is_some_and(|address| leads_to(kinesis.endpoint(), address)) {
-            let endpoint = kinesis.endpoint().to_owned();
-            return Err(StartError::OwnEndpoint { endpoint, key });
-        }
-    }
-    Ok(())
+/// Where an input listens, if it does.
+fn address<S>(input: Option<&(Loopback, S)>) -> Option<SocketAddr> {
+    input.and_then(|(listener, _)| listener.address())
 }
 
 #[cfg(feature = "local")]

@@ -30,7 +30,7 @@ use crate::embedded_stream::{Local, LocalError};
 use crate::inputs::callers::Callers;
 use crate::inputs::http::HttpServer;
 use crate::inputs::kinesis_api::KinesisApiServer;
-use crate::inputs::loopback::{Loopback, LoopbackError};
+use crate::inputs::loopback::{Loopback, LoopbackError, OwnEndpoint};
 use crate::inputs::presence::Presence;
 use crate::inputs::socket::BindError;
 use crate::inputs::socket::listener::Listener;
@@ -102,11 +102,8 @@ pub(crate) enum StartError {
          against Kinesis with --stream"
     )]
     WithoutLocal,
-    #[error(
-        "the stream's endpoint {endpoint} is this daemon's own {key}: it would send to itself. Give \
-         AWS_ENDPOINT_URL_KINESIS to the application alone, or set stream.endpoint_url"
-    )]
-    OwnEndpoint { endpoint: String, key: &'static str },
+    #[error(transparent)]
+    OwnEndpoint(#[from] OwnEndpoint),
     #[error("cannot start the admin thread: {0}")]
     Thread(#[from] std::io::Error),
 }

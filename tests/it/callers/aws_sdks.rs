@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use testkit::daemon::{Daemon, sheltered};
+use testkit::daemon::{Daemon, Start, sheltered};
 use testkit::fault::FaultServer;
 use testkit::fault::plan::Plan;
 use testkit::kinesis::Ferro;
@@ -29,12 +29,16 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
+        Self::start_with(|start| start).await
+    }
+
+    async fn start_with(set: impl FnOnce(Start) -> Start) -> Self {
         let ferro = Ferro::start(false).await;
         create_stream(&client(&ferro.endpoint()), "s", SHARDS as i32).await;
         let faults = FaultServer::start(&ferro.endpoint(), 11).await;
         faults.set(Plan { throttled_ratio: 0.05, close_before_ratio: 0.02, ..Plan::default() });
         let daemon = DISPATCHD.daemon(&faults.endpoint(), "s");
-        let daemon = daemon.set("kinesis_api.listen", "127.0.0.1:0").start().await;
+        let daemon = set(daemon.set("kinesis_api.listen", "127.0.0.1:0")).start().await;
         let ready = daemon.logged("ready").pop().expect("it has started");
         let address = ready["kinesis_api"].as_str().expect("it says where it listens");
         let endpoint = format!("http://{address}");
@@ -119,6 +123,33 @@ async fn boto3_is_told_the_truth() {
     let Some(folder) = installed(python).await else { return };
     let bench = Bench::start().await;
     bench.assert_what_it_is_told_is_true(script(folder.join("python"), "python/writer.py")).await;
+}
+
+const PUT_ONE: &str = r#"
+import boto3
+put = boto3.client("kinesis").put_record(StreamName="s", PartitionKey="k", Data=b"one:0")
+print(put["SequenceNumber"], put["ResponseMetadata"]["RetryAttempts"])
+"#;
+
+#[tokio::test]
+async fn a_call_that_had_no_time_is_sent_again_by_the_sdk_and_makes_one_record() {
+    let Some(folder) = installed(python).await else { return };
+    let bench = Bench::start_with(|start| start.set("kinesis_api.timeout", "1s")).await;
+    bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+    let mut put = sheltered(Command::new(folder.join("python")));
+    put.args(["-c", PUT_ONE]);
+    let refused =
+        "dispatchd_kinesis_api_calls_total{operation=\"PutRecord\",outcome=\"throttled\"}";
+    let (told, ()) = tokio::join!(bench.run(put), async {
+        testkit::eventually("the first attempt was refused", async || {
+            (bench.daemon.metric(refused).await > 0.0).then_some(())
+        })
+        .await;
+        bench.faults.set(Plan::default());
+    });
+    let stored = bench.stored().await;
+    let sequence = told.split_whitespace().next();
+    assert_eq!((stored.len(), sequence), (1, Some(&*stored[0].sequence)), "{told}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::daemon::{Daemon, Start, event};
 use testkit::fault::FaultServer;
@@ -401,6 +402,39 @@ async fn a_caller_that_leaves_takes_nothing_back_and_one_that_stalls_holds_nobod
     .await;
     let in_flight = bench.daemon.metric("dispatchd_events_in_flight").await;
     assert_eq!(in_flight, 0.0, "the one whose caller left is counted where it ended");
+}
+
+#[tokio::test]
+async fn a_call_that_is_held_when_the_daemon_stops_is_answered_and_the_daemon_ends_cleanly() {
+    let mut bench = Bench::start(|start| start).await;
+    bench.faults.next(Fault::Delay(Duration::from_secs(1)));
+    let call = async {
+        let answer = bench.call("PutRecord", &record("k", "eA==")).await;
+        answer.sequence().to_owned()
+    };
+    let (sequence, ()) = tokio::join!(call, async {
+        eventually("the call is on its way", async || {
+            (bench.faults.ledger().in_flight() == 1).then_some(())
+        })
+        .await;
+        bench.daemon.signal(Signal::TERM);
+    });
+    assert!(!sequence.is_empty());
+    assert_eq!(bench.daemon.exit_code().await, Some(0));
+    assert_eq!(bench.stored().await, ["x"]);
+}
+
+#[tokio::test]
+async fn where_a_connection_came_in_and_where_it_may_is_told() {
+    let bench = Bench::start(|start| start).await;
+    let _open = TcpStream::connect(&bench.address).await.expect("it listens");
+    eventually("it is let in", async || {
+        let open = bench.daemon.metric("dispatchd_connections{input=\"kinesis_api\"}").await;
+        (open == 1.0).then_some(())
+    })
+    .await;
+    let status = bench.daemon.status().await;
+    assert_eq!(status["loopback"], json!({"kinesis_api": bench.address}), "{status}");
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::daemon::sheltered;
+use serde_json::Value;
+use testkit::daemon::{Daemon, sheltered};
 use testkit::kinesis::Ferro;
-use testkit::stream::create_stream;
+use testkit::stream::{create_stream, read_all};
 use testkit::truth::numbered_lines;
 use testkit::{client, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -153,6 +154,55 @@ async fn send_pipelines_lines_from_stdin() {
     assert_eq!(stdout(&sent).lines().count(), 3_001);
     assert!(stdout(&sent).ends_with("{\"op\":\"flush\",\"ok\":true}\n"));
     assert!(sent.stderr.is_empty(), "no progress line where nobody watches");
+}
+
+/// Sends what stands on its standard input, and gives the answers.
+async fn send_with(daemon: &Daemon, args: &[&str], input: &[u8]) -> (Option<i32>, Vec<Value>) {
+    let mut send = DISPATCHD
+        .command()
+        .arg("send")
+        .args(args)
+        .env("DISPATCHD_SOCKET", daemon.socket())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (mut stdin, input) = (send.stdin.take().expect("it is piped"), input.to_vec());
+    let writing = tokio::spawn(async move { stdin.write_all(&input).await });
+    let sent = send.wait_with_output().await.expect("it ends");
+    writing.await.expect("no panic").expect("it reads");
+    let answers = stdout(&sent);
+    let answers = answers.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    (sent.status.code(), answers.collect())
+}
+
+#[tokio::test]
+async fn send_puts_events_together_and_sends_bytes_as_they_are() {
+    let ferro = Ferro::start(false).await;
+    let client = client(&ferro.endpoint());
+    create_stream(&client, "s", 1).await;
+    let daemon = DISPATCHD.daemon(&ferro.endpoint(), "s").start().await;
+    let lines = numbered_lines(1_200, 10);
+    let (code, answers) = send_with(&daemon, &["--batch"], lines.as_bytes()).await;
+    let counts: Vec<_> =
+        answers.iter().map(|answer| answer["results"].as_array().map_or(0, Vec::len)).collect();
+    assert_eq!((code, counts), (Some(0), vec![500, 500, 200]));
+    let (code, answers) = send_with(&daemon, &["--tx"], b"{\"type\":\"t\",\"data\":{}}\n").await;
+    assert_eq!((code, answers.len()), (Some(0), 3));
+    assert_eq!((&answers[1]["staged"], &answers[2]["op"]), (&true.into(), &"commit".into()));
+    let (code, answers) = send_with(&daemon, &["--tx"], b"{\"type\":\"\"}\n").await;
+    assert_eq!((code, answers.len()), (Some(1), 3), "one is refused: {answers:?}");
+    let raw = ["--raw", "--data", "-", "--key", "k"];
+    assert_eq!(send_with(&daemon, &raw, b"\xff\0\n").await.0, Some(0));
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("data.json");
+    std::fs::write(&file, "{\n\"from\": \"a file\"}\n").expect("the directory is ours");
+    let data = format!("@{}", file.display());
+    assert_eq!(send_with(&daemon, &["--type", "t", "--data", &data], b"").await.0, Some(0));
+    let stored = read_all(&client, "s").await;
+    assert_eq!(stored.len(), 1_203);
+    assert_eq!(&*stored[1_201].data, b"\xff\0\n");
+    assert!(String::from_utf8_lossy(&stored[1_202].data).contains("\"from\": \"a file\""));
 }
 
 #[tokio::test]

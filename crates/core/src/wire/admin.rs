@@ -18,6 +18,9 @@ pub struct Status {
     pub started: String,
     pub uptime_seconds: u64,
     pub socket: PathBuf,
+    /// Where the inputs on loopback listen, by their names; none of those that are off.
+    #[serde(default)]
+    pub loopback: BTreeMap<String, String>,
     /// How many callers are connected now.
     pub connections: usize,
     pub stream: Stream,

@@ -302,9 +302,14 @@ fn value(json: &str) -> Result<Value<'_>, Refusal> {
             Ok(Value::Json(json, Some(text)))
         }
         b't' | b'f' => Ok(Value::Json(json, None)),
-        _ if json.parse::<i32>().is_ok() => Ok(Value::Json(json, None)),
+        _ if json.parse().is_ok_and(is_whole) => Ok(Value::Json(json, None)),
         _ => Err(invalid("an attribute is no string, boolean or whole number of 32 bits")),
     }
+}
+
+/// However it is written: JSON knows one kind of number.
+fn is_whole(number: f64) -> bool {
+    (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) && number.fract() == 0.0
 }
 
 /// The body of the binary mode, as the member that keeps it best.

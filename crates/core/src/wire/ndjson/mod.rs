@@ -8,6 +8,7 @@ mod fields;
 pub mod lines;
 pub mod reply;
 pub mod request;
+mod split;
 
 /// The version that `hello` answers.
 pub const VERSION: u32 = 1;

@@ -4,15 +4,13 @@
 //! `data` stays raw JSON: it is checked to be a valid object and is never printed anew.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
+use super::split;
 use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX, REQUEST_EVENTS_MAX};
 use crate::model::{
     Base64, Code, Context, Event, Extras, HashKey, PartitionKey, Profile, RawData, RawRecord,
@@ -32,7 +30,7 @@ pub struct Parsed<'a> {
 }
 
 /// What a line asks for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     Event(Event<'a>),
     Record(RawRecord<'a>),
@@ -40,7 +38,7 @@ pub enum Request<'a> {
     Ping,
     Flush,
     /// Events that share an answer, as JSON: each is read by [`member`].
-    Batch(Vec<&'a RawValue>),
+    Batch(Vec<&'a str>),
     /// What is done with the transaction of this name.
     Begin(Cow<'a, str>),
     Commit(Cow<'a, str>),
@@ -87,7 +85,7 @@ const OPS: [(&str, ReadControl); 7] = [
     ("hello", |line| Ok(Request::Hello(context(line.context)?))),
     ("ping", |_| Ok(Request::Ping)),
     ("flush", |_| Ok(Request::Flush)),
-    ("batch", |line| members(line.events).map(Request::Batch)),
+    ("batch", |line| members(line.events.map(RawValue::get)).map(Request::Batch)),
     ("begin", |line| transaction(line.tx).map(Request::Begin)),
     ("commit", |line| transaction(line.tx).map(Request::Commit)),
     ("rollback", |line| transaction(line.tx).map(Request::Rollback)),
@@ -100,6 +98,12 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     let text = std::str::from_utf8(line).map_err(|error| {
         invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1))
     });
+    if let Ok(text) = text
+        && text.starts_with(r#"{"op":"batch""#)
+        && let Some(batch) = batch(text, number)
+    {
+        return batch;
+    }
     let read = text.and_then(|text| Ok((text, object(text, "the line")?)));
     let (text, raw): (&str, RawLine<'_>) = match read {
         Ok(read) => read,
@@ -128,13 +132,9 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
 ///
 /// # Errors
 /// What it is refused with, and its reference.
-pub fn member(
-    json: &RawValue,
-    place: u64,
-) -> Result<(Reference, Request<'_>), (Reference, Refusal)> {
+pub fn member(json: &str, place: u64) -> Result<(Reference, Request<'_>), (Reference, Refusal)> {
     let number = || Reference::Number(place);
-    let raw: RawLine<'_> =
-        object(json.get(), "the event").map_err(|refusal| (number(), refusal))?;
+    let raw: RawLine<'_> = object(json, "the event").map_err(|refusal| (number(), refusal))?;
     let reference = match reference(raw.reference) {
         Ok(given) => given.unwrap_or_else(number),
         Err(refusal) => return Err((number(), refusal)),
@@ -142,7 +142,7 @@ pub fn member(
     let misplaced = [("op", raw.op), ("tx", raw.tx), ("events", raw.events)];
     let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
         Some((field, _)) => Err(invalid(format!("{field} has no place in an event of a batch"))),
-        None => request(&raw, json.get()),
+        None => request(&raw, json),
     };
     match request {
         Ok(request) => Ok((reference, request)),
@@ -300,12 +300,10 @@ fn transaction<'a>(raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refusal> {
 }
 
 /// Takes the events of a batch apart, and reads none of them.
-fn members<'a>(raw: Option<&'a RawValue>) -> Result<Vec<&'a RawValue>, Refusal> {
-    let raw = raw.ok_or_else(|| invalid("events is missing, it takes an array of events"))?;
-    if !raw.get().starts_with('[') {
-        return Err(invalid("events is not an array"));
-    }
-    let Members(members) = serde_json::from_str(raw.get()).expect("it was read as JSON before");
+fn members(events: Option<&str>) -> Result<Vec<&str>, Refusal> {
+    let events = events.ok_or_else(|| invalid("events is missing, it takes an array of events"))?;
+    let members = split::elements(events, REQUEST_EVENTS_MAX)
+        .ok_or_else(|| invalid("events is not an array"))?;
     if members.len() > REQUEST_EVENTS_MAX {
         let why =
             format!("events has over {REQUEST_EVENTS_MAX} events: send them in several parts");
@@ -314,34 +312,24 @@ fn members<'a>(raw: Option<&'a RawValue>) -> Result<Vec<&'a RawValue>, Refusal> 
     Ok(members)
 }
 
-/// The members of an array, as JSON: no more of them than tell that there are too many.
-struct Members<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Array<'a>(PhantomData<&'a ()>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for Array<'a> {
-            type Value = Members<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Members<'a>, A::Error> {
-                let mut members = Vec::new();
-                while members.len() <= REQUEST_EVENTS_MAX {
-                    match array.next_element()? {
-                        Some(member) => members.push(member),
-                        None => return Ok(Members(members)),
-                    }
-                }
-                while array.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_seq(Array(PhantomData))
+/// Reads a batch as clients write it, with `op` first: its events are looked through, and are read
+/// once, when each of them is. `None` where something is wrong with the line, which is then read in
+/// full to say what.
+#[inline(never)]
+fn batch(line: &str, number: u64) -> Option<Parsed<'_>> {
+    let events = split::field(line, "events")?;
+    let members = members(line.get(events.clone()));
+    if members.as_ref().is_err_and(|refusal| refusal.code == Code::InvalidRequest) {
+        return None;
     }
+    let without = [&line[..events.start], "0", &line[events.end..]].concat();
+    let raw: RawLine<'_> = object(&without, "the line").ok()?;
+    if raw.has_near {
+        return None;
+    }
+    let reference = reference(raw.reference).ok()?.unwrap_or(Reference::Number(number));
+    let request = members.map(Request::Batch);
+    Some(Parsed { reference, op: Some(r#""batch""#), tx: None, request })
 }
 
 fn reference(raw: Option<&RawValue>) -> Result<Option<Reference>, Refusal> {
@@ -547,6 +535,27 @@ mod tests {
         assert_eq!(refused(2).1.message, "the event is not a JSON object");
         assert_eq!(refused(4).1.message, "op has no place in an event of a batch");
         assert_eq!(refused(5).1.message, "tx has no place in an event of a batch");
+    }
+
+    #[test]
+    fn a_batch_is_read_alike_wherever_its_op_stands() {
+        for fields in [
+            r#""ref":7,"events":[{"type":"t","data":{}}]"#,
+            r#""events":[],"ref":"\ud800""#,
+            r#""events":{}"#,
+            r#""events":h""#,
+            r#""events":[],"events":[]"#,
+            r#""Events":[]"#,
+            r#""events":[1"#,
+            r#""x":{"events":[1]}"#,
+        ] {
+            let first = format!(r#"{{"op":"batch",{fields}}}"#);
+            let last = format!(r#"{{{fields},"op":"batch"}}"#);
+            let [first, last] = [&first, &last].map(|line| parse(line.as_bytes(), 1));
+            assert_eq!(first.reference, last.reference, "{fields}");
+            assert_eq!(first.op, last.op, "{fields}");
+            assert_eq!(first.request.is_ok(), last.request.is_ok(), "{fields}: {first:?}");
+        }
     }
 
     #[test]
