@@ -15,6 +15,7 @@ pub(crate) const KEY: &str = "kinesis_api.listen";
 pub struct Settings {
     /// A loopback address. `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    pub max_connections: usize,
     /// From the head of a call to its reply, at most.
     pub timeout: Duration,
 }

@@ -13,9 +13,7 @@ use crate::inputs::exchange::ExchangeShared;
 use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::shared::InputsShared;
 use dispatchd_aws::Kinesis;
-use dispatchd_core::limits::{
-    LOOPBACK_CONNECTIONS_MAX, PUT_BODY_BYTES_MAX, REQUEST_RECORDS_MAX, long_lines_bytes,
-};
+use dispatchd_core::limits::{PUT_BODY_BYTES_MAX, REQUEST_RECORDS_MAX, long_lines_bytes};
 use dispatchd_core::model::{Input, StreamFacts, StreamId};
 
 /// What every call shares.
@@ -55,7 +53,7 @@ impl KinesisApiShared {
         Arc::new(Self {
             exchange: Arc::new(exchange),
             bodies,
-            at_once: Semaphore::new(LOOPBACK_CONNECTIONS_MAX),
+            at_once: Semaphore::new(settings.max_connections),
             stream,
             facts: inputs.facts.clone(),
             questions: Questions::new(kinesis),
