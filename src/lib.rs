@@ -19,7 +19,7 @@
 //! | record | one event's sealed bytes, with its partition key and the hash of that key |
 //! | packed record | many records in one, in the KPL's format; the setting `delivery.aggregation` chooses it |
 //! | entry | what Kinesis counts as one record of a PutRecords request: one event's record, or a packed record |
-//! | input | where events enter: the socket |
+//! | input | where events enter: lines or HTTP on the socket, HTTP or the Kinesis API on loopback |
 //! | intake | where an event of any input is accepted or refused, and becomes an item |
 //! | reference | what an answer is correlated by: an input's, opaque to everyone else |
 //! | item | a record and its ticket |
@@ -29,6 +29,8 @@
 //! | staged | checked, paid for and held, and not on its way |
 //! | transaction | events of one connection that are staged until a commit; a rollback, its time or the end of the connection drops them |
 //! | gathered | the results of events that share an answer, in one place until all of them are there |
+//! | exchange | the way of one request with many events through the intake, where an input has such requests |
+//! | place | one connection of an HTTP server's; who is waited for there makes room for a newcomer |
 //! | deadline | of an event: until when its caller waits; of the drain: until when it may take |
 //! | outbox | where the answers of one connection lie until its writer takes them |
 //! | lane | an owner of partition keys, with an *inbox* for what readers hand over |
@@ -83,6 +85,10 @@
 //! | 8 | `dispatchd_producer::lane::apply_verdicts` | a batch and its verdicts → outcomes; the rest goes back to the front of its key | the lane's |
 //! | 9 | `dispatchd_producer::ticket` | tickets and outcomes, in groups → the connection's outbox; it cannot wait, since the credits were taken in 3 | " |
 //! | 10 | `inputs::socket::writer`, `core::wire::ndjson::reply` | answers → bytes, many a write | the connection's |
+//!
+//! The other inputs go the same way from 3 to 9. HTTP reads a body as a whole (`inputs::body`), makes
+//! events of it (`core::wire::http`, `core::wire::cloudevents`), offers them one after the other and
+//! has their answers in that order (`inputs::exchange`).
 //!
 //! Down once, back once. The ticket holds the way back, so nobody searches for a caller; a shard
 //! queue is found by the shard map, and an id that its caller chose is remembered once its event is

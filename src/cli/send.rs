@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use super::common::{exit, fail};
 use super::out;
 use super::together::{Requests, Together};
+use crate::client::http::{Reply, post};
 use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
 use crate::config::Machine;
 use dispatchd_core::limits::RECORD_BYTES_MAX;
@@ -35,9 +36,9 @@ const DATA_BYTES_MAX: u64 = RECORD_BYTES_MAX as u64;
 #[derive(Debug, Args)]
 #[group(skip)]
 #[command(
-    group = ArgGroup::new("one_event").args(["event_type", "raw"]),
-    after_help = "Without --type or --raw it sends the lines of stdin, each a request of the \
-                  protocol, and prints an answer a line. With --batch or --tx each line is an \
+    group = ArgGroup::new("one_event").args(["event_type", "raw", "cloudevent"]),
+    after_help = "Without --type, --raw or --cloudevent it sends the lines of stdin, each a \
+                  request of the protocol, and prints an answer a line. With --batch or --tx each line is an \
                   event.\n\nExit codes: 0: every line was acked; 1: one was \
                   refused or not answered, the input cannot be read, or nobody takes the answers."
 )]
@@ -56,6 +57,13 @@ pub(super) struct Send {
     /// Publish the data as it is, without an envelope
     #[arg(long, conflicts_with_all = ["event_type", "user", "echo"], requires = "data")]
     raw: bool,
+    /// The data is a CloudEvent in JSON (structured mode), which is published as it is
+    #[arg(
+        long,
+        conflicts_with_all = ["event_type", "raw", "key", "id", "user", "echo"],
+        requires = "data"
+    )]
+    cloudevent: bool,
     /// Its data, a JSON object, {} by default; with --raw any bytes. @FILE: what is in the file; -:
     /// what comes on stdin
     #[arg(long, value_name = "DATA", requires = "one_event")]
@@ -127,6 +135,7 @@ impl Send {
                 let line = self.raw_line()?;
                 exchange(self.connect()?, io::Cursor::new(line), false)
             }
+            None if self.cloudevent => self.cloud_event(),
             None if self.batch || self.tx => {
                 let together = if self.tx { Together::Transaction } else { Together::Batches };
                 let requests = Requests::new(io::BufReader::new(io::stdin()), together);
@@ -159,6 +168,18 @@ impl Send {
     fn raw_line(&self) -> anyhow::Result<Vec<u8>> {
         let data_base64 = STANDARD.encode(self.data()?);
         ended(serde_json::to_vec(&RawLine { data_base64, options: self.options() })?)
+    }
+
+    fn cloud_event(&self) -> anyhow::Result<Outcome> {
+        const TYPE: &str = "application/cloudevents+json";
+        let event = self.data()?;
+        let Reply { is_ok, body } = post(self.connect()?, TYPE, &event)?;
+        let taken = out::print_bytes(&body)?;
+        Ok(match (is_ok, taken.is_break()) {
+            (true, false) => Outcome::AllAcked,
+            (false, false) => Outcome::SomeRefused,
+            (_, true) => Outcome::Unread,
+        })
     }
 
     fn options(&self) -> Options<'_> {

@@ -5,8 +5,8 @@
 //! needs none of it.
 
 use dispatchd_core::limits::{
-    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, LOOPBACK_CONNECTIONS_MAX,
-    LOOPBACK_LEAVING_MAX, PAGES_CONNECTIONS_MAX,
+    ADDRESS_SPACE_OWN_BYTES, ADMIN_CONNECTIONS_MAX, FILES_OWN, LOOPBACK_LEAVING_MAX,
+    PAGES_CONNECTIONS_MAX,
 };
 
 use super::problem::{Problem, Problems, problem};
@@ -35,7 +35,7 @@ pub(crate) fn files_needed(config: &Config) -> usize {
 
 /// Connections to the inputs on loopback that are switched on.
 fn loopback_connections_max(config: &Config) -> usize {
-    config.loopback().count() * (LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX)
+    config.loopback_connections().map(|max| max + LOOPBACK_LEAVING_MAX).sum()
 }
 
 /// The number of descriptors that no caller's connection may take, so that Kinesis is reached and
@@ -45,17 +45,19 @@ pub(crate) fn files_kept_back(config: &Config) -> usize {
 }
 
 fn open_files(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
-    let (limit, kept) = (machine.open_files?, files_kept_back(&resolved.config));
+    let config = &resolved.config;
+    let kept = files_kept_back(config) + loopback_connections_max(config);
+    let limit = machine.open_files?;
     let room = limit.saturating_sub(kept);
     let reason = format!(
         "the process may open {limit} files (ulimit -Hn, LimitNOFILE), and {kept} of them are \
-         kept for Kinesis, probes and its own"
+         kept for Kinesis, probes, inputs on loopback and its own"
     );
     let expected = match room {
         0 => format!("a higher limit of open files: {reason}"),
         _ => format!("at most {room}, or a higher limit of open files: {reason}"),
     };
-    (files_needed(&resolved.config) > limit)
+    (files_needed(config) > limit)
         .then(|| problem(of(&resolved.values, "socket.max_connections"), expected))
 }
 
@@ -115,6 +117,11 @@ mod tests {
         );
         assert!(refused.starts_with(&says), "{refused}");
         assert!(resolved(&[("socket.max_connections", "511")], files(needed - 1)).is_ok());
+        let http = ("http.listen", "127.0.0.1:4580");
+        let refused = resolved(&[http], files(1024)).expect_err("both take 512");
+        assert!(refused.contains("expected at most 360, or a higher"), "{refused}");
+        assert!(resolved(&[http, ("socket.max_connections", "360")], files(1024)).is_ok());
+        assert!(resolved(&[http, ("http.max_connections", "360")], files(1024)).is_ok());
         assert!(
             resolved(&[("batch.max_in_flight", "17")], files(needed)).is_err(),
             "each request has a connection"

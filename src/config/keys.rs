@@ -75,11 +75,17 @@ pub const KEYS: &[Key] = &[
         "how many events of one connection may be unanswered; further ones wait in the socket"),
     key("http.listen", "off", Rule::Loopback,
         "where HTTP is served besides the socket, for callers that cannot open it"),
+    key("http.max_connections", "512", Rule::Count(1..=65_536),
+        "how many connections may be open there at once; where all are taken, one that is idle \
+         makes room"),
     key("http.cloudevents", "cloudevents", Rule::OneOf(CloudEventsAs::NAMES),
         "what a CloudEvent is published as; cloudevents: structured JSON, with every attribute; \
          lk: the envelope of other events, with its type, data, id and key"),
     key("kinesis_api.listen", "off", Rule::Loopback,
         "where the Kinesis API is served, for applications that write with one of AWS's SDKs"),
+    key("kinesis_api.max_connections", "512", Rule::Count(1..=65_536),
+        "how many connections may be open there at once; where all are taken, one that is idle \
+         makes room"),
     key("kinesis_api.timeout", "8s", Rule::Duration(SECOND..=FIVE_MINUTES),
         "how long a reply is held until its records are durable; the SDK for Java waits for 10 s"),
     key("envelope.profile", "lk", Rule::OneOf(Profile::NAMES),

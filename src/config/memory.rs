@@ -5,9 +5,9 @@
 use std::fmt;
 
 use dispatchd_core::limits::{
-    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, LOOPBACK_CONNECTIONS_MAX, MIB,
-    PUT_BODY_BYTES_MAX, RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min,
-    line_bytes_max, long_lines_bytes, record_bytes_carried,
+    ANSWERS_BYTES_MAX, DEDUPE_BYTES_PER_ID, LINE_BUFFER_BYTES, MIB, PUT_BODY_BYTES_MAX,
+    RECORD_BYTES_DEFAULT, REQUEST_FRAME_BYTES, budget_bytes_min, line_bytes_max, long_lines_bytes,
+    record_bytes_carried,
 };
 
 use super::rule::show_size;
@@ -67,7 +67,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
 
 /// The callers of all inputs: each holds one line or body, and the answers to it.
 fn connections_max(config: &Config) -> usize {
-    config.socket.max_connections + config.loopback().count() * LOOPBACK_CONNECTIONS_MAX
+    config.socket.max_connections + config.loopback_connections().sum::<usize>()
 }
 
 /// The most that is made of one line or body at once, beside it.
@@ -78,7 +78,8 @@ fn made_bytes_max(config: &Config, record_bytes_max: usize) -> usize {
 
 /// What the connections of HTTP/2 may have sent besides, on calls that wait for their turn.
 fn http2_bytes(config: &Config) -> usize {
-    config.kinesis_api.listen.map_or(0, |_| LOOPBACK_CONNECTIONS_MAX * H2_WINDOW_BYTES as usize)
+    let bytes = config.kinesis_api.max_connections * H2_WINDOW_BYTES as usize;
+    config.kinesis_api.listen.map_or(0, |_| bytes)
 }
 
 /// Bytes that the lanes have in flight at once, unless records are larger.
@@ -239,12 +240,10 @@ mod tests {
     #[test]
     fn the_kinesis_api_adds_its_connections_and_what_is_made_of_the_longest_body() {
         let bytes = |set: &[(&str, &str)]| memory_sum(&config(set, None));
-        let (without, with) = (bytes(&[]), bytes(&[("kinesis_api.listen", "127.0.0.1:4568")]));
+        let set = [("kinesis_api.listen", "127.0.0.1:4568"), ("kinesis_api.max_connections", "64")];
+        let (without, with) = (bytes(&set[1..]), bytes(&set));
         let each = 2 * LINE_BUFFER_BYTES + ANSWERS_BYTES_MAX + H2_WINDOW_BYTES as usize;
-        assert_eq!(
-            with.connections_bytes - without.connections_bytes,
-            LOOPBACK_CONNECTIONS_MAX * each
-        );
+        assert_eq!(with.connections_bytes - without.connections_bytes, 64 * each);
         let made = |record_bytes_max| PUT_BODY_BYTES_MAX - line_bytes_max(record_bytes_max);
         assert_eq!(with.long_lines_bytes - without.long_lines_bytes, made(RECORD_BYTES_MAX));
     }

@@ -65,6 +65,13 @@ impl Config {
             .into_iter()
             .filter_map(|(key, address)| Some((key, address?)))
     }
+
+    /// How many connections each of them lets in.
+    pub(crate) fn loopback_connections(&self) -> impl Iterator<Item = usize> {
+        let http = self.http.listen.map(|_| self.http.max_connections);
+        let kinesis_api = self.kinesis_api.listen.map(|_| self.kinesis_api.max_connections);
+        [http, kinesis_api].into_iter().flatten()
+    }
 }
 
 /// The stream and how it is reached.

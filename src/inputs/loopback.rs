@@ -19,13 +19,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
-use super::metrics::{ConnectionMetrics, OpenConnection};
+use super::metrics::{ConnectionMetrics, Full, OpenConnection};
 use super::presence::{Presence, Visit};
 use super::shared::InputsShared;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::place::{Place, Places};
 use dispatchd_aws::leads_to;
-use dispatchd_core::limits::{LOOPBACK_CONNECTIONS_MAX, LOOPBACK_LEAVING_MAX};
+use dispatchd_core::limits::LOOPBACK_LEAVING_MAX;
 use dispatchd_core::model::Input;
 
 /// What serves the connections of a listener, each in a task of its own.
@@ -46,6 +46,7 @@ pub(crate) trait Serve {
 #[derive(Debug)]
 pub struct Loopback {
     listener: TcpListener,
+    max_connections: usize,
     door: Door,
 }
 
@@ -102,6 +103,8 @@ impl OwnEndpoint {
 struct House<'s, S> {
     serve: &'s S,
     places: Places,
+    /// With those that make room and have not ended yet.
+    open_max: usize,
     connections: JoinSet<()>,
     door: &'s Door,
 }
@@ -116,6 +119,7 @@ impl Loopback {
         key: &'static str,
         address: SocketAddr,
         input: Input,
+        max_connections: usize,
         inputs: &InputsShared,
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
@@ -128,7 +132,7 @@ impl Loopback {
             drain: inputs.drain.clone(),
             stop_reading: inputs.stop_reading.clone(),
         };
-        Ok(Self { listener: listen(address).map_err(failed)?, door })
+        Ok(Self { listener: listen(address).map_err(failed)?, max_connections, door })
     }
 
     /// Whether [`Self::bind`] could have this address now. It listens to nobody.
@@ -146,14 +150,15 @@ impl Loopback {
 
     /// Runs until the drain is over and every connection has ended.
     pub(crate) async fn run(self, serve: impl Serve) {
-        let Self { listener, door } = self;
+        let Self { listener, max_connections, door } = self;
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "an input on loopback is not served"),
         };
-        let places = Places::at_most(LOOPBACK_CONNECTIONS_MAX);
+        let places = Places::at_most(max_connections);
+        let open_max = max_connections + LOOPBACK_LEAVING_MAX;
         let (serve, connections) = (&serve, JoinSet::new());
-        let mut house = House { serve, places, connections, door: &door };
+        let mut house = House { serve, places, open_max, connections, door: &door };
         let mut failures = AcceptFailures::default();
         loop {
             if door.drain.is_cancelled() && house.connections.is_empty() {
@@ -185,17 +190,15 @@ impl Loopback {
 
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
-        let Door { input, metrics, presence, files_kept_back, stop_reading, .. } = self.door;
-        // Those that make room have not ended yet.
-        const OPEN_MAX: usize = LOOPBACK_CONNECTIONS_MAX + LOOPBACK_LEAVING_MAX;
-        let is_crowded = self.connections.len() >= OPEN_MAX
-            || is_kept_back(stream.as_raw_fd(), *files_kept_back);
-        let place = if is_crowded { None } else { self.places.take(stop_reading.child_token()) };
-        let Some(place) = place else {
-            metrics.refused.increment(1);
-            // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
-            let _ = stream.try_write(S::TURNED_AWAY);
-            return;
+        let Door { input, metrics, presence, .. } = self.door;
+        let place = match self.take_place(stream.as_raw_fd()) {
+            Ok(place) => place,
+            Err(full) => {
+                metrics.refuse(full);
+                // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
+                let _ = stream.try_write(S::TURNED_AWAY);
+                return;
+            }
         };
         let open = OpenConnection::of(Arc::clone(metrics), *input);
         let _ = stream.set_nodelay(true); // an answer is one write, and waits for no other
@@ -206,6 +209,17 @@ impl<S: Serve> House<'_, S> {
             drop(open);
         });
         presence.send_modify(|presence| presence.connected += 1);
+    }
+
+    /// A place for one more connection, or what is full.
+    fn take_place(&mut self, descriptor: i32) -> Result<Arc<Place>, Full> {
+        if self.connections.len() >= self.open_max {
+            return Err(Full::Connections);
+        }
+        if is_kept_back(descriptor, self.door.files_kept_back) {
+            return Err(Full::Files);
+        }
+        self.places.take(self.door.stop_reading.child_token()).ok_or(Full::Connections)
     }
 
     fn close(&self, ended: Result<(), tokio::task::JoinError>) {

@@ -15,10 +15,19 @@ use dispatchd_core::model::Input;
 pub struct ConnectionMetrics {
     open: [Gauge; Input::ALL.len()],
     accepted: [Counter; Input::ALL.len()],
-    /// Connections that were turned away because there were too many.
-    pub refused: Counter,
+    /// Connections that were turned away. In the order of [`Full`].
+    refused: [Counter; 2],
     /// Bytes of the events accepted: envelope and partition key.
     event_bytes_accepted: [Counter; Input::ALL.len()],
+}
+
+/// What is full where a connection is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// As many are open as the input's `max_connections` lets in.
+    Connections,
+    /// The descriptors that are not kept back for Kinesis and probes.
+    Files,
 }
 
 /// A connection that is open, as it is counted, until this is dropped. On a socket where more than
@@ -39,11 +48,17 @@ impl ConnectionMetrics {
                 .map(|input| gauge!("dispatchd_connections", "input" => input.as_str())),
             accepted: Input::ALL
                 .map(|input| counter!("dispatchd_connections_total", "input" => input.as_str())),
-            refused: counter!("dispatchd_connections_refused_total", "reason" => "max_connections"),
+            refused: ["max_connections", "open_files"]
+                .map(|reason| counter!("dispatchd_connections_refused_total", "reason" => reason)),
             event_bytes_accepted: Input::ALL.map(
                 |input| counter!("dispatchd_event_bytes_accepted_total", "input" => input.as_str()),
             ),
         }
+    }
+
+    /// A connection is turned away.
+    pub fn refuse(&self, full: Full) {
+        self.refused[full as usize].increment(1);
     }
 
     /// Bytes of the events accepted of one input.

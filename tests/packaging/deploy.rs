@@ -102,6 +102,34 @@ fn apply_with(workloads: &str, change: impl FnOnce(&str) -> String) -> String {
     render(dir.path())
 }
 
+/// The README's `kustomization.yaml` with these inputs on loopback switched on.
+fn with_inputs(workloads: &str, inputs: &[&str]) -> String {
+    let component = "dispatchd/deploy/component";
+    let named: String = inputs.iter().map(|input| format!(", {component}/{input}")).collect();
+    let (alone, all) =
+        (format!("components: [{component}]"), format!("components: [{component}{named}]"));
+    apply_with(workloads, |text| {
+        assert!(text.contains(&alone), "{text}");
+        text.replace(&alone, &all)
+    })
+}
+
+/// One workload of each kind that the component knows, with this pod, asking for the sidecar.
+fn of_every_kind(spec: &str) -> String {
+    let workload = |(kind, api): (&str, &str)| {
+        let template = match kind {
+            "CronJob" => format!("{{jobTemplate: {{spec: {{template: {{spec: {spec}}}}}}}}}"),
+            _ => format!("{{template: {{spec: {spec}}}}}"),
+        };
+        format!(
+            "apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x, labels: {{dispatchd: sidecar}}}}\nspec: {template}\n---\n"
+        )
+    };
+    let kinds = ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| (kind, "apps/v1"));
+    let batch = ["Job", "CronJob"].map(|kind| (kind, "batch/v1"));
+    kinds.into_iter().chain(batch).map(workload).collect()
+}
+
 /// The first block of YAML on a page.
 fn block(page: &str) -> &str {
     page.split_once("```yaml\n")
@@ -199,18 +227,7 @@ fn the_component_adds_the_sidecar_to_every_kind_of_workload_that_asks_for_it() {
     let spec = r#"{initContainers: [{name: migrate, image: m}], containers: [
         {name: app, image: a, env: [{name: X, value: "1"}], volumeMounts: [{name: tmp, mountPath: /tmp}]},
         {name: other, image: b}], volumes: [{name: tmp, emptyDir: {}}]}"#;
-    let workload = |kind: &str, api: &str| {
-        let template = match kind {
-            "CronJob" => format!("{{jobTemplate: {{spec: {{template: {{spec: {spec}}}}}}}}}"),
-            _ => format!("{{template: {{spec: {spec}}}}}"),
-        };
-        format!(
-            "apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x, labels: {{dispatchd: sidecar}}}}\nspec: {template}\n---\n"
-        )
-    };
-    let mut workloads: String =
-        ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| workload(kind, "apps/v1")).concat();
-    workloads += &["Job", "CronJob"].map(|kind| workload(kind, "batch/v1")).concat();
+    let workloads = of_every_kind(spec);
     let bare = workloads.replace("name: x, labels: {dispatchd: sidecar}", "name: bare");
     let rendered = parse(&python, &apply(&(workloads + &bare), ""));
 
@@ -260,36 +277,24 @@ fn the_component_adds_the_sidecar_to_every_kind_of_workload_that_asks_for_it() {
     }
 }
 
+/// What switches each input on loopback on: the component, the daemon's key, and the variable that
+/// tells the application.
+const INPUTS: [(&str, &str, &str, &str); 2] = [
+    (
+        "kinesis-api",
+        "DISPATCHD__KINESIS_API__LISTEN",
+        "AWS_ENDPOINT_URL_KINESIS",
+        "http://127.0.0.1:4568",
+    ),
+    ("http", "DISPATCHD__HTTP__LISTEN", "DISPATCHD_URL", "http://127.0.0.1:4580"),
+];
+
 #[test]
 fn each_input_on_loopback_is_switched_on_for_the_daemon_and_told_to_the_application() {
     let Some(python) = python().filter(|_| has("kubectl")) else { return };
-    let workload = |kind: &str, api: &str| {
-        let spec = "{containers: [{name: app, image: a}, {name: other, image: b}]}";
-        let template = match kind {
-            "CronJob" => format!("{{jobTemplate: {{spec: {{template: {{spec: {spec}}}}}}}}}"),
-            _ => format!("{{template: {{spec: {spec}}}}}"),
-        };
-        format!(
-            "apiVersion: {api}\nkind: {kind}\nmetadata: {{name: x, labels: {{dispatchd: sidecar}}}}\nspec: {template}\n---\n"
-        )
-    };
-    let mut workloads: String =
-        ["Deployment", "StatefulSet", "DaemonSet"].map(|kind| workload(kind, "apps/v1")).concat();
-    workloads += &["Job", "CronJob"].map(|kind| workload(kind, "batch/v1")).concat();
-    for (folder, key, variable, url) in [
-        (
-            "kinesis-api",
-            "DISPATCHD__KINESIS_API__LISTEN",
-            "AWS_ENDPOINT_URL_KINESIS",
-            "http://127.0.0.1:4568",
-        ),
-        ("http", "DISPATCHD__HTTP__LISTEN", "DISPATCHD_URL", "http://127.0.0.1:4580"),
-    ] {
-        let component = "dispatchd/deploy/component";
-        let both = format!("components: [{component}, {component}/{folder}]");
-        let alone = format!("components: [{component}]");
-        let rendered = apply_with(&workloads, |text| text.replace(&alone, &both));
-        let rendered = parse(&python, &rendered);
+    let workloads = of_every_kind("{containers: [{name: app, image: a}, {name: other, image: b}]}");
+    for (folder, key, variable, url) in INPUTS {
+        let rendered = parse(&python, &with_inputs(&workloads, &[folder]));
         let workloads: Vec<_> = rendered.iter().filter(is_workload).collect();
         assert_eq!(workloads.len(), 5, "nothing else comes out");
         for workload in workloads {
@@ -301,10 +306,30 @@ fn each_input_on_loopback_is_switched_on_for_the_daemon_and_told_to_the_applicat
             let app = json!([
                 {"name": "DISPATCHD_SOCKET", "value": "/run/dispatchd/dispatchd.sock"},
                 {"name": variable, "value": url},
-                {"name": "NO_PROXY", "value": "127.0.0.1,localhost"},
+                {"name": "NO_PROXY", "value": "127.0.0.1,"},
             ]);
             assert_eq!(spec["containers"][0]["env"], app, "{kind}");
             assert_eq!(spec["containers"][1], json!({"name": "other", "image": "b"}), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn an_application_keeps_what_its_no_proxy_has_already() {
+    let Some(python) = python().filter(|_| has("kubectl")) else { return };
+    let workloads = of_every_kind(
+        "{containers: [{name: app, image: a, env: [{name: NO_PROXY, value: '.svc,10.0.0.0/8'}]}]}",
+    );
+    for inputs in [&["http"][..], &["kinesis-api"], &["kinesis-api", "http"]] {
+        let rendered = parse(&python, &with_inputs(&workloads, inputs));
+        for workload in rendered.iter().filter(is_workload) {
+            let env = list(&pod(workload)["spec"]["containers"][0]["env"]);
+            let named: Vec<_> = env.iter().filter(|entry| entry["name"] == "NO_PROXY").collect();
+            let [no_proxy] = named[..] else { panic!("{env:?}: one variable of the name") };
+            let hosts = no_proxy["value"].as_str().expect("a value").split(',');
+            let (ours, own): (Vec<_>, Vec<_>) = hosts.partition(|host| *host == "127.0.0.1");
+            assert_eq!(ours.len(), inputs.len(), "{no_proxy}");
+            assert_eq!(own, [".svc", "10.0.0.0/8"], "{}", workload["kind"]);
         }
     }
 }
@@ -366,13 +391,19 @@ fn a_group_of_the_pods_own_can_be_put_back() {
 fn every_manifest_is_valid_in_kubernetes_1_29_and_1_37() {
     let Some(python) = python().filter(|_| has("kubectl")) else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let rendered = dir.path().join("example.yaml");
-    std::fs::write(&rendered, render(&root().join("deploy/example"))).expect("it is ours");
+    let write = |name: &str, manifests: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, manifests).expect("it is ours");
+        path
+    };
+    let example = write("example.yaml", render(&root().join("deploy/example")));
+    let deployment = text("deploy/example/deployment.yaml");
+    let inputs = write("inputs.yaml", with_inputs(&deployment, &["kinesis-api", "http"]));
     for version in ["1.29.0", "1.37.0"] {
         let mut validate = Command::new(python.join("kubernetes-validate"));
-        validate.args(["--strict", "--kubernetes-version", version]).arg(&rendered);
+        validate.args(["--strict", "--kubernetes-version", version]).args([&example, &inputs]);
         let said = output(validate.arg(root().join("deploy/networkpolicy.yaml")));
-        assert_eq!(said.matches("passed for resource").count(), 5, "{said}");
+        assert_eq!(said.matches("passed for resource").count(), 7, "{said}");
     }
 }
 
@@ -471,22 +502,18 @@ fn the_patch_for_cron_jobs_is_the_sidecars() {
     }
 }
 
-#[tokio::test]
-async fn the_sidecars_configuration_is_valid_and_its_memory_adds_up_below_its_limit() {
-    let Some(python) = python().filter(|_| has("kubectl")) else { return };
-    let (sidecar, documents) = example(&python);
+/// The sum that `check` prints for the sidecar and the ConfigMap among these manifests, in bytes.
+async fn sum_of_check(sidecar: &Value, documents: &[Value]) -> u64 {
     let mut check = DISPATCHD.command();
     check.arg("check");
     for variable in list(&sidecar["env"]) {
-        check.env(
-            variable["name"].as_str().expect("a name"),
-            variable["value"].as_str().expect("a value"),
-        );
+        let name = variable["name"].as_str().expect("a name");
+        let value = variable["value"].as_str().expect("a value");
+        // `check` listens there for a moment, and somebody on this machine may do so already.
+        check.env(name, if name.ends_with("__LISTEN") { "127.0.0.1:0" } else { value });
     }
-    let config = documents
-        .iter()
-        .find(|document| document["kind"] == "ConfigMap")
-        .expect("the example has one");
+    let config =
+        documents.iter().find(|document| document["kind"] == "ConfigMap").expect("there is one");
     for (name, value) in config["data"].as_object().expect("it has data") {
         check.env(name, value.as_str().expect("data is text"));
     }
@@ -498,13 +525,30 @@ async fn the_sidecars_configuration_is_valid_and_its_memory_adds_up_below_its_li
         .rsplit_once(" = ")
         .and_then(|(_, sum)| sum.trim().strip_suffix(" MiB"))
         .expect("check prints a sum");
-    let sum_bytes = (sum.parse::<f64>().expect("a number") * f64::from(1 << 20)) as u64;
-    let limit_bytes = bytes(&sidecar["resources"]["limits"]["memory"]);
-    assert!(
-        sum_bytes + IDLE_BYTES < limit_bytes,
-        "{sum} MiB and what it takes idle, of {}",
-        limit_bytes >> 20
-    );
+    (sum.parse::<f64>().expect("a number") * f64::from(1 << 20)) as u64
+}
+
+#[tokio::test]
+async fn the_sidecars_configuration_is_valid_and_its_memory_adds_up_below_its_limit() {
+    let Some(python) = python().filter(|_| has("kubectl")) else { return };
+    let (sidecar, documents) = example(&python);
+    let fits = async |sidecar: &Value, documents: &[Value], which: &str| {
+        let sum = sum_of_check(sidecar, documents).await + IDLE_BYTES;
+        let limit = bytes(&sidecar["resources"]["limits"]["memory"]);
+        assert!(
+            sum < limit,
+            "{which}: {} MiB with what it takes idle, of {}",
+            sum >> 20,
+            limit >> 20
+        );
+    };
+    fits(&sidecar, &documents, "the example").await;
+    let deployment = text("deploy/example/deployment.yaml");
+    for inputs in [&["http"][..], &["kinesis-api"], &["kinesis-api", "http"]] {
+        let documents = parse(&python, &with_inputs(&deployment, inputs));
+        let workload = documents.iter().find(is_workload).expect("it is there");
+        fits(&pod(workload)["spec"]["initContainers"][0], &documents, &inputs.join(" and ")).await;
+    }
     assert_eq!(
         parse(&python, block(&text("docs/operations.md")))[0]["env"],
         sidecar["env"],

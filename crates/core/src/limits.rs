@@ -116,10 +116,8 @@ pub const REQUEST_EVENTS_MAX: usize = 4096;
 /// base64, and the names, keys and hash keys of its records, however they are escaped.
 pub const PUT_BODY_BYTES_MAX: usize = REQUEST_BYTES_MAX.div_ceil(3) * 4 + 2 * MIB;
 
-/// Connections at once to an input on loopback TCP. Where all are taken, one that is idle makes room.
-pub const LOOPBACK_CONNECTIONS_MAX: usize = 512;
-
-/// Connections besides, which make room and have not ended yet.
+/// Connections to an input on loopback TCP besides its `max_connections`: those that make room for
+/// others and have not ended yet.
 pub const LOOPBACK_LEAVING_MAX: usize = 16;
 
 /// Bytes of address space besides what grows with traffic: the program, its threads' stacks, and

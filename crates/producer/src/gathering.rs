@@ -1,8 +1,10 @@
 //! Many events whose answers are one answer: what became of each of them is kept in its place until
 //! the last one is settled.
 //!
-//! What is kept was charged to the budget with the events: a settled event gives back all but the
-//! bytes of its result. Nothing here sends, and nothing knows which input it is for.
+//! What is kept was charged to the budget with the events. A result is paid for by the answer's
+//! credit as far as that goes, since a peer that takes no answers may hold its own credits and
+//! nobody else's bytes; what is more stays in the budget. Nothing here sends, and nothing knows which
+//! input it is for.
 
 use crate::budget::Permit;
 use crate::credit::Credit;
@@ -26,6 +28,16 @@ pub struct Gathered {
     _permit: Option<Permit>,
 }
 
+/// How the answer begins, and what is taken for it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub head: Vec<u8>,
+    pub epoch: u32,
+    pub credit: Credit,
+    /// Bytes of results that the credit pays for.
+    pub covered_bytes: usize,
+}
+
 /// The results that are there, while others are missing.
 #[derive(Debug)]
 pub(crate) struct Gathering {
@@ -33,6 +45,7 @@ pub(crate) struct Gathering {
     answer: Option<Box<Gathered>>,
     results: Vec<Option<Result>>,
     missing: usize,
+    covered_bytes: usize,
     permit: Option<Permit>,
 }
 
@@ -46,21 +59,26 @@ impl Gathered {
 impl Gathering {
     /// Nothing is to be gathered yet.
     pub(crate) fn new() -> Self {
-        Self { answer: None, results: Vec::new(), missing: 0, permit: None }
+        let results = Vec::new();
+        Self { answer: None, results, missing: 0, covered_bytes: 0, permit: None }
     }
 
     /// Begins: the results that are missing will come. `permit` pays for those that are there.
     pub(crate) fn begin(
         &mut self,
-        head: Vec<u8>,
-        epoch: u32,
-        credit: Credit,
+        begun: Begun,
         results: Vec<Option<Result>>,
         permit: Option<Permit>,
     ) {
+        let Begun { head, epoch, credit, covered_bytes } = begun;
         self.missing = results.iter().filter(|result| result.is_none()).count();
+        self.covered_bytes = covered_bytes;
+        let there = results.iter().flatten();
+        let bytes = there.map(|(reference, answer)| result_bytes(reference, answer)).sum();
+        if let Some(permit) = permit {
+            self.keep(permit, bytes);
+        }
         self.results = results;
-        self.permit = permit;
         let results = Vec::new();
         self.answer = Some(Box::new(Gathered { head, epoch, credit, results, _permit: None }));
     }
@@ -73,9 +91,14 @@ impl Gathering {
         self.missing -= 1;
     }
 
-    /// Keeps so much of the events' bytes as their results take.
+    /// Keeps so much of the events' bytes as their results take beyond the credit.
     pub(crate) fn keep(&mut self, permit: Permit, result_bytes: usize) {
-        let kept = permit.reduced_to(result_bytes);
+        let covered = result_bytes.min(self.covered_bytes);
+        self.covered_bytes -= covered;
+        if covered == result_bytes {
+            return;
+        }
+        let kept = permit.reduced_to(result_bytes - covered);
         match &mut self.permit {
             Some(sum) => sum.merge(kept),
             none => *none = Some(kept),

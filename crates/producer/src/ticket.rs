@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::budget::Permit;
 use crate::counters::EventCounters;
 use crate::credit::Credit;
-use crate::gathering::{Gathered, Gathering, Result, result_bytes};
+use crate::gathering::{Begun, Gathered, Gathering, Result, result_bytes};
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
     Code, Durable, EventAnswer, Fingerprint, Outcome, Record, Reference, Refusal, Shows,
@@ -116,9 +116,7 @@ impl Outbox {
     /// The answers that are missing may come now, and go out with those that are there.
     pub(crate) fn gather(
         &self,
-        head: Vec<u8>,
-        epoch: u32,
-        credit: Credit,
+        begun: Begun,
         results: Vec<Option<Result>>,
         permit: Option<Permit>,
     ) {
@@ -126,7 +124,7 @@ impl Outbox {
             unreachable!("events that share an answer have an outbox of their own")
         };
         let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
-        gathering.begin(head, epoch, credit, results, permit);
+        gathering.begin(begun, results, permit);
         if let Some(gathered) = gathering.take_if_whole() {
             out.send(Answer::Gathered(gathered));
         }

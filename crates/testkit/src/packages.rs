@@ -46,9 +46,20 @@ pub fn node() -> Option<PathBuf> {
 /// python3 is missing. Blocks while it installs.
 pub fn python() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| venv("python", "python/requirements.txt")).clone()
+}
+
+/// The same with what `python/http.txt` says, in an environment of its own: two of its packages
+/// would not share one with the others.
+pub fn python_http() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| venv("python-http", "python/http.txt")).clone()
+}
+
+fn venv(name: &str, requirements: &str) -> Option<PathBuf> {
+    let pinned = file(requirements);
     let install = || {
-        let pinned = file("python/requirements.txt");
-        let folder = kept("python")?;
+        let folder = kept(name)?;
         install(&pinned, &folder, |folder| {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
             let pip =
@@ -57,7 +68,7 @@ pub fn python() -> Option<PathBuf> {
         })?;
         Ok(folder.join("bin"))
     };
-    FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
+    unless_on_ci("python3", install())
 }
 
 /// The jars of the KCL and what it needs, as `java/kcl/pom.xml` says; `None` where a JDK or Maven

@@ -97,7 +97,8 @@ mod tests {
     /// What a caller that begins so is told, and how long it takes.
     async fn cut_off(begun: &str) -> (String, Duration) {
         let inputs = inputs();
-        let settings = Settings { listen: None, cloudevents: CloudEventsAs::TheyAre };
+        let settings =
+            Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
         let shared = HttpShared::new(&settings, &inputs, &ConnectionMetrics::register());
         let place = Place::new(inputs.stop_reading.child_token());
         let (mut peer, stream) = tokio::io::duplex(4096);
@@ -135,7 +136,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_ends_at_once_when_readers_stop() {
         let inputs = inputs();
-        let settings = Settings { listen: None, cloudevents: CloudEventsAs::TheyAre };
+        let settings =
+            Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
         let shared = HttpShared::new(&settings, &inputs, &ConnectionMetrics::register());
         let place = Place::new(inputs.stop_reading.child_token());
         let (_peer, stream) = tokio::io::duplex(4096);

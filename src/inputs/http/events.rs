@@ -32,6 +32,10 @@ use dispatchd_producer::ticket::EventId;
 
 const CE_PREFIX: &str = "ce-";
 
+/// As W3C's Trace Context and CloudEvents call them both.
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
 /// How long what is left of a body is read off before its connection ends. A caller that still
 /// writes when its connection is closed would not see its answer.
 const READ_OFF: Duration = Duration::from_millis(200);
@@ -265,7 +269,10 @@ impl Offer<'_> {
                     "tx has no meaning in a request of HTTP, which holds no transaction";
                 exchange.refuse_named(reference, Refusal::new(Code::InvalidRequest, TX));
             }
-            Ok(request::Request::Event(event)) => self.offer(exchange, event, reference).await,
+            Ok(request::Request::Event(mut event)) => {
+                self.add_trace(&mut event);
+                self.offer(exchange, event, reference).await;
+            }
             Ok(request::Request::Record(record)) => {
                 let shared = &self.shared.exchange;
                 let (fingerprints, fresh_id) = (shared.fingerprints(), shared.fresh_id());
@@ -280,7 +287,27 @@ impl Offer<'_> {
         }
     }
 
-    async fn cloud_event(&self, exchange: &mut Exchange, event: CloudEvent<'_>) {
+    /// The trace that the request's headers name is that of each of its events, unless an event
+    /// names its own.
+    fn add_trace<'e>(&'e self, event: &mut Event<'e>) {
+        let Some(parent) = self.trace(TRACEPARENT) else { return };
+        let extras = event.extras.get_or_insert_default();
+        if extras.traceparent.is_none() {
+            extras.traceparent = Some(parent.into());
+            extras.tracestate = self.trace(TRACESTATE).map(Into::into);
+        }
+    }
+
+    fn trace(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
+    }
+
+    async fn cloud_event<'e>(&'e self, exchange: &mut Exchange, mut event: CloudEvent<'e>) {
+        // Of the event alone: when it is sent again, the request belongs to another trace.
+        let said = self.shared.exchange.fingerprints().of(&event);
+        if let Some(parent) = self.trace(TRACEPARENT) {
+            event.add_trace(parent, self.trace(TRACESTATE));
+        }
         let dedupe_id = event.dedupe_id();
         let own = event.id();
         let own = (own != dedupe_id.to_string()).then_some(own);
@@ -292,7 +319,6 @@ impl Offer<'_> {
         match self.shared.cloudevents {
             CloudEventsAs::TheyAre => {
                 let record = Record::new(key, None, event.seal());
-                let said = self.shared.exchange.fingerprints().of((&record.data, &record.key));
                 let id = EventId::Chosen { id: dedupe_id, said };
                 exchange.offer(EventRequest::sealed(record, reference, id)).await;
             }

@@ -15,6 +15,8 @@ pub(crate) const KEY: &str = "http.listen";
 pub struct Settings {
     /// A loopback address. `None`: on the socket alone.
     pub listen: Option<SocketAddr>,
+    /// At `listen`. On the socket those of HTTP count as the socket's.
+    pub max_connections: usize,
     pub cloudevents: CloudEventsAs,
 }
 

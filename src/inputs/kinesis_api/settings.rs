@@ -1,5 +1,5 @@
-//! What the configuration says of the Kinesis API: the section `kinesis_api`, whose fields are named
-//! as its keys are.
+//! What the configuration says of the Kinesis API: the section `kinesis_api`, whose fields are
+//! named as its keys are.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,6 +15,7 @@ pub(crate) const KEY: &str = "kinesis_api.listen";
 pub struct Settings {
     /// A loopback address. `None`: nowhere.
     pub listen: Option<SocketAddr>,
+    pub max_connections: usize,
     /// From the head of a call to its reply, at most.
     pub timeout: Duration,
 }

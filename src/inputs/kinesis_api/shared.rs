@@ -13,9 +13,7 @@ use crate::inputs::exchange::ExchangeShared;
 use crate::inputs::metrics::ConnectionMetrics;
 use crate::inputs::shared::InputsShared;
 use dispatchd_aws::Kinesis;
-use dispatchd_core::limits::{
-    LOOPBACK_CONNECTIONS_MAX, PUT_BODY_BYTES_MAX, REQUEST_RECORDS_MAX, long_lines_bytes,
-};
+use dispatchd_core::limits::{PUT_BODY_BYTES_MAX, REQUEST_RECORDS_MAX, long_lines_bytes};
 use dispatchd_core::model::{Input, StreamFacts, StreamId};
 
 /// What every call shares.
@@ -23,8 +21,9 @@ use dispatchd_core::model::{Input, StreamFacts, StreamId};
 pub(crate) struct KinesisApiShared {
     pub exchange: Arc<ExchangeShared>,
     pub bodies: BodyRoom,
-    /// Calls that are read and answered at once. A connection of HTTP/1.1 has one, so it never waits
-    /// for this; the many of an HTTP/2 connection take no more memory than as many connections.
+    /// Calls that are read and answered at once. A connection of HTTP/1.1 has one, so it never
+    /// waits for this; the many of an HTTP/2 connection take no more memory than as many
+    /// connections.
     pub at_once: Semaphore,
     /// The stream that calls may be about.
     pub stream: StreamId,
@@ -54,7 +53,7 @@ impl KinesisApiShared {
         Arc::new(Self {
             exchange: Arc::new(exchange),
             bodies,
-            at_once: Semaphore::new(LOOPBACK_CONNECTIONS_MAX),
+            at_once: Semaphore::new(settings.max_connections),
             stream,
             facts: inputs.facts.clone(),
             questions: Questions::new(kinesis),

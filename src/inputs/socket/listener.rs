@@ -19,7 +19,7 @@ use super::shared::ConnectionShared;
 use super::socket_file::{LOOK_EVERY, Look, Reach, SocketFile};
 use crate::inputs::accepting::{AcceptFailures, LAST_KNOCK, is_kept_back};
 use crate::inputs::http::HttpShared;
-use crate::inputs::metrics::{ConnectionMetrics, OpenConnection};
+use crate::inputs::metrics::{ConnectionMetrics, Full, OpenConnection};
 use crate::inputs::presence::{Presence, Visit};
 use crate::inputs::shared::InputsShared;
 use dispatchd_core::model::Input;
@@ -118,15 +118,12 @@ impl Listener {
 }
 
 impl Caps {
-    /// Why one more connection is not let in; `None` if it is.
-    fn refuse(self, connected: usize, descriptor: i32) -> Option<&'static str> {
+    /// What is full, if one more connection is not let in.
+    fn full(self, connected: usize, descriptor: i32) -> Option<Full> {
         if connected >= self.max_connections {
-            return Some("too many connections are open: socket.max_connections is reached");
+            return Some(Full::Connections);
         }
-        is_kept_back(descriptor, self.files_kept_back).then_some(
-            "the daemon has too many files open: raise its limit of open files (ulimit -n, \
-             LimitNOFILE)",
-        )
+        is_kept_back(descriptor, self.files_kept_back).then_some(Full::Files)
     }
 }
 
@@ -137,8 +134,15 @@ fn admit(
     caps: Caps,
     presence: &watch::Sender<Presence>,
 ) {
-    if let Some(why) = caps.refuse(connections.len(), stream.as_raw_fd()) {
-        shared.metrics.refused.increment(1);
+    if let Some(full) = caps.full(connections.len(), stream.as_raw_fd()) {
+        shared.metrics.refuse(full);
+        let why = match full {
+            Full::Connections => "too many connections are open: socket.max_connections is reached",
+            Full::Files => {
+                "the daemon has too many files open: raise its limit of open files (ulimit -n, \
+                 LimitNOFILE)"
+            }
+        };
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
         let _ = stream.try_write(&reply::turned_away(why));
         return;

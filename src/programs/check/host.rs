@@ -137,9 +137,13 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     if total <= limit {
         return Finding::ok(NAME, what);
     }
+    let connections = match config.loopback_connections().count() {
+        0 => "socket.max_connections",
+        _ => "max_connections of socket, http or kinesis_api",
+    };
     let largest = [
         (sum.events_bytes + sum.long_lines_bytes, "memory.budget"),
-        (sum.connections_bytes, "socket.max_connections"),
+        (sum.connections_bytes, connections),
         (sum.requests_bytes, "batch.max_in_flight or batch.max_bytes"),
         (sum.dedupe_bytes, "delivery.dedupe_ids"),
     ];

@@ -125,16 +125,16 @@ impl Daemon {
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
         let http = HttpShared::new(&config.http, &shared, &connections);
         let http_listener = config.http.listen.map(|address| {
-            let metrics = Arc::clone(&connections);
-            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, &shared, metrics)?;
+            let (max, metrics) = (config.http.max_connections, Arc::clone(&connections));
+            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, max, &shared, metrics)?;
             Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
         });
         let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
         let kinesis_api = config.kinesis_api.listen.map(|address| {
+            let (input, max) = (Input::KinesisApi, config.kinesis_api.max_connections);
             let metrics = Arc::clone(&connections);
-            let input = Input::KinesisApi;
-            let listener = Loopback::bind(KINESIS_API_KEY, address, input, &shared, metrics)?;
+            let listener = Loopback::bind(KINESIS_API_KEY, address, input, max, &shared, metrics)?;
             let stream = (config.stream.id.clone(), kinesis.clone());
             let api =
                 KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);

@@ -208,6 +208,43 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
     assert_eq!(daemon.metric("dispatchd_buffer_bytes").await, 0.0);
 }
 
+/// Callers that send batches and read none of their answers hold what answers may take, and nothing
+/// of the budget: others are served at once.
+#[tokio::test]
+async fn callers_that_read_no_results_of_their_batches_cost_others_nothing() {
+    let settings = ["memory.budget=4MiB", "socket.max_connections=12", "batch.max_in_flight=2"];
+    let (_ferro, daemon) = daemon(|start| {
+        settings
+            .iter()
+            .filter_map(|setting| setting.split_once('='))
+            .fold(start, |start, (key, value)| start.set(key, value))
+    })
+    .await;
+    let idle = daemon.resident_bytes();
+    let events = vec![r#"{"type":"t","data":{}}"#; 1_000].join(",");
+    let line = format!("{{\"op\":\"batch\",\"events\":[{events}]}}\n");
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        let Caller { read, mut write } = daemon.connect().await;
+        let line = line.clone();
+        let writing =
+            tokio::spawn(async move { while write.write_all(line.as_bytes()).await.is_ok() {} });
+        deaf.push((read, writing));
+    }
+    eventually("all of them have what they can get", async || {
+        let accepted = daemon.metric("dispatchd_events_accepted_total").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let later = daemon.metric("dispatchd_events_accepted_total").await;
+        (accepted > 8_000.0 && later == accepted).then_some(())
+    })
+    .await;
+    assert_others_are_served(&daemon).await;
+    let grown = daemon.resident_bytes().saturating_sub(idle);
+    let sum = memory_sum_bytes(&settings).await;
+    assert!(grown < sum, "{grown} more than idle, the sum is {sum}");
+    deaf.iter().for_each(|(_, writing)| writing.abort());
+}
+
 /// Counted, not timed: how much of the flood is answered before one event of another caller.
 #[tokio::test]
 async fn a_flood_on_one_connection_starves_no_other() {

@@ -136,7 +136,7 @@ async fn house_that(
     };
     let metrics = Arc::new(ConnectionMetrics::register());
     let cloudevents = CloudEventsAs::TheyAre;
-    let of_http = http::Settings { listen: None, cloudevents };
+    let of_http = http::Settings { listen: None, max_connections: 1, cloudevents };
     let http = HttpShared::new(&of_http, &shared, &metrics);
     let (listener, _) = Listener::bind(&settings, shared, http, metrics).await.expect("it is free");
     let mut tasks = JoinSet::new();

@@ -311,3 +311,37 @@ async fn who_prefers_to_wait_no_longer_is_told_what_may_have_become_of_the_event
     );
     assert!(full.try_join_next().is_none(), "who waits is not disturbed");
 }
+
+#[tokio::test]
+async fn send_publishes_a_cloudevent_from_the_command_line() {
+    let (ferro, daemon) = daemon(|start| start).await;
+    let send = async |event: &str| {
+        let mut send = DISPATCHD.command();
+        send.args(["send", "--cloudevent", "--data", event, "--socket"]).arg(daemon.socket());
+        let sent = send.output().await.expect("it runs");
+        (sent.status.code(), String::from_utf8(sent.stdout).expect("it prints UTF-8"))
+    };
+    let event = cloud("1", r#","data":{ "n": 1.50 }"#);
+    let (code, told) = send(&event).await;
+    assert!(code == Some(0) && told.contains(r#""ok":true,"id":"1""#), "{code:?} {told}");
+    let (code, told) = send("{}").await;
+    assert!(code == Some(1) && told.contains("specversion is missing"), "{code:?} {told}");
+    assert_eq!(stored(&ferro).await.pop().expect("it is stored").1, event);
+}
+
+#[tokio::test]
+async fn the_trace_of_a_request_is_its_events_unless_they_name_one_and_no_part_of_what_they_say() {
+    let (ferro, _daemon, mut client) = both().await;
+    let sent = [("content-type", CLOUD), ("traceparent", "00-1"), ("tracestate", "a=1")];
+    let first = client.post(&sent, cloud("1", "")).await.json();
+    let later = [("content-type", CLOUD), ("traceparent", "00-2")];
+    let again = client.post(&later, cloud("1", "")).await.json();
+    assert_eq!(again["sequenceNumber"], first["sequenceNumber"], "a retry has a trace of its own");
+    let traced = [("content-type", JSON), ("traceparent", "00-3")];
+    assert_eq!(client.post(&traced, event("k", 1)).await.status, 200);
+    let stored = stored(&ferro).await;
+    let expected = cloud("1", r#","traceparent":"00-1","tracestate":"a=1""#);
+    assert!(stored.iter().any(|(_, data)| *data == expected), "{stored:?}");
+    assert!(stored.iter().any(|(_, data)| data.contains(r#""traceparent":"00-3""#)), "{stored:?}");
+    assert_eq!(stored.len(), 2);
+}

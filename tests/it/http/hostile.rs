@@ -68,8 +68,10 @@ async fn a_body_without_an_end_is_refused_and_never_held() {
 
 #[tokio::test]
 async fn idle_connections_on_loopback_keep_nobody_out_and_the_longest_idle_makes_room() {
-    const PLACES: usize = 512;
-    let (_ferro, daemon) = daemon(|start| start.set("http.listen", "127.0.0.1:0")).await;
+    const PLACES: usize = 64;
+    let (_ferro, daemon) =
+        daemon(|start| start.set("http.listen", "127.0.0.1:0").set("http.max_connections", PLACES))
+            .await;
     let address = http_address(&daemon);
     let health = b"GET /v1/health HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut idle = Vec::new();

@@ -3,4 +3,5 @@
 mod client;
 mod events;
 mod hostile;
+mod others;
 mod page;

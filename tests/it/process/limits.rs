@@ -112,6 +112,10 @@ async fn the_last_files_are_kept_for_kinesis_and_probes() {
             .as_str()
             .is_some_and(|told| told.contains("too many files open"))
     );
+    for (reason, count) in [("open_files", 1.0), ("max_connections", 0.0)] {
+        let metric = format!("dispatchd_connections_refused_total{{reason=\"{reason}\"}}");
+        assert_eq!(daemon.metric(&metric).await, count, "{reason}");
+    }
     assert_eq!(
         served.ask(&event(1, "k", "{}")).await["ok"],
         true,

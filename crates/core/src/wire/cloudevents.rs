@@ -18,7 +18,7 @@ use crate::json::{json_str_len, push_json_str};
 use crate::model::{Code, PartitionKey, Refusal, derived_id};
 
 /// An event whose attributes were checked and whose data was not copied.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct CloudEvent<'a> {
     /// In their order, none of them null.
     attributes: Vec<(Cow<'a, str>, Value<'a>)>,
@@ -26,7 +26,7 @@ pub struct CloudEvent<'a> {
 }
 
 /// An attribute's value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 enum Value<'a> {
     /// As JSON, and what that says where it is a text.
     Json(&'a str, Option<Cow<'a, str>>),
@@ -34,7 +34,7 @@ enum Value<'a> {
     Text(Cow<'a, str>),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 enum Data<'a> {
     /// The member `data`: JSON, verbatim.
     Json(&'a str),
@@ -117,7 +117,7 @@ pub fn binary<'a>(
     checked(attributes, data, "ce-")
 }
 
-impl CloudEvent<'_> {
+impl<'a> CloudEvent<'a> {
     /// The event's own id, which its answer names.
     pub fn id(&self) -> &str {
         self.required("id")
@@ -125,6 +125,19 @@ impl CloudEvent<'_> {
 
     pub fn event_type(&self) -> &str {
         self.required("type")
+    }
+
+    /// Takes the trace that a request's own headers name, unless the event names one: its own began
+    /// earlier.
+    pub fn add_trace(&mut self, traceparent: &'a str, tracestate: Option<&'a str>) {
+        if self.text("traceparent").is_none() {
+            let state = tracestate.filter(|_| self.text("tracestate").is_none());
+            let given = [("traceparent", Some(traceparent)), ("tracestate", state)];
+            for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?)))
+            {
+                self.attributes.push((name.into(), Value::Text(value.into())));
+            }
+        }
     }
 
     /// What the event is known again by: its id where that is a uuid, else what the id and the
@@ -314,14 +327,17 @@ fn is_whole(number: f64) -> bool {
 
 /// The body of the binary mode, as the member that keeps it best.
 fn data<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Data<'a>, Refusal> {
-    let Some(content_type) = content_type else { return Ok(Data::Bytes(body)) };
+    let json = || {
+        let text = std::str::from_utf8(body).ok()?;
+        serde_json::from_str::<&RawValue>(text).ok().map(|json| Data::Json(json.get()))
+    };
+    // Without a type the JSON form means JSON, and so do SDKs that send none.
+    let Some(content_type) = content_type else {
+        return Ok(json().unwrap_or(Data::Bytes(body)));
+    };
     let (media_type, charset) = media_type(content_type);
     if is_json(&media_type) {
-        let json = std::str::from_utf8(body)
-            .ok()
-            .and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
-        let json = json.ok_or_else(|| invalid("the data is not JSON, as its Content-Type says"))?;
-        return Ok(Data::Json(json.get()));
+        return json().ok_or_else(|| invalid("the data is not JSON, as its Content-Type says"));
     }
     let is_text = media_type.starts_with("text/")
         || media_type == "application/xml"

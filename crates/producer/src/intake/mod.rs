@@ -248,22 +248,22 @@ impl Intake {
         members: impl Iterator<Item = Member<'a>>,
         now: &Now,
     ) -> OfferedTogether {
-        let credit = match self.means.credit(ANSWER_BYTES + head.len()) {
-            Ok(credit) => credit,
-            Err(shortage) => return OfferedTogether::Needs(shortage),
-        };
         let mut staged = Staged::new(&self.outbox);
-        let (mut needed_bytes, mut is_short) = (0, false);
+        let (mut needed_bytes, mut result_bytes, mut is_short) = (0, 0, false);
         for member in members {
             let measured = member.and_then(|mut request| match self.measure(&mut request, now) {
                 Ok(sizes) => Ok((request, sizes)),
                 Err(refusal) => Err((request.reference, refusal)),
             });
-            let bytes = match &measured {
-                Ok((_, sizes)) => sizes.item_bytes() + sizes.answer_bytes,
-                Err((reference, refusal)) => answer_bytes(reference) + refusal.message.len(),
+            let (bytes, of_result) = match &measured {
+                Ok((_, sizes)) => (sizes.item_bytes() + sizes.answer_bytes, sizes.answer_bytes),
+                Err((reference, refusal)) => {
+                    let bytes = answer_bytes(reference) + refusal.message.len();
+                    (bytes, bytes)
+                }
             };
             needed_bytes += bytes;
+            result_bytes += of_result;
             let permit = if is_short { None } else { self.means.bytes(bytes) };
             match (measured, permit) {
                 (_, None) => is_short = true,
@@ -279,7 +279,6 @@ impl Intake {
         self.means.forget_waited();
         if is_short {
             drop(staged);
-            self.means.keep_credit(credit);
             let bytes_max = self.means.bytes_max();
             return if needed_bytes > bytes_max {
                 OfferedTogether::Refused(too_much_together(needed_bytes, bytes_max))
@@ -287,8 +286,13 @@ impl Intake {
                 OfferedTogether::Needs(Shortage::Bytes(needed_bytes))
             };
         }
-        staged.count();
-        OfferedTogether::Accepted(self.let_go(staged, head.to_vec(), credit, now))
+        match self.means.credit(result_bytes + head.len()) {
+            Ok(credit) => {
+                staged.count();
+                OfferedTogether::Accepted(self.let_go(staged, head.to_vec(), credit, now))
+            }
+            Err(shortage) => OfferedTogether::Needs(shortage),
+        }
     }
 
     /// Begins a transaction.
@@ -317,7 +321,7 @@ impl Intake {
             Err(shortage) => return Staging::Needs(shortage),
         };
         let record = self.seal(request, sizes, now);
-        let Some(staged) = self.transactions.place(name, bytes) else {
+        let Some(staged) = self.transactions.place(name, bytes, sizes.answer_bytes) else {
             self.means.keep_credit(credit);
             return self.refuse_staging(request, no_room_to_stage());
         };
@@ -330,10 +334,10 @@ impl Intake {
     /// Offers the commit of a transaction. `head` is how its answer begins.
     pub fn commit(&mut self, name: &str, head: &[u8], now: &Now) -> OfferedTogether {
         self.transactions.expire(now.instant);
-        if !self.transactions.is_open(name) {
+        let Some(result_bytes) = self.transactions.result_bytes(name) else {
             return OfferedTogether::Refused(self.transactions.ended());
-        }
-        let credit = match self.means.credit(ANSWER_BYTES + head.len()) {
+        };
+        let credit = match self.means.credit(result_bytes + head.len()) {
             Ok(credit) => credit,
             Err(shortage) => return OfferedTogether::Needs(shortage),
         };
@@ -465,7 +469,8 @@ impl Intake {
         now: &Now,
     ) -> Vec<BoxedItem> {
         self.epoch_events += 1;
-        staged.go(head, self.epoch, credit, now.instant)
+        let covered_bytes = self.shared.answer_bytes_max;
+        staged.go(head, self.epoch, credit, covered_bytes, now.instant)
     }
 
     fn draft<'e>(&'e self, id: Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::budget::Permit;
 use crate::credit::Credit;
-use crate::gathering::Result;
+use crate::gathering::{Begun, Result};
 use crate::lane::{BoxedItem, Item};
 use crate::ticket::{Outbox, Responder};
 use dispatchd_core::model::{EventAnswer, Record, Reference, Refusal};
@@ -71,16 +71,18 @@ impl Staged {
     }
 
     /// Lets them go, from now on: the items, in their order. Their one answer comes when all of
-    /// them are settled.
+    /// them are settled. `covered_bytes`: of the results, what is paid for by the credit.
     pub(super) fn go(
         mut self,
         head: Vec<u8>,
         epoch: u32,
         credit: Credit,
+        covered_bytes: usize,
         now: Instant,
     ) -> Vec<BoxedItem> {
         let results = std::mem::take(&mut self.results);
-        self.outbox.gather(head, epoch, credit, results, self.permit.take());
+        let begun = Begun { head, epoch, credit, covered_bytes };
+        self.outbox.gather(begun, results, self.permit.take());
         let mut items = std::mem::take(&mut self.items);
         items.iter_mut().for_each(|item| item.accepted = now);
         items

@@ -277,3 +277,85 @@ fn a_raw_record_is_copied_once_it_is_accepted_and_shows_an_id_only_if_it_was_giv
         }
     }
 }
+
+fn members(count: usize, data: &'static str, shared: &IntakeShared) -> Vec<Member<'static>> {
+    let fingerprints = &shared.fingerprints;
+    let member = |n| {
+        let reference = Reference::Number(n as u64);
+        Ok(EventRequest::new(event(data), reference, fingerprints, Uuid::new_v4))
+    };
+    (0..count).map(member).collect()
+}
+
+fn together(offered: OfferedTogether) -> Vec<BoxedItem> {
+    match offered {
+        OfferedTogether::Accepted(items) => items,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn events_that_share_an_answer_hold_nothing_while_they_wait_and_go_all_at_once() {
+    let shared = shared(9, 40_000);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let others = [(); 2].map(|()| shared.budget.connection().try_take(15_000));
+    let offered = intake.offer_together(b"{", members(12, "{}", &shared).into_iter(), &at(0));
+    let OfferedTogether::Needs(shortage @ Shortage::Bytes(_)) = offered else {
+        panic!("{offered:?}");
+    };
+    intake.give_back();
+    assert_eq!(shared.budget.used_bytes(), 30_000, "not a part of it");
+    assert_eq!(shared.counters.snapshot().accepted, 0, "what waits is not accepted");
+    drop(others);
+    intake.wait(shortage).await;
+    let mut again = members(12, "{}", &shared);
+    again[5] = Err((Reference::Number(5), Refusal::new(Code::InvalidRequest, "no")));
+    let mut items = together(intake.offer_together(b"{", again.into_iter(), &at(1)));
+    assert_eq!((items.len(), shared.counters.snapshot().accepted), (11, 12));
+    items.reverse();
+    items.into_iter().for_each(store);
+    match answers(&mut back).next() {
+        Some(Answer::Gathered(gathered)) => {
+            assert!(!gathered.is_ok());
+            let told: Vec<_> = gathered.results.iter().map(|(reference, _)| reference).collect();
+            let wanted: Vec<_> = (0..12).map(Reference::Number).collect();
+            assert_eq!(told, wanted.iter().collect::<Vec<_>>(), "in the order of the events");
+        }
+        other => panic!("{other:?}"),
+    }
+    intake.give_back();
+    assert_eq!(shared.budget.used_bytes(), 0);
+}
+
+#[test]
+fn more_events_than_a_connection_can_hold_are_refused_together() {
+    let shared = shared(9, 20_000);
+    let (mut intake, _back) = shared.open(LIMIT);
+    let offered = intake.offer_together(b"{", members(12, "{}", &shared).into_iter(), &at(0));
+    let OfferedTogether::Refused(refusal) = offered else { panic!("{offered:?}") };
+    assert_eq!(refusal.code, Code::EventTooLarge);
+    assert!(refusal.message.contains("may hold 10000, half of memory.budget"), "{refusal:?}");
+}
+
+/// A peer that takes no answers holds its own credits, and of the budget only what they do not pay
+/// for.
+#[test]
+fn results_that_nobody_takes_hold_credits_and_of_the_budget_no_more_than_is_over_them() {
+    let shared = shared(9, 1 << 20); // and 10,000 bytes of answers
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let few = members(20, "{}", &shared).into_iter();
+    together(intake.offer_together(b"{", few, &at(0))).into_iter().for_each(store);
+    intake.give_back();
+    assert_eq!(shared.budget.used_bytes(), 0, "they are paid for");
+    let again = members(40, "{}", &shared);
+    let offered = intake.offer_together(b"{", again.into_iter(), &at(0));
+    assert!(matches!(offered, OfferedTogether::Needs(Shortage::Credit(_))), "{offered:?}");
+    drop(answers(&mut back));
+    let many = members(60, "{}", &shared).into_iter();
+    together(intake.offer_together(b"{", many, &at(0))).into_iter().for_each(store);
+    intake.give_back();
+    let over = 60 * (ANSWER_BYTES + 36) - 10_000;
+    assert_eq!(shared.budget.used_bytes(), over, "what its credit does not pay for");
+    drop(answers(&mut back));
+    assert_eq!(shared.budget.used_bytes(), 0);
+}

@@ -48,6 +48,8 @@ pub(super) struct Transactions {
 struct Transaction {
     staged: Staged,
     bytes: usize,
+    /// Those of its results.
+    result_bytes: usize,
     /// When its time is over.
     ends: Instant,
 }
@@ -74,7 +76,8 @@ impl Transactions {
             return Err(Refusal::new(Code::TransactionTooLarge, why));
         }
         let staged = Staged::new(&self.outbox);
-        let transaction = Transaction { staged, bytes: 0, ends: now + self.settings.timeout };
+        let ends = now + self.settings.timeout;
+        let transaction = Transaction { staged, bytes: 0, result_bytes: 0, ends };
         self.open.insert(name.into(), transaction);
         self.outbox.counters().begin();
         Ok(())
@@ -101,21 +104,29 @@ impl Transactions {
         Ok(())
     }
 
-    /// Takes note of so many bytes for one of them; the place for the event. `None` where the
+    /// Takes note of so many bytes for one of them, some of them its result's; the place for the
+    /// event. `None` where the
     /// transactions of all connections hold what they may.
-    pub(super) fn place(&mut self, name: &str, bytes: usize) -> Option<&mut Staged> {
+    pub(super) fn place(
+        &mut self,
+        name: &str,
+        bytes: usize,
+        result_bytes: usize,
+    ) -> Option<&mut Staged> {
         let transaction = self.open.get_mut(name)?;
         if !self.budget.try_stage(bytes) {
             return None;
         }
         transaction.bytes += bytes;
+        transaction.result_bytes += result_bytes;
         self.bytes += bytes;
         self.outbox.counters().stage();
         Some(&mut transaction.staged)
     }
 
-    pub(super) fn is_open(&self, name: &str) -> bool {
-        self.open.contains_key(name)
+    /// What the results of one take until they are written; `None` if it is not open.
+    pub(super) fn result_bytes(&self, name: &str) -> Option<usize> {
+        self.open.get(name).map(|transaction| transaction.result_bytes)
     }
 
     /// Ends one.

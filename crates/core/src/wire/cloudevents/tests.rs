@@ -152,6 +152,11 @@ fn the_body_is_kept_as_the_member_that_its_content_type_allows() {
         assert_eq!(binary_of(&[], Some(content_type), body), Ok(expected), "{content_type}");
     }
     assert_eq!(binary_of(&[], None, b"x"), Ok(with(r#""data_base64":"eA==""#)));
+    assert_eq!(
+        binary_of(&[], None, b"{ }"),
+        Ok(with(r#""data":{ }"#)),
+        "as the JSON form means it"
+    );
     assert!(binary_of(&[], Some("application/json"), b"{").is_err());
     assert!(binary_of(&[], Some("application/json"), b"\"\xff\"").is_err());
 }
@@ -215,4 +220,15 @@ fn an_event_is_known_again_by_its_uuid_or_by_its_id_and_its_source() {
     assert_eq!(own, derived_id(&["/orders", "1"]));
     assert_ne!(id("\"/orders\"", "\"/other\""), own);
     assert_ne!(id("\"1\"", &format!("\"{}\"", uuid.replace('-', ""))), own);
+}
+
+#[test]
+fn a_trace_from_outside_is_taken_where_the_event_has_none_of_its_own() {
+    let own = with(r#""traceparent":"00-own""#);
+    let added = with(r#""traceparent":"00-1","tracestate":"a=1""#);
+    for (json, expected) in [(with(""), added), (own.clone(), own)] {
+        let mut event = structured(&json).expect("it holds");
+        event.add_trace("00-1", Some("a=1"));
+        assert_eq!(sealed(&event), expected);
+    }
 }
