@@ -18,8 +18,11 @@ pub(crate) struct HttpServer(pub Arc<HttpShared>);
 
 impl Serve for HttpServer {
     const TURNED_AWAY: &'static [u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/problem+json\r\ncontent-length: 0\r\nretry-after: 1\r\n\
-        connection: close\r\n\r\n";
+        content-type: application/problem+json\r\ncontent-length: 153\r\nretry-after: 1\r\n\
+        connection: close\r\n\r\n\
+        {\"status\":503,\"title\":\"the daemon takes no more now\",\
+        \"detail\":\"every connection is taken and waits for its answer\",\
+        \"code\":\"Overloaded\",\"retryable\":true}\n";
 
     fn serve(
         &self,
@@ -28,5 +31,23 @@ impl Serve for HttpServer {
         visit: Visit,
     ) -> impl Future<Output = ()> + Send + 'static {
         serve(stream, Bytes::new(), Door::Loopback, Arc::clone(&self.0), place, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dispatchd_core::model::{Code, Refusal};
+    use dispatchd_core::wire::http::Problem;
+
+    #[test]
+    fn who_is_turned_away_is_told_as_any_request_that_is_refused() {
+        let told = std::str::from_utf8(HttpServer::TURNED_AWAY).expect("it is ASCII");
+        let (head, body) = told.split_once("\r\n\r\n").expect("a whole answer");
+        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+        let detail = "every connection is taken and waits for its answer";
+        let mut expected = Vec::new();
+        Problem::from(Refusal::new(Code::Overloaded, detail)).print(&mut expected);
+        assert_eq!(body.as_bytes(), expected);
     }
 }
