@@ -50,14 +50,16 @@ pub(crate) fn many_requests() -> http1::Builder {
     server
 }
 
-/// Requests that an HTTP/2 connection may have open at once; further ones wait at the caller's. A
-/// pool of one connection carries hundreds of calls a second so.
-pub(crate) const H2_STREAMS_MAX: u32 = 8;
+/// Requests that an HTTP/2 connection may have open at once: a client that has more opens more
+/// connections. One that does not wait for our settings does not know of it at first; what is over it
+/// is refused, and SDKs send that again at once.
+pub(crate) const H2_STREAMS_MAX: u32 = 16;
 
-/// Bytes that a request on HTTP/2 may have sent and we have not read.
-const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
+/// Bytes that a request on HTTP/2 may have sent and we have not read: what HTTP/2 begins with.
+const H2_STREAM_WINDOW_BYTES: u32 = 65_535;
 
-/// The same of a whole connection: no request that is read waits for one that is not.
+/// The same of a whole connection. With less than all of its requests may have, those that wait for
+/// room would keep out the bytes of the one that has it.
 pub(crate) const H2_WINDOW_BYTES: u32 = H2_STREAMS_MAX * H2_STREAM_WINDOW_BYTES;
 
 /// HTTP/1.1 that is kept alive, or HTTP/2 with prior knowledge, told by a connection's first bytes.

@@ -1,8 +1,8 @@
 //! Asks the service what a caller of ours asks it, with the daemon's own credentials: a call's body
 //! goes out as it was checked and printed by `core::wire::kinesis_api`, and the reply's comes back.
 //!
-//! It goes the way of PutRecords, since the SDK would make objects of a reply that nobody here looks
-//! into. Never retries.
+//! It goes the way of PutRecords, since the SDK would make objects of a reply that nobody here
+//! looks into. Never retries.
 
 use bytes::Bytes;
 use dispatchd_core::model::CallError;

@@ -87,8 +87,8 @@ impl Call {
                 describe::CALL_BYTES_MAX
             }
         };
-        // What is made of a body stands beside it only while it is read, which waits for nothing: the
-        // memory sum has that once a thread.
+        // What is made of a body stands beside it only while it is read, which waits for nothing:
+        // the memory sum has that once a thread.
         let bounds = BodyBounds { bytes_max, room_per_byte: 1 };
         let here = async {
             let _one = shared.at_once.acquire().await.expect("the semaphore is never closed");

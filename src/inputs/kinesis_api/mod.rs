@@ -5,9 +5,10 @@
 //! for [`Settings::timeout`] at the most, since SDKs send a call again when its reply is late; what
 //! was not sent by then is taken out of the buffer.
 //!
-//! `server` is what the listener runs, `connection` serves one connection, `calls` finds what a call asks for, `put` takes its records
-//! through the intake, `questions` asks the service what callers ask of the stream, `answer` makes
-//! responses. Signatures are not looked at: whoever reaches the port may write, as with the socket.
+//! `server` is what the listener runs, `connection` serves one connection, `calls` finds what a
+//! call asks for, `put` takes its records through the intake, `questions` asks the service what
+//! callers ask of the stream, `answer` makes responses. Signatures are not looked at: whoever
+//! reaches the port may write, as with the socket.
 
 mod answer;
 mod calls;

@@ -1,6 +1,6 @@
-//! What callers ask of the stream, asked of the service with the daemon's credentials, and as seldom
-//! as it may be: the calls count against quotas that the whole account shares (DescribeStream: 10 a
-//! second), and an application may ask in a loop.
+//! What callers ask of the stream, asked of the service with the daemon's credentials, and as
+//! seldom as it may be: the calls count against quotas that the whole account shares
+//! (DescribeStream: 10 a second), and an application may ask in a loop.
 //!
 //! One question is out at a time, and no more often than every [`ASK_EVERY`]; an answer is told
 //! again for [`KEEP_FOR`].
@@ -34,8 +34,8 @@ const KEPT_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Questions {
     kinesis: Kinesis,
-    /// Held while a question is out, so that callers who ask the same wait for one answer. Nobody on
-    /// an event's way waits for it.
+    /// Held while a question is out, so that callers who ask the same wait for one answer. Nobody
+    /// on an event's way waits for it.
     known: Mutex<Known>,
 }
 

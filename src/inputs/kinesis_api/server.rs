@@ -1,5 +1,5 @@
-//! The Kinesis API as its listener on loopback runs it: a connection's task, and what a connection is
-//! told that has no place.
+//! The Kinesis API as its listener on loopback runs it: a connection's task, and what a connection
+//! is told that has no place.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What the configuration says of the Kinesis API: the section `kinesis_api`, whose fields are named
-//! as its keys are.
+//! What the configuration says of the Kinesis API: the section `kinesis_api`, whose fields are
+//! named as its keys are.
 
 use std::net::SocketAddr;
 use std::time::Duration;

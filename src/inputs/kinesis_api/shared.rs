@@ -21,8 +21,9 @@ use dispatchd_core::model::{Input, StreamFacts, StreamId};
 pub(crate) struct KinesisApiShared {
     pub exchange: Arc<ExchangeShared>,
     pub bodies: BodyRoom,
-    /// Calls that are read and answered at once. A connection of HTTP/1.1 has one, so it never waits
-    /// for this; the many of an HTTP/2 connection take no more memory than as many connections.
+    /// Calls that are read and answered at once. A connection of HTTP/1.1 has one, so it never
+    /// waits for this; the many of an HTTP/2 connection take no more memory than as many
+    /// connections.
     pub at_once: Semaphore,
     /// The stream that calls may be about.
     pub stream: StreamId,

@@ -1,8 +1,8 @@
 //! When the events are given up whose callers wait no longer than they said: by deadline, with the
 //! key to look at.
 //!
-//! Pure. It counts what waits in the queues and nothing else: an event in flight has no entry, since
-//! its flight settles it. So there are never more entries than events that wait, whose
+//! Pure. It counts what waits in the queues and nothing else: an event in flight has no entry,
+//! since its flight settles it. So there are never more entries than events that wait, whose
 //! `limits::ITEM_BYTES` cover theirs; and an event without a deadline has none and costs nothing.
 
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ impl Deadlines {
         }
     }
 
-    /// Takes an entry out whose deadline has come: the deadline, the key, and how many events of the
-    /// key wait until then.
+    /// Takes an entry out whose deadline has come: the deadline, the key, and how many events of
+    /// the key wait until then.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key, usize)> {
         self.next().filter(|deadline| *deadline <= now)?;
         self.0.pop_first().map(|((deadline, key), count)| (deadline, key, count))

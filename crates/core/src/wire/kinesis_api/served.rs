@@ -46,7 +46,7 @@ pub fn check(named: Named<'_>, served: &StreamId) -> Result<(), ApiError> {
         && arn != served
     {
         return Err(ApiError::denied(
-            "StreamARN is of another account or region than the stream that this endpoint writes to",
+            "StreamARN is of another account or region than the stream that is written to here",
         ));
     }
     Ok(())
