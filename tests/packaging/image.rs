@@ -23,9 +23,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Unpacked, in bytes of files: what each node of a cluster pulls before the first pod starts. It was
-/// 15.0 MB while the daemon was one crate; as five crates it is 15.3 MB with the same dependencies
-/// (2026-11).
+/// Unpacked, in bytes of files: what each node of a cluster pulls before the first pod starts.
 const IMAGE_BYTES_MAX: u64 = 15_000_000;
 /// Where names are asked for; a loopback address of its own, as `resolv.conf` knows no port but 53.
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 53, 94, 64);

@@ -141,7 +141,7 @@ async fn where_shards_may_not_be_listed_everything_else_works() {
     assert_eq!(daemon.logged("the stream's shards are not known").len(), 1);
     assert_eq!(daemon.metric("dispatchd_shard_map_refreshes_total{outcome=\"error\"}").await, 1.0);
     assert_eq!(daemon.metric(SHARDS).await, 0.0);
-    daemon.connect_with_limit(1 << 20).await; // it is known all the same
+    daemon.connect_with_limit(2 << 20).await; // it is known all the same
 }
 
 /// A page with one shard, which is the whole ring, and this token.
