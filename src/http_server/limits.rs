@@ -53,10 +53,11 @@ pub(crate) fn many_requests() -> http1::Builder {
 /// Requests that an HTTP/2 connection may have open at once: a client that has more opens more
 /// connections. One that does not wait for our settings does not know of it at first; what is over it
 /// is refused, and SDKs send that again at once.
-pub(crate) const H2_STREAMS_MAX: u32 = 16;
+pub(crate) const H2_STREAMS_MAX: u32 = 8;
 
-/// Bytes that a request on HTTP/2 may have sent and we have not read: what HTTP/2 begins with.
-const H2_STREAM_WINDOW_BYTES: u32 = 65_535;
+/// Bytes that a request on HTTP/2 may have sent and we have not read. With half of it large bodies
+/// take several times as long (2026-11).
+const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
 
 /// The same of a whole connection. With less than all of its requests may have, those that wait for
 /// room would keep out the bytes of the one that has it.
