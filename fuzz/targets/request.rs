@@ -86,9 +86,8 @@ fuzz_target!(|input: &[u8]| {
 
 // === What the protocol says ===
 
-const LINE: [&str; 10] = [
-    "ref", "op", "type", "data", "data_base64", "record", "options", "context", "events", "tx",
-];
+const LINE: [&str; 10] =
+    ["ref", "op", "type", "data", "data_base64", "record", "options", "context", "events", "tx"];
 const OPTIONS: [&str; 8] = [
     "partitionKey",
     "explicitHashKey",
@@ -282,7 +281,7 @@ fn is_base64(text: &str) -> bool {
         3 => 0b11,
         _ => return false,
     };
-    text.len() % 4 == 0
+    text.len().is_multiple_of(4)
         && text.len() - digits.len() < 3
         && digits.bytes().all(|byte| value(byte).is_some())
         && last & unused == 0
@@ -545,8 +544,15 @@ fn check_form(envelope: &str, more: More<'_>, data: &str) {
         Profile::TypeData => (&["type", "data"], &[]),
         Profile::EventBridge => (
             &[
-                "version", "id", "detail-type", "source", "account", "time", "region",
-                "resources", "detail",
+                "version",
+                "id",
+                "detail-type",
+                "source",
+                "account",
+                "time",
+                "region",
+                "resources",
+                "detail",
             ],
             &[],
         ),

@@ -44,7 +44,8 @@ fuzz_target!(|input: &[u8]| {
     });
     let (intake, way_back) = shared.open(None);
     let now = Now { instant: Instant::now(), timestamp: Timestamp::from_unix_ms(0) };
-    let mut caller = Caller { shared: Arc::clone(&shared), intake, way_back, now, open: HashMap::new() };
+    let mut caller =
+        Caller { shared: Arc::clone(&shared), intake, way_back, now, open: HashMap::new() };
     for (number, line) in (1..).zip(input.split(|b| *b == b'\n')) {
         if line.trim_ascii().is_empty() {
             caller.now.instant += Duration::from_secs(1);
@@ -197,9 +198,7 @@ fn member<'a>(json: &'a str, place: u64, shared: &IntakeShared) -> Member<'a> {
     let (reference, request) = request::member(json, place)?;
     let fingerprints = &shared.fingerprints;
     Ok(match request {
-        Request::Record(record) => {
-            EventRequest::raw(record, reference, fingerprints, Uuid::new_v4)
-        }
+        Request::Record(record) => EventRequest::raw(record, reference, fingerprints, Uuid::new_v4),
         Request::Event(event) => EventRequest::new(event, reference, fingerprints, Uuid::new_v4),
         other => panic!("no control line is an event of a batch: {other:?}"),
     })
