@@ -134,7 +134,7 @@ print(put["SequenceNumber"], put["ResponseMetadata"]["RetryAttempts"])
 #[tokio::test]
 async fn a_call_that_had_no_time_is_sent_again_by_the_sdk_and_makes_one_record() {
     let Some(folder) = installed(python).await else { return };
-    let bench = Bench::start_with(|start| start.set("kinesis_api.timeout", "1s")).await;
+    let bench = Bench::start_with(|start| start.set("kinesis_api.timeout", "3s")).await;
     bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let mut put = sheltered(Command::new(folder.join("python")));
     put.args(["-c", PUT_ONE]);

@@ -233,13 +233,13 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read_and_a_foreign_hos
 
 #[tokio::test]
 async fn what_was_not_sent_in_time_is_told_to_be_sent_again_and_is_never_stored_afterwards() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "1s")).await;
+    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "3s")).await;
     bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let began = Instant::now();
     let told = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
     assert_eq!(told.error(), "ProvisionedThroughputExceededException");
     assert_eq!((told.status, told.header("x-amz-retry-after")), (400, "1000"));
-    assert!(began.elapsed() >= Duration::from_secs(1), "it was held");
+    assert!(began.elapsed() >= Duration::from_secs(3), "it was held");
     // A whole PutRecords call that stored nothing is an error too: no SDK looks into a success.
     let told = bench.call("PutRecords", &records(&["a", "b"])).await;
     assert_eq!(told.error(), "ProvisionedThroughputExceededException");
@@ -255,8 +255,8 @@ async fn what_was_not_sent_in_time_is_told_to_be_sent_again_and_is_never_stored_
 
 #[tokio::test]
 async fn what_is_in_flight_when_the_time_is_over_may_be_stored_and_a_copy_joins_it() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "1s")).await;
-    bench.faults.next(Fault::Delay(Duration::from_millis(1800)));
+    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "3s")).await;
+    bench.faults.next(Fault::Delay(Duration::from_secs(4)));
     let told = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
     assert_eq!((told.status, told.error()), (500, "InternalFailure"));
     let again = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
@@ -273,7 +273,7 @@ async fn what_is_in_flight_when_the_time_is_over_may_be_stored_and_a_copy_joins_
 
 #[tokio::test]
 async fn a_call_is_answered_record_by_record_where_some_are_stored() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "2s")).await;
+    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "5s")).await;
     let throttled = RecordError::Throttled;
     bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     bench.faults.next(Fault::FailRecords(vec![1], throttled));

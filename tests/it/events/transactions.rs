@@ -195,7 +195,7 @@ async fn a_commit_is_answered_once_the_last_record_is_durable_however_often_it_w
 
 #[tokio::test]
 async fn a_transaction_that_is_left_open_is_rolled_back_and_its_caller_told_when_it_comes_back() {
-    let scene = scene(|start| start.set("transaction.timeout", "1s")).await;
+    let scene = scene(|start| start.set("transaction.timeout", "3s")).await;
     let mut caller = scene.daemon.connect().await;
     begin(&mut caller, "t").await;
     stage(&mut caller, "t", &numbered_lines(5, 5)).await;

@@ -22,23 +22,44 @@ pub(super) trait Fields<'a>: Default {
 }
 
 /// Declares an object: its fields, and `has_near`, which says whether it has an unknown field that
-/// may be meant as a known one.
+/// may be meant as a known one. What few objects have is kept apart, since what is read is moved
+/// more than once, and every event would pay for it; a function of its name gives it.
 macro_rules! fields {
-    ($object:ident { $($field:ident: $name:literal),+ $(,)? }) => {
+    (
+        $object:ident { $($field:ident: $name:literal),+ $(,)? }
+        $(rarely $rarities:ident { $($rare:ident: $rare_name:literal),+ $(,)? })?
+    ) => {
         #[derive(Default)]
         struct $object<'a> {
             $($field: Option<&'a RawValue>,)*
+            $(rarities: Option<Box<$rarities<'a>>>,)?
             has_near: bool,
         }
 
-        impl $object<'_> {
-            const NAMES: &'static [&'static str] = &[$($name,)*];
+        $(
+            #[derive(Default)]
+            struct $rarities<'a> {
+                $($rare: Option<&'a RawValue>,)*
+            }
+        )?
+
+        impl<'a> $object<'a> {
+            const NAMES: &'static [&'static str] = &[$($name,)* $($($rare_name,)*)?];
+
+            $($(
+                fn $rare(&self) -> Option<&'a RawValue> {
+                    self.rarities.as_ref()?.$rare
+                }
+            )*)?
         }
 
         impl<'a> fields::Fields<'a> for $object<'a> {
             fn met(&mut self, name: &str) -> Option<(&'static str, &mut Option<&'a RawValue>)> {
                 match name {
                     $($name => Some(($name, &mut self.$field)),)*
+                    $($($rare_name => {
+                        Some(($rare_name, &mut self.rarities.get_or_insert_default().$rare))
+                    })*)?
                     _ => {
                         self.has_near |= is_near(name);
                         None
@@ -48,6 +69,9 @@ macro_rules! fields {
 
             fn forget_nulls(&mut self) {
                 $(self.$field = self.$field.filter(|raw| raw.get() != "null");)*
+                $(if let Some(rarities) = &mut self.rarities {
+                    $(rarities.$rare = rarities.$rare.filter(|raw| raw.get() != "null");)*
+                })?
             }
         }
 

@@ -50,9 +50,10 @@ fields!(RawLine {
     op: "op",
     event_type: "type",
     data: "data",
+    options: "options",
+} rarely LineRarities {
     data_base64: "data_base64",
     record: "record",
-    options: "options",
     context: "context",
     events: "events",
     tx: "tx",
@@ -64,6 +65,7 @@ fields!(RawOptions {
     source_user_id: "sourceUserId",
     id: "id",
     echo: "echo",
+} rarely OptionRarities {
     envelope: "envelope",
     traceparent: "traceparent",
     tracestate: "tracestate",
@@ -82,13 +84,13 @@ type ReadControl = for<'a> fn(&RawLine<'a>) -> Result<Request<'a>, Refusal>;
 
 /// Every control line: its `op` and what reads the rest of it.
 const OPS: [(&str, ReadControl); 7] = [
-    ("hello", |line| Ok(Request::Hello(context(line.context)?))),
+    ("hello", |line| Ok(Request::Hello(context(line.context())?))),
     ("ping", |_| Ok(Request::Ping)),
     ("flush", |_| Ok(Request::Flush)),
-    ("batch", |line| members(line.events.map(RawValue::get)).map(Request::Batch)),
-    ("begin", |line| transaction(line.tx).map(Request::Begin)),
-    ("commit", |line| transaction(line.tx).map(Request::Commit)),
-    ("rollback", |line| transaction(line.tx).map(Request::Rollback)),
+    ("batch", |line| members(line.events().map(RawValue::get)).map(Request::Batch)),
+    ("begin", |line| transaction(line.tx()).map(Request::Begin)),
+    ("commit", |line| transaction(line.tx()).map(Request::Commit)),
+    ("rollback", |line| transaction(line.tx()).map(Request::Rollback)),
 ];
 
 /// Reads one line. `number` counts the lines of the connection, and is the reference of a line that
@@ -121,7 +123,7 @@ pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
             return Parsed { reference, op, tx: None, request: Err(refusal) };
         }
     };
-    match raw.tx.filter(|_| raw.op.is_none()).map(|tx| transaction(Some(tx))).transpose() {
+    match raw.tx().filter(|_| raw.op.is_none()).map(|tx| transaction(Some(tx))).transpose() {
         Ok(tx) => Parsed { reference, op, tx, request: request(&raw, text) },
         Err(refusal) => Parsed { reference, op, tx: None, request: Err(refusal) },
     }
@@ -139,7 +141,7 @@ pub fn member(json: &str, place: u64) -> Result<(Reference, Request<'_>), (Refer
         Ok(given) => given.unwrap_or_else(number),
         Err(refusal) => return Err((number(), refusal)),
     };
-    let misplaced = [("op", raw.op), ("tx", raw.tx), ("events", raw.events)];
+    let misplaced = [("op", raw.op), ("tx", raw.tx()), ("events", raw.events())];
     let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
         Some((field, _)) => Err(invalid(format!("{field} has no place in an event of a batch"))),
         None => request(&raw, json),
@@ -171,7 +173,7 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
 }
 
 fn publish<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
-    if raw.data_base64.is_none() && raw.record.is_none() {
+    if raw.data_base64().is_none() && raw.record().is_none() {
         return event(raw).map(Request::Event);
     }
     record(raw).map(Request::Record)
@@ -205,7 +207,7 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
 /// Reads a record that is published as it is. What belongs to an envelope has no place beside it.
 #[cold]
 fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
-    let data = match (raw.data_base64, raw.record) {
+    let data = match (raw.data_base64(), raw.record()) {
         (Some(base64), None) => {
             let base64 = Base64::new(string(base64, "data_base64")?);
             RawData::Base64(base64.ok_or_else(|| invalid("data_base64 is not padded base64"))?)
@@ -222,9 +224,9 @@ fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
         ("data", raw.data),
         ("options.sourceUserId", options.source_user_id),
         ("options.echo", options.echo),
-        ("options.envelope", options.envelope),
-        ("options.traceparent", options.traceparent),
-        ("options.tracestate", options.tracestate),
+        ("options.envelope", options.envelope()),
+        ("options.traceparent", options.traceparent()),
+        ("options.tracestate", options.tracestate()),
     ];
     if let Some((field, _)) = enveloped.iter().find(|(_, given)| given.is_some()) {
         let why = "has no place beside data_base64 or record, which are published as they are";
@@ -246,15 +248,15 @@ fn options<'a>(raw: Option<&'a RawValue>) -> Result<RawOptions<'a>, Refusal> {
 }
 
 fn extras<'a>(options: &RawOptions<'a>) -> Result<Option<Box<Extras<'a>>>, Refusal> {
-    let RawOptions { envelope, traceparent, tracestate, .. } = *options;
-    if envelope.is_none() && traceparent.is_none() && tracestate.is_none() {
+    if options.rarities.is_none() {
         return Ok(None);
     }
-    Ok(Some(Box::new(Extras {
-        traceparent: text(traceparent, "options.traceparent")?,
-        tracestate: text(tracestate, "options.tracestate")?,
-        envelope: profile(envelope, "options.envelope")?,
-    })))
+    let extras = Extras {
+        traceparent: text(options.traceparent(), "options.traceparent")?,
+        tracestate: text(options.tracestate(), "options.tracestate")?,
+        envelope: profile(options.envelope(), "options.envelope")?,
+    };
+    Ok((extras != Extras::default()).then(|| Box::new(extras)))
 }
 
 fn profile(raw: Option<&RawValue>, field: &str) -> Result<Option<Profile>, Refusal> {
