@@ -27,13 +27,27 @@ impl Problem {
         Self::new(405, format!("only {allowed} is served here"))
     }
 
+    /// What kind of problem it is: HTTP's own word where the fault is one of HTTP's, else what the
+    /// code means.
+    fn title(&self) -> &'static str {
+        match self.status {
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            411 => "Length Required",
+            415 => "Unsupported Media Type",
+            _ => self.refusal.code.text(),
+        }
+    }
+
     /// Prints it as `application/problem+json`.
     pub fn print(&self, out: &mut Vec<u8>) {
         let Self { status, refusal } = self;
         out.extend_from_slice(b"{\"status\":");
         out.extend_from_slice(itoa::Buffer::new().format(*status).as_bytes());
         out.extend_from_slice(b",\"title\":");
-        push_json_str(out, refusal.code.text());
+        push_json_str(out, self.title());
         out.extend_from_slice(b",\"detail\":");
         push_json_str(out, &refusal.message);
         out.extend_from_slice(b",\"code\":\"");
@@ -68,6 +82,20 @@ mod tests {
             concat!(
                 r#"{"status":503,"title":"the event was not durable within delivery.timeout","#,
                 r#""detail":"late","code":"DeliveryTimeout","retryable":true,"outcome":"unknown"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_fault_of_https_has_https_own_title() {
+        let mut out = Vec::new();
+        Problem::method("POST").print(&mut out);
+        assert_eq!(
+            String::from_utf8(out).expect("it is UTF-8"),
+            concat!(
+                r#"{"status":405,"title":"Method Not Allowed","detail":"only POST is served here","#,
+                r#""code":"InvalidRequest","retryable":false}"#,
                 "\n"
             )
         );
