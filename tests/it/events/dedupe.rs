@@ -140,12 +140,13 @@ async fn another_event_with_a_known_id_is_refused_while_the_first_is_on_its_way_
 #[tokio::test]
 async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_surely_not_is_free() {
     // Where nothing hangs no attempt may come to its limit: it would make the event one that may be
-    // stored.
+    // stored. The next event must not wait for its shard as long as it may wait at all.
     for (fault, attempt_timeout, is_free) in
         [(Fault::HangAfter, "300ms", false), (Fault::FailAll(RecordError::Internal), "1m", true)]
     {
         let (ferro, server, daemon) = setting(|start| {
-            start.set("delivery.timeout", "1s").set("kinesis.attempt_timeout", attempt_timeout)
+            let start = start.set("delivery.timeout", "1s").set("delivery.backoff_max", "200ms");
+            start.set("kinesis.attempt_timeout", attempt_timeout)
         })
         .await;
         server.next(fault);
