@@ -119,30 +119,31 @@ fn hash_key(bencher: Bencher) {
 }
 
 #[divan::bench(args = SIZES)]
-fn push_500(bencher: Bencher, data_bytes: usize) {
+fn take_in_500(bencher: Bencher, data_bytes: usize) {
     bencher
         .counter(ItemsCount::new(GROUP))
         .with_inputs(|| accepted(data_bytes))
         .bench_local_values(|(mut path, items)| {
-            path.push(items);
+            path.take_in(items);
             path // dropped outside of what is timed
         });
 }
 
 #[divan::bench(args = SIZES)]
-fn poll_500(bencher: Bencher, data_bytes: usize) {
+fn send_500(bencher: Bencher, data_bytes: usize) {
     bencher
         .counter(ItemsCount::new(GROUP))
         .with_inputs(|| {
             let (mut path, items) = accepted(data_bytes);
-            path.push(items);
+            path.take_in(items);
             path
         })
-        .bench_local_refs(Path::poll);
+        .bench_local_refs(Path::send);
 }
 
+/// Verdicts → outcomes → tickets → outbox.
 #[divan::bench(args = SIZES)]
-fn settle_500(bencher: Bencher, data_bytes: usize) {
+fn land_500(bencher: Bencher, data_bytes: usize) {
     bencher
         .counter(ItemsCount::new(GROUP))
         .with_inputs(|| {
@@ -150,8 +151,8 @@ fn settle_500(bencher: Bencher, data_bytes: usize) {
             (path, batch, verdicts(GROUP))
         })
         .bench_local_values(|(mut path, batch, verdicts)| {
-            let settled = path.settle(batch, verdicts);
-            (path, settled)
+            path.land(batch, verdicts);
+            path
         });
 }
 
@@ -196,22 +197,6 @@ fn put(bencher: Bencher, data_bytes: usize, wire: Wire) {
     });
 }
 
-/// Outcomes → tickets → outbox.
-#[divan::bench(args = SIZES)]
-fn answer_500(bencher: Bencher, data_bytes: usize) {
-    bencher
-        .counter(ItemsCount::new(GROUP))
-        .with_inputs(|| {
-            let (mut path, batch) = sent(data_bytes);
-            let settled = path.settle(batch, verdicts(GROUP));
-            (path, settled)
-        })
-        .bench_local_values(|(mut path, settled)| {
-            path.answer(settled);
-            path
-        });
-}
-
 /// Outbox → bytes.
 #[divan::bench]
 fn print_500(bencher: Bencher) {
@@ -219,8 +204,7 @@ fn print_500(bencher: Bencher) {
         .counter(ItemsCount::new(GROUP))
         .with_inputs(|| {
             let (mut path, batch) = sent(SIZES[0]);
-            let settled = path.settle(batch, verdicts(GROUP));
-            path.answer(settled);
+            path.land(batch, verdicts(GROUP));
             path
         })
         .bench_local_refs(Path::print);
@@ -245,8 +229,8 @@ fn accepted(data_bytes: usize) -> (Path, Group) {
 /// The same on its way to the stream.
 fn sent(data_bytes: usize) -> (Path, Batch) {
     let (mut path, items) = accepted(data_bytes);
-    path.push(items);
-    let batch = path.poll();
+    path.take_in(items);
+    let batch = path.send();
     (path, batch)
 }
 

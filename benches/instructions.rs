@@ -8,9 +8,7 @@ mod path;
 
 use bytes::BytesMut;
 use dispatchd_core::model::Verdict;
-use dispatchd_producer::lane::Batch;
-use dispatchd_producer::lane::Group;
-use dispatchd_producer::lane::Settled;
+use dispatchd_producer::lane::{Batch, Group};
 use testkit::orders;
 
 use crate::path::{GROUP, Path, verdicts};
@@ -29,10 +27,9 @@ fn main() {
     for group in 0..groups {
         let (mut bytes, verdicts) = (BytesMut::from(&*lines(group)), verdicts(GROUP));
         let items = accept(&mut path, &mut bytes);
-        push(&mut path, items);
-        let batch = poll(&mut path);
-        let settled = settle(&mut path, batch, verdicts);
-        answer(&mut path, settled);
+        take_in(&mut path, items);
+        let batch = send(&mut path);
+        land(&mut path, batch, verdicts);
         assert_eq!(print(&mut path), GROUP, "every event is acked");
     }
 }
@@ -43,23 +40,18 @@ fn accept(path: &mut Path, bytes: &mut BytesMut) -> Group {
 }
 
 #[inline(never)]
-fn push(path: &mut Path, items: Group) {
-    path.push(items);
+fn take_in(path: &mut Path, items: Group) {
+    path.take_in(items);
 }
 
 #[inline(never)]
-fn poll(path: &mut Path) -> Batch {
-    path.poll()
+fn send(path: &mut Path) -> Batch {
+    path.send()
 }
 
 #[inline(never)]
-fn settle(path: &mut Path, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
-    path.settle(batch, verdicts)
-}
-
-#[inline(never)]
-fn answer(path: &mut Path, settled: Settled) {
-    path.answer(settled);
+fn land(path: &mut Path, batch: Batch, verdicts: Vec<Verdict>) {
+    path.land(batch, verdicts);
 }
 
 #[inline(never)]

@@ -1,7 +1,7 @@
-//! The trip of an event through the pure parts, step by step, with the stream's word made up: as
-//! the reader, the lane and the writer do it, without sockets, tasks and the SDK.
+//! The trip of an event through the pure parts as they ship, step by step, with the stream's word
+//! made up: without sockets, tasks and the SDK.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
@@ -9,18 +9,18 @@ use dispatchd_core::limits::ANSWERS_BYTES_MAX;
 use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{EventAnswer, Fingerprints, StreamFacts, Verdict};
+use dispatchd_core::wire::ndjson::answer;
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
-use dispatchd_core::wire::ndjson::reply;
 use dispatchd_core::wire::ndjson::request::{self, Request};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::credit::CreditTotal;
 use dispatchd_producer::intake::{EventRequest, Intake, IntakeShared, Now, Offered, WayBack};
-use dispatchd_producer::lane::Batch;
-use dispatchd_producer::lane::Settled;
-use dispatchd_producer::lane::buffer::{Buffer, Poll};
-use dispatchd_producer::lane::{Aggregation, KeyOrder};
-use dispatchd_producer::lane::{Group, Settings};
-use dispatchd_producer::ticket::{Answer, AnswerGroup};
+use dispatchd_producer::lane::dedupe::{Dedupe, Window};
+use dispatchd_producer::lane::metrics::{LaneMetrics, OldestEvent};
+use dispatchd_producer::lane::{
+    Aggregation, Batch, Group, KeyOrder, Landed, Lane, LaneShared, Settings,
+};
+use dispatchd_producer::ticket::Answer;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use uuid::Uuid;
@@ -37,7 +37,7 @@ pub(crate) struct Path {
     shared: Arc<IntakeShared>,
     intake: Intake,
     way_back: WayBack,
-    buffer: Buffer,
+    lane: Lane,
     rng: SmallRng,
     now: Now,
     printed: Vec<u8>,
@@ -68,18 +68,26 @@ impl Path {
             budget: Budget::new(64 << 20),
             counters: Arc::default(),
             fingerprints: Fingerprints::default(),
+            checks: Default::default(),
         });
         let (intake, way_back) = shared.open(record_limit);
         let instant = Instant::now();
         // As a lane is once the stream was described.
-        let mut buffer = Buffer::new(settings);
-        buffer.learn(StreamFacts { record_limit, ..StreamFacts::unknown(None) }, instant);
+        let window = Window { ids_max: 300_000, keep_for: Duration::from_secs(300) };
+        let lanes = LaneShared {
+            dedupe: Arc::new(Mutex::new(Dedupe::new(window))),
+            metrics: Arc::new(LaneMetrics::register()),
+            budget: Arc::clone(&shared.budget),
+            outage: Arc::default(),
+        };
+        let mut lane = Lane::new(settings, lanes, OldestEvent::new(instant));
+        lane.learn(StreamFacts { record_limit, ..StreamFacts::unknown(None) }, instant);
         Self {
             splitter: Splitter::new(1 << 20),
             shared,
             intake,
             way_back,
-            buffer,
+            lane,
             rng: SmallRng::seed_from_u64(7),
             now: Now { instant, timestamp: Timestamp::from_unix_ms(1_795_210_449_335) },
             printed: Vec::new(),
@@ -118,27 +126,23 @@ impl Path {
         items
     }
 
-    pub(crate) fn push(&mut self, items: Group) {
-        items.into_iter().for_each(|item| self.buffer.push(item));
+    /// Items → the lane's queues.
+    pub(crate) fn take_in(&mut self, items: Group) {
+        self.lane.take_in(items, self.now.instant);
     }
 
-    pub(crate) fn poll(&mut self) -> Batch {
-        match self.buffer.poll(self.now.instant) {
-            Poll::Send(batch) => batch,
-            Poll::Late(_) | Poll::Wait(_) => panic!("nothing is due"),
-        }
+    /// Queues → a batch.
+    pub(crate) fn send(&mut self) -> Batch {
+        let mut sent = None;
+        self.lane.turn(self.now.instant, |batch| sent = Some(batch));
+        sent.expect("a full request is due")
     }
 
-    /// As if every record were stored.
-    pub(crate) fn settle(&mut self, batch: Batch, verdicts: Vec<Verdict>) -> Settled {
-        self.buffer.apply_verdicts(batch, Ok(verdicts), self.now.instant, &mut self.rng)
-    }
-
-    pub(crate) fn answer(&mut self, settled: Settled) {
-        let mut group = AnswerGroup::default();
-        for done in settled.answers {
-            group.answer(done.item.ticket, done.item.record, done.outcome);
-        }
+    /// A batch that is home, as if every record were stored → answers in the outbox.
+    pub(crate) fn land(&mut self, batch: Batch, verdicts: Vec<Verdict>) {
+        let landed = Landed { batch, reply: Ok(verdicts), took: Duration::ZERO };
+        self.lane.land(landed, self.now.instant, &mut self.rng);
+        self.lane.turn(self.now.instant, |batch| panic!("nothing else is due: {batch:?}"));
     }
 
     /// Answers → bytes. Says how many acks were printed.
@@ -151,7 +155,7 @@ impl Path {
                     panic!("no answer to an event: {answer:?}")
                 };
                 assert!(matches!(told, EventAnswer::Durable(_)), "no ack: {answer:?}");
-                reply::event(&mut self.printed, reference, told);
+                answer::event(&mut self.printed, reference, told);
                 written.add(*credit);
                 acks += 1;
             }

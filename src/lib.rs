@@ -1,7 +1,8 @@
-//! dispatchd: a local socket in, Kinesis Data Streams out, an answer back once the event is durable.
+//! dispatchd: a local socket in, Kinesis Data Streams out, an answer back once the event is
+//! durable; and the way out again, from the stream to whoever wants what is in it.
 //!
-//! This page is the map: the words, the floors, the trip of one event, and what to touch for a
-//! change. `docs/architecture.md` is the page to read first.
+//! This page is the map: the words, the floors, the trip of one event in and out, and what to touch
+//! for a change. `docs/architecture.md` is the page to read first.
 //!
 //! # Words
 //! Every word that is ours has one meaning. "Shard", "partition key", "sequence number" and
@@ -21,6 +22,7 @@
 //! | entry | what Kinesis counts as one record of a PutRecords request: one event's record, or a packed record |
 //! | input | where events enter: lines or HTTP on the socket, HTTP or the Kinesis API on loopback |
 //! | intake | where an event of any input is accepted or refused, and becomes an item |
+//! | gate | what the intake asks of each event besides: whether it fits the schema of its type. The words for schemas themselves are `dispatchd_schema`'s |
 //! | reference | what an answer is correlated by: an input's, opaque to everyone else |
 //! | item | a record and its ticket |
 //! | ticket | the duty to answer the caller of one event |
@@ -54,9 +56,19 @@
 //! | back-off | the curve of the waits after failures |
 //! | outage | a time in which PutRecords requests stored nothing |
 //! | drain | the time from the signal to stop until the last answer |
+//! | archive | what was kept of a stream, in files, in any of the forms that `replay` reads |
+//! | forwarder | the program `forward`: it delivers a stream to its targets |
+//! | subscription | one target's way through the stream: the readers that it has for itself |
+//! | delivery | one shard's records on their way to one target (`dispatchd_consumer::delivery`), and the folder's other words: a *batch* of a delivery goes in one request, a *strand* is the part of a shard's keys that is delivered in order, a record's *place* is where it stands in its shard, the *checkpoint* is the last one before which everything is done |
 //! | page | what one GetRecords brought |
+//! | pattern | an event pattern in EventBridge's language; a *filter* is what of a stream is wanted, by patterns, types and key |
+//! | schema | what the `data` of events of one type look like; the *gate* asks the schemas of each event on the way in, before the intake accepts it |
 //! | window | how much may be open at once: a connection's unanswered events (`socket.window`), the bytes of pages (`dispatchd_consumer::window`), the ids that are remembered (`lane::dedupe`) |
 //! | check | what is looked at before a start, and the command that shows it (`programs::check`). Values that must fit each other are `config::check`'s: they hold for every start and reload |
+//! | target | who `forward` delivers to, with a progress on the stream of its own; the *board* is what is shown of the targets. One that is there and does nothing is *wedged* |
+//! | child | of a target that is a program: its process for one shard; what is said to it and by it is the *dialogue*. A shard's children are the shards that follow it |
+//! | checkpoint | how far a shard is done for a target; a *book* keeps those of one target |
+//! | dead letter | a record that was given up for a target, kept with the reason |
 //! | room | a module with one subject |
 //!
 //! # Floors
@@ -68,9 +80,9 @@
 //! |---|---|---|
 //! | 4 | `cli` | arguments and printing, one file a command |
 //! | 3 | `programs` | whole programs: built from the configuration, they own their tasks and drain |
-//! | 2 | `admin` `config` `consumer` `embedded_stream` `inputs` `producer` `telemetry` | where bytes enter and leave, the tasks around the engines, and what the daemon is told and tells |
+//! | 2 | `admin` `config` `consumer` `embedded_stream` `inputs` `producer` `progress` `schema` `targets` `telemetry` | where bytes enter and leave, the tasks around the engines, and what the daemon is told and tells |
 //! | 1 | `client` `heap` `http_server` `terminal` | what needs nothing else here |
-//! | 0 | the crates `dispatchd-producer`, `-consumer`, `-aws` and, below all, `-core` | what is decided, the calls to AWS, and the words for both |
+//! | 0 | the crates `dispatchd-producer`, `-consumer`, `-aws`, below that `-transport`, `-pattern` and `-schema` and, below all, `-core` | what is decided, the calls to AWS, connections, schemas, and the words for all |
 //!
 //! # The trip of one event
 //! | # | where | in → out | whose task |
@@ -84,41 +96,72 @@
 //! | 7 | `aws::put_records` | entries → one verdict each, or an error for the whole request | a flight's, owned by the lane |
 //! | 8 | `dispatchd_producer::lane::apply_verdicts` | a batch and its verdicts → outcomes; the rest goes back to the front of its key | the lane's |
 //! | 9 | `dispatchd_producer::ticket` | tickets and outcomes, in groups → the connection's outbox; it cannot wait, since the credits were taken in 3 | " |
-//! | 10 | `inputs::socket::writer`, `core::wire::ndjson::reply` | answers → bytes, many a write | the connection's |
+//! | 10 | `inputs::socket::writer`, `core::wire::ndjson::answer` | answers → bytes, many a write | the connection's |
 //!
-//! The other inputs go the same way from 3 to 9. HTTP reads a body as a whole (`inputs::body`), makes
-//! events of it (`core::wire::http`, `core::wire::cloudevents`), offers them one after the other and
-//! has their answers in that order (`inputs::exchange`).
+//! The other inputs go the same way from 3 to 9. HTTP reads a body as a whole (`inputs::body`),
+//! makes events of it (`core::wire::http`, `core::wire::cloudevents`), offers them one after the
+//! other and has their answers in that order (`inputs::exchange`).
 //!
 //! Down once, back once. The ticket holds the way back, so nobody searches for a caller; a shard
 //! queue is found by the shard map, and an id that its caller chose is remembered once its event is
 //! settled. What is refused without any memory of its key turns round at 1 (a line that is too
 //! long), 2 or 3, and takes the same way back.
 //!
+//! # The trip out
+//! `tail` and `replay` go parts of it. What decides is in `dispatchd_consumer`.
+//!
+//! | # | where | in → out | whose task |
+//! |---|---|---|---|
+//! | 1 | `dispatchd_consumer::plan`, `consumer::readers` | lists of shards → which are read now, and from where: parents before children | the subscription's, one a target |
+//! | 2 | `consumer::shard_source`, `aws::get_records` | a place in a shard → pages, as far as the window has room | the reader's, one a shard and target |
+//! | 3 | `programs::forward::unpack`, `core::wire::decode` | a page → its records, packed ones taken apart; what no filter wants is skipped | the shard's, one a shard and target |
+//! | 4 | `dispatchd_consumer::delivery` | records, responses, the time → steps: read, send, keep a dead letter, keep a checkpoint, wait | " |
+//! | 5 | `dispatchd_consumer::format`, `core::wire::forward` | a batch → the body of a request | the request's, owned by the shard's |
+//! | 6 | `targets::http` | a request → what came of its records | " |
+//! | 7 | `dispatchd_consumer::delivery`, its `follow` | a response → records that are done, sent again or given up | the shard's |
+//! | 8 | `targets::dead_letters` | records that were given up → a line in a file, or a record in another stream | the dead letters', one a place |
+//! | 9 | `progress` | a checkpoint → the book's file; it passes no record that is not delivered, skipped or kept in 8 | the book's, one a target |
+//!
+//! A target that is a program (`targets::exec`) has a child in the place of 4 to 8, which says
+//! itself how far it is; `dispatchd_consumer::dialogue` has the rules of that.
+//!
 //! # To add …
+//! Each of them stands in `CHANGELOG.md` too.
+//!
 //! | to add | touch | what fails if it is forgotten |
 //! |---|---|---|
-//! | a configuration key | its row in `config::keys`; a field of the same name in its section's `Settings` (`config::settings` lists the files); `config.toml`; `docs/configuration.md` | every test that resolves a configuration (row or field), `the_shipped_file_holds_every_key_at_its_default`, `the_documentation_holds_every_row_of_the_table`; a value outside of its range in `config::tests` |
+//! | a key of a target | its row in `config::targets`; a field of the same name in `targets::settings`; `config.toml`; `docs/configuration.md`; a flag in `cli::forward`; `programs::forward::workshop`, which builds targets from it; a value out of its range in `config::tests` | every test that resolves a target, and the tests that read the pages |
+//! | a configuration key | its row in `config::keys`; a field of the same name in its section's `Settings` (`config::settings` lists the files); `config.toml`; `docs/configuration.md`; a value out of its range in `config::tests`; tests and fuzz targets that make those settings in full | every test that resolves a configuration (row or field), `the_shipped_file_holds_every_key_at_its_default`, `the_documentation_holds_every_row_of_the_table`; the compiler, but for the fuzz targets |
 //! | a choice for such a key | its name in the room's own `choice!`, and what it does | the compiler, wherever the choice is matched; `a_choice_is_one_of_its_words_and_every_word_of_it_is_taken` |
-//! | a key that a reload changes | `.reloaded(…)` in its row, which says who takes it over; what that one gets (for the lanes: `lane::Settings`); the section "Reload" of `docs/configuration.md`; the list `OTHER` in the tests of `config::reload`; for a new taker, `programs::daemon::control::take_over`, which hands it on | the tests in `config::reload`, one of which finds a key that does not reach its taker; the compiler, where a new taker is not told |
+//! | a key that a reload changes | `.reloaded(…)` in its row, which says who takes it over; what that one gets (for the lanes: `lane::Settings`); the section "Reload" of `docs/configuration.md`; the list `OTHER` in the tests of `config::reload`; for a new taker, `programs::control::take_over`, which hands it on | the tests in `config::reload`, one of which finds a key that does not reach its taker; the compiler, where a new taker is not told |
 //! | a variable of the environment | `aws::sdk_env`, if the SDK or our transport may see it; its form in `config::environment`; the room in `aws` that reads it; `docs/configuration.md` | nothing: a variable that `sdk_env` passes over is not seen by anyone |
-//! | a control line | its row in `OPS` and its `Request` in `core::wire::ndjson::request`; its answer in `core::wire::ndjson::reply`; `inputs::socket::reader`, which does it; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, in the reader; `the_page_has_every_field_and_no_other`; `fuzz/run`, where it is answered otherwise than the page says |
+//! | a control line | its row in `OPS` and its `Request` in `core::wire::ndjson::request`; its answer in `core::wire::ndjson::answer`; `inputs::socket::reader`, which does it; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, in the reader; `the_page_has_every_field_and_no_other`; `fuzz/run`, where it is answered otherwise than the page says |
 //! | a field of `hello` | its name in `RawContext` of `core::wire::ndjson::request`, and its reading; the field in `core::model::context`; `dispatchd_producer::intake`, which adds it to events; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, wherever a `Context` is made or taken apart; `the_page_has_every_field_and_no_other`; `fuzz/run` does not build |
-//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it (one that few events have goes into `Extras`): `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `fuzz/targets/request.rs` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
-//! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `docs/operations.md`, if it is the application's fault; one of the two alerts in `deploy/alerts.yaml` that list codes; the labels in `docs/metrics.md`; `tests/packaging/prometheus`, which has each code happen | the tests in `code` that read both pages and the alerts; the tests of packaging, for page and happening |
-//! | an error code of AWS's | its row in `aws::classify` | `the_table_of_codes_says_what_aws_says` in `tests/it/service/faults_seen.rs`, which has AWS's own list; until then the code is read by its HTTP status |
+//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it (one that few events have goes into `Extras`): `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `inputs::http::events` and `openapi.json` there; `fuzz/targets/request.rs`; the clients, their page `events/every_option_is_handed_on` and `programs::conformance::books` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
+//! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `inputs/http/openapi.json`, `docs/http.md`; `docs/operations.md`, if it is the application's fault; one of the two alerts in `deploy/alerts.yaml` that list codes; the labels in `docs/metrics.md`; `tests/packaging/prometheus`, which has each code happen; in the clients, if it may be sent again and stores nothing, their list of such codes | the tests in `code` that read both pages and the alerts; the tests of packaging, for page and happening |
+//! | an error code of AWS's | its row in `aws::classify`, by which readers act as well; `docs/delivery.md`, if events wait by it | `the_table_of_codes_says_what_aws_says` in `tests/it/service/faults_seen.rs`, which has AWS's own list; until then the code is read by its HTTP status |
 //! | a reason that blocks | name, words and advice in `core::model::reason`; the codes that say it in `aws::classify`; both tables of `docs/operations.md` (reasons, causes); the labels in `docs/metrics.md`. `dispatchd_consumer::recovery` takes its advice from `reason` too; only a reason that needs another wait there is matched there | the compiler, for the words; the tests in `reason` and `cause` that read the page; the tests of packaging, for the labels |
-//! | a metric | the metrics struct of its room; its row in `telemetry::table`; `docs/metrics.md`; dashboard or alert, if an operator acts by it | `the_rooms_and_the_table_have_the_same_metrics` in `programs::daemon::metrics`, which registers every room's; the tests of packaging, for page, dashboard and alerts |
-//! | a field of `admin status` | the room that knows the value, in a form that can be read (a handle of a metric can only be written; every change of `Presence` wakes the daemon); `Shown` in `admin::api`, which `programs::daemon::build` fills; the document in `core::wire::admin`; `admin::status`, which fills that; `cli::status`, which prints it; the sample in `docs/operations.md` | the compiler, for the fill; for the print a variable that is not used, which is an error in clippy |
+//! | a metric | the metrics struct of its room; its row in `telemetry::table`; `docs/metrics.md`; `tests/packaging/prometheus`, where a counter has to move; dashboard or alert, if an operator acts by it | `the_rooms_and_the_table_have_the_same_metrics` in `programs::metrics`, which registers every room's; the tests of packaging, for page, dashboard and alerts |
+//! | a field of `admin status` | the room that knows the value, in a form that can be read (a handle of a metric can only be written; every change of `Presence` wakes the daemon); for what a lane knows `lane::report`, for anything else `Shown` in `admin::api`, which `programs::daemon::build` fills; the document in `core::wire::admin`; `admin::status`, which fills that; `cli::status`, which prints it; the sample in `docs/operations.md` | the compiler, for the fill; for the print a variable that is not used, which is an error in clippy |
 //! | a lane's rule | its room under `dispatchd_producer::lane`; in `crates/producer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant: it is the test of the test |
+//! | a rule of a delivery | its room under `dispatchd_consumer::delivery`, and the table in its header; `docs/forward.md`, if a user chooses it or sees it; in `crates/consumer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant |
 //! | a limit of a PutRecords request | its value: `limits` in `lane::batch_builder`; what it does: `lane::packing`, if it is by number, bytes or what shares a record, and `fill` and `take` of `lane::batch_builder`, if it is by key or shard; `lane::key_queue::sendable`, which foresees both and must say the same; `lane::buffer::set_settings`, if it comes from the settings and holds for the life of a lane | the simulation, where requests are sent that are too small or too late, and the unit tests of `batch_builder` for sizes that the simulation's small events never reach; nothing tells that `sendable` says something else but waits that are too long |
 //! | a wait after a failure, or another bound of one | the curve: `core::model::backoff`; the configured bounds: `config::keys` and `lane::settings`, where `DRAIN_BACKOFF_MAX` is; a paced shard's: `lane::cooling` (`PACED_REST_MIN`); between probes of a blocked stream: `lane::stream_health` (`PROBE`); a reader's: `dispatchd_consumer::recovery`; the model's bounds in `crates/producer/tests/sim`: `rests.rs` for shards, `plan.rs` (`deadline`) and `watch.rs` for probes; what is derived from it, such as `AGAIN_MAX` in `aws::credentials::renewal` | the unit tests of the room, and the simulation (a wait that is too short or too long for its model); for the pages, nothing; `the_words_on_the_least_back_off_are_what_is_done` in `config::tests` |
 //! | values that must fit each other | `relate` in `config::check`; the list in `docs/configuration.md`; `config::tests` | nothing |
 //! | a bound of a field that exists | the constant in `core::limits`, where two files need it, else in its room; the reading of the field in `core::wire::ndjson::request`; `docs/protocol.md`; `fuzz/targets/request.rs` | the room's unit tests, for a bound that moves; `fuzz/run`; for the page, nothing |
+//! | a promise of the clients | `docs/clients.md`; its page in `clients/conformance` (README there has the words), and its line in `programs::conformance::cases`; a fault for it in `clients/conformance/reference.py`; the clients | a page that is not in the list, `cargo test --lib conformance`; a case without a fault that it notices, and a client that does not keep it, `cargo test --test clients` |
 //! | a permission | `aws::iam_policy`; `cli::iam`, for a flag; `advice` in `core::model::call_error`; `docs/operations.md` | `tests/packaging/iam.rs`, which has the daemon's calls and the policy |
 //! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
 //! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a folder of `src` that is on no floor fails `tests/it/floors.rs` |
-//! | an operation of the Kinesis API | `core::wire::kinesis_api::operation`; a question about the stream: `describe` (its members) and `dispatchd_aws`' file of that name; anything else: its reading and its reply there; `inputs::kinesis_api::calls`, which finds its room; `docs/kinesis-api.md`; `fuzz/targets/kinesis_api.rs` | the compiler, in `calls`; `every_operation_and_outcome_has_its_place_in_the_lists`, for the metric |
+//! | an operation of the Kinesis API | `core::wire::kinesis_api::operation`; a question about the stream: `describe` (its members) and `dispatchd_aws`' file of that name; anything else: its reading and its reply there; `inputs::kinesis_api::calls`, which finds its room; `inputs::kinesis_api::metrics`, and its label in `docs/metrics.md`; `docs/kinesis-api.md`; `fuzz/targets/kinesis_api.rs` | the compiler, in `calls` and in `metrics`; the tests of packaging, for the label |
+//! | a route of HTTP | `inputs::http::routes`; `openapi.json` beside it; `docs/http.md`; `tests/it/http/events.rs` | `tests/it/http/others.rs`, which tries what `openapi.json` says; for the page, nothing |
+//! | a flag of a command | its file in `cli`; the options of its program; `docs/operations.md`; its file in `tests/it/commands` | nothing |
+//! | a format of `forward` | its name and what is asked of it in `dispatchd_consumer::format` (`mod`; `request` makes the body, `answer` reads what comes back); its bytes in `core::wire::forward`; what it means for order and numbers in `config::targets` and `targets::http::settings`; the tables of `docs/forward.md` and `docs/targets.md` | the compiler, in `format`; for the pages, nothing |
+//! | a field of `admin status` of a forwarder | who knows it writes it to `targets::board`; the document in `core::wire::admin`; `admin::forward_status`, which fills that; `cli::forward_status`, which prints it; `docs/forward.md` | the compiler, for the fill; clippy, for the print |
+//! | a keyword of schemas | in `crates/schema/src`: its name and reading in `compiled::keywords`, what it demands in `compiled::node` and `compiled::validate`, how much it looks at in `compiled::looks`; `compat::covers`, which compares two schemas; `export`, where another tool does not know it; `docs/schemas.md` | a keyword that is not in the list is refused by name; a rule that `covers` passes over fails `another_reader_does_not_say_the_opposite` only by luck |
+//! | a form of an archive | `core::wire::archive`: its table, `read`, and `Told`, which tells it from the others; `docs/replay.md` | nothing |
+//! | a key of the KCL's file | `targets::exec::kcl_file`, with a key of ours or why it has no meaning; `docs/exec.md` | nothing: a key that is not known is told and changes nothing |
+//! | a keyword of JSON Schema | `dispatchd_schema::compiled`: its list in `keywords`, its rule in `node`, `validate`, `looks` and `size`; `compat::covers`, which compares it; `export`, for forms that say it otherwise; `docs/schemas.md` | `every_keyword_is_checked_as_another_reader_checks_it`, once it has a case there; for the others nothing |
 //! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!
 //! # Promises
@@ -142,5 +185,8 @@ mod http_server;
 pub mod inputs;
 pub mod producer;
 pub mod programs;
+pub mod progress;
+mod schema;
+pub mod targets;
 mod telemetry;
 mod terminal;

@@ -5,11 +5,16 @@
 //! alternatives are processes of their own, so that CPU time and memory are theirs alone; the
 //! callers are this process. It judges nothing: it prints what it measured.
 
+mod app;
+mod inputs;
 mod load;
+mod outputs;
 mod plain;
 mod process;
 mod resources;
 mod server;
+mod sink;
+mod source;
 mod transport;
 
 use std::io::{Error, Result};
@@ -67,6 +72,32 @@ enum Role {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// What each way in costs, beside the socket's lines: batches, HTTP, the Kinesis API
+    Inputs {
+        /// Words of a case's name: only cases that have all of them are run
+        words: Vec<String>,
+        /// How often each has its turn: medians are printed
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// What each way out costs: forward in each format, tail; how late events are; idle CPU
+    Outputs {
+        /// Words of a case's name: only cases that have all of them are run
+        words: Vec<String>,
+        /// How often each has its turn: medians are printed
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Another program, such as a release of before, than the one that was built with this
+        /// bench
+        #[arg(long, default_value = DISPATCHD)]
+        program: PathBuf,
+    },
+    /// An application with AWS's SDK for Go, alone and led through the daemon: latency and CPU
+    App {
+        /// How often each has its turn: medians are printed
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// 5,000 events a second for so many minutes: fails if memory grows
     Soak {
         #[arg(default_value_t = 10)]
@@ -74,8 +105,18 @@ enum Role {
     },
     #[command(name = "as-server", hide = true)]
     Server { shards: usize, delay_ms: u64, certificate: PathBuf },
+    #[command(name = "as-source", hide = true)]
+    Source { shards: usize, data_bytes: usize, members: usize, rate: Option<u32> },
     #[command(name = "as-plain", hide = true)]
-    Plain { plain: Plain, data_bytes: usize, keys: usize, measured_s: u64 },
+    Plain {
+        plain: Plain,
+        data_bytes: usize,
+        keys: usize,
+        measured_s: u64,
+        /// Records of a PutRecords request.
+        #[arg(default_value_t = 500)]
+        many: usize,
+    },
 }
 
 /// One line of the table.
@@ -118,8 +159,11 @@ fn main() -> Result<()> {
         Some(Role::Server { shards, delay_ms, certificate }) => {
             server::serve(shards, Duration::from_millis(delay_ms), &certificate)
         }
-        Some(Role::Plain { plain, data_bytes, keys, measured_s }) => {
-            plain::run(plain, data_bytes, keys, WARM_UP, Duration::from_secs(measured_s))
+        Some(Role::Plain { plain, data_bytes, keys, measured_s, many }) => {
+            plain::run(plain, data_bytes, keys, many, WARM_UP, Duration::from_secs(measured_s))
+        }
+        Some(Role::Source { shards, data_bytes, members, rate }) => {
+            source::serve(source::Contents { shards, data_bytes, members, rate })
         }
         Some(Role::Resources) => resources::table(Duration::from_secs(args.seconds.max(10))),
         Some(Role::Memory) => resources::memory(),
@@ -128,6 +172,16 @@ fn main() -> Result<()> {
                 programs.push(DISPATCHD.into());
             }
             transport::table(&programs, rounds.max(1), Duration::from_secs(args.seconds.max(10)))
+        }
+        Some(Role::Inputs { words, rounds }) => {
+            inputs::table(&words, rounds.max(1), Duration::from_secs(args.seconds))
+        }
+        Some(Role::Outputs { words, rounds, program }) => {
+            let measured = Duration::from_secs(args.seconds.max(10));
+            outputs::table(&program, &words, rounds.max(1), measured)
+        }
+        Some(Role::App { rounds }) => {
+            app::table(rounds.max(1), Duration::from_secs(args.seconds.max(10)))
         }
         Some(Role::Soak { minutes }) => resources::soak(minutes),
         None => table(&args),

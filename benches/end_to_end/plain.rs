@@ -30,7 +30,7 @@ const IN_FLIGHT: usize = 32;
 pub(crate) enum Plain {
     /// PutRecord, one an event.
     One,
-    /// PutRecords, 500 events each.
+    /// PutRecords, so many events each.
     Batcher,
 }
 
@@ -59,6 +59,7 @@ struct Putter {
     client: Client,
     data: Arc<RawValue>,
     keys: usize,
+    many: usize,
     window: Window,
     stored: Arc<AtomicU64>,
     next: Arc<AtomicU64>,
@@ -69,11 +70,12 @@ pub(crate) fn run(
     plain: Plain,
     data_bytes: usize,
     keys: usize,
+    many: usize,
     warm_up: Duration,
     measured: Duration,
 ) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let reading = runtime.block_on(measure(plain, data_bytes, keys, warm_up, measured))?;
+    let reading = runtime.block_on(measure(plain, data_bytes, keys, many, warm_up, measured))?;
     println!("{}", serde_json::to_string(&reading)?);
     Ok(())
 }
@@ -82,6 +84,7 @@ async fn measure(
     plain: Plain,
     data_bytes: usize,
     keys: usize,
+    many: usize,
     warm_up: Duration,
     measured: Duration,
 ) -> Result<Reading> {
@@ -91,6 +94,7 @@ async fn measure(
         client: Client::new(&config),
         data: Arc::from(RawValue::from_string(orders::data(data_bytes))?),
         keys,
+        many,
         window,
         stored: Arc::default(),
         next: Arc::default(),
@@ -122,7 +126,7 @@ impl Putter {
             let began = Instant::now();
             let count = match plain {
                 Plain::One => self.put_one().await,
-                Plain::Batcher => self.put_500().await,
+                Plain::Batcher => self.put_many().await,
             };
             self.stored.fetch_add(count, Ordering::Relaxed);
             if began >= self.window.from {
@@ -139,7 +143,7 @@ impl Putter {
         1
     }
 
-    async fn put_500(&self) -> u64 {
+    async fn put_many(&self) -> u64 {
         let entry = |(key, data)| {
             PutRecordsRequestEntry::builder()
                 .partition_key(key)
@@ -147,7 +151,7 @@ impl Putter {
                 .build()
                 .expect("it has data")
         };
-        let entries = (0..500).map(|_| entry(self.event())).collect();
+        let entries = (0..self.many).map(|_| entry(self.event())).collect();
         let call = self.client.put_records().stream_name("bench").set_records(Some(entries));
         call.send().await.expect("the counting server takes everything").records.len() as u64
     }

@@ -3,11 +3,13 @@
 use std::io::{BufRead, BufReader, Error, Result};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tempfile::NamedTempFile;
+
+use crate::source::Contents;
 
 /// The daemon that was built with this bench.
 pub(crate) const DISPATCHD: &str = env!("CARGO_BIN_EXE_dispatchd");
@@ -66,6 +68,18 @@ impl Process {
         Ok(daemon)
     }
 
+    /// Any command, which ends with this.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        command.spawn().map(Self)
+    }
+
+    /// The same, and what it prints.
+    pub(crate) fn piped(command: &mut Command) -> Result<(Self, ChildStdout)> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().expect("it is piped");
+        Ok((Self(child), stdout))
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
     }
@@ -90,6 +104,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Stops it, so that it answers nothing, or lets it go on.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
@@ -117,16 +135,56 @@ impl Server {
             true => format!("https://127.0.0.1:{}", self.tls_port),
         };
         let certificate = self.certificate.path().display().to_string();
-        [
-            ("AWS_REGION", "us-east-1".into()),
-            ("AWS_ACCESS_KEY_ID", "bench".into()),
-            ("AWS_SECRET_ACCESS_KEY", "bench".into()),
-            ("AWS_ENDPOINT_URL_KINESIS", endpoint),
-            // For the daemon, and for the SDK by itself.
-            ("AWS_CA_BUNDLE", certificate.clone()),
-            ("SSL_CERT_FILE", certificate),
-        ]
+        let [region, id, secret, endpoint] = sdk_chain(endpoint);
+        // For the daemon, and for the SDK by itself.
+        let certificates = [("AWS_CA_BUNDLE", certificate.clone()), ("SSL_CERT_FILE", certificate)];
+        let [bundle, file] = certificates;
+        [region, id, secret, endpoint, bundle, file]
     }
+}
+
+/// The stream to read from.
+pub(crate) struct Source {
+    _process: Process,
+    pub port: u16,
+}
+
+impl Source {
+    pub(crate) fn start(contents: Contents) -> Result<Self> {
+        let Contents { shards, data_bytes, members, rate } = contents;
+        let numbers = [shards, data_bytes, members].map(|number| number.to_string());
+        let rate = rate.map(|rate| rate.to_string());
+        let mut args = vec!["as-source"];
+        args.extend(numbers.iter().chain(&rate).map(String::as_str));
+        let (process, port) = Process::role(&args, &[])?;
+        Ok(Self { _process: process, port: port.parse().map_err(Error::other)? })
+    }
+
+    pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
+        sdk_chain(format!("http://127.0.0.1:{}", self.port))
+    }
+}
+
+/// What the SDK's chain needs to reach an endpoint.
+fn sdk_chain(endpoint: String) -> [(&'static str, String); 4] {
+    [
+        ("AWS_REGION", "us-east-1".into()),
+        ("AWS_ACCESS_KEY_ID", "bench".into()),
+        ("AWS_SECRET_ACCESS_KEY", "bench".into()),
+        ("AWS_ENDPOINT_URL_KINESIS", endpoint),
+    ]
+}
+
+/// The first field of every thread's /proc/PID/task/ID/schedstat: nanoseconds on a processor, where
+/// hundredths of a second are too coarse. Of the threads that are there.
+pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut nanos = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let stat = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        nanos += stat.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanos))
 }
 
 /// Fields 14 and 15 of /proc/PID/stat, in hundredths of a second (proc(5)).

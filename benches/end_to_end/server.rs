@@ -41,7 +41,7 @@ const HTTP2: &[u8] = b"h2";
 const HTTP2_WINDOW_BYTES: u32 = 65_535;
 
 /// What the server is asked for besides Kinesis' own operations.
-const COUNTS: &str = "Bench.Counts";
+pub(crate) const COUNTS: &str = "Bench.Counts";
 
 /// One stream.
 struct Stream {
@@ -97,7 +97,8 @@ fn listen(stream: &Arc<Stream>, tls: Option<Arc<ServerConfig>>) -> Result<u16> {
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
             let (stream, tls) = (Arc::clone(&stream), tls.clone());
-            std::thread::spawn(move || stream.answer_all(socket, tls)); // an error is a peer that left
+            // An error is a peer that left.
+            std::thread::spawn(move || stream.answer_all(socket, tls));
         }
     });
     Ok(port)
@@ -214,7 +215,7 @@ impl Stream {
             }
             "ListShards" => reply.extend_from_slice(self.list_shards().to_string().as_bytes()),
             "DescribeStreamSummary" => {
-                reply.extend_from_slice(self.summary().to_string().as_bytes())
+                reply.extend_from_slice(summary(self.shards.len()).to_string().as_bytes())
             }
             "Counts" => {
                 let counts = [&self.requests, &self.records, &self.http2]
@@ -261,23 +262,24 @@ impl Stream {
         };
         json!({ "Shards": (0..self.shards.len()).map(shard).collect::<Vec<_>>() })
     }
+}
 
-    fn summary(&self) -> serde_json::Value {
-        json!({ "StreamDescriptionSummary": {
-            "StreamName": "bench",
-            "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench",
-            "StreamStatus": "ACTIVE",
-            "RetentionPeriodHours": 24,
-            "StreamCreationTimestamp": 0,
-            "EnhancedMonitoring": [],
-            "OpenShardCount": self.shards.len(),
-            "MaxRecordSizeInKiB": 1024,
-        } })
-    }
+/// What DescribeStreamSummary says of the stream of a bench.
+pub(crate) fn summary(open_shards: usize) -> serde_json::Value {
+    json!({ "StreamDescriptionSummary": {
+        "StreamName": "bench",
+        "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench",
+        "StreamStatus": "ACTIVE",
+        "RetentionPeriodHours": 24,
+        "StreamCreationTimestamp": 0,
+        "EnhancedMonitoring": [],
+        "OpenShardCount": open_shards,
+        "MaxRecordSizeInKiB": 1024,
+    } })
 }
 
 /// Reads one request into `buf` and says how long its head is; nothing when the peer is done.
-fn read_request(socket: &mut impl Read, buf: &mut Vec<u8>) -> Result<Option<usize>> {
+pub(crate) fn read_request(socket: &mut impl Read, buf: &mut Vec<u8>) -> Result<Option<usize>> {
     buf.resize(buf.capacity().max(HEAD_BYTES_MAX), 0);
     let mut filled = 0;
     let head_bytes = loop {
@@ -298,7 +300,7 @@ fn read_request(socket: &mut impl Read, buf: &mut Vec<u8>) -> Result<Option<usiz
 }
 
 /// A header's value; the clients here write names in lower case.
-fn header<'a>(head: &'a [u8], name: &[u8]) -> &'a str {
+pub(crate) fn header<'a>(head: &'a [u8], name: &[u8]) -> &'a str {
     let begin = memchr::memmem::find(head, name).map_or(head.len(), |at| at + name.len());
     let length = memchr::memchr(b'\r', &head[begin..]).unwrap_or(0);
     std::str::from_utf8(&head[begin..begin + length]).expect("heads are ASCII")
@@ -348,7 +350,7 @@ pub(crate) fn ceiling(port: u16, record_bytes: usize) -> Result<f64> {
     Ok((counts(port)?.records - before.records) as f64 / began.elapsed().as_secs_f64())
 }
 
-fn request(target: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(target: &str, body: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST / HTTP/1.1\r\nx-amz-target: {target}\r\ncontent-length: {}\r\n\r\n",
         body.len()

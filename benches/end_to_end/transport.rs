@@ -85,7 +85,7 @@ fn one(program: &std::path::Path, rate: u32, tls: bool, measured: Duration) -> R
 }
 
 /// Of an even number the upper one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -10,7 +10,7 @@ use dispatchd_core::limits::{PARTITION_KEY_CHARS_MAX, REQUEST_EVENTS_MAX};
 use dispatchd_core::model::{Code, Refusal};
 use dispatchd_core::wire::cloudevents::{self, CloudEvent};
 use dispatchd_core::wire::http::{
-    Format, Lines, Names, Problem, admit, format, members, wait_seconds,
+    Format, Lines, Names, Problem, admit, events, format, members, wait_seconds,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -38,12 +38,18 @@ fuzz_target!(|input: &[u8]| {
         }
         Ok(Format::Json | Format::CloudEvents) => {
             let Ok(json) = std::str::from_utf8(request.body) else { return };
-            match members(json) {
-                Err(problem) => check_problem(&problem, problem.status),
-                Ok(members) => {
+            match (members(json), events(json)) {
+                (Err(problem), Err(same)) => {
+                    assert_eq!(problem, same);
+                    check_problem(&problem, problem.status)
+                }
+                (Ok(members), Ok(events)) => {
+                    let texts = members.iter().map(|raw| raw.get());
+                    assert!(events.each(|event, _| event.json()).eq(texts));
                     assert!(members.len() <= REQUEST_EVENTS_MAX);
                     members.iter().for_each(|raw| check_event(cloudevents::structured(raw.get())));
                 }
+                (members, events) => panic!("{members:?}, {events:?}"),
             }
         }
         Ok(Format::Lines) => {

@@ -36,7 +36,7 @@ fn split<'a>(reads: impl IntoIterator<Item = &'a [u8]>, line_bytes_max: usize) -
         while let Some(line) = splitter.next(&buf) {
             lines.push(match line {
                 Line::Complete { number, text } => (number, Some(text.to_vec())),
-                Line::TooLong { number } => (number, None),
+                Line::TooLong { number, .. } => (number, None),
             });
         }
         buf.advance(splitter.take_split());
@@ -92,7 +92,7 @@ fn split_with_moving_limit<'a>(
         buf.extend_from_slice(read);
         while let Some(line) = splitter.next(&buf) {
             let number = match line {
-                Line::TooLong { number } => number,
+                Line::TooLong { number, .. } => number,
                 Line::Complete { number, text } => {
                     let line = whole[usize::try_from(number).expect("small") - 1];
                     assert_eq!(text, line.strip_suffix(b"\r").unwrap_or(line));

@@ -11,8 +11,8 @@ use dispatchd_core::model::{
     Code, Context, Durable, Event, PartitionKey, Position, Profile, RawRecord, Record, Reference,
     Refusal, Shows,
 };
-use dispatchd_core::wire::ndjson::reply;
-use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
+use dispatchd_core::wire::ndjson::answer;
+use dispatchd_core::wire::ndjson::request::{self, Member, Parsed, Request};
 use dispatchd_fuzz::json;
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
@@ -33,9 +33,7 @@ fuzz_target!(|input: &[u8]| {
             && line.starts_with(br#"{"op":"batch""#)
         {
             // No JSON as a whole: each event is judged for itself.
-            for (place, member) in (1..).zip(members) {
-                check_member(member, place);
-            }
+            members.each(check_member).for_each(drop);
             continue;
         }
         assert_eq!(reference_json, wanted.reference, "the reference");
@@ -53,10 +51,9 @@ fuzz_target!(|input: &[u8]| {
                 check_record(record, &wanted, &reference, &reference_json);
             }
             (Ok(Request::Batch(members)), Some(WantedRequest::Batch(wanted))) => {
-                assert_eq!(members, wanted);
-                for (place, member) in (1..).zip(members) {
-                    check_member(member, place);
-                }
+                let found: Vec<_> = members.each(|member, _| member.json()).collect();
+                assert_eq!(found, wanted);
+                members.each(check_member).for_each(drop);
             }
             (Ok(Request::Begin(tx)), Some(WantedRequest::Transaction("begin", wanted)))
             | (Ok(Request::Commit(tx)), Some(WantedRequest::Transaction("commit", wanted)))
@@ -70,7 +67,7 @@ fuzz_target!(|input: &[u8]| {
                 check_control(
                     "hello",
                     &reference,
-                    &[("version", "1"), ("maxEventBytes", "1048576")],
+                    &[("version", "1"), ("maxEventBytes", "1048576"), ("producerId", PRODUCER)],
                 );
             }
             (Ok(Request::Ping), Some(WantedRequest::Control("ping"))) => {
@@ -410,16 +407,20 @@ fn check_record(
     let id = record.id.map(|id| id.to_string());
     assert_eq!(id, wanted.id.as_ref().map(|id| id.to_ascii_lowercase()));
     let mut out = Vec::new();
-    reply::staged(&mut out, reference, record.id);
+    answer::staged(&mut out, reference, record.id);
     let fields = json::members(one_line(&out)).expect("an answer is an object");
     assert_eq!(fields[0].1, reference_json);
     assert_eq!(fields.len(), if record.id.is_some() { 4 } else { 3 });
 }
 
-/// An event of a batch is read as the line of its own would be.
-fn check_member(member: &str, place: u64) {
-    let alone = request::parse(member.as_bytes(), place);
-    let (reference, refused) = match request::member(member, place) {
+/// An event of a batch is read where it stands as the line of its own would be.
+fn check_member(member: &Member<'_>, index: u64) {
+    let place = index + 1;
+    let alone = request::parse(member.json().as_bytes(), place);
+    let as_line = member.as_line(place);
+    assert_eq!((&as_line.reference, as_line.op), (&alone.reference, alone.op));
+    assert_eq!((&as_line.tx, as_line.request.is_ok()), (&alone.tx, alone.request.is_ok()));
+    let (reference, refused) = match member.of_batch(place) {
         Ok((reference, request)) => {
             assert!(matches!(request, Request::Event(_) | Request::Record(_)), "{request:?}");
             assert!(alone.request.is_ok() && alone.tx.is_none() && alone.op.is_none());
@@ -437,7 +438,7 @@ fn check_member(member: &str, place: u64) {
 
 fn check_transaction(tx: &str, reference: &Reference) {
     let mut out = Vec::new();
-    reply::transaction(&mut out, "begin", tx, reference);
+    answer::transaction(&mut out, "begin", tx, reference);
     let fields = json::members(one_line(&out)).expect("an answer is an object");
     assert_eq!(json::text(fields[1].1).as_deref(), Some(tx));
 }
@@ -578,7 +579,7 @@ fn check_form(envelope: &str, more: More<'_>, data: &str) {
 
 fn check_ack(reference: &Reference, reference_json: &str, record: &Record, ack: Durable) {
     let mut out = Vec::new();
-    reply::durable(&mut out, reference, &ack);
+    answer::durable(&mut out, reference, &ack);
     let fields = json::members(one_line(&out)).expect("an ack is an object");
     let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
     let mut expected =
@@ -628,11 +629,11 @@ fn check_refusal(
     let mut out = Vec::new();
     let answer = match op {
         None => {
-            reply::refusal(&mut out, reference, refusal);
+            answer::refusal(&mut out, reference, refusal);
             values(one_line(&out), ["ref", "ok", "error"])
         }
         Some(op_json) => {
-            reply::control_refusal(&mut out, op_json, reference, refusal);
+            answer::control_refusal(&mut out, op_json, reference, refusal);
             let [op, answer @ ..] = values(one_line(&out), ["op", "ref", "ok", "error"]);
             assert_eq!(op, op_json);
             answer
@@ -647,11 +648,14 @@ fn check_refusal(
     assert_eq!(json::text(message).as_deref(), Some(&*refusal.message));
 }
 
+/// The producer of a daemon, as an answer has it.
+const PRODUCER: &str = r#""p\"d""#;
+
 fn check_control(op: &'static str, reference: &Reference, more: &[(&str, &str)]) {
     let mut out = Vec::new();
     match op {
-        "hello" => reply::hello(&mut out, reference, EVENT_BYTES_MAX),
-        _ => reply::done(&mut out, op, reference),
+        "hello" => answer::hello(&mut out, reference, EVENT_BYTES_MAX, "p\"d"),
+        _ => answer::done(&mut out, op, reference),
     }
     let op_json = format!("\"{op}\"");
     let mut wanted = vec![("op", &*op_json)];

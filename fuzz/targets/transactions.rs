@@ -41,6 +41,7 @@ fuzz_target!(|input: &[u8]| {
         budget: Budget::new(BUDGET_BYTES),
         counters: Arc::default(),
         fingerprints: Fingerprints::default(),
+        checks: Arc::default(),
     });
     let (intake, way_back) = shared.open(None);
     let now = Now { instant: Instant::now(), timestamp: Timestamp::from_unix_ms(0) };
@@ -90,7 +91,7 @@ impl Caller {
             }
             Ok(Request::Batch(members)) => {
                 let count = members.len();
-                let members = (1..).zip(members).map(|(place, json)| member(json, place, &shared));
+                let members = members.each(|event, index| member(event, index + 1, &shared));
                 let offered = self.intake.offer_together(b"head", members, &self.now);
                 self.gathered(offered, |results| assert_eq!(results, count));
             }
@@ -194,8 +195,8 @@ impl Caller {
     }
 }
 
-fn member<'a>(json: &'a str, place: u64, shared: &IntakeShared) -> Member<'a> {
-    let (reference, request) = request::member(json, place)?;
+fn member<'a>(event: &request::Member<'a>, place: u64, shared: &IntakeShared) -> Member<'a> {
+    let (reference, request) = event.of_batch(place)?;
     let fingerprints = &shared.fingerprints;
     Ok(match request {
         Request::Record(record) => EventRequest::raw(record, reference, fingerprints, Uuid::new_v4),

@@ -20,8 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::status::Start;
-pub(crate) use super::status::{LiveSettings, Shown};
+use super::forward_status::ForwardShown;
+use super::status::{LiveSettings, Shown, Start};
 use crate::http_server::limits::one_request;
 use crate::http_server::probes::SharedState;
 use dispatchd_core::limits::ADMIN_CONNECTIONS_MAX;
@@ -54,11 +54,18 @@ pub(crate) enum Command {
     Quit { reply: oneshot::Sender<()> },
 }
 
+/// What is told of the program to an operator who asks.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Daemon(Box<Shown>),
+    Forward(ForwardShown),
+}
+
 /// What is served on the admin socket.
 #[derive(Debug)]
 pub(super) struct AdminApi {
     start: Start,
-    shown: Shown,
+    shown: Told,
     state: SharedState,
     live: watch::Receiver<LiveSettings>,
     commands: mpsc::Sender<Command>,
@@ -119,7 +126,7 @@ fn is_own_user(stream: &UnixStream) -> bool {
 impl AdminApi {
     /// For a daemon that starts now.
     pub(super) fn new(
-        shown: Shown,
+        shown: Told,
         state: SharedState,
         live: watch::Receiver<LiveSettings>,
         commands: mpsc::Sender<Command>,
@@ -149,8 +156,13 @@ impl AdminApi {
     }
 
     async fn status(&self) -> Response<Full<Bytes>> {
-        let status = self.shown.status(self.start, self.state.get(), &self.live).await;
-        json(StatusCode::OK, &status)
+        let (start, state) = (self.start, self.state.get());
+        match &self.shown {
+            Told::Daemon(shown) => {
+                json(StatusCode::OK, &shown.status(start, state, &self.live).await)
+            }
+            Told::Forward(shown) => json(StatusCode::OK, &shown.status(start, state, &self.live)),
+        }
     }
 
     async fn log_level(&self, body: Incoming) -> Response<Full<Bytes>> {
@@ -241,7 +253,8 @@ mod tests {
     async fn a_daemon_that_takes_no_command_is_told_apart_from_one_that_stops() {
         let (commands, taken) = mpsc::channel(1);
         let live = watch::channel(LiveSettings::new("info".into())).1;
-        let api = AdminApi::new(shown(Vec::new()), SharedState::default(), live, commands);
+        let shown = Told::Daemon(Box::new(shown(Vec::new())));
+        let api = AdminApi::new(shown, SharedState::default(), live, commands);
         let quit = async || api.command(|reply| Command::Quit { reply }).await;
         assert_eq!(quit().await, Err("the daemon did not take the command within 5 s"));
         drop(taken);

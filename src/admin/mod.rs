@@ -6,10 +6,11 @@
 //! passes here.
 
 pub(crate) mod api;
+pub(crate) mod forward_status;
 mod pages;
 mod settings;
 pub(crate) mod socket;
-mod status;
+pub(crate) mod status;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,10 +21,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use self::api::{AdminApi, COMMANDS_MAX, Command};
+use self::api::{AdminApi, COMMANDS_MAX, Command, Told};
 use self::pages::Pages;
 use self::socket::AdminSocket;
-use self::status::{LiveSettings, Shown};
+use self::status::LiveSettings;
 use crate::http_server::listen::{listen, try_address};
 use crate::http_server::probes::SharedState;
 use crate::inputs::socket::Reach;
@@ -69,7 +70,7 @@ pub(crate) struct Answers {
     pub exposition: Exposition,
     /// Whether callers reach the socket for events: without them the daemon is not ready.
     pub reach: Reach,
-    pub shown: Shown,
+    pub shown: Told,
     pub live: LiveSettings,
 }
 

@@ -140,20 +140,10 @@ mod tests {
 
     use super::*;
     use crate::telemetry::exporter::{Exporter, Sources};
-    use dispatchd_producer::budget::Budget;
-    use dispatchd_producer::counters::InputCounters;
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_nothing_or_reads_nothing_is_cut_off_in_time() {
-        let sources = Sources {
-            counters: InputCounters::default(),
-            backpressure: Arc::default(),
-            budget: Budget::new(1000),
-            oldest: Vec::new(),
-            credentials: Arc::default(),
-            log: Arc::default(),
-        };
-        let exposition = Exporter::default().expose(sources);
+        let exposition = Exporter::default().expose(Sources::idle());
         let pages = Arc::new(Pages::new(exposition, SharedState::default(), Reach::new()));
         for request in ["", "GET /metr", "GET /metrics HTTP/1.1\r\nhost: d\r\n\r\n"] {
             // No room for an answer that is not read.

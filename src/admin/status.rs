@@ -17,6 +17,7 @@ use crate::http_server::probes::State;
 use crate::inputs::presence::Presence;
 use crate::producer::lane::Question;
 use crate::producer::refresher::{Calls, Fares};
+use crate::schema::Gate;
 use crate::telemetry::exporter::Sources;
 use dispatchd_aws::{CredentialsCache, CredentialsInfo};
 use dispatchd_core::model::envelope::Timestamp;
@@ -55,6 +56,7 @@ pub(crate) struct Shown {
     pub lanes: Vec<mpsc::Sender<Question>>,
     pub recent_errors: Arc<RecentErrors>,
     pub outage: Arc<Outage>,
+    pub gate: Arc<Gate>,
 }
 
 /// What the daemon publishes of the settings that change while it runs.
@@ -114,6 +116,7 @@ impl Shown {
             identity: self.credentials.info().map(identity),
             credentials: self.sources.credentials.get().map(credentials),
             log: live.log(),
+            schemas: self.gate.standing(),
             last_reload: live.last_reload.clone(),
         }
     }
@@ -261,36 +264,35 @@ fn error(error: RecentError) -> wire::Error {
     wire::Error { call, code, message, first, last, count }
 }
 
-fn identity(info: CredentialsInfo) -> wire::Identity {
+pub(super) fn identity(info: CredentialsInfo) -> wire::Identity {
     let CredentialsInfo { provider, key_id_end, account, expiry: _ } = info;
     wire::Identity { provider, key_id_end, account }
 }
 
-fn credentials(expire: SystemTime) -> wire::Credentials {
+pub(super) fn credentials(expire: SystemTime) -> wire::Credentials {
     let left = expire.duration_since(SystemTime::now()).unwrap_or_default();
     wire::Credentials { expire: rfc3339(expire), in_seconds: left.as_secs() }
 }
 
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     Timestamp::from(time).as_str().to_owned()
 }
 
-fn seconds(time: Duration) -> f64 {
+pub(super) fn seconds(time: Duration) -> f64 {
     thousandths(time.as_secs_f64())
 }
 
 /// Nobody reads more digits.
-fn thousandths(number: f64) -> f64 {
+pub(super) fn thousandths(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
-    use dispatchd_producer::budget::Budget;
-    use dispatchd_producer::counters::InputCounters;
 
     use super::*;
+    use crate::schema::SchemaMetrics;
 
     /// A daemon with these lanes, of which nothing else is known.
     pub(in crate::admin) fn shown(lanes: Vec<mpsc::Sender<Question>>) -> Shown {
@@ -301,14 +303,7 @@ pub(super) mod tests {
             credentials: CredentialsCache::for_an_emulator(),
             socket: "/run/d.sock".into(),
             loopback: Vec::new(),
-            sources: Sources {
-                counters: InputCounters::default(),
-                backpressure: Arc::default(),
-                budget: Budget::new(1000),
-                oldest: Vec::new(),
-                credentials: Arc::default(),
-                log: Arc::default(),
-            },
+            sources: Sources::idle(),
             presence: watch::channel(Presence::default()).1,
             facts: watch::channel(StreamFacts::unknown(None)).1,
             calls: watch::channel(Calls::default()).1,
@@ -316,6 +311,7 @@ pub(super) mod tests {
             lanes,
             recent_errors: Arc::default(),
             outage: Arc::default(),
+            gate: Arc::new(Gate::new(SchemaMetrics::register())),
         }
     }
 

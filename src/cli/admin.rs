@@ -8,16 +8,18 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use hyper::body::Bytes;
+use serde::Deserialize;
 use tokio::time::interval;
 
 use super::common::{exit, fail, said};
+use super::forward_status;
 use super::out::{draw, print};
 use super::status;
 use crate::client::admin::AdminClient;
 use crate::config::{self, Flag, Inputs, Machine, env_vars};
 use crate::programs::signals::stop_signal;
 use crate::terminal::escaped;
-use dispatchd_core::wire::admin::{Reload, Status};
+use dispatchd_core::wire::admin::{ForwardStatus, Reload, Status};
 
 /// How often `status --watch` asks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +41,9 @@ pub(super) struct Admin {
     /// The admin socket itself (admin.socket)
     #[arg(long, value_name = "PATH", global = true)]
     admin_socket: Option<String>,
+    /// Ask the forwarder, not the daemon
+    #[arg(long, global = true)]
+    forward: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -119,11 +124,13 @@ impl Admin {
         let is_named = !flags.is_empty();
         let inputs = Inputs {
             preset,
+            kcl: None,
             file: self.config.clone(),
             env: env_vars(),
             flags,
             is_stream_typed: false,
             local: true,
+            forward: self.forward,
             machine,
         };
         let socket = config::resolve(&inputs)?.config.admin.socket;
@@ -156,17 +163,27 @@ impl Verb {
     }
 }
 
+/// Who may answer: each tells of other things.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Asked {
+    Daemon(Box<Status>),
+    Forwarder(Box<ForwardStatus>),
+}
+
 /// The text that is printed for an answer, with the last line's end.
 fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
     if json && live {
         return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
     }
-    let status: Status = serde_json::from_slice(answer)
+    let asked: Asked = serde_json::from_slice(answer)
         .context("the daemon is of another version: its answer is not understood")?;
-    if json {
-        return Ok(serde_json::to_string_pretty(&status)? + "\n");
+    match asked {
+        Asked::Daemon(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
+        Asked::Forwarder(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
+        Asked::Daemon(status) => Ok(status::render(&status)),
+        Asked::Forwarder(status) => Ok(forward_status::render(&status)),
     }
-    Ok(status::render(&status))
 }
 
 /// Draws the status again and again on a terminal; elsewhere it prints one below the other.

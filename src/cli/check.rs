@@ -9,12 +9,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::common::{exit, fail, runtime, said};
-use super::flags::ConfigFlags;
+use super::flags::{ConfigFlags, running_local};
 use super::out;
 use crate::config::{
-    Carried, Config, Machine, Resolved, memory_sum, memory_sum_for, resolve_to_serve, show_size,
+    Carried, Config, Machine, Resolved, Setting, forward_memory, memory_sum_for, resolve_to_serve,
+    show_size,
 };
 use crate::programs::check::{self, Finding, Level, Target};
+use crate::programs::forward::connection;
 use crate::terminal::on_one_line;
 use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 
@@ -26,7 +28,11 @@ use dispatchd_core::limits::{MIB, RECORD_BYTES_MAX};
 pub(super) struct Check {
     #[command(flatten)]
     flags: ConfigFlags,
-    /// Ask the service too: credentials, stream, permissions; and look at this host. Writes nothing
+    /// Read it as `forward` does: the stream, its targets, and the variables that it knows
+    #[arg(long)]
+    forward: bool,
+    /// Ask the service too: credentials, stream, permissions; and look at this host. Writes
+    /// nothing. With --forward: read one record, and connect to the targets
     #[arg(long)]
     online: bool,
     /// Print one JSON object
@@ -57,7 +63,9 @@ struct Value<'a> {
 
 impl Check {
     pub(super) fn main(self) -> ExitCode {
-        let resolved = match resolve_to_serve(&self.flags.inputs()) {
+        let inputs = self.flags.inputs();
+        let inputs = if self.forward { inputs.for_forward() } else { inputs };
+        let resolved = match resolve_to_serve(&inputs) {
             Ok(resolved) => resolved,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -70,13 +78,20 @@ impl Check {
             // Online it is one of the findings, and the other checks are made too.
             target => target.ok(),
         };
-        let findings = runtime.block_on(ask(&resolved.config, self.online));
+        let asked = match self.forward {
+            true => runtime.block_on(ask_forward(&resolved, self.online)),
+            false => Ok(runtime.block_on(ask(&resolved.config, self.online))),
+        };
+        let findings = match asked {
+            Ok(findings) => findings,
+            Err(error) => return fail(format_args!("{error:#}"), exit::USAGE),
+        };
         let findings = (!findings.is_empty()).then_some(findings);
         runtime.shutdown_background(); // a look-up of a name that hangs must not hold up the end
         let text = if self.json {
-            json(&resolved, target, findings.as_deref()) + "\n"
+            json(&resolved, target, findings.as_deref(), self.forward) + "\n"
         } else {
-            show_configuration(&resolved, target)
+            show_configuration(&resolved, target, self.forward)
                 + &show_findings(findings.as_deref().unwrap_or_default())
         };
         let failed = findings.into_iter().flatten().any(|finding| finding.level == Level::Fail);
@@ -94,25 +109,49 @@ async fn ask(config: &Config, online: bool) -> Vec<Finding> {
     places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 
-fn show_configuration(resolved: &Resolved, target: Option<Target>) -> String {
-    let width = |text: fn(&crate::config::Setting) -> usize| {
-        resolved.values.iter().map(text).max().unwrap_or(0)
-    };
+/// The same for `forward`.
+///
+/// # Errors
+/// Which embedded stream is meant is not said.
+async fn ask_forward(resolved: &Resolved, online: bool) -> anyhow::Result<Vec<Finding>> {
+    let config = &resolved.config;
+    if !online {
+        return Ok(check::forward_places(config));
+    }
+    let connection = connection(config, running_local(config)?, resolved.names_an_emulator());
+    Ok(check::forward(config, connection, &Machine::read()).await)
+}
+
+/// The settings of all targets, by their whole keys.
+fn of_targets(resolved: &Resolved) -> impl Iterator<Item = Setting> {
+    (1..).zip(&resolved.targets).flat_map(|(number, settings)| {
+        settings.iter().map(move |setting| Setting {
+            key: format!("forward.target[{number}].{}", setting.key),
+            ..setting.clone()
+        })
+    })
+}
+
+fn show_configuration(resolved: &Resolved, target: Option<Target>, forward: bool) -> String {
+    let settings: Vec<Setting> =
+        resolved.values.iter().cloned().chain(of_targets(resolved)).collect();
+    let width = |text: fn(&Setting) -> usize| settings.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|setting| setting.key.len()), width(|setting| setting.value.len()));
     let mut text = String::new();
     // Writing to a String cannot fail.
-    for setting in &resolved.values {
+    for setting in &settings {
         let _ =
             writeln!(text, "{:keys$}  {:values$}  {}", setting.key, setting.value, setting.origin);
     }
     let target = target.map_or_else(|| "none".to_owned(), |target| target.to_string());
     let _ = writeln!(text, "\nendpoint: {target}");
-    let _ = writeln!(
-        text,
-        "{}memory: at most {}",
-        records(&resolved.config),
-        memory_sum(&resolved.config)
-    );
+    let config = &resolved.config;
+    let _ = match forward {
+        true => writeln!(text, "memory: at most {}", forward_memory(config, 1)),
+        false => {
+            writeln!(text, "{}memory: at most {}", records(config), check::memory_sum_here(config))
+        }
+    };
     text
 }
 
@@ -152,9 +191,16 @@ fn show_findings(findings: &[Finding]) -> String {
     text
 }
 
-fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>) -> String {
-    let value = |setting: &'_ crate::config::Setting| setting.origin.to_string();
-    let configuration = resolved.values.iter();
+fn json(
+    resolved: &Resolved,
+    target: Option<Target>,
+    checks: Option<&[Finding]>,
+    forward: bool,
+) -> String {
+    let value = |setting: &'_ Setting| setting.origin.to_string();
+    let values: Vec<Setting> =
+        resolved.values.iter().cloned().chain(of_targets(resolved)).collect();
+    let configuration = values.iter();
     let (endpoint, region) = match target {
         Some(Target::At { endpoint, region }) => (Some(endpoint), Some(region)),
         _ => (None, None),
@@ -167,7 +213,10 @@ fn json(resolved: &Resolved, target: Option<Target>, checks: Option<&[Finding]>)
                 origin: value(setting),
             })
             .collect(),
-        memory_bytes_max: memory_sum(&resolved.config).total_bytes(),
+        memory_bytes_max: match forward {
+            true => forward_memory(&resolved.config, 1).total_bytes(),
+            false => check::memory_sum_here(&resolved.config).total_bytes(),
+        },
         record_bytes_carried: Carried::of(&resolved.config).record_bytes,
         endpoint,
         region,

@@ -103,18 +103,22 @@ impl ConnectionFlags {
         ];
         Inputs {
             preset: Vec::new(),
+            kcl: None,
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(typed(named)).chain(own).collect(),
             is_stream_typed: false,
             local: self.local,
+            forward: false,
             machine: Machine::read(),
         }
     }
 }
 
 impl StreamFlags {
-    fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
+    /// What the configuration is made from: file, environment, these flags, and what a command's
+    /// own arguments set.
+    pub(super) fn inputs(&self, own: impl IntoIterator<Item = Flag>) -> Inputs {
         let mut inputs = self
             .connection
             .inputs(typed([("log.level", "--log-level", &self.log_level)]).chain(own));
@@ -152,11 +156,13 @@ impl EmbeddedFlags {
         ]);
         let mut inputs = Inputs {
             preset: Vec::new(),
+            kcl: None,
             file: self.config.clone(),
             env: env_vars(),
             flags: self.set.iter().cloned().chain(named).collect(),
             is_stream_typed: false,
             local: true,
+            forward: false,
             machine: Machine::read(),
         };
         name_stream_if_set(&mut inputs, &self.stream);
@@ -180,7 +186,7 @@ fn name_stream_if_set(inputs: &mut Inputs, stream: &Option<String>) {
 }
 
 /// Of these flags (key, flag, value), the ones that were typed.
-fn typed<'a>(
+pub(super) fn typed<'a>(
     flags: impl IntoIterator<Item = (&'static str, &'static str, &'a Option<String>)>,
 ) -> impl Iterator<Item = Flag> {
     flags.into_iter().filter_map(|(key, flag, value)| {

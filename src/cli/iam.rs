@@ -1,4 +1,4 @@
-//! `iam`: prints what the daemon's identity must be allowed, as a policy to paste.
+//! `iam`: prints what an identity must be allowed, as a policy to paste.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::common::{exit, fail, said};
 use super::out;
-use dispatchd_aws::iam_policy::{KeyArn, producer};
+use dispatchd_aws::iam_policy::{KeyArn, consumer, producer};
 use dispatchd_core::model::StreamArn;
 
 #[derive(Debug, Args)]
@@ -18,13 +18,17 @@ pub(super) struct Iam {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// The least policy for `run`, as JSON
-    Producer(Producer),
+    #[command(after_help = "For example: dispatchd iam producer --stream \
+                            arn:aws:kinesis:eu-central-1:123456789012:stream/orders")]
+    Producer(Stream),
+    /// The least policy for `forward` and `tail`, as JSON
+    #[command(after_help = "For example: dispatchd iam consumer --stream \
+                            arn:aws:kinesis:eu-central-1:123456789012:stream/orders")]
+    Consumer(Stream),
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "For example: dispatchd iam producer --stream \
-                  arn:aws:kinesis:eu-central-1:123456789012:stream/orders")]
-struct Producer {
+struct Stream {
     /// The stream, as `dispatchd stream describe` prints it
     #[arg(long, value_name = "ARN")]
     stream: StreamArn,
@@ -35,12 +39,15 @@ struct Producer {
 
 impl Iam {
     pub(super) fn main(self) -> ExitCode {
-        let Role::Producer(Producer { stream, kms_key }) = self.role;
+        let (policy, Stream { stream, kms_key }): (fn(&_, Option<&_>) -> _, _) = match self.role {
+            Role::Producer(stream) => (producer, stream),
+            Role::Consumer(stream) => (consumer, stream),
+        };
         let kms_key = match kms_key.map(|key| KeyArn::new(&key, &stream)).transpose() {
             Ok(key) => key,
             Err(error) => return fail(format_args!("--kms-key: {error}"), exit::USAGE),
         };
-        let policy = producer(&stream, kms_key.as_ref());
+        let policy = policy(&stream, kms_key.as_ref());
         let policy = serde_json::to_string_pretty(&policy).expect("texts can be written as JSON");
         said(out::print(&(policy + "\n")), 0)
     }

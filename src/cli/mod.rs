@@ -3,14 +3,23 @@
 
 mod admin;
 mod check;
+mod checked;
 mod common;
+mod confirm;
+#[cfg(feature = "local")]
+mod conformance;
 mod exec;
 mod flags;
+mod forward;
+mod forward_status;
 mod iam;
 #[cfg(feature = "local")]
 mod local;
 mod out;
+mod pattern;
+mod replay;
 mod run;
+mod schema;
 mod send;
 mod status;
 mod stream;
@@ -44,16 +53,27 @@ enum Command {
     Send(send::Send),
     /// Print what is in the stream as it arrives
     Tail(tail::Tail),
+    /// Deliver what is in the stream: to HTTP endpoints, in order, with checkpoints
+    Forward(Box<forward::Forward>),
+    /// Send again what was kept of a stream: archives, dead letters, what `tail` printed
+    Replay(replay::Replay),
     /// Validate the configuration and print it, each value with its origin; with --online, ask the
     /// service too
     Check(check::Check),
+    /// Try an event pattern, as filters are written in
+    Pattern(pattern::Pattern),
     /// Print what IAM must allow
     Iam(iam::Iam),
+    /// Make schemas of events from samples, check them, and write them for other tools
+    Schema(schema::Schema),
     /// Create, describe or delete a stream, for laptops and tests
     Stream(stream::Stream),
     /// Run the embedded stream alone, for laptops and tests
     #[cfg(feature = "local")]
     Local(local::Local),
+    /// Prove that a client keeps what docs/clients.md promises
+    #[cfg(feature = "local")]
+    Conformance(conformance::Conformance),
 }
 
 /// Reads the arguments and runs the command.
@@ -74,10 +94,16 @@ pub fn main() -> ExitCode {
         Command::Admin(command) => command.main(),
         Command::Send(command) => command.main(),
         Command::Tail(command) => command.main(),
+        Command::Forward(command) => command.main(),
+        Command::Replay(command) => command.main(),
         Command::Check(command) => command.main(),
+        Command::Pattern(command) => command.main(),
         Command::Iam(command) => command.main(),
+        Command::Schema(command) => command.main(),
         Command::Stream(command) => command.main(),
         #[cfg(feature = "local")]
         Command::Local(command) => command.main(),
+        #[cfg(feature = "local")]
+        Command::Conformance(command) => command.main(),
     }
 }

@@ -10,7 +10,8 @@ use tokio::runtime::Runtime;
 use super::common::{exit, fail, runtime, start_log};
 use super::flags::ConfigFlags;
 use crate::config::{Flag, Inputs, resolve_to_serve};
-use crate::programs::daemon::{Daemon, Ended, Plan, ServiceManager, StartError, raise_open_files};
+use crate::programs::daemon::{Daemon, Ended, Plan, StartError, raise_open_files};
+use crate::programs::manager::ServiceManager;
 use crate::programs::signals::Signals;
 
 #[derive(Debug, Args)]

@@ -19,13 +19,16 @@ use clap::{ArgGroup, Args};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::checked::{self, Checked};
 use super::common::{exit, fail};
 use super::out;
 use super::together::{Requests, Together};
 use crate::client::http::{Reply, post};
 use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
 use crate::config::Machine;
+use crate::schema::Loaded;
 use dispatchd_core::limits::RECORD_BYTES_MAX;
+use dispatchd_core::wire::forward::content::{self, Content};
 
 /// How often the progress line on a terminal is drawn again.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -86,6 +89,9 @@ pub(super) struct Send {
     /// Send the events of stdin in one transaction, which is committed at the end
     #[arg(long, conflicts_with_all = ["one_event", "batch"])]
     tx: bool,
+    /// Check events by the schemas of this folder, and send none that does not fit or has no schema
+    #[arg(long, value_name = "DIR", conflicts_with = "raw")]
+    schema: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -138,7 +144,7 @@ impl Send {
             None if self.cloudevent => self.cloud_event(),
             None if self.batch || self.tx => {
                 let together = if self.tx { Together::Transaction } else { Together::Batches };
-                let requests = Requests::new(io::BufReader::new(io::stdin()), together);
+                let requests = Requests::new(io::BufReader::new(self.lines()?), together);
                 exchange(self.connect()?, requests, false)
             }
             None => {
@@ -146,9 +152,29 @@ impl Send {
                 let progress = io::stderr().is_terminal()
                     && !io::stdin().is_terminal()
                     && !io::stdout().is_terminal();
-                exchange(self.connect()?, io::stdin(), progress)
+                exchange(self.connect()?, self.lines()?, progress)
             }
         }
+    }
+
+    /// What comes on stdin.
+    fn lines(&self) -> anyhow::Result<Box<dyn Read + std::marker::Send>> {
+        Ok(match self.schemas()? {
+            None => Box::new(io::stdin()),
+            Some(schemas) => Box::new(Checked::new(io::BufReader::new(io::stdin()), schemas)),
+        })
+    }
+
+    fn schemas(&self) -> anyhow::Result<Option<Loaded>> {
+        let loaded = self.schema.as_deref().map(Loaded::of).transpose();
+        loaded.context("--schema")
+    }
+
+    /// Checks one event, if that is asked for.
+    fn check(&self, event_type: &str, data: &str) -> anyhow::Result<()> {
+        let schemas = self.schemas()?;
+        let checked = schemas.map_or(Ok(()), |schemas| checked::check(&schemas, event_type, data));
+        checked.context("nothing is sent")
     }
 
     fn connect(&self) -> anyhow::Result<UnixStream> {
@@ -162,6 +188,7 @@ impl Send {
         // In valid JSON a raw line end is white space; on the wire it would end the line.
         let data = data.replace(['\n', '\r'], " ");
         let data: &RawValue = serde_json::from_str(&data).context("--data is not JSON")?;
+        self.check(event_type, data.get())?;
         ended(serde_json::to_vec(&Line { event_type, data, options: self.options() })?)
     }
 
@@ -173,6 +200,9 @@ impl Send {
     fn cloud_event(&self) -> anyhow::Result<Outcome> {
         const TYPE: &str = "application/cloudevents+json";
         let event = self.data()?;
+        if let Some(Content { event_type, data }) = content::read(&event) {
+            self.check(&event_type, data)?;
+        }
         let Reply { is_ok, body } = post(self.connect()?, TYPE, &event)?;
         let taken = out::print_bytes(&body)?;
         Ok(match (is_ok, taken.is_break()) {

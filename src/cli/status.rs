@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::terminal::on_one_line;
 use dispatchd_core::wire::admin::{
-    Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Outage, Shard, Status,
+    Blocked, Call, Credentials, Error, Identity, Lane, LaneStatus, Log, Outage, Reload, Schemas,
+    Shard, Status,
 };
 
 /// How many shards are shown; the others are counted. Those with something to tell come first.
@@ -39,6 +40,7 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
         identity,
         credentials,
         log,
+        schemas,
         last_reload,
     } = status;
     writeln!(
@@ -118,6 +120,36 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
     for (code, count) in events.refused.iter().filter(|(_, count)| **count > 0) {
         writeln!(text, "          {count} {code}")?;
     }
+    if let Some(Schemas { folder, mode, types, refused }) = schemas {
+        writeln!(text, "schemas   {types} types from {}, mode {mode}", folder.display())?;
+        if let Some(why) = refused {
+            let why = on_one_line(why);
+            writeln!(text, "          the folder as it is now is refused, these hold: {why}")?;
+        }
+    }
+    write_common(text, identity, credentials, log, last_reload)?;
+    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
+    if let Some(outage) = outage.as_ref().filter(|_| !lanes.iter().any(is_blocked)) {
+        write_outage(text, outage)?;
+    }
+    for lane in lanes {
+        match lane {
+            Lane::Unresponsive(why) => writeln!(text, "\n!! {why}")?,
+            Lane::Ok(lane) => write_lane(text, lane)?,
+        }
+    }
+    write_errors(text, errors)
+}
+
+/// Whose requests they are, the log's level, and the last reload: what a daemon and a forwarder
+/// have in common.
+pub(super) fn write_common(
+    text: &mut String,
+    identity: &Option<Identity>,
+    credentials: &Option<Credentials>,
+    log: &Log,
+    last_reload: &Option<Reload>,
+) -> std::fmt::Result {
     if let Some(Identity { provider, key_id_end, account }) = identity {
         let account =
             account.as_ref().map(|account| format!("  account {account}")).unwrap_or_default();
@@ -150,17 +182,7 @@ fn write_status(text: &mut String, status: &Status) -> std::fmt::Result {
             writeln!(text, "          needs a restart: {}", reload.needs_restart.join(", "))?;
         }
     }
-    let is_blocked = |lane: &Lane| matches!(lane, Lane::Ok(LaneStatus { blocked: Some(_), .. }));
-    if let Some(outage) = outage.as_ref().filter(|_| !lanes.iter().any(is_blocked)) {
-        write_outage(text, outage)?;
-    }
-    for lane in lanes {
-        match lane {
-            Lane::Unresponsive(why) => writeln!(text, "\n!! {why}")?,
-            Lane::Ok(lane) => write_lane(text, lane)?,
-        }
-    }
-    write_errors(text, errors)
+    Ok(())
 }
 
 fn write_outage(text: &mut String, outage: &Outage) -> std::fmt::Result {
@@ -256,7 +278,7 @@ fn write_errors(text: &mut String, errors: &[Error]) -> std::fmt::Result {
 }
 
 /// A time with its two leading digits: nobody reads more.
-fn time(seconds: f64) -> String {
+pub(super) fn time(seconds: f64) -> String {
     match seconds {
         0.0 => "0 s".to_owned(),
         s if s < 10.0 => format!("{s:.1} s"),
@@ -375,6 +397,12 @@ mod tests {
                 in_seconds: 7_200,
             }),
             log: Log { level: "debug".into(), reverts_seconds: Some(90) },
+            schemas: Some(Schemas {
+                folder: "/schemas".into(),
+                mode: "enforce".into(),
+                types: 12,
+                refused: Some("A.schema.json: it is not JSON".into()),
+            }),
             last_reload: Some(Reload {
                 at: "2026-11-21T03:30:00.000Z".into(),
                 error: None,
@@ -401,6 +429,8 @@ events    2 in flight, the oldest 1.5 s old  17 accepted  7 acked  1 refused
           accepted by 2 http  0 kinesis_api  15 ndjson
           1 transactions open  4 committed
           1 DeliveryTimeout
+schemas   12 types from /schemas, mode enforce
+          the folder as it is now is refused, these hold: A.schema.json: it is not JSON
 login     a web identity token (IRSA)  access key …MPLE  account 123456789012
           the credentials expire 2026-11-21T06:00:00.000Z, in 2 h
 log       debug for another 90 s

@@ -1,6 +1,6 @@
-//! `stream`: creates, describes and deletes a stream, for laptops and tests.
+//! `stream`: creates, describes and deletes a stream, and lists those that there are, for laptops
+//! and tests.
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::common::{exit, fail, runtime, said};
+use super::confirm::confirm;
 use super::flags::ConnectionFlags;
 use super::flags::{name_stream, running_local};
 use super::out;
@@ -15,6 +16,9 @@ use crate::config::{Config, Inputs, resolve, show_size};
 use crate::terminal::on_one_line;
 use dispatchd_aws::{Capacity, Kinesis, Summary, Until, is_loopback_url};
 use dispatchd_core::model::{CallError, StreamId};
+
+/// A configuration is one stream's. Where none is asked for, it has this name.
+const NO_STREAM: &str = "none";
 
 /// How long `--wait` waits: a stream on AWS takes half a minute, a large one some minutes.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -35,6 +39,8 @@ enum Verb {
     Describe(Describe),
     /// Delete a stream and all that is in it
     Delete(Delete),
+    /// Print the names of the account's streams in the region
+    List(List),
 }
 
 #[derive(Debug, Args)]
@@ -79,6 +85,12 @@ struct Delete {
     wait: bool,
 }
 
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    flags: ConnectionFlags,
+}
+
 /// The stream, and how it is reached.
 #[derive(Debug, Args)]
 struct Named {
@@ -91,12 +103,13 @@ struct Named {
 
 impl Stream {
     pub(super) fn main(self) -> ExitCode {
-        let named = match &self.verb {
+        let inputs = match &self.verb {
             Verb::Create(Create { named, .. })
             | Verb::Describe(Describe { named, .. })
-            | Verb::Delete(Delete { named, .. }) => named,
+            | Verb::Delete(Delete { named, .. }) => inputs(&named.flags, &named.name),
+            Verb::List(List { flags }) => inputs(flags, NO_STREAM),
         };
-        let config = match resolve(&named.inputs()) {
+        let config = match resolve(&inputs) {
             Ok(resolved) => resolved.config,
             Err(problems) => return fail(problems, exit::USAGE),
         };
@@ -113,14 +126,12 @@ impl Stream {
     }
 }
 
-impl Named {
-    /// The configuration's inputs. The argument is the stream, whatever file and environment say.
-    fn inputs(&self) -> Inputs {
-        let mut inputs = self.flags.inputs([]);
-        inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
-        name_stream(&mut inputs, &self.name, "the command line");
-        inputs
-    }
+/// The configuration's inputs. The argument is the stream, whatever file and environment say.
+fn inputs(flags: &ConnectionFlags, stream: &str) -> Inputs {
+    let mut inputs = flags.inputs([]);
+    inputs.flags.retain(|flag| !["stream.name", "stream.arn"].contains(&&*flag.key));
+    name_stream(&mut inputs, stream, "the command line");
+    inputs
 }
 
 impl Verb {
@@ -152,9 +163,16 @@ impl Verb {
                 let summary = kinesis.summary().await.map_err(told)?;
                 if describe.json { serde_json::to_string(&summary)? + "\n" } else { show(&summary) }
             }
+            Self::List(_) => {
+                let names = kinesis.all_streams().await?;
+                names.iter().map(|name| format!("{}\n", on_one_line(name))).collect()
+            }
             Self::Delete(delete) => {
                 if !delete.yes && !is_loopback_url(kinesis.endpoint()) {
-                    confirm(name, kinesis.endpoint())?;
+                    let endpoint = kinesis.endpoint();
+                    let what =
+                        format!("deletes stream {name:?} at {endpoint} and all that is in it");
+                    confirm(&what, name, "nothing was deleted")?;
                 }
                 kinesis.delete().await.map_err(told)?;
                 if delete.wait {
@@ -166,31 +184,6 @@ impl Verb {
             }
         })
     }
-}
-
-/// Has a person type the name of what will be gone. It blocks: there is nothing else to do
-/// meanwhile.
-///
-/// # Errors
-/// If nobody is there to ask, or something else was typed.
-fn confirm(stream: &str, endpoint: &str) -> anyhow::Result<()> {
-    let name = stream.rsplit('/').next().unwrap_or(stream); // of an ARN
-    if !io::stdin().is_terminal() {
-        bail!(
-            "this deletes stream {name:?} at {endpoint} and all that is in it: say --yes if that \
-             is what you want"
-        );
-    }
-    out::tell(&format!(
-        "This deletes stream {name:?} at {endpoint} and all that is in it.\nType its name to go \
-         on: "
-    ));
-    let mut typed = String::new();
-    io::stdin().read_line(&mut typed)?;
-    if typed.trim() != name {
-        bail!("that is not its name: nothing was deleted");
-    }
-    Ok(())
 }
 
 async fn wait(kinesis: &Kinesis, name: &str, until: Until) -> anyhow::Result<()> {

@@ -11,11 +11,11 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use dispatchd_core::wire::admin::{LogLevel, Refused, Reload, Status};
+use dispatchd_core::wire::admin::{LogLevel, Refused, Reload};
 
 /// From connecting to the last byte: the daemon's own limits are shorter.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +56,12 @@ pub(crate) enum AskError {
 #[derive(Debug)]
 pub(crate) struct AdminClient {
     socket: PathBuf,
+}
+
+/// Of a status, what a daemon and a forwarder say alike.
+#[derive(Deserialize)]
+struct Process {
+    pid: u32,
 }
 
 const NOTHING: Option<&()> = None;
@@ -116,7 +122,7 @@ impl AdminClient {
     /// Which process the daemon is; `None` if it does not say.
     async fn pid(&self) -> Result<Option<u32>, AskError> {
         let answer = self.status_json().await?;
-        Ok(serde_json::from_slice(&answer).map(|status: Status| status.pid).ok())
+        Ok(serde_json::from_slice(&answer).map(|Process { pid }| pid).ok())
     }
 
     /// Asks, and gives the body of an answer that is no refusal; the refusal of a reload (422) is

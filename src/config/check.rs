@@ -8,38 +8,78 @@ use dispatchd_core::model::StreamArn;
 use super::environment;
 use super::inputs::Inputs;
 use super::keys::{KEYS, Key, nearest};
-use super::machine::Machine;
 use super::problem::{Problem, Problems, problem};
 use super::rule::show_size;
 use super::setting::{Origin, Resolved, Setting, of};
+use super::targets::{self, TARGET_KEYS, Typed};
 use super::used::{Besides, Values};
+
+/// The name of a forwarder's admin socket.
+const FORWARD_ADMIN: &str = "forward.admin";
 
 /// Lays the typed settings over the defaults and turns the result into a configuration.
 pub(super) fn check(typed: Vec<Setting>, inputs: &Inputs) -> Result<Resolved, Problems> {
     let Inputs { local, machine, env, .. } = inputs;
     let local = *local;
-    let (mut settings, mut problems) = over_defaults(typed);
-    fill_in(&mut settings, local, machine);
-    let values = read(&settings, &mut problems);
-    relate(&settings, &values, &mut problems);
+    let mut typed = typed;
+    let (targets, mut problems) = check_targets(Typed::take_from(&mut typed), inputs);
+    let (mut settings, of_settings) = over_defaults(KEYS, typed);
+    problems.splice(0..0, of_settings);
+    fill_in(&mut settings, inputs);
+    let values = read(KEYS, &settings, &mut problems);
+    relate(&settings, &values, inputs, &mut problems);
     // The embedded stream uses none of the SDK's variables.
     let (sdk_env, odd) =
         if local { (SdkEnv::default(), Vec::new()) } else { environment::check(env) };
     problems.extend(odd);
     if problems.is_empty() {
+        let besides = Besides { local, cgroup_bytes: machine.memory_limit, sdk_env };
+        let values = Values::of(KEYS, &settings);
         Ok(Resolved {
-            config: values.config(Besides { local, cgroup_bytes: machine.memory_limit, sdk_env }),
+            config: values.config(besides, targets::used(&targets)),
             values: settings,
+            targets,
         })
     } else {
         Err(Problems::Values(problems))
     }
 }
 
-/// Every key once, in the table's order; and a problem for each typed key that the table lacks, or
+/// Lays what was typed of targets over the defaults. The keys of its problems are whole.
+fn check_targets(typed: Typed, inputs: &Inputs) -> (Vec<Vec<Setting>>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut whole = |number: usize, of_target: Vec<Problem>| {
+        let key = |key: &str| targets::full_name(number, key);
+        problems.extend(
+            of_target.into_iter().map(|problem| Problem { key: key(&problem.key), ..problem }),
+        );
+    };
+    let mut listed = Vec::new();
+    for (number, typed) in typed.into_iter() {
+        let (settings, unknown) = over_defaults(TARGET_KEYS, typed);
+        whole(number, unknown);
+        listed.push((number, settings));
+    }
+    targets::fill_in(&mut listed);
+    let name = |(_, settings): &(usize, Vec<Setting>)| of(settings, "name").value.clone();
+    let names: Vec<String> = listed.iter().map(name).collect();
+    for (number, settings) in &listed {
+        let mut wrong = Vec::new();
+        let values = read(TARGET_KEYS, settings, &mut wrong);
+        let is_wrong = |key: &str| wrong.iter().any(|problem: &Problem| problem.key == key);
+        let unfit = targets::relate(settings, &values, &names);
+        let unfit: Vec<_> = unfit.into_iter().filter(|problem| !is_wrong(&problem.key)).collect();
+        wrong.extend(unfit);
+        whole(*number, wrong);
+    }
+    problems.extend(targets::count(&listed, inputs));
+    (listed.into_iter().map(|(_, settings)| settings).collect(), problems)
+}
+
+/// Every key of a table once, in its order; and a problem for each typed key that it lacks, or
 /// that one layer has twice. An empty text counts as not set: the layer below holds.
-fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
-    let mut settings: Vec<Setting> = KEYS.iter().map(default).collect();
+fn over_defaults(keys: &'static [Key], typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
+    let mut settings: Vec<Setting> = keys.iter().map(default).collect();
     let mut problems = Vec::new();
     for typed in typed {
         match settings.iter_mut().find(|setting| setting.key == typed.key) {
@@ -49,7 +89,10 @@ fn over_defaults(typed: Vec<Setting>) -> (Vec<Setting>, Vec<Problem>) {
                 *setting = typed;
             }
             None => {
-                let expected = match nearest(&typed.key) {
+                let expected = match nearest(keys, &typed.key) {
+                    _ if typed.key.starts_with("forward.target.") => {
+                        "a list of tables: [[forward.target]]".to_owned()
+                    }
                     Some(known) => format!("a known key, perhaps {known}"),
                     None => {
                         "a known key: `dispatchd check --local` prints all there are".to_owned()
@@ -87,15 +130,16 @@ fn default(key: &Key) -> Setting {
 }
 
 /// Gives a value to each setting that was left open and that can be known here.
-fn fill_in(settings: &mut [Setting], local: bool, machine: &Machine) {
+fn fill_in(settings: &mut [Setting], Inputs { local, machine, forward, .. }: &Inputs) {
     let arn = of(settings, "stream.arn").value.clone();
     let is_streamless = arn.is_empty() && of(settings, "stream.name").value.is_empty();
     fill(settings, "producer_id", "auto", machine.producer_id());
     fill(settings, "socket.path", "auto", machine.socket_path());
     fill(settings, "memory.budget", "auto", machine.memory_budget());
-    let beside = admin_socket(&of(settings, "socket.path").value);
+    let beside = admin_socket(&of(settings, "socket.path").value, *forward);
     fill(settings, "admin.socket", "auto", beside);
-    if is_streamless && local {
+    fill(settings, "forward.checkpoint", "auto", machine.checkpoints());
+    if is_streamless && *local {
         fill(settings, "stream.name", "", ("local".into(), "the embedded stream".into()));
     }
     if let Ok(arn) = arn.parse::<StreamArn>() {
@@ -116,9 +160,14 @@ fn fill(settings: &mut [Setting], key: &str, open: &str, (value, why): (String, 
 }
 
 /// The admin socket's path, and why: beside the socket for events, if the name has room there.
-/// Whoever runs the daemon may make a file in that directory.
-fn admin_socket(socket: &str) -> (String, String) {
-    let beside = format!("{socket}.admin");
+/// Whoever runs the daemon may make a file in that directory. A forwarder's has a name of its own,
+/// since both may run there.
+fn admin_socket(socket: &str, forward: bool) -> (String, String) {
+    let beside = match socket.rsplit_once('/') {
+        _ if !forward => format!("{socket}.admin"),
+        Some((directory, _)) => format!("{directory}/{FORWARD_ADMIN}"),
+        None => FORWARD_ADMIN.to_owned(),
+    };
     if beside.len() <= SOCKET_PATH_BYTES_MAX {
         (beside, "beside socket.path".to_owned())
     } else {
@@ -128,7 +177,7 @@ fn admin_socket(socket: &str) -> (String, String) {
 
 /// Reads each value alone. Where one is refused, its default stands in, so that the others can
 /// still be related to each other.
-fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
+fn read(keys: &'static [Key], settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
     let value = |(key, setting): (&'static Key, &Setting)| {
         let value = key.rule.read(&setting.value).unwrap_or_else(|| {
             problems.push(problem(setting, key.expected(&setting.value)));
@@ -136,11 +185,11 @@ fn read(settings: &[Setting], problems: &mut Vec<Problem>) -> Values {
         });
         (key.name, value)
     };
-    Values(KEYS.iter().zip(settings).map(value).collect())
+    Values(keys.iter().zip(settings).map(value).collect())
 }
 
 /// Checks values against each other. A relation to a value that is refused anyway says nothing.
-fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
+fn relate(settings: &[Setting], values: &Values, inputs: &Inputs, problems: &mut Vec<Problem>) {
     let set = |key| of(settings, key);
     let shown = |key| format!("{key} = {:?} (from {})", set(key).value, set(key).origin);
     let mut refuse = |key, beside: &str, expected: &str| {
@@ -182,6 +231,11 @@ fn relate(settings: &[Setting], values: &Values, problems: &mut Vec<Problem>) {
     if set("admin.socket").value == set("socket.path").value {
         let expected = format!("another path than {}", shown("socket.path"));
         refuse("admin.socket", "socket.path", &expected);
+    }
+
+    if inputs.forward && values.text_if_set("forward.checkpoint").is_none() {
+        let expected = "file:DIRECTORY, or none: no directory that would do can be written here";
+        refuse("forward.checkpoint", "forward.checkpoint", expected);
     }
 
     let budget = values.number_if_set("memory.budget");

@@ -11,6 +11,7 @@ use ::config::{Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use super::inputs::{Flag, Inputs};
 use super::problem::Problems;
 use super::setting::{Origin, Setting};
+use crate::targets::exec::{KclFile, Preset};
 
 /// The prefix of our variables. Levels are parted by two underscores, and so is the prefix, so that
 /// `DISPATCHD_SOCKET`, which clients read, is not taken for a key.
@@ -21,7 +22,7 @@ const SERVICE_HOST: &str = "_SERVICE_HOST";
 
 /// All settings that were typed, in the order in which they apply.
 pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
-    let mut settings: Vec<Setting> = inputs.preset.iter().map(flag_layer).collect();
+    let mut settings = Vec::new();
     if let Some(path) = &inputs.file {
         settings.extend(file_layer(path)?);
     }
@@ -35,7 +36,28 @@ pub(super) fn layers(inputs: &Inputs) -> Result<Vec<Setting>, Problems> {
         settings.retain(|setting| !["stream.name", "stream.arn"].contains(&&*setting.key));
     }
     settings.extend(inputs.flags.iter().map(flag_layer));
+    let of_the_kcl = inputs.kcl.iter().flat_map(|(_, presets)| presets);
+    let below: Vec<Setting> = inputs
+        .preset
+        .iter()
+        .chain(of_the_kcl)
+        .map(flag_layer)
+        .filter(|preset| !settings.iter().any(|typed| stands_for(typed, preset)))
+        .collect();
+    settings.splice(0..0, below);
     Ok(settings)
+}
+
+/// Whether what was typed leaves nothing for this preset to say, though it has another key: who
+/// names the stream's ARN has named the stream, and who lists targets has listed them all.
+fn stands_for(typed: &Setting, preset: &Setting) -> bool {
+    let is_target = |key: &str| key.starts_with("forward.target[");
+    !typed.value.is_empty()
+        && match &*preset.key {
+            "stream.name" => typed.key == "stream.arn",
+            key if is_target(key) => is_target(&typed.key) && typed.key.ends_with("].url"),
+            _ => false,
+        }
 }
 
 /// The environment as text. `std::env::vars` would panic at anybody's variable that is not UTF-8;
@@ -52,14 +74,40 @@ fn file_layer(path: &Path) -> Result<Vec<Setting>, Problems> {
     toml_settings(&text, &Origin::File(path.to_owned())).map_err(unreadable)
 }
 
-/// Checks that a reload may read the file of these inputs. The first read of a pipe takes all that
-/// there is.
+/// What the KCL's own file says, each key with its line, and what of it has no meaning here.
 ///
 /// # Errors
-/// If the file is not there, or is not a regular one; links are followed.
-pub(crate) fn readable_again(inputs: &Inputs) -> Result<(), Problems> {
-    let Some(path) = &inputs.file else { return Ok(()) };
-    let unreadable = |reason: String| Problems::File { path: path.clone(), reason };
+/// If it cannot be read, or does not hold.
+pub(crate) fn kcl_presets(path: &Path) -> Result<(Vec<Flag>, Vec<String>), Problems> {
+    let unreadable = |reason: String| Problems::File { path: path.to_owned(), reason };
+    let text = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let KclFile { presets, notes } =
+        KclFile::read(&text).map_err(|error| unreadable(error.to_string()))?;
+    let flag = |Preset { key, value, from }| Flag {
+        key: String::from(key),
+        value,
+        flag: format!("{from} of {}", path.display()),
+    };
+    Ok((presets.into_iter().map(flag).collect(), notes))
+}
+
+/// The inputs of a reload, for which the KCL's own file is read again here, and ours later.
+///
+/// # Errors
+/// If a file is not there, or is not a regular one; links are followed. Or if the KCL's does not
+/// hold.
+pub(crate) fn read_again(mut inputs: Inputs) -> Result<Inputs, Problems> {
+    inputs.file.as_deref().map_or(Ok(()), is_regular)?;
+    if let Some((path, presets)) = &mut inputs.kcl {
+        is_regular(path)?;
+        (*presets, _) = kcl_presets(path)?;
+    }
+    Ok(inputs)
+}
+
+/// The first read of a pipe takes all that there is.
+fn is_regular(path: &Path) -> Result<(), Problems> {
+    let unreadable = |reason: String| Problems::File { path: path.to_owned(), reason };
     if fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file() {
         return Ok(());
     }
@@ -94,9 +142,31 @@ fn flatten(prefix: &str, table: Map<String, Value>, origin: &Origin, settings: &
         let key = format!("{prefix}{name}");
         match value.kind {
             ValueKind::Table(table) => flatten(&format!("{key}."), table, origin, settings),
+            ValueKind::Array(list) if is_of_tables(&list) => {
+                for (number, table) in (1..).zip(list) {
+                    let prefix = format!("{key}[{number}].");
+                    let table = table.into_table().expect("it was just looked at");
+                    if table.is_empty() {
+                        let (key, value) = (prefix + "name", String::new());
+                        settings.push(Setting { key, value, origin: origin.clone() });
+                    } else {
+                        flatten(&prefix, table, origin, settings);
+                    }
+                }
+            }
+            ValueKind::Array(list) => {
+                let texts: Vec<String> = list.iter().map(Value::to_string).collect();
+                let value = serde_json::to_string(&texts).expect("texts are JSON");
+                settings.push(Setting { key, value, origin: origin.clone() });
+            }
             kind => settings.push(Setting { key, value: kind.to_string(), origin: origin.clone() }),
         }
     }
+}
+
+/// Whether a list is one of tables, as of `[[forward.target]]`. Its tables are numbered from 1.
+fn is_of_tables(list: &[Value]) -> bool {
+    !list.is_empty() && list.iter().all(|item| matches!(item.kind, ValueKind::Table(_)))
 }
 
 /// The prefixes of variables that Kubernetes makes for Services named `dispatchd--…`: they look
@@ -136,7 +206,7 @@ fn flag_layer(Flag { key, value, flag }: &Flag) -> Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::KEYS;
+    use crate::config::{KEYS, TARGET_KEYS};
 
     fn toml(text: &str) -> Vec<(String, String)> {
         let settings = toml_settings(text, &Origin::Default).expect("it is toml");
@@ -181,7 +251,16 @@ mod tests {
         let mut defaults: Vec<_> =
             KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned())).collect();
         defaults.sort();
-        assert_eq!(toml(include_str!("../../config.toml")), defaults);
+        let shipped = include_str!("../../config.toml");
+        assert_eq!(toml(shipped), defaults);
+        let (_, target) = shipped.split_once("# [[forward.target]]\n").expect("it has a target");
+        let (target, _) = target.split_once("\n\n").expect("other sections follow");
+        let lines = target.lines().filter_map(|line| line.strip_prefix("# "));
+        let keys: Vec<&str> = lines.filter(|line| line.contains(" = ")).collect();
+        let mut defaults: Vec<_> =
+            TARGET_KEYS.iter().map(|key| (key.name.to_owned(), key.default.to_owned())).collect();
+        defaults.sort();
+        assert_eq!(toml(&keys.join("\n")), defaults);
     }
 
     #[test]

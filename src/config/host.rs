@@ -12,7 +12,7 @@ use dispatchd_core::limits::{
 use super::problem::{Problem, Problems, problem};
 use super::rule::show_size;
 use super::setting::of;
-use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
+use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve, targets};
 
 /// Resolves the configuration as [`resolve`] does, for a process that serves on this host.
 ///
@@ -20,6 +20,13 @@ use super::{Config, Inputs, Machine, Resolved, memory_sum, resolve};
 /// Those of [`resolve`], or every limit of the host's that is too low.
 pub(crate) fn resolve_to_serve(inputs: &Inputs) -> Result<Resolved, Problems> {
     let resolved = resolve(inputs)?;
+    if inputs.forward {
+        // It opens a few files for each target, and holds a window's bytes.
+        return match resolved.targets.is_empty() {
+            true => Err(Problems::Values(vec![targets::lacking()])),
+            false => Ok(resolved),
+        };
+    }
     let problems: Vec<_> =
         [open_files(&resolved, &inputs.machine), address_space(&resolved, &inputs.machine)]
             .into_iter()
@@ -84,21 +91,10 @@ fn address_space(resolved: &Resolved, machine: &Machine) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Flag;
     use dispatchd_core::limits::MIB;
 
     fn resolved(set: &[(&str, &str)], machine: Machine) -> Result<Resolved, String> {
-        let flag = |(key, value): &(&str, &str)| Flag {
-            key: (*key).into(),
-            value: (*value).into(),
-            flag: "--set".into(),
-        };
-        let inputs = Inputs {
-            flags: set.iter().map(flag).collect(),
-            local: true,
-            machine,
-            ..Inputs::default()
-        };
+        let inputs = Inputs { machine, ..Inputs::set(set) };
         resolve_to_serve(&inputs).map_err(|problems| problems.to_string())
     }
 

@@ -17,6 +17,9 @@ use crate::inputs::socket::directory::{could_make_files, foreign_owner};
 /// is mounted there.
 const RUN_DIR: &str = "/run/dispatchd";
 
+/// The directory of checkpoints where we may write there: that of a service, or of a volume.
+const STATE_DIR: &str = "/var/lib/dispatchd";
+
 const SOCKET_NAME: &str = "dispatchd.sock";
 
 /// The folder of our own in a directory that was not made for us.
@@ -47,6 +50,11 @@ pub(crate) struct Machine {
     pub address_space: Option<usize>,
     /// Whether `/run/dispatchd` could hold files of ours.
     pub run_dir_writable: bool,
+    /// Whether `/var/lib/dispatchd` could.
+    pub state_dir_writable: bool,
+    /// `XDG_STATE_HOME`, or what stands for it in the home directory, if a folder of ours in it
+    /// could hold files; otherwise `None`.
+    pub user_state_dir: Option<PathBuf>,
     /// Whether this is a pod that shares the network of its node.
     pub is_on_host_network: bool,
 }
@@ -75,6 +83,8 @@ impl Machine {
             open_files: limit(getrlimit(Resource::Nofile).maximum),
             address_space: limit(getrlimit(Resource::As).current),
             run_dir_writable: could_make_files(Path::new(RUN_DIR)).is_ok(),
+            state_dir_writable: could_make_files(Path::new(STATE_DIR)).is_ok(),
+            user_state_dir: user_state_dir(),
             is_on_host_network: env::var_os("KUBERNETES_SERVICE_HOST").is_some()
                 && interfaces().iter().any(|name| is_of_a_node(name)),
         }
@@ -140,6 +150,29 @@ impl Machine {
         let bytes = BUDGET_BYTES_DEFAULT.min(limit / 2);
         (show_size(bytes), format!("cgroup memory limit {}", show_size(limit)))
     }
+}
+
+impl Machine {
+    /// Where checkpoints are kept, and why; `auto` again where no place for them is known.
+    pub(super) fn checkpoints(&self) -> (String, String) {
+        let file = |dir: &Path| format!("file:{}", dir.join("forward").display());
+        match &self.user_state_dir {
+            _ if self.state_dir_writable => {
+                (file(Path::new(STATE_DIR)), format!("{STATE_DIR} is writable"))
+            }
+            Some(dir) => (
+                file(&dir.join(OWN_FOLDER)),
+                format!("the user's directory of state, as {STATE_DIR} is not writable"),
+            ),
+            None => ("auto".to_owned(), "no directory of state is writable".to_owned()),
+        }
+    }
+}
+
+fn user_state_dir() -> Option<PathBuf> {
+    let in_home = || Some(PathBuf::from(env::var_os("HOME")?).join(".local/state"));
+    let named = env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(in_home);
+    named.filter(|dir| dir.is_absolute() && could_make_files(&dir.join(OWN_FOLDER)).is_ok())
 }
 
 fn program() -> String {

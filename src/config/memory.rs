@@ -13,6 +13,7 @@ use dispatchd_core::limits::{
 use super::rule::show_size;
 use super::settings::Config;
 use crate::http_server::limits::H2_WINDOW_BYTES;
+use crate::targets;
 
 /// Bytes that the program takes by itself, for the question of what a cgroup has room for: idle,
 /// they are some 13 MiB.
@@ -33,6 +34,9 @@ pub(crate) struct MemorySum {
     pub requests_bytes: usize,
     /// The ids that callers chose, once they are settled.
     pub dedupe_bytes: usize,
+    /// The schemas of the folder and those that follow them at a swap. No configuration says how
+    /// large they are: whoever looks into the folder adds them.
+    pub schemas_bytes: usize,
 }
 
 /// The largest records that memory has room for. Where the stream takes larger ones, they are
@@ -43,12 +47,19 @@ pub struct Carried {
     /// Bytes of the largest record, data and partition key together; where that is configured, the
     /// configured size.
     pub record_bytes: usize,
-    budget_bytes: usize,
+    pub(crate) budget_bytes: usize,
 }
 
 /// The most memory that a configuration takes, with the largest records that it carries.
 pub(crate) fn memory_sum(config: &Config) -> MemorySum {
     sum_with(config, Carried::of(config).record_bytes)
+}
+
+/// The most memory that `forward` takes with this configuration and so many shards, with records of
+/// the size that is configured, or that every stream takes.
+pub(crate) fn forward_memory(config: &Config, shards: usize) -> targets::memory::MemorySum {
+    let record_bytes = config.stream.max_record_bytes.unwrap_or(RECORD_BYTES_DEFAULT);
+    targets::memory::sum(&config.forward, record_bytes, shards)
 }
 
 fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
@@ -62,6 +73,7 @@ fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
         requests_bytes: flying_bytes(config).max(record_bytes_max).div_ceil(3) * 4
             + config.batch.max_in_flight * REQUEST_FRAME_BYTES,
         dedupe_bytes: config.delivery.dedupe_ids * DEDUPE_BYTES_PER_ID,
+        schemas_bytes: 0,
     }
 }
 
@@ -132,22 +144,32 @@ pub(crate) fn memory_sum_for(config: &Config, record_bytes: usize) -> (usize, Me
 }
 
 impl MemorySum {
+    /// With schemas that take so many bytes.
+    pub(crate) fn with_schemas(self, bytes: usize) -> Self {
+        Self { schemas_bytes: 2 * bytes, ..self }
+    }
+
     pub(crate) fn total_bytes(&self) -> usize {
         self.events_bytes
             + self.connections_bytes
             + self.long_lines_bytes
             + self.requests_bytes
             + self.dedupe_bytes
+            + self.schemas_bytes
     }
 }
 
 impl fmt::Display for MemorySum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: usize| bytes as f64 / MIB as f64;
+        let schemas = match self.schemas_bytes {
+            0 => String::new(),
+            bytes => format!(" + {:.1} MiB of schemas", mib(bytes)),
+        };
         write!(
             f,
             "{:.1} MiB of events + {:.1} MiB of requests in flight + {:.1} MiB of long lines + \
-             {:.1} MiB of ids to deduplicate + {:.1} MiB if every connection stops reading its \
+             {:.1} MiB of ids to deduplicate{schemas} + {:.1} MiB if every connection stops reading its \
              answers = {:.1} MiB",
             mib(self.events_bytes),
             mib(self.requests_bytes),
@@ -162,18 +184,11 @@ impl fmt::Display for MemorySum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flag, Inputs, resolve};
+    use crate::config::{Inputs, resolve};
     use dispatchd_core::limits::{KIB, RECORD_BYTES_MAX};
 
     fn config(set: &[(&str, &str)], cgroup_bytes: Option<usize>) -> Config {
-        let flag = |(key, value): &(&str, &str)| Flag {
-            key: (*key).into(),
-            value: (*value).into(),
-            flag: "--set".into(),
-        };
-        let inputs =
-            Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
-        let mut config = resolve(&inputs).expect("it holds").config;
+        let mut config = resolve(&Inputs::set(set)).expect("it holds").config;
         config.memory.cgroup_bytes = cgroup_bytes;
         config
     }

@@ -13,6 +13,8 @@
 //! - Only the step from text to values can fail, and it reports every problem at once (`check.rs`).
 //!   Values that pass need no second look; each finds the field of its key's name in the settings
 //!   of its section (`used.rs`, `settings.rs`).
+//! - The targets of `forward` are a list of tables, with a table of keys of their own
+//!   (`targets.rs`).
 //! - `check` prints the very `Resolved` that `run` is built from.
 
 mod check;
@@ -29,22 +31,24 @@ mod reload;
 mod rule;
 mod setting;
 mod settings;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod used;
 
-pub(crate) use file::{env_vars, readable_again};
+pub(crate) use file::{env_vars, kcl_presets, read_again};
 pub(crate) use host::{files_kept_back, files_needed, resolve_to_serve};
 pub(crate) use inputs::{Flag, Inputs};
 pub(crate) use keys::ReloadedBy;
 pub use keys::{KEYS, Key};
 pub(crate) use machine::Machine;
-pub(crate) use memory::{Carried, memory_sum, memory_sum_for};
+pub(crate) use memory::{Carried, MemorySum, forward_memory, memory_sum, memory_sum_for};
 pub(crate) use problem::Problems;
 pub(crate) use reload::{Changes, after as after_reload, changes};
 pub(crate) use rule::{duration, show_size};
 pub(crate) use setting::{Origin, Resolved, Setting};
 pub(crate) use settings::Config;
+pub use targets::TARGET_KEYS;
 
 /// Lays the layers over each other and checks the result.
 ///

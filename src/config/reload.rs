@@ -1,8 +1,9 @@
 //! What a running daemon takes over from a configuration that was read again: the keys that the
-//! table marks as reloaded. Pure. `programs::daemon::control` hands their values on.
+//! table marks as reloaded. Pure. `programs::control` hands their values on.
 
 use super::keys::KEYS;
 use super::setting::{Resolved, Setting};
+use super::settings::Config;
 use super::used::{Besides, Values};
 
 /// How two configurations differ, in the table's order.
@@ -26,7 +27,23 @@ pub(crate) fn changes(old: &Resolved, new: &Resolved) -> Changes {
             (false, false) => changes.needs_restart.push(key.name.to_owned()),
         }
     }
+    changes.applied.extend(changed_targets(&old.config, &new.config));
     changes
+}
+
+/// What changes of the targets, by their names. All of a target's keys are taken over.
+fn changed_targets(old: &Config, new: &Config) -> Vec<String> {
+    let find = |config: &Config, name: &str| {
+        config.forward.targets.iter().find(|target| target.name == name).cloned()
+    };
+    let gone = old.forward.targets.iter().filter(|target| find(new, &target.name).is_none());
+    let gone: Vec<_> = gone.map(|target| format!("target {} is gone", target.name)).collect();
+    let there = new.forward.targets.iter().filter_map(|target| match find(old, &target.name) {
+        None => Some(format!("target {} is new", target.name)),
+        Some(before) if before != *target => Some(format!("target {} is another", target.name)),
+        Some(_) => None,
+    });
+    gone.into_iter().chain(there).collect()
 }
 
 /// The configuration that runs after a reload: of `new` what a reload changes, of `old` the rest.
@@ -39,17 +56,23 @@ pub(crate) fn after(old: &Resolved, new: Resolved) -> Resolved {
         cgroup_bytes: old.config.memory.cgroup_bytes,
         sdk_env: old.config.sdk_env.clone(),
     };
-    Resolved { config: Values::of(&values).config(besides), values }
+    let config = Values::of(KEYS, &values).config(besides, new.config.forward.targets);
+    Resolved { config, values, targets: new.targets }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Flag, Inputs, ReloadedBy, resolve};
+    use crate::config::{Inputs, ReloadedBy, resolve};
     use dispatchd_producer::lane::Settings as LaneSettings;
 
     /// A value other than the default for every key that a reload changes.
-    const OTHER: [(&str, &str); 8] = [
+    const OTHER: [(&str, &str); 13] = [
+        ("schema.dir", "/schemas"),
+        ("schema.mode", "warn"),
+        ("schema.unknown", "reject"),
+        ("schema.raw", "reject"),
+        ("schema.types", "Order=warn"),
         ("batch.linger", "1s"),
         ("batch.max_records", "7"),
         ("batch.max_bytes", "2KiB"),
@@ -65,13 +88,7 @@ mod tests {
     }
 
     fn resolved(set: &[(&str, &str)]) -> Resolved {
-        let flag = |(key, value): &(&str, &str)| Flag {
-            key: (*key).into(),
-            value: (*value).into(),
-            flag: "--set".into(),
-        };
-        let flags = set.iter().map(flag).collect();
-        resolve(&Inputs { local: true, flags, ..Inputs::default() }).expect("the values hold")
+        resolve(&Inputs::set(set)).expect("the values hold")
     }
 
     #[test]
@@ -103,16 +120,19 @@ mod tests {
 
     #[test]
     fn every_key_that_is_taken_over_is_in_what_is_handed_on_to_whom_the_table_names() {
-        // As `programs::daemon::control` hands it on.
-        let handed_on = |Config { batch, delivery, log, .. }: &Config, by| match by {
+        // As `programs::control` hands it on.
+        let handed_on = |Config { batch, delivery, log, schema, .. }: &Config, by| match by {
             ReloadedBy::Lanes => format!("{:?}", LaneSettings::of(batch, delivery)),
             ReloadedBy::Log => log.level.clone(),
+            ReloadedBy::Schemas => format!("{schema:?}"),
         };
-        let old = resolved(&[]);
+        // Where events are checked there is a folder.
+        let folder = ("schema.dir", "/others");
+        let old = resolved(&[folder]);
         for (name, value) in OTHER {
             let key = KEYS.iter().find(|key| key.name == name).expect("a key");
             let by = key.reloaded_by.expect("a reload changes it");
-            let new = resolved(&[(name, value)]);
+            let new = resolved(&[folder, (name, value)]);
             assert_ne!(handed_on(&new.config, by), handed_on(&old.config, by), "{name}");
         }
     }

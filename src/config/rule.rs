@@ -11,8 +11,21 @@ use dispatchd_core::limits::{GIB, KIB, MIB, SOCKET_PATH_BYTES_MAX, STREAM_NAME_C
 use dispatchd_core::model::StreamArn;
 use dispatchd_core::model::stream_id::{is_arn, is_region, is_stream_name};
 use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
 
+use crate::consumer::start_from;
+use crate::progress::Keep;
+use crate::schema::is_modes;
+use crate::targets::exec::CommandLine;
+use crate::targets::http::socket_and_path;
+use crate::targets::settings::{DeadLetterKeep, patterns};
 use crate::telemetry::level::log_filter;
+
+/// Characters of a target's name.
+const TARGET_NAME_CHARS_MAX: usize = 64;
+
+/// Bytes of a path: PATH_MAX of Linux, with its NUL.
+const PATH_BYTES_MAX: usize = 4095;
 
 /// What a key takes.
 pub(super) enum Rule {
@@ -27,6 +40,8 @@ pub(super) enum Rule {
     Text(usize),
     /// Such a text, or `auto`.
     AutoText(usize),
+    /// Such a text, or none.
+    TextOrEmpty(usize),
     Switch,
     /// One of these words.
     OneOf(&'static [&'static str]),
@@ -35,6 +50,10 @@ pub(super) enum Rule {
     Path,
     /// A path, or `off`; `auto` is replaced before it is read.
     PathOrOff,
+    /// The path of a folder, or empty.
+    Folder,
+    /// Modes of types, or empty.
+    TypeModes,
     Listen,
     /// A loopback address with a port, or `off`.
     Loopback,
@@ -42,6 +61,31 @@ pub(super) enum Rule {
     StreamArn,
     Region,
     Url,
+    /// A URL, or a Unix socket and a path.
+    TargetUrl,
+    /// The name of a target, or `auto`.
+    TargetName,
+    /// A path of any file, or empty.
+    File,
+    /// The name of a variable of the environment, or empty.
+    Variable,
+    /// A count, or `off`.
+    CountOrOff(RangeInclusive<usize>),
+    /// A duration, or `auto`.
+    AutoDuration(RangeInclusive<Duration>),
+    /// A count, or `auto`.
+    AutoCount(RangeInclusive<usize>),
+    /// One of these words, or `auto`.
+    AutoOneOf(&'static [&'static str]),
+    StartFrom,
+    /// Where checkpoints are kept, or `auto`.
+    Keep,
+    /// Where dead letters are kept, or empty.
+    DeadLetters,
+    /// A program and its arguments, or empty.
+    Command,
+    /// Patterns of events, or empty.
+    Patterns,
 }
 
 /// What a key holds once it has been read.
@@ -62,24 +106,40 @@ impl Rule {
     /// Reads a text; `None` if this rule does not take it.
     pub(super) fn read(&self, text: &str) -> Option<Value> {
         match self {
-            Self::DurationOrOff(_) | Self::PathOrOff | Self::Listen | Self::Loopback
+            Self::DurationOrOff(_)
+            | Self::PathOrOff
+            | Self::Listen
+            | Self::Loopback
+            | Self::CountOrOff(_)
                 if text == "off" =>
             {
                 Some(Value::Unset)
             }
-            Self::Duration(range) | Self::DurationOrOff(range) => {
+            Self::AutoSize(_)
+            | Self::AutoText(_)
+            | Self::AutoDuration(_)
+            | Self::AutoCount(_)
+            | Self::AutoOneOf(_)
+            | Self::Keep
+                if text == "auto" =>
+            {
+                Some(Value::Unset)
+            }
+            Self::Duration(range) | Self::DurationOrOff(range) | Self::AutoDuration(range) => {
                 within(range, duration(text)?).map(Value::Duration)
             }
-            Self::AutoSize(_) | Self::AutoText(_) if text == "auto" => Some(Value::Unset),
             Self::Size(range) | Self::AutoSize(range) => {
                 within(range, size(text)?).map(Value::Number)
             }
-            Self::Count(range) => within(range, count(text)?).map(Value::Number),
-            Self::Text(bytes_max) | Self::AutoText(bytes_max) => {
+            Self::Count(range) | Self::CountOrOff(range) | Self::AutoCount(range) => {
+                within(range, count(text)?).map(Value::Number)
+            }
+            Self::TextOrEmpty(_) if text.is_empty() => Some(Value::Unset),
+            Self::Text(bytes_max) | Self::AutoText(bytes_max) | Self::TextOrEmpty(bytes_max) => {
                 text_if((1..=*bytes_max).contains(&text.len()), text)
             }
             Self::Switch => text.parse().ok().map(Value::Switch),
-            Self::OneOf(names) => text_if(names.contains(&text), text),
+            Self::OneOf(names) | Self::AutoOneOf(names) => text_if(names.contains(&text), text),
             Self::LogLevel => text_if(log_filter(text).is_some(), text),
             Self::Mode => mode(text).map(Value::Mode),
             Self::Path | Self::PathOrOff => text_if(is_socket_path(text), text),
@@ -88,13 +148,36 @@ impl Rule {
                 let address = text.parse::<SocketAddr>().ok();
                 address.filter(|address| address.ip().is_loopback()).map(Value::Address)
             }
-            Self::StreamName | Self::StreamArn | Self::Region | Self::Url if text.is_empty() => {
+            Self::StreamName
+            | Self::StreamArn
+            | Self::Region
+            | Self::Url
+            | Self::TargetUrl
+            | Self::File
+            | Self::Variable
+            | Self::DeadLetters
+            | Self::Command
+            | Self::Patterns
+                if text.is_empty() =>
+            {
                 Some(Value::Unset)
             }
+            Self::Folder | Self::TypeModes if text.is_empty() => Some(Value::Unset),
+            Self::Folder => text_if(text.len() <= PATH_BYTES_MAX && !text.contains('\0'), text),
+            Self::TypeModes => text_if(is_modes(text), text),
             Self::StreamName => text_if(is_stream_name(text), text),
             Self::StreamArn => text_if(text.parse::<StreamArn>().is_ok(), text),
             Self::Region => text_if(is_region(text), text),
             Self::Url => text_if(is_http_url(text), text),
+            Self::TargetUrl => text_if(is_http_url(text) || is_socket_url(text), text),
+            Self::TargetName => text_if(is_target_name(text), text),
+            Self::File => text_if(!text.contains('\0'), text),
+            Self::Variable => text_if(is_variable(text), text),
+            Self::StartFrom => text_if(start_from(text).is_some(), text),
+            Self::Keep => text_if(Keep::read(text).is_some(), text),
+            Self::DeadLetters => text_if(DeadLetterKeep::read(text).is_some(), text),
+            Self::Command => text_if(CommandLine::parse(text).is_ok(), text),
+            Self::Patterns => text_if(patterns(text).is_ok(), text),
         }
     }
 
@@ -112,6 +195,11 @@ impl Rule {
                 Some("whoever reaches another address could write to the stream".to_owned())
             }
             Self::StreamName if is_arn(text) => Some("an ARN goes into stream.arn".to_owned()),
+            Self::Command => CommandLine::parse(text).err().map(|error| error.to_string()),
+            Self::Patterns => patterns(text).err(),
+            Self::Keep if text.starts_with("dynamodb:") => {
+                Some("this dispatchd keeps none in DynamoDB".to_owned())
+            }
             _ => None,
         }
     }
@@ -125,8 +213,12 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duration(range) | Self::DurationOrOff(range) => {
-                let or = if matches!(self, Self::DurationOrOff(_)) { "off or " } else { "" };
+            Self::Duration(range) | Self::DurationOrOff(range) | Self::AutoDuration(range) => {
+                let or = match self {
+                    Self::DurationOrOff(_) => "off or ",
+                    Self::AutoDuration(_) => "auto or ",
+                    _ => "",
+                };
                 let (min, max) = (show_duration(*range.start()), show_duration(*range.end()));
                 write!(f, "{or}a duration from {min} to {max}")
             }
@@ -135,13 +227,20 @@ impl fmt::Display for Rule {
                 let (min, max) = (show_size(*range.start()), show_size(*range.end()));
                 write!(f, "{or}a size from {min} to {max}")
             }
-            Self::Count(range) => {
-                write!(f, "a whole number from {} to {}", range.start(), range.end())
+            Self::Count(range) | Self::CountOrOff(range) | Self::AutoCount(range) => {
+                let or = match self {
+                    Self::CountOrOff(_) => "off or ",
+                    Self::AutoCount(_) => "auto or ",
+                    _ => "",
+                };
+                write!(f, "{or}a whole number from {} to {}", range.start(), range.end())
             }
             Self::Text(bytes_max) => write!(f, "text of 1 to {bytes_max} bytes"),
+            Self::TextOrEmpty(bytes_max) => write!(f, "text of at most {bytes_max} bytes"),
             Self::AutoText(bytes_max) => write!(f, "auto or text of 1 to {bytes_max} bytes"),
             Self::Switch => f.write_str("true or false"),
             Self::OneOf(names) => f.write_str(&listed(names)),
+            Self::AutoOneOf(names) => write!(f, "auto, {}", listed(names)),
             Self::LogLevel => f.write_str(
                 "error, warn, info, debug, trace, or directives such as `warn,dispatchd=debug`",
             ),
@@ -152,6 +251,11 @@ impl fmt::Display for Rule {
             Self::PathOrOff => {
                 write!(f, "auto, off or a path of at most {SOCKET_PATH_BYTES_MAX} bytes")
             }
+            Self::Folder => write!(f, "the path of a folder, of at most {PATH_BYTES_MAX} bytes"),
+            Self::TypeModes => f.write_str(
+                "TYPE=MODE,TYPE=MODE, each type once and as its file is named, each mode off, warn or \
+                 enforce",
+            ),
             Self::Listen => f.write_str("an address with a port, or off"),
             Self::Loopback => {
                 f.write_str("off or a loopback address with a port, as 127.0.0.1:8080")
@@ -162,6 +266,19 @@ impl fmt::Display for Rule {
             Self::StreamArn => f.write_str("arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME"),
             Self::Region => f.write_str("a region such as eu-central-1"),
             Self::Url => f.write_str("an http or https url without credentials"),
+            Self::TargetUrl => {
+                f.write_str("an http or https url without credentials, or unix:/SOCKET:/PATH")
+            }
+            Self::TargetName => {
+                write!(f, "auto or 1 to {TARGET_NAME_CHARS_MAX} characters of a-z A-Z 0-9 _ -")
+            }
+            Self::File => f.write_str("a path"),
+            Self::Variable => f.write_str("the name of a variable of the environment"),
+            Self::StartFrom => f.write_str("latest, trim-horizon or at=TIME (RFC 3339)"),
+            Self::Keep => f.write_str("auto, file:DIRECTORY or none"),
+            Self::DeadLetters => f.write_str("file:PATH, or stream:NAME or its ARN"),
+            Self::Command => f.write_str("a program and its arguments"),
+            Self::Patterns => f.write_str("an event pattern, or an array of them"),
         }
     }
 }
@@ -249,6 +366,17 @@ fn is_socket_path(text: &str) -> bool {
     (1..=SOCKET_PATH_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
 }
 
+/// It is a file's name and a metric's label.
+fn is_target_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=TARGET_NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+fn is_variable(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(is_plain)
+}
+
 /// Whether a text is an http or https URL without credentials, which `check` would print.
 fn is_http_url(text: &str) -> bool {
     text.parse::<Uri>().is_ok_and(|url| {
@@ -256,6 +384,13 @@ fn is_http_url(text: &str) -> bool {
             && url.authority().is_some_and(|authority| {
                 !authority.host().is_empty() && !authority.as_str().contains('@')
             })
+    })
+}
+
+/// Whether a text is a Unix socket, whose path the kernel takes, and a path of HTTP's.
+fn is_socket_url(text: &str) -> bool {
+    socket_and_path(text).is_some_and(|(socket, path)| {
+        socket.to_str().is_some_and(is_socket_path) && path.parse::<PathAndQuery>().is_ok()
     })
 }
 
@@ -389,6 +524,17 @@ mod tests {
             ("arn:aws:kinesis:eu-central-1:1:stream/a", "arn:aws:kinesis:eu-central-1:1:stream/a"),
         ] {
             assert_eq!(without_login(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_socket_is_a_target_with_or_without_a_path() {
+        let long = format!("unix:/{}", "a".repeat(SOCKET_PATH_BYTES_MAX));
+        for url in ["unix:/run/app.sock", "unix:/run/a:b.sock:/events/?a=1"] {
+            assert!(is_socket_url(url), "{url}");
+        }
+        for url in ["unix:", "unix:run/app.sock", "unix:/run/app.sock:/a b", &long, "http://h"] {
+            assert!(!is_socket_url(url), "{url}");
         }
     }
 

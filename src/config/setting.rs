@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::inputs::LISTENER_KINESIS;
 use super::settings::Config;
 
 /// A key with its value as typed.
@@ -34,6 +35,17 @@ pub(crate) struct Resolved {
     pub config: Config,
     /// Every key, in the table's order.
     pub values: Vec<Setting>,
+    /// The same of each target of `forward`, in the file's order.
+    pub targets: Vec<Vec<Setting>>,
+}
+
+impl Resolved {
+    /// Whether the endpoint is one that `KINESIS_ENDPOINT` names without TLS: an emulator, which
+    /// wants no credentials and gets none that open anything else.
+    pub(crate) fn names_an_emulator(&self) -> bool {
+        let Setting { value, origin, .. } = of(&self.values, "stream.endpoint_url");
+        *origin == Origin::Flag(LISTENER_KINESIS.to_owned()) && value.starts_with("http://")
+    }
 }
 
 /// The setting of this key, among those of every key.

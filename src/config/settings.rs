@@ -13,7 +13,9 @@
 //! | `envelope`, `batch`, `delivery` | `crates/producer/src/settings.rs` |
 //! | `kinesis` | `crates/aws/src/settings.rs` |
 //! | `admin` | `admin/settings.rs` |
+//! | `schema` | `schema/settings.rs` |
 //! | `log` | `telemetry/log.rs` |
+//! | `forward`, and each of its targets | `targets/settings.rs` |
 //!
 //! A field that the table has no key for, and a key that has no field, fail every test that
 //! resolves a configuration. Ranges stand in the table, not here.
@@ -29,6 +31,8 @@ use serde::Deserialize;
 
 use crate::admin;
 use crate::inputs::{http, kinesis_api, socket};
+use crate::schema;
+use crate::targets::settings::Forward;
 use crate::telemetry::log;
 
 /// The configuration as used: every value is in its range.
@@ -42,6 +46,7 @@ pub struct Config {
     pub http: http::Settings,
     pub kinesis_api: kinesis_api::Settings,
     pub envelope: Envelope,
+    pub schema: schema::Settings,
     pub transaction: TransactionSettings,
     pub batch: Batch,
     pub delivery: Delivery,
@@ -50,6 +55,7 @@ pub struct Config {
     pub kinesis: dispatchd_aws::Settings,
     pub admin: admin::Settings,
     pub log: log::Settings,
+    pub forward: Forward,
     pub shutdown: Shutdown,
     /// The embedded stream; `None` without `--local`.
     pub local: Option<Local>,

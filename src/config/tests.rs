@@ -38,6 +38,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("kinesis_api.max_connections", "65537"),
     ("kinesis_api.timeout", "301s"),
     ("envelope.source", LONG),
+    ("schema.dir", "\0"),
+    ("schema.types", "Order"),
     ("transaction.timeout", "999ms"),
     ("transaction.max_events", "0"),
     ("batch.linger", "5min"),
@@ -59,6 +61,8 @@ const OUT_OF_RANGE: &[(&str, &str)] = &[
     ("log.level", LONG),
     ("shutdown.timeout", "999ms"),
     ("shutdown.after_last_client", "0s"),
+    ("forward.checkpoint", "dynamodb"),
+    ("forward.poll", "199ms"),
     ("local.port", "65536"),
     ("local.shards", "65"),
 ];
@@ -93,7 +97,7 @@ fn of(values: &[Setting], key: &str) -> Setting {
 }
 
 fn in_flight(inputs: &Inputs) -> (usize, Origin) {
-    let Resolved { config, values } = resolve(inputs).expect("the values hold");
+    let Resolved { config, values, .. } = resolve(inputs).expect("the values hold");
     (config.batch.max_in_flight, of(&values, "batch.max_in_flight").origin)
 }
 
@@ -121,6 +125,205 @@ fn every_key_has_a_range_and_its_problem_names_key_value_range_and_origin() {
     for (name, _) in OUT_OF_RANGE {
         assert!(KEYS.iter().any(|key| key.name == *name), "{name} is no key");
     }
+}
+
+#[test]
+fn the_documentation_holds_every_row_of_the_table() {
+    let page = include_str!("../../docs/configuration.md");
+    let row = |Key { name, default, rule, meaning, .. }: &Key| {
+        format!("| `{name}` | `{default:?}` | {rule} | {meaning} |")
+    };
+    let rows: Vec<String> = KEYS.iter().chain(TARGET_KEYS).map(row).collect();
+    let written: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(written == rows, "the rows of docs/configuration.md should be\n{}", rows.join("\n"));
+}
+
+/// One value outside the range of each key of a target.
+const OUT_OF_TARGETS_RANGE: &[(&str, &str)] = &[
+    ("name", "a/b"),
+    ("url", "localhost:3000"),
+    ("token_env", "A-B"),
+    ("from", "yesterday"),
+    ("filter", "{\"type\":5}"),
+    ("filter_record", "[\"{}\"]"),
+    ("type", LONG_TYPES),
+    ("batch_size", "10001"),
+    ("batch_window", "301s"),
+    ("batch_bytes", "7MiB"),
+    ("parallelization", "11"),
+    ("bisect", "yes"),
+    ("max_retries", "10001"),
+    ("max_age", "999ms"),
+    ("dead_letter", "/var/lib"),
+    ("connect_timeout", "0ms"),
+    ("timeout", "16m"),
+    ("max_in_flight", "257"),
+    ("exec", "\"unclosed"),
+    ("exec_timeout", "25h"),
+    ("exec_grace", "999ms"),
+    ("exec_empty", "no"),
+    ("role_arn", LONG_TYPES),
+];
+
+/// Longer than any text of a target may be.
+const LONG_TYPES: &str = match std::str::from_utf8(&[b'x'; 4_097]) {
+    Ok(text) => text,
+    Err(_) => panic!("x is ASCII"),
+};
+
+/// Inputs for `forward` with these keys of one target, beside a URL.
+fn of_target(set: &[(&str, &str)]) -> Inputs {
+    let flag = |(key, value): &(&str, &str)| Flag {
+        key: format!("forward.target[1].{key}"),
+        value: (*value).to_owned(),
+        flag: "--set".to_owned(),
+    };
+    let url = [("url", "http://127.0.0.1:3000/events/")];
+    let flags = url.iter().chain(set).map(flag).collect();
+    let mut inputs = Inputs { local: true, flags, ..Inputs::default() }.for_forward();
+    inputs.flags.push("forward.checkpoint=none".parse().expect("KEY=VALUE"));
+    inputs
+}
+
+fn refused(inputs: &Inputs) -> Vec<String> {
+    problems(inputs).iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn every_key_of_a_target_has_a_range_and_its_problem_names_the_target() {
+    for key in TARGET_KEYS {
+        let listed = OUT_OF_TARGETS_RANGE.iter().find(|(name, _)| *name == key.name);
+        let value = match (&key.rule, listed) {
+            (Rule::OneOf(_) | Rule::AutoOneOf(_), None) => "none of these",
+            (Rule::File, None) => "a\0b",
+            (_, Some((_, value))) => value,
+            (_, None) => panic!("{} is not in the list", key.name),
+        };
+        let said = refused(&of_target(&[(key.name, value)]));
+        let begins = format!("forward.target[1].{} = ", key.name);
+        assert!(said.len() == 1 && said[0].starts_with(&begins), "{said:?}");
+    }
+}
+
+#[test]
+fn targets_of_a_file_are_numbered_named_and_told_apart() {
+    let dir = tempfile::tempdir().expect("the temporary directory is writable");
+    let path = dir.path().join("config.toml");
+    let file = |text: &str| {
+        std::fs::write(&path, text).expect("the directory is writable");
+        let flags = vec!["forward.checkpoint=none".parse().expect("KEY=VALUE")];
+        Inputs { local: true, file: Some(path.clone()), flags, ..Inputs::default() }.for_forward()
+    };
+    let two = "[[forward.target]]\nname = \"a\"\nurl = \"http://a.example/\"\nbatch_size = 1\n\
+               [[forward.target]]\nname = \"b\"\nurl = \"http://b.example/\"\n\
+               filter = ['{\"type\":[\"x\"]}', '{\"type\":[\"y\"]}']\n";
+    let targets = resolve(&file(two)).expect("they hold").config.forward.targets;
+    assert_eq!(targets.iter().map(|target| &*target.name).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(targets[0].batch_size, Some(1));
+    assert!(!targets[1].filter().expect("two are few").is_empty());
+
+    let said = |text: &str| {
+        let said = refused(&file(text)).join("; ");
+        said.replace(&path.display().to_string(), "FILE")
+    };
+    assert_eq!(
+        said("[[forward.target]]\nurll = \"http://a.example/\"\n"),
+        "forward.target[1].urll (from FILE): expected a known key, perhaps url; \
+         forward.target[1].url = \"\" (from default): expected a url, where records are sent, or \
+         exec, a program"
+    );
+    assert!(said("[[forward.target]]\n").contains("forward.target[1].url = \"\""));
+    assert!(said(&two.replace("\"b\"", "\"a\"")).contains("a name that no other target has"));
+    assert!(said(&two.replace("name = \"b\"\n", "")).contains("forward.target[2].name = \"auto\""));
+    assert!(said("[forward.target]\nurl = \"http://a.example/\"\n").contains("[[forward.target]]"));
+    assert_eq!(
+        resolve_to_serve(&file("")).expect_err("nobody is delivered to").to_string(),
+        "forward.target (from default): expected a target: --to URL, or [[forward.target]] in the \
+         file"
+    );
+    // Who only asks a forwarder, which was told its target by a flag, names none.
+    resolve(&file("")).expect("it says where the forwarder is asked");
+    let mut inputs = file(two);
+    inputs.flags.push(Flag {
+        key: "forward.target[1].url".to_owned(),
+        value: "http://c.example/".to_owned(),
+        flag: "--to".to_owned(),
+    });
+    let said = refused(&inputs).join("; ");
+    assert!(
+        said.ends_with("expected no such flag where the file has more than one target"),
+        "{said}"
+    );
+}
+
+#[test]
+fn values_of_a_target_that_do_not_fit_each_other_are_refused() {
+    for (set, says) in [
+        (&[("max_retries", "3")][..], "on_failure = \"dead-letter\" beside it"),
+        (&[("max_age", "1h")], "on_failure = \"dead-letter\" beside it"),
+        (&[("on_failure", "dead-letter")], "file:PATH or stream:NAME beside on_failure"),
+        (&[("batch_size", "2")], "at most 1 in the format event"),
+        (&[("sequence", "monotonic")], "format = \"record\" beside it"),
+        (&[("format", "record"), ("max_in_flight", "2")], "1 in the format record"),
+        (&[("token_file", "/t"), ("token_env", "T")], "nothing beside token_file"),
+        (&[("exec", "cat")], "nothing beside url"),
+    ] {
+        let said = refused(&of_target(set)).join("; ");
+        assert!(said.contains(says), "{set:?}: {said}");
+    }
+    let program = [("url", ""), ("exec", "cat -u"), ("format", "batch")];
+    let mut inputs = of_target(&program);
+    inputs.flags.retain(|flag| !flag.value.starts_with("http"));
+    let said = refused(&inputs).join("; ");
+    assert!(said.contains("forward.target[1].format = \"batch\""), "{said}");
+}
+
+#[test]
+fn the_variables_of_rabble_rousers_forwarder_are_enough_and_give_way_to_what_is_typed() {
+    let env = [
+        ("KINESIS_ENDPOINT", "http://kinesis:4567"),
+        ("STREAM_NAME", "rabblerouser_stream"),
+        ("LISTENER_ENDPOINT", "http://core:3000/events"),
+        ("LISTENER_AUTH_TOKEN", "secret"),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let flags = vec!["forward.checkpoint=none".parse().expect("KEY=VALUE")];
+    let inputs = Inputs { env, flags, ..Inputs::default() }.for_forward();
+    let resolved = resolve(&inputs).expect("they are enough");
+    assert!(resolved.names_an_emulator());
+    let target = &resolved.config.forward.targets[0];
+    assert_eq!(target.url.as_deref(), Some("http://core:3000/events"));
+    assert_eq!(
+        (target.format.name(), target.token_env.as_deref()),
+        ("record", Some("LISTENER_AUTH_TOKEN"))
+    );
+    assert_eq!(resolved.config.stream.id, StreamId::Name("rabblerouser_stream".to_owned()));
+
+    let mut typed = inputs.clone();
+    for (key, value) in [
+        ("stream.arn", "arn:aws:kinesis:eu-west-1:123456789012:stream/orders"),
+        ("stream.endpoint_url", "http://localhost:4567"),
+        ("forward.target[1].url", "http://127.0.0.1:1/"),
+    ] {
+        let (key, value) = (key.to_owned(), value.to_owned());
+        typed.flags.push(Flag { key, value, flag: "--set".to_owned() });
+    }
+    let resolved = resolve(&typed).expect("what is typed holds");
+    assert!(!resolved.names_an_emulator());
+    assert_eq!(resolved.config.forward.targets[0].format.name(), "event");
+}
+
+#[test]
+fn a_place_for_checkpoints_is_asked_for_where_none_is_known_and_by_forward_alone() {
+    let mut inputs = of_target(&[]);
+    inputs.flags.retain(|flag| flag.key != "forward.checkpoint");
+    let said = refused(&inputs).join("; ");
+    assert!(said.starts_with("forward.checkpoint = \"auto\""), "{said}");
+    assert!(resolve(&Inputs { forward: false, ..inputs.clone() }).is_ok());
+    let dynamodb = "forward.checkpoint=dynamodb:leases".parse().expect("KEY=VALUE");
+    inputs.flags.push(dynamodb);
+    let said = refused(&inputs).join("; ");
+    assert!(said.contains("this dispatchd keeps none in DynamoDB"), "{said}");
 }
 
 #[test]
@@ -414,7 +617,7 @@ fn a_socket_path_too_long_for_the_kernel_names_its_length() {
 fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
     let resolved = |path: &str| {
         let inputs = from_env(&[("stream.name", "s"), ("socket.path", path)]);
-        let Resolved { config, values } = resolve(&inputs).expect("the values hold");
+        let Resolved { config, values, .. } = resolve(&inputs).expect("the values hold");
         (config.admin.socket, of(&values, "admin.socket").origin.to_string())
     };
     assert_eq!(
@@ -429,6 +632,33 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
         ["admin.socket = \"/d\" (from DISPATCHD__ADMIN__SOCKET): expected another path than \
              socket.path = \"/d\" (from DISPATCHD__SOCKET__PATH)"]
     );
+}
+
+#[test]
+fn the_kcl_s_own_file_is_read_again_by_a_reload_and_a_wrong_one_is_told_by_its_line() {
+    // What could go wrong: a reload goes on with what the file said at the start, and says nothing.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.properties");
+    let write = |timeout: &str| {
+        let text =
+            format!("executableName = sh app\nstreamName = s\ntimeoutInSeconds = {timeout}\n");
+        std::fs::write(&path, text).expect("it is written");
+    };
+    write("7");
+    let (presets, _) = kcl_presets(&path).expect("it holds");
+    let below = from_env(&[("forward.checkpoint", "none")]);
+    let inputs = Inputs { kcl: Some((path.clone(), presets)), ..below }.for_forward();
+    let timeout =
+        |inputs: &Inputs| resolve(inputs).expect("it holds").config.forward.targets[0].exec_timeout;
+    assert_eq!(timeout(&inputs), Duration::from_secs(7));
+    write("9");
+    let again = read_again(inputs).expect("it holds");
+    assert_eq!(timeout(&again), Duration::from_secs(9));
+    write("soon");
+    let problems = read_again(again).expect_err("it does not hold").to_string();
+    for part in ["app.properties", "line 3", "timeoutInSeconds"] {
+        assert!(problems.contains(part), "{part}: {problems}");
+    }
 }
 
 #[test]
@@ -452,7 +682,7 @@ fn what_is_detected_says_why() {
         run_dir_writable: true,
         ..Machine::default()
     };
-    let Resolved { config, values } =
+    let Resolved { config, values, .. } =
         resolve(&Inputs { machine, local: true, ..Inputs::default() }).expect("the defaults hold");
     assert_eq!(config.producer_id, "dispatchd@pod-1");
     let detected = |key| {

@@ -11,12 +11,13 @@ use dispatchd_aws::SdkEnv;
 use dispatchd_core::model::StreamArn;
 use serde_json::{Map, Value as Json, json};
 
-use super::keys::KEYS;
+use super::keys::Key;
 use super::rule::Value;
 use super::setting::Setting;
 use super::settings::Config;
+use crate::targets::settings::Target;
 
-/// A value for every key of the table.
+/// A value for every key of a table.
 pub(super) struct Values(pub HashMap<&'static str, Value>);
 
 /// What a configuration has besides its keys.
@@ -30,16 +31,16 @@ pub(super) struct Besides {
 }
 
 impl Values {
-    /// Those of settings that hold, in the table's order.
-    pub(super) fn of(settings: &[Setting]) -> Self {
-        let values = KEYS.iter().zip(settings).map(|(key, setting)| {
+    /// Those of settings that hold, in the order of their table.
+    pub(super) fn of(keys: &'static [Key], settings: &[Setting]) -> Self {
+        let values = keys.iter().zip(settings).map(|(key, setting)| {
             let value = key.rule.read(&setting.value);
             (key.name, value.unwrap_or_else(|| panic!("{} was checked before", key.name)))
         });
         Self(values.collect())
     }
 
-    pub(super) fn config(&self, besides: Besides) -> Config {
+    pub(super) fn config(&self, besides: Besides, targets: Vec<Target>) -> Config {
         let Besides { local, cgroup_bytes, sdk_env } = besides;
         let mut tree = self.tree();
         name_stream(&mut tree["stream"], local);
@@ -49,12 +50,13 @@ impl Values {
         let mut config: Config = serde_json::from_value(tree)
             .unwrap_or_else(|error| unreachable!("the table and the settings differ: {error}"));
         config.memory.cgroup_bytes = cgroup_bytes;
+        config.forward.targets = targets;
         config.sdk_env = sdk_env;
         config
     }
 
     /// Sections and what they hold.
-    fn tree(&self) -> Json {
+    pub(super) fn tree(&self) -> Json {
         let mut tree = Map::new();
         for (key, value) in &self.0 {
             let (section, name) = key.split_once('.').unwrap_or(("", key));

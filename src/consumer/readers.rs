@@ -1,19 +1,22 @@
-//! Owns the readers of a stream: lists its shards, starts what the plan says, and takes in how each
-//! reader ends.
+//! Owns the tasks that read a stream, one a shard: lists the shards, starts what the plan says, and
+//! takes in how each task ends.
 //!
 //! It lists at the start, every ten seconds, and as soon as a shard ends, since that is when the
 //! shard has children. It never holds records: the readers hand them on directly.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dispatchd_aws::Kinesis;
-use dispatchd_consumer::plan::{ShardPlan, ShardStart, StartFrom};
+use dispatchd_consumer::plan::{Resume, ShardPlan, ShardStart, StartFrom};
 use dispatchd_consumer::recovery::{ListCalls, ReadError};
 use dispatchd_consumer::window::Window;
 use dispatchd_core::model::CallError;
-use dispatchd_core::model::read::ListedShard;
+use dispatchd_core::model::read::{ListedShard, StartingPosition};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -28,15 +31,114 @@ const LISTS_APART: Duration = Duration::from_millis(200);
 const LOOK_FOR_NEWS_EVERY: Duration = Duration::from_secs(1);
 
 /// How a stream is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Options {
     pub from: StartFrom,
+    /// How far its shards were read before.
+    pub resume: HashMap<String, Resume>,
     /// The time between two calls on a shard that has nothing new.
     pub poll: Duration,
 }
 
+/// What every reader of a stream shares.
+#[derive(Debug, Clone)]
+pub(crate) struct ReaderKit {
+    kinesis: Kinesis,
+    poll: Duration,
+    window: Window,
+    failures: Failures,
+    /// Whether somebody has read from the stream since the start.
+    has_read: bool,
+    /// Held by the readers of the first list until each has its place; then `None`.
+    unplaced: Option<mpsc::Sender<Infallible>>,
+}
+
+impl ReaderKit {
+    /// The first readers' kit. Nothing is ever sent on the channel: it closes when the last of them
+    /// has its place.
+    fn new(kinesis: Kinesis, poll: Duration) -> (Self, mpsc::Receiver<Infallible>) {
+        let (unplaced, places) = mpsc::channel(1);
+        let (window, failures) = (Window::default(), Failures::default());
+        let unplaced = Some(unplaced);
+        (Self { kinesis, poll, window, failures, has_read: false, unplaced }, places)
+    }
+
+    /// A reader of this shard from here.
+    pub(super) fn reader(self, shard: Arc<str>, start: StartingPosition) -> ShardReader {
+        let Self { kinesis, poll, window, failures, has_read, unplaced } = self;
+        let window = window.shard();
+        ShardReader { kinesis, shard, start, poll, window, failures, has_read, unplaced }
+    }
+
+    /// The same for a reader that begins later: it has read, and nobody waits for its place.
+    pub(super) fn later(&self) -> Self {
+        Self { has_read: true, unplaced: None, ..self.clone() }
+    }
+}
+
 /// Reads every shard into `out` until nobody takes from it. One reader a shard: each holds at most
-/// one page that is not taken yet, and all of them together hold no more than a [`Window`].
+/// one page that is not taken yet, and all of them together hold no more than a [`Window`]. The
+/// rest is as with [`run`].
+///
+/// # Errors
+/// Those of [`run`].
+pub(crate) async fn read_all(
+    kinesis: Kinesis,
+    options: Options,
+    out: mpsc::Sender<Chunk>,
+    on_ready: impl FnOnce(),
+) -> Result<(), ReadError> {
+    let to = out.clone();
+    let read = move |ShardStart { shard, position }: ShardStart, kit: ReaderKit| {
+        kit.reader(shard.into(), position).run(to.clone())
+    };
+    tokio::select! {
+        biased;
+        () = out.closed() => Ok(()),
+        error = run(kinesis, options, read, on_ready) => Err(error),
+    }
+}
+
+/// Reads one shard into `out`, to its end, or until nobody takes from it.
+///
+/// `on_ready` is called once the reader has its place.
+///
+/// # Errors
+/// Those of [`run`]; that there is no such shard is one of them.
+pub(crate) async fn read_one(
+    kinesis: Kinesis,
+    start: ShardStart,
+    poll: Duration,
+    out: mpsc::Sender<Chunk>,
+    on_ready: impl FnOnce(),
+) -> Result<(), ReadError> {
+    let (kit, mut places) = ReaderKit::new(kinesis, poll);
+    let failures = kit.failures.clone();
+    let reading = kit.reader(start.shard.into(), start.position).run(out.clone());
+    let mut reading = pin!(reading);
+    let mut on_ready = Some(on_ready);
+    let mut news = interval(LOOK_FOR_NEWS_EVERY);
+    news.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut reading => return match ended? {
+                End::Finished | End::Unheard => Ok(()),
+                End::NotFound(call) => Err(ReadError { call }),
+            },
+            () = out.closed() => return Ok(()),
+            _ = places.recv(), if on_ready.is_some() => {
+                if let Some(ready) = on_ready.take() {
+                    ready();
+                }
+            }
+            _ = news.tick() => failures.look(),
+        }
+    }
+}
+
+/// Has every shard read by a task of its own, which `work` makes, parents before children, until
+/// this is dropped. A task that ends has its shard done: then its children begin.
 ///
 /// `on_ready` is called once every shard that exists at the start has its place. With
 /// [`StartFrom::Latest`], whatever is stored after that is read.
@@ -44,70 +146,84 @@ pub(crate) struct Options {
 /// # Errors
 /// What will not pass by waiting: there is no such stream, or reading is not permitted at the
 /// start. Outages are waited out.
-pub(crate) async fn run(
+pub(crate) async fn run<W, F>(
     kinesis: Kinesis,
     options: Options,
-    out: mpsc::Sender<Chunk>,
+    work: W,
     on_ready: impl FnOnce(),
-) -> Result<(), ReadError> {
-    let (unplaced, mut places) = mpsc::channel(1);
-    let mut on_ready = Some(on_ready);
-    let mut readers = Readers {
-        kinesis,
-        poll: options.poll,
-        plan: ShardPlan::new(options.from),
-        out: out.clone(),
-        running: JoinSet::new(),
-        not_found: Vec::new(),
-        unplaced: Some(unplaced),
-        listed_at: Instant::now(),
-        list_at: Instant::now(),
-        list_calls: ListCalls::default(),
-        window: Window::default(),
-        failures: Failures::default(),
-    };
-    let mut news = interval(LOOK_FOR_NEWS_EVERY);
-    news.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            // What has ended is dealt with before anything new is asked for.
-            biased;
-            () = out.closed() => return Ok(()),
-            Some(ended) = readers.running.join_next() => readers.reap(ended)?,
-            // Nothing is ever sent here: the channel closes when the last reader of the first list
-            // has its place.
-            _ = places.recv(), if on_ready.is_some() => {
-                if let Some(ready) = on_ready.take() {
-                    ready();
-                }
-            }
-            _ = news.tick() => readers.failures.look(),
-            () = sleep_until(readers.list_at) => readers.list().await?,
-        }
+) -> ReadError
+where
+    W: FnMut(ShardStart, ReaderKit) -> F,
+    F: Future<Output = Result<End, ReadError>> + Send + 'static,
+{
+    let (kit, places) = ReaderKit::new(kinesis, options.poll);
+    let plan = ShardPlan::resumed(options.from, options.resume);
+    match Readers::new(kit, plan, work).run(places, on_ready).await {
+        Err(error) => error,
+        Ok(never) => match never {},
     }
 }
 
 type Ended = (Arc<str>, Result<End, ReadError>);
 
-struct Readers {
-    kinesis: Kinesis,
-    poll: Duration,
+struct Readers<W> {
+    kit: ReaderKit,
+    work: W,
     plan: ShardPlan,
-    out: mpsc::Sender<Chunk>,
     running: JoinSet<Ended>,
     /// Shards whose readers were told that there is no such shard. The next list says what that
     /// means.
     not_found: Vec<(Arc<str>, CallError)>,
-    /// Handed to the readers of the first list, then `None`.
-    unplaced: Option<mpsc::Sender<Infallible>>,
     listed_at: Instant,
     list_at: Instant,
     list_calls: ListCalls,
-    window: Window,
-    failures: Failures,
 }
 
-impl Readers {
+impl<W, F> Readers<W>
+where
+    W: FnMut(ShardStart, ReaderKit) -> F,
+    F: Future<Output = Result<End, ReadError>> + Send + 'static,
+{
+    fn new(kit: ReaderKit, plan: ShardPlan, work: W) -> Self {
+        let now = Instant::now();
+        Self {
+            kit,
+            work,
+            plan,
+            running: JoinSet::new(),
+            not_found: Vec::new(),
+            listed_at: now,
+            list_at: now,
+            list_calls: ListCalls::default(),
+        }
+    }
+
+    async fn run(
+        mut self,
+        mut places: mpsc::Receiver<Infallible>,
+        on_ready: impl FnOnce(),
+    ) -> Result<Infallible, ReadError> {
+        let mut on_ready = Some(on_ready);
+        let mut news = interval(LOOK_FOR_NEWS_EVERY);
+        news.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // What has ended is dealt with before anything new is asked for.
+                biased;
+                Some(ended) = self.running.join_next() => self.reap(ended)?,
+                // Nothing is ever sent here: the channel closes when the last reader of the first
+                // list has its place.
+                _ = places.recv(), if on_ready.is_some() => {
+                    if let Some(ready) = on_ready.take() {
+                        ready();
+                    }
+                }
+                _ = news.tick() => self.kit.failures.look(),
+                () = sleep_until(self.list_at) => self.list().await?,
+            }
+        }
+    }
+
     fn reap(&mut self, ended: Result<Ended, JoinError>) -> Result<(), ReadError> {
         let (shard, end) = ended.expect("no reader is cancelled while this runs, and none panics");
         match end? {
@@ -125,12 +241,12 @@ impl Readers {
 
     async fn list(&mut self) -> Result<(), ReadError> {
         self.listed_at = Instant::now();
-        match self.kinesis.all_shards().await {
+        match self.kit.kinesis.all_shards().await {
             Ok(shards) => {
                 self.list_calls.succeeded();
                 let starts = self.plan.listed(&shards);
                 self.start(starts);
-                self.unplaced = None;
+                (self.kit.unplaced, self.kit.has_read) = (None, true);
                 self.settle_not_found(&shards)?;
                 self.list_at = self.listed_at + LIST_EVERY;
             }
@@ -138,7 +254,7 @@ impl Readers {
                 let Some(wait) = self.list_calls.failed(&call, &mut rand::rng()) else {
                     return Err(ReadError { call });
                 };
-                self.failures.note(&call);
+                self.kit.failures.note(&call);
                 self.list_at = self.listed_at + wait;
             }
         }
@@ -163,20 +279,10 @@ impl Readers {
     }
 
     fn start(&mut self, starts: Vec<ShardStart>) {
-        for ShardStart { shard, position } in starts {
-            let shard: Arc<str> = shard.into();
-            let reader = ShardReader {
-                kinesis: self.kinesis.clone(),
-                shard: Arc::clone(&shard),
-                start: position,
-                poll: self.poll,
-                out: self.out.clone(),
-                window: self.window.clone(),
-                failures: self.failures.clone(),
-                has_read: self.unplaced.is_none(),
-                unplaced: self.unplaced.clone(),
-            };
-            self.running.spawn(async move { (shard, reader.run().await) });
+        for start in starts {
+            let shard: Arc<str> = start.shard.as_str().into();
+            let work = (self.work)(start, self.kit.clone());
+            self.running.spawn(async move { (shard, work.await) });
         }
     }
 }
@@ -200,21 +306,16 @@ mod tests {
         let stream = StreamId::Name("orders".to_owned());
         // Nobody listens there, and nothing is asked.
         let connection = Connection::to_emulator(stream, "http://127.0.0.1:9", settings);
-        let (now, (out, _taken)) = (Instant::now(), mpsc::channel(1));
-        let mut readers = Readers {
+        let kit = ReaderKit {
             kinesis: Kinesis::connect(connection).await.expect("a region and a URL"),
             poll: within,
-            plan: ShardPlan::new(StartFrom::TrimHorizon),
-            out,
-            running: JoinSet::new(),
-            not_found: Vec::new(),
-            unplaced: None,
-            listed_at: now,
-            list_at: now,
-            list_calls: ListCalls::default(),
             window: Window::default(),
             failures: Failures::default(),
+            has_read: true,
+            unplaced: None,
         };
+        let plan = ShardPlan::new(StartFrom::TrimHorizon);
+        let mut readers = Readers::new(kit, plan, |_, _| std::future::pending());
         let call = CallError {
             operation: "GetShardIterator",
             class: Class::Poison,

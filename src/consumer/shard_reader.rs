@@ -12,17 +12,22 @@ use dispatchd_consumer::cursor::Cursor;
 use dispatchd_consumer::failure_report::{FailureReport, News};
 use dispatchd_consumer::polling::Polling;
 use dispatchd_consumer::recovery::{Next, ReadError, ShardCalls};
-use dispatchd_consumer::window::{PageBytes, Window};
+use dispatchd_consumer::window::{PageBytes, ShardWindow};
 use dispatchd_core::model::CallError;
 use dispatchd_core::model::read::{Page, StartingPosition, StoredRecord};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// Records of one shard, in their order. Never empty.
+/// What one page brought of a shard: its records in their order, which may be none.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub shard: Arc<str>,
     pub records: Vec<StoredRecord>,
+    /// How far behind the shard's tip the page was.
+    pub millis_behind_latest: i64,
+    /// From when on what is stored is read, where reading begins at the tip; by the service's
+    /// clock.
+    pub began: SystemTime,
     /// What the records take of the window, until this is dropped.
     pub held: PageBytes,
 }
@@ -34,8 +39,7 @@ pub(super) struct ShardReader {
     pub(super) start: StartingPosition,
     /// The time between two calls on a shard that has nothing new.
     pub(super) poll: Duration,
-    pub(super) out: mpsc::Sender<Chunk>,
-    pub(super) window: Window,
+    pub(super) window: ShardWindow,
     pub(super) failures: Failures,
     /// Whether somebody has read from the stream since the start. Until then, a refusal is an error
     /// of the set-up and not an outage.
@@ -49,9 +53,9 @@ pub(super) struct ShardReader {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failures(Arc<Mutex<FailureReport>>);
 
-/// How a reader ends when nothing is wrong with the stream.
+/// How the reading of a shard ends when nothing is wrong with the stream.
 #[derive(Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The shard is closed and everything in it was handed on.
     Finished,
     /// The service does not know the shard: it is past retention, if the stream still exists.
@@ -63,20 +67,22 @@ pub(super) enum End {
 impl ShardReader {
     /// # Errors
     /// The stream cannot be read, and waiting will not help.
-    pub(super) async fn run(mut self) -> Result<End, ReadError> {
+    pub(super) async fn run(mut self, out: mpsc::Sender<Chunk>) -> Result<End, ReadError> {
         let mut cursor = Cursor::new(self.start.clone());
         let (mut polling, mut calls) = (Polling::FIRST, ShardCalls::default());
         loop {
             let asked = Instant::now();
             let wait = match self.page(&mut cursor, polling).await {
-                Ok((page, held)) => {
+                Ok((page, records_max, held)) => {
                     calls.succeeded();
                     self.has_read = true;
-                    polling = polling.after(&page);
+                    polling = polling.after(&page, records_max);
                     let wait = polling.pause(&page, self.poll);
-                    let records = cursor.take(page);
-                    let chunk = Chunk { shard: Arc::clone(&self.shard), records, held };
-                    if !chunk.records.is_empty() && self.out.send(chunk).await.is_err() {
+                    let millis_behind_latest = page.millis_behind_latest;
+                    let (shard, records) = (Arc::clone(&self.shard), cursor.take(page));
+                    let began = cursor.began().expect("a page comes by an iterator");
+                    let chunk = Chunk { shard, records, millis_behind_latest, began, held };
+                    if out.send(chunk).await.is_err() {
                         return Ok(End::Unheard);
                     }
                     if cursor.iterator().is_none() {
@@ -105,12 +111,12 @@ impl ShardReader {
         }
     }
 
-    /// The next page, and the room that it takes in the window.
+    /// The next page, how many records were asked for, and the room that it takes in the window.
     async fn page(
         &mut self,
         cursor: &mut Cursor,
         polling: Polling,
-    ) -> Result<(Page, PageBytes), CallError> {
+    ) -> Result<(Page, usize, PageBytes), CallError> {
         let iterator = match cursor.iterator() {
             Some(iterator) => iterator.to_owned(),
             None => {
@@ -123,9 +129,10 @@ impl ShardReader {
             }
         };
         let mut held = self.window.reserve(polling.page_bytes()).await;
-        let page = self.kinesis.records(&iterator, polling.records_max()).await?;
+        let records_max = polling.records_max(held.bytes());
+        let page = self.kinesis.records(&iterator, records_max).await?;
         held.settle(page.records.iter().map(StoredRecord::bytes).sum());
-        Ok((page, held))
+        Ok((page, records_max, held))
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) fn many_requests() -> http1::Builder {
 }
 
 /// Requests that an HTTP/2 connection may have open at once: a client that has more opens more
-/// connections. One that does not wait for our settings does not know of it at first; what is over it
-/// is refused, and SDKs send that again at once.
+/// connections. One that does not wait for our settings does not know of it at first; what is over
+/// it is refused, and SDKs send that again at once.
 pub(crate) const H2_STREAMS_MAX: u32 = 8;
 
 /// Bytes that a request on HTTP/2 may have sent and we have not read. With half of it large bodies

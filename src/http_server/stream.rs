@@ -1,8 +1,8 @@
 //! A connection's bytes as its HTTP server reads and writes them: what was read before it was known
 //! to be HTTP comes first, and the place learns when the caller sends and takes.
 //!
-//! It looks at the first bytes alone: on HTTP/2 the place does not learn when the caller sends, since
-//! frames come without a request too, and a request's head is one of them.
+//! It looks at the first bytes alone: on HTTP/2 the place does not learn when the caller sends,
+//! since frames come without a request too, and a request's head is one of them.
 
 use std::io;
 use std::pin::Pin;

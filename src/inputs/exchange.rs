@@ -29,8 +29,8 @@ use dispatchd_producer::intake::{
 use dispatchd_producer::lane::{Inlet, Lanes};
 use dispatchd_producer::ticket::Answer;
 
-/// How much longer than its patience a request waits for its answers: a lane gives up what is not in
-/// flight when the patience ends, and the answer takes a moment.
+/// How much longer than its patience a request waits for its answers: a lane gives up what is not
+/// in flight when the patience ends, and the answer takes a moment.
 const LANDING: Duration = Duration::from_millis(100);
 
 const ANSWERED: &str = "each is answered once";
@@ -70,6 +70,8 @@ pub struct Exchange {
     patience: Patience,
     /// How many events there were, and so how many answers there will be.
     events_count: usize,
+    /// Bytes of accepted events that are not in the metrics yet.
+    accepted_bytes: u64,
     /// Why every event from here on is refused: one without room would otherwise be overtaken by
     /// the next one of its key.
     is_closed: Option<Refusal>,
@@ -126,6 +128,7 @@ impl Exchange {
             clock,
             patience,
             events_count: 0,
+            accepted_bytes: 0,
             is_closed: None,
             shared: Arc::clone(shared),
         }
@@ -155,7 +158,7 @@ impl Exchange {
         while self.is_closed.is_none() {
             match self.intake.offer(&mut request, &self.clock.now) {
                 Offered::Accepted(item) => {
-                    self.shared.event_bytes_accepted.increment(item.record.size() as u64);
+                    self.accepted_bytes += item.record.size() as u64;
                     self.inlet.add(item);
                     self.events_count += 1;
                     return;
@@ -275,12 +278,18 @@ impl Exchange {
     /// bytes that were taken in advance. To be called before every wait.
     async fn hand_over(&mut self) {
         self.intake.give_back();
+        self.count_accepted();
         self.inlet.flush().await;
+    }
+
+    fn count_accepted(&mut self) {
+        self.shared.event_bytes_accepted.increment(std::mem::take(&mut self.accepted_bytes));
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.count_accepted();
         if self.inlet.is_empty() {
             return;
         }

@@ -47,12 +47,12 @@ pub(crate) trait Serve {
 pub struct Loopback {
     listener: TcpListener,
     max_connections: usize,
-    door: Door,
+    surroundings: Surroundings,
 }
 
 /// What a listener's connections have in common.
 #[derive(Debug)]
-struct Door {
+struct Surroundings {
     input: Input,
     metrics: Arc<ConnectionMetrics>,
     presence: watch::Sender<Presence>,
@@ -106,7 +106,7 @@ struct House<'s, S> {
     /// With those that make room and have not ended yet.
     open_max: usize,
     connections: JoinSet<()>,
-    door: &'s Door,
+    surroundings: &'s Surroundings,
 }
 
 impl Loopback {
@@ -124,7 +124,7 @@ impl Loopback {
         metrics: Arc<ConnectionMetrics>,
     ) -> Result<Self, LoopbackError> {
         let failed = |source| LoopbackError { key, address, source };
-        let door = Door {
+        let surroundings = Surroundings {
             input,
             metrics,
             presence: inputs.presence.clone(),
@@ -132,7 +132,7 @@ impl Loopback {
             drain: inputs.drain.clone(),
             stop_reading: inputs.stop_reading.clone(),
         };
-        Ok(Self { listener: listen(address).map_err(failed)?, max_connections, door })
+        Ok(Self { listener: listen(address).map_err(failed)?, max_connections, surroundings })
     }
 
     /// Whether [`Self::bind`] could have this address now. It listens to nobody.
@@ -150,7 +150,7 @@ impl Loopback {
 
     /// Runs until the drain is over and every connection has ended.
     pub(crate) async fn run(self, serve: impl Serve) {
-        let Self { listener, max_connections, door } = self;
+        let Self { listener, max_connections, surroundings } = self;
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "an input on loopback is not served"),
@@ -158,10 +158,10 @@ impl Loopback {
         let places = Places::at_most(max_connections);
         let open_max = max_connections + LOOPBACK_LEAVING_MAX;
         let (serve, connections) = (&serve, JoinSet::new());
-        let mut house = House { serve, places, open_max, connections, door: &door };
+        let mut house = House { serve, places, open_max, connections, surroundings: &surroundings };
         let mut failures = AcceptFailures::default();
         loop {
-            if door.drain.is_cancelled() && house.connections.is_empty() {
+            if surroundings.drain.is_cancelled() && house.connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, listener.accept()).await {
                     Ok(Ok((stream, _))) => house.admit(stream),
                     _ => break,
@@ -169,8 +169,8 @@ impl Loopback {
             }
             tokio::select! {
                 biased;
-                () = door.stop_reading.cancelled() => break,
-                () = door.drain.cancelled(), if !door.drain.is_cancelled() => {}
+                () = surroundings.stop_reading.cancelled() => break,
+                () = surroundings.drain.cancelled(), if !surroundings.drain.is_cancelled() => {}
                 Some(ended) = house.connections.join_next() => house.close(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
@@ -190,12 +190,13 @@ impl Loopback {
 
 impl<S: Serve> House<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
-        let Door { input, metrics, presence, .. } = self.door;
+        let Surroundings { input, metrics, presence, .. } = self.surroundings;
         let place = match self.take_place(stream.as_raw_fd()) {
             Ok(place) => place,
             Err(full) => {
                 metrics.refuse(full);
-                // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
+                // Into an empty socket buffer it fits at once; a peer that is gone does not miss
+                // it.
                 let _ = stream.try_write(S::TURNED_AWAY);
                 return;
             }
@@ -216,14 +217,14 @@ impl<S: Serve> House<'_, S> {
         if self.connections.len() >= self.open_max {
             return Err(Full::Connections);
         }
-        if is_kept_back(descriptor, self.door.files_kept_back) {
+        if is_kept_back(descriptor, self.surroundings.files_kept_back) {
             return Err(Full::Files);
         }
-        self.places.take(self.door.stop_reading.child_token()).ok_or(Full::Connections)
+        self.places.take(self.surroundings.stop_reading.child_token()).ok_or(Full::Connections)
     }
 
     fn close(&self, ended: Result<(), tokio::task::JoinError>) {
-        self.door.presence.send_modify(|presence| presence.connected -= 1);
+        self.surroundings.presence.send_modify(|presence| presence.connected -= 1);
         if let Err(error) = ended {
             // Its tickets answered for themselves; the other connections go on.
             tracing::error!(

@@ -2,11 +2,10 @@
 //! nothing.
 //!
 //! What more than one input needs stands here: `exchange` is one request's way through the intake
-//! where an input has requests, `body` how such a request is read, `loopback` a listener on loopback
-//! TCP, `accepting` what every
-//! listener does when it cannot accept; `callers`, `presence`, `backpressure` and `clock` are what
-//! is known of callers and of the time; `long_lines` is room for what is long. `shared` is what the
-//! daemon gives all of them.
+//! where an input has requests, `body` how such a request is read, `loopback` a listener on
+//! loopback TCP, `accepting` what every listener does when it cannot accept; `callers`, `presence`,
+//! `backpressure` and `clock` are what is known of callers and of the time; `long_lines` is room
+//! for what is long. `shared` is what the daemon gives all of them.
 
 pub mod accepting;
 pub mod backpressure;

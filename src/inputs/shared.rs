@@ -15,7 +15,7 @@ use dispatchd_core::limits::ANSWERS_BYTES_MAX;
 use dispatchd_core::model::{Fingerprints, Input, StreamFacts};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::InputCounters;
-use dispatchd_producer::intake::{Envelopes, IntakeShared, TransactionSettings};
+use dispatchd_producer::intake::{Checks, Envelopes, IntakeShared, TransactionSettings};
 use dispatchd_producer::lane::Lanes;
 
 /// What an input is made from, besides its own settings. Clones share it.
@@ -29,6 +29,8 @@ pub struct InputsShared {
     pub counters: InputCounters,
     /// An event that comes by one input and again by another is known again.
     pub fingerprints: Fingerprints,
+    /// What an event is checked by besides; `None`: nothing.
+    pub checks: Arc<Checks>,
     /// How long readers wait for bytes of the budget.
     pub backpressure: Arc<Backpressure>,
     /// Room for what is longer than a connection's own buffer.
@@ -49,7 +51,8 @@ pub struct InputsShared {
 }
 
 impl InputsShared {
-    /// The intake of one input, which counts for itself, and opens one for each that may have `answers_max` unanswered.
+    /// The intake of one input, which counts for itself, and opens one for each that may have
+    /// `answers_max` unanswered.
     pub fn intake(&self, input: Input, answers_max: usize) -> Arc<IntakeShared> {
         Arc::new(IntakeShared {
             producer_id: self.producer_id.clone(),
@@ -61,6 +64,7 @@ impl InputsShared {
             budget: Arc::clone(&self.budget),
             counters: Arc::clone(self.counters.of(input)),
             fingerprints: self.fingerprints.clone(),
+            checks: Arc::clone(&self.checks),
         })
     }
 }
@@ -74,6 +78,7 @@ pub(super) fn for_tests(lanes: Lanes) -> InputsShared {
         budget: Budget::new(4 * dispatchd_core::limits::MIB),
         counters: Default::default(),
         fingerprints: Default::default(),
+        checks: Default::default(),
         backpressure: Default::default(),
         long_lines: Arc::new(LongLines::new(2 * dispatchd_core::limits::MIB)),
         callers: Arc::new(Callers::new(std::time::Instant::now())),

@@ -77,9 +77,8 @@ impl<S: PutRecords> LaneTask<S> {
                 Some(question) = self.questions.recv() => {
                     let _ = question.send(self.lane.report(now())); // who asked may have given up
                 }
-                received = self.inbox.recv_many(&mut self.groups, INBOX_GROUPS), if self.inbox_is_open => {
-                    self.take_in(received);
-                }
+                received = self.inbox.recv_many(&mut self.groups, INBOX_GROUPS),
+                    if self.inbox_is_open => self.take_in(received),
                 () = sleep_until(until) => {}
             }
         }

@@ -1,5 +1,6 @@
 //! The thin shells around the engine of the way in: tasks with a clock, without decisions.
 
+pub mod direct;
 pub mod lane;
 pub mod refresher;
 pub mod stream_metrics;

@@ -4,7 +4,15 @@
 //! an event: that is `lane`.
 
 pub(crate) mod check;
+#[cfg(feature = "local")]
+pub(crate) mod conformance;
+mod control;
 pub(crate) mod daemon;
 pub(crate) mod exec;
+pub(crate) mod forward;
+pub(crate) mod manager;
+mod metrics;
+pub(crate) mod replay;
+pub(crate) mod schema;
 pub(crate) mod signals;
 pub mod tail;

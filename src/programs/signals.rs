@@ -7,10 +7,18 @@
 use std::fs;
 use std::future::pending;
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// A signal that comes this soon after the first one expresses the same wish: `kill 0` in an
+/// entrypoint, managers that signal a group and a child, a terminal beside them. All of these take
+/// milliseconds; a person who has had enough takes longer.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// What tells a running daemon what to do, besides its admin socket.
 #[derive(Debug)]
@@ -113,8 +121,36 @@ pub(crate) fn stop_signal() -> io::Result<CancellationToken> {
     Ok(stop)
 }
 
+/// Ends when a signal comes that is a second wish, not an echo of the first signal.
+pub(crate) async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
+    let mut is_told = false;
+    while signals.recv().await.is_some() {
+        if first.elapsed() > SAME_WISH {
+            return;
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                "another signal came within 1 s of the first: both are one wish to stop. A later \
+                 one gives up what is left"
+            );
+        }
+    }
+    pending().await // nobody is left to send one
+}
+
+/// Logs it if a task died, and says whether it did.
+pub(crate) fn tell_died(ended: Result<(), JoinError>) -> bool {
+    if let Err(error) = &ended {
+        tracing::error!(%error, "a task died: what it had under way is not answered. This is a \
+                                 defect of dispatchd, please report it");
+    }
+    ended.is_err()
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::time::sleep;
+
     use super::*;
 
     #[test]
@@ -127,5 +163,20 @@ mod tests {
                 && !is_ignored(status, SignalKind::terminate())
         );
         assert!(!is_ignored("", SignalKind::hangup()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_within_a_second_of_the_first_signal_is_the_same_wish() {
+        let (signal, mut signals) = mpsc::channel(1);
+        let first = Instant::now();
+        let another = tokio::spawn(async move { another_wish(&mut signals, first).await });
+        for _ in 0..10 {
+            signal.send(()).await.expect("it listens");
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!another.is_finished(), "ten of them within the second");
+        sleep(Duration::from_millis(1)).await;
+        signal.send(()).await.expect("it listens");
+        another.await.expect("it does not panic");
     }
 }

@@ -1,10 +1,11 @@
 //! Renders what the rooms count, for Prometheus.
 //!
 //! Each room makes its handles once, with [`Exporter::register`] (an increment by handle takes 10
-//! ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes, from
-//! [`Sources`]. Labels come from closed sets alone: never from a payload, a key, an id, a peer or a
-//! shard.
+//! ns, one by name 70; measured 2026-11). What only a scrape needs is read when one comes
+//! ([`AtScrape`]). Labels come from closed sets alone, and from the configuration: never from a
+//! payload, a key, an id, a peer or a shard.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,9 +26,14 @@ use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::{InputCounters, Snapshot, TransactionEnd};
 use dispatchd_producer::lane::metrics::OldestEvent;
 
-/// Where the rooms register what they count.
-#[derive(Debug)]
-pub(crate) struct Exporter(Series);
+/// Where the rooms register what they count. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Exporter(Arc<Series>);
+
+/// What is set when a scrape comes.
+pub(crate) trait AtScrape: fmt::Debug + Send + Sync {
+    fn set(&self);
+}
 
 /// What a scrape reads.
 #[derive(Debug, Clone)]
@@ -44,11 +50,10 @@ pub(crate) struct Sources {
 /// Answers scrapes.
 #[derive(Debug)]
 pub(crate) struct Exposition {
-    series: Series,
+    series: Arc<Series>,
     prometheus: PrometheusHandle,
     process: metrics_process::Collector,
-    sources: Sources,
-    at_scrape: AtScrape,
+    at_scrape: Box<dyn AtScrape>,
 }
 
 /// Keeps every series: the exporter's own, and histograms that are written once an event.
@@ -58,9 +63,10 @@ struct Series {
     per_event: Vec<(&'static str, &'static str, Arc<EventHistogram>)>,
 }
 
-/// Handles of the metrics that are set when a scrape comes.
+/// Handles of the daemon's metrics that are set when a scrape comes, and what they are set from.
 #[derive(Debug)]
-struct AtScrape {
+struct OfDaemon {
+    sources: Sources,
     /// In the order of `Input::ALL`.
     events: [EventsAtScrape; Input::ALL.len()],
     transactions_open: Gauge,
@@ -95,25 +101,30 @@ impl Sources {
 
 impl Default for Exporter {
     fn default() -> Self {
-        Self(Series::described())
+        Self(Arc::new(Series::described()))
     }
 }
 
 impl Exporter {
     /// Makes the handles of a room, each series at 0.
     pub(crate) fn register<T>(&self, make: impl FnOnce() -> T) -> T {
-        metrics::with_local_recorder(&self.0, make)
+        metrics::with_local_recorder(&*self.0, make)
     }
 
-    /// What answers scrapes, once every room has registered its series.
+    /// What answers the daemon's scrapes, once every room has registered its series.
     pub(crate) fn expose(self, sources: Sources) -> Exposition {
+        self.expose_with(|| Box::new(OfDaemon::register(sources)))
+    }
+
+    /// What answers scrapes, with what is to be set at each of them.
+    pub(crate) fn expose_with(self, make: impl FnOnce() -> Box<dyn AtScrape>) -> Exposition {
         let process = metrics_process::Collector::default();
         let at_scrape = self.register(|| {
             process.describe();
-            AtScrape::register(&sources)
+            make()
         });
         let prometheus = self.0.prometheus.handle();
-        Exposition { series: self.0, prometheus, process, sources, at_scrape }
+        Exposition { series: self.0, prometheus, process, at_scrape }
     }
 }
 
@@ -178,8 +189,8 @@ impl Recorder for Series {
     }
 }
 
-impl AtScrape {
-    fn register(sources: &Sources) -> Self {
+impl OfDaemon {
+    fn register(sources: Sources) -> Self {
         gauge!("dispatchd_buffer_limit_bytes").set(sources.budget.limit_bytes() as f64);
         Self {
             events: Input::ALL.map(EventsAtScrape::register),
@@ -191,7 +202,28 @@ impl AtScrape {
             oldest_age: gauge!("dispatchd_oldest_event_age_seconds"),
             credentials_expiry: gauge!("dispatchd_credentials_expiry_timestamp_seconds"),
             log_lines_dropped: counter!("dispatchd_log_lines_dropped_total"),
+            sources,
         }
+    }
+}
+
+impl AtScrape for OfDaemon {
+    fn set(&self) {
+        let Sources { counters, budget, backpressure, credentials, log, .. } = &self.sources;
+        for (input, events) in Input::ALL.into_iter().zip(&self.events) {
+            events.set(counters.of(input).snapshot());
+        }
+        let all = counters.snapshot();
+        self.transactions_open.set(all.transactions_open as f64);
+        for (ended, count) in self.transactions_ended.iter().zip(all.transactions_ended) {
+            ended.absolute(count);
+        }
+        self.buffer_bytes.set(budget.used_bytes() as f64);
+        // The library's counters count whole numbers.
+        self.backpressure_seconds.absolute(backpressure.waited().as_secs());
+        self.oldest_age.set(self.sources.oldest_age_seconds());
+        self.credentials_expiry.set(credentials.unix_seconds() as f64);
+        self.log_lines_dropped.absolute(log.lines_lost());
     }
 }
 
@@ -227,23 +259,8 @@ impl EventsAtScrape {
 impl Exposition {
     /// The text that Prometheus reads.
     pub(crate) fn render(&self) -> String {
-        let Sources { counters, budget, backpressure, credentials, log, .. } = &self.sources;
-        let set = &self.at_scrape;
-        for (input, events) in Input::ALL.into_iter().zip(&set.events) {
-            events.set(counters.of(input).snapshot());
-        }
-        let all = counters.snapshot();
-        set.transactions_open.set(all.transactions_open as f64);
-        for (ended, count) in set.transactions_ended.iter().zip(all.transactions_ended) {
-            ended.absolute(count);
-        }
-        set.buffer_bytes.set(budget.used_bytes() as f64);
-        // The library's counters count whole numbers.
-        set.backpressure_seconds.absolute(backpressure.waited().as_secs());
-        set.oldest_age.set(self.sources.oldest_age_seconds());
-        set.credentials_expiry.set(credentials.unix_seconds() as f64);
-        set.log_lines_dropped.absolute(log.lines_lost());
-        metrics::with_local_recorder(&self.series, || self.process.collect());
+        self.at_scrape.set();
+        metrics::with_local_recorder(&*self.series, || self.process.collect());
         let mut text = self.prometheus.render();
         for (name, help, histogram) in &self.series.per_event {
             histogram.render(name, help, &mut text);
@@ -258,20 +275,28 @@ impl Exposition {
 }
 
 #[cfg(test)]
+impl Sources {
+    /// Of a daemon to which nothing has happened.
+    pub(crate) fn idle() -> Self {
+        Self {
+            counters: InputCounters::default(),
+            budget: Budget::new(1000),
+            backpressure: Arc::default(),
+            oldest: Vec::new(),
+            credentials: Arc::default(),
+            log: Arc::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::inputs::metrics::ConnectionMetrics;
     use dispatchd_producer::lane::metrics::LaneMetrics;
 
     fn sources() -> Sources {
-        Sources {
-            counters: InputCounters::default(),
-            budget: Budget::new(1000),
-            backpressure: Arc::default(),
-            oldest: vec![OldestEvent::new(Instant::now())],
-            credentials: Arc::default(),
-            log: Arc::default(),
-        }
+        Sources { oldest: vec![OldestEvent::new(Instant::now())], ..Sources::idle() }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Every metric in one table: its name, what it is and what it means, in the words of
 //! `docs/metrics.md`, which the tests hold to this table.
 //!
-//! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`, `inputs::metrics`,
-//! `kinesis_api::metrics`, `programs::daemon::metrics`) and in `exporter`. A metric that a room registers and this table
-//! lacks fails a test in `programs::daemon::metrics`; so does one that only this table has.
+//! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`,
+//! `inputs::metrics`, `kinesis_api::metrics`, `targets::metrics`, `programs::metrics`) and in
+//! `exporter`. A metric that a room registers and this table lacks fails a test in
+//! `programs::metrics`; so does one that only this table has.
 
 /// One metric.
 pub(crate) struct Metric {
@@ -49,6 +50,14 @@ pub(crate) const METRICS: &[Metric] = &[
         "Events answered as durable in Kinesis"),
     counter("dispatchd_events_refused_total",
         "Events answered with an error, by its code"),
+    counter("dispatchd_events_schema_violations_total",
+        "Events that do not fit their schema: let in by mode warn, refused by mode enforce"),
+    counter("dispatchd_events_schema_unchecked_total",
+        "Events that were let in unchecked, since there is no schema for them"),
+    gauge("dispatchd_schemas",
+        "Types that have a schema"),
+    gauge("dispatchd_schemas_last_load_successful",
+        "1 if the folder of schemas was taken over when it was last read"),
     counter("dispatchd_events_rolled_back_total",
         "Events of transactions that ended without a commit: nothing of them is stored"),
     counter("dispatchd_events_deduplicated_total",
@@ -113,6 +122,32 @@ pub(crate) const METRICS: &[Metric] = &[
         "Times the open shards were asked for, by whether Kinesis told them"),
     gauge("dispatchd_stream_blocked",
         "1 while the stream takes nothing until an operator acts, by what is wrong"),
+    // Targets of `forward`.
+    counter("dispatchd_forward_records_total",
+        "Records that are done for a target, by how"),
+    counter("dispatchd_forward_attempts_total",
+        "Requests to a target, by what came of them"),
+    histogram("dispatchd_forward_batch_duration_seconds", SECONDS,
+        "From sending a request to a target to its answer or its failure"),
+    histogram("dispatchd_forward_batch_records", RECORDS,
+        "Records in a request to a target"),
+    gauge("dispatchd_forward_behind_seconds",
+        "How long ago the oldest record arrived that is not done for a target; 0 at the tip"),
+    gauge("dispatchd_forward_checkpoint_age_seconds",
+        "How long ago the oldest checkpoint was kept of the shards that have records which are \
+         not done; 0 without one"),
+    gauge("dispatchd_forward_shards",
+        "Shards that are read for a target now"),
+    gauge("dispatchd_forward_shards_blocked",
+        "Shards of which a target refuses a record, or us, until an operator acts"),
+    gauge("dispatchd_forward_wedged",
+        "1 while a target is there and handles nothing"),
+    gauge("dispatchd_forward_children",
+        "Programs that run for a target now, one a shard"),
+    counter("dispatchd_forward_children_failed_total",
+        "Programs of a target that were followed by another, by why"),
+    counter("dispatchd_forward_child_lines_skipped_total",
+        "Lines that a target's programs wrote to standard output and that were no messages"),
     // The daemon.
     gauge("dispatchd_build_info",
         "Always 1; the label has the version"),

@@ -47,6 +47,7 @@ fn fill(dedupe: &mut Dedupe, ids: usize) {
         budget: Budget::new(1 << 20),
         counters: Arc::default(),
         fingerprints: Fingerprints::default(),
+        checks: Default::default(),
     });
     let (mut intake, mut way_back) = shared.open(None);
     let now = Instant::now();
@@ -83,7 +84,8 @@ fn fill(dedupe: &mut Dedupe, ids: usize) {
 
 #[test]
 fn an_id_that_is_remembered_takes_no_more_memory_than_is_reckoned_while_the_window_grows_too() {
-    fill(&mut Dedupe::new(Window { ids_max: 1, keep_for: Duration::MAX }), 1000); // what the test itself takes
+    // What the test itself takes.
+    fill(&mut Dedupe::new(Window { ids_max: 1, keep_for: Duration::MAX }), 1000);
     // Tables that have just doubled: that is when an id costs most.
     for ids in [120_000, 60_000] {
         let (before, mut dedupe) = (

@@ -223,7 +223,8 @@ impl Caller {
                 () = sleep_until(speaks_next), if talk.speaking => {
                     let words = self.think();
                     self.say(&words, &mut talk, pen.as_ref());
-                    speaks_next = Instant::now() + Duration::from_millis(self.rng.random_range(5..60));
+                    let pause = Duration::from_millis(self.rng.random_range(5..60));
+                    speaks_next = Instant::now() + pause;
                 }
             }
         }
@@ -364,7 +365,8 @@ impl Caller {
         let may_end = code != "ShuttingDown" || self.scene.is_ending(talk.life);
         assert!(may_end, "a daemon that nobody stops says {line}");
         if code == "ShuttingDown" || self.journal.temper == Temper::Hasty {
-            talk.speaking = false; // what is behind it would overtake it: hear the rest, then begin again from it
+            // What is behind it would overtake it: hear the rest, then begin again from it.
+            talk.speaking = false;
             return None;
         }
         Some(event)

@@ -36,9 +36,9 @@
 //!   came with a request whose reply was cut, short, held back, met a network fault, or was slower
 //!   than attempt_timeout. Others are counted.
 //! - **The books** balance at every scrape, never run backwards, and know of every ack that was
-//!   read. That accepted = acked + refused + rolled back + in flight + staged is by construction (in
-//!   flight is their difference): what bites is the end, when nothing may be in flight, and the comparison with
-//!   what callers read.
+//!   read. That accepted = acked + refused + rolled back + in flight + staged is by construction
+//!   (in flight is their difference): what bites is the end, when nothing may be in flight, and the
+//!   comparison with what callers read.
 //! - **HTTP/1.1**: nobody takes the HTTP/2 that the service offers.
 //! - **Memory** grows by no more than the sum that `check` prints.
 //!

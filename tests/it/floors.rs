@@ -5,7 +5,18 @@ use std::path::{Path, PathBuf};
 /// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
 const FLOORS: &[&[&str]] = &[
     &["client", "heap", "http_server", "terminal"],
-    &["admin", "config", "consumer", "embedded_stream", "inputs", "producer", "telemetry"],
+    &[
+        "admin",
+        "config",
+        "consumer",
+        "embedded_stream",
+        "inputs",
+        "producer",
+        "progress",
+        "schema",
+        "targets",
+        "telemetry",
+    ],
     &["programs"],
     &["cli"],
 ];

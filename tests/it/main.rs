@@ -23,6 +23,7 @@ mod embedded;
 mod events;
 mod floors;
 mod http;
+mod lines;
 mod process;
 mod service;
 mod surroundings;

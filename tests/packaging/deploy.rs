@@ -29,7 +29,7 @@ const TAKEN_PORT: &str = "9464";
 /// Idle, in a container: what `check` does not count.
 const IDLE_BYTES: u64 = 16 << 20;
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -38,7 +38,7 @@ fn text(path: &str) -> String {
 }
 
 /// What a command prints; panics with what it said if it fails.
-fn output(command: &mut Command) -> String {
+pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -50,7 +50,7 @@ fn output(command: &mut Command) -> String {
 }
 
 /// Whether a program that no package manager of ours brings is here. On CI it must be.
-fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let found = Command::new(program)
         .arg("--help")
         .stdout(Stdio::null())
@@ -66,14 +66,14 @@ fn has(program: &str) -> bool {
 }
 
 /// The documents of a YAML text.
-fn parse(python: &Path, yaml: &str) -> Vec<Value> {
+pub(crate) fn parse(python: &Path, yaml: &str) -> Vec<Value> {
     let script = "import sys, json, yaml; print(json.dumps(list(yaml.safe_load_all(sys.argv[1]))))";
     let json = output(Command::new(python.join("python")).args(["-c", script, yaml]));
     serde_json::from_str(&json).expect("json.dumps prints JSON")
 }
 
 /// `kubectl kustomize` of a folder.
-fn render(folder: &Path) -> String {
+pub(crate) fn render(folder: &Path) -> String {
     output(Command::new("kubectl").arg("kustomize").arg(folder))
 }
 
@@ -139,7 +139,7 @@ fn block(page: &str) -> &str {
 }
 
 /// The pod template of a workload.
-fn pod(workload: &Value) -> &Value {
+pub(crate) fn pod(workload: &Value) -> &Value {
     let spec = &workload["spec"];
     if workload["kind"] == "CronJob" {
         &spec["jobTemplate"]["spec"]["template"]
@@ -172,7 +172,7 @@ fn bytes(quantity: &Value) -> u64 {
 
 /// What keeps a pod out of a namespace with the *restricted* profile, of what a pod can say wrongly
 /// here. <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, 1.29 to 1.34.
-fn violations(pod: &Value) -> Vec<String> {
+pub(crate) fn violations(pod: &Value) -> Vec<String> {
     let spec = &pod["spec"];
     let mut found = Vec::new();
     for name in ["hostNetwork", "hostPID", "hostIPC"] {

@@ -23,12 +23,12 @@ for finding in parliament.analyze_policy_string(sys.stdin.read()).findings:
     print(finding)
 "#;
 
-async fn producer(args: &[&str]) -> Output {
-    DISPATCHD.command().args(["iam", "producer"]).args(args).output().await.expect("it runs")
+async fn iam(role: &str, args: &[&str]) -> Output {
+    DISPATCHD.command().args(["iam", role]).args(args).output().await.expect("it runs")
 }
 
-async fn policy(args: &[&str]) -> String {
-    let output = producer(args).await;
+async fn policy(role: &str, args: &[&str]) -> String {
+    let output = iam(role, args).await;
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -64,25 +64,57 @@ async fn the_policy_permits_what_run_calls_on_one_stream_and_one_key() {
         "Resource": KEY,
         "Condition": {"StringEquals": {"kms:EncryptionContext:aws:kinesis:arn": STREAM}},
     });
-    let plain: Value = serde_json::from_str(&policy(&["--stream", STREAM]).await).expect("JSON");
+    let plain: Value =
+        serde_json::from_str(&policy("producer", &["--stream", STREAM]).await).expect("JSON");
     assert_eq!(plain, json!({"Version": "2012-10-17", "Statement": [write]}));
     let encrypted: Value =
-        serde_json::from_str(&policy(&["--stream", STREAM, "--kms-key", KEY]).await).expect("JSON");
+        serde_json::from_str(&policy("producer", &["--stream", STREAM, "--kms-key", KEY]).await)
+            .expect("JSON");
     assert_eq!(encrypted, json!({"Version": "2012-10-17", "Statement": [write, encrypt]}));
 }
 
 #[tokio::test]
-async fn parliament_finds_nothing_in_it() {
+async fn a_consumer_s_policy_permits_what_forward_and_tail_call() {
+    let read = json!({
+        "Sid": "ReadFromTheStream",
+        "Effect": "Allow",
+        "Action": [
+            "kinesis:GetRecords",
+            "kinesis:GetShardIterator",
+            "kinesis:ListShards",
+            "kinesis:DescribeStreamSummary",
+        ],
+        "Resource": STREAM,
+    });
+    let decrypt = json!({
+        "Sid": "DecryptFromTheStream",
+        "Effect": "Allow",
+        "Action": ["kms:Decrypt"],
+        "Resource": KEY,
+        "Condition": {"StringEquals": {"kms:EncryptionContext:aws:kinesis:arn": STREAM}},
+    });
+    let args = ["--stream", STREAM, "--kms-key", KEY];
+    for (args, statements) in [(&args[..2], json!([read])), (&args, json!([read, decrypt]))] {
+        let policy: Value = serde_json::from_str(&policy("consumer", args).await).expect("JSON");
+        assert_eq!(policy, json!({"Version": "2012-10-17", "Statement": statements}));
+    }
+}
+
+#[tokio::test]
+async fn parliament_finds_nothing_in_them() {
     let Some(folder) = tokio::task::spawn_blocking(python).await.expect("pip ends") else { return };
     let china = STREAM.replace("aws:kinesis:eu-central-1", "aws-cn:kinesis:cn-north-1");
     for args in
         [&["--stream", STREAM][..], &["--stream", &china], &["--stream", STREAM, "--kms-key", KEY]]
     {
-        assert_eq!(lint(&folder, &policy(args).await).await, "", "{args:?}");
+        for role in ["producer", "consumer"] {
+            assert_eq!(lint(&folder, &policy(role, args).await).await, "", "{role} {args:?}");
+        }
     }
     // It would find something.
-    let wrong =
-        policy(&["--stream", STREAM]).await.replace("kinesis:ListShards", "kinesis:ListStreams");
+    let wrong = policy("producer", &["--stream", STREAM])
+        .await
+        .replace("kinesis:ListShards", "kinesis:ListStreams");
     assert!(lint(&folder, &wrong).await.contains("RESOURCE_MISMATCH"));
 }
 
@@ -110,7 +142,7 @@ async fn what_is_no_arn_is_refused_and_named() {
             "partition or region",
         ),
     ] {
-        let refused = producer(args).await;
+        let refused = iam("producer", args).await;
         let stderr = String::from_utf8_lossy(&refused.stderr);
         assert_eq!((refused.status.code(), refused.stdout.len()), (Some(64), 0), "{args:?}");
         assert!(stderr.contains(says), "{stderr}");

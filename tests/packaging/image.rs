@@ -23,8 +23,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Unpacked, in bytes of files: what each node of a cluster pulls before the first pod starts.
-const IMAGE_BYTES_MAX: u64 = 15_500_000;
+/// Unpacked, in bytes of files: what each node of a cluster pulls before the first pod starts. One
+/// binary is the daemon, the forwarder and the tools for both; it took 18.1 MB in 2026-11.
+const IMAGE_BYTES_MAX: u64 = 18_500_000;
 /// Where names are asked for; a loopback address of its own, as `resolv.conf` knows no port but 53.
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(127, 53, 94, 64);
 
@@ -221,7 +222,8 @@ async fn name_server() -> AbortOnDropHandle<()> {
             answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
             answer.extend(question);
             if is_a {
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]); // the name at 12, 60 s, its address
+                // The name at 12, 60 s, its address.
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 1]);
             }
             socket.send_to(&answer, from).await.expect("loopback");
         }
@@ -267,10 +269,12 @@ async fn tls(upstream: String) -> (SocketAddr, Vec<u8>, AbortOnDropHandle<()>) {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
             tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return }; // it did not like the certificate
+                // It did not like the certificate.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
                 let mut upstream =
                     TcpStream::connect(upstream).await.expect("the emulator listens");
-                let _ = copy_bidirectional(&mut stream, &mut upstream).await; // the container ends as it likes
+                // The container ends as it likes.
+                let _ = copy_bidirectional(&mut stream, &mut upstream).await;
             });
         }
     });

@@ -2,6 +2,7 @@
 //! `deploy/`, the policy that `iam` prints, the alerts and the dashboard.
 
 mod deploy;
+mod forward;
 mod iam;
 mod image;
 mod prometheus;

@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use testkit::aws::serve;
 use testkit::daemon::{Caller, Daemon, event};
 use testkit::fault::FaultServer;
 use testkit::fault::plan::{Fault, Plan, Poison, RecordError, Refusal};
 use testkit::kinesis::Ferro;
 use testkit::prometheus::{Prometheus, promtool};
-use testkit::stream::create_stream;
+use testkit::stream::{create_stream, entry, put};
 use testkit::truth::numbered_lines;
 use testkit::{client, eventually};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::DISPATCHD;
 
 /// Series of one daemon, at most: what a scrape costs is paid for every pod.
-const SERIES_MAX: usize = 260;
+const SERIES_MAX: usize = 280;
 
 /// The counters that no test can see at another value than 0: a daemon that gives events up ends.
 const SEEN_BY_NOBODY: &str =
@@ -108,8 +110,13 @@ async fn every_series_is_there_before_traffic_moves_in_its_case_and_is_drawn_and
         denied: [("ListShards".to_owned(), Refusal::internal())].into(),
         ..Plan::default()
     });
+    let schemas = schemas();
     let start = DISPATCHD
         .daemon(&server.endpoint(), "s")
+        .set("schema.dir", schemas.path().display())
+        .set("schema.mode", "enforce")
+        .set("schema.types", "Loose=warn")
+        .set("schema.raw", "reject")
         .set("memory.budget", "4MiB")
         .set("transaction.timeout", "5s")
         .set("delivery.timeout", "10s");
@@ -204,6 +211,7 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     let other = chosen.replace("\"data\":{}", "\"data\":{\"another\":1}");
     assert_eq!(caller.ask(&other).await["error"]["code"], "IdReused");
     assert_eq!(caller.ask("{").await["error"]["code"], "InvalidRequest");
+    refuse_what_does_not_fit(&mut caller).await;
     assert_eq!(caller.ask(&long(1_048_576)).await["error"]["code"], "EventTooLarge");
     server.set(Plan {
         poison: Some(Poison { max_record_bytes: 8_000, named: true }),
@@ -217,6 +225,26 @@ async fn refuse_and_retry(daemon: &Daemon, server: &FaultServer) {
     end_transactions(daemon, &mut caller).await;
     let _others = [daemon.connect().await, daemon.connect().await];
     assert_eq!(daemon.connect().await.answer().await["error"]["code"], "Overloaded");
+}
+
+/// A folder with a schema for each of two types, which admits no property.
+fn schemas() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for name in ["Strict", "Loose"] {
+        let path = folder.path().join(format!("{name}.schema.json"));
+        std::fs::write(path, "{\"additionalProperties\":false}").expect("there is room");
+    }
+    folder
+}
+
+/// Whatever can become of an event that does not fit its schema. Those of the other types have
+/// none.
+async fn refuse_what_does_not_fit(caller: &mut Caller) {
+    let line = |name: &str| format!("{{\"type\":\"{name}\",\"data\":{{\"a\":1}}}}");
+    assert_eq!(caller.ask(&line("Loose")).await["ok"], true);
+    assert_eq!(caller.ask(&line("Strict")).await["error"]["code"], "SchemaViolation");
+    let refused = caller.ask("{\"record\":{\"a\":1}}").await;
+    assert_eq!(refused["error"]["code"], "NoSchema", "{refused}");
 }
 
 /// Whatever can become of a transaction, and of an event in one.
@@ -293,7 +321,7 @@ async fn block_until_events_are_given_up(daemon: &Daemon, server: &FaultServer) 
 }
 
 async fn every_panel_shows_something(prometheus: &Prometheus) {
-    for (title, expr) in panels("1m") {
+    for (title, expr) in panels("1m").into_iter().filter(|(_, expr)| !is_of_forward(expr)) {
         // Credentials from the environment do not expire: then there is nothing to see.
         if title != "Credentials" {
             assert!(!prometheus.query(&expr).await.is_empty(), "{title} shows nothing: {expr}");
@@ -307,7 +335,9 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
         ["DispatchdEventsRefused", "EventTooLarge"],
         ["DispatchdEventsRefused", "IdReused"],
         ["DispatchdEventsRefused", "InvalidRequest"],
+        ["DispatchdEventsRefused", "NoSchema"],
         ["DispatchdEventsRefused", "Rejected"],
+        ["DispatchdEventsRefused", "SchemaViolation"],
         ["DispatchdEventsRefused", "TransactionTooLarge"],
         ["DispatchdEventsUnconfirmed", null],
         ["DispatchdTransactionsLeftOpen", null],
@@ -336,10 +366,56 @@ async fn the_alerts_that_fire_are_those_of_what_happened(prometheus: &Prometheus
 async fn the_page_passes_promtools_lint() {
     let ferro = Ferro::start(false).await;
     let daemon = DISPATCHD.daemon(&ferro.endpoint(), "s").start().await;
-    let page = daemon.get("/metrics").await.1;
-    let Some(output) = promtool(&["check", "metrics"], &page).await else { return };
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    let (_app, forwarder) = forwarder(&ferro).await;
+    for program in [daemon, forwarder] {
+        let page = program.get("/metrics").await.1;
+        let Some(output) = promtool(&["check", "metrics"], &page).await else { return };
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+/// A forwarder with a target of each kind, and the server that is one of them.
+async fn forwarder(ferro: &Ferro) -> (AbortOnDropHandle<()>, Daemon) {
+    let client = client(&ferro.endpoint());
+    create_stream(&client, "forwarded", 1).await;
+    put(&client, "forwarded", vec![entry("k", "{\"type\":\"t\",\"data\":{}}")]).await;
+    let app = axum::Router::new().route("/", axum::routing::post(async || "done"));
+    let (url, app) = serve(app).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("config.toml");
+    let targets = format!(
+        "[[forward.target]]\nname = \"app\"\nurl = {url:?}\nfrom = \"trim-horizon\"\n\
+         [[forward.target]]\nname = \"program\"\nexec = \"sleep 1000\"\n"
+    );
+    std::fs::write(&file, targets).expect("it is ours");
+    let path = file.to_str().expect("it is UTF-8");
+    let start = DISPATCHD.forward(&ferro.endpoint(), "forwarded").args(["--config", path]);
+    (app, start.start_at(dir).await)
+}
+
+/// What a daemon and a forwarder show.
+async fn pages(ferro: &Ferro) -> String {
+    let daemon = DISPATCHD.daemon(&ferro.endpoint(), "s").start().await;
+    let (_app, forwarder) = forwarder(ferro).await;
+    daemon.get("/metrics").await.1 + &forwarder.get("/metrics").await.1
+}
+
+#[tokio::test]
+async fn the_panels_of_forward_show_what_a_forwarder_does() {
+    let ferro = Ferro::start(false).await;
+    let (_app, forwarder) = forwarder(&ferro).await;
+    let rules = repository("deploy/alerts.yaml");
+    let Some(prometheus) = Prometheus::start(forwarder.admin(), &rules).await else { return };
+    prometheus.eventually("dispatchd_forward_records_total{outcome=\"delivered\"} == 1").await;
+    for (title, expr) in panels("1m").into_iter().filter(|(_, expr)| is_of_forward(expr)) {
+        eventually(&title, async || (!prometheus.query(&expr).await.is_empty()).then_some(()))
+            .await;
+    }
+}
+
+fn is_of_forward(expr: &str) -> bool {
+    expr.contains("dispatchd_forward_")
 }
 
 /// What is said of a metric: type, help, and each label with its values.
@@ -363,6 +439,9 @@ fn exposed(page: &str) -> BTreeMap<String, Said> {
     }
     for series in series(page).keys() {
         let Some((name, labels)) = series.trim_end_matches('}').split_once('{') else { continue };
+        let parts = ["_bucket", "_sum", "_count"];
+        let whole = parts.iter().find_map(|part| name.strip_suffix(part));
+        let name = whole.filter(|whole| metrics.contains_key(*whole)).unwrap_or(name);
         for label in labels.split(',') {
             let (label, value) = label.split_once('=').expect("a label has a value");
             if label == "le" {
@@ -370,8 +449,9 @@ fn exposed(page: &str) -> BTreeMap<String, Said> {
             }
             let metric = metrics.get_mut(name).expect("it has a help text");
             let values = metric.labels.entry(label.to_owned()).or_default();
-            // The version is this build's: a page cannot name it.
-            values.extend((label != "version").then(|| value.trim_matches('"').to_owned()));
+            // The version is this build's, and targets are the operator's: a page cannot name them.
+            let is_named = !["version", "target"].contains(&label);
+            values.extend(is_named.then(|| value.trim_matches('"').to_owned()));
         }
     }
     metrics
@@ -381,7 +461,8 @@ fn exposed(page: &str) -> BTreeMap<String, Said> {
 fn documented(page: &str) -> BTreeMap<String, Said> {
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
-        let cells: Vec<_> = row.split('|').map(str::trim).collect(); // the first is what stands before the row
+        // The first is what stands before the row.
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let [_, name, kind, labels, help, ..] = cells[..] else { panic!("{row}: too few cells") };
         let labels = labels.split(';').filter_map(|label| {
             let words = label.split(['`', ' ', ':']).filter(|word| !word.is_empty());
@@ -400,8 +481,7 @@ fn documented(page: &str) -> BTreeMap<String, Said> {
 #[tokio::test]
 async fn docs_metrics_md_has_every_metric_with_its_type_labels_and_help_and_no_other() {
     let ferro = Ferro::start(false).await;
-    let daemon = DISPATCHD.daemon(&ferro.endpoint(), "s").start().await;
-    let exposed = exposed(&daemon.get("/metrics").await.1);
+    let exposed = exposed(&pages(&ferro).await);
     let documented = documented(&read("docs/metrics.md"));
     for (name, said) in &exposed {
         assert_eq!(documented.get(name), Some(said), "docs/metrics.md says otherwise of {name}");
@@ -413,8 +493,7 @@ async fn docs_metrics_md_has_every_metric_with_its_type_labels_and_help_and_no_o
 #[tokio::test]
 async fn alerts_dashboard_and_pages_name_only_metrics_that_are_there() {
     let ferro = Ferro::start(false).await;
-    let daemon = DISPATCHD.daemon(&ferro.endpoint(), "s").start().await;
-    let page = daemon.get("/metrics").await.1;
+    let page = pages(&ferro).await;
     let (series, metrics) = (series(&page), exposed(&page));
     let can_be_asked: BTreeSet<_> =
         series.keys().filter_map(|series| series.split('{').next()).collect();

@@ -7,9 +7,8 @@
 use std::io;
 
 use dispatchd_core::model::{Cause, Class, Reason};
+use dispatchd_transport::{NoReply, NotConnected};
 use rustls::CertificateError;
-
-use super::transport::{NoReply, NotConnected};
 
 /// Codes with a meaning of their own (AWS API reference: PutRecords, common errors; 2026-09), some
 /// in the two spellings that AWS has for them. Any other code is read by its HTTP status.
@@ -93,14 +92,14 @@ pub(super) fn no_reply(error: &NoReply) -> Cause {
         NoReply::Lost(error) if error.is_parse() => Cause::NotKinesis,
         NoReply::Closed(_) | NoReply::Lost(_) => Cause::ConnectionLost,
         NoReply::Late(_) => Cause::ReplyTimeout,
-        NoReply::TooLarge => Cause::NotKinesis,
+        NoReply::TooLarge { .. } => Cause::NotKinesis,
     }
 }
 
 fn no_connection(error: &NotConnected) -> Cause {
     match error {
         NotConnected::Lookup { .. } => Cause::Lookup,
-        NotConnected::Tcp { source, .. } => match source.kind() {
+        NotConnected::Connect { source, .. } => match source.kind() {
             io::ErrorKind::ConnectionRefused => Cause::ConnectionRefused,
             io::ErrorKind::TimedOut => Cause::ConnectTimeout,
             io::ErrorKind::NotFound => Cause::Lookup, // a name without an address

@@ -1,7 +1,8 @@
 //! The client: made from a connection's settings, it holds what every call needs.
 //!
 //! The calls themselves stand in files of their own: `put_records`, `get_records`, `list_shards`,
-//! `manage_stream`, `probe`, `describe`. The client never retries and never decides what to do next.
+//! `manage_stream`, `probe`, `describe`. The client never retries and never decides what to do
+//! next.
 
 use std::error::Error;
 use std::future::Future;
@@ -15,13 +16,14 @@ use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use dispatchd_core::model::stream_id::is_region;
 use dispatchd_core::model::{CallError, Class, Reason, StreamId};
+use dispatchd_transport::{BadVariable, Transport};
 
 use super::clock::ServiceClock;
 use super::connection::{Connection, loader, source_of_endpoint};
 use super::credentials::{CredentialsCache, CredentialsInfo};
 use super::endpoint::{self, Endpoint, is_plain_off_host};
 use super::error::{call_error, no_credentials};
-use super::transport::{BadVariable, Transport};
+use super::transport;
 use crate::settings::Settings;
 
 /// One stream of Kinesis Data Streams, or of a server that speaks its API. Clones share the
@@ -78,7 +80,8 @@ impl Kinesis {
     /// # Errors
     /// There is no region, or no endpoint that may be used.
     pub async fn connect(connection: Connection) -> Result<Self, ConnectError> {
-        let transport = Transport::new(|name| connection.sdk_env.get(name).map(str::to_owned))?;
+        let transport =
+            transport::from_env(|name| connection.sdk_env.get(name).map(str::to_owned))?;
         let sdk_config = loader(&connection, &transport).load().await;
         let region = sdk_config.region().ok_or(ConnectError::NoRegion)?.to_string();
         if !is_region(&region) {
@@ -106,6 +109,12 @@ impl Kinesis {
         let Connection { stream, settings, .. } = connection;
         let route = Route { transport, endpoint, region, clock, settings };
         Ok(Self { sdk, stream, credentials, route: Arc::new(route), sdk_config })
+    }
+
+    /// The same for another stream of the region, by the same credentials and connections.
+    #[must_use]
+    pub fn of_stream(&self, stream: StreamId) -> Self {
+        Self { stream, ..self.clone() }
     }
 
     /// Where PutRecords requests go: scheme and host.

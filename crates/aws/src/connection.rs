@@ -10,9 +10,10 @@ use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_kinesis::config::{Credentials, Region};
 use aws_types::os_shim_internal::Env;
 use dispatchd_core::model::StreamId;
+use dispatchd_transport::Transport;
 
 use super::bounded_clock::BoundedClock;
-use super::transport::Transport;
+use super::transport::SdkHttp;
 use crate::sdk_env::SdkEnv;
 use crate::settings::Settings;
 
@@ -63,7 +64,7 @@ pub(super) fn loader(connection: &Connection, transport: &Transport) -> ConfigLo
         .time_source(BoundedClock)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .http_client(transport.clone())
+        .http_client(SdkHttp(transport.clone()))
         // The attempt timeout bounds a stall. This would be a second, shorter bound on slow links.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let Some(region) = &connection.region {

@@ -9,7 +9,6 @@ use dispatchd_core::model::CallError;
 use dispatchd_core::wire::kinesis_api::operation::Describe;
 
 use super::client::Kinesis;
-use super::error::chain;
 use crate::settings::Wire;
 
 impl Kinesis {
@@ -24,10 +23,6 @@ impl Kinesis {
             Describe::Stream => "Kinesis_20131202.DescribeStream",
         };
         let reply = self.exchange(target, Wire::Json, || body.into(), |_, body| Ok(body.clone()));
-        reply.await.map_err(|failure| {
-            let (class, code, _) = failure.classify();
-            let (operation, cause, message) = (describe.name(), failure.cause(), chain(&failure));
-            CallError { operation, class, cause, code, message }
-        })
+        reply.await.map_err(|failure| failure.into_call_error(describe.name()))
     }
 }

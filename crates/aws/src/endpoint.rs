@@ -10,12 +10,12 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::Credentials;
 use aws_sdk_kinesis::config::http::HttpRequest;
 use dispatchd_core::model::StreamId;
+use dispatchd_transport::Origin;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
 use super::connection::named;
 use super::error::{causes, chain};
-use super::transport::Origin;
 
 /// What the names of AWS's hosts end in, in every partition (the SDK's partitions, 2026-09).
 const AWS_SUFFIXES: [&str; 10] = [

@@ -9,9 +9,9 @@ use std::fmt::Display;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use dispatchd_core::model::{CallError, Cause, Class, Reason};
+use dispatchd_transport::NoReply;
 
 use super::classify;
-use super::transport::NoReply;
 
 /// The code of a reply that does not answer what was asked.
 pub(super) const BAD_REPLY: &str = "BadReply";

@@ -92,21 +92,51 @@ impl KeyArn {
 /// A stream that is encrypted with the service's own key (`alias/aws/kinesis`) needs no permission
 /// for it.
 pub fn producer(stream: &StreamArn, kms_key: Option<&KeyArn>) -> Policy {
-    let write = Statement {
-        sid: "WriteToTheStream",
-        effect: "Allow",
-        action: vec!["kinesis:PutRecords", "kinesis:DescribeStreamSummary", "kinesis:ListShards"],
-        resource: stream.to_string(),
-        condition: None,
-    };
-    let encrypt = kms_key.map(|KeyArn(key)| Statement {
-        sid: "EncryptForTheStream",
-        effect: "Allow",
-        action: vec!["kms:GenerateDataKey"],
-        resource: key.clone(),
-        condition: Some(Condition { string_equals: Context { stream: stream.to_string() } }),
-    });
-    Policy { version: "2012-10-17", statement: std::iter::once(write).chain(encrypt).collect() }
+    let write = vec!["kinesis:PutRecords", "kinesis:DescribeStreamSummary", "kinesis:ListShards"];
+    Policy::of([
+        Some(Statement::on_stream("WriteToTheStream", write, stream)),
+        kms_key.map(|key| key.permits("EncryptForTheStream", "kms:GenerateDataKey", stream)),
+    ])
+}
+
+/// The policy for `forward` and `tail`: to read, to learn the shards and the stream's ARN, and to
+/// have records decrypted with `kms_key`.
+pub fn consumer(stream: &StreamArn, kms_key: Option<&KeyArn>) -> Policy {
+    let read = vec![
+        "kinesis:GetRecords",
+        "kinesis:GetShardIterator",
+        "kinesis:ListShards",
+        "kinesis:DescribeStreamSummary",
+    ];
+    Policy::of([
+        Some(Statement::on_stream("ReadFromTheStream", read, stream)),
+        kms_key.map(|key| key.permits("DecryptFromTheStream", "kms:Decrypt", stream)),
+    ])
+}
+
+impl Policy {
+    fn of(statements: [Option<Statement>; 2]) -> Self {
+        Self { version: "2012-10-17", statement: statements.into_iter().flatten().collect() }
+    }
+}
+
+impl Statement {
+    fn on_stream(sid: &'static str, action: Vec<&'static str>, stream: &StreamArn) -> Self {
+        Self { sid, effect: "Allow", action, resource: stream.to_string(), condition: None }
+    }
+}
+
+impl KeyArn {
+    /// That Kinesis uses the key for this stream, on behalf of who calls it.
+    fn permits(&self, sid: &'static str, action: &'static str, stream: &StreamArn) -> Statement {
+        Statement {
+            sid,
+            effect: "Allow",
+            action: vec![action],
+            resource: self.0.clone(),
+            condition: Some(Condition { string_equals: Context { stream: stream.to_string() } }),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Creates, describes and deletes a stream. Nothing here reads or writes a record.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
 use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
@@ -36,6 +36,10 @@ pub struct Summary {
     /// encrypted.
     pub kms_key: Option<String>,
     pub retention_hours: u32,
+    /// When the stream was made: one that was deleted and made again has another time. `None` if
+    /// the server does not say.
+    #[serde(skip)]
+    pub created: Option<SystemTime>,
     /// Whether the service distributes the records itself and ignores their keys. Then no shard can
     /// be predicted.
     pub ignores_keys: bool,
@@ -107,6 +111,9 @@ impl Kinesis {
             impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
             kms_key: is_encrypted
                 .then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
+            created: SystemTime::try_from(*summary.stream_creation_timestamp())
+                .ok()
+                .filter(|time| *time > UNIX_EPOCH),
             retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
             ignores_keys: summary
                 .record_distribution_strategy()

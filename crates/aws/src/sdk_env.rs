@@ -4,19 +4,12 @@
 
 use std::fmt;
 
+use dispatchd_transport::{ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, NO_PROXY};
+
 /// The beginning of the names of the SDK's own variables.
 const PREFIX: &str = "AWS_";
 /// Other variables that the SDK reads. `SECRET_ACCESS_KEY` stands in for the one with the prefix.
 const BESIDES: [&str; 2] = ["HOME", "SECRET_ACCESS_KEY"];
-
-/// The proxy for http, by variable: the first that is set counts, here and in the next three.
-pub(crate) const HTTP_PROXY: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
-/// The proxy for https.
-pub(crate) const HTTPS_PROXY: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
-/// The proxy for both.
-pub(crate) const ALL_PROXY: [&str; 2] = ["ALL_PROXY", "all_proxy"];
-/// The hosts that are reached without a proxy.
-pub(crate) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// The variable that keeps the SDK from asking the instance's metadata service.
 const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";

@@ -40,6 +40,12 @@ impl Cursor {
         self.iterator.as_deref()
     }
 
+    /// From when on what is stored is read, by the service's own clock, where reading begins at the
+    /// tip: when the first iterator was issued, or somewhat earlier. `None` while there was none.
+    pub fn began(&self) -> Option<SystemTime> {
+        self.began
+    }
+
     /// Takes note that the iterator expired.
     pub fn expired(&mut self) {
         self.iterator = None;

@@ -3,8 +3,13 @@
 //!
 //! It never starts a shard while a parent of it is being read or waits to be. A parent that the
 //! plan does not know is past the stream's retention, and nobody can wait for it.
+//!
+//! Where a stream was read before, it goes on shard by shard. A shard that was read has told of its
+//! family: its ancestors were read to their end before it began, and its descendants are read
+//! whole, wherever else reading begins.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::SystemTime;
 
 use dispatchd_core::model::read::{ListedShard, StartingPosition};
 
@@ -13,12 +18,26 @@ use dispatchd_core::model::read::{ListedShard, StartingPosition};
 const FORGET_AFTER_LISTS: u32 = 100;
 
 /// Where reading a stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartFrom {
     /// What is stored from now on.
     Latest,
     /// Everything that the stream still holds, and what is stored from now on.
     TrimHorizon,
+    /// What arrived then or later, by the service's clock.
+    At(SystemTime),
+    /// What follows the record with this sequence number. It is one shard's: a stream of several is
+    /// not read so.
+    After(String),
+}
+
+/// How far a shard was read before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// It goes on here.
+    From(StartingPosition),
+    /// It was read to its end.
+    Ended,
 }
 
 /// A shard to read, and where its reader begins.
@@ -33,6 +52,8 @@ pub struct ShardStart {
 #[derive(Debug)]
 pub struct ShardPlan {
     from: StartFrom,
+    /// What was read before, by shard, until the first list.
+    resume: HashMap<String, Resume>,
     is_first_list: bool,
     /// By id. Shards are numbered as they are made, so they start in that order.
     shards: BTreeMap<String, Shard>,
@@ -60,19 +81,23 @@ const DONE: State = State::Done { missing_from_lists: 0 };
 
 impl ShardPlan {
     pub fn new(from: StartFrom) -> Self {
-        Self { from, is_first_list: true, shards: BTreeMap::new() }
+        Self::resumed(from, HashMap::new())
+    }
+
+    /// A plan that goes on where these shards were left. `from` is for what has no kin among them.
+    pub fn resumed(from: StartFrom, resume: HashMap<String, Resume>) -> Self {
+        Self { from, resume, is_first_list: true, shards: BTreeMap::new() }
     }
 
     /// Takes in a list of all shards, open and closed. Returns the shards to start reading now. A
     /// shard is returned once in the plan's life.
     pub fn listed(&mut self, list: &[ListedShard]) -> Vec<ShardStart> {
-        let only_new = self.is_first_list && self.from == StartFrom::Latest;
-        self.is_first_list = false;
+        if std::mem::take(&mut self.is_first_list) {
+            self.first_list(list);
+        }
         for info in list {
-            if !self.shards.contains_key(&info.id) {
-                let shard = if only_new { Shard::at_its_end(info) } else { Shard::whole(info) };
-                self.shards.insert(info.id.clone(), shard);
-            }
+            let whole = || Shard::whole(info);
+            self.shards.entry(info.id.clone()).or_insert_with(whole);
         }
         self.forget(list);
         self.start()
@@ -91,6 +116,32 @@ impl ShardPlan {
         assert_eq!(shard.state, State::Reading, "{id} ends once");
         shard.state = DONE;
         self.start()
+    }
+
+    fn first_list(&mut self, list: &[ListedShard]) {
+        let resume = std::mem::take(&mut self.resume);
+        let kin = Kin::of(&resume, list);
+        for info in list {
+            let id = info.id.as_str();
+            let shard = match resume.get(id) {
+                Some(Resume::Ended) => Shard::done(),
+                Some(Resume::From(position)) => Shard::from_here(position.clone()),
+                None if kin.ancestors.contains(id) => Shard::done(),
+                None if kin.descendants.contains(id) => Shard::whole(info),
+                None => match &self.from {
+                    StartFrom::TrimHorizon => Shard::whole(info),
+                    StartFrom::Latest if info.open => Shard::from_here(StartingPosition::Latest),
+                    StartFrom::Latest => Shard::done(),
+                    StartFrom::At(time) => {
+                        Shard { position: StartingPosition::At(*time), ..Shard::whole(info) }
+                    }
+                    StartFrom::After(number) => {
+                        Shard::from_here(StartingPosition::After(number.clone()))
+                    }
+                },
+            };
+            self.shards.insert(info.id.clone(), shard);
+        }
     }
 
     fn start(&mut self) -> Vec<ShardStart> {
@@ -141,11 +192,42 @@ impl Shard {
         }
     }
 
-    /// A shard of which only what comes from now on is wanted. A closed one is done, and an open
-    /// one waits for no parent.
-    fn at_its_end(info: &ListedShard) -> Self {
-        let state = if info.open { State::Waiting } else { DONE };
-        Self { parents: Vec::new(), position: StartingPosition::Latest, state }
+    /// A shard that is read from here, and waits for no parent.
+    fn from_here(position: StartingPosition) -> Self {
+        Self { parents: Vec::new(), position, state: State::Waiting }
+    }
+
+    /// A shard of which nothing is wanted any more.
+    fn done() -> Self {
+        Self { state: DONE, ..Self::from_here(StartingPosition::TrimHorizon) }
+    }
+}
+
+/// The family of shards that were read before, as far as it is listed.
+struct Kin<'a> {
+    ancestors: HashSet<&'a str>,
+    descendants: HashSet<&'a str>,
+}
+
+impl<'a> Kin<'a> {
+    fn of(resume: &HashMap<String, Resume>, list: &'a [ListedShard]) -> Self {
+        let was_read = |id: &str| resume.contains_key(id);
+        let (mut ancestors, mut descendants) = (HashSet::new(), HashSet::new());
+        // A child has a higher number than its parents, and a later place in the order of ids.
+        let mut by_age: Vec<&ListedShard> = list.iter().collect();
+        by_age.sort_by(|a, b| a.id.cmp(&b.id));
+        for child in &by_age {
+            let is_kin = |parent: &String| was_read(parent) || descendants.contains(&**parent);
+            if child.parents.iter().any(is_kin) {
+                descendants.insert(&*child.id);
+            }
+        }
+        for child in by_age.iter().rev() {
+            if was_read(&child.id) || ancestors.contains(&*child.id) {
+                ancestors.extend(child.parents.iter().map(String::as_str));
+            }
+        }
+        Self { ancestors, descendants }
     }
 }
 

@@ -6,7 +6,9 @@
 macro_rules! choice {
     (
         $(#[$of_choice:meta])*
-        $vis:vis enum $choice:ident { $($(#[$of_value:meta])* $value:ident = $name:literal),+ $(,)? }
+        $vis:vis enum $choice:ident {
+            $($(#[$of_value:meta])* $value:ident = $name:literal),+ $(,)?
+        }
     ) => {
         $(#[$of_choice])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,6 +17,13 @@ macro_rules! choice {
         impl $choice {
             /// What can be chosen, in order.
             $vis const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// The name that it is chosen by.
+            $vis const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name),+
+                }
+            }
         }
 
         impl ::std::str::FromStr for $choice {
@@ -66,6 +75,7 @@ mod tests {
     #[test]
     fn a_choice_is_made_by_its_names_alone() {
         assert_eq!(("small".parse(), "large".parse()), (Ok(Size::Small), Ok(Size::Large)));
+        assert_eq!((Size::Small.name(), Size::Large.name()), ("small", "large"));
         for name in ["Small", "", "small ", "medium"] {
             let refused = name.parse::<Size>().expect_err("no such size").to_string();
             assert_eq!(refused, "expected small or large");

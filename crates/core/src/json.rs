@@ -21,7 +21,7 @@ pub fn json_str_len(text: &str) -> usize {
 
 /// Whether a byte of the text is written as an escape. Most strings are short and have none: they
 /// are looked at eight bytes at a time, the last of which may have been looked at before.
-fn has_escapes(text: &str) -> bool {
+pub(crate) fn has_escapes(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(last) = bytes.last_chunk() else { return bytes.iter().any(|b| escaped_len(*b) > 1) };
     let (words, _) = bytes.as_chunks();

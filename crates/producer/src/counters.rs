@@ -1,5 +1,5 @@
-//! The event counters, of each input its own: accepted = acked + refused + rolled back + in flight +
-//! staged, at every moment. Only atomics, and nothing here decides what is counted.
+//! The event counters, of each input its own. At every moment, accepted = acked + refused + rolled
+//! back + in flight + staged. Only atomics, and nothing here decides what is counted.
 
 use std::array;
 use std::ops::Add;

@@ -3,8 +3,8 @@
 //!
 //! What is kept was charged to the budget with the events. A result is paid for by the answer's
 //! credit as far as that goes, since a peer that takes no answers may hold its own credits and
-//! nobody else's bytes; what is more stays in the budget. Nothing here sends, and nothing knows which
-//! input it is for.
+//! nobody else's bytes; what is more stays in the budget. Nothing here sends, and nothing knows
+//! which input it is for.
 
 use crate::budget::Permit;
 use crate::credit::Credit;
@@ -36,6 +36,8 @@ pub(crate) struct Begun {
     pub credit: Credit,
     /// Bytes of results that the credit pays for.
     pub covered_bytes: usize,
+    /// How many events there are, and so how many results there will be.
+    pub events: usize,
 }
 
 /// The results that are there, while others are missing.
@@ -63,22 +65,26 @@ impl Gathering {
         Self { answer: None, results, missing: 0, covered_bytes: 0, permit: None }
     }
 
-    /// Begins: the results that are missing will come. `permit` pays for those that are there.
+    /// Begins: the results that are missing will come. `permit` pays for those that are there, each
+    /// with its place.
     pub(crate) fn begin(
         &mut self,
         begun: Begun,
-        results: Vec<Option<Result>>,
+        there: Vec<(u32, Result)>,
         permit: Option<Permit>,
     ) {
-        let Begun { head, epoch, credit, covered_bytes } = begun;
-        self.missing = results.iter().filter(|result| result.is_none()).count();
+        let Begun { head, epoch, credit, covered_bytes, events } = begun;
+        self.missing = events;
         self.covered_bytes = covered_bytes;
-        let there = results.iter().flatten();
-        let bytes = there.map(|(reference, answer)| result_bytes(reference, answer)).sum();
+        self.results.resize_with(events, || None);
+        let mut bytes = 0;
+        for (place, (reference, answer)) in there {
+            bytes += result_bytes(&reference, &answer);
+            self.settle(place, reference, answer);
+        }
         if let Some(permit) = permit {
             self.keep(permit, bytes);
         }
-        self.results = results;
         let results = Vec::new();
         self.answer = Some(Box::new(Gathered { head, epoch, credit, results, _permit: None }));
     }

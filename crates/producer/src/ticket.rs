@@ -114,17 +114,12 @@ impl Outbox {
     }
 
     /// The answers that are missing may come now, and go out with those that are there.
-    pub(crate) fn gather(
-        &self,
-        begun: Begun,
-        results: Vec<Option<Result>>,
-        permit: Option<Permit>,
-    ) {
+    pub(crate) fn gather(&self, begun: Begun, there: Vec<(u32, Result)>, permit: Option<Permit>) {
         let Way::Together { gathering, out } = &self.way else {
             unreachable!("events that share an answer have an outbox of their own")
         };
         let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
-        gathering.begin(begun, results, permit);
+        gathering.begin(begun, there, permit);
         if let Some(gathered) = gathering.take_if_whole() {
             out.send(Answer::Gathered(gathered));
         }
@@ -136,15 +131,16 @@ impl Outbox {
 
     /// Sends what is no answer to an event. A credit was taken for it.
     pub fn send(&self, answer: Answer) {
-        self.send_all(vec![answer], None);
+        self.send_all(std::iter::once(answer), None);
     }
 
     /// `permit`: the bytes of the events that are answered.
-    fn send_all(&self, answers: Vec<Answer>, permit: Option<Permit>) {
+    fn send_all(&self, answers: impl Iterator<Item = Answer>, permit: Option<Permit>) {
         match &self.way {
             Way::Out(sender) => {
                 drop(permit); // before the answer tells that there is room
-                let _ = sender.send(answers); // a peer that is gone reads nothing
+                // Just as large as it must be: a peer may be slow to take it.
+                let _ = sender.send(answers.collect()); // a peer that is gone reads nothing
             }
             Way::Together { gathering, out } => {
                 let mut gathering = gathering.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +209,7 @@ impl Responder {
         if !self.is_done {
             self.outbox.counters.answer(&answer);
             let answer = self.answer(answer);
-            self.outbox.send_all(vec![answer], permit);
+            self.outbox.send_all(std::iter::once(answer), permit);
         }
     }
 
@@ -300,8 +296,7 @@ impl AnswerGroup {
     pub fn hand_over(&mut self) {
         let Some(to) = self.to.take() else { return };
         to.counters.ack(std::mem::take(&mut self.acked));
-        // Just as large as it must be: a peer may be slow to take it.
-        to.send_all(self.answers.drain(..).collect(), self.permit.take());
+        to.send_all(self.answers.drain(..), self.permit.take());
     }
 }
 

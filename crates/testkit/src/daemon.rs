@@ -26,15 +26,17 @@ use super::{DEADLINE, eventually};
 /// then, more of them where others make its caches cold; what spins takes all of the time.
 pub const IDLE_CPU_MAX: Duration = Duration::from_millis(150);
 
-/// What a request may take where a test says nothing of it: longer than a machine that is full takes
-/// over one, so that nothing is sent again for the machine's sake.
+/// What a request may take where a test says nothing of it: longer than a machine that is full
+/// takes over one, so that nothing is sent again for the machine's sake.
 const ATTEMPT_TIMEOUT: (&str, &str) = ("DISPATCHD__KINESIS__ATTEMPT_TIMEOUT", "1m");
 
-/// A running `dispatchd run`. Killed when dropped.
+/// A running `dispatchd run` or `dispatchd forward`. Killed when dropped.
 pub struct Daemon {
     binary: Binary,
     child: Child,
     socket: PathBuf,
+    /// A forwarder's admin socket; a daemon's lies beside its socket.
+    admin_socket: Option<PathBuf>,
     admin: String,
     log: Arc<Mutex<Vec<Value>>>,
     /// Its own directory, if nobody else keeps it.
@@ -52,6 +54,8 @@ pub struct Caller {
 #[derive(Clone)]
 pub struct Start {
     binary: Binary,
+    /// Whether it is a forwarder.
+    forward: bool,
     args: Vec<String>,
     env: Vec<(String, String)>,
     without_env: Vec<String>,
@@ -106,6 +110,11 @@ impl Binary {
         }
     }
 
+    /// A forwarder for `stream` on the server at `endpoint`; its checkpoints lie in its directory.
+    pub fn forward(self, endpoint: &str, stream: &str) -> Start {
+        Start { forward: true, ..self.daemon(endpoint, stream) }
+    }
+
     /// A daemon with the embedded stream.
     pub fn local(self) -> Start {
         Start { args: vec!["--local".into()], ..Start::of(self) }
@@ -141,7 +150,7 @@ pub fn sheltered(mut command: Command) -> Command {
 impl Start {
     fn of(binary: Binary) -> Self {
         let (args, env, without_env) = (Vec::new(), Vec::new(), Vec::new());
-        Self { binary, args, env, without_env, before: None }
+        Self { binary, forward: false, args, env, without_env, before: None }
     }
 
     pub fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
@@ -251,9 +260,14 @@ impl Start {
             Some(before) => self.binary.command_after(before),
             None => self.binary.command(),
         };
+        let admin_socket = self.forward.then(|| dir.join("forward.admin"));
+        match &admin_socket {
+            None => command.arg("run").args(["--socket".as_ref(), socket.as_os_str()]),
+            Some(admin_socket) => command
+                .args(["forward", "--checkpoint", &format!("file:{}", dir.display())])
+                .args(["--admin-socket".as_ref(), admin_socket.as_os_str()]),
+        };
         command
-            .arg("run")
-            .args(["--socket".as_ref(), socket.as_os_str()])
             .args(["--admin-listen", "127.0.0.1:0"])
             .args(&self.args)
             .envs(self.env)
@@ -267,6 +281,7 @@ impl Start {
             binary: self.binary,
             child,
             socket,
+            admin_socket,
             admin: String::new(),
             log: Arc::default(),
             _dir: None,
@@ -279,8 +294,9 @@ impl Start {
         let mut check = self.binary.command();
         let output = check.arg("check").args(&self.args).envs(self.env).output();
         let output = output.await.expect("it runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("it prints UTF-8")
+        let printed = String::from_utf8(output.stdout).expect("it prints UTF-8");
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        printed
     }
 }
 
@@ -335,7 +351,11 @@ impl Daemon {
     /// What `dispatchd admin` says that is told of this daemon's socket.
     pub async fn run_admin(&self, args: &[&str]) -> std::process::Output {
         let mut command = self.binary.command();
-        command.arg("admin").args(args).arg("--socket").arg(&self.socket);
+        command.arg("admin").args(args);
+        match &self.admin_socket {
+            None => command.arg("--socket").arg(&self.socket),
+            Some(admin_socket) => command.arg("--admin-socket").arg(admin_socket),
+        };
         command.output().await.expect("it runs")
     }
 
@@ -347,7 +367,14 @@ impl Daemon {
         serde_json::from_slice(&output.stdout).expect("it prints JSON")
     }
 
-    /// Log lines with this message.
+    /// Log lines with this message, as soon as there is one. The daemon's log has a thread of its
+    /// own: a line may come after the answer that a caller got for what it tells.
+    pub async fn told(&self, message: &str) -> Vec<Value> {
+        let lines = async || Some(self.logged(message)).filter(|lines| !lines.is_empty());
+        eventually(message, lines).await
+    }
+
+    /// Log lines with this message that were read until now.
     pub fn logged(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().expect("nobody panics with the log in hand");
         log.iter()
@@ -413,8 +440,8 @@ impl Daemon {
         Duration::from_millis(ticks.sum::<u64>() * 10) // Linux counts 100 a second for all to see
     }
 
-    /// Resident memory of the daemon's own, in bytes. Pages of the program's file are left out: they
-    /// are the kernel's, and 4 MB of a debug build's come in only as its code is first run.
+    /// Resident memory of the daemon's own, in bytes. Pages of the program's file are left out:
+    /// they are the kernel's, and 4 MB of a debug build's come in only as its code is first run.
     pub fn resident_bytes(&self) -> usize {
         self.try_resident_bytes().expect("it runs, and Linux says RssAnon in kB")
     }

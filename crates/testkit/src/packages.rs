@@ -31,32 +31,78 @@ fn kept(name: &str) -> Result<PathBuf, String> {
 /// missing. Blocks while it installs.
 pub fn node() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| npm("node", &["ci"])).clone()
+}
+
+/// The same of the folder `schemas`: many packages, which few tests need. None of their own scripts
+/// runs: one of them reports who installs it.
+pub fn node_schemas() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| npm("schemas", &["ci", "--ignore-scripts"])).clone()
+}
+
+fn npm(name: &str, words: &[&str]) -> Option<PathBuf> {
     let install = || {
         run(Command::new("node").arg("--version"))?;
-        let folder = file("node");
+        let folder = file(name);
         install(&folder.join("package-lock.json"), &folder.join("node_modules"), |_| {
-            run(Command::new("npm").arg("ci").current_dir(&folder))
+            run(Command::new("npm").args(words).current_dir(&folder))
         })?;
         Ok(folder)
     };
-    FOLDER.get_or_init(|| unless_on_ci("node", install())).clone()
+    unless_on_ci("node", install())
 }
 
 /// The programs of a virtual environment with what `python/requirements.txt` says; `None` where
 /// python3 is missing. Blocks while it installs.
 pub fn python() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER.get_or_init(|| venv("python", "python/requirements.txt")).clone()
+    FOLDER.get_or_init(|| venv("python", "python/requirements.txt", &[])).clone()
 }
 
 /// The same with what `python/http.txt` says, in an environment of its own: two of its packages
 /// would not share one with the others.
 pub fn python_http() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
-    FOLDER.get_or_init(|| venv("python-http", "python/http.txt")).clone()
+    FOLDER.get_or_init(|| venv("python-http", "python/http.txt", &[])).clone()
 }
 
-fn venv(name: &str, requirements: &str) -> Option<PathBuf> {
+/// The same with what `python/powertools.txt` says.
+pub fn python_powertools() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| venv("python-powertools", "python/powertools.txt", &[])).clone()
+}
+
+/// The same with what `python/lambda.txt` says.
+pub fn python_lambda() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| venv("python-lambda", "python/lambda.txt", &["--no-deps"])).clone()
+}
+
+/// The folder that holds amazon_kclpy, for PYTHONPATH, as `python/kclpy.txt` says; `None` where
+/// python3 is missing. Blocks while it downloads. It is unpacked and not installed: that would
+/// fetch the jars of the KCL.
+pub fn kclpy() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let install = || {
+        let (pinned, folder) = (file("python/kclpy.txt"), kept("kclpy")?);
+        install(&pinned, &folder, |folder| {
+            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check"];
+            run(Command::new("python3")
+                .args(download)
+                .args(["--no-deps", "--no-binary", ":all:", "--requirement"])
+                .arg(&pinned)
+                .current_dir(folder))?;
+            let unpack = "tar -xzf amazon_kclpy-*.tar.gz --strip-components 1";
+            run(Command::new("sh").args(["-c", unpack]).current_dir(folder))
+        })?;
+        Ok(folder)
+    };
+    FOLDER.get_or_init(|| unless_on_ci("python3", install())).clone()
+}
+
+fn venv(name: &str, requirements: &str, options: &[&str]) -> Option<PathBuf> {
     let pinned = file(requirements);
     let install = || {
         let folder = kept(name)?;
@@ -64,7 +110,7 @@ fn venv(name: &str, requirements: &str) -> Option<PathBuf> {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
             let pip =
                 ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-            run(Command::new(folder.join("bin/python")).args(pip).arg(&pinned))
+            run(Command::new(folder.join("bin/python")).args(pip).arg(&pinned).args(options))
         })?;
         Ok(folder.join("bin"))
     };
@@ -75,10 +121,20 @@ fn venv(name: &str, requirements: &str) -> Option<PathBuf> {
 /// is missing. Blocks while it downloads.
 pub fn kcl() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| jars("kcl")).clone()
+}
+
+/// The same of EventBridge's matcher, as `java/event-ruler/pom.xml` says.
+pub fn event_ruler() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(|| jars("event-ruler")).clone()
+}
+
+fn jars(name: &str) -> Option<PathBuf> {
     let install = || {
         run(Command::new("javac").arg("--version"))?;
-        let pom = file("java/kcl/pom.xml");
-        let folder = kept("kcl")?;
+        let pom = file(&format!("java/{name}/pom.xml"));
+        let folder = kept(name)?;
         install(&pom, &folder, |folder| {
             let copy = ["--quiet", "--batch-mode", "dependency:copy-dependencies"];
             let into = format!("-DoutputDirectory={}", folder.display());
@@ -86,7 +142,7 @@ pub fn kcl() -> Option<PathBuf> {
         })?;
         Ok(folder)
     };
-    FOLDER.get_or_init(|| unless_on_ci("a JDK and Maven", install())).clone()
+    unless_on_ci("a JDK and Maven", install())
 }
 
 /// The program of `go/reader`, with the modules that `go/go.sum` says; `None` where go is missing.
@@ -102,13 +158,34 @@ pub fn go_writer() -> Option<PathBuf> {
     PROGRAM.get_or_init(|| unless_on_ci("go", go_build("writer"))).clone()
 }
 
+/// The same of `go/app`.
+pub fn go_app() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM.get_or_init(|| unless_on_ci("go", go_build("app"))).clone()
+}
+
+/// AWS's own runtime interface emulator, at the version in `go-rie/go.mod`, which asks for a newer
+/// Go than the programs do: an older one fetches it from where modules come from.
+pub fn lambda_emulator() -> Option<PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let package = "github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie";
+    let build = || go_build_of("rie", package, "go-rie");
+    PROGRAM.get_or_init(|| unless_on_ci("go", build())).clone()
+}
+
 fn go_build(name: &str) -> Result<PathBuf, String> {
+    go_build_of(name, &format!("./{name}"), "go")
+}
+
+/// Builds a package, as the module in this folder has it.
+fn go_build_of(name: &str, package: &str, module: &str) -> Result<PathBuf, String> {
     let program = kept(&format!("go-{name}"))?;
     run(Command::new("go")
+        .env("GOTOOLCHAIN", "auto") // Debian's stays with what it is
         .args(["build", "-buildvcs=false", "-o"])
         .arg(&program)
-        .arg(format!("./{name}"))
-        .current_dir(file("go")))?;
+        .arg(package)
+        .current_dir(file(module)))?;
     Ok(program)
 }
 

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::routes::{Door, answer};
+use super::routes::{Listener, answer};
 use super::shared::HttpShared;
 use crate::http_server::limits::many_requests;
 use crate::http_server::place::Place;
@@ -24,7 +24,7 @@ use crate::inputs::presence::Visit;
 pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     first: Bytes,
-    door: Door,
+    listener: Listener,
     shared: Arc<HttpShared>,
     place: Arc<Place>,
     visit: Visit,
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     let (visit, own_place) = (RefCell::new(visit), Arc::clone(&place));
     let service = service_fn(move |request| {
         visit.borrow_mut().sent_a_line();
-        let answered = answer(request, door, Arc::clone(&shared), Arc::clone(&own_place));
+        let answered = answer(request, listener, Arc::clone(&shared), Arc::clone(&own_place));
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut served = pin!(many_requests().serve_connection(TokioIo::new(stream), service));
@@ -80,7 +80,7 @@ mod tests {
         peer.write_all(begun.as_bytes()).await.expect("there is room");
         let began = Instant::now();
         let visit = Visit::new(inputs.presence.clone());
-        serve(stream, Bytes::new(), Door::Socket, shared, place, visit).await;
+        serve(stream, Bytes::new(), Listener::Socket, shared, place, visit).await;
         let took = began.elapsed();
         let mut told = String::new();
         peer.read_to_string(&mut told).await.expect("it is closed");
@@ -118,7 +118,7 @@ mod tests {
         let (_peer, stream) = tokio::io::duplex(4096);
         let visit = Visit::new(inputs.presence.clone());
         let began = Instant::now();
-        let served = serve(stream, Bytes::new(), Door::Socket, shared, place, visit);
+        let served = serve(stream, Bytes::new(), Listener::Socket, shared, place, visit);
         let stop = async { inputs.stop_reading.cancel() };
         tokio::join!(served, stop);
         assert!(began.elapsed() < Duration::from_secs(1));

@@ -3,6 +3,7 @@
 //! The body is read as a whole before any of its events is offered: a request that breaks off has
 //! published nothing. What becomes of each event is the intake's and the lanes' to say.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,9 @@ use dispatchd_core::limits::line_bytes_max;
 use dispatchd_core::model::event::Extras;
 use dispatchd_core::model::{Code, Event, Profile, Record, Reference, Refusal};
 use dispatchd_core::wire::cloudevents::{self, CloudEvent};
-use dispatchd_core::wire::http::{Format, Lines, Problem, Results, format, members, wait_seconds};
+use dispatchd_core::wire::http::{
+    Format, Lines, Problem, Results, events, format, members, wait_seconds,
+};
 use dispatchd_core::wire::ndjson::request::{self, Parsed};
 use dispatchd_producer::intake::EventRequest;
 use dispatchd_producer::ticket::EventId;
@@ -66,7 +69,9 @@ pub(super) async fn post(
         Err(error) => refused_unread(&unread(error), &head.headers, body).await,
         Ok((body, _answering)) => {
             let patience = patience(asked.wait_seconds);
-            let offer = Offer { shared, patience, headers: &head.headers };
+            let [parent, state] = [TRACEPARENT, TRACESTATE].map(|name| trace(&head.headers, name));
+            let trace = parent.map(|parent| (parent, state));
+            let offer = Offer { shared, patience, headers: &head.headers, trace };
             let offered = offer.body(asked.format, &body.bytes).await;
             let is_alone = asked.format.is_alone(&body.bytes);
             drop(body); // others may wait for its room
@@ -178,6 +183,8 @@ struct Offer<'a> {
     shared: &'a Arc<HttpShared>,
     patience: Patience,
     headers: &'a HeaderMap,
+    /// The `traceparent` that its headers name, and the `tracestate` beside it.
+    trace: Option<(&'a str, Option<&'a str>)>,
 }
 
 impl Offer<'_> {
@@ -197,15 +204,15 @@ impl Offer<'_> {
 
     async fn one_event(&self, body: &[u8]) -> Result<Exchange, Problem> {
         let mut exchange = self.begin();
-        self.event(&mut exchange, body).await;
+        self.event(&mut exchange, request::parse(body, 0)).await;
         Ok(exchange)
     }
 
     async fn array(&self, body: &[u8]) -> Result<Exchange, Problem> {
-        let members = members(utf8(body)?)?;
+        let events = events(utf8(body)?)?;
         let mut exchange = self.begin();
-        for member in members {
-            self.event(&mut exchange, member.get().as_bytes()).await;
+        for event in events.each(|event, _| event.as_line(0)) {
+            self.event(&mut exchange, event).await;
         }
         Ok(exchange)
     }
@@ -214,7 +221,7 @@ impl Offer<'_> {
         let lines = Lines::of(body)?;
         let mut exchange = self.begin();
         for line in lines {
-            self.event(&mut exchange, line).await;
+            self.event(&mut exchange, request::parse(line, 0)).await;
         }
         Ok(exchange)
     }
@@ -256,8 +263,8 @@ impl Offer<'_> {
     }
 
     /// Offers an event as a line of the socket would have it.
-    async fn event(&self, exchange: &mut Exchange, text: &[u8]) {
-        let Parsed { reference, tx, request, .. } = request::parse(text, 0);
+    async fn event(&self, exchange: &mut Exchange, event: Parsed<'_>) {
+        let Parsed { reference, tx, request, .. } = event;
         let given = match &reference {
             Reference::Text(json) => Some(&**json),
             Reference::Number(_) => None,
@@ -290,23 +297,19 @@ impl Offer<'_> {
     /// The trace that the request's headers name is that of each of its events, unless an event
     /// names its own.
     fn add_trace<'e>(&'e self, event: &mut Event<'e>) {
-        let Some(parent) = self.trace(TRACEPARENT) else { return };
+        let Some((parent, state)) = self.trace else { return };
         let extras = event.extras.get_or_insert_default();
         if extras.traceparent.is_none() {
             extras.traceparent = Some(parent.into());
-            extras.tracestate = self.trace(TRACESTATE).map(Into::into);
+            extras.tracestate = state.map(Into::into);
         }
-    }
-
-    fn trace(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
     }
 
     async fn cloud_event<'e>(&'e self, exchange: &mut Exchange, mut event: CloudEvent<'e>) {
         // Of the event alone: when it is sent again, the request belongs to another trace.
         let said = self.shared.exchange.fingerprints().of(&event);
-        if let Some(parent) = self.trace(TRACEPARENT) {
-            event.add_trace(parent, self.trace(TRACESTATE));
+        if let Some((parent, state)) = self.trace {
+            event.add_trace(parent, state);
         }
         let dedupe_id = event.dedupe_id();
         let own = event.id();
@@ -320,10 +323,15 @@ impl Offer<'_> {
             CloudEventsAs::TheyAre => {
                 let record = Record::new(key, None, event.seal());
                 let id = EventId::Chosen { id: dedupe_id, said };
-                exchange.offer(EventRequest::sealed(record, reference, id)).await;
+                let request = EventRequest::sealed(record, reference, id);
+                exchange.offer(request.saying(event.event_type(), event.json())).await;
             }
             CloudEventsAs::Lk => match event.object() {
                 Some(data) => {
+                    let [traceparent, tracestate] =
+                        event.trace().map(|text| text.map(Cow::Borrowed));
+                    let envelope = Some(Profile::Lk);
+                    let extras = Extras { traceparent, tracestate, envelope };
                     let event = Event {
                         event_type: event.event_type().into(),
                         data,
@@ -332,10 +340,7 @@ impl Offer<'_> {
                         user_id: None,
                         id: Some(dedupe_id),
                         echo: false,
-                        extras: Some(Box::new(Extras {
-                            envelope: Some(Profile::Lk),
-                            ..Extras::default()
-                        })),
+                        extras: Some(Box::new(extras)),
                     };
                     self.offer(exchange, event, reference).await;
                 }
@@ -353,6 +358,10 @@ impl Offer<'_> {
         let request = EventRequest::new(event, reference, shared.fingerprints(), shared.fresh_id());
         exchange.offer(request).await;
     }
+}
+
+fn trace<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
 }
 
 fn utf8(body: &[u8]) -> Result<&str, Problem> {

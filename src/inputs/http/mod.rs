@@ -14,7 +14,7 @@ mod settings;
 mod shared;
 
 pub(crate) use connection::serve;
-pub(crate) use routes::Door;
+pub(crate) use routes::Listener;
 pub(crate) use server::HttpServer;
 pub(crate) use settings::KEY;
 

@@ -17,7 +17,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 
 /// Where a connection came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Listener {
     /// The file's permissions say who may connect.
     Socket,
     /// Whoever runs on this host may, a browser among them.
@@ -27,12 +27,12 @@ pub(crate) enum Door {
 /// Answers one request.
 pub(super) async fn answer(
     request: Request<Incoming>,
-    door: Door,
+    listener: Listener,
     shared: Arc<HttpShared>,
     place: Arc<Place>,
 ) -> Answer {
     let answering = place.answer();
-    if let Err(refused) = admit(&request, door) {
+    if let Err(refused) = admit(&request, listener) {
         return closing(problem(&refused));
     }
     match (request.uri().path(), request.method()) {
@@ -50,8 +50,8 @@ pub(super) async fn answer(
 
 /// A page in a browser on this host may send requests to loopback, to its own name if it points
 /// that name here. It cannot send them without an `Origin`, or with a `Host` that is loopback's.
-fn admit(request: &Request<Incoming>, door: Door) -> Result<(), Problem> {
-    if door == Door::Socket {
+fn admit(request: &Request<Incoming>, listener: Listener) -> Result<(), Problem> {
+    if listener == Listener::Socket {
         return Ok(());
     }
     let host = request.headers().get(HOST).map(|host| host.as_bytes());

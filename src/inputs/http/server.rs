@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::connection::serve;
-use super::routes::Door;
+use super::routes::Listener;
 use super::shared::HttpShared;
 use crate::http_server::place::Place;
 use crate::inputs::loopback::Serve;
@@ -30,7 +30,7 @@ impl Serve for HttpServer {
         place: Arc<Place>,
         visit: Visit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        serve(stream, Bytes::new(), Door::Loopback, Arc::clone(&self.0), place, visit)
+        serve(stream, Bytes::new(), Listener::Loopback, Arc::clone(&self.0), place, visit)
     }
 }
 

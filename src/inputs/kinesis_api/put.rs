@@ -48,8 +48,9 @@ pub(super) async fn answered(
     let records = put::read(put, format, &body.bytes, &served)?;
     body.bytes = Bytes::new(); // its room is the records' now, until the budget has taken them
     let mut exchange = Exchange::begin(&shared.exchange, Patience::Until(deadline));
+    let call = invocation.map(|invocation| derived_id(&["amz-sdk-invocation-id", invocation]));
     for (record, index) in records.into_iter().zip(0..) {
-        let request = request(record, index, invocation, shared, &exchange);
+        let request = request(record, index, call, shared, &exchange);
         exchange.offer(request.until(deadline)).await;
     }
     drop(body);
@@ -61,18 +62,20 @@ pub(super) async fn answered(
     }
 }
 
-/// What the intake is offered for one record of a call.
+/// What the intake is offered for one record of a call. `call`: the id of the call, if it may come
+/// again.
 fn request(
     record: PutRecord,
-    index: u64,
-    invocation: Option<&str>,
+    index: u128,
+    call: Option<Uuid>,
     shared: &KinesisApiShared,
     exchange: &Exchange,
 ) -> EventRequest<'static> {
     let PutRecord { key, explicit_hash, data } = record;
-    let id = match invocation {
-        Some(invocation) => {
-            let id = derived_id(&["amz-sdk-invocation-id", invocation, &index.to_string()]);
+    let id = match call {
+        Some(call) => {
+            // Two calls' ids differ in more bits than those that an index takes.
+            let id = Uuid::from_u128(call.as_u128() ^ index);
             let said = (&key, explicit_hash, &*data);
             EventId::Chosen { id, said: shared.exchange.fingerprints().of(said) }
         }

@@ -18,7 +18,7 @@ use super::reader::Reader;
 use super::shared::ConnectionShared;
 use super::writer::Writer;
 use crate::http_server::place::Place;
-use crate::inputs::http::{self, Door};
+use crate::inputs::http::{self, Listener};
 use crate::inputs::metrics::OpenConnection;
 use crate::inputs::presence::Visit;
 use dispatchd_core::model::Input;
@@ -42,7 +42,7 @@ pub(super) async fn serve(
             let place = Place::new(shared.stop_reading.child_token());
             let http = Arc::clone(&shared.http);
             // Apart, or every other connection would be as large as this one.
-            Box::pin(http::serve(stream, Bytes::new(), Door::Socket, http, place, visit)).await;
+            Box::pin(http::serve(stream, Bytes::new(), Listener::Socket, http, place, visit)).await;
         }
         _ => {
             open.speaks(Input::Ndjson);

@@ -23,7 +23,7 @@ use crate::inputs::metrics::{ConnectionMetrics, Full, OpenConnection};
 use crate::inputs::presence::{Presence, Visit};
 use crate::inputs::shared::InputsShared;
 use dispatchd_core::model::Input;
-use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::answer;
 
 /// How many connections are let in.
 #[derive(Debug, Clone, Copy)]
@@ -144,7 +144,7 @@ fn admit(
             }
         };
         // Into an empty socket buffer it fits at once; a peer that is gone does not miss it.
-        let _ = stream.try_write(&reply::turned_away(why));
+        let _ = stream.try_write(&answer::turned_away(why));
         return;
     }
     let open = OpenConnection::unheard(Arc::clone(&shared.metrics), Input::Ndjson);

@@ -26,9 +26,9 @@ use crate::inputs::long_lines::buffer_of;
 use crate::inputs::presence::Visit;
 use dispatchd_core::limits::{LINE_BUFFER_BYTES, PARTIAL_LINE_TIMEOUT, line_bytes_max};
 use dispatchd_core::model::{Code, Input, Reference, Refusal, StreamFacts};
+use dispatchd_core::wire::ndjson::answer;
 use dispatchd_core::wire::ndjson::lines::{Line, Splitter};
-use dispatchd_core::wire::ndjson::reply;
-use dispatchd_core::wire::ndjson::request::{self, Parsed, Request};
+use dispatchd_core::wire::ndjson::request::{self, Members, Parsed, Request};
 use dispatchd_producer::credit::Credit;
 use dispatchd_producer::intake::{
     EventRequest, Intake, Member, Offered, OfferedTogether, Shortage, Staging, WayBack,
@@ -229,12 +229,13 @@ impl Reader {
     async fn take(&mut self, line: Line<'_>) -> Option<()> {
         let (number, text) = match line {
             Line::Complete { number, text } => (number, text),
-            Line::TooLong { number } => {
+            Line::TooLong { number, head } => {
+                let reference = request::reference_of(head, number);
                 let line_bytes_max = line_bytes_max(self.intake.record_bytes_max());
                 let too_long =
                     format!("the line is over {line_bytes_max} bytes, the longest that is read");
                 let refusal = self.intake.too_large(too_long);
-                return self.refuse(Reference::Number(number), refusal).await;
+                return self.refuse(reference, refusal).await;
             }
         };
         let Parsed { reference, op, tx, request } = request::parse(text, number);
@@ -266,15 +267,16 @@ impl Reader {
                 None => self.refuse(reference, refusal).await,
             },
             Ok(Request::Hello(context)) => {
-                let mut line = Vec::new();
-                reply::hello(&mut line, &reference, self.intake.record_bytes_max());
-                self.control(line).await?;
                 self.intake.set_context(context);
-                Some(())
+                let (bytes_max, producer_id) =
+                    (self.intake.record_bytes_max(), self.intake.producer_id());
+                let mut line = Vec::new();
+                answer::hello(&mut line, &reference, bytes_max, producer_id);
+                self.control(line).await
             }
             Ok(Request::Ping) => {
                 let mut line = Vec::new();
-                reply::done(&mut line, "ping", &reference);
+                answer::done(&mut line, "ping", &reference);
                 self.control(line).await
             }
             Ok(Request::Flush) => {
@@ -316,7 +318,7 @@ impl Reader {
             match self.intake.stage(tx, &mut request, &self.clock.now) {
                 Staging::Staged { reference, id, credit } => {
                     let mut line = Vec::new();
-                    reply::staged(&mut line, &reference, id);
+                    answer::staged(&mut line, &reference, id);
                     self.intake.answer(credit, line);
                     return Some(());
                 }
@@ -326,11 +328,11 @@ impl Reader {
         }
     }
 
-    async fn offer_batch(&mut self, members: &[&str], reference: Reference) -> Option<()> {
-        let head = reply::head("batch", None, &reference);
+    async fn offer_batch(&mut self, members: &Members<'_>, reference: Reference) -> Option<()> {
+        let head = answer::head("batch", None, &reference);
         let shared = Arc::clone(&self.shared);
         loop {
-            let members = (1..).zip(members).map(|(place, json)| member(json, place, &shared));
+            let members = members.each(|event, index| member(event, index + 1, &shared));
             let offered = self.intake.offer_together(&head, members, &self.clock.now);
             if self.is_done("batch", &reference, offered).await? {
                 return Some(());
@@ -339,7 +341,7 @@ impl Reader {
     }
 
     async fn commit(&mut self, tx: &str, reference: Reference) -> Option<()> {
-        let head = reply::head("commit", Some(tx), &reference);
+        let head = answer::head("commit", Some(tx), &reference);
         loop {
             let offered = self.intake.commit(tx, &head, &self.clock.now);
             if self.is_done("commit", &reference, offered).await? {
@@ -379,7 +381,7 @@ impl Reader {
             return self.refuse_control(&format!("\"{op}\""), &reference, &refusal).await;
         }
         let mut line = Vec::new();
-        reply::transaction(&mut line, op, tx, &reference);
+        answer::transaction(&mut line, op, tx, &reference);
         self.control(line).await
     }
 
@@ -390,7 +392,7 @@ impl Reader {
         refusal: &Refusal,
     ) -> Option<()> {
         let mut line = Vec::new();
-        reply::control_refusal(&mut line, op, reference, refusal);
+        answer::control_refusal(&mut line, op, reference, refusal);
         self.control(line).await
     }
 
@@ -445,8 +447,8 @@ impl Reader {
 }
 
 /// An event of a batch, as the intake takes it.
-fn member<'a>(json: &'a str, place: u64, shared: &ConnectionShared) -> Member<'a> {
-    let (reference, request) = request::member(json, place)?;
+fn member<'a>(event: &request::Member<'a>, place: u64, shared: &ConnectionShared) -> Member<'a> {
+    let (reference, request) = event.of_batch(place)?;
     let (fingerprints, fresh_id) = (&shared.intake.fingerprints, shared.fresh_id);
     Ok(match request {
         Request::Record(record) => EventRequest::raw(record, reference, fingerprints, fresh_id),

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use dispatchd_core::limits::WRITE_STALL_TIMEOUT;
 use dispatchd_core::model::Reference;
-use dispatchd_core::wire::ndjson::reply;
+use dispatchd_core::wire::ndjson::answer;
 use dispatchd_producer::credit::{Credit, CreditTotal};
 use dispatchd_producer::gathering::Gathered;
 use dispatchd_producer::intake::WayBack;
@@ -116,7 +116,7 @@ impl Writer {
                 self.epochs.print_flushed(&mut self.out, &mut self.printed);
             }
             Answer::Event { ref reference, place, ref answer, credit } => {
-                reply::event(&mut self.out, reference, answer);
+                answer::event(&mut self.out, reference, answer);
                 self.is_printed(place, credit);
             }
             Answer::Gathered(_) => unreachable!("it is printed piece by piece"),
@@ -127,14 +127,14 @@ impl Writer {
     /// beside them in memory as a whole.
     async fn print_gathered(&mut self, gathered: &Gathered) {
         self.out.extend_from_slice(&gathered.head);
-        reply::results(&mut self.out, gathered.is_ok());
+        answer::results(&mut self.out, gathered.is_ok());
         for (index, (reference, answer)) in gathered.results.iter().enumerate() {
-            reply::result(&mut self.out, index == 0, reference, answer);
+            answer::result(&mut self.out, index == 0, reference, answer);
             if self.out.len() >= BYTES_PER_WRITE {
                 self.write_out().await;
             }
         }
-        self.out.extend_from_slice(reply::END);
+        self.out.extend_from_slice(answer::END);
         self.is_printed(gathered.epoch, gathered.credit);
     }
 
@@ -194,7 +194,7 @@ impl Epochs {
             if *answered < flush.events {
                 return;
             }
-            reply::done(out, "flush", &flush.reference);
+            answer::done(out, "flush", &flush.reference);
             printed.add(flush.credit);
             self.open.pop_front();
             self.first = self.first.wrapping_add(1);
@@ -215,19 +215,24 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::UnixStream;
 
-    #[tokio::test]
-    async fn a_peer_that_is_there_gets_every_answer_before_the_end() {
-        let shared = Arc::new(IntakeShared {
+    fn shared(budget_bytes: usize) -> Arc<IntakeShared> {
+        Arc::new(IntakeShared {
             producer_id: "app@host".into(),
             envelopes: Default::default(),
             transaction: Default::default(),
             answers_max: 2,
             answer_bytes_max: 1000,
             record_bytes_carried: 1000,
-            budget: Budget::new(1000),
+            budget: Budget::new(budget_bytes),
             counters: Arc::default(),
             fingerprints: Default::default(),
-        });
+            checks: Default::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_there_gets_every_answer_before_the_end() {
+        let shared = shared(1000);
         let (mut intake, way_back) = shared.open(None);
         let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
         let (_read, write) = ours.into_split();
@@ -245,17 +250,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_shared_results_as_slowly_as_it_can_is_given_up() {
-        let shared = Arc::new(IntakeShared {
-            producer_id: "app@host".into(),
-            envelopes: Default::default(),
-            transaction: Default::default(),
-            answers_max: 2,
-            answer_bytes_max: 1000,
-            record_bytes_carried: 1000,
-            budget: Budget::new(8 << 20),
-            counters: Arc::default(),
-            fingerprints: Default::default(),
-        });
+        let shared = shared(8 << 20);
         let (mut intake, way_back) = shared.open(None);
         let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
         let (_read, write) = ours.into_split();

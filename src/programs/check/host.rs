@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::finding::Finding;
 use crate::admin::{self, PagesListener};
-use crate::config::{Config, memory_sum};
+use crate::config::{Config, MemorySum, memory_sum};
 use crate::inputs::socket;
 use crate::inputs::socket::barred::{Barred, barred};
 use crate::inputs::socket::{BindError, SocketSurvey, survey};
+use crate::schema::{self, Loaded};
+use crate::targets::memory::MemorySum as ForwardMemory;
 use dispatchd_core::limits::MIB;
 
 /// The `terminationGracePeriodSeconds` of a pod that does not set it.
@@ -89,6 +91,18 @@ pub(super) async fn admin(admin: &admin::Settings, is_running: bool) -> Finding 
     Finding::ok(NAME, if free.is_empty() { "off".to_owned() } else { free.join("; ") })
 }
 
+/// The same for a forwarder, which listens nowhere else: one that runs serves its admin socket.
+pub(super) async fn forwarder_admin(of: &admin::Settings) -> Finding {
+    let is_running = match &of.socket {
+        Some(path) => {
+            let found = survey(path).await;
+            found.is_ok_and(|found| found.served_by.is_some_and(|peer| peer.is_dispatchd()))
+        }
+        None => false,
+    };
+    admin(of, is_running).await
+}
+
 fn refused(name: &'static str, error: BindError, flag: &str) -> Finding {
     match error {
         BindError::Io { what, path, source } => {
@@ -120,11 +134,33 @@ fn who_connects(found: &SocketSurvey, mode: u32) -> String {
     }
 }
 
+/// Checks the folder of schemas; `None` where no event is checked. Where it is wrong, `run` does
+/// not start.
+pub(super) fn schemas(settings: &schema::Settings) -> Option<Finding> {
+    const NAME: &str = "schemas";
+    if !settings.is_on() {
+        return None;
+    }
+    Some(match Loaded::read(settings) {
+        Ok(loaded) => Finding::ok(NAME, format!("{} types", loaded.types())),
+        Err(error) => Finding::fail(
+            NAME,
+            format!("schema.dir: {error}"),
+            "mend the folder: `dispatchd schema check` says more, where samples are at hand",
+        ),
+    })
+}
+
+/// The most memory that the configuration takes, with the schemas of its folder as they are now.
+pub(crate) fn memory_sum_here(config: &Config) -> MemorySum {
+    let loaded = Loaded::read(&config.schema).unwrap_or_default(); // `schemas` tells what is wrong
+    memory_sum(config).with_schemas(loaded.bytes())
+}
+
 /// Holds what the configuration can take against what the cgroup gives.
 pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
     const NAME: &str = "memory";
-    let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / MIB as f64);
-    let sum = memory_sum(config);
+    let sum = memory_sum_here(config);
     let (budget, total) = (config.memory.budget_bytes, sum.total_bytes());
     let Some(limit) = limit_bytes else {
         return Finding::ok(
@@ -146,8 +182,9 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
         (sum.connections_bytes, connections),
         (sum.requests_bytes, "batch.max_in_flight or batch.max_bytes"),
         (sum.dedupe_bytes, "delivery.dedupe_ids"),
+        (sum.schemas_bytes, "the number of schemas in schema.dir"),
     ];
-    let (part, key) = largest.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are four");
+    let (part, key) = largest.into_iter().max_by_key(|(bytes, _)| *bytes).expect("there are five");
     let fix = format!(
         "the worst case is {} over the limit, and the program itself comes on top: lower {key}, \
          whose part is {}, or raise the container's memory limit",
@@ -155,6 +192,30 @@ pub(super) fn memory(config: &Config, limit_bytes: Option<usize>) -> Finding {
         mib(part)
     );
     Finding::warn(NAME, what, fix)
+}
+
+/// Holds the most memory that a forwarder takes against the cgroup's limit.
+pub(super) fn forward_memory(sum: &ForwardMemory, limit_bytes: Option<usize>) -> Finding {
+    const NAME: &str = "memory";
+    let Some(limit) = limit_bytes else {
+        return Finding::ok(NAME, format!("at most {sum}; no cgroup limit"));
+    };
+    let what = format!("at most {sum}; cgroup limit {}", mib(limit));
+    let total = sum.total_bytes();
+    if total <= limit {
+        return Finding::ok(NAME, what);
+    }
+    let fix = format!(
+        "the worst case is {} over the limit, and the program itself comes on top, as do those of \
+         exec: have fewer targets in one forwarder, lower their batch_bytes or max_in_flight, or \
+         raise the container's memory limit",
+        mib(total - limit)
+    );
+    Finding::warn(NAME, what, fix)
+}
+
+fn mib(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / MIB as f64)
 }
 
 /// Holds the time to stop against what it must hold and what a pod is given.
@@ -187,18 +248,11 @@ pub(super) fn shutdown(config: &Config) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Flag, Inputs, resolve};
+    use crate::config::{Inputs, resolve};
     use crate::programs::check::Level;
 
     fn config(set: &[(&str, &str)]) -> Config {
-        let flag = |(key, value): &(&str, &str)| Flag {
-            key: (*key).into(),
-            value: (*value).into(),
-            flag: "--set".into(),
-        };
-        let inputs =
-            Inputs { flags: set.iter().map(flag).collect(), local: true, ..Inputs::default() };
-        resolve(&inputs).expect("it holds").config
+        resolve(&Inputs::set(set)).expect("it holds").config
     }
 
     #[test]

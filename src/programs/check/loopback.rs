@@ -1,12 +1,12 @@
-//! The inputs on loopback: whether their addresses can be had, and who reaches them there. Whether a
-//! pod shares its node's network is seen by its interfaces, and only as far as those tell.
+//! The inputs on loopback: whether their addresses can be had, and who reaches them there. Whether
+//! a pod shares its node's network is seen by its interfaces, and only as far as those tell.
 
 use super::finding::Finding;
 use crate::config::Config;
 use crate::inputs::loopback::{Loopback, OwnEndpoint};
 
-/// The finding for the inputs that are switched on; `None` where none is. A daemon that runs has its
-/// addresses taken. `endpoint`: where requests go, if that is known.
+/// The finding for the inputs that are switched on; `None` where none is. A daemon that runs has
+/// its addresses taken. `endpoint`: where requests go, if that is known.
 pub(super) fn loopback(
     config: &Config,
     endpoint: Option<&str>,

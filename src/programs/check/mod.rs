@@ -1,13 +1,14 @@
-//! `check`: would `run` work here? Findings are values; whoever asked prints them.
+//! `check`: would `run` work here, or `forward`? Findings are values; whoever asked prints them.
 //!
 //! `online` asks the service, `host` and `loopback` look at this machine, `endpoint` says where
-//! requests go.
+//! requests go; `forward` does all that for a forwarder.
 //! Every check is made, whatever another one found, but for those that could not be asked: without
 //! credentials no request is signed. Nothing is written to the stream, nothing is left on the host,
 //! and no call takes longer than `kinesis.attempt_timeout`.
 
 mod endpoint;
 mod finding;
+mod forward;
 mod host;
 mod loopback;
 mod online;
@@ -16,6 +17,8 @@ use crate::config::{Config, Machine};
 
 pub(crate) use endpoint::{Target, target};
 pub(crate) use finding::{Finding, Level};
+pub(crate) use forward::{forward, forward_places};
+pub(crate) use host::memory_sum_here;
 
 /// Makes every check, in the order in which they are printed.
 pub(crate) async fn run(config: &Config, machine: &Machine) -> Vec<Finding> {
@@ -38,5 +41,6 @@ pub(crate) async fn places(config: &Config, machine: &Machine) -> Vec<Finding> {
         is_running,
     );
     let admin = host::admin(&config.admin, is_running).await;
-    [Some(socket), loopback, Some(admin)].into_iter().flatten().collect()
+    let schemas = host::schemas(&config.schema);
+    [Some(socket), loopback, Some(admin), schemas].into_iter().flatten().collect()
 }

@@ -20,8 +20,8 @@ use crate::config::{Carried, Config, show_size};
 use crate::embedded_stream::{Limits, Local, LocalError};
 
 /// What is said of a check that could not be made.
-const NO_CREDENTIALS: &str = "not asked: there are no credentials";
-const CREDENTIALS_FIRST: &str = "see to the credentials first";
+pub(super) const NO_CREDENTIALS: &str = "not asked: there are no credentials";
+pub(super) const CREDENTIALS_FIRST: &str = "see to the credentials first";
 
 const DESCRIBE_ACTION: &str = "kinesis:DescribeStreamSummary";
 
@@ -72,6 +72,48 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Who asks, and where: credentials, caller, endpoint, and its addresses.
+pub(super) async fn identity(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
+    let (provided, addresses) = tokio::join!(
+        kinesis.credentials_info(),
+        addresses(kinesis.endpoint(), config.kinesis.connect_timeout)
+    );
+    let caller = match provided {
+        Ok(_) => caller(kinesis).await,
+        Err(_) => Finding::warn("caller", NO_CREDENTIALS, CREDENTIALS_FIRST),
+    };
+    vec![credentials(&provided), caller, where_to(kinesis), addresses]
+}
+
+/// Whether the stream is there and can be read.
+pub(super) async fn stream_is_there(kinesis: &Kinesis) -> Finding {
+    const NAME: &str = "stream";
+    match kinesis.summary().await {
+        Ok(summary) => of_status(NAME, &summary),
+        Err(error) => {
+            let level = if is_denied(&error) { Finding::warn } else { Finding::fail };
+            level(NAME, error.to_string(), reader_advice(&error))
+        }
+    }
+}
+
+/// What a reader does about a call that failed.
+pub(super) fn reader_advice(error: &CallError) -> String {
+    match error.class {
+        Class::Blocked(reason) => reason.advice_to_readers().to_owned(),
+        _ => error.advice(error.operation),
+    }
+}
+
+fn of_status(name: &'static str, summary: &Summary) -> Finding {
+    let what = describe(summary);
+    match summary.status.as_str() {
+        "ACTIVE" | "UPDATING" => Finding::ok(name, what),
+        "CREATING" => Finding::fail(name, what, "wait until the stream is ACTIVE"),
+        _ => Finding::fail(name, what, "create the stream again, or name another one"),
+    }
 }
 
 /// Asks the embedded stream, which has no identities and no permissions, so there is less to ask.
@@ -170,12 +212,7 @@ async fn stream(kinesis: &Kinesis, config: &Config) -> Vec<Finding> {
             return vec![level(NAME, error.to_string(), fix), unknown];
         }
     };
-    let what = describe(&summary);
-    let mut findings = vec![match summary.status.as_str() {
-        "ACTIVE" | "UPDATING" => Finding::ok(NAME, what),
-        "CREATING" => Finding::fail(NAME, what, "wait until the stream is ACTIVE"),
-        _ => Finding::fail(NAME, what, "create the stream again, or name another one"),
-    }];
+    let mut findings = vec![of_status(NAME, &summary)];
     if let (Some(wanted), Some(limit)) = (config.stream.max_record_bytes, summary.record_bytes_max)
         && wanted > limit
     {

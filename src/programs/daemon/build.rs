@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::control::Control;
 use super::drain::Stop;
-use super::metrics::DaemonMetrics;
+use super::taker::LanesAndStream;
 use super::{Daemon, Plan, StartError};
-use crate::admin::api::{LiveSettings, Shown};
+use crate::admin::api::Told;
+use crate::admin::status::{LiveSettings, Shown};
 use crate::admin::{Admin, Answers, PagesListener};
 use crate::config::{Carried, Config, files_kept_back};
 #[cfg(feature = "local")]
@@ -35,6 +35,9 @@ use crate::inputs::socket::listener::Listener;
 use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
+use crate::programs::control::Control;
+use crate::programs::metrics::ProgramMetrics;
+use crate::schema::{Gate, Loaded, SchemaMetrics};
 use crate::telemetry::exporter::{Exporter, Sources};
 use dispatchd_aws::Kinesis;
 use dispatchd_core::limits::long_lines_bytes;
@@ -77,6 +80,9 @@ impl Daemon {
         let carried = Carried::of(config);
         let exporter = Exporter::default();
 
+        let gate = Arc::new(Gate::new(exporter.register(SchemaMetrics::register)));
+        gate.set(config.schema.clone(), schemas(config).await?);
+
         let (refresher, stream) = Refresher::new(
             kinesis.clone(),
             config.stream.max_record_bytes,
@@ -111,6 +117,7 @@ impl Daemon {
             budget: Arc::clone(&budget),
             counters: counters.clone(),
             fingerprints: Fingerprints::default(),
+            checks: gate.checks(),
             backpressure: Arc::clone(&backpressure),
             long_lines: Arc::new(LongLines::new(long_lines_bytes(config.memory.budget_bytes))),
             callers: Arc::clone(&callers),
@@ -150,7 +157,7 @@ impl Daemon {
         ];
         let listening =
             listening.into_iter().filter_map(|(input, address)| Some((input, address?))).collect();
-        let metrics = exporter.register(DaemonMetrics::register);
+        let metrics = exporter.register(ProgramMetrics::register);
         let sources = Sources {
             counters: counters.clone(),
             budget,
@@ -162,7 +169,7 @@ impl Daemon {
         let answers = Answers {
             exposition: exporter.expose(sources.clone()),
             reach,
-            shown: Shown {
+            shown: Told::Daemon(Box::new(Shown {
                 stream: config.stream.id.as_str().to_owned(),
                 endpoint: kinesis.endpoint().to_owned(),
                 region: kinesis.region().to_owned(),
@@ -177,7 +184,8 @@ impl Daemon {
                 lanes: producer.questions,
                 recent_errors,
                 outage: producer.outage,
-            },
+                gate: Arc::clone(&gate),
+            })),
             live: LiveSettings::new(config.log.level.clone()),
         };
         let (admin, operators) =
@@ -200,12 +208,15 @@ impl Daemon {
                 running: resolved,
                 log,
                 commands: operators.commands,
-                lane_settings: producer.settings,
-                reloads: stream.reloads,
+                taker: LanesAndStream {
+                    lane_settings: producer.settings,
+                    reloads: stream.reloads,
+                    lingers: true,
+                    gate,
+                },
                 live: operators.live,
                 metrics,
                 state: operators.state,
-                lingers: true,
                 reloading: Default::default(),
                 manager,
             },
@@ -227,6 +238,13 @@ fn lane_settings(config: &Config) -> producer::Settings {
     let Config { batch, delivery, .. } = config;
     let (lane, dedupe) = (LaneSettings::of(batch, delivery), Window::of(delivery));
     producer::Settings { lanes_count: LANES, lane, dedupe }
+}
+
+/// The schemas that the configuration names, read on a thread of its own.
+async fn schemas(config: &Config) -> Result<Loaded, StartError> {
+    let settings = config.schema.clone();
+    let read = tokio::task::spawn_blocking(move || Loaded::read(&settings));
+    Ok(read.await.map_err(std::io::Error::other)??)
 }
 
 /// Where an input listens, if it does.

@@ -1,16 +1,16 @@
 //! The drain: which stage of the stop begins when. It ends tasks by cancelling their tokens, and
 //! moves no event.
 
-use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::inputs::callers::Callers;
+use crate::programs::signals::{another_wish, tell_died};
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_producer::counters::InputCounters;
 
@@ -20,10 +20,6 @@ const RESERVE_MAX: Duration = Duration::from_secs(5);
 /// How much of that reserve is kept for writing answers once everything is answered: half of it,
 /// but at most this.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// A signal that comes this soon after the first one expresses the same wish: `kill 0` in an
-/// entrypoint, managers that signal a group and a child, a terminal beside them. All of these take
-/// milliseconds; a person who has had enough takes longer.
-const SAME_WISH: Duration = Duration::from_secs(1);
 /// Callers that sent nothing for this long have nothing more to say: an application writes its last
 /// lines right after its own signal.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -108,23 +104,6 @@ fn tell_waiting(connected: usize, at_most: Duration) {
     );
 }
 
-/// Ends when a signal comes that is a second wish, not an echo of the first signal.
-async fn another_wish(signals: &mut mpsc::Receiver<()>, first: Instant) {
-    let mut is_told = false;
-    while signals.recv().await.is_some() {
-        if first.elapsed() > SAME_WISH {
-            return;
-        }
-        if !std::mem::replace(&mut is_told, true) {
-            tracing::warn!(
-                "another signal came within 1 s of the first: both are one wish to stop. A later \
-                 one gives up what is left"
-            );
-        }
-    }
-    pending().await // nobody is left to send one
-}
-
 /// Ends once nothing is in flight and no line has come for [`LAST_LINES`], from the later of the
 /// signal and the last line.
 async fn idle(counters: &InputCounters, callers: &Callers, began: Instant) {
@@ -145,34 +124,10 @@ async fn idle(counters: &InputCounters, callers: &Callers, began: Instant) {
     }
 }
 
-/// Logs it if a task died, and says whether it did.
-pub(super) fn tell_died(ended: Result<(), JoinError>) -> bool {
-    if let Err(error) = &ended {
-        tracing::error!(%error, "a task died: its events are answered as unconfirmed. This is a \
-                                 defect of dispatchd, please report it");
-    }
-    ended.is_err()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_comes_within_a_second_of_the_first_signal_is_the_same_wish() {
-        let (signal, mut signals) = mpsc::channel(1);
-        let first = Instant::now();
-        let another = tokio::spawn(async move { another_wish(&mut signals, first).await });
-        for _ in 0..10 {
-            signal.send(()).await.expect("it listens");
-            sleep(Duration::from_millis(100)).await;
-        }
-        assert!(!another.is_finished(), "ten of them within the second");
-        sleep(Duration::from_millis(1)).await;
-        signal.send(()).await.expect("it listens");
-        another.await.expect("it does not panic");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_is_waited_for_from_the_later_of_the_signal_and_its_last_line() {

@@ -1,8 +1,8 @@
 //! The daemon: builds every part, owns every task, and ends them in order.
 //!
 //! Build can fail, spawn cannot: [`Daemon::build`] (`build`) binds, connects and checks,
-//! [`Daemon::run`] (`run`) starts, and `drain` stops. `control` does what operators say, `manager`
-//! tells the service manager. No event passes here.
+//! [`Daemon::run`] (`run`) starts, and `drain` stops. What operators say is `control`'s to do,
+//! which hands reloads to `taker`. No event passes here.
 //!
 //! The drain, by what ends what: the signal → readiness falls, nothing lingers, what cools wakes →
 //! no caller is connected, or the reserve is reached: the listener closes and readers stop →
@@ -11,12 +11,10 @@
 //! drain`): readiness falls and nothing lingers, and the daemon serves on.
 
 mod build;
-mod control;
 mod drain;
-mod manager;
-mod metrics;
 mod open_files;
 mod run;
+mod taker;
 
 use std::sync::Arc;
 
@@ -36,14 +34,16 @@ use crate::inputs::socket::BindError;
 use crate::inputs::socket::listener::Listener;
 use crate::producer::lane::LaneTask;
 use crate::producer::refresher::Refresher;
+use crate::schema::LoadError;
 use crate::telemetry::log::Log;
 use dispatchd_aws::{ConnectError, Kinesis};
 use dispatchd_producer::counters::InputCounters;
 
-use self::control::Control;
 use self::drain::Stop;
-pub(crate) use self::manager::ServiceManager;
 pub(crate) use self::open_files::raise_open_files;
+use self::taker::LanesAndStream;
+use super::control::Control;
+use super::manager::ServiceManager;
 
 /// The daemon, built and not yet running.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) struct Daemon {
     admin_socket: Option<AdminSocket>,
     /// Where metrics and probes are served, for the log.
     admin_address: Option<String>,
-    control: Control,
+    control: Control<LanesAndStream>,
     stop: Stop,
     #[cfg(feature = "local")]
     embedded: Option<Local>,
@@ -85,6 +85,8 @@ pub(crate) struct Plan {
 pub(crate) enum StartError {
     #[error("socket.path (--socket): {0}")]
     Socket(#[from] BindError),
+    #[error("schema.dir: {0}")]
+    Schemas(#[from] LoadError),
     #[error(transparent)]
     Loopback(#[from] LoopbackError),
     #[error(transparent)]
@@ -104,7 +106,7 @@ pub(crate) enum StartError {
     WithoutLocal,
     #[error(transparent)]
     OwnEndpoint(#[from] OwnEndpoint),
-    #[error("cannot start the admin thread: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 

@@ -2,17 +2,19 @@
 //!
 //! Nothing here can fail but the start of the admin thread, and nothing here looks at an event.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::control::Asked;
-use super::drain::{Sight, tell_died};
+use super::drain::Sight;
 use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
 use crate::inputs::presence::Presence;
-use crate::programs::signals::Signals;
+use crate::programs::control::Asked;
+use crate::programs::signals::{Signals, tell_died};
+use crate::schema::watch_folder;
 use dispatchd_aws::Kinesis;
 use dispatchd_core::model::Code;
 
@@ -49,6 +51,7 @@ impl Daemon {
         }
         let mut background = JoinSet::new();
         background.spawn(refresher.run()); // ends with the daemon: it holds nothing of a caller's
+        background.spawn(watch_folder(Arc::clone(&control.taker.gate)));
         if let Some(socket) = admin_socket {
             background.spawn(socket.run());
         }
@@ -86,7 +89,7 @@ impl Daemon {
                     Asked::Quit => break "an operator",
                     Asked::Drain => {
                         control.show(State::Draining);
-                        control.stop_lingering();
+                        control.taker.stop_lingering(&control.running.config);
                         tracing::info!(
                             "an operator asked to drain: not ready any more, nothing lingers. It \
                              serves on until it is stopped"

@@ -1,4 +1,4 @@
-//! Makes the text of one record. Pure.
+//! Makes the text of one event. Pure.
 //!
 //! It never rewrites an event: numbers, names and their order stay as they were sent. Characters
 //! that a terminal must not be sent are left to whoever writes there.
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use dispatchd_core::wire::decode::StoredEvent;
+use dispatchd_core::wire::forward::Outgoing;
 
 /// Levels that are indented. Below them indentation would grow with the square of the nesting. It
 /// is what bounds an event's text: of two bytes for a value, some 35.
@@ -21,50 +21,64 @@ struct Wrapped<'a> {
     shard_id: &'a str,
     sequence_number: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub_sequence_number: Option<usize>,
+    sub_sequence_number: Option<u64>,
     partition_key: Option<&'a str>,
     /// In base64.
     data: String,
 }
 
 /// Prints the data as it is, if that is one line; otherwise one line of JSON around it.
-pub(super) fn line(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
+pub(super) fn line(event: &Outgoing<'_>, out: &mut Vec<u8>) {
     match as_line(event.data) {
-        Some(line) => out.push_str(line),
-        None => to_json(&wrapped(shard, event), out),
+        Some(line) => out.extend_from_slice(line.as_bytes()),
+        None => to_json(&wrapped(event), out),
     }
-    out.push('\n');
+    out.push(b'\n');
+}
+
+/// Prints the data as it is, whatever it is, and ends its line.
+pub(super) fn data(event: &Outgoing<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(event.data);
+    if !event.data.ends_with(b"\n") {
+        out.push(b'\n');
+    }
 }
 
 /// Prints a line that says where the record is, then its data (JSON indented, other text as it is),
 /// and an empty line.
-pub(super) fn pretty(shard: &str, event: &StoredEvent<'_>, out: &mut String) {
+pub(super) fn pretty(event: &Outgoing<'_>, out: &mut Vec<u8>) {
     let member = event.sub_sequence_number.map(|index| format!(":{index}")).unwrap_or_default();
-    out.push_str(&format!("{shard} {}{member} ", event.sequence_number));
+    out.extend_from_slice(format!("{} {}{member} ", event.shard, event.sequence_number).as_bytes());
     // Quoted: a partition key may hold spaces and line breaks. `null` where the record has none.
     to_json(&event.partition_key, out);
-    out.push('\n');
-    match str::from_utf8(event.data) {
-        Ok(json) if serde_json::from_str::<IgnoredAny>(json).is_ok() => {
+    out.push(b'\n');
+    match as_json(event.data) {
+        Some(json) => {
             indent(json, out);
-            out.push('\n');
+            out.push(b'\n');
         }
-        _ => line(shard, event, out),
+        None => line(event, out),
     }
-    out.push('\n');
+    out.push(b'\n');
+}
+
+/// The data, if it is JSON.
+pub(super) fn as_json(data: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(data).ok()?;
+    serde_json::from_str::<IgnoredAny>(text).is_ok().then_some(text)
 }
 
 fn as_line(data: &[u8]) -> Option<&str> {
     let text = str::from_utf8(data).ok()?;
     let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    // JSON may hold DEL as it is.
-    let is_plain = !line.contains(|c: char| c.is_ascii_control() && c != '\t' && c != '\x7f');
+    // By bytes, of which those of longer characters are none of these. JSON may hold DEL as it is.
+    let is_plain = line.bytes().all(|byte| byte >= b' ' || byte == b'\t');
     is_plain.then_some(line)
 }
 
-fn wrapped<'a>(shard_id: &'a str, event: &StoredEvent<'a>) -> Wrapped<'a> {
+fn wrapped<'a>(event: &Outgoing<'a>) -> Wrapped<'a> {
     Wrapped {
-        shard_id,
+        shard_id: event.shard,
         sequence_number: event.sequence_number,
         sub_sequence_number: event.sub_sequence_number,
         partition_key: event.partition_key,
@@ -72,50 +86,50 @@ fn wrapped<'a>(shard_id: &'a str, event: &StoredEvent<'a>) -> Wrapped<'a> {
     }
 }
 
-fn to_json(value: &impl Serialize, out: &mut String) {
-    out.push_str(&serde_json::to_string(value).expect("strings always are JSON"));
+pub(super) fn to_json(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("strings always are JSON, and a Vec takes them");
 }
 
 /// Indents valid JSON by changing the white space between its tokens, without reading it into
 /// values.
-fn indent(json: &str, out: &mut String) {
+pub(super) fn indent(json: &str, out: &mut Vec<u8>) {
     let mut depth = 0usize;
     let mut in_string = false;
     let mut is_escaped = false;
     // A bracket that may be closed at once: then what follows gets no line of its own.
     let mut just_opened = false;
-    for char in json.chars() {
+    for byte in json.bytes() {
         if in_string {
-            out.push(char);
-            in_string = is_escaped || char != '"';
-            is_escaped = !is_escaped && char == '\\';
+            out.push(byte);
+            in_string = is_escaped || byte != b'"';
+            is_escaped = !is_escaped && byte == b'\\';
             continue;
         }
-        if char.is_ascii_whitespace() {
+        if byte.is_ascii_whitespace() {
             continue;
         }
-        let closes = matches!(char, '}' | ']');
+        let closes = matches!(byte, b'}' | b']');
         if closes {
             depth = depth.saturating_sub(1);
         }
         if just_opened != closes {
             new_line(depth, out);
         }
-        just_opened = matches!(char, '{' | '[');
+        just_opened = matches!(byte, b'{' | b'[');
         depth += usize::from(just_opened);
-        in_string = char == '"';
-        out.push(char);
-        match char {
-            ',' => new_line(depth, out),
-            ':' => out.push(' '),
+        in_string = byte == b'"';
+        out.push(byte);
+        match byte {
+            b',' => new_line(depth, out),
+            b':' => out.push(b' '),
             _ => {}
         }
     }
 }
 
-fn new_line(depth: usize, out: &mut String) {
-    out.push('\n');
-    out.extend(std::iter::repeat_n("  ", depth.min(INDENTED_LEVELS_MAX)));
+fn new_line(depth: usize, out: &mut Vec<u8>) {
+    out.push(b'\n');
+    out.extend(std::iter::repeat_n(b"  ", depth.min(INDENTED_LEVELS_MAX)).flatten());
 }
 
 #[cfg(test)]
@@ -124,8 +138,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn event(data: &[u8]) -> StoredEvent<'_> {
-        StoredEvent {
+    fn event(data: &[u8]) -> Outgoing<'_> {
+        Outgoing {
+            shard: "shardId-0",
+            arrived: None,
             sequence_number: "49",
             sub_sequence_number: None,
             partition_key: Some("a \"b\""),
@@ -133,13 +149,14 @@ mod tests {
         }
     }
 
-    fn printed(
-        print: impl Fn(&str, &StoredEvent<'_>, &mut String),
-        data: impl AsRef<[u8]>,
-    ) -> String {
-        let mut out = String::new();
-        print("shardId-0", &event(data.as_ref()), &mut out);
-        out
+    fn printed(print: impl Fn(&Outgoing<'_>, &mut Vec<u8>), data: impl AsRef<[u8]>) -> String {
+        let mut out = Vec::new();
+        print(&event(data.as_ref()), &mut out);
+        text(out)
+    }
+
+    fn text(out: Vec<u8>) -> String {
+        String::from_utf8(out).expect("what is printed of text is text")
     }
 
     #[test]
@@ -177,6 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn data_is_printed_as_it_is_and_its_line_is_ended() {
+        for (stored, expected) in [
+            (&b"a"[..], &b"a\n"[..]),
+            (b"a\nb\n", b"a\nb\n"),
+            (b"\xff\0", b"\xff\0\n"),
+            (b"", b"\n"),
+        ] {
+            let mut out = Vec::new();
+            data(&event(stored), &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
     fn pretty_indents_json_below_where_it_is() {
         let text = printed(pretty, r#"{"z":[1.50,{}, [ ]],"a":{"k":"{,:\\\"}"}}"#);
         let expected = r#"shardId-0 49 "a \"b\""
@@ -204,26 +235,26 @@ mod tests {
 
     #[test]
     fn a_member_of_an_aggregate_is_named_by_its_index() {
-        let member = StoredEvent { sub_sequence_number: Some(3), ..event(b"{}") };
-        let mut out = String::new();
-        pretty("shardId-0", &member, &mut out);
-        line("shardId-0", &StoredEvent { data: &[0], ..member }, &mut out);
+        let member = Outgoing { sub_sequence_number: Some(3), ..event(b"{}") };
+        let mut out = Vec::new();
+        pretty(&member, &mut out);
+        line(&Outgoing { data: &[0], ..member }, &mut out);
         let wrapped = concat!(
             r#"{"shardId":"shardId-0","sequenceNumber":"49","subSequenceNumber":3,"#,
             r#""partitionKey":"a \"b\"","data":"AA=="}"#
         );
-        assert_eq!(out, format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n"));
+        assert_eq!(text(out), format!("shardId-0 49:3 \"a \\\"b\\\"\"\n{{}}\n\n{wrapped}\n"));
     }
 
     #[test]
     fn a_record_without_a_key_says_null() {
-        let keyless = StoredEvent { partition_key: None, ..event(b"\0") };
-        let mut out = String::new();
-        line("shardId-0", &keyless, &mut out);
-        pretty("shardId-0", &StoredEvent { data: b"{}", ..keyless }, &mut out);
+        let keyless = Outgoing { partition_key: None, ..event(b"\0") };
+        let mut out = Vec::new();
+        line(&keyless, &mut out);
+        pretty(&Outgoing { data: b"{}", ..keyless }, &mut out);
         let wrapped =
             r#"{"shardId":"shardId-0","sequenceNumber":"49","partitionKey":null,"data":"AA=="}"#;
-        assert_eq!(out, format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));
+        assert_eq!(text(out), format!("{wrapped}\nshardId-0 49 null\n{{}}\n\n"));
     }
 
     #[test]
@@ -251,9 +282,9 @@ mod tests {
     proptest! {
         #[test]
         fn indenting_changes_white_space_alone(value in json()) {
-            let mut text = String::new();
-            indent(&value.to_string(), &mut text);
-            prop_assert_eq!(&text, &serde_json::to_string_pretty(&value).expect("a value is JSON"));
+            let mut out = Vec::new();
+            indent(&value.to_string(), &mut out);
+            prop_assert_eq!(text(out), serde_json::to_string_pretty(&value).expect("a value is JSON"));
         }
 
         #[test]

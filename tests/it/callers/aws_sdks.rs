@@ -8,7 +8,7 @@ use testkit::daemon::{Daemon, Start, sheltered};
 use testkit::fault::FaultServer;
 use testkit::fault::plan::Plan;
 use testkit::kinesis::Ferro;
-use testkit::packages::{self, go_writer, kcl, node, python};
+use testkit::packages::{self, go_app, go_writer, kcl, node, python};
 use testkit::stream::{StoredRecord, create_stream, read_settled};
 use testkit::{DEADLINE, client};
 use tokio::process::Command;
@@ -212,6 +212,64 @@ async fn the_sdk_for_go_is_told_the_truth() {
     let Some(writer) = installed(go_writer).await else { return };
     let bench = Bench::start().await;
     bench.assert_what_it_is_told_is_true(sheltered(Command::new(writer))).await;
+}
+
+/// What an application with PutRecords makes of a stream, with its own SDK and nothing else: it
+/// sends again what a reply says failed, as most do.
+struct Made {
+    told: usize,
+    stored: Vec<StoredRecord>,
+}
+
+impl Made {
+    const CALLS: usize = 200;
+
+    async fn by(app: &Path, bench: &Bench, endpoint: &str) -> Self {
+        let mut app = sheltered(Command::new(app));
+        app.args(["bulk", "s", &Self::CALLS.to_string()]);
+        app.env("AWS_ENDPOINT_URL_KINESIS", endpoint).env("AWS_DEFAULT_REGION", "us-east-1");
+        let output = tokio::time::timeout(DEADLINE, app.output()).await;
+        let output = output.expect("it ends in time").expect("it starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+        Self { told, stored: bench.stored().await }
+    }
+
+    /// Records that are not in the stream, records that are in it more than once, and records that
+    /// stand before an earlier one of their key.
+    fn faults(&self) -> [usize; 3] {
+        let mut seen: HashMap<(&str, usize), usize> = HashMap::new();
+        let mut latest: HashMap<&str, usize> = HashMap::new();
+        let mut overtaken = 0;
+        for record in &self.stored {
+            let data = std::str::from_utf8(&record.data).expect("it writes text");
+            let (key, place) = data.split_once(':').expect("a key and a place");
+            let place = place.parse().expect("a number");
+            *seen.entry((key, place)).or_default() += 1;
+            let latest = latest.entry(key).or_default();
+            overtaken += usize::from(place < *latest);
+            *latest = place.max(*latest);
+        }
+        let copies = self.stored.len() - seen.len();
+        [100 * Self::CALLS - seen.len(), copies, overtaken]
+    }
+}
+
+#[tokio::test]
+async fn records_arrive_once_and_in_order_where_the_sdk_alone_loses_and_mixes_some() {
+    let Some(app) = installed(go_app).await else { return };
+    let bench = Bench::start().await;
+    let faults = || Plan { throttled_ratio: 0.05, close_before_ratio: 0.01, ..Plan::default() };
+    bench.faults.set(faults());
+    let through = Made::by(&app, &bench, &bench.endpoint).await;
+    assert_eq!((through.told, through.faults()), (100 * Made::CALLS, [0, 0, 0]));
+
+    let alone = Bench::start().await;
+    alone.faults.set(faults());
+    let alone = Made::by(&app, &alone, &alone.faults.endpoint()).await;
+    let [lost, copies, overtaken] = alone.faults();
+    println!("alone: {lost} lost, {copies} twice, {overtaken} out of order");
+    assert!(overtaken > 0, "the faults would not have been noticed");
 }
 
 async fn java(mode: &str) {

@@ -30,7 +30,7 @@ async fn assert_others_are_served(daemon: &Daemon) {
 /// The sum that `check` prints for these settings.
 async fn memory_sum_bytes(settings: &[&str]) -> usize {
     let mut check = DISPATCHD.command();
-    check.args(["check", "--stream", "s"]);
+    check.args(["check", "--stream", "s", "--admin-listen", "127.0.0.1:0"]);
     for setting in settings {
         check.args(["--set", setting]);
     }
@@ -46,8 +46,7 @@ async fn memory_sum_bytes(settings: &[&str]) -> usize {
 
 /// An event whose key is named wrongly would be stored, acked, and ordered with nothing.
 #[tokio::test]
-async fn an_option_that_is_mistyped_is_refused_with_what_was_meant_and_a_refused_control_line_carries_its_op()
- {
+async fn a_mistyped_option_is_refused_with_what_was_meant_and_a_refused_control_line_has_its_op() {
     let (_ferro, daemon) = daemon(|start| start).await;
     let mut caller = daemon.connect().await;
     caller.send(r#"{"ref":"a","type":"t","data":{},"options":{"partitionkey":"k"}}"#).await;
@@ -330,7 +329,8 @@ async fn a_head_that_is_too_long_is_refused_and_a_method_that_is_not_served_is_t
         let mut stream = TcpStream::connect(daemon.admin()).await.expect("it listens");
         let mut answer = Vec::new();
         stream.write_all(request.as_bytes()).await.expect("it reads");
-        let _ = stream.read_to_end(&mut answer).await; // it may be cut short: not all of the head is read
+        // It may be cut short: not all of the head is read.
+        let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).expect("ASCII")
     };
     let long = told(format!("GET /livez HTTP/1.1\r\nhost: d\r\nx: {}", "x".repeat(20_000))).await;

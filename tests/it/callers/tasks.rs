@@ -123,6 +123,7 @@ async fn house_that(
         budget,
         counters: counters.clone(),
         fingerprints: Fingerprints::default(),
+        checks: Default::default(),
         backpressure: Arc::default(),
         long_lines: Arc::new(LongLines::new(long_lines_bytes(BUDGET_BYTES))),
         callers: Arc::new(Callers::new(Instant::now().into_std())),

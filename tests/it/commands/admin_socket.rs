@@ -247,7 +247,10 @@ async fn a_level_of_the_log_that_is_set_for_a_time_reverts_by_itself() {
         (log == serde_json::json!({"level": "info", "reverts_seconds": null})).then_some(())
     })
     .await;
-    assert_eq!(daemon.logged("the log's level is the configured one again")[0]["level"], "info");
+    assert_eq!(
+        daemon.told("the log's level is the configured one again").await[0]["level"],
+        "info"
+    );
     assert_eq!(
         daemon.run_admin(&["log-level", "debug", "--for", "25h"]).await.status.code(),
         Some(64)

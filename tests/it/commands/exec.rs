@@ -259,7 +259,11 @@ struct Terminal {
 
 impl Terminal {
     fn open(endpoint: &str, command: &str) -> Self {
-        let line = format!("exec {} exec --stream s -- {command}", DISPATCHD.path());
+        // Who runs the tests in the background ignores SIGINT, and with it all that they start.
+        let line = format!(
+            "exec env --default-signal=INT {} exec --stream s -- {command}",
+            DISPATCHD.path()
+        );
         let mut script = sheltered(Command::new("script"));
         script.env("AWS_ENDPOINT_URL_KINESIS", endpoint).args(["-qefc", &line, "/dev/null"]);
         let mut script = script

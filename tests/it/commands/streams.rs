@@ -1,4 +1,5 @@
-//! `stream create`, `describe` and `delete`, against independent servers and the embedded stream.
+//! `stream create`, `describe`, `list` and `delete`, against independent servers and the embedded
+//! stream.
 
 use std::process::{Output, Stdio};
 
@@ -53,6 +54,7 @@ async fn assert_a_life(endpoint: &str) {
         done(endpoint, &["create", "orders", "--shards", "2", "--wait"]).await,
         "stream \"orders\" is ACTIVE\n"
     );
+    assert_eq!(done(endpoint, &["list"]).await, "orders\n");
     let orders = described(endpoint, "orders").await;
     assert_eq!(
         (&orders["status"], &orders["openShards"]),

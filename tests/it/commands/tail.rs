@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::Client;
-use dispatchd::programs::tail::{self, Options, TailError};
+use dispatchd::programs::tail::{self, Options, TailError, Tally};
 use dispatchd_aws::{Connection, Kinesis, Settings, Wire};
 use dispatchd_consumer::plan::StartFrom;
 use dispatchd_core::model::StreamId;
@@ -31,13 +31,13 @@ const POLL: Duration = Duration::from_millis(20);
 struct Tail {
     lines: Lines<BufReader<DuplexStream>>,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), TailError>>,
+    task: JoinHandle<Result<Tally, TailError>>,
     ready: Option<oneshot::Receiver<()>>,
 }
 
 impl Tail {
     async fn start(endpoint: &str, from: StartFrom) -> Tail {
-        Tail::with(endpoint, Options { from, pretty: false, poll: POLL, to_terminal: false }).await
+        Tail::with(endpoint, Options { from, poll: POLL, ..Options::default() }).await
     }
 
     async fn with(endpoint: &str, options: Options) -> Tail {
@@ -317,9 +317,8 @@ async fn a_stop_ends_it_at_once_though_nobody_reads_what_it_prints() {
     put(&client, "s", large).await;
     let options = Options {
         from: StartFrom::TrimHorizon,
-        pretty: false,
         poll: Duration::from_secs(3600),
-        to_terminal: false,
+        ..Options::default()
     };
     let tail = Tail::with(&server.endpoint(), options).await.ready().await;
     tail.stop.cancel();
@@ -348,7 +347,7 @@ async fn pretty_says_where_a_record_is_and_indents_it() {
     let answer = put(&client, "s", vec![entry("user 1", r#"{"b":1.50,"a":[]}"#)]).await;
     let number = answer.records()[0].sequence_number().expect("stored");
     let options =
-        Options { from: StartFrom::TrimHorizon, pretty: true, poll: POLL, to_terminal: false };
+        Options { from: StartFrom::TrimHorizon, pretty: true, poll: POLL, ..Options::default() };
     let mut tail = Tail::with(&server.endpoint(), options).await;
     let first = format!("shardId-000000000000 {number} \"user 1\"");
     assert_eq!(
@@ -413,7 +412,7 @@ async fn expired_iterators_cost_no_record_and_repeat_none() {
     let expired = Refusal::new(400, "ExpiredIteratorException", "Iterator expired.");
     for from in [StartFrom::TrimHorizon, StartFrom::Latest] {
         let between = Between::start(0).await;
-        let mut tail = Tail::start(&between.server.endpoint(), from).await.ready().await;
+        let mut tail = Tail::start(&between.server.endpoint(), from.clone()).await.ready().await;
         // Once with nothing read yet, once with something: the place is another one.
         for start in [0, 30] {
             between.deny(&["GetRecords"], &expired);

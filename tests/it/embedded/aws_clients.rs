@@ -78,6 +78,15 @@ async fn boto3_and_the_aws_cli_work_against_the_embedded_stream() {
     )
     .await;
     assert!(answer.contains("shardId-00000000000"), "{answer}");
+    for (form, expected) in [("data", "hello world\n"), ("lambda", r#""data":"aGVsbG8gd29ybGQ=""#)]
+    {
+        let mut tail = DISPATCHD.command();
+        tail.args(["tail", "--stream", "local", "--endpoint-url", &endpoint]);
+        tail.args(["--from", "trim-horizon", "--key", "1", "--count", "1", "--format", form]);
+        let output = tokio::time::timeout(DEADLINE, tail.output()).await.expect("it ends");
+        let printed = String::from_utf8(output.expect("it runs").stdout).expect("UTF-8");
+        assert!(printed.contains(expected), "{form}: {printed}");
+    }
 }
 
 /// A stream with 900 events, a third of them before a split and a third after a merge.

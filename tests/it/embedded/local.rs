@@ -323,8 +323,8 @@ async fn resharded() -> (Local, [(&'static str, Value); 3]) {
 
 /// Without its children no reader of today goes on: it stands at the closed shard for ever.
 #[tokio::test]
-async fn pages_are_behind_until_the_last_record_and_the_last_one_of_a_closed_shard_names_its_children()
- {
+async fn pages_are_behind_until_the_last_record_and_the_last_of_a_closed_shard_names_its_children()
+{
     let (local, told) = resharded().await;
     for content_type in [JSON, CBOR] {
         for (shard, children) in &told {

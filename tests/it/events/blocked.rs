@@ -65,7 +65,7 @@ async fn a_blocked_stream_is_probed_with_one_record_and_costs_nothing_until_it_o
     let gaps: Vec<_> = requests.windows(2).map(|two| two[1].at - two[0].at).collect();
     assert!(!gaps.is_empty(), "it is asked again");
     assert!(gaps.iter().all(|gap| *gap >= Duration::from_secs(1)), "{gaps:?}");
-    let said = daemon.logged("the stream takes nothing");
+    let said = daemon.told("the stream takes nothing").await;
     assert_eq!(said.len(), 1, "one line a transition");
     assert_eq!(said[0]["level"], "ERROR");
     assert_eq!(said[0]["code"], "AccessDeniedException");
@@ -90,7 +90,7 @@ async fn a_blocked_stream_is_probed_with_one_record_and_costs_nothing_until_it_o
         "what follows on it is no probe any more"
     );
     assert_eq!(daemon.metric(BLOCKED).await, 0.0);
-    assert_eq!(daemon.logged("the stream takes records again").len(), 1);
+    assert_eq!(daemon.told("the stream takes records again").await.len(), 1);
 }
 
 /// One line for each flight that is denied and one for the next that is not were 37 a second.
@@ -141,7 +141,7 @@ async fn an_outage_is_told_once_with_its_cause_and_ends_with_how_long_it_was() {
             "{message}"
         );
     }
-    let said = daemon.logged("nothing was stored for");
+    let said = daemon.told("nothing was stored for").await;
     assert_eq!(said.len(), 1, "{}", daemon.log());
     assert_eq!(
         (&said[0]["level"], &said[0]["cause"]),
@@ -219,7 +219,7 @@ async fn a_stream_that_refuses_whatever_is_in_a_request_costs_one_event_and_the_
     eventually("it was probed", async || (server.ledger().requests().len() > known).then_some(()))
         .await;
     assert_eq!(refused(&daemon).await, 1.0, "the first that was alone: nobody could know");
-    let said = daemon.logged("the stream takes nothing");
+    let said = daemon.told("the stream takes nothing").await;
     assert_eq!(
         (said.len(), &said[0]["cause"], &said[0]["code"]),
         (1, &"request_refused".into(), &"ValidationException".into())
@@ -254,7 +254,7 @@ async fn assert_blocked_for_credentials(start: Start, server: &FaultServer) {
     assert_eq!(answer["error"]["code"], "DeliveryTimeout");
     assert_eq!(answer["error"]["outcome"], "not_stored", "what was never signed was never sent");
     assert_eq!(server.ledger().requests().len(), 0);
-    let said = daemon.logged("the stream takes nothing");
+    let said = daemon.told("the stream takes nothing").await;
     assert_eq!(said.len(), 1, "{}", daemon.log());
     assert_eq!((&said[0]["level"], &said[0]["cause"]), (&"ERROR".into(), &"credentials".into()));
     assert!(

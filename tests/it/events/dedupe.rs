@@ -167,8 +167,7 @@ async fn an_id_of_an_event_that_may_be_stored_is_that_events_and_one_that_is_sur
 }
 
 #[tokio::test]
-async fn an_event_that_names_no_key_has_the_key_of_its_id_and_so_the_same_one_when_it_is_sent_again()
- {
+async fn an_event_that_names_no_key_has_that_of_its_id_and_so_the_same_one_when_it_is_sent_again() {
     let (ferro, _server, daemon) = setting(|start| start.set("delivery.dedupe_ids", 0)).await;
     let mut caller = daemon.connect().await;
     let lines = [ID.to_owned(), ID.to_uppercase()]

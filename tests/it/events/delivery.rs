@@ -146,10 +146,10 @@ async fn a_blocked_stream_refuses_nothing_and_goes_on_when_it_is_let() {
     let daemon = DISPATCHD.daemon(&server.endpoint(), "s").start().await;
     let answers = daemon.connect().await.pipeline(numbered_lines(10, 10)).await;
     assert!(answers.iter().all(|answer| answer["ok"] == true), "{answers:?}");
-    let said = daemon.logged("the stream takes nothing");
+    let said = daemon.told("the stream takes nothing").await;
     assert_eq!(said.len(), 1, "one line a transition");
     assert_eq!((&said[0]["level"], &said[0]["cause"]), (&"ERROR".into(), &"credentials".into()));
-    assert_eq!(daemon.logged("the stream takes records again").len(), 1);
+    assert_eq!(daemon.told("the stream takes records again").await.len(), 1);
     assert_eq!(daemon.metric("dispatchd_stream_blocked{reason=\"credentials\"}").await, 0.0);
 }
 

@@ -132,7 +132,7 @@ async fn while_the_limit_is_not_known_larger_events_are_taken_and_the_streams_ow
             request.keys
         );
     }
-    let told = daemon.logged("the stream's record limit is not known");
+    let told = daemon.told("the stream's record limit is not known").await;
     assert_eq!(told.len(), 1, "told once, and by itself");
     assert!(
         told[0]["to_do"]

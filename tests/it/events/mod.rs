@@ -11,5 +11,6 @@ mod pacing;
 mod parity;
 mod poison;
 mod reshard;
+mod schemas;
 mod timeouts;
 mod transactions;

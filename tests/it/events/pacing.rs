@@ -2,9 +2,10 @@
 //! full, few of its records are refused, its neighbours do not notice, and daemons that share it
 //! get equal parts.
 //!
-//! `crates/producer/tests/sim` holds the same bars in virtual time. Here a machine that is busy with
-//! other things is made allowance for, by the time that the kernel says it kept from the threads
-//! that are measured: the daemons' and those of the test's own runtime, in which the emulator runs.
+//! `crates/producer/tests/sim` holds the same bars in virtual time. Here a machine that is busy
+//! with other things is made allowance for, by the time that the kernel says it kept from the
+//! threads that are measured: the daemons' and those of the test's own runtime, in which the
+//! emulator runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -138,7 +138,7 @@ async fn where_shards_may_not_be_listed_everything_else_works() {
     let daemon = DISPATCHD.daemon(&server.endpoint(), "s").start().await;
     let answers = daemon.connect().await.pipeline(numbered_lines(1_000, 50)).await;
     assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 1_000);
-    assert_eq!(daemon.logged("the stream's shards are not known").len(), 1);
+    assert_eq!(daemon.told("the stream's shards are not known").await.len(), 1);
     assert_eq!(daemon.metric("dispatchd_shard_map_refreshes_total{outcome=\"error\"}").await, 1.0);
     assert_eq!(daemon.metric(SHARDS).await, 0.0);
     daemon.connect_with_limit(2 << 20).await; // it is known all the same
@@ -183,7 +183,7 @@ async fn a_list_that_does_not_end_is_a_call_that_failed_and_an_empty_token_is_an
         calls <= 2 * (failures + 1),
         "{calls} calls in {failures} lists: the second page is the end of each"
     );
-    assert_eq!(daemon.logged("the stream's shards are not known").len(), 1, "told once");
+    assert_eq!(daemon.told("the stream's shards are not known").await.len(), 1, "told once");
     let answers = daemon.connect().await.pipeline(numbered_lines(100, 10)).await;
     assert!(answers.iter().all(|answer| answer["ok"] == true));
 
@@ -192,7 +192,7 @@ async fn a_list_that_does_not_end_is_a_call_that_failed_and_an_empty_token_is_an
     let status = daemon.status().await;
     assert_eq!(status["stream"]["list_shards"]["failures"], 0);
     assert!(status["stream"]["list_shards"]["last_failed"].is_string(), "{status}");
-    assert_eq!(daemon.logged("a call for what is known of the stream succeeds again").len(), 1);
+    assert_eq!(daemon.told("a call for what is known of the stream succeeds again").await.len(), 1);
 }
 
 const IGNORES_KEYS: &str = "dispatchd_stream_ignores_keys";
@@ -205,8 +205,8 @@ async fn sharing(daemon: &Daemon) -> usize {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_switched_to_distribute_records_itself_is_noticed_told_and_not_aggregated_for()
- {
+async fn a_stream_that_begins_to_distribute_records_itself_is_noticed_told_and_not_aggregated_for()
+{
     // What could go wrong: aggregates go on, and readers that check hash ranges drop them without a
     // word.
     let ferro = Ferro::start(false).await;
@@ -222,7 +222,8 @@ async fn a_stream_that_is_switched_to_distribute_records_itself_is_noticed_told_
 
     let auto = Refusal::answer(description(&json!({"RecordDistributionStrategy": "AUTO"})));
     server.set(answering([("DescribeStreamSummary", auto)]));
-    split(&direct, "s", &shards(&direct, "s").await[0]).await; // records are elsewhere now, as they are where it is AUTO
+    // Records are elsewhere now, as they are where it is AUTO.
+    split(&direct, "s", &shards(&direct, "s").await[0]).await;
     eventually("it is noticed by where a record is", async || {
         sharing(&daemon).await;
         (daemon.metric(IGNORES_KEYS).await == 1.0).then_some(())
@@ -230,7 +231,7 @@ async fn a_stream_that_is_switched_to_distribute_records_itself_is_noticed_told_
     .await;
     assert_eq!(sharing(&daemon).await, 0);
     let told =
-        daemon.logged("the stream ignores partition keys (record distribution strategy AUTO)");
+        daemon.told("the stream ignores partition keys (record distribution strategy AUTO)").await;
     assert_eq!((told.len(), &told[0]["level"]), (1, &"WARN".into()));
     assert_eq!(daemon.status().await["stream"]["ignores_keys"], true);
 
@@ -241,5 +242,5 @@ async fn a_stream_that_is_switched_to_distribute_records_itself_is_noticed_told_
     eventually("a reload asks", async || (daemon.metric(IGNORES_KEYS).await == 0.0).then_some(()))
         .await;
     assert!(sharing(&daemon).await > 0);
-    assert_eq!(daemon.logged("the stream goes by partition keys again").len(), 1);
+    assert_eq!(daemon.told("the stream goes by partition keys again").await.len(), 1);
 }

@@ -243,7 +243,8 @@ async fn an_event_that_is_sent_again_is_stored_once_and_another_one_with_its_id_
 async fn a_cloudevent_becomes_an_envelope_where_the_configuration_says_so() {
     let (ferro, daemon) = daemon(|start| start.set("http.cloudevents", "lk")).await;
     let mut client = Client::connect(daemon.socket()).await;
-    let ack = client.post_as(CLOUD, cloud("1", r#","subject":"s","data":{"n": 1}"#)).await.json();
+    let traced = r#","subject":"s","traceparent":"00-1","tracestate":"a=1","data":{"n": 1}"#;
+    let ack = client.post_as(CLOUD, cloud("1", traced)).await.json();
     assert_eq!(ack["id"], "1");
     let refused = client.post_as(CLOUD, cloud("2", r#","data":[1]"#)).await;
     assert_eq!(refused.status, 400);
@@ -253,6 +254,7 @@ async fn a_cloudevent_becomes_an_envelope_where_the_configuration_says_so() {
         (key.as_str(), &envelope["type"], &envelope["data"]),
         ("s", &json!("placed"), &json!({"n": 1}))
     );
+    assert_eq!([&envelope["traceparent"], &envelope["tracestate"]], ["00-1", "a=1"]);
 }
 
 #[tokio::test]

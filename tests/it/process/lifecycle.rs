@@ -385,7 +385,7 @@ async fn where_another_program_took_the_sockets_path_it_is_not_ready_and_says_wh
         (200, 200),
         "it serves who is connected"
     );
-    let lost = daemon.logged("the socket's path leads to this daemon no more");
+    let lost = daemon.told("the socket's path leads to this daemon no more").await;
     let owner = format!("(process {}, user ", std::process::id());
     assert!(
         lost.len() == 1 && lost[0]["error"].as_str().is_some_and(|error| error.contains(&owner)),

@@ -246,15 +246,15 @@ async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
         let told = refused_reload(daemon).await;
         (told, Instant::now())
     };
-    let others = async {
-        for command in [&["log-level", "debug"][..], &["drain"]] {
-            assert!(daemon.run_admin(command).await.status.success(), "{command:?}");
-        }
+    // All at once: to start programs one after the other takes a machine that is full seconds.
+    let other = async |command: &[&str]| {
+        assert!(daemon.run_admin(command).await.status.success(), "{command:?}");
         Instant::now()
     };
-    let ((late, late_at), others_at) = tokio::join!(told, others);
+    let ((late, late_at), one_at, two_at) =
+        tokio::join!(told, other(&["log-level", "debug"]), other(&["drain"]));
     assert!(late.contains("it could not be read within 3 s"), "{late}");
-    assert!(others_at < late_at, "they waited for it");
+    assert!(one_at.max(two_at) < late_at, "they waited for it");
     assert!(refused_reload(daemon).await.contains("an earlier reload still hangs"));
     let both = ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"];
     assert_eq!(

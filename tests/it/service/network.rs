@@ -105,7 +105,8 @@ async fn a_stall_longer_than_an_attempt_loses_nothing_and_keeps_order() {
     for _ in 0..2 {
         let retried = wire.daemon.metric(TRANSIENT).await;
         wire.network.set(Weather { stalled: true, ..Weather::default() });
-        wire.metric_passes(TRANSIENT, retried + 1.0).await; // an attempt has timed out; what it carried still waits inside
+        // An attempt has timed out; what it carried still waits inside.
+        wire.metric_passes(TRANSIENT, retried + 1.0).await;
         wire.network.set(Weather::default());
         let acked = wire.daemon.metric("dispatchd_events_acked_total").await;
         wire.metric_passes(

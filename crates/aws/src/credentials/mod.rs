@@ -23,12 +23,12 @@ use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_kinesis::config::Credentials;
+use dispatchd_transport::Transport;
 use tokio::time::Instant;
 
 use self::renewal::{Ask, Renewal};
 use super::connection::{Connection, emulator_credentials, loader};
 use super::error::chain;
-use super::transport::Transport;
 use crate::sdk_env::unfit_for_a_header;
 
 pub use self::expiry::CredentialsExpiry;

@@ -55,12 +55,12 @@ fn entry_bytes_max(events: &[&Record]) -> usize {
 pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {
     // Checked once for the whole body: serde_json would check every string by itself.
     let text = str::from_utf8(body).map_err(|error| BadReply(error.to_string()))?;
-    let reply: Reply = serde_json::from_str(text).map_err(|error| BadReply(error.to_string()))?;
+    let reply: Reply = serde_json::from_str(text)?;
     Ok(reply.records)
 }
 
 pub(super) fn error(body: &[u8]) -> Result<ErrorReply, BadReply> {
-    let error: Error = serde_json::from_slice(body).map_err(|error| BadReply(error.to_string()))?;
+    let error: Error = serde_json::from_slice(body)?;
     Ok(ErrorReply { code: error.code, message: error.message })
 }
 

@@ -1,7 +1,8 @@
 //! PutRecords, the one call on an event's path. It does not go through the SDK's client, which
 //! costs more than everything else that a small request needs: `body` writes and reads the bodies
-//! (in `json` or `cbor`), `sign` signs, and `transport` has the connections. Credentials and the
-//! endpoint come from the SDK. `describe` sends the calls this way that a caller made.
+//! (in `json` or `cbor`), `sign` signs, and `dispatchd_transport` has the connections. Credentials
+//! and the endpoint come from the SDK. `get_records` goes this way too, and so does `describe`,
+//! which sends the calls that a caller made.
 //!
 //! Decides nothing about what to do next.
 
@@ -18,7 +19,10 @@ use std::time::SystemTime;
 
 use aws_credential_types::provider::error::CredentialsError;
 use bytes::Bytes;
-use dispatchd_core::model::{Cause, Class, Entries, PutError, PutRecords, Reason, Verdict};
+use dispatchd_core::model::{
+    CallError, Cause, Class, Entries, PutError, PutRecords, Reason, Verdict,
+};
+use dispatchd_transport::{NoReply, Timeouts};
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
@@ -30,7 +34,6 @@ use super::classify;
 use super::client::Kinesis;
 use super::endpoint::Endpoint;
 use super::error::{BAD_REPLY, NO_CREDENTIALS, chain};
-use super::transport::{NoReply, Timeouts};
 use crate::settings::Wire;
 
 pub use self::reply::BadReply;
@@ -92,8 +95,8 @@ impl Kinesis {
         self.exchange(PUT_RECORDS, wire, body, |wire, body| Ok(body::reply(wire, body)?)).await
     }
 
-    /// Sends the body of a call, and returns what `read` makes of the body of its reply. The body is
-    /// made once there are credentials.
+    /// Sends the body of a call, and returns what `read` makes of the body of its reply. The body
+    /// is made once there are credentials.
     pub(super) async fn exchange<T>(
         &self,
         target: &'static str,
@@ -188,6 +191,12 @@ impl Failure {
     fn into_error(self) -> PutError {
         let (class, code, maybe_stored) = self.classify();
         PutError { class, cause: self.cause(), code, maybe_stored, message: chain(&self) }
+    }
+
+    /// The same for a call that stores nothing.
+    pub(super) fn into_call_error(self, operation: &'static str) -> CallError {
+        let (class, code, _) = self.classify();
+        CallError { operation, class, cause: self.cause(), code, message: chain(&self) }
     }
 
     /// The class, the code, and whether records may have been stored all the same.

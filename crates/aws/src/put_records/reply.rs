@@ -12,6 +12,12 @@ use crate::classify;
 #[error("{0}")]
 pub struct BadReply(pub(super) String);
 
+impl From<serde_json::Error> for BadReply {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// What a reply says whose status is an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ErrorReply {

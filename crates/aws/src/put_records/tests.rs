@@ -7,14 +7,14 @@ use bytes::Bytes;
 use ciborium::Value as Cbor;
 use dispatchd_core::model::{Class, Entries, HashKey, PartitionKey, Record, StreamId, Verdict};
 use dispatchd_core::wire::packed;
-use hyper::Response;
+use dispatchd_transport::{NoReply, NotConnected};
+use hyper::{Response, StatusCode};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::body::*;
 use super::{Failure, body, cbor, json, read_reply};
 use crate::settings::Wire;
-use crate::transport::{NoReply, NotConnected};
 
 const BOTH: [Wire; 2] = [Wire::Json, Wire::Cbor];
 const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
@@ -339,7 +339,7 @@ fn without_a_reply_records_may_have_been_stored_unless_there_was_no_connection()
     for (no_reply, maybe_stored) in [
         (NoReply::NotConnected(not_connected), false),
         (NoReply::Late(within), true),
-        (NoReply::TooLarge, true),
+        (NoReply::TooLarge { status: StatusCode::OK, bytes_max: 1 }, true),
     ] {
         let error = Failure::from(no_reply).into_error();
         assert_eq!(error.maybe_stored, maybe_stored, "{error:?}");

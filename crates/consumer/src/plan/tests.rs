@@ -99,6 +99,56 @@ fn a_shard_that_is_being_read_is_kept_though_no_list_has_it() {
     assert_eq!(plan.ended("0"), []);
 }
 
+fn resume<const N: usize>(shards: [(&str, Resume); N]) -> HashMap<String, Resume> {
+    shards.map(|(id, resume)| (id.to_owned(), resume)).into()
+}
+
+#[test]
+fn a_shard_that_was_read_goes_on_where_it_was_left_and_one_without_a_trace_begins_where_it_says() {
+    let after = StartingPosition::After("17".into());
+    let known = resume([("0", Resume::From(after.clone())), ("1", Resume::Ended)]);
+    let mut plan = ShardPlan::resumed(StartFrom::Latest, known);
+    let list = [shard("0", &[], true), shard("1", &[], false), shard("2", &[], true)];
+    assert_eq!(plan.listed(&list), [start("0", after), start("2", StartingPosition::Latest)]);
+}
+
+#[test]
+fn what_became_of_a_shard_that_was_read_is_read_whole_and_what_it_came_from_not_at_all() {
+    let after = StartingPosition::AtRecord("17".into());
+    for from in [StartFrom::Latest, StartFrom::TrimHorizon, StartFrom::At(SystemTime::UNIX_EPOCH)] {
+        let known = resume([("2", Resume::From(after.clone()))]);
+        let mut plan = ShardPlan::resumed(from, known);
+        let list = [
+            shard("0", &[], false),
+            shard("1", &["0"], false),
+            shard("2", &["1"], false),
+            shard("3", &["2"], false),
+            shard("4", &["3"], true),
+        ];
+        assert_eq!(plan.listed(&list), [start("2", after.clone())]);
+        assert_eq!(plan.ended("2"), [start("3", StartingPosition::TrimHorizon)]);
+        assert_eq!(plan.ended("3"), [start("4", StartingPosition::TrimHorizon)]);
+    }
+}
+
+#[test]
+fn a_child_of_a_shard_that_is_past_retention_is_read_whole_if_that_one_was_read() {
+    let mut plan = ShardPlan::resumed(StartFrom::Latest, resume([("0", Resume::Ended)]));
+    assert_eq!(
+        plan.listed(&[shard("1", &["0"], true)]),
+        [start("1", StartingPosition::TrimHorizon)]
+    );
+}
+
+#[test]
+fn from_a_time_every_shard_is_asked_for_what_came_then_and_children_wait_all_the_same() {
+    let time = SystemTime::UNIX_EPOCH;
+    let mut plan = ShardPlan::new(StartFrom::At(time));
+    let list = [shard("0", &[], false), shard("1", &["0"], true)];
+    assert_eq!(plan.listed(&list), [start("0", StartingPosition::At(time))]);
+    assert_eq!(plan.ended("0"), [start("1", StartingPosition::At(time))]);
+}
+
 /// What the stream and the readers do.
 #[derive(Debug, Clone)]
 enum Step {
@@ -107,6 +157,8 @@ enum Step {
     List,
     /// One of the readers reaches the end of its shard, if that is closed.
     End(usize),
+    /// The program is started anew, with what it wrote down of its progress.
+    Restart,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -115,12 +167,14 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), any::<usize>()).prop_map(|(a, b)| Step::Merge(a, b)),
         2 => Just(Step::List),
         4 => any::<usize>().prop_map(Step::End),
+        1 => Just(Step::Restart),
     ]
 }
 
 /// A stream that reshards, a plan, and readers that do as it says.
 struct Model {
     shards: Vec<ListedShard>,
+    from: StartFrom,
     plan: ShardPlan,
     started: HashMap<String, StartingPosition>,
     reading: Vec<String>,
@@ -135,7 +189,8 @@ impl Model {
         let (started, reading) = (HashMap::new(), Vec::new());
         let mut model = Self {
             shards,
-            plan: ShardPlan::new(from),
+            from: from.clone(),
+            plan: ShardPlan::new(from.clone()),
             started,
             reading,
             ended: HashSet::new(),
@@ -179,6 +234,13 @@ impl Model {
                     self.end(&closed[n % closed.len()]);
                 }
             }
+            Step::Restart => {
+                let here = |id| (id, Resume::From(StartingPosition::After("here".into())));
+                let ended = self.ended.iter().cloned().map(|id| (id, Resume::Ended));
+                let known = self.reading.drain(..).map(here).chain(ended).collect();
+                self.plan = ShardPlan::resumed(self.from.clone(), known);
+                self.take(&Step::List);
+            }
         }
     }
 
@@ -217,7 +279,11 @@ impl Model {
                 info.parents
             );
             assert!(!self.skipped.contains(&shard), "{shard} was closed before the start");
-            assert_eq!(self.started.insert(shard.clone(), position), None, "{shard} starts twice");
+            if position == StartingPosition::After("here".into()) {
+                assert!(self.started.contains_key(&shard), "{shard} goes on and was never begun");
+            } else {
+                assert_eq!(self.started.insert(shard.clone(), position), None, "{shard} twice");
+            }
             self.reading.push(shard);
         }
     }

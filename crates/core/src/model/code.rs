@@ -67,6 +67,18 @@ codes! {
         aws: "ValidationException",
         text: "the id of another event",
     }
+    SchemaViolation {
+        retryable: false,
+        http: 422,
+        aws: "ValidationException",
+        text: "the data does not fit the schema of its type",
+    }
+    NoSchema {
+        retryable: false,
+        http: 422,
+        aws: "ValidationException",
+        text: "there is no schema for this type",
+    }
     Rejected {
         retryable: false,
         http: 422,

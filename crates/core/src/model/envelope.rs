@@ -56,6 +56,9 @@ trait Out {
     fn string(&mut self, text: &str);
 }
 
+/// An envelope none of whose strings has an escape: they are not looked at again.
+struct Verbatim(Vec<u8>);
+
 /// The length of what is written.
 struct Length(usize);
 
@@ -67,6 +70,20 @@ impl Out for Vec<u8> {
 
     fn string(&mut self, text: &str) {
         push_json_str(self, text);
+    }
+}
+
+impl Out for Verbatim {
+    #[inline]
+    fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    #[inline]
+    fn string(&mut self, text: &str) {
+        self.raw(b"\"");
+        self.raw(text.as_bytes());
+        self.raw(b"\"");
     }
 }
 
@@ -133,6 +150,12 @@ impl Draft<'_> {
     pub fn seal(&self, sealed_len: usize) -> Bytes {
         let mut data = Vec::with_capacity(sealed_len);
         match &self.more {
+            // An escape is longer than what it stands for, so the length tells that there is none.
+            None if sealed_len == self.lk_len(|text| text.len() + "\"\"".len()) => {
+                let mut verbatim = Verbatim(data);
+                self.write_lk(None, &mut verbatim);
+                data = verbatim.0;
+            }
             None => self.write_lk(None, &mut data),
             Some(more) => self.write_with(more, &mut data),
         }
@@ -244,19 +267,33 @@ impl Draft<'_> {
     /// The exact length of the envelope, before it is written: the budget is charged by it. An
     /// escape makes up to six bytes of one, so a length without escapes would let a caller hold six
     /// times the bytes that were taken for it.
+    #[inline]
     pub fn sealed_len(&self) -> usize {
-        if let Some(more) = &self.more {
-            let mut length = Length(0);
-            self.write_with(more, &mut length);
-            return length.0;
+        match self.more {
+            None => self.lk_len(json_str_len),
+            Some(more) => self.len_with(more),
         }
+    }
+
+    /// Takes a copy: so most drafts, which do not come here, are never put together in memory.
+    #[cold]
+    fn len_with(self, more: More<'_>) -> usize {
+        let mut length = Length(0);
+        self.write_with(&more, &mut length);
+        length.0
+    }
+
+    /// The length of what `write_lk` writes with no key that is optional. `str_len` is that of a
+    /// JSON string.
+    #[inline]
+    fn lk_len(&self, str_len: impl Fn(&str) -> usize) -> usize {
         const FRAME: usize = 158; // the fixed texts above, with id and timestamp
         FRAME
-            + json_str_len(self.event_type)
+            + str_len(self.event_type)
             + self.data.len()
-            + self.user_id.map_or("null".len(), json_str_len)
-            + json_str_len(self.producer_id)
-            + json_str_len(self.key.as_str())
+            + self.user_id.map_or("null".len(), &str_len)
+            + str_len(self.producer_id)
+            + str_len(self.key.as_str())
     }
 }
 

@@ -20,6 +20,8 @@ pub enum StartingPosition {
     TrimHorizon,
     /// After the record with this sequence number.
     After(String),
+    /// At the record with this sequence number: a packed record is read again from its beginning.
+    AtRecord(String),
     /// At the first record that arrived then or later, by the service's clock.
     At(SystemTime),
 }

@@ -40,8 +40,66 @@ pub struct Status {
     /// When the credentials in use expire; `None` if they do not, or none were needed yet.
     pub credentials: Option<Credentials>,
     pub log: Log,
+    /// `None` where events are checked by none.
+    #[serde(default)]
+    pub schemas: Option<Schemas>,
     /// `None` until the first reload.
     pub last_reload: Option<Reload>,
+}
+
+/// A running forwarder at one moment. Times are RFC 3339 in UTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForwardStatus {
+    /// `starting`, `running` or `draining`.
+    pub state: String,
+    pub version: String,
+    pub pid: u32,
+    pub started: String,
+    pub uptime_seconds: u64,
+    /// The stream's name or ARN, as configured; and where requests for it go.
+    pub stream: String,
+    pub endpoint: String,
+    pub region: String,
+    pub targets: Vec<Target>,
+    /// Whose requests they are; `None` while there are no credentials.
+    pub identity: Option<Identity>,
+    pub credentials: Option<Credentials>,
+    pub log: Log,
+    /// `None` until the first reload.
+    pub last_reload: Option<Reload>,
+}
+
+/// Who is delivered to. What `list-event-source-mappings` tells of one has the same meaning here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    pub name: String,
+    /// The URL, or the command.
+    pub to: String,
+    /// `exec` for a command.
+    pub format: String,
+    /// That of the shard that stands worst.
+    pub state: String,
+    pub batch_size: usize,
+    pub behind_seconds: f64,
+    pub shards: Vec<TargetShard>,
+}
+
+/// A shard that is read for a target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetShard {
+    pub id: String,
+    /// `delivering`, `retrying` or `blocked`.
+    pub state: String,
+    /// What the target said last that was no success; `OK` since the last success.
+    pub last_result: String,
+    /// How long no request has been a success; `None` since the last one.
+    pub failing_seconds: Option<f64>,
+    /// The last record that is done and kept as such: its sequence number, `end` or `from` a time;
+    /// `None` while nothing is kept.
+    pub checkpoint: Option<String>,
+    pub checkpoint_age_seconds: Option<f64>,
+    pub behind_seconds: f64,
+    pub in_flight: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -209,6 +267,19 @@ pub struct Log {
     pub level: String,
     /// How long until the configured level holds again; `None` if this level is not for a time.
     pub reverts_seconds: Option<u64>,
+}
+
+/// The schemas that events are checked by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schemas {
+    pub folder: PathBuf,
+    /// `off`, `warn` or `enforce`; types may have another one.
+    pub mode: String,
+    /// How many types have a schema.
+    pub types: usize,
+    /// Why the folder as it is now was refused, and the schemas are those from before; `None` if
+    /// they are the folder's.
+    pub refused: Option<String>,
 }
 
 /// A configuration that was read again.

@@ -1,10 +1,10 @@
-//! CloudEvents 1.0.2 as they come over HTTP, and the record that is made of one: its structured JSON
-//! form, with every attribute and extension, and its data byte for byte.
+//! CloudEvents 1.0.2 as they come over HTTP, and the record that is made of one: its structured
+//! JSON form, with every attribute and extension, and its data byte for byte.
 //!
 //! Every mode ends in one list of attributes, which is checked once. There is no Kinesis binding of
-//! CloudEvents: the record is what the structured mode of every other binding has, and its partition
-//! key is the extension `partitionkey`, else the subject. Nothing is guessed and nothing is dropped
-//! but attributes that are null, which means that they are not set.
+//! CloudEvents: the record is what the structured mode of every other binding has, and its
+//! partition key is the extension `partitionkey`, else the subject. Nothing is guessed and nothing
+//! is dropped but attributes that are null, which means that they are not set.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -127,6 +127,19 @@ impl<'a> CloudEvent<'a> {
         self.required("type")
     }
 
+    /// Its data as JSON; `null` where it has none that is.
+    pub fn json(&self) -> &str {
+        match self.data {
+            Some(Data::Json(json)) => json,
+            _ => "null",
+        }
+    }
+
+    /// Its `traceparent` and its `tracestate`.
+    pub fn trace(&self) -> [Option<&str>; 2] {
+        ["traceparent", "tracestate"].map(|name| self.text(name))
+    }
+
     /// Takes the trace that a request's own headers name, unless the event names one: its own began
     /// earlier.
     pub fn add_trace(&mut self, traceparent: &'a str, tracestate: Option<&'a str>) {
@@ -170,6 +183,32 @@ impl<'a> CloudEvent<'a> {
         match self.data {
             Some(Data::Json(json)) if json.starts_with('{') => Some(json),
             _ => None,
+        }
+    }
+
+    /// Every attribute and extension, as text.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| match value {
+            Value::Json(json, text) => (&**name, text.as_deref().unwrap_or(json)),
+            Value::Text(text) => (&**name, &**text),
+        })
+    }
+
+    /// The data as the body of the binary mode has it. Data of a type that is not JSON's is written
+    /// as a JSON string where the structured mode holds it: then it is what that string says.
+    pub fn content(&self) -> Cow<'_, [u8]> {
+        let is_json =
+            || self.text("datacontenttype").is_none_or(|named| is_json(&media_type(named).0));
+        match self.data {
+            None => Cow::Borrowed(&[]),
+            Some(Data::Json(json)) if json.starts_with('"') && !is_json() => said(json),
+            Some(Data::Json(json)) => Cow::Borrowed(json.as_bytes()),
+            Some(Data::Text(text)) => Cow::Borrowed(text.as_bytes()),
+            Some(Data::Bytes(bytes)) => Cow::Borrowed(bytes),
+            Some(Data::Base64(json)) => base64_simd::STANDARD
+                .decode_to_vec(said(json))
+                .expect("it was checked to be base64")
+                .into(),
         }
     }
 
@@ -248,6 +287,15 @@ impl<'a> CloudEvent<'a> {
 
     fn required(&self, name: &str) -> &str {
         self.text(name).expect("an event without it was refused")
+    }
+}
+
+/// What a JSON string says; its own JSON where that is half of a surrogate pair, which is no text.
+fn said(json: &str) -> Cow<'_, [u8]> {
+    match serde_json::from_str::<Name<'_>>(json) {
+        Ok(Name(Cow::Borrowed(text))) => Cow::Borrowed(text.as_bytes()),
+        Ok(Name(Cow::Owned(text))) => Cow::Owned(text.into_bytes()),
+        Err(_) => Cow::Borrowed(json.as_bytes()),
     }
 }
 

@@ -6,8 +6,9 @@
 //! message AggregatedRecord {
 //!     repeated string partition_key_table = 1;
 //!     repeated string explicit_hash_key_table = 2;
-//!     repeated Record records = 3;      // { uint64 partition_key_index = 1; optional uint64 explicit_hash_key_index = 2;
-//! }                                     //   bytes data = 3; }
+//!     repeated Record records = 3;      // { uint64 partition_key_index = 1;
+//! }                                     //   optional uint64 explicit_hash_key_index = 2;
+//!                                       //   bytes data = 3; }
 //! ```
 //!
 //! (KPL's `aggregation-format.md`.) Pure, and by hand: three fields, written on an event's path. It
@@ -32,8 +33,8 @@ const MEMBER_FRAME_BYTES: usize = 32;
 /// Digits of 2^128 - 1.
 const HASH_KEY_DIGITS_MAX: usize = 39;
 
-// Tags of protobuf: the field's number and, in the lower three bits, whether a number (0) or a length
-// (2) follows.
+// Tags of protobuf: the field's number and, in the lower three bits, whether a number (0) or a
+// length (2) follows.
 const KEY_TABLE: u8 = 0b0000_1010;
 const HASH_TABLE: u8 = 0b0001_0010;
 const RECORDS: u8 = 0b0001_1010;
@@ -373,7 +374,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_and_takes_no_more_than_is_reckoned(
-            members in prop::collection::vec((any::<String>(), prop::collection::vec(any::<u8>(), 0..300), 0..4u128), 1..40),
+            members in prop::collection::vec(
+                (any::<String>(), prop::collection::vec(any::<u8>(), 0..300), 0..4u128),
+                1..40,
+            ),
             hashed in any::<bool>(),
         ) {
             let records: Vec<_> = members
@@ -384,18 +388,22 @@ mod tests {
                 })
                 .collect();
             let data = encode(&records.iter().collect::<Vec<_>>());
-            prop_assert!(data.len() <= FRAME_BYTES + records.iter().map(member_bytes_max).sum::<usize>());
+            let most = records.iter().map(member_bytes_max).sum::<usize>();
+            prop_assert!(data.len() <= FRAME_BYTES + most);
             let read: Vec<_> = decode(&data).expect("it was written so").collect();
             prop_assert_eq!(read.len(), records.len());
             for (member, record) in read.iter().zip(&records) {
                 prop_assert_eq!(member.partition_key, record.key.as_str());
-                prop_assert_eq!(member.explicit_hash_key.map(HashKey::parse), record.explicit_hash.map(Ok));
+                let explicit_hash = member.explicit_hash_key.map(HashKey::parse);
+                prop_assert_eq!(explicit_hash, record.explicit_hash.map(Ok));
                 prop_assert_eq!(member.data, &record.data[..]);
             }
         }
 
         #[test]
-        fn nothing_that_is_sealed_makes_it_panic(message in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn nothing_that_is_sealed_makes_it_panic(
+            message in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
             decode(&sealed(&message)).into_iter().flatten().for_each(drop);
         }
     }

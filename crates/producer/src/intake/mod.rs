@@ -5,13 +5,14 @@
 //!   the same request again; nothing of it is read, drawn or hashed a second time.
 //! - Whatever is accepted or refused has its credit, so the answer never waits.
 //! - A request that is refused here is answered on the same way back as one that was sent.
-//! - Events that share an answer are held (`staged`) until all of them may go, and go at once: those
-//!   of one line, and those of a transaction (`transactions`) with its commit.
+//! - Events that share an answer are held (`staged`) until all of them may go, and go at once:
+//!   those of one line, and those of a transaction (`transactions`) with its commit.
 //!
 //! An intake belongs to one connection. It knows the connection's means (`means`) and what the
 //! connection said of all its events. It reads no clock, draws no ids and knows no protocol: time
 //! and ids are arguments, and `request` is what every input makes of an event.
 
+mod checks;
 mod means;
 mod request;
 mod staged;
@@ -23,6 +24,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+pub use self::checks::{Checks, Validator};
 pub use self::means::Shortage;
 pub use self::request::{EventRequest, Now};
 pub use self::transactions::TransactionSettings;
@@ -59,6 +61,8 @@ pub struct IntakeShared {
     pub counters: Arc<EventCounters>,
     /// For events whose callers chose their ids.
     pub fingerprints: Fingerprints,
+    /// What an event must be besides what every one must.
+    pub checks: Arc<Checks>,
 }
 
 /// What envelopes are like where neither connection nor event says otherwise.
@@ -199,6 +203,11 @@ impl Intake {
     /// The largest record that is accepted, data and partition key.
     pub fn record_bytes_max(&self) -> usize {
         self.record_limit.bytes_max
+    }
+
+    /// Who the connection's events are published as: what `hello` said, else the daemon's own.
+    pub fn producer_id(&self) -> &str {
+        self.context.producer_id.as_deref().unwrap_or(&self.shared.producer_id)
     }
 
     /// The connection says something of all its later events.
@@ -418,7 +427,9 @@ impl Intake {
     /// Whether a request can be accepted at all, and what it takes.
     #[inline]
     fn measure(&self, request: &mut EventRequest<'_>, now: &Now) -> Result<Sizes, Refusal> {
-        self.name_key(request)?;
+        if request.is_key_drawn {
+            self.name_key(request)?;
+        }
         let (sealed_bytes, key_bytes) = match &request.content {
             Content::Event(event) => {
                 let draft = self.draft(request.id.id(), event, now);
@@ -439,6 +450,10 @@ impl Intake {
         let echo_bytes = if request.echo { sealed_bytes } else { 0 };
         if echo_bytes > self.shared.answer_bytes_max {
             return Err(echo_too_large(echo_bytes, self.shared.answer_bytes_max));
+        }
+        // Last: it costs more than all that may have refused the event before.
+        if self.shared.checks.is_on() {
+            self.shared.checks.check(request)?;
         }
         let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
         Ok(Sizes { sealed_bytes, record_bytes, answer_bytes })
@@ -475,15 +490,14 @@ impl Intake {
 
     fn draft<'e>(&'e self, id: Uuid, event: &'e Event<'_>, now: &Now) -> Draft<'e> {
         const KEYED: &str = "a request is keyed when it is made and until it is accepted";
-        let Context { user_id, producer_id, .. } = &self.context;
         let is_plain = self.is_plain && event.extras.is_none();
         Draft {
             id,
             event_type: &event.event_type,
             data: event.data,
             timestamp: now.timestamp,
-            user_id: event.user_id.as_deref().or(user_id.as_deref()),
-            producer_id: producer_id.as_deref().unwrap_or(&self.shared.producer_id),
+            user_id: event.user_id.as_deref().or(self.context.user_id.as_deref()),
+            producer_id: self.producer_id(),
             key: event.key.as_ref().expect(KEYED),
             more: if is_plain { None } else { Some(self.more(event)) },
         }
@@ -491,13 +505,12 @@ impl Intake {
 
     #[cold]
     fn more<'e>(&'e self, event: &'e Event<'_>) -> More<'e> {
-        let Context { producer_id, correlation_id, organisation_id, .. } = &self.context;
+        let Context { correlation_id, organisation_id, .. } = &self.context;
         let Envelopes { source, region, .. } = &self.shared.envelopes;
         let extras = event.extras.as_deref();
-        let producer_id = producer_id.as_deref().unwrap_or(&self.shared.producer_id);
         More {
             profile: self.profile(event),
-            source: source.as_deref().unwrap_or(producer_id),
+            source: source.as_deref().unwrap_or(self.producer_id()),
             region,
             correlation_id: correlation_id.as_deref(),
             organisation_id: organisation_id.as_deref(),
@@ -512,12 +525,9 @@ impl Intake {
         own.or(self.context.envelope).unwrap_or(self.shared.envelopes.profile)
     }
 
-    /// Takes the type for the key where the form has it so and the caller named no key.
+    /// Takes the type for the key where the form has it so. The caller named no key.
     fn name_key(&self, request: &mut EventRequest<'_>) -> Result<(), Refusal> {
-        let EventRequest { content: Content::Event(event), is_key_drawn: true, .. } = request
-        else {
-            return Ok(());
-        };
+        let Content::Event(event) = &mut request.content else { return Ok(()) };
         if (!self.is_plain || event.extras.is_some()) && self.profile(event) == Profile::TypeData {
             let key = PartitionKey::new(&*event.event_type).map_err(|error| {
                 let why = format!("type {error}: it is the partition key of this envelope");

@@ -20,8 +20,8 @@ use super::request::Now;
 pub(super) struct Staged {
     outbox: Arc<Outbox>,
     items: Vec<BoxedItem>,
-    /// In the order of the events: `None` where one is held.
-    results: Vec<Option<Result>>,
+    /// Results that are there already, each with its place: those of events that were refused.
+    refused: Vec<(u32, Result)>,
     /// What pays for the results that are there.
     permit: Option<Permit>,
 }
@@ -30,12 +30,12 @@ impl Staged {
     /// None yet, of the connection with this outbox.
     pub(super) fn new(out: &Arc<Outbox>) -> Self {
         let outbox = Outbox::together(out);
-        Self { outbox, items: Vec::new(), results: Vec::new(), permit: None }
+        Self { outbox, items: Vec::new(), refused: Vec::new(), permit: None }
     }
 
     /// How many events there are, refused ones with them.
     pub(super) fn len(&self) -> usize {
-        self.results.len()
+        self.items.len() + self.refused.len()
     }
 
     /// Holds one more event.
@@ -51,7 +51,6 @@ impl Staged {
         let ticket =
             responder.ticket(request.id, now.timestamp, request.echo, request.shows, permit);
         self.items.push(Item::new(record, ticket, now.instant));
-        self.results.push(None);
     }
 
     /// Keeps a refusal in the place of an event.
@@ -60,14 +59,14 @@ impl Staged {
             Some(sum) => sum.merge(permit),
             none => *none = Some(permit),
         }
-        self.results.push(Some((reference, EventAnswer::Refused(refusal))));
+        self.refused.push((self.place(), (reference, EventAnswer::Refused(refusal))));
     }
 
     /// Counts all of them as accepted, and the refused ones as refused.
     pub(super) fn count(&self) {
         let counters = self.outbox.counters();
         counters.accept_many(self.len());
-        self.results.iter().flatten().for_each(|(_, answer)| counters.answer(answer));
+        self.refused.iter().for_each(|(_, (_, answer))| counters.answer(answer));
     }
 
     /// Lets them go, from now on: the items, in their order. Their one answer comes when all of
@@ -80,16 +79,16 @@ impl Staged {
         covered_bytes: usize,
         now: Instant,
     ) -> Vec<BoxedItem> {
-        let results = std::mem::take(&mut self.results);
-        let begun = Begun { head, epoch, credit, covered_bytes };
-        self.outbox.gather(begun, results, self.permit.take());
+        let begun = Begun { head, epoch, credit, covered_bytes, events: self.len() };
+        let refused = std::mem::take(&mut self.refused);
+        self.outbox.gather(begun, refused, self.permit.take());
         let mut items = std::mem::take(&mut self.items);
         items.iter_mut().for_each(|item| item.accepted = now);
         items
     }
 
     fn place(&self) -> u32 {
-        u32::try_from(self.results.len()).expect("there are bounds far below that")
+        u32::try_from(self.len()).expect("there are bounds far below that")
     }
 }
 

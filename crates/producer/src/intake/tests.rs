@@ -23,6 +23,7 @@ fn shared(answers_max: usize, budget_bytes: usize) -> Arc<IntakeShared> {
         budget: Budget::new(budget_bytes),
         counters: Arc::default(),
         fingerprints: Fingerprints::default(),
+        checks: Default::default(),
     })
 }
 
@@ -358,4 +359,75 @@ fn results_that_nobody_takes_hold_credits_and_of_the_budget_no_more_than_is_over
     assert_eq!(shared.budget.used_bytes(), over, "what its credit does not pay for");
     drop(answers(&mut back));
     assert_eq!(shared.budget.used_bytes(), 0);
+}
+
+/// Refuses events with the type `wrong`, and records that say none; counts what it was asked.
+#[derive(Debug, Default)]
+struct Picky(std::sync::Mutex<Vec<String>>);
+
+impl Picky {
+    fn asked(&self, of: String) -> Result<(), Refusal> {
+        let is_wrong = of.starts_with("wrong") || of == "record";
+        self.0.lock().expect("nobody died").push(of);
+        if is_wrong { Err(Refusal::new(Code::SchemaViolation, "wrong")) } else { Ok(()) }
+    }
+}
+
+impl Validator for Arc<Picky> {
+    fn event(&self, event_type: &str, data: &str) -> Result<(), Refusal> {
+        self.asked(format!("{event_type} {data}"))
+    }
+
+    fn record(&self) -> Result<(), Refusal> {
+        self.asked("record".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn who_knows_more_of_events_is_asked_once_of_each_and_may_refuse_it() {
+    let picky = Arc::<Picky>::default();
+    let checks = Arc::new(Checks::new(Box::new(Arc::clone(&picky))));
+    let plain = shared(1, 1_000_000);
+    let plain = Arc::into_inner(plain).expect("nobody else has it");
+    let shared = Arc::new(IntakeShared { checks: Arc::clone(&checks), ..plain });
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let asked = || std::mem::take(&mut *picky.0.lock().expect("nobody died"));
+    let wrong = || Event { event_type: "wrong".into(), ..event("{}") };
+
+    let item = accepted(intake.offer(&mut request(wrong(), &shared), &at(1)));
+    assert_eq!(asked(), [""; 0], "nobody asks yet");
+    checks.set_on(true);
+    // The one credit is taken: what is offered again is not checked again.
+    let mut second = request(event("{}"), &shared);
+    for _ in 0..3 {
+        needs(intake.offer(&mut second, &at(2)));
+    }
+    assert_eq!(asked(), ["t {}"]);
+    store(item);
+    assert_eq!(answers(&mut back).len(), 1);
+    store(accepted(intake.offer(&mut second, &at(2))));
+    assert_eq!(answers(&mut back).len(), 1);
+    assert_eq!(asked(), [""; 0]);
+
+    let key = PartitionKey::new("k").expect("it is short");
+    let sealed = || {
+        let record = Record::new(key.clone(), None, "{}".into());
+        EventRequest::sealed(record, Reference::Number(1), EventId::Made(Uuid::nil()))
+    };
+    for mut refused in [request(wrong(), &shared), sealed(), sealed().saying("wrong", "1")] {
+        let offered = intake.offer(&mut refused, &at(3));
+        assert!(matches!(offered, Offered::Refused(Code::SchemaViolation)), "{offered:?}");
+        assert_eq!(answers(&mut back).len(), 1);
+    }
+    assert_eq!(asked(), ["wrong {}", "record", "wrong 1"]);
+
+    intake.begin("tx", &at(4)).expect("there is room");
+    let staging = intake.stage("tx", &mut request(wrong(), &shared), &at(4));
+    assert!(matches!(staging, Staging::Refused(Code::SchemaViolation)), "{staging:?}");
+    assert_eq!(answers(&mut back).len(), 1);
+    let members = [wrong(), event("{}")].map(|event| Ok(request(event, &shared)));
+    match intake.offer_together(b"", members.into_iter(), &at(5)) {
+        OfferedTogether::Accepted(items) => assert_eq!(items.len(), 1),
+        other => panic!("{other:?}"),
+    }
 }

@@ -25,7 +25,7 @@ const SERVICE_MESSAGE_CHARS_MAX: usize = 512;
 
 /// What a reply led to.
 #[derive(Debug, Default)]
-pub struct Settled {
+pub(super) struct Settled {
     pub answers: Vec<Answered>,
     pub stored: usize,
     /// Records that will be sent again because they were throttled.
@@ -46,7 +46,7 @@ pub struct Settled {
 
 /// An item that is done.
 #[derive(Debug)]
-pub struct Answered {
+pub(super) struct Answered {
     pub item: BoxedItem,
     pub outcome: Outcome,
 }
@@ -113,9 +113,6 @@ impl<R: Rng> Landing<'_, R> {
         match reply {
             Ok(verdicts) => self.apply_verdicts(batch, verdicts),
             Err(error) => self.apply_error(batch, &error),
-        }
-        for answered in &self.settled.answers {
-            self.queues.ages.remove(answered.item.accepted);
         }
         self.settled
     }
@@ -241,10 +238,10 @@ impl<R: Rng> Landing<'_, R> {
         }
         match disposition {
             Disposition::Durable(place) => {
-                return self.settled.answer(item, Outcome::Durable(place));
+                return self.answer(item, Outcome::Durable(place));
             }
             Disposition::Rejected { code, message } => {
-                return self.settled.reject(item, &code, &message);
+                return self.reject(item, &code, &message);
             }
             Disposition::Again { class, maybe_stored } => {
                 item.maybe_stored |= maybe_stored;
@@ -345,7 +342,7 @@ impl<R: Rng> Landing<'_, R> {
         for item in batch.into_items() {
             let key = item.record.key_hash;
             self.settled.rejected += 1;
-            self.settled.reject(item, &error.code, &error.message);
+            self.reject(item, &error.code, &error.message);
             if !self.bisection.send_next_piece(key, false, self.queues) {
                 self.bisection.end_flight(key, Vec::new(), None, self.queues);
             }
@@ -385,6 +382,18 @@ impl<R: Rng> Landing<'_, R> {
         }
     }
 
+    /// An event is done.
+    fn answer(&mut self, item: BoxedItem, outcome: Outcome) {
+        self.queues.ages.remove(item.accepted);
+        self.settled.answers.push(Answered { item, outcome });
+    }
+
+    fn reject(&mut self, item: BoxedItem, code: &str, message: &str) {
+        let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
+        let message = format!("Kinesis refused it: {code}: {words}");
+        self.answer(item, Outcome::Refused(Refusal::new(Code::Rejected, message)));
+    }
+
     /// The stream takes nothing.
     fn block(&mut self, reason: Reason) {
         if self.stream.block(reason, self.queues.is_draining, self.now, self.rng) {
@@ -397,16 +406,6 @@ impl<R: Rng> Landing<'_, R> {
 }
 
 impl Settled {
-    fn answer(&mut self, item: BoxedItem, outcome: Outcome) {
-        self.answers.push(Answered { item, outcome });
-    }
-
-    fn reject(&mut self, item: BoxedItem, code: &str, message: &str) {
-        let words: String = message.chars().take(SERVICE_MESSAGE_CHARS_MAX).collect();
-        let message = format!("Kinesis refused it: {code}: {words}");
-        self.answer(item, Outcome::Refused(Refusal::new(Code::Rejected, message)));
-    }
-
     fn retry(&mut self, class: Class, records: usize) {
         match class {
             Class::Throttled => self.throttled += records,

@@ -80,7 +80,8 @@ impl Bisection {
     ) {
         let cuts = self.cuts.entry(key).or_default();
         if let Some(before) = cuts.front_mut() {
-            before.is_other_half = false; // what was in flight was refused: the rest may be innocent
+            // What was in flight was refused: the rest may be innocent.
+            before.is_other_half = false;
         }
         for piece in pieces.iter().rev() {
             cuts.push_front(Piece { items: piece.len(), is_other_half });

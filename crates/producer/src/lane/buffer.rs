@@ -23,7 +23,7 @@ use dispatchd_core::model::{Distribution, StreamFacts};
 
 /// What to do now.
 #[derive(Debug)]
-pub enum Poll {
+pub(super) enum Poll {
     /// These have waited for `delivery.timeout`: they are answered now, and never sent again.
     Late(Vec<BoxedItem>),
     Send(Batch),
@@ -33,7 +33,7 @@ pub enum Poll {
 
 /// What the lane's gauges show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Gauges {
+pub(super) struct Gauges {
     pub flights: usize,
     pub shards_cooling: usize,
     pub keys_cooling: usize,
@@ -43,7 +43,7 @@ pub struct Gauges {
 
 /// One lane's memory.
 #[derive(Debug)]
-pub struct Buffer {
+pub(super) struct Buffer {
     queues: Queues,
     bisection: Bisection,
     stream: StreamHealth,
@@ -57,7 +57,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self {
             queues: Queues::new(settings),
             bisection: Bisection::default(),
@@ -70,13 +70,13 @@ impl Buffer {
     }
 
     /// Takes an item in, behind every earlier one of its key.
-    pub fn push(&mut self, item: BoxedItem) {
+    pub(super) fn push(&mut self, item: BoxedItem) {
         self.queues.push(item);
     }
 
     /// What to do at `now`. To be asked again after every push, send and reply, and at the time it
     /// names.
-    pub fn poll(&mut self, now: Instant) -> Poll {
+    pub(super) fn poll(&mut self, now: Instant) -> Poll {
         self.queues.sweep(now, |key| self.bisection.forget(key));
         if let Some(late) = self.queues.take_late() {
             return Poll::Late(late);
@@ -122,7 +122,7 @@ impl Buffer {
     ///
     /// # Panics
     /// If a reply has not one verdict per entry: the service's adapter promised that.
-    pub fn apply_verdicts(
+    pub(super) fn apply_verdicts(
         &mut self,
         batch: Batch,
         reply: Reply,
@@ -136,7 +136,7 @@ impl Buffer {
     }
 
     /// Takes everything out that is not in flight: the deadline has come.
-    pub fn abandon(&mut self) -> Vec<BoxedItem> {
+    pub(super) fn abandon(&mut self) -> Vec<BoxedItem> {
         (self.flights, self.shards_cooling) = (Flights::default(), 0);
         let mut items = self.queues.abandon();
         items.extend(self.bisection.abandon().into_iter().flat_map(Batch::into_items));
@@ -145,7 +145,7 @@ impl Buffer {
 
     /// From `now` on nothing lingers and nothing is paced; what cools may go at once, and a blocked
     /// stream is tried.
-    pub fn drain(&mut self, now: Instant) {
+    pub(super) fn drain(&mut self, now: Instant) {
         self.queues.drain();
         self.stream.probe(now);
     }
@@ -156,7 +156,7 @@ impl Buffer {
     /// # Panics
     /// If order or aggregation are others: what the shard queues count of their keys depends on
     /// them.
-    pub fn set_settings(&mut self, settings: Settings, now: Instant) {
+    pub(super) fn set_settings(&mut self, settings: Settings, now: Instant) {
         let lasting = |settings: &Settings, aggregation| {
             (settings.ordering, aggregation, settings.aggregate_max_bytes)
         };
@@ -173,7 +173,7 @@ impl Buffer {
 
     /// Takes note of what is known of the stream now. It may have no shards that can be predicted.
     /// What is in flight is settled as it is.
-    pub fn learn(&mut self, facts: StreamFacts, now: Instant) {
+    pub(super) fn learn(&mut self, facts: StreamFacts, now: Instant) {
         let StreamFacts { shards, record_limit, distribution } = facts;
         self.record_limit = record_limit;
         // Readers drop a packed record silently that lies in another shard than its keys say.
@@ -186,12 +186,12 @@ impl Buffer {
     }
 
     /// How the lane stands at `now`.
-    pub fn report(&self, now: Instant) -> Report {
+    pub(super) fn report(&self, now: Instant) -> Report {
         Report::new(&self.queues, self.flights, &self.stream, now)
     }
 
     /// Whether nothing is held and nothing is in flight.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queues.keys.is_empty()
     }
 
@@ -199,7 +199,7 @@ impl Buffer {
         self.queues.is_draining
     }
 
-    pub fn gauges(&self) -> Gauges {
+    pub(super) fn gauges(&self) -> Gauges {
         Gauges {
             flights: self.flights.count(),
             shards_cooling: self.shards_cooling,
@@ -209,17 +209,17 @@ impl Buffer {
     }
 
     /// Whether strict order has held back a long queue of one key.
-    pub fn holds_many(&self) -> bool {
+    pub(super) fn holds_many(&self) -> bool {
         self.queues.holds_many()
     }
 
     /// Why the stream takes nothing; `None` while it takes records.
-    pub fn blocked(&self) -> Option<Reason> {
+    pub(super) fn blocked(&self) -> Option<Reason> {
         self.stream.reason()
     }
 
     /// When the oldest event that is not answered was accepted; `None` without one.
-    pub fn oldest(&self) -> Option<Instant> {
+    pub(super) fn oldest(&self) -> Option<Instant> {
         self.queues.ages.oldest()
     }
 }

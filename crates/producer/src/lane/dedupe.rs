@@ -203,16 +203,14 @@ mod tests {
         assert!(matches!(dedupe.admit(kit.item_with_id(1), now), Admission::Joined));
         let (copies, same) = dedupe.close(&first, &durable("77"), now).expect("one came again");
         assert_eq!(copies.len(), 1);
-        assert!(
-            matches!(same, EventAnswer::Durable(ack) if &*ack.position.sequence_number == "77" && ack.deduplicated)
-        );
+        let EventAnswer::Durable(ack) = same else { panic!("{same:?}") };
+        assert_eq!((&*ack.position.sequence_number, ack.deduplicated), ("77", true));
         assert_eq!(again(&mut dedupe, kit.item_with_id(1), now + ms(1)), "77");
         new(&mut dedupe, kit.item_with_id(2), now);
     }
 
     #[test]
-    fn a_refused_id_refuses_its_copies_and_may_be_tried_again_and_used_anew_where_nothing_can_be_stored()
-     {
+    fn a_refused_id_refuses_its_copies_and_may_be_used_again_where_nothing_can_be_stored() {
         let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let first = new(&mut dedupe, kit.item_with_id(1), now);
@@ -231,8 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_the_first_may_be_stored()
-     {
+    fn another_event_with_a_known_id_is_refused_on_its_way_once_acked_and_where_it_may_be_stored() {
         let (kit, mut dedupe) = (Kit::new(settings()), Dedupe::new(KEEP));
         let now = kit.at(0);
         let is_reused = |admission| matches!(admission, Admission::IdReused(_));

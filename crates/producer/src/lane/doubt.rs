@@ -123,8 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_record_with_the_same_words_shows_that_it_is_the_stream_and_the_same_record_does_not()
-     {
+    fn a_second_record_with_the_same_words_shows_that_it_is_the_stream_and_the_same_one_does_not() {
         let (kit, mut doubt) = (Kit::new(settings()), Doubt::default());
         let [first, second] = two(&kit, ["a", "a"]);
         assert!(!doubt.is_about_the_stream(&first, &refusal(OF_THE_STREAM)));

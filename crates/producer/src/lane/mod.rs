@@ -13,8 +13,8 @@
 //!   key is in flight.
 //! - The events of one packed record are stored together or not at all, in their order: so it may
 //!   hold many events of a key, under strict order too.
-//! - An item leaves by a verdict, by `delivery.timeout`, by its own deadline or by the drain's. It is
-//!   never dropped, and never sent once it is overdue.
+//! - An item leaves by a verdict, by `delivery.timeout`, by its own deadline or by the drain's. It
+//!   is never dropped, and never sent once it is overdue.
 //! - A shard that cools holds back its own keys and no other's.
 //!
 //! # Rooms
@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `turn` | [`Lane`]: what a lane does between two waits; answers, counts, news |
 //! | `unconfirmed` | what an event is told that was not confirmed in time |
-//! | [`buffer`] | one lane's memory: asks its parts in order; `poll(now)` says send or wait |
+//! | `buffer` | one lane's memory: asks its parts in order; `poll(now)` says send or wait |
 //! | [`report`] | how a lane stands, for an operator who asks |
 //! | `apply_verdicts` | batch + reply → outcomes, and retries for the rest |
 //! | `bisect_batch` | a refused request taken apart: its parts, and keys that were cut |
@@ -71,7 +71,7 @@ mod apply_verdicts;
 mod batch;
 mod batch_builder;
 mod bisect_batch;
-pub mod buffer;
+mod buffer;
 pub mod cooling;
 mod deadlines;
 pub mod dedupe;
@@ -97,7 +97,6 @@ mod throttle_counts;
 mod turn;
 mod unconfirmed;
 
-pub use apply_verdicts::{Answered, Settled};
 pub use batch::Batch;
 pub use flight::{Landed, Reply};
 pub use inbox::{INBOX_GROUPS, Inlet, Lanes};

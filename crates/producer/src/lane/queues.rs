@@ -164,9 +164,9 @@ impl Queues {
         }
     }
 
-    /// Takes out what is overdue and not in flight, and tells the keys that lost something. What has
-    /// a deadline is met when that comes. For what has waited for the timeout it looks once a tick:
-    /// what it misses until then is met when its turn comes to be sent.
+    /// Takes out what is overdue and not in flight, and tells the keys that lost something. What
+    /// has a deadline is met when that comes. For what has waited for the timeout it looks once a
+    /// tick: what it misses until then is met when its turn comes to be sent.
     pub(super) fn sweep(&mut self, now: Instant, mut expired: impl FnMut(Key)) {
         while let Some((deadline, key, count)) = self.deadlines.pop_due(now) {
             self.give_up(key, deadline, count);

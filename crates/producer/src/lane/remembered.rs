@@ -320,7 +320,8 @@ mod tests {
     #[test]
     fn the_oldest_go_first_in_blocks_and_an_id_that_came_back_stays() {
         let (said, start) = (Fingerprints::default().of("event"), Instant::now());
-        let mut remembered = Remembered { first: u32::MAX - 700, ..Remembered::default() }; // numbers go round
+        // Numbers go round.
+        let mut remembered = Remembered { first: u32::MAX - 700, ..Remembered::default() };
         let at = |n: u32| start + Duration::from_millis(u64::from(n));
         for n in 0..2000 {
             remembered.push(id(n), said, None, at(n));

@@ -223,9 +223,9 @@ impl ShardQueues {
         key_queue.state = KeyState::Ready(index);
     }
 
-    /// A ready key of this shard lost events out of turn, and is to be counted anew: says whether it
-    /// keeps its place. It leaves it behind where nothing is left of it, and where its next event
-    /// belongs to another shard.
+    /// A ready key of this shard lost events out of turn, and is to be counted anew: says whether
+    /// it keeps its place. It leaves it behind where nothing is left of it, and where its next
+    /// event belongs to another shard.
     pub(super) fn stays(
         &mut self,
         key: Key,

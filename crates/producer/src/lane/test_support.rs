@@ -74,6 +74,7 @@ impl Kit {
             budget: Budget::new(1 << 30),
             counters: Arc::default(),
             fingerprints: Fingerprints::default(),
+            checks: Default::default(),
         };
         let (intake, _back) = Arc::new(shared).open(None);
         Self {

@@ -11,7 +11,9 @@ use dispatchd_core::model::{EventAnswer, Fingerprints, Record, Reference};
 use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::Snapshot;
 use dispatchd_producer::credit::CreditTotal;
-use dispatchd_producer::intake::{EventRequest, Intake, IntakeShared, Now, Offered, WayBack};
+use dispatchd_producer::intake::{
+    EventRequest, Intake, IntakeShared, Now, Offered, TransactionSettings, WayBack,
+};
 use dispatchd_producer::lane::BoxedItem;
 use dispatchd_producer::ticket::{Answer, EventId};
 
@@ -25,20 +27,26 @@ pub(crate) struct Caller {
     group: vec::IntoIter<Answer>,
 }
 
+/// What a connection's intake has from its daemon. No run is held back: that is for the tests of
+/// the intake and of the reader.
+pub(crate) fn shared(transaction: TransactionSettings) -> Arc<IntakeShared> {
+    Arc::new(IntakeShared {
+        producer_id: "sim".into(),
+        envelopes: Default::default(),
+        transaction,
+        answers_max: usize::MAX,
+        answer_bytes_max: GIB,
+        record_bytes_carried: GIB,
+        budget: Budget::new(GIB),
+        counters: Arc::default(),
+        fingerprints: Fingerprints::default(),
+        checks: Default::default(),
+    })
+}
+
 impl Caller {
     pub(crate) fn new() -> Self {
-        // No run is held back: that is for the tests of the intake and of the reader.
-        let shared = Arc::new(IntakeShared {
-            producer_id: "sim".into(),
-            envelopes: Default::default(),
-            transaction: Default::default(),
-            answers_max: usize::MAX,
-            answer_bytes_max: GIB,
-            record_bytes_carried: GIB,
-            budget: Budget::new(GIB),
-            counters: Arc::default(),
-            fingerprints: Fingerprints::default(),
-        });
+        let shared = shared(Default::default());
         let (intake, way_back) = shared.open(None);
         Self { shared, intake, way_back, group: Vec::new().into_iter() }
     }
@@ -91,7 +99,8 @@ impl Caller {
         self.shared.counters.snapshot()
     }
 
-    pub(crate) fn used_bytes(&self) -> usize {
-        self.shared.budget.used_bytes()
+    /// The budget of the whole daemon.
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
     }
 }

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{Code, Durable, EventAnswer, Position};
+use dispatchd_simulation::Broken;
 use uuid::Uuid;
 
 use crate::plan::{At, Plan};
 use crate::stream::Stream;
 use crate::tally::Tally;
-use crate::watch::{Broken, check};
+use crate::watch::check;
 
 /// How the lane took a line in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,9 +291,9 @@ impl<'p> Copies<'p> {
         let same = match (said, of_first) {
             // What the window held when it was dropped is answered with the careful word.
             (
-                Said::Refused { code: Code::ShuttingDown, maybe_stored, .. },
+                Said::Refused { code: Code::ShuttingDown, maybe_stored: Some(true), .. },
                 Said::Refused { code: Code::ShuttingDown, .. },
-            ) => *maybe_stored == Some(true),
+            ) => true,
             (said, of_first) => said == of_first,
         };
         check!(

@@ -1,19 +1,20 @@
-//! The engine under chance: intake, dedupe window and buffer against a model stream, in virtual
-//! time, with every fault that the stream knows. One seed is one run and decides all of it, so a
-//! failing seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test -p dispatchd-producer --test
-//! sim` runs it alone; `DISPATCHD_SIM_SEEDS` runs as many as it says. No SDK is built for it.
+//! The engine under chance: intake and lane, as they ship, against a model stream, in virtual time,
+//! with every fault that the stream knows. One seed is one run and decides all of it, so a failing
+//! seed is a bug report: `DISPATCHD_SIM_SEED=2834 cargo test -p dispatchd-producer --test sim` runs
+//! it alone; `DISPATCHD_SIM_SEEDS` runs as many as it says. No SDK is built for it.
 //!
 //! - [`plan`]: what a seed stands for: settings, events and copies of them, faults, limits.
 //! - [`stream`]: the model stream: shards, what they hold, what they take, what they say.
 //! - [`caller`]: a connection: the intake, tickets, counters and budget as they are.
+//! - [`lane`]: the lane as it ships, and what its gauges show.
 //! - [`run`]: the lane's task in virtual time.
 //! - [`watch`]: the promises, each a named check, watched from outside; of them [`rests`] knows
 //!   what a shard may be made to wait for, [`copies`] what an id that comes again may do, and
 //!   [`refusals`] whose fault a refusal is. [`tally`] counts, to see that the seeds get to
 //!   everything.
 //! - [`mutant`]: lanes that are wrong on purpose, and the check that is there for each.
-//! - [`together`]: transactions and batches: a caller's intake and a lane of their own, with mutants
-//!   of their own.
+//! - [`together`]: transactions and batches: a caller's intake and a lane of their own, with
+//!   mutants of their own.
 //! - [`overload`]: a minute of one shard asked for too much: shares and waits instead of single
 //!   events.
 //!
@@ -67,6 +68,7 @@
 
 mod caller;
 mod copies;
+mod lane;
 mod mutant;
 mod overload;
 mod plan;
@@ -79,63 +81,23 @@ mod together;
 mod watch;
 
 use dispatchd_producer::counters::TransactionEnd;
+use dispatchd_simulation::{every_mutant_is_caught, every_promise_holds};
 use mutant::Mutant;
 use overload::Load;
 use plan::Limit;
-use tally::Tally;
 use together::Wrong;
 
 /// Seeds 0 to this, always. The rarest bug that was found showed in one of them.
 const SEEDS_COUNT: u64 = 3000;
 
-/// Failing seeds that are printed: the first say enough.
-const SHOWN_MAX: usize = 8;
-
 #[test]
 fn every_promise_holds_in_the_fixed_seeds_and_in_one_more() {
-    let seeds: Vec<u64> = match number("DISPATCHD_SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("DISPATCHD_SIM_SEEDS").unwrap_or(SEEDS_COUNT))
-            .chain([rand::random()])
-            .collect(),
-    };
-    println!("the last seed is {:?}", seeds.last());
-    let mut sum = Tally::default();
-    let mut broken = Vec::new();
-    for &seed in &seeds {
-        match run::run(seed, None) {
-            Ok(mut tally) => {
-                sum.counts().into_iter().zip(tally.counts()).for_each(|(sum, one)| *sum.1 += *one.1)
-            }
-            Err(found) => broken.push(found.what),
-        }
-    }
-    let shown = broken[..broken.len().min(SHOWN_MAX)].join("\n");
-    assert!(
-        broken.is_empty(),
-        "{} of {} seeds fail, among them\n{shown}",
-        broken.len(),
-        seeds.len()
-    );
-    for (what, count) in sum.counts() {
-        println!("{what}: {count}");
-        // A simulation that no longer gets to what it is for would be green for ever.
-        assert!(*count > 0 || (seeds.len() as u64) < SEEDS_COUNT, "no seed gets to this: {what}");
-    }
+    every_promise_holds(SEEDS_COUNT, |seed| run::run(seed, None));
 }
 
 #[test]
 fn every_mutant_is_caught_by_the_check_that_is_there_for_it() {
-    let mut survivors = Vec::new();
-    for &(mutant, check) in Mutant::ALL {
-        let caught =
-            |seed| run::run(seed, Some(mutant)).err().filter(|broken| broken.check == check);
-        match (0..SEEDS_COUNT).find_map(caught) {
-            Some(broken) => println!("{mutant:?}: {}", broken.what),
-            None => survivors.push(format!("{mutant:?} lives: no seed fails the check: {check}")),
-        }
-    }
-    assert!(survivors.is_empty(), "{}", survivors.join("\n"));
+    every_mutant_is_caught(Mutant::ALL, SEEDS_COUNT, |seed, mutant| run::run(seed, Some(mutant)));
 }
 
 #[test]
@@ -153,13 +115,7 @@ fn what_belongs_together_goes_together_or_not_at_all_and_is_answered_once() {
 
 #[test]
 fn whoever_parts_what_belongs_together_is_caught_by_the_check_that_is_there_for_it() {
-    for &(wrong, check) in Wrong::ALL {
-        let caught =
-            |seed| together::run(seed, Some(wrong)).err().filter(|broken| broken.check == check);
-        let broken = (0..SEEDS_COUNT).find_map(caught);
-        let broken = broken.unwrap_or_else(|| panic!("{wrong:?} lives: nobody says: {check}"));
-        println!("{wrong:?}: {}", broken.what);
-    }
+    every_mutant_is_caught(Wrong::ALL, SEEDS_COUNT, |seed, wrong| together::run(seed, Some(wrong)));
 }
 
 /// A minute at twice what one shard of four takes. Kinesis counts "a second" in ways that it does
@@ -199,8 +155,4 @@ fn without_a_pace_an_overloaded_shard_refuses_much() {
     let shares = overload::run(Load { without_pace: true, seconds: 10, ..OVERLOAD });
     println!("{shares:?}");
     assert!(shares.complaints().contains(&"few are refused"), "{shares:?}");
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().expect("a number of seeds, or a seed"))
 }

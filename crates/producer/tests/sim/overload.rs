@@ -1,31 +1,33 @@
-//! One shard of four asked for too much, for a minute of virtual time: real buffers against the
+//! One shard of four asked for too much, for a minute of virtual time: real lanes against the
 //! model stream with the limits of Kinesis. It asks for shares and waits, not for promises, so it
 //! keeps sums and watches no single event.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dispatchd_core::limits::RECORD_BYTES_DEFAULT;
-use dispatchd_core::model::{Distribution, StreamFacts, Verdict};
-use dispatchd_core::model::{Outcome, PartitionKey, Record};
-use dispatchd_producer::lane::Batch;
-use dispatchd_producer::lane::Settings;
-use dispatchd_producer::lane::buffer::{Buffer, Poll};
-use dispatchd_producer::ticket::{AnswerGroup, EventId};
+use dispatchd_core::model::{
+    Distribution, EventAnswer, PartitionKey, Record, StreamFacts, Verdict,
+};
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::{Batch, Landed, Settings};
+use dispatchd_producer::ticket::EventId;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use crate::caller::Caller;
 use crate::copies;
+use crate::lane::WatchedLane;
 use crate::plan::{At, Limit, ms};
 use crate::stream::Stream;
 
 const SHARDS_COUNT: u32 = 4;
 /// Keys of a shard: enough that strict order does not limit it.
 const KEYS_COUNT: u128 = 4000;
-/// An event for one of the other shards comes in, to each buffer.
+/// An event for one of the other shards comes in, to each lane.
 const COLD_EVERY_MS: u128 = 3;
 const LINGER: Duration = ms(10);
 const FLIGHT_LONGEST: Duration = ms(20);
@@ -33,10 +35,10 @@ const FLIGHT_LONGEST: Duration = ms(20);
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    /// Buffers that send to the same stream.
+    /// Those that send to the same stream.
     pub lanes: usize,
     pub limit: Limit,
-    /// Events a millisecond for the first shard, from each buffer.
+    /// Events a millisecond for the first shard, to each lane.
     pub hot_per_ms: u32,
     pub seconds: u64,
     /// The pace is forgotten after every reply.
@@ -48,7 +50,7 @@ pub(crate) struct Load {
 pub(crate) struct Shares {
     /// Of the records that were sent to the hot shard, those refused.
     pub refused: f64,
-    /// Of what the hot shard could take, what each buffer used.
+    /// Of what the hot shard could take, what each lane used.
     pub used: Vec<f64>,
     /// The longest that an event for another shard took to be durable.
     pub cold_longest: Duration,
@@ -91,7 +93,16 @@ enum Todo {
 struct Flight {
     lane: usize,
     batch: Batch,
+    sent: At,
     verdicts: Vec<Verdict>,
+}
+
+/// An event that is on its way.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    lane: usize,
+    is_hot: bool,
+    accepted: At,
 }
 
 #[derive(Debug)]
@@ -99,7 +110,7 @@ struct Overload {
     load: Load,
     base: Instant,
     now: At,
-    lanes: Vec<Buffer>,
+    lanes: Vec<WatchedLane>,
     stream: Stream,
     caller: Caller,
     todo: BTreeMap<(At, Todo), ()>,
@@ -107,7 +118,8 @@ struct Overload {
     timers: Vec<Option<At>>,
     flights: BTreeMap<usize, Flight>,
     flights_count: usize,
-    events_count: usize,
+    /// By their lines.
+    events: Vec<Sent>,
     rng: SmallRng,
     hot_sent: usize,
     hot_stored: Vec<usize>,
@@ -117,8 +129,10 @@ struct Overload {
 pub(crate) fn run(load: Load) -> Shares {
     let stream = Stream::new(SHARDS_COUNT, Some(load.limit));
     let base = Instant::now();
-    let settings = Settings::default();
-    let mut lanes: Vec<_> = (0..load.lanes).map(|_| Buffer::new(settings)).collect();
+    let (settings, caller) = (Settings::default(), Caller::new());
+    let window = Window { ids_max: 0, keep_for: Duration::ZERO };
+    let lane = |_| WatchedLane::new(settings, window, Arc::clone(caller.budget()), base);
+    let mut lanes: Vec<_> = (0..load.lanes).map(lane).collect();
     let (shards, record_limit) = (Some(stream.map()), Some(RECORD_BYTES_DEFAULT));
     let facts = StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
     lanes.iter_mut().for_each(|lane| lane.learn(facts.clone(), base));
@@ -128,12 +142,12 @@ pub(crate) fn run(load: Load) -> Shares {
         now: At::ZERO,
         lanes,
         stream,
-        caller: Caller::new(),
+        caller,
         todo: BTreeMap::from([((At::ZERO, Todo::Events), ())]),
         timers: vec![None; load.lanes],
         flights: BTreeMap::new(),
         flights_count: 0,
-        events_count: 0,
+        events: Vec::new(),
         rng: SmallRng::seed_from_u64(7),
         hot_sent: 0,
         hot_stored: vec![0; load.lanes],
@@ -164,7 +178,7 @@ impl Overload {
                         entries.iter().map(|events| self.stream.take(events, at)).collect();
                 }
                 Todo::Lands(number) => self.land(number),
-                Todo::Timer(lane) => self.decide(lane),
+                Todo::Timer(lane) => self.turn(lane),
                 Todo::Events => self.events(),
             }
         }
@@ -180,7 +194,7 @@ impl Overload {
                 self.push(lane, cold);
                 self.shares.cold_open += 1;
             }
-            self.decide(lane);
+            self.turn(lane);
         }
         self.todo.insert((self.now + ms(1), Todo::Events), ());
     }
@@ -188,80 +202,73 @@ impl Overload {
     fn push(&mut self, lane: usize, shard: u32) {
         let width = u128::MAX / u128::from(SHARDS_COUNT);
         // In turns: no key waits for itself before it is behind.
-        let number = self.events_count as u128 % KEYS_COUNT;
+        let line = self.events.len();
+        let number = line as u128 % KEYS_COUNT;
         let record = Record {
             key: PartitionKey::new("key").expect("a short text"),
             // Where it lands is all that its hash is for.
             key_hash: u128::from(shard) * width + 1 + number * (width / KEYS_COUNT),
             explicit_hash: None,
             data: Bytes::from(
-                u32::try_from(self.events_count).expect("a minute is short").to_le_bytes().to_vec(),
+                u32::try_from(line).expect("a minute is short").to_le_bytes().to_vec(),
             ),
         };
+        self.events.push(Sent { lane, is_hot: is_hot(&record), accepted: self.now });
         let (id, timestamp) = (EventId::Made(Uuid::nil()), copies::timestamp(0));
-        let item =
-            self.caller.write(self.events_count, record, id, timestamp, self.base + self.now, None);
-        self.events_count += 1;
-        self.lanes[lane].push(item);
+        let now = self.base + self.now;
+        let item = self.caller.write(line, record, id, timestamp, now, None);
+        self.lanes[lane].take_in(vec![item], now);
     }
 
-    fn decide(&mut self, lane: usize) {
-        let now = self.base + self.now;
-        loop {
-            match self.lanes[lane].poll(now) {
-                Poll::Send(batch) => self.launch(lane, batch),
-                Poll::Late(items) => panic!("{} are late", items.len()),
-                Poll::Wait(until) => {
-                    let until = until.map(|until| until - self.base);
-                    let before = std::mem::replace(&mut self.timers[lane], until);
-                    if let Some(before) = before {
-                        self.todo.remove(&(before, Todo::Timer(lane)));
-                    }
-                    self.todo.extend(until.map(|until| ((until, Todo::Timer(lane)), ())));
-                    return;
-                }
-            }
+    fn turn(&mut self, lane: usize) {
+        let (sent, until) = self.lanes[lane].turn(self.base + self.now);
+        self.read_outbox();
+        sent.into_iter().for_each(|batch| self.launch(lane, batch));
+        if let Some(before) = std::mem::replace(&mut self.timers[lane], until) {
+            self.todo.remove(&(before, Todo::Timer(lane)));
         }
+        self.todo.extend(until.map(|until| ((until, Todo::Timer(lane)), ())));
     }
 
     fn launch(&mut self, lane: usize, batch: Batch) {
-        self.hot_sent += batch.records().filter(|record| self.is_hot(record)).count();
+        self.hot_sent += batch.records().filter(|record| is_hot(record)).count();
         let number = self.flights_count;
         self.flights_count += 1;
         let takes = self.rng.random_range(ms(5)..=FLIGHT_LONGEST);
         let arrives = takes.mul_f64(self.rng.random_range(0.0..1.0));
         self.todo.insert((self.now + arrives, Todo::Arrives(number)), ());
         self.todo.insert((self.now + takes, Todo::Lands(number)), ());
-        self.flights.insert(number, Flight { lane, batch, verdicts: Vec::new() });
+        self.flights.insert(number, Flight { lane, batch, sent: self.now, verdicts: Vec::new() });
     }
 
     fn land(&mut self, number: usize) {
-        let Flight { lane, batch, verdicts } = self.flights.remove(&number).expect("it lands once");
+        let flight = self.flights.remove(&number).expect("it lands once");
+        let Flight { lane, batch, sent, verdicts } = flight;
         let now = self.base + self.now;
-        let settled = self.lanes[lane].apply_verdicts(batch, Ok(verdicts), now, &mut self.rng);
-        for answered in settled.answers {
-            let item = answered.item;
-            assert!(
-                matches!(answered.outcome, Outcome::Durable { .. }),
-                "nothing else can become of it"
-            );
-            if self.is_hot(&item.record) {
+        let landed = Landed { batch, reply: Ok(verdicts), took: self.now - sent };
+        self.lanes[lane].land(landed, now, &mut self.rng);
+        if self.load.without_pace {
+            self.lanes[lane].drain(now); // the only way from outside
+        }
+        self.turn(lane);
+    }
+
+    fn read_outbox(&mut self) {
+        while let Some((line, answer)) = self.caller.read() {
+            assert!(matches!(answer, EventAnswer::Durable(_)), "nothing else can become of it");
+            let Sent { lane, is_hot, accepted } = self.events[line];
+            if is_hot {
                 self.hot_stored[lane] += 1;
             } else {
                 self.shares.cold_durable += 1;
                 self.shares.cold_open -= 1;
-                self.shares.cold_longest = self.shares.cold_longest.max(now - item.accepted);
+                self.shares.cold_longest = self.shares.cold_longest.max(self.now - accepted);
             }
-            AnswerGroup::default().answer(item.ticket, item.record, answered.outcome);
         }
-        while self.caller.read().is_some() {}
-        if self.load.without_pace {
-            self.lanes[lane].drain(now); // the only way from outside
-        }
-        self.decide(lane);
     }
+}
 
-    fn is_hot(&self, record: &Record) -> bool {
-        record.key_hash < u128::MAX / u128::from(SHARDS_COUNT)
-    }
+/// Whether it is for the shard that is asked for too much.
+fn is_hot(record: &Record) -> bool {
+    record.key_hash < u128::MAX / u128::from(SHARDS_COUNT)
 }

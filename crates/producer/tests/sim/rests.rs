@@ -10,9 +10,10 @@ use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 use dispatchd_core::model::Record;
 use dispatchd_core::model::ShardMap;
 use dispatchd_core::model::backoff::Backoff;
+use dispatchd_simulation::Broken;
 
 use crate::plan::{At, Plan, ms};
-use crate::watch::{Broken, check};
+use crate::watch::check;
 
 /// The least that a paced shard is sent, in shards.
 const RATE_MIN: f64 = 0.02;

@@ -1,9 +1,12 @@
-//! One run: the lane's task in virtual time. It does what `lane::Lane` and the task around it do,
-//! in their order, with a list of what comes next in the place of tokio; it decides nothing.
-//! Tickets, counters and budget are real.
+//! One run: the lane's task in virtual time. The lane is the one that ships; here is what the task
+//! around it does, in its order, with a list of what comes next in the place of tokio. It decides
+//! nothing. Tickets, counters and budget are real.
+//!
+//! A mutant stands between the lane and the world: it changes what the lane hears, what it sends,
+//! or what is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dispatchd_core::limits::RECORD_BYTES_MAX;
@@ -11,22 +14,21 @@ use dispatchd_core::model::{
     Class, Code, Durable, EventAnswer, Outcome, Position, Record, Refusal, Shows,
 };
 use dispatchd_core::model::{Distribution, ShardMap, StreamFacts, Verdict};
-use dispatchd_producer::lane::Answered;
-use dispatchd_producer::lane::Batch;
-use dispatchd_producer::lane::BoxedItem;
-use dispatchd_producer::lane::buffer::{Buffer, Gauges, Poll};
-use dispatchd_producer::lane::dedupe::{self, Admission, Dedupe};
-use dispatchd_producer::ticket::{AnswerGroup, EventId, Ticket};
+use dispatchd_producer::lane::dedupe::Dedupe;
+use dispatchd_producer::lane::{Batch, BoxedItem, Landed};
+use dispatchd_producer::ticket::{AnswerGroup, EventId};
+use dispatchd_simulation::Broken;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::caller::Caller;
 use crate::copies::{self, Way};
+use crate::lane::WatchedLane;
 use crate::mutant::Mutant;
 use crate::plan::{At, Plan, ms};
 use crate::stream::{Reply, Stream, event_of};
 use crate::tally::Tally;
-use crate::watch::{Broken, Watch, check};
+use crate::watch::{Watch, check};
 
 /// What comes next, in the order in which the task's select looks: old work first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,8 @@ enum Todo {
 #[derive(Debug)]
 struct Flight {
     batch: Batch,
+    sent: At,
+    /// `None` until the request has arrived.
     reply: Option<Reply>,
     /// Sent while the stream was blocked.
     probe: bool,
@@ -59,8 +63,7 @@ struct Run<'p> {
     base: Instant,
     now: At,
     steps: usize,
-    buffer: Buffer,
-    dedupe: Dedupe,
+    lane: WatchedLane,
     stream: Stream,
     watch: Watch<'p>,
     todo: BTreeMap<(At, Todo), ()>,
@@ -70,45 +73,32 @@ struct Run<'p> {
     known: Option<Arc<ShardMap>>,
     /// The world's chance and the lane's: neither depends on how often the other draws.
     world: SmallRng,
-    lane: SmallRng,
+    lanes: SmallRng,
     caller: Caller,
     /// What a mutant keeps back.
     kept: Kept,
 }
 
-/// What a mutant does not let go of.
+/// What a mutant does not let go of, or has to know.
 #[derive(Debug, Default)]
 struct Kept {
-    tickets: Vec<Ticket>,
-    windows: Vec<Dedupe>,
+    windows: Vec<Arc<Mutex<Dedupe>>>,
     /// Keys that failed and were not sent since.
     failed: BTreeSet<u128>,
+    /// Copies that joined one on its way.
+    joined: BTreeSet<usize>,
+    /// Events of which an attempt may have stored the record, unknown to the lane.
+    unconfirmed: BTreeSet<usize>,
 }
 
 /// Runs one seed to its end, or to the first promise that is not kept.
 pub(crate) fn run(seed: u64, mutant: Option<Mutant>) -> Result<Tally, Broken> {
-    let _seed = Seed(seed);
     let plan = Plan::draw(seed);
     let mut run = Run::new(seed, &plan, mutant);
     run.go().map(|()| run.watch.tally).map_err(|broken| {
         let (step, now, settings) = (run.steps, run.now, plan.settings);
-        let what = format!(
-            "seed {seed}, step {step}, at {now:?}: {}: {} ({settings:?})",
-            broken.check, broken.what
-        );
-        Broken { what, ..broken }
+        broken.at(seed, format_args!("step {step}, at {now:?} ({settings:?})"))
     })
-}
-
-/// Names the seed of a run that panics: the lane asserts promises too.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed {} panics", self.0);
-        }
-    }
 }
 
 impl<'p> Run<'p> {
@@ -124,14 +114,14 @@ impl<'p> Run<'p> {
         todo.extend(plan.reshards.iter().map(|at| ((*at, Todo::Reshard), ())));
         todo.extend(plan.drain.map(|at| ((at, Todo::Drain), ())));
         todo.extend(plan.abandon.map(|at| ((at, Todo::Abandon), ())));
+        let (base, caller) = (Instant::now(), Caller::new());
         Self {
             plan,
             mutant,
-            base: Instant::now(),
+            base,
             now: At::ZERO,
             steps: 0,
-            buffer: Buffer::new(settings),
-            dedupe: Dedupe::new(window),
+            lane: WatchedLane::new(settings, window, Arc::clone(caller.budget()), base),
             stream: Stream::new(plan.shards_count, plan.limit),
             watch: Watch::new(plan),
             todo,
@@ -139,72 +129,51 @@ impl<'p> Run<'p> {
             flights: BTreeMap::new(),
             known: None,
             world: SmallRng::seed_from_u64(seed ^ 0xdead_beef),
-            lane: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
-            caller: Caller::new(),
+            lanes: SmallRng::seed_from_u64(seed ^ 0x00c0_ffee),
+            caller,
             kept: Kept::default(),
         }
     }
 
     /// The task's loop.
     fn go(&mut self) -> Result<(), Broken> {
-        while self.pushes_left > 0 || !self.buffer.is_empty() {
+        loop {
             self.steps += 1;
             check!(
                 "everything is answered in time",
                 self.now <= self.plan.deadline(),
                 "{:?}",
-                self.buffer.gauges()
+                self.lane.shown(self.instant())
             );
-            let until = self.decide()?;
+            let until = self.turn()?;
             self.look()?;
-            if self.pushes_left == 0 && self.buffer.is_empty() {
-                break; // the last events expired
+            if self.pushes_left == 0 && self.lane.is_empty() {
+                break;
             }
             if self.wait(until)? {
                 return self.ends_abandoned();
             }
         }
-        self.look()?;
-        let gauges = Gauges { shards_cooling: 0, ..self.buffer.gauges() };
-        check!("ends empty", gauges == Gauges::default(), "{gauges:?}");
+        let shown = self.lane.shown(self.instant());
+        let is_idle = (shown.flights, shown.keys_cooling, shown.keys_held) == (0, 0, 0);
+        check!("ends empty", is_idle, "{shown:?}");
         self.ends()
     }
 
-    /// Answers what is late and sends, until the lane wants to wait.
-    fn decide(&mut self) -> Result<Option<At>, Broken> {
-        let now = self.instant();
-        loop {
-            match self.buffer.poll(now) {
-                Poll::Late(items) if self.mutant == Some(Mutant::LateForgotten) => {
-                    drop(items);
-                    self.read_outbox()?;
-                }
-                Poll::Late(items) => {
-                    for item in items {
-                        let is_given_up = item.deadline.is_some_and(|deadline| deadline <= now);
-                        if is_given_up && self.mutant == Some(Mutant::DeadlineDropsEvent) {
-                            drop(item);
-                            continue;
-                        }
-                        let refusal =
-                            Refusal::unconfirmed(Code::DeliveryTimeout, item.maybe_stored, "late");
-                        self.answer(Answered { item, outcome: Outcome::Refused(refusal) });
-                    }
-                    self.read_outbox()?;
-                }
-                Poll::Send(batch) => self.launch(batch, false)?,
-                Poll::Wait(until) => {
-                    let until = until.map(|until| until.duration_since(self.base));
-                    let past = until.is_some_and(|until| until <= self.now);
-                    check!("no busy loop", !past, "the lane waits until {until:?}, which is over");
-                    return Ok(until);
-                }
-            }
+    /// Lets the lane do what is due. Returns until when it wants to wait.
+    fn turn(&mut self) -> Result<Option<At>, Broken> {
+        let (sent, until) = self.lane.turn(self.instant());
+        self.read_outbox()?;
+        for batch in sent {
+            self.launch(batch, false)?;
         }
+        let past = until.is_some_and(|until| until <= self.now);
+        check!("no busy loop", !past, "the lane waits until {until:?}, which is over");
+        Ok(until)
     }
 
     fn launch(&mut self, batch: Batch, smuggled: bool) -> Result<(), Broken> {
-        let probe = self.buffer.blocked().is_some();
+        let probe = self.lane.is_blocked(self.instant());
         self.watch.sent(batch.entries(), self.now)?;
         for record in batch.records() {
             self.kept.failed.remove(&record.key_hash);
@@ -228,7 +197,7 @@ impl<'p> Run<'p> {
             }
             return self.read_outbox();
         }
-        self.flights.insert(number, Flight { batch, reply: None, probe, smuggled });
+        self.flights.insert(number, Flight { batch, sent: self.now, reply: None, probe, smuggled });
         Ok(())
     }
 
@@ -251,7 +220,7 @@ impl<'p> Run<'p> {
                         "something comes next",
                         false,
                         "the lane waits for nothing: {:?}",
-                        self.buffer.gauges()
+                        self.lane.shown(self.instant())
                     );
                     return Ok(false);
                 }
@@ -280,12 +249,12 @@ impl<'p> Run<'p> {
                     let (shards, record_limit) = (Some(known), Some(RECORD_BYTES_MAX));
                     let facts =
                         StreamFacts { shards, record_limit, distribution: Distribution::ByKey };
-                    self.buffer.learn(facts, self.instant());
+                    self.lane.learn(facts, self.instant());
                     return Ok(false);
                 }
                 Todo::Drain => {
                     if self.mutant != Some(Mutant::DrainUnheard) {
-                        self.buffer.drain(self.instant());
+                        self.lane.drain(self.instant());
                     }
                     self.watch.drained(self.now);
                     return Ok(false);
@@ -304,16 +273,11 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// A line comes in: the task's `take_in`.
+    /// A line comes in: the task's `take_in`. How the lane took it shows in what is answered and
+    /// counted at once.
     fn push(&mut self, event: usize) -> Result<(), Broken> {
         let item = self.accepted(event);
-        let key = item.record.key_hash;
         self.pushes_left -= 1;
-        if let Some(Mutant::CopyOnItsOwn) = self.mutant {
-            self.watch.pushed(event, Way::Own, self.now)?;
-            self.buffer.push(item);
-            return Ok(());
-        }
         if self.mutant == Some(Mutant::CopyAckedEarly)
             && let Some(ack) = self.guess(event)
         {
@@ -321,40 +285,39 @@ impl<'p> Run<'p> {
             item.ticket.answer_as(EventAnswer::Durable(ack));
             return self.read_outbox();
         }
-        let now = self.instant();
-        match self.dedupe.admit(item, now) {
-            Admission::IdReused(ticket) if self.mutant == Some(Mutant::ReusedTaken) => {
-                drop(ticket);
-                self.watch.pushed(event, Way::Own, self.now)
-            }
-            Admission::IdReused(ticket) => {
-                self.watch.pushed(event, Way::Reused, self.now)?;
-                ticket.answer_as(EventAnswer::Refused(dedupe::id_reused()));
-                self.read_outbox()
-            }
-            Admission::New(item) => {
-                self.watch.pushed(event, Way::Own, self.now)?;
-                let in_air =
-                    |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
-                let smuggled = match self.mutant {
-                    Some(Mutant::KeyInFlightIgnored) => self.flights.values().any(in_air),
-                    Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
-                    _ => false,
-                };
-                if smuggled && self.flights.len() < self.plan.settings.max_in_flight {
-                    return self.launch(std::iter::once(item).collect(), true);
-                }
-                self.buffer.push(item);
-                Ok(())
-            }
-            Admission::Joined => self.watch.pushed(event, Way::Joined, self.now),
-            Admission::AlreadyDurable(ticket, mut ack) => {
-                self.watch.pushed(event, Way::Again, self.now)?;
-                ack.deduplicated = self.mutant != Some(Mutant::DeduplicatedUntold);
-                ticket.answer_as(EventAnswer::Durable(*ack));
-                self.read_outbox()
-            }
+        if self.is_smuggled(&item) {
+            self.watch.pushed(event, Way::Own, self.now)?;
+            return self.launch(std::iter::once(item).collect(), true);
         }
+        let known = self.lane.deduplicated();
+        self.lane.take_in(vec![item], self.instant());
+        let answers = self.outbox();
+        let told = answers.iter().find(|(answered, _)| *answered == event);
+        let way = match told {
+            Some((_, EventAnswer::Refused(_))) => Way::Reused,
+            Some((_, EventAnswer::Durable(_))) => Way::Again,
+            None if self.lane.deduplicated() > known => Way::Joined,
+            None => Way::Own,
+        };
+        if way == Way::Joined {
+            self.kept.joined.insert(event);
+        }
+        self.watch.pushed(event, way, self.now)?;
+        self.answered(answers)
+    }
+
+    /// Whether a mutant sends this event at once, which has to wait for others of its key.
+    fn is_smuggled(&self, item: &BoxedItem) -> bool {
+        let key = item.record.key_hash;
+        let in_air = |flight: &Flight| flight.batch.records().any(|record| record.key_hash == key);
+        let waits = match self.mutant {
+            Some(Mutant::KeyInFlightIgnored) => self.flights.values().any(in_air),
+            Some(Mutant::CoolingKeySkipped) => self.kept.failed.contains(&key),
+            _ => false,
+        };
+        waits
+            && item.ticket.said().is_none()
+            && self.flights.len() < self.plan.settings.max_in_flight
     }
 
     fn accepted(&mut self, event: usize) -> BoxedItem {
@@ -362,7 +325,13 @@ impl<'p> Run<'p> {
         let said = if self.mutant == Some(Mutant::ReusedJoins) { 0 } else { known.said };
         let said = self.caller.fingerprints().of(said);
         let deadline = self.mutant.map_or(known.deadline, |mutant| mutant.deadline(known.deadline));
-        let id = if known.id.is_some() { EventId::Chosen { id, said } } else { EventId::Made(id) };
+        let is_chosen = known.id.is_some()
+            && match self.mutant {
+                Some(Mutant::CopyOnItsOwn) => false,
+                Some(Mutant::ReusedTaken) => !self.is_reused(event),
+                _ => true,
+            };
+        let id = if is_chosen { EventId::Chosen { id, said } } else { EventId::Made(id) };
         self.caller.write(
             event,
             known.record.clone(),
@@ -401,30 +370,10 @@ impl<'p> Run<'p> {
         })
     }
 
-    /// The task's `answer`.
-    fn answer(&mut self, answered: Answered) {
-        let Answered { mut item, mut outcome } = answered;
-        item.maybe_stored &= self.mutant != Some(Mutant::UnconfirmedForgotten);
-        if let (Some(Mutant::MembersUnnumbered), Outcome::Durable(position)) =
-            (self.mutant, &mut outcome)
-        {
-            position.sub_sequence_number = None;
-        }
-        let now = self.instant();
-        if let Some((copies, same)) = self.dedupe.close(&item, &outcome, now) {
-            for ticket in copies {
-                match self.mutant {
-                    Some(Mutant::CopyDropped) => drop(ticket),
-                    Some(Mutant::CopyForgotten) => self.kept.tickets.push(ticket),
-                    Some(Mutant::CopyTimesOut) => {
-                        let refusal = Refusal::unconfirmed(Code::DeliveryTimeout, true, "late");
-                        ticket.answer_as(EventAnswer::Refused(refusal));
-                    }
-                    _ => ticket.answer_as(same.clone()),
-                }
-            }
-        }
-        AnswerGroup::default().answer(item.ticket, item.record, outcome);
+    /// Whether an earlier event of this one's id says another thing.
+    fn is_reused(&self, event: usize) -> bool {
+        let (earlier, one) = (&self.plan.events[..event], &self.plan.events[event]);
+        earlier.iter().any(|other| other.id == one.id && other.said != one.said)
     }
 
     /// A request arrives at the stream.
@@ -441,7 +390,8 @@ impl<'p> Run<'p> {
         if self.mutant == Some(Mutant::LandingUnnoticed) {
             return Ok(());
         }
-        let Some(Flight { batch, reply, probe, smuggled }) = self.flights.remove(&number) else {
+        let Some(Flight { batch, sent, reply, probe, smuggled }) = self.flights.remove(&number)
+        else {
             return Ok(());
         };
         let reply = reply.expect("a request arrives before its reply");
@@ -469,20 +419,24 @@ impl<'p> Run<'p> {
                 let reply = reply.map(|verdicts| self.as_predicted(&batch, verdicts));
                 (batch, reply)
             }
+            Some(Mutant::UnconfirmedForgotten) => {
+                self.kept.unconfirmed.extend(unconfirmed(&batch, &reply));
+                let (batch, reply) = Mutant::MaybeStoredForgotten.landed(batch, reply);
+                Mutant::UnclearAsFailed.landed(batch, reply)
+            }
             Some(mutant) => mutant.landed(batch, reply),
             None => (batch, reply),
         };
-        let now = self.instant();
-        let settled = self.buffer.apply_verdicts(batch, reply, now, &mut self.lane);
-        if settled.map_is_old {
+        let landed = Landed { batch, reply, took: self.now - sent };
+        let news = self.lane.land(landed, self.instant(), &mut self.lanes);
+        if news.map_is_old {
             // The refresher takes its time, and asks but once.
             let waits = self.world.random_range(ms(5)..ms(200));
             if !self.todo.keys().any(|(_, todo)| *todo == Todo::MapKnown) {
                 self.todo.insert((self.now + waits, Todo::MapKnown), ());
             }
         }
-        settled.answers.into_iter().for_each(|answered| self.answer(answered));
-        self.read_outbox()
+        Ok(()) // what is settled is answered in the next turn
     }
 
     /// Each aggregate as if it were where the lane expects it.
@@ -498,21 +452,68 @@ impl<'p> Run<'p> {
     }
 
     fn read_outbox(&mut self) -> Result<(), Broken> {
-        while let Some((event, body)) = self.caller.read() {
-            self.watch.answered(event, &body, &self.stream, self.now)?;
-        }
-        Ok(())
+        let answers = self.outbox();
+        self.answered(answers)
+    }
+
+    fn answered(&mut self, answers: Vec<(usize, EventAnswer)>) -> Result<(), Broken> {
+        let answered =
+            |(event, answer)| self.watch.answered(event, &answer, &self.stream, self.now);
+        answers.into_iter().try_for_each(answered)
+    }
+
+    /// What is in the outbox; with a mutant, what it lets out.
+    fn outbox(&mut self) -> Vec<(usize, EventAnswer)> {
+        let answers: Vec<_> = std::iter::from_fn(|| self.caller.read()).collect();
+        let Some(mutant) = self.mutant else { return answers };
+        let told = |(event, answer)| Some((event, self.told(mutant, event, answer)?));
+        answers.into_iter().filter_map(told).collect()
+    }
+
+    /// An answer as a mutant gives it; `None` where it gives none.
+    fn told(&self, mutant: Mutant, event: usize, answer: EventAnswer) -> Option<EventAnswer> {
+        let deadline = self.plan.events[event].deadline;
+        let is_given_up = deadline.is_some_and(|deadline| deadline <= self.now);
+        let is_joined = self.kept.joined.contains(&event);
+        let unconfirmed = |code| EventAnswer::Refused(Refusal::unconfirmed(code, true, "mutant"));
+        Some(match (mutant, answer) {
+            (Mutant::LateForgotten, EventAnswer::Refused(refusal))
+                if refusal.code == Code::DeliveryTimeout =>
+            {
+                unconfirmed(Code::ShuttingDown)
+            }
+            (Mutant::DeadlineDropsEvent, EventAnswer::Refused(refusal))
+                if refusal.code == Code::DeliveryTimeout && is_given_up =>
+            {
+                unconfirmed(Code::ShuttingDown)
+            }
+            (Mutant::UnconfirmedForgotten, EventAnswer::Refused(mut refusal)) => {
+                let is_wrong = self.kept.unconfirmed.contains(&event);
+                refusal.maybe_stored = refusal.maybe_stored.map(|told| told || is_wrong);
+                EventAnswer::Refused(refusal)
+            }
+            (Mutant::CopyDropped, _) if is_joined => unconfirmed(Code::ShuttingDown),
+            (Mutant::CopyTimesOut, _) if is_joined => unconfirmed(Code::DeliveryTimeout),
+            (Mutant::CopyForgotten, _) if is_joined => return None,
+            (Mutant::DeduplicatedUntold, EventAnswer::Durable(ack)) => {
+                EventAnswer::Durable(Durable { deduplicated: false, ..ack })
+            }
+            (Mutant::MembersUnnumbered, EventAnswer::Durable(mut ack)) => {
+                ack.position.sub_sequence_number = None;
+                EventAnswer::Durable(ack)
+            }
+            (_, answer) => answer,
+        })
     }
 
     fn look(&mut self) -> Result<(), Broken> {
-        let oldest = self.buffer.oldest().map(|oldest| oldest.duration_since(self.base));
-        self.watch.look(&self.buffer, oldest, self.now)?;
-        self.eventss()
+        self.watch.look(&self.lane.shown(self.instant()), self.now)?;
+        self.counters_add_up()
     }
 
-    /// accepted = acked + refused + rolled back + in flight + staged, and the budget holds the bytes
-    /// of what is in flight.
-    fn eventss(&self) -> Result<(), Broken> {
+    /// accepted = acked + refused + rolled back + in flight + staged, and the budget holds the
+    /// bytes of what is in flight.
+    fn counters_add_up(&self) -> Result<(), Broken> {
         let (events, tally) = (self.caller.snapshot(), self.watch.tally);
         check!(
             "counters",
@@ -529,7 +530,7 @@ impl<'p> Run<'p> {
         );
         // A copy that waits is in the budget like any event: its bytes are the bound of what waits
         // with it.
-        let (used, open) = (self.caller.used_bytes(), self.watch.open_bytes());
+        let (used, open) = (self.caller.budget().used_bytes(), self.watch.open_bytes());
         check!("budget", used == open, "{used} bytes are held, {open} are open");
         Ok(())
     }
@@ -540,19 +541,17 @@ impl<'p> Run<'p> {
         // What is in the inbox by now is taken in, to be answered with the rest.
         let next = self.plan.events.len() - self.pushes_left;
         for event in (next..self.plan.events.len()).take(3) {
-            self.pushes_left -= 1;
-            self.watch.pushed(event, Way::Own, self.now)?;
-            // Not sent any more, so it is no matter whether it is a copy.
-            let item = self.accepted(event);
-            self.buffer.push(item);
+            self.push(event)?;
         }
-        for item in self.buffer.abandon() {
-            let refusal =
-                Refusal::unconfirmed(Code::ShuttingDown, item.maybe_stored, "the deadline");
-            AnswerGroup::default().answer(item.ticket, item.record, Outcome::Refused(refusal));
-        }
+        let now = self.instant();
+        let ended = WatchedLane::new(
+            self.plan.settings,
+            self.plan.window,
+            Arc::clone(self.caller.budget()),
+            self.base,
+        );
+        let window = std::mem::replace(&mut self.lane, ended).abandon(now);
         self.flights.clear();
-        let window = std::mem::replace(&mut self.dedupe, Dedupe::new(self.plan.window));
         match self.mutant {
             Some(Mutant::WindowOutlivesLane) => self.kept.windows.push(window),
             _ => drop(window), // and with it the copies that joined, which answer for themselves
@@ -566,8 +565,19 @@ impl<'p> Run<'p> {
     }
 
     fn ends(&self) -> Result<(), Broken> {
-        self.eventss()?;
+        self.counters_add_up()?;
         check!("answered once", self.watch.all_answered(), "some events never were");
         Ok(())
     }
+}
+
+/// The events of a request of which the reply does not say whether they are stored.
+fn unconfirmed(batch: &Batch, reply: &Reply) -> Vec<usize> {
+    let entries = batch.entries();
+    let is_unclear = |index: usize| match reply {
+        Ok(verdicts) => verdicts[index] == Verdict::Unclear,
+        Err(error) => error.maybe_stored,
+    };
+    let unclear = entries.iter().enumerate().filter(|(index, _)| is_unclear(*index));
+    unclear.flat_map(|(_, events)| events.iter().map(|event| event_of(event))).collect()
 }

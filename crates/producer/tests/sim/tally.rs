@@ -52,10 +52,9 @@ pub(crate) struct Tally {
     pub misplaced: usize,
 }
 
-impl Tally {
-    /// Each count with its name.
-    pub(crate) fn counts(&mut self) -> [(&'static str, &mut usize); 26] {
-        [
+impl dispatchd_simulation::Tally for Tally {
+    fn counts(&mut self) -> Vec<(&'static str, &mut usize)> {
+        vec![
             ("events", &mut self.events),
             ("acked", &mut self.acked),
             ("rejected", &mut self.rejected),
@@ -84,7 +83,9 @@ impl Tally {
             ("events in a misplaced aggregate", &mut self.misplaced),
         ]
     }
+}
 
+impl Tally {
     pub(crate) fn answered(&mut self, body: &EventAnswer) {
         let count = match body {
             EventAnswer::Durable(_) => &mut self.acked,

@@ -9,25 +9,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dispatchd_core::limits::{GIB, RECORD_BYTES_MAX};
+use dispatchd_core::limits::RECORD_BYTES_MAX;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::model::{
-    Class, Code, Distribution, Entries, EventAnswer, Fingerprints, Outcome, PartitionKey, PutError,
-    Record, Reference, Refusal, ShardMap, StreamFacts, Verdict,
+    Class, Code, Distribution, Entries, EventAnswer, Outcome, PartitionKey, PutError, Record,
+    Reference, ShardMap, StreamFacts, Verdict,
 };
-use dispatchd_producer::budget::Budget;
 use dispatchd_producer::counters::Snapshot;
 use dispatchd_producer::credit::CreditTotal;
 use dispatchd_producer::intake::{
     EventRequest, Intake, IntakeShared, Member, Now, Offered, OfferedTogether, Staging,
     TransactionSettings, WayBack,
 };
-use dispatchd_producer::lane::buffer::{Buffer, Poll};
-use dispatchd_producer::lane::{Batch, BoxedItem, Settings};
+use dispatchd_producer::lane::dedupe::Window;
+use dispatchd_producer::lane::{BoxedItem, Landed, Settings};
 use dispatchd_producer::ticket::{Answer, AnswerGroup, EventId};
+use dispatchd_simulation::Broken;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
+
+use crate::caller::shared;
+use crate::lane::WatchedLane;
 
 /// How long a transaction may be open.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,13 +67,6 @@ impl Wrong {
         (Wrong::CutSent, "nothing is visible of what was not committed"),
         (Wrong::ToldEarly, "what is acked is stored"),
     ];
-}
-
-/// A promise that was not kept.
-#[derive(Debug)]
-pub(crate) struct Broken {
-    pub check: &'static str,
-    pub what: String,
 }
 
 fn check(holds: bool, check: &'static str, what: impl FnOnce() -> String) -> Result<(), Broken> {
@@ -120,10 +116,10 @@ struct Run {
     /// `None` once the caller is gone.
     intake: Option<Intake>,
     way_back: WayBack,
-    buffer: Buffer,
+    lane: WatchedLane,
     todo: BTreeMap<(Duration, Todo), ()>,
     txs: Vec<Tx>,
-    flights: BTreeMap<usize, (Batch, Result<Vec<Verdict>, PutError>)>,
+    flights: BTreeMap<usize, Landed>,
     flights_count: usize,
     /// Events in the order in which they were stored first: transaction and place.
     stored: Vec<(usize, u32)>,
@@ -133,30 +129,18 @@ struct Run {
 /// Runs one seed; gives the books of its end.
 pub(crate) fn run(seed: u64, wrong: Option<Wrong>) -> Result<Snapshot, Broken> {
     let mut run = Run::new(seed, wrong);
-    run.go().map_err(|broken| Broken {
-        what: format!("seed {seed}, at {:?}: {}: {}", run.now, broken.check, broken.what),
-        ..broken
-    })
+    run.go().map_err(|broken| broken.at(seed, format_args!("at {:?}", run.now)))
 }
 
 impl Run {
     fn new(seed: u64, wrong: Option<Wrong>) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let shared = Arc::new(IntakeShared {
-            producer_id: "sim".into(),
-            envelopes: Default::default(),
-            transaction: TransactionSettings { timeout: TIMEOUT, ..Default::default() },
-            answers_max: usize::MAX,
-            answer_bytes_max: GIB,
-            record_bytes_carried: GIB,
-            budget: Budget::new(GIB),
-            counters: Arc::default(),
-            fingerprints: Fingerprints::default(),
-        });
+        let shared = shared(TransactionSettings { timeout: TIMEOUT, ..Default::default() });
         let (intake, way_back) = shared.open(None);
         let base = Instant::now();
-        let mut buffer =
-            Buffer::new(Settings { timeout: Duration::from_secs(30), ..Settings::default() });
+        let settings = Settings { timeout: Duration::from_secs(30), ..Settings::default() };
+        let window = Window { ids_max: 0, keep_for: Duration::ZERO }; // nobody chooses ids here
+        let mut lane = WatchedLane::new(settings, window, Arc::clone(&shared.budget), base);
         let shards = Some(Arc::new(
             ShardMap::new(vec![dispatchd_core::model::Shard {
                 first: 0,
@@ -165,7 +149,7 @@ impl Run {
             .expect("one shard"),
         ));
         let record_limit = Some(RECORD_BYTES_MAX);
-        buffer.learn(StreamFacts { shards, record_limit, distribution: Distribution::ByKey }, base);
+        lane.learn(StreamFacts { shards, record_limit, distribution: Distribution::ByKey }, base);
         let mut todo = BTreeMap::new();
         let mut cut_at = None;
         let txs = (0..rng.random_range(2..6)).map(|number| {
@@ -200,7 +184,7 @@ impl Run {
             shared,
             intake: Some(intake),
             way_back,
-            buffer,
+            lane,
             todo,
             txs,
             flights: BTreeMap::new(),
@@ -212,7 +196,7 @@ impl Run {
 
     fn go(&mut self) -> Result<Snapshot, Broken> {
         loop {
-            let until = self.decide();
+            let until = self.turn();
             self.read()?;
             self.books()?;
             let next = self.todo.first_key_value().map(|((at, todo), ())| (*at, *todo));
@@ -244,12 +228,8 @@ impl Run {
         let now = self.time();
         match todo {
             Todo::Lands(number) => {
-                let (batch, reply) = self.flights.remove(&number).expect("it is out");
-                let settled = self.buffer.apply_verdicts(batch, reply, now.instant, &mut self.rng);
-                for answered in settled.answers {
-                    let (ticket, record) = (answered.item.ticket, answered.item.record);
-                    AnswerGroup::default().answer(ticket, record, answered.outcome);
-                }
+                let landed = self.flights.remove(&number).expect("it is out");
+                self.lane.land(landed, now.instant, &mut self.rng);
             }
             Todo::Begin(number) => {
                 let tx = &self.txs[number];
@@ -272,7 +252,7 @@ impl Run {
         }
         if self.wrong == Some(Wrong::SentWhenStaged) {
             if let Offered::Accepted(item) = intake.offer(&mut request, now) {
-                self.buffer.push(item);
+                self.lane.take_in(vec![item], now.instant);
             }
             return Ok(());
         }
@@ -351,32 +331,20 @@ impl Run {
             }
             _ => {}
         }
-        items.into_iter().for_each(|item| self.buffer.push(item));
+        self.lane.take_in(items, self.base + self.now);
     }
 
-    /// Sends what may be sent, until the lane wants to wait.
-    fn decide(&mut self) -> Option<Duration> {
-        loop {
-            let now = self.base + self.now;
-            match self.buffer.poll(now) {
-                Poll::Wait(until) => return until.map(|until| until.duration_since(self.base)),
-                Poll::Late(items) => {
-                    for item in items {
-                        let maybe = item.maybe_stored;
-                        let late = Refusal::unconfirmed(Code::DeliveryTimeout, maybe, "late");
-                        let outcome = Outcome::Refused(late);
-                        AnswerGroup::default().answer(item.ticket, item.record, outcome);
-                    }
-                }
-                Poll::Send(batch) => {
-                    let reply = self.put(batch.entries());
-                    let takes = Duration::from_millis(self.rng.random_range(1..50));
-                    self.flights_count += 1;
-                    self.todo.insert((self.now + takes, Todo::Lands(self.flights_count)), ());
-                    self.flights.insert(self.flights_count, (batch, reply));
-                }
-            }
+    /// Sends what may be sent. Returns until when the lane waits.
+    fn turn(&mut self) -> Option<Duration> {
+        let (sent, until) = self.lane.turn(self.base + self.now);
+        for batch in sent {
+            let reply = self.put(batch.entries());
+            let took = Duration::from_millis(self.rng.random_range(1..50));
+            self.flights_count += 1;
+            self.todo.insert((self.now + took, Todo::Lands(self.flights_count)), ());
+            self.flights.insert(self.flights_count, Landed { batch, reply, took });
         }
+        until
     }
 
     /// The stream: a request is lost before or after it is stored, or records of it fail.

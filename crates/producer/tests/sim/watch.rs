@@ -13,10 +13,11 @@ use dispatchd_core::model::backoff::Backoff;
 use dispatchd_core::model::{Class, Code, EventAnswer, Record, Refusal};
 use dispatchd_core::model::{Entries, ShardMap, Verdict};
 use dispatchd_core::wire::packed;
-use dispatchd_producer::lane::buffer::Buffer;
 use dispatchd_producer::lane::{Aggregation, KeyOrder};
+use dispatchd_simulation::Broken;
 
 use crate::copies::{Copies, Way};
+use crate::lane::Shown;
 use crate::plan::{At, Plan, PoisonIs, ms};
 use crate::refusals::{Blame, Refusals};
 use crate::rests::Rests;
@@ -27,18 +28,11 @@ use crate::tally::Tally;
 macro_rules! check {
     ($check:literal, $holds:expr, $($what:tt)+) => {
         if !$holds {
-            return Err($crate::watch::Broken { check: $check, what: format!($($what)+) });
+            return Err(dispatchd_simulation::Broken { check: $check, what: format!($($what)+) });
         }
     };
 }
 pub(crate) use check;
-
-/// A promise that was not kept.
-#[derive(Debug)]
-pub(crate) struct Broken {
-    pub check: &'static str,
-    pub what: String,
-}
 
 #[derive(Debug)]
 pub(crate) struct Watch<'p> {
@@ -566,15 +560,10 @@ impl<'p> Watch<'p> {
     }
 
     /// Between two waits of the lane: the gauges, and whether anything waits that should not.
-    pub(crate) fn look(
-        &mut self,
-        buffer: &Buffer,
-        oldest: Option<At>,
-        now: At,
-    ) -> Result<(), Broken> {
-        self.gauges(buffer, oldest)?;
+    pub(crate) fn look(&mut self, shown: &Shown, now: At) -> Result<(), Broken> {
+        self.gauges(shown)?;
         self.copies.look()?;
-        let (blocked, told) = (buffer.blocked().is_some(), self.blocked);
+        let (blocked, told) = (shown.is_blocked, self.blocked);
         check!(
             "a blocked stream is known",
             blocked == told,
@@ -639,17 +628,11 @@ impl<'p> Watch<'p> {
         Ok(())
     }
 
-    fn gauges(&self, buffer: &Buffer, oldest: Option<At>) -> Result<(), Broken> {
-        let gauges = buffer.gauges();
-        check!(
-            "gauges",
-            gauges.flights == self.flights,
-            "{gauges:?}, but {} are out",
-            self.flights
-        );
+    fn gauges(&self, shown: &Shown) -> Result<(), Broken> {
+        check!("gauges", shown.flights == self.flights, "{shown:?}, but {} are out", self.flights);
         check!(
             "is_empty",
-            buffer.is_empty() == self.open.is_empty(),
+            shown.is_empty == self.open.is_empty(),
             "{} events are open",
             self.open.len()
         );
@@ -660,28 +643,25 @@ impl<'p> Watch<'p> {
         }
         // A key whose part waits to be sent is in flight too, but that is not seen from here.
         let in_part =
-            gauges.keys_held != held && self.open.iter().any(|event| self.events[*event].in_part);
+            shown.keys_held != held && self.open.iter().any(|event| self.events[*event].in_part);
+        check!("gauges", shown.keys_held == held || in_part, "{shown:?}, but {held} keys are held");
         check!(
             "gauges",
-            gauges.keys_held == held || in_part,
-            "{gauges:?}, but {held} keys are held"
-        );
-        check!(
-            "gauges",
-            gauges.keys_cooling <= idle,
-            "{gauges:?}, but {idle} keys are not in flight"
+            shown.keys_cooling <= idle,
+            "{shown:?}, but {idle} keys are not in flight"
         );
 
         let first = self.open.first().map(|event| self.plan.events[*event].accepted);
-        let close = match (oldest, first) {
-            // The first one pushed may not be the first one accepted.
+        let close = match (shown.oldest, first) {
+            // The first one pushed may not be the first one accepted, and it is shown by the
+            // millisecond.
             (Some(oldest), Some(first)) => {
-                oldest + self.tick() + self.plan.disorder > first
-                    && oldest <= first + self.plan.disorder
+                let slack = self.plan.disorder + ms(1);
+                oldest + self.tick() + slack > first && oldest <= first + slack
             }
             (oldest, first) => oldest == first,
         };
-        check!("oldest", close, "{oldest:?}, but it is {first:?}");
+        check!("oldest", close, "{:?}, but it is {first:?}", shown.oldest);
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! The events of a body, as texts: an array's members, or lines. How many there are is bounded
-//! before any memory is taken for them; what they say is not looked at.
+//! The events of a body: an array's members, or lines. How many there are is bounded before any
+//! memory is taken for them; what they say is not looked at.
 
 use std::fmt;
 
@@ -10,20 +10,30 @@ use serde_json::value::RawValue;
 use super::problem::Problem;
 use crate::limits::REQUEST_EVENTS_MAX;
 use crate::model::{Code, Refusal};
-
-/// The members of an array.
-pub type Members<'a> = Vec<&'a RawValue>;
+use crate::wire::ndjson::request::Members;
 
 /// The lines of a body that are not blank. The last one needs no line end: the body's length says
 /// where it ends.
 #[derive(Debug, Clone)]
 pub struct Lines<'a>(&'a [u8]);
 
-/// Reads a JSON array.
+/// Reads a JSON array of events.
+///
+/// # Errors
+/// As [`members`].
+pub fn events(json: &str) -> Result<Members<'_>, Problem> {
+    let read = Members::alone(json);
+    if !read.as_ref().is_ok_and(Members::are_objects) {
+        members(json)?; // one event may be wrong, or the whole is no JSON
+    }
+    read.map_err(|_| invalid("the body is not an array of JSON".to_owned()))
+}
+
+/// Reads a JSON array, as the texts of its members.
 ///
 /// # Errors
 /// It is no array of JSON, or has too many members.
-pub fn members(json: &str) -> Result<Members<'_>, Problem> {
+pub fn members(json: &str) -> Result<Vec<&RawValue>, Problem> {
     if !json.trim_ascii_start().starts_with('[') {
         return Err(invalid("the body is not an array".to_owned()));
     }
@@ -67,7 +77,7 @@ impl<'a> Iterator for Lines<'a> {
 struct ArrayVisitor;
 
 impl<'de> Visitor<'de> for ArrayVisitor {
-    type Value = Members<'de>;
+    type Value = Vec<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array")
@@ -107,6 +117,23 @@ mod tests {
         for json in ["{}", "", "[1", "[1] 2", "[1,]"] {
             assert_eq!(texts(json).expect_err(json).status, 400, "{json}");
         }
+    }
+
+    #[test]
+    fn events_are_read_unless_the_whole_is_no_json() {
+        let texts = |json| {
+            events(json).map(|found| found.each(|event, _| event.json()).collect::<Vec<_>>())
+        };
+        let array = r#" [ {"type":"t","data":{}} , 7, {"type":"t","type":"t"}, {"\ud800":1} ] "#;
+        let read = members(array).expect("it is JSON");
+        assert_eq!(texts(array), Ok(read.iter().map(|raw| raw.get()).collect()));
+        assert_eq!(texts("[]"), Ok(Vec::new()));
+        for none in ["{}", "", "\x0c[]", "[{}", "[{}] 2", "[{},]", "[{\"a\":h},{}]", "[h]"] {
+            let problem = events(none).expect_err(none);
+            assert_eq!(Err(problem), members(none).map(drop), "{none}");
+        }
+        let many = format!("[{{}}{}]", ",{}".repeat(REQUEST_EVENTS_MAX));
+        assert_eq!(events(&many).expect_err("one more").status, 413);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the answer to one event of a request calls it: its place, unless its caller gave it a
 //! reference, and the event's own id, where it is none of ours.
 //!
-//! All of it travels in the reference, which is counted with the answer and is opaque to all others:
-//! so no table of names has to be held, or bounded, beside the answers.
+//! All of it travels in the reference, which is counted with the answer and is opaque to all
+//! others: so no table of names has to be held, or bounded, beside the answers.
 
 use crate::model::Reference;
 

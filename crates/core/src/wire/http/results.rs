@@ -4,7 +4,7 @@
 use super::names::Names;
 use super::problem::Problem;
 use crate::model::{EventAnswer, Reference};
-use crate::wire::ndjson::reply;
+use crate::wire::ndjson::answer;
 
 /// Bytes of one piece; a long answer may exceed this by its own length.
 const PIECE_BYTES: usize = 32 * 1024;
@@ -88,8 +88,8 @@ fn print(out: &mut Vec<u8>, reference: &Reference, answer: &EventAnswer) {
         None => Reference::Number(names.place),
     };
     match (names.id, answer) {
-        (Some(id), EventAnswer::Durable(durable)) => reply::own_durable(out, &called, id, durable),
-        _ => reply::event(out, &called, answer),
+        (Some(id), EventAnswer::Durable(durable)) => answer::own_durable(out, &called, id, durable),
+        _ => answer::event(out, &called, answer),
     }
 }
 

@@ -29,7 +29,7 @@ macro_rules! fields {
         $object:ident { $($field:ident: $name:literal),+ $(,)? }
         $(rarely $rarities:ident { $($rare:ident: $rare_name:literal),+ $(,)? })?
     ) => {
-        #[derive(Default)]
+        #[derive(Debug, Default)]
         struct $object<'a> {
             $($field: Option<&'a RawValue>,)*
             $(rarities: Option<Box<$rarities<'a>>>,)?
@@ -37,7 +37,7 @@ macro_rules! fields {
         }
 
         $(
-            #[derive(Default)]
+            #[derive(Debug, Default)]
             struct $rarities<'a> {
                 $($rare: Option<&'a RawValue>,)*
             }

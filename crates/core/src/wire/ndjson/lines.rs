@@ -8,8 +8,9 @@
 pub enum Line<'a> {
     /// A line without its `\n` or `\r\n`. Never blank.
     Complete { number: u64, text: &'a [u8] },
-    /// A line that is over the limit. Its bytes are skipped.
-    TooLong { number: u64 },
+    /// A line that is over the limit, as far as it is here: at least up to the limit. The rest of
+    /// it is skipped.
+    TooLong { number: u64, head: &'a [u8] },
 }
 
 /// The state between reads: how far the buffer was searched, and whether a long line is being
@@ -53,7 +54,7 @@ impl Splitter {
                     self.number += 1;
                     let text = text.strip_suffix(b"\r").unwrap_or(text);
                     if text.len() > self.line_bytes_max {
-                        return Some(Line::TooLong { number: self.number });
+                        return Some(Line::TooLong { number: self.number, head: text });
                     }
                     if !text.trim_ascii().is_empty() {
                         return Some(Line::Complete { number: self.number, text });
@@ -69,10 +70,11 @@ impl Splitter {
                     if buf.len() - self.split <= self.line_bytes_max + 1 {
                         return None;
                     }
+                    let head = &buf[self.split..];
                     self.split = buf.len();
                     self.skipping = true;
                     self.number += 1;
-                    return Some(Line::TooLong { number: self.number });
+                    return Some(Line::TooLong { number: self.number, head });
                 }
             }
         }
@@ -122,7 +124,10 @@ mod tests {
             while let Some(line) = splitter.next(&buf) {
                 lines.push(match line {
                     Line::Complete { number, text } => (number, Some(text.to_vec())),
-                    Line::TooLong { number } => (number, None),
+                    Line::TooLong { number, head } => {
+                        assert!(head.len() > MAX, "its beginning is there to be read");
+                        (number, None)
+                    }
                 });
             }
             buf.drain(..splitter.take_split());

@@ -4,9 +4,10 @@
 //! `docs/protocol.md` is the normative text. Nothing here does I/O, reads a clock or decides what
 //! becomes of an event.
 
+pub mod answer;
 mod fields;
 pub mod lines;
-pub mod reply;
+pub mod members;
 pub mod request;
 mod split;
 

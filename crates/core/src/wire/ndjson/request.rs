@@ -10,8 +10,10 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::fields::{self, Object, fields, is_spelt_alike};
+use super::members::{self, Element, NoMembers};
 use super::split;
-use crate::limits::{PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX, REQUEST_EVENTS_MAX};
+use crate::json::has_escapes;
+use crate::limits::{LINE_BUFFER_BYTES, PRODUCER_ID_BYTES_MAX, REF_BYTES_MAX, REQUEST_EVENTS_MAX};
 use crate::model::{
     Base64, Code, Context, Event, Extras, HashKey, PartitionKey, Profile, RawData, RawRecord,
     Reference, Refusal,
@@ -30,15 +32,15 @@ pub struct Parsed<'a> {
 }
 
 /// What a line asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Request<'a> {
     Event(Event<'a>),
     Record(RawRecord<'a>),
     Hello(Context),
     Ping,
     Flush,
-    /// Events that share an answer, as JSON: each is read by [`member`].
-    Batch(Vec<&'a str>),
+    /// Events that share an answer: each is read by [`Member::of_batch`].
+    Batch(Members<'a>),
     /// What is done with the transaction of this name.
     Begin(Cow<'a, str>),
     Commit(Cow<'a, str>),
@@ -61,11 +63,11 @@ fields!(RawLine {
 
 fields!(RawOptions {
     partition_key: "partitionKey",
-    explicit_hash_key: "explicitHashKey",
     source_user_id: "sourceUserId",
     id: "id",
-    echo: "echo",
 } rarely OptionRarities {
+    explicit_hash_key: "explicitHashKey",
+    echo: "echo",
     envelope: "envelope",
     traceparent: "traceparent",
     tracestate: "tracestate",
@@ -87,7 +89,7 @@ const OPS: [(&str, ReadControl); 7] = [
     ("hello", |line| Ok(Request::Hello(context(line.context())?))),
     ("ping", |_| Ok(Request::Ping)),
     ("flush", |_| Ok(Request::Flush)),
-    ("batch", |line| members(line.events().map(RawValue::get)).map(Request::Batch)),
+    ("batch", |line| members(line.events()).map(Request::Batch)),
     ("begin", |line| transaction(line.tx()).map(Request::Begin)),
     ("commit", |line| transaction(line.tx()).map(Request::Commit)),
     ("rollback", |line| transaction(line.tx()).map(Request::Rollback)),
@@ -97,59 +99,137 @@ const OPS: [(&str, ReadControl); 7] = [
 /// gives none.
 pub fn parse(line: &[u8], number: u64) -> Parsed<'_> {
     // The whole line at once: serde would look only at the fields it keeps.
-    let text = std::str::from_utf8(line).map_err(|error| {
-        invalid(format!("the line is not UTF-8 at column {}", error.valid_up_to() + 1))
-    });
-    if let Ok(text) = text
-        && text.starts_with(r#"{"op":"batch""#)
+    let text = match std::str::from_utf8(line) {
+        Ok(text) => text,
+        Err(error) => {
+            let column = error.valid_up_to() + 1;
+            let refusal = invalid(format!("the line is not UTF-8 at column {column}"));
+            return Parsed::refused(number, None, refusal);
+        }
+    };
+    if text.starts_with(r#"{"op":"batch""#)
         && let Some(batch) = batch(text, number)
     {
         return batch;
     }
-    let read = text.and_then(|text| Ok((text, object(text, "the line")?)));
-    let (text, raw): (&str, RawLine<'_>) = match read {
-        Ok(read) => read,
-        Err(refusal) => {
-            let reference = Reference::Number(number);
-            return Parsed { reference, op: None, tx: None, request: Err(refusal) };
-        }
-    };
+    match object::<RawLine<'_>>(text, "the line") {
+        Ok(raw) => parsed(&raw, text, number),
+        Err(refusal) => Parsed::refused(number, None, refusal),
+    }
+}
+
+impl<'a> Parsed<'a> {
+    /// A line whose reference is not known but by its number.
+    #[cold]
+    fn refused(number: u64, op: Option<&'a str>, refusal: Refusal) -> Self {
+        Self { reference: Reference::Number(number), op, tx: None, request: Err(refusal) }
+    }
+}
+
+fn parsed<'a>(raw: &RawLine<'a>, text: &'a str, number: u64) -> Parsed<'a> {
     let op =
         raw.op.map(RawValue::get).filter(|op| op.starts_with('"') && op.len() <= REF_BYTES_MAX);
     let reference = match reference(raw.reference) {
         Ok(given) => given.unwrap_or(Reference::Number(number)),
-        Err(refusal) => {
-            let reference = Reference::Number(number);
-            return Parsed { reference, op, tx: None, request: Err(refusal) };
-        }
+        Err(refusal) => return Parsed::refused(number, op, refusal),
     };
     match raw.tx().filter(|_| raw.op.is_none()).map(|tx| transaction(Some(tx))).transpose() {
-        Ok(tx) => Parsed { reference, op, tx, request: request(&raw, text) },
+        Ok(tx) => Parsed { reference, op, tx, request: request(raw, text) },
         Err(refusal) => Parsed { reference, op, tx: None, request: Err(refusal) },
     }
 }
 
-/// Reads an event of a batch. `place` counts them from 1, and is the reference of one that gives
-/// none.
-///
-/// # Errors
-/// What it is refused with, and its reference.
-pub fn member(json: &str, place: u64) -> Result<(Reference, Request<'_>), (Reference, Refusal)> {
-    let number = || Reference::Number(place);
-    let raw: RawLine<'_> = object(json, "the event").map_err(|refusal| (number(), refusal))?;
-    let reference = match reference(raw.reference) {
-        Ok(given) => given.unwrap_or_else(number),
-        Err(refusal) => return Err((number(), refusal)),
-    };
-    let misplaced = [("op", raw.op), ("tx", raw.tx()), ("events", raw.events())];
-    let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
-        Some((field, _)) => Err(invalid(format!("{field} has no place in an event of a batch"))),
-        None => request(&raw, json),
-    };
-    match request {
-        Ok(request) => Ok((reference, request)),
-        Err(refusal) => Err((reference, refusal)),
+/// An event of an array, read where it stands.
+#[derive(Debug)]
+pub struct Member<'a> {
+    json: &'a str,
+    /// `None`: it is no object that can be read.
+    raw: Option<RawLine<'a>>,
+}
+
+/// The events of an array.
+pub type Members<'a> = members::Members<'a, Member<'a>>;
+
+const _: () = assert!(
+    members::KEPT_MAX * size_of::<Member<'_>>() <= LINE_BUFFER_BYTES,
+    "a connection has a line buffer's bytes for what is made of its line"
+);
+
+impl<'a> Element<'a> for Member<'a> {
+    fn read(array: &'a str, from: usize) -> Option<(Self, usize)> {
+        if split::byte_at(array, from) == Some(b'{') {
+            let mut objects = serde_json::Deserializer::from_str(&array[from..]).into_iter();
+            if let Some(Ok(raw)) = objects.next() {
+                let end = from + objects.byte_offset();
+                return Some((Self { json: &array[from..end], raw: Some(raw) }, end));
+            }
+        }
+        let end = split::value_end(array, from)?;
+        Some((Self { json: &array[from..end], raw: None }, end))
     }
+
+    fn is_object(&self) -> bool {
+        self.raw.is_some()
+    }
+}
+
+impl<'a> Member<'a> {
+    /// As it stands.
+    pub fn json(&self) -> &'a str {
+        self.json
+    }
+
+    /// What it asks for as a line of its own.
+    pub fn as_line(&self, number: u64) -> Parsed<'a> {
+        match &self.raw {
+            Some(raw) => parsed(raw, self.json, number),
+            None => parse(self.json.as_bytes(), number),
+        }
+    }
+
+    /// What it asks for as an event of a batch. `place` counts them from 1, and is the reference of
+    /// one that gives none.
+    ///
+    /// # Errors
+    /// What it is refused with, and its reference.
+    pub fn of_batch(&self, place: u64) -> Result<(Reference, Request<'a>), (Reference, Refusal)> {
+        let number = || Reference::Number(place);
+        let again: RawLine<'a>;
+        let raw = match &self.raw {
+            Some(raw) => raw,
+            None => {
+                again = object(self.json, "the event").map_err(|refusal| (number(), refusal))?;
+                &again
+            }
+        };
+        let reference = match reference(raw.reference) {
+            Ok(given) => given.unwrap_or_else(number),
+            Err(refusal) => return Err((number(), refusal)),
+        };
+        let misplaced = [("op", raw.op), ("tx", raw.tx()), ("events", raw.events())];
+        let request = match misplaced.iter().find(|(_, given)| given.is_some()) {
+            Some((field, _)) => {
+                Err(invalid(format!("{field} has no place in an event of a batch")))
+            }
+            None => request(raw, self.json),
+        };
+        match request {
+            Ok(request) => Ok((reference, request)),
+            Err(refusal) => Err((reference, refusal)),
+        }
+    }
+}
+
+/// The reference of a line of which only the `head` was read: its `ref`, if that stands before what
+/// is missing. Callers number their lines themselves, so a number of ours could be another's.
+#[cold]
+pub fn reference_of(head: &[u8], number: u64) -> Reference {
+    let text = head.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let raw = split::field(text, "ref").and_then(|from| {
+        let end = split::value_end(text, from).filter(|end| *end < text.len())?;
+        serde_json::from_str(&text[from..end]).ok()
+    });
+    reference(raw).ok().flatten().unwrap_or(Reference::Number(number))
 }
 
 /// The refusal of a last line that was never ended.
@@ -174,12 +254,13 @@ fn request<'a>(raw: &RawLine<'a>, line: &str) -> Result<Request<'a>, Refusal> {
 
 fn publish<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
     if raw.data_base64().is_none() && raw.record().is_none() {
-        return event(raw).map(Request::Event);
+        return event(raw);
     }
     record(raw).map(Request::Record)
 }
 
-fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
+/// Reads an event, and makes a request of it where it stands: it is large.
+fn event<'a>(raw: &RawLine<'a>) -> Result<Request<'a>, Refusal> {
     let event_type = string(
         raw.event_type.ok_or_else(|| invalid("type is missing, it takes a string"))?,
         "type",
@@ -192,16 +273,16 @@ fn event<'a>(raw: &RawLine<'a>) -> Result<Event<'a>, Refusal> {
         return Err(invalid("data is not an object"));
     }
     let options = options(raw.options)?;
-    Ok(Event {
+    Ok(Request::Event(Event {
         event_type,
         data,
         key: options.partition_key.map(partition_key).transpose()?.flatten(),
-        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?.flatten(),
+        explicit_hash: options.explicit_hash_key().map(explicit_hash).transpose()?.flatten(),
         user_id: text(options.source_user_id, "options.sourceUserId")?,
         id: options.id.map(event_id).transpose()?,
-        echo: options.echo.map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
+        echo: options.echo().map(|raw| boolean(raw, "options.echo")).transpose()?.unwrap_or(false),
         extras: extras(&options)?,
-    })
+    }))
 }
 
 /// Reads a record that is published as it is. What belongs to an envelope has no place beside it.
@@ -223,7 +304,7 @@ fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
         ("type", raw.event_type),
         ("data", raw.data),
         ("options.sourceUserId", options.source_user_id),
-        ("options.echo", options.echo),
+        ("options.echo", options.echo()),
         ("options.envelope", options.envelope()),
         ("options.traceparent", options.traceparent()),
         ("options.tracestate", options.tracestate()),
@@ -235,7 +316,7 @@ fn record<'a>(raw: &RawLine<'a>) -> Result<RawRecord<'a>, Refusal> {
     Ok(RawRecord {
         data,
         key: options.partition_key.map(partition_key).transpose()?.flatten(),
-        explicit_hash: options.explicit_hash_key.map(explicit_hash).transpose()?.flatten(),
+        explicit_hash: options.explicit_hash_key().map(explicit_hash).transpose()?.flatten(),
         id: options.id.map(event_id).transpose()?,
     })
 }
@@ -301,30 +382,27 @@ fn transaction<'a>(raw: Option<&'a RawValue>) -> Result<Cow<'a, str>, Refusal> {
     Ok(name)
 }
 
-/// Takes the events of a batch apart, and reads none of them.
-fn members(events: Option<&str>) -> Result<Vec<&str>, Refusal> {
+fn members<'a>(events: Option<&'a RawValue>) -> Result<Members<'a>, Refusal> {
     let events = events.ok_or_else(|| invalid("events is missing, it takes an array of events"))?;
-    let members = split::elements(events, REQUEST_EVENTS_MAX)
-        .ok_or_else(|| invalid("events is not an array"))?;
-    if members.len() > REQUEST_EVENTS_MAX {
-        let why =
-            format!("events has over {REQUEST_EVENTS_MAX} events: send them in several parts");
-        return Err(Refusal::new(Code::EventTooLarge, why));
+    match Members::read(events.get(), 0) {
+        Ok((members, _)) => Ok(members),
+        Err(NoMembers::Broken) => Err(invalid("events is not an array")),
+        Err(NoMembers::TooMany) => Err(too_many_members()),
     }
-    Ok(members)
 }
 
-/// Reads a batch as clients write it, with `op` first: its events are looked through, and are read
-/// once, when each of them is. `None` where something is wrong with the line, which is then read in
-/// full to say what.
+/// Reads a batch as clients write it, with `op` first: its events are read where they stand, and
+/// the rest of the line without them. `None` where something is wrong with the line, which is then
+/// read in full to say what.
 #[inline(never)]
 fn batch(line: &str, number: u64) -> Option<Parsed<'_>> {
-    let events = split::field(line, "events")?;
-    let members = members(line.get(events.clone()));
-    if members.as_ref().is_err_and(|refusal| refusal.code == Code::InvalidRequest) {
-        return None;
-    }
-    let without = [&line[..events.start], "0", &line[events.end..]].concat();
+    let from = split::field(line, "events")?;
+    let (members, end) = match Members::read(line, from) {
+        Ok((members, end)) => (Ok(members), end),
+        Err(NoMembers::Broken) => return None,
+        Err(NoMembers::TooMany) => (Err(too_many_members()), split::value_end(line, from)?),
+    };
+    let without = [&line[..from], "0", &line[end..]].concat();
     let raw: RawLine<'_> = object(&without, "the line").ok()?;
     if raw.has_near {
         return None;
@@ -332,6 +410,12 @@ fn batch(line: &str, number: u64) -> Option<Parsed<'_>> {
     let reference = reference(raw.reference).ok()?.unwrap_or(Reference::Number(number));
     let request = members.map(Request::Batch);
     Some(Parsed { reference, op: Some(r#""batch""#), tx: None, request })
+}
+
+#[cold]
+fn too_many_members() -> Refusal {
+    let why = format!("events has over {REQUEST_EVENTS_MAX} events: send them in several parts");
+    Refusal::new(Code::EventTooLarge, why)
 }
 
 fn reference(raw: Option<&RawValue>) -> Result<Option<Reference>, Refusal> {
@@ -393,7 +477,8 @@ fn string<'a>(raw: &'a RawValue, field: &str) -> Result<Cow<'a, str>, Refusal> {
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     match inner {
         None => Err(invalid(format!("{field} is not a string"))),
-        Some(inner) if !inner.contains('\\') => Ok(Cow::Borrowed(inner)),
+        // Of valid JSON: what would be escaped stands there as an escape, which has a backslash.
+        Some(inner) if !has_escapes(inner) => Ok(Cow::Borrowed(inner)),
         // Valid JSON whose escapes make no text: half of a surrogate pair.
         Some(_) => serde_json::from_str(json).map(Cow::Owned).map_err(|_| {
             invalid(format!("{field} has half of a surrogate pair, it takes Unicode text"))
@@ -526,7 +611,7 @@ mod tests {
         let Ok(Request::Batch(members)) = parse(line.as_bytes(), 1).request else {
             panic!("it is a batch");
         };
-        let read: Vec<_> = (1..).zip(&members).map(|(place, json)| member(json, place)).collect();
+        let read: Vec<_> = members.each(|member, index| member.of_batch(index + 1)).collect();
         let text = |json: &str| Reference::Text(json.into());
         assert!(matches!(&read[0], Ok((Reference::Number(1), Request::Event(_)))), "{read:?}");
         assert!(matches!(&read[3], Ok((eight, Request::Record(_))) if *eight == text("8")));
@@ -828,6 +913,23 @@ mod tests {
             ("{", Reference::Number(4)),
         ] {
             assert_eq!(parse(line.as_bytes(), 4).reference, reference, "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_line_that_is_cut_off_the_ref_is_known_if_it_was_read() {
+        let text = |json: &str| Reference::Text(json.into());
+        for (head, expected) in [
+            (&br#"{"ref":7,"type":"t","data":{"long":"xx"#[..], text("7")),
+            (br#" {"type":"t","ref":"a","data":{"#, text("\"a\"")),
+            (b"{\"ref\":7,\"data\":\"\xc3", text("7")),
+            (br#"{"data":{"ref":7},"ref"#, Reference::Number(3)),
+            (br#"{"data":{"ref":7"#, Reference::Number(3)),
+            (br#"{"ref":12"#, Reference::Number(3)),
+            (br#"{"ref":{},"data":{"#, Reference::Number(3)),
+            (b"\xff", Reference::Number(3)),
+        ] {
+            assert_eq!(reference_of(head, 3), expected, "{}", head.escape_ascii());
         }
     }
 

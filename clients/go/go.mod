@@ -1,0 +1,3 @@
+module github.com/dispatchd/dispatchd/clients/go
+
+go 1.21

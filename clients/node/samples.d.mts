@@ -1,0 +1,3 @@
+/** The types of dispatchd/samples for `import`. */
+
+export * from './samples.js'

@@ -1,0 +1,3 @@
+/** The types of dispatchd/testing for `import`. */
+
+export * from './testing.js'

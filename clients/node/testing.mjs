@@ -1,0 +1,5 @@
+/** dispatchd/testing for `import`. */
+
+import testing from './testing.js'
+
+export const { TestClient, createTestClient } = testing

@@ -1,0 +1,40 @@
+//! Records that were given up, with what an operator needs to understand why. Only data: who keeps
+//! them, and in what form, is not known here.
+
+use std::sync::Arc;
+
+use super::{BatchId, Delivered, Failure};
+
+/// Why records were given up, in AWS's words where AWS has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Condition {
+    RetryAttemptsExhausted,
+    RecordAgeExceeded,
+    /// The target refuses the record, and sending it again cannot help.
+    Refused,
+}
+
+/// Records that were given up together: what one failure record of AWS's tells of. Never empty.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// To be handed back to [`ShardDelivery::buried`](super::ShardDelivery::buried).
+    pub id: BatchId,
+    pub condition: Condition,
+    /// How often they were sent as this batch: 0 where they were too old before the first time.
+    /// AWS's `approximateInvokeCount` says 1 then.
+    pub attempts: u32,
+    /// What the target said last; `None` where they were not sent, or grew too old.
+    pub last: Option<Failure>,
+    /// In their order.
+    pub records: Vec<Arc<Delivered>>,
+}
+
+impl Condition {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RetryAttemptsExhausted => "RetryAttemptsExhausted",
+            Self::RecordAgeExceeded => "RecordAgeExceeded",
+            Self::Refused => "Refused",
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! One shard by hand: a target that answers what each test says. Chance is in `tests/sim`.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::super::samples::{failure, place, record};
+use super::super::{Condition, FailureKind, Follows, GiveUp, Place};
+use super::*;
+
+/// A delivery, its clocks and its dice.
+struct Bench {
+    it: ShardDelivery<()>,
+    now: Now,
+    rng: SmallRng,
+}
+
+fn rules(batch_records: usize) -> Rules {
+    Rules { batch_records, ..Rules::new(|record| record.data.len()) }
+}
+
+fn giving_up(retries_max: u32) -> Option<GiveUp> {
+    Some(GiveUp { retries_max: Some(retries_max), age_max: None })
+}
+
+impl Bench {
+    fn new(rules: Rules) -> Self {
+        Self::resumed(rules, None)
+    }
+
+    fn resumed(rules: Rules, checkpoint: Option<Checkpoint>) -> Self {
+        let now = Now { instant: Instant::now(), time: SystemTime::UNIX_EPOCH };
+        Self { it: ShardDelivery::new(rules, checkpoint), now, rng: SmallRng::seed_from_u64(7) }
+    }
+
+    fn take(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        let records = numbers.into_iter().map(|number| Read::Wanted(record(number))).collect();
+        self.it.take_in(records, (), self.now.instant);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = Now { instant: self.now.instant + time, time: self.now.time + time };
+    }
+
+    /// The next step, checkpoints persisted and waits waited out.
+    fn step(&mut self) -> Step {
+        loop {
+            match self.it.turn(self.now) {
+                Step::Persist(_) => self.it.persisted(true, self.now.instant, &mut self.rng),
+                Step::Wait(Some(until)) => self.pass(until - self.now.instant),
+                step => return step,
+            }
+        }
+    }
+
+    fn batch(&mut self) -> Batch {
+        match self.step() {
+            Step::Send(batch) => batch,
+            other => panic!("a batch is due, not {other:?}"),
+        }
+    }
+
+    fn letters(&mut self) -> DeadLetters {
+        match self.step() {
+            Step::Bury(letters) => letters,
+            other => panic!("dead letters are due, not {other:?}"),
+        }
+    }
+
+    fn respond(&mut self, batch: &Batch, response: Response) -> Settled {
+        self.it.responded(batch.id, response, self.now.instant, &mut self.rng)
+    }
+
+    /// Sends the next batch, which must be this one.
+    fn delivers(&mut self, numbers: &[u64], response: Response) -> Settled {
+        let batch = self.batch();
+        assert_eq!(numbers_of(&batch.records), numbers);
+        self.respond(&batch, response)
+    }
+
+    /// Gives up what is due, which must be this.
+    fn buries(&mut self, numbers: &[u64], condition: Condition, attempts: u32) {
+        let letters = self.letters();
+        assert_eq!(numbers_of(&letters.records), numbers);
+        assert_eq!((letters.condition, letters.attempts), (condition, attempts));
+        let has_response = condition != Condition::RecordAgeExceeded;
+        assert_eq!(letters.last.is_some(), has_response);
+        self.it.buried(letters.id, true, self.now.instant, &mut self.rng);
+    }
+
+    fn is_done_to(&self, number: u64) -> bool {
+        self.it.checkpoint() == Some(Checkpoint::After(place(number)))
+    }
+}
+
+fn numbers_of(records: &[Arc<Delivered>]) -> Vec<u64> {
+    let number = |record: &Arc<Delivered>| record.place.sequence_number.parse();
+    records.iter().map(|record| number(record).expect("a sample's")).collect()
+}
+
+fn failed(kind: FailureKind) -> Response {
+    Response::Failed(failure(kind))
+}
+
+use FailureKind::{Failed, Refused, Unauthorized, Unavailable};
+
+#[test]
+fn lambdas_counts_are_kept_for_a_record_that_a_partial_response_names() {
+    // AWS, recorded: BatchSize 3, 3 retries, record 5 fails: 3 and 4 are sent once, 5 five times,
+    // and the failure record says 4.
+    let mut bench = Bench::new(Rules { give_up: giving_up(3), ..rules(3) });
+    bench.take(0..=6);
+    bench.delivers(&[0, 1, 2], Response::Delivered);
+    bench.delivers(&[3, 4, 5], Response::Until(2));
+    assert!(bench.is_done_to(4));
+    for _ in 0..4 {
+        bench.delivers(&[5], Response::Until(0));
+    }
+    bench.buries(&[5], Condition::RetryAttemptsExhausted, 4);
+    bench.delivers(&[6], Response::Delivered);
+    assert!(bench.is_done_to(6));
+}
+
+#[test]
+fn two_retries_are_three_deliveries_and_then_the_whole_batch_is_given_up() {
+    let mut bench = Bench::new(Rules { give_up: giving_up(2), ..rules(3) });
+    bench.take(1..=4);
+    for attempt in 1..=3 {
+        let batch = bench.batch();
+        assert_eq!((batch.attempt, batch.records.len()), (attempt, 3));
+        bench.respond(&batch, failed(Failed));
+    }
+    bench.buries(&[1, 2, 3], Condition::RetryAttemptsExhausted, 3);
+    bench.delivers(&[4], Response::Delivered);
+}
+
+#[test]
+fn halving_finds_one_record_and_consumes_no_retry() {
+    let mut bench = Bench::new(Rules { bisect: true, give_up: giving_up(1), ..rules(4) });
+    bench.take(1..=5);
+    bench.delivers(&[1, 2, 3, 4], failed(Failed));
+    bench.delivers(&[1, 2], Response::Delivered);
+    bench.delivers(&[3, 4], failed(Failed));
+    bench.delivers(&[3], failed(Failed));
+    bench.delivers(&[3], failed(Failed));
+    bench.buries(&[3], Condition::RetryAttemptsExhausted, 2);
+    bench.delivers(&[4], Response::Delivered);
+    bench.delivers(&[5], Response::Delivered);
+}
+
+#[test]
+fn a_refused_batch_is_taken_apart_and_only_the_refused_record_is_given_up_or_blocks() {
+    for give_up in [None, Some(GiveUp::default())] {
+        let mut bench = Bench::new(Rules { give_up, ..rules(2) });
+        bench.take(1..=2);
+        bench.delivers(&[1, 2], failed(Refused));
+        bench.delivers(&[1], Response::Delivered);
+        bench.delivers(&[2], failed(Refused));
+        if give_up.is_some() {
+            bench.buries(&[2], Condition::Refused, 1);
+            assert!(bench.is_done_to(2));
+        } else {
+            assert_eq!(bench.it.standing(), Standing::Blocked(Refused));
+            assert!(bench.is_done_to(1));
+            bench.delivers(&[2], Response::Delivered);
+            assert_eq!(bench.it.standing(), Standing::Delivering);
+        }
+    }
+}
+
+#[test]
+fn who_refuses_us_or_is_not_there_is_waited_for_however_long_and_nothing_is_given_up() {
+    let give_up = Some(GiveUp { retries_max: Some(0), age_max: Some(Duration::from_secs(60)) });
+    let mut bench = Bench::new(Rules { give_up, bisect: true, ..rules(2) });
+    bench.take(1..=2);
+    let mut longest = Duration::ZERO;
+    for _ in 0..100 {
+        let settled = bench.delivers(&[1, 2], failed(Unauthorized));
+        let Follows::Retry(wait) = settled.follows else { panic!("{settled:?}") };
+        longest = longest.max(wait);
+    }
+    assert_eq!(bench.it.standing(), Standing::Blocked(Unauthorized));
+    assert!(longest <= Duration::from_secs(60) && longest > Duration::from_secs(30));
+    bench.pass(Duration::from_secs(3600));
+    bench.delivers(&[1, 2], Response::Delivered);
+    let mut bench = Bench::new(Rules { give_up: giving_up(0), ..rules(2) });
+    bench.take(1..=2);
+    for _ in 0..100 {
+        bench.delivers(&[1, 2], failed(Unavailable));
+    }
+    assert_eq!(bench.it.standing(), Standing::Retrying(Unavailable));
+    bench.delivers(&[1, 2], Response::Delivered);
+}
+
+#[test]
+fn what_is_too_old_is_given_up_unsent_and_the_rest_of_its_batch_delivered() {
+    let give_up = Some(GiveUp { retries_max: None, age_max: Some(Duration::from_secs(100)) });
+    let mut bench = Bench::new(Rules { give_up, ..rules(3) });
+    bench.take([1, 2, 150]);
+    bench.pass(Duration::from_secs(110));
+    bench.buries(&[1, 2], Condition::RecordAgeExceeded, 0);
+    bench.delivers(&[150], failed(Failed));
+    bench.pass(Duration::from_secs(500));
+    bench.buries(&[150], Condition::RecordAgeExceeded, 1);
+}
+
+#[test]
+fn nothing_is_done_before_its_dead_letter_is_kept() {
+    let mut bench = Bench::new(Rules { give_up: giving_up(0), ..rules(1) });
+    bench.take(1..=2);
+    bench.delivers(&[1], failed(Failed));
+    for _ in 0..3 {
+        let letters = bench.letters();
+        assert!(matches!(bench.it.turn(bench.now), Step::Wait(None)), "2 has to wait");
+        bench.it.buried(letters.id, false, bench.now.instant, &mut bench.rng);
+        assert_eq!(bench.it.checkpoint(), None);
+    }
+    bench.buries(&[1], Condition::RetryAttemptsExhausted, 1);
+    assert!(bench.is_done_to(1));
+}
+
+#[test]
+fn a_batch_goes_when_it_is_full_by_number_or_bytes_or_its_window_is_over_or_nothing_comes() {
+    let window = Duration::from_secs(5);
+    let mut bench = Bench::new(Rules { batch_window: window, batch_bytes: 45, ..rules(3) });
+    bench.take(1..=3);
+    let began = bench.now.instant;
+    bench.delivers(&[1, 2, 3], Response::Delivered);
+    assert_eq!(bench.now.instant, began, "it was full");
+    bench.take(4..=5);
+    bench.delivers(&[4, 5], Response::Delivered);
+    assert_eq!(bench.now.instant, began + window);
+    let large = |number| Read::Wanted(Delivered { data: vec![0; 30].into(), ..record(number) });
+    bench.it.take_in(vec![large(6), large(7)], (), bench.now.instant);
+    bench.delivers(&[6], Response::Delivered);
+    assert_eq!(bench.now.instant, began + window, "two do not fit");
+    bench.it.read_to_end();
+    bench.delivers(&[7], Response::Delivered);
+    assert_eq!(bench.now.instant, began + window, "nothing more comes");
+    let mut bench = Bench::new(Rules { batch_bytes: 5, ..rules(3) });
+    bench.take(1..=2);
+    bench.delivers(&[1], Response::Delivered);
+    bench.delivers(&[2], Response::Delivered);
+}
+
+#[test]
+fn one_batch_a_strand_and_all_records_of_a_key_in_one_strand() {
+    let mut bench = Bench::new(Rules { strands: 4, ..rules(10) });
+    let with_key = |number: u64, key: &str| {
+        Read::Wanted(Delivered { partition_key: Some(key.to_owned()), ..record(number) })
+    };
+    let records = (0..100).map(|number| with_key(number, &format!("k{}", number % 7))).collect();
+    bench.it.take_in(records, (), bench.now.instant);
+    let mut sent: Vec<Batch> = Vec::new();
+    while let Step::Send(batch) = bench.it.turn(bench.now) {
+        sent.push(batch);
+    }
+    assert!((2..=4).contains(&sent.len()));
+    for (i, one) in sent.iter().enumerate() {
+        for other in &sent[i + 1..] {
+            assert_ne!(one.id.strand, other.id.strand);
+            let shares = |record: &Arc<Delivered>| {
+                other.records.iter().any(|it| it.partition_key == record.partition_key)
+            };
+            assert!(!one.records.iter().any(shares));
+        }
+    }
+}
+
+#[test]
+fn records_without_a_key_are_spread_over_the_strands() {
+    let mut bench = Bench::new(Rules { strands: 3, ..rules(10) });
+    let keyless =
+        (0..9).map(|number| Read::Wanted(Delivered { partition_key: None, ..record(number) }));
+    bench.it.take_in(keyless.collect(), (), bench.now.instant);
+    for _ in 0..3 {
+        assert_eq!(bench.batch().records.len(), 3);
+    }
+}
+
+#[test]
+fn it_goes_on_behind_its_checkpoint_inside_a_packed_record_too() {
+    let sub = |number: &str, sub| Place {
+        sequence_number: number.to_owned(),
+        sub_sequence_number: Some(sub),
+    };
+    let mut bench = Bench::resumed(rules(9), Some(Checkpoint::After(sub("9", 1))));
+    let members = (0..4).map(|n| Read::Wanted(Delivered { place: sub("9", n), ..record(9) }));
+    bench.it.take_in(members.collect(), (), bench.now.instant);
+    bench.take([10]);
+    let batch = bench.batch();
+    let places: Vec<_> = batch.records.iter().map(|record| record.place.clone()).collect();
+    assert_eq!(places, [sub("9", 2), sub("9", 3), place(10)]);
+    bench.respond(&batch, Response::Until(1));
+    assert_eq!(bench.it.checkpoint(), Some(Checkpoint::After(sub("9", 2))));
+}
+
+#[test]
+fn what_is_read_twice_is_delivered_once() {
+    let mut bench = Bench::new(rules(9));
+    bench.take(1..=3);
+    bench.take(2..=4);
+    bench.delivers(&[1, 2, 3, 4], Response::Delivered);
+}
+
+#[test]
+fn a_checkpoint_is_persisted_at_most_once_a_second_again_if_it_failed_and_at_once_at_the_end() {
+    let mut bench = Bench::new(rules(1));
+    bench.it.began(SystemTime::UNIX_EPOCH);
+    let persists = |bench: &mut Bench, expected: Checkpoint, kept| {
+        let Step::Persist(checkpoint) = bench.it.turn(bench.now) else { panic!("{expected:?}") };
+        assert_eq!(checkpoint, expected);
+        let step = bench.it.turn(bench.now);
+        assert!(matches!(step, Step::Wait(_)), "one at a time, not {step:?}");
+        bench.it.persisted(kept, bench.now.instant, &mut bench.rng);
+    };
+    persists(&mut bench, Checkpoint::From(SystemTime::UNIX_EPOCH), true);
+    bench.take(1..=2);
+    for _ in 0..2 {
+        let Step::Send(batch) = bench.it.turn(bench.now) else { panic!("a batch is due") };
+        bench.respond(&batch, Response::Delivered);
+    }
+    let due = bench.now.instant + Duration::from_secs(1);
+    assert!(matches!(bench.it.turn(bench.now), Step::Wait(Some(until)) if until == due));
+    bench.pass(Duration::from_secs(1));
+    persists(&mut bench, Checkpoint::After(place(2)), false);
+    let Step::Wait(Some(again)) = bench.it.turn(bench.now) else { panic!("it failed") };
+    assert!(again >= bench.now.instant + Duration::from_secs(1));
+    bench.pass(again - bench.now.instant);
+    persists(&mut bench, Checkpoint::After(place(2)), true);
+    bench.it.read_to_end();
+    persists(&mut bench, Checkpoint::End, true);
+    assert!(matches!(bench.it.turn(bench.now), Step::End(End::ShardRead)));
+}
+
+#[test]
+fn once_stopped_it_begins_nothing_waits_for_what_is_under_way_and_persists_that() {
+    let mut bench = Bench::new(rules(1));
+    bench.take(1..=2);
+    let batch = bench.batch();
+    bench.it.stop();
+    assert!(matches!(bench.it.turn(bench.now), Step::Wait(None)));
+    bench.respond(&batch, Response::Delivered);
+    let Step::Persist(checkpoint) = bench.it.turn(bench.now) else { panic!("1 is done") };
+    assert_eq!(checkpoint, Checkpoint::After(place(1)));
+    bench.it.persisted(true, bench.now.instant, &mut bench.rng);
+    assert!(matches!(bench.it.turn(bench.now), Step::End(End::Stopped)));
+}
+
+#[test]
+fn an_operator_ends_the_waits_and_a_target_may_ask_for_longer_ones_up_to_a_bound() {
+    let mut bench = Bench::new(rules(1));
+    bench.take([1]);
+    for (asked, waited) in [(20, 20), (3600, 300)] {
+        let batch = bench.batch();
+        let retry_after = Some(Duration::from_secs(asked));
+        let response = Response::Failed(Failure { retry_after, ..failure(Unavailable) });
+        let settled = bench.respond(&batch, response);
+        assert_eq!(settled.follows, Follows::Retry(Duration::from_secs(waited)));
+    }
+    assert!(matches!(bench.it.turn(bench.now), Step::Wait(Some(_))));
+    bench.it.retry_now();
+    assert!(matches!(bench.it.turn(bench.now), Step::Send(_)));
+}
+
+#[test]
+fn a_target_that_refuses_everything_is_asked_ever_more_slowly() {
+    let mut bench = Bench::new(Rules { give_up: giving_up(0), ..rules(1) });
+    bench.take(1..=50);
+    let began = bench.now.instant;
+    for number in 1..=50 {
+        bench.delivers(&[number], failed(Refused));
+        bench.buries(&[number], Condition::Refused, 1);
+    }
+    assert!(bench.now.instant - began > Duration::from_secs(600));
+}
+
+#[test]
+fn changed_rules_hold_for_what_is_sent_next() {
+    let mut bench = Bench::new(rules(1));
+    bench.take(1..=9);
+    bench.delivers(&[1], Response::Delivered);
+    bench.it.set_rules(Rules { strands: 9, ..rules(4) });
+    bench.delivers(&[2, 3, 4, 5], Response::Delivered);
+}
+
+#[test]
+fn what_is_held_is_shown_and_bounds_the_reading() {
+    let mut bench = Bench::new(rules(2));
+    bench.take(5..=7);
+    let holding = bench.it.holding();
+    assert_eq!((holding.records, holding.oldest), (3, record(5).arrived));
+    assert_eq!(holding.bytes, 3 * record(5).bytes());
+    assert!(bench.it.has_room());
+    bench.take(8..10_008);
+    assert!(!bench.it.has_room());
+    bench.delivers(&[5, 6], failed(Failed));
+    let (_, failure) = bench.it.failing().expect("the first batch failed");
+    assert_eq!(failure.status, Some(500));
+}

@@ -1,0 +1,173 @@
+//! Which events are wanted, for everything that reads a stream: `tail`, `forward` and `replay`.
+//!
+//! An event passes if its key and its type are wanted, and one of the filters takes it. A filter
+//! looks at the event itself, or at the record as filters of Lambda's event source mapping do:
+//! `{"data": the event, "partitionKey": …}`. What is not JSON passes no filter and has no type.
+
+use dispatchd_pattern::{Member, NotAnEvent, Pattern, PatternError};
+
+/// What is wanted. The one by default is everything.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    key: Option<String>,
+    /// Takes the types that are wanted.
+    types: Option<Pattern>,
+    /// Either of them will do. Each takes what one of several patterns takes.
+    events: Option<Pattern>,
+    records: Option<Pattern>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Passes,
+    /// It is not wanted.
+    Fails,
+    /// Nobody can tell: it is no JSON that a filter could look at, and is not wanted either.
+    NotJson,
+}
+
+impl Filter {
+    /// Only events that one of these takes, of which `records` look at the whole record.
+    pub fn new(events: Vec<Pattern>, records: Vec<Pattern>) -> Self {
+        let any_of =
+            |patterns: Vec<Pattern>| (!patterns.is_empty()).then(|| Pattern::any_of(patterns));
+        Self { events: any_of(events), records: any_of(records), ..Self::default() }
+    }
+
+    /// Only records with this key.
+    #[must_use]
+    pub fn of_key(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Only events of these types, if there are any: `type` in our own envelopes and in
+    /// CloudEvents, `detail-type` in EventBridge's.
+    ///
+    /// # Errors
+    /// They are more than a pattern holds.
+    pub fn of_types(self, types: &[String]) -> Result<Self, PatternError> {
+        let names: Vec<String> = types.iter().map(|name| quoted(name)).collect();
+        let names = names.join(",");
+        let pattern = format!(r#"{{"$or":[{{"type":[{names}]}},{{"detail-type":[{names}]}}]}}"#);
+        let types = (!types.is_empty()).then(|| Pattern::parse(&pattern)).transpose()?;
+        Ok(Self { types, ..self })
+    }
+
+    /// Whether everything passes.
+    pub fn is_empty(&self) -> bool {
+        let Self { key, types, events, records } = self;
+        key.is_none() && types.is_none() && events.is_none() && records.is_none()
+    }
+
+    pub fn verdict(&self, partition_key: Option<&str>, data: &[u8]) -> Verdict {
+        if self.key.is_some() && self.key.as_deref() != partition_key {
+            return Verdict::Fails;
+        }
+        match self.takes(partition_key, data) {
+            Ok(true) => Verdict::Passes,
+            Ok(false) => Verdict::Fails,
+            Err(_) => Verdict::NotJson,
+        }
+    }
+
+    fn takes(&self, partition_key: Option<&str>, data: &[u8]) -> Result<bool, NotAnEvent> {
+        if let Some(types) = &self.types
+            && !types.matches(data)?
+        {
+            return Ok(false);
+        }
+        let by_event = self.events.as_ref().map(|events| events.matches(data));
+        if by_event == Some(Ok(true)) {
+            return Ok(true);
+        }
+        let by_record = self.records.as_ref().map(|records| {
+            let data = ("data", Member::Json(data));
+            match partition_key {
+                Some(key) => records.matches_members(&[data, ("partitionKey", Member::Text(key))]),
+                None => records.matches_members(&[data]),
+            }
+        });
+        match (by_event, by_record) {
+            (None, None) | (_, Some(Ok(true))) => Ok(true),
+            // What is no object is no event, and may be the data of a record.
+            (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    let mut json = Vec::with_capacity(text.len() + 2);
+    dispatchd_core::json::push_json_str(&mut json, text);
+    String::from_utf8(json).expect("a text as JSON is text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).expect("it is a pattern")
+    }
+
+    #[test]
+    fn one_of_several_filters_is_enough_and_a_record_s_sees_the_key() {
+        let filter = Filter::new(
+            vec![pattern(r#"{"type": ["a"]}"#), pattern(r#"{"type": ["b"]}"#)],
+            vec![pattern(r#"{"partitionKey": ["k"], "data": {"type": ["c"]}}"#)],
+        );
+        for (key, data, verdict) in [
+            (None, r#"{"type":"a"}"#, Verdict::Passes),
+            (None, r#"{"type":"b"}"#, Verdict::Passes),
+            (Some("k"), r#"{"type":"c"}"#, Verdict::Passes),
+            (Some("j"), r#"{"type":"c"}"#, Verdict::Fails),
+            (None, r#"{"type":"c"}"#, Verdict::Fails),
+            (Some("k"), "hello world", Verdict::NotJson),
+            (Some("k"), "", Verdict::NotJson),
+            (Some("k"), "5", Verdict::NotJson),
+        ] {
+            assert_eq!(filter.verdict(key, data.as_bytes()), verdict, "{key:?} {data}");
+        }
+        let of_records = Filter::new(vec![], vec![pattern(r#"{"data": [5]}"#)]);
+        assert_eq!(of_records.verdict(None, b"5"), Verdict::Passes, "as in Lambda's events");
+        let either =
+            Filter::new(vec![pattern(r#"{"type": ["a"]}"#)], vec![pattern(r#"{"data": [5]}"#)]);
+        assert_eq!(either.verdict(None, b"5"), Verdict::Passes, "whatever --filter beside it says");
+        assert_eq!(either.verdict(None, b"6"), Verdict::NotJson, "--filter cannot look at it");
+    }
+
+    #[test]
+    fn a_type_is_found_in_every_form_of_envelope_and_narrows_what_filters_take() {
+        let types = ["order placed".to_owned(), "a \"b\"\\".to_owned()];
+        let filter = Filter::default().of_types(&types).expect("two are few");
+        for data in [
+            r#"{"id":"1","type":"order placed","data":{}}"#,
+            r#"{"version":"0","detail-type":"order placed","detail":{}}"#,
+            r#"{"specversion":"1.0","type":"a \"b\"\\"}"#,
+        ] {
+            assert_eq!(filter.verdict(None, data.as_bytes()), Verdict::Passes, "{data}");
+        }
+        assert_eq!(filter.verdict(None, br#"{"type":"order"}"#), Verdict::Fails);
+        assert_eq!(filter.verdict(None, b"order placed"), Verdict::NotJson);
+        let both = Filter::new(vec![pattern(r#"{"data": {"n": [1]}}"#)], vec![]);
+        let both = both.of_types(&types[..1]).expect("one is few");
+        let verdict = |data: &str| both.verdict(None, data.as_bytes());
+        assert_eq!(verdict(r#"{"type":"order placed","data":{"n":1}}"#), Verdict::Passes);
+        assert_eq!(verdict(r#"{"type":"order placed","data":{"n":2}}"#), Verdict::Fails);
+        assert_eq!(verdict(r#"{"type":"other","data":{"n":1}}"#), Verdict::Fails);
+        let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        assert!(Filter::default().of_types(&many).is_err());
+    }
+
+    #[test]
+    fn without_a_filter_everything_passes_and_a_key_needs_no_json() {
+        assert!(Filter::default().of_types(&[]).expect("none is few").is_empty());
+        assert_eq!(Filter::default().verdict(None, b"\xff"), Verdict::Passes);
+        let keyed = Filter::default().of_key(Some("k".to_owned()));
+        assert!(!keyed.is_empty());
+        assert_eq!(keyed.verdict(Some("k"), b"\xff"), Verdict::Passes);
+        assert_eq!(keyed.verdict(Some("j"), b"\xff"), Verdict::Fails);
+        assert_eq!(keyed.verdict(None, b"\xff"), Verdict::Fails);
+    }
+}

@@ -1,0 +1,89 @@
+//! What one value of an event may have to be. A field has a list of tests, and any of them will do.
+
+use std::cmp::Ordering;
+
+use crate::cidr::Cidr;
+use crate::literal::Literal;
+use crate::number::{Decimal, Number};
+use crate::reader::Scalar;
+use crate::text::Text;
+use crate::wildcard::Wildcard;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Test {
+    Literal(Literal),
+    /// Equal by value: 5 is 5.0.
+    Number(Number),
+    Bool(bool),
+    Null,
+    /// Any value that is no object and no array.
+    Exists,
+    Wildcard(Wildcard),
+    Range(Range),
+    Cidr(Cidr),
+    /// Any value that none of these takes.
+    AnythingBut(Box<[Test]>),
+}
+
+/// A value as tests look at it: a number is read once, however many tests it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Leaf<'a> {
+    Text(Text<'a>),
+    Number(Decimal<'a>),
+    Bool(bool),
+    Null,
+}
+
+impl<'a> From<Scalar<'a>> for Leaf<'a> {
+    fn from(scalar: Scalar<'a>) -> Self {
+        match scalar {
+            Scalar::Text(text) => Self::Text(text),
+            Scalar::Number(number) => Self::Number(Decimal::read(number)),
+            Scalar::Bool(value) => Self::Bool(value),
+            Scalar::Null => Self::Null,
+        }
+    }
+}
+
+/// Numbers between two bounds, either of which may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Range {
+    pub(crate) bottom: Option<Bound>,
+    pub(crate) top: Option<Bound>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Bound {
+    pub(crate) number: Number,
+    pub(crate) is_inside: bool,
+}
+
+impl Test {
+    pub(crate) fn takes(&self, value: Leaf<'_>) -> bool {
+        match (self, value) {
+            (Self::Exists, _) | (Self::Null, Leaf::Null) => true,
+            (Self::AnythingBut(tests), _) => !tests.iter().any(|test| test.takes(value)),
+            (Self::Literal(literal), Leaf::Text(text)) => literal.matches(text),
+            (Self::Wildcard(wildcard), Leaf::Text(text)) => wildcard.matches(text),
+            (Self::Cidr(cidr), Leaf::Text(text)) => cidr.matches(text),
+            (Self::Number(wanted), Leaf::Number(number)) => {
+                number.compare(wanted.decimal()).is_eq()
+            }
+            (Self::Range(range), Leaf::Number(number)) => range.takes(number),
+            (Self::Bool(wanted), Leaf::Bool(value)) => *wanted == value,
+            _ => false,
+        }
+    }
+}
+
+impl Range {
+    fn takes(&self, number: Decimal<'_>) -> bool {
+        let is_beyond = |bound: &Option<Bound>, side: Ordering| {
+            bound.as_ref().is_none_or(|Bound { number: bound, is_inside }| {
+                let compared = number.compare(bound.decimal());
+                compared == side || *is_inside && compared.is_eq()
+            })
+        };
+        is_beyond(&self.bottom, Ordering::Greater) && is_beyond(&self.top, Ordering::Less)
+    }
+}

@@ -1,0 +1,81 @@
+//! How large anything of a schema may be. Each bound is far above what people write and far below
+//! what would make the daemon slow or large: a schema over one of them is refused when it is
+//! loaded, so that no event meets it.
+
+/// Levels of objects and arrays in a sample, a schema, and in what a schema looks at of an event.
+pub const DEPTH_MAX: usize = 64;
+
+/// Bytes of one file of a folder.
+pub const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Files of one folder: a schema, a patch and samples for each of three thousand types.
+pub const FILES_MAX: usize = 10_000;
+
+/// Bytes of all files of one folder that are read.
+pub const FOLDER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of memory that the loaded schemas of one folder may take: those of some ten thousand types
+/// with ten fields each. At a swap the old and the new ones are both there.
+pub const CATALOG_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Samples of one type.
+pub const SAMPLES_MAX: usize = 10_000;
+
+/// Properties that one object of a shape may have by name, over all samples. More are names of
+/// things, not of fields: the object is a map, whether it looks like one or not.
+pub const SHAPE_PROPERTIES_MAX: usize = 1_000;
+
+/// Types that are discovered in a stream. An application that writes ids into its types has more,
+/// and must not fill a disk with files.
+pub const DISCOVERED_TYPES_MAX: usize = 1_000;
+
+/// Bytes that the shapes of all discovered types may take: a hundred thousand properties.
+pub const DISCOVERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of an event's data that is looked at to discover its shape: as values they may take a
+/// hundred times as much for a moment.
+pub const DISCOVERED_EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the name of a file that is written: what file systems hold, less the ending of the file
+/// beside it that is written first.
+pub const FILE_NAME_BYTES_MAX: usize = 255 - ".new".len();
+
+/// Schemas inside one schema, itself included.
+pub const NODES_MAX: usize = 10_000;
+
+/// Properties that one object of a schema may name: which of them were there is kept in a bit each.
+pub const PROPERTIES_MAX: usize = 1_024;
+
+/// Schemas that may apply to one value because one refers to the next (`$ref`, `allOf`, `anyOf` and
+/// their like): each is a call on the stack.
+pub const IN_PLACE_DEPTH_MAX: usize = 16;
+
+/// How often a schema may look at one byte of an event: each branch of `anyOf` and its like is a
+/// look of its own, and branches inside branches multiply. Passing over a value without looking
+/// into it is none.
+pub const LOOKS_MAX: u32 = 64;
+
+/// Bytes of a `pattern`.
+pub const PATTERN_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a compiled `pattern`. What it costs to try it on one byte of a text grows with them:
+/// one that is as bad as can be takes a microsecond or two at this size.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a text that a `pattern` is tried on. A longer one does not fit.
+pub const PATTERN_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Values of one `enum`.
+pub const ENUM_VALUES_MAX: usize = 1_000;
+
+/// Bytes of a violation's pointer and of what was expected; what is longer is cut.
+pub const VIOLATION_TEXT_BYTES_MAX: usize = 256;
+
+/// Bytes of what is said of a schema that is not loaded; what is longer is cut.
+pub const LOAD_ERROR_TEXT_BYTES_MAX: usize = 512;
+
+/// Gaps that are told of one pair of schemas.
+pub const GAPS_MAX: usize = 100;
+
+/// Pairs of schemas that are compared for one pair of types. What would take more is undecided.
+pub const PAIRS_MAX: usize = 100_000;

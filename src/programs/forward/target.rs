@@ -1,0 +1,262 @@
+//! One target while it runs: what the tasks of its shards share, and how each of them sends, keeps
+//! and counts.
+
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use dispatchd_consumer::delivery::{
+    Batch, Checkpoint, DeadLetters, Delivered, GiveUp, Read, Response, Rules, Wedge, WedgeNews,
+};
+use dispatchd_consumer::filter::{Filter, Verdict};
+use dispatchd_consumer::format::{Aggregates, Format};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::seldom::Seldom;
+use crate::progress::Book;
+use crate::targets::board::{Board, TargetBoard};
+use crate::targets::dead_letters::{Handle, Told, lines};
+use crate::targets::exec::{self, ExecMetrics};
+use crate::targets::http::HttpTarget;
+use crate::targets::metrics::TargetMetrics;
+use crate::targets::settings::{OnFailure, Sequence, Target as Settings};
+
+/// The id of the first shard of a stream that has one. No later shard has it again.
+const FIRST_SHARD: &str = "shardId-000000000000";
+
+/// A target, built: what the tasks of its shards share.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub settings: Settings,
+    pub aggregates: Aggregates,
+    pub rules: Rules,
+    pub metrics: Arc<TargetMetrics>,
+    pub board: Arc<TargetBoard>,
+    pub book: Book,
+    pub way: Way,
+    filter: Filter,
+    /// Locks, held for a count.
+    wedge: Mutex<Wedge>,
+    unfit: Mutex<Seldom>,
+    /// Checkpoints that could not be written; `None`: the last one could.
+    unkept: Mutex<Option<Seldom>>,
+    /// The same of dead letters.
+    unburied: Mutex<Option<Seldom>>,
+    given_up: Mutex<Seldom>,
+}
+
+/// How a target is delivered to.
+#[derive(Debug)]
+pub(super) enum Way {
+    Http { http: Box<HttpTarget>, dead_letters: Option<(Handle, Told)> },
+    Exec { settings: Arc<exec::Settings>, metrics: Arc<ExecMetrics> },
+}
+
+/// What a target is built from besides its settings.
+pub(super) struct Parts<'a> {
+    pub board: &'a Board,
+    pub metrics: TargetMetrics,
+    pub book: Book,
+    pub way: Way,
+    pub filter: Filter,
+}
+
+impl Target {
+    pub(super) fn new(settings: Settings, parts: Parts<'_>) -> Self {
+        let Parts { board, metrics, book, way, filter } = parts;
+        let format = settings.format;
+        Self {
+            aggregates: settings.aggregates.unwrap_or(format.aggregates_default()),
+            rules: rules(&settings),
+            metrics: Arc::new(metrics),
+            board: board.target(&settings.name),
+            book,
+            way,
+            filter,
+            wedge: Mutex::default(),
+            unfit: Mutex::default(),
+            unkept: Mutex::default(),
+            unburied: Mutex::default(),
+            given_up: Mutex::default(),
+            settings,
+        }
+    }
+
+    /// Notes that a shard is read. Numbers of different shards have no common order, so a target
+    /// that goes by them gets increasing ones as soon as there is, or was, more than the one.
+    pub(super) fn note_shard(&self, shard: &str) {
+        let is_one_of_more = self.settings.sequence == Sequence::Auto && shard != FIRST_SHARD;
+        if is_one_of_more
+            && self.settings.format == Format::Record
+            && let Way::Http { http, .. } = &self.way
+            && http.number_increasingly()
+        {
+            tracing::info!(
+                target_name = self.settings.name,
+                "the stream has, or had, more than one shard: records are sent with increasing \
+                 numbers instead of their own, which a client that drops lower ones would drop \
+                 (sequence)"
+            );
+        }
+    }
+
+    /// Whether the target is to have this record. One that its filters leave out is done; so is one
+    /// that its format cannot carry, unless such records are kept aside.
+    pub(super) fn read(&self, mut record: Delivered) -> Read {
+        match self.filter.verdict(record.partition_key.as_deref(), &record.data) {
+            Verdict::Passes => {}
+            Verdict::Fails | Verdict::NotJson => {
+                self.metrics.filtered.increment(1);
+                return Read::Skipped(record.place);
+            }
+        }
+        record.misfit = self.settings.format.misfit(&record);
+        let Some(misfit) = record.misfit else { return Read::Wanted(record) };
+        self.metrics.unfit.increment(1);
+        let is_kept = self.settings.on_failure == OnFailure::DeadLetter;
+        if !is_kept && let Some(records) = note(&self.unfit, 1) {
+            tracing::warn!(
+                target_name = self.settings.name,
+                records,
+                shard = &*record.shard,
+                sequence_number = record.place.sequence_number,
+                misfit = misfit.as_str(),
+                "records are passed over that the target's format cannot carry, this one the last"
+            );
+        }
+        if is_kept { Read::Wanted(record) } else { Read::Skipped(record.place) }
+    }
+
+    /// Sends a batch, once.
+    pub(super) async fn send(&self, batch: &Batch) -> Response {
+        let began = Instant::now();
+        let Way::Http { http, .. } = &self.way else {
+            unreachable!("a program is told of its shards by a loop of its own")
+        };
+        let response = http.deliver(&batch.records).await;
+        self.metrics.attempt(&response, batch.records.len(), began.elapsed());
+        self.tell_wedge(&response);
+        response
+    }
+
+    /// Waits until the token's file holds another token than the last one that was sent.
+    pub(super) async fn token_changed(&self) {
+        match &self.way {
+            Way::Http { http, .. } => http.token_changed().await,
+            Way::Exec { .. } => std::future::pending().await,
+        }
+    }
+
+    fn tell_wedge(&self, response: &Response) {
+        let mut wedge = self.wedge.lock().unwrap_or_else(PoisonError::into_inner);
+        let target_name = &self.settings.name;
+        match wedge.note(response, Instant::now().into_std()) {
+            None => return,
+            Some(WedgeNews::Wedged(lasts)) => tracing::error!(
+                target_name,
+                seconds = lasts.as_secs(),
+                "the target is there and handles nothing: every request hangs or is answered 503. \
+                 Look at its process, it may have to be restarted"
+            ),
+            Some(WedgeNews::Over) => {
+                tracing::info!(target_name, "the target handles requests again");
+            }
+        }
+        self.metrics.wedged.set(f64::from(u8::from(wedge.is_wedged())));
+    }
+
+    /// Counts records that were given up and are kept aside, and logs it now and then.
+    pub(super) fn tell_given_up(&self, records: u64) {
+        self.metrics.dead_lettered.increment(records);
+        if let Some(records) = note(&self.given_up, records) {
+            tracing::warn!(
+                target_name = self.settings.name,
+                records,
+                dead_letter = self.settings.dead_letter.as_ref().map(ToString::to_string),
+                "records were given up and are kept as dead letters; `dispatchd replay` sends them \
+                 again"
+            );
+        }
+    }
+
+    /// Keeps a checkpoint. Says whether it is kept.
+    pub(super) async fn keep(&self, shard: &Arc<str>, at: Checkpoint) -> bool {
+        let kept = self.book.keep(shard, at).await;
+        let target_name = &self.settings.name;
+        match (news(&self.unkept, kept.is_ok()), &kept) {
+            (Some(News::Fails(times)), Err(error)) => tracing::error!(
+                target_name,
+                shard = &**shard,
+                %error,
+                times,
+                "a checkpoint cannot be written: delivery goes on, and a restart would deliver \
+                 again what came since the last one"
+            ),
+            (Some(News::IsOver), _) => {
+                tracing::info!(target_name, "checkpoints are written again");
+            }
+            _ => {}
+        }
+        kept.is_ok()
+    }
+
+    /// Keeps dead letters. Says whether they are kept.
+    pub(super) async fn bury(&self, letters: &DeadLetters) -> bool {
+        let Way::Http { dead_letters: Some((handle, told)), .. } = &self.way else { return false };
+        let lines = lines(letters, told, Uuid::new_v4(), SystemTime::now());
+        let kept = handle.write(lines).await;
+        let target_name = &self.settings.name;
+        match (news(&self.unburied, kept.is_ok()), &kept) {
+            (Some(News::Fails(times)), Err(error)) => tracing::error!(
+                target_name,
+                %error,
+                times,
+                "records that are given up cannot be kept aside: their shard waits"
+            ),
+            (Some(News::IsOver), _) => {
+                tracing::info!(target_name, "records that are given up are kept aside again");
+            }
+            _ => {}
+        }
+        kept.is_ok()
+    }
+}
+
+/// What is to be told of something that is tried again and again.
+enum News {
+    /// It failed, so many times since that was told last.
+    Fails(u64),
+    IsOver,
+}
+
+/// Takes note of how a try ended.
+fn news(failing: &Mutex<Option<Seldom>>, succeeded: bool) -> Option<News> {
+    let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
+    match succeeded {
+        true => failing.take().map(|_| News::IsOver),
+        false => {
+            let now = Instant::now().into_std();
+            failing.get_or_insert_default().note(1, now).map(News::Fails)
+        }
+    }
+}
+
+fn note(seldom: &Mutex<Seldom>, records: u64) -> Option<u64> {
+    let mut seldom = seldom.lock().unwrap_or_else(PoisonError::into_inner);
+    seldom.note(records, Instant::now().into_std())
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let gives_up = settings.on_failure == OnFailure::DeadLetter;
+    let (retries_max, age_max) = (settings.max_retries, settings.max_age);
+    Rules {
+        batch_records: settings.batch_records(),
+        batch_bytes: settings.batch_bytes,
+        batch_window: settings.batch_window,
+        strands: settings.parallelization,
+        bisect: settings.bisect,
+        give_up: gives_up.then_some(GiveUp { retries_max, age_max }),
+        ..Rules::new(settings.format.bytes_of())
+    }
+}

@@ -1,0 +1,408 @@
+//! What was confirmed of a replay, in a file, so that the next run leaves it out.
+//!
+//! NDJSON: a line that says what is replayed where, a line for each file that was read, and then
+//! one line after the other that says what is confirmed; the last whole one holds. A line is
+//! written and synced before the program goes on, so the file is right after a crash; half a line
+//! at its end is cut off.
+//!
+//! Events are named by their numbers in the index. They mean the same events as long as files and
+//! selection are the same, which is why both stand here, and anything else is refused by name.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::index::Source;
+use super::{Index, Selection};
+
+const MODE: u32 = 0o600;
+const VERSION: u32 = 1;
+
+/// The numbers that are confirmed, as ranges: where each begins, and the first number after it. No
+/// two of them touch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Confirmed(BTreeMap<u64, u64>);
+
+/// The file, and what it says.
+#[derive(Debug)]
+pub(crate) struct State {
+    path: PathBuf,
+    /// Locked for as long as this lives.
+    file: File,
+    pub(super) confirmed: Confirmed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error("cannot use the state file {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("another replay uses the state file {}", path.display())]
+    Locked { path: PathBuf },
+    #[error("{} is no state file of `dispatchd replay`: {why}", path.display())]
+    NoState { path: PathBuf, why: String },
+    #[error(
+        "the state file {} is of another replay: its {what} was {was}, and is {is} now. Take \
+         another --state FILE for another replay",
+        path.display()
+    )]
+    Other { path: PathBuf, what: &'static str, was: String, is: String },
+    #[error(
+        "{} {how} since the state file {} was written, so nobody can say which events are confirmed: \
+         give the files as they were, or take another --state FILE",
+        input.display(), path.display()
+    )]
+    Changed { input: PathBuf, how: &'static str, path: PathBuf },
+}
+
+/// The first line.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    replay: u32,
+    stream: String,
+    selection: String,
+    events: u64,
+    files: usize,
+}
+
+/// A line for a file.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Input {
+    path: PathBuf,
+    bytes: u64,
+    md5: String,
+}
+
+/// A line for what is confirmed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    confirmed: Vec<(u64, u64)>,
+}
+
+impl Confirmed {
+    /// Takes note of a number. It comes once.
+    pub(super) fn insert(&mut self, number: u64) {
+        let (mut begin, mut end) = (number, number + 1);
+        if let Some((before, before_end)) = self.0.range(..=number).next_back()
+            && *before_end >= number
+        {
+            (begin, end) = (*before, end.max(*before_end));
+        }
+        if let Some(after_end) = self.0.remove(&end) {
+            end = after_end;
+        }
+        self.0.insert(begin, end);
+    }
+
+    pub(super) fn contains(&self, number: u64) -> bool {
+        self.0.range(..=number).next_back().is_some_and(|(_, end)| number < *end)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.0.iter().map(|(begin, end)| end - begin).sum()
+    }
+}
+
+impl State {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// If it cannot be used, or is of another replay, or an input was changed since.
+    pub(crate) fn open(
+        path: &Path,
+        stream: &str,
+        index: &Index,
+        selection: &Selection,
+    ) -> Result<Self, StateError> {
+        let failed = |error| StateError::Io { path: path.to_owned(), error };
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(MODE);
+        let mut file = options.open(path).map_err(failed)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| StateError::Locked { path: path.to_owned() })?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed)?;
+        let head = Head {
+            replay: VERSION,
+            stream: stream.to_owned(),
+            selection: selection.in_words(),
+            events: index.len() as u64,
+            files: index.files_count(),
+        };
+        let confirmed = if text.is_empty() {
+            begin(&mut file, &head, index).and_then(|()| sync_folder(path)).map_err(failed)?;
+            Confirmed::default()
+        } else {
+            let whole = memchr::memrchr(b'\n', &text).map_or(0, |last| last + 1);
+            let confirmed = Reading { path, lines: text[..whole].split(|byte| *byte == b'\n') }
+                .read(&head, index)?;
+            file.set_len(whole as u64).map_err(failed)?; // the half of a line that a crash left
+            confirmed
+        };
+        Ok(Self { path: path.to_owned(), file, confirmed })
+    }
+
+    /// How many events are confirmed.
+    pub(crate) fn confirmed_count(&self) -> u64 {
+        self.confirmed.count()
+    }
+
+    /// Writes down what is confirmed, and syncs it.
+    pub(super) fn save(&mut self, confirmed: &Confirmed) -> Result<(), StateError> {
+        let line = Line { confirmed: confirmed.0.iter().map(|(a, b)| (*a, *b)).collect() };
+        let written = write_line(&mut self.file, &line).and_then(|()| self.file.sync_data());
+        written.map_err(|error| StateError::Io { path: self.path.clone(), error })
+    }
+}
+
+/// Writes what is replayed where. Until the last of it is there, the file says nothing.
+fn begin(file: &mut File, head: &Head, index: &Index) -> io::Result<()> {
+    let mut text = Vec::new();
+    write_line(&mut text, head)?;
+    for source in &index.files {
+        write_line(&mut text, &Input::of(source))?;
+    }
+    write_line(&mut text, &Line { confirmed: Vec::new() })?;
+    file.write_all(&text)?;
+    file.sync_all()
+}
+
+/// A file that was made is there after a crash once its folder is on the disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    out.write_all(&text)
+}
+
+impl Input {
+    fn of(source: &Source) -> Self {
+        let md5 = source.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { path: source.path.clone(), bytes: source.bytes, md5 }
+    }
+}
+
+/// A state file that was read, line after line.
+struct Reading<'a, L> {
+    path: &'a Path,
+    lines: L,
+}
+
+impl<'a, L: Iterator<Item = &'a [u8]>> Reading<'_, L> {
+    fn read(mut self, head: &Head, index: &Index) -> Result<Confirmed, StateError> {
+        let was: Head = self.line()?;
+        if was.replay != VERSION {
+            return Err(self.no_state(format!("it has version {}", was.replay)));
+        }
+        self.same("stream", &was.stream, &head.stream)?;
+        self.same("selection", &was.selection, &head.selection)?;
+        let mut files = index.files.iter();
+        for _ in 0..was.files {
+            let input: Input = self.line()?;
+            let next = files.next();
+            if next.is_some_and(|source| Input::of(source) == input) {
+                continue;
+            }
+            let is_there = index.files.iter().any(|source| source.path == input.path);
+            let (input, how) = match next {
+                Some(source) if source.path == input.path => (input.path, "was changed"),
+                Some(source) if is_there => (source.path.clone(), "was added"),
+                _ => (input.path, "is gone"),
+            };
+            return Err(self.changed(input, how));
+        }
+        if let Some(source) = files.next() {
+            return Err(self.changed(source.path.clone(), "was added"));
+        }
+        let mut last: Line = self.line()?;
+        while let Some(text) = self.lines.next().filter(|text| !text.is_empty()) {
+            last = serde_json::from_slice(text).map_err(|error| self.no_state(error))?;
+        }
+        let ranges = last.confirmed.iter();
+        if ranges.clone().any(|(_, end)| *end > head.events) {
+            return Err(self.no_state("it confirms events that there are not"));
+        }
+        if !last.confirmed.is_sorted_by(|a, b| a.1 < b.0) || ranges.clone().any(|(a, b)| a >= b) {
+            return Err(self.no_state("its ranges are in no order"));
+        }
+        Ok(Confirmed(ranges.copied().collect()))
+    }
+
+    fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Result<T, StateError> {
+        let text = self.lines.next().unwrap_or_default();
+        serde_json::from_slice(text).map_err(|error| self.no_state(error))
+    }
+
+    fn same(&self, what: &'static str, was: &str, is: &str) -> Result<(), StateError> {
+        if was == is {
+            return Ok(());
+        }
+        let (was, is) = (was.to_owned(), is.to_owned());
+        Err(StateError::Other { path: self.path.to_owned(), what, was, is })
+    }
+
+    fn no_state(&self, why: impl ToString) -> StateError {
+        StateError::NoState { path: self.path.to_owned(), why: why.to_string() }
+    }
+
+    fn changed(&self, input: PathBuf, how: &'static str) -> StateError {
+        StateError::Changed { input, how, path: self.path.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatchd_consumer::filter::Filter;
+    use std::fs;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A folder with two files, and a state file beside it.
+    struct Scene {
+        folder: tempfile::TempDir,
+        selection: Selection,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::create_dir(folder.path().join("in")).expect("it is made");
+            let selection =
+                Selection { from: None, to: None, filter: Filter::default(), wanted: Vec::new() };
+            let scene = Self { folder, selection };
+            scene.write("a", "{\"type\":\"a\"}\n");
+            scene.write("b", "{\"type\":\"b\"}\n");
+            scene
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.folder.path().join("in").join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.file(name), text).expect("it is written");
+        }
+
+        fn state(&self) -> PathBuf {
+            self.folder.path().join("state")
+        }
+
+        fn open(&self, stream: &str) -> Result<State, StateError> {
+            let inputs = [self.folder.path().join("in")];
+            let index = Index::read(&inputs, &self.selection);
+            State::open(&self.state(), stream, &index.expect("it is read"), &self.selection)
+        }
+
+        fn refusal(&self, stream: &str) -> String {
+            self.open(stream).expect_err("it is another replay").to_string()
+        }
+    }
+
+    fn confirmed(numbers: impl IntoIterator<Item = u64>) -> Confirmed {
+        let mut confirmed = Confirmed::default();
+        numbers.into_iter().for_each(|number| confirmed.insert(number));
+        confirmed
+    }
+
+    #[test]
+    fn what_was_saved_last_holds_and_half_a_line_of_a_crash_does_not() {
+        let scene = Scene::new();
+        let mut state = scene.open("s").expect("it is new");
+        state.save(&confirmed([0])).expect("it is written");
+        state.save(&confirmed([0, 1])).expect("it is written");
+        let error = scene.refusal("s");
+        assert!(error.contains("another replay uses"), "{error}");
+        drop(state);
+        let mut file = OpenOptions::new().append(true).open(scene.state()).expect("it is there");
+        file.write_all(b"{\"confirmed\":[[0").expect("it is written");
+        let mut state = scene.open("s").expect("it is the same replay");
+        assert_eq!(state.confirmed, confirmed([0, 1]));
+        state.save(&confirmed([1])).expect("it is written");
+        drop(state);
+        assert_eq!(scene.open("s").expect("it still is").confirmed, confirmed([1]));
+    }
+
+    #[test]
+    fn another_replay_is_refused_and_says_what_is_other() {
+        let mut scene = Scene::new();
+        scene.open("s").expect("it is new");
+        let error = scene.refusal("t");
+        assert!(error.contains("its stream was s, and is t now"), "{error}");
+        scene.selection.wanted.push("a".to_owned());
+        let error = scene.refusal("s");
+        assert!(error.contains("its selection was"), "{error}");
+    }
+
+    #[test]
+    fn an_input_that_was_changed_is_refused_by_its_name() {
+        let scene = Scene::new();
+        scene.open("s").expect("it is new");
+        scene.write("b", "{\"type\":\"c\"}\n");
+        assert!(scene.refusal("s").contains("in/b was changed"), "of the same length");
+        scene.write("b", "{\"type\":\"b\"}\n");
+        for (name, how) in
+            [("0", "in/0 was added"), ("ab", "in/ab was added"), ("c", "in/c was added")]
+        {
+            scene.write(name, "{\"type\":\"b\"}\n");
+            let error = scene.refusal("s");
+            assert!(error.contains(how), "{error}");
+            fs::remove_file(scene.file(name)).expect("it is there");
+        }
+        for name in ["b", "a"] {
+            fs::remove_file(scene.file(name)).expect("it is there");
+            let error = scene.refusal("s");
+            assert!(error.contains(&format!("in/{name} is gone")), "{error}");
+            scene.write(name, &format!("{{\"type\":\"{name}\"}}\n"));
+        }
+        scene.open("s").expect("everything is as it was");
+    }
+
+    #[test]
+    fn events_that_there_are_not_cannot_be_confirmed() {
+        // What could go wrong: what is left is counted as less than nothing.
+        let scene = Scene::new();
+        let mut state = scene.open("s").expect("it is new");
+        state.save(&confirmed([0, 1])).expect("there are two");
+        state.save(&confirmed([2])).expect("it is written");
+        drop(state);
+        assert!(scene.refusal("s").contains("events that there are not"));
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_is_left_as_it_is() {
+        let scene = Scene::new();
+        for text in ["hello\n", "{\"type\":\"t\"}\n", "half a line"] {
+            fs::write(scene.state(), text).expect("it is written");
+            let error = scene.refusal("s");
+            assert!(error.contains("is no state file"), "{error}");
+            assert_eq!(fs::read_to_string(scene.state()).expect("it is there"), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_remembered_in_any_order(mut numbers in Just((0..40u64).collect::<Vec<_>>())
+            .prop_shuffle(), count in 0..40usize)
+        {
+            numbers.truncate(count);
+            let confirmed = confirmed(numbers.iter().copied());
+            prop_assert_eq!(confirmed.count(), count as u64);
+            for number in 0..41 {
+                prop_assert_eq!(confirmed.contains(number), numbers.contains(&number));
+            }
+            let ranges: Vec<_> = confirmed.0.iter().collect();
+            prop_assert!(ranges.is_sorted_by(|a, b| a.1 < b.0), "no two touch");
+        }
+    }
+}
