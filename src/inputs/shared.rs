@@ -29,7 +29,7 @@ pub struct InputsShared {
     pub counters: InputCounters,
     /// An event that comes by one input and again by another is known again.
     pub fingerprints: Fingerprints,
-    /// What an event is checked by besides; `None`: nothing.
+    /// What an event is checked by besides.
     pub checks: Arc<Checks>,
     /// How long readers wait for bytes of the budget.
     pub backpressure: Arc<Backpressure>,

@@ -60,3 +60,25 @@ fn a_folder_of_a_thousand_types(bencher: Bencher<'_, '_>) {
         catalog.len()
     });
 }
+
+/// A megabyte that a pattern is tried on, one which readers that follow all branches are slow at.
+#[divan::bench]
+fn a_long_text_and_a_bad_pattern(bencher: Bencher<'_, '_>) {
+    let schema = Schema::load(&json!({"pattern": "(a{0,15}){0,15}[ab]$"}));
+    let (schema, text) = (schema.expect("it is a schema"), json!("a".repeat(1024 * 1024)));
+    let text = text.to_string();
+    bencher.bench_local(|| black_box(&schema).validate(black_box(&text)).is_ok());
+}
+
+/// Patterns as people write them, and the slowest ones that are loaded.
+#[divan::bench(args = [
+    "^[A-Za-z0-9_-]{1,64}$",
+    "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+    r"^[^@\s]+@[^@\s]+\.[^@\s]+$",
+    "^.{1,200}$",
+    "((a|b|c){0,30}){0,30}",
+])]
+fn a_pattern_is_loaded(bencher: Bencher<'_, '_>, pattern: &str) {
+    let schema = json!({ "pattern": pattern });
+    bencher.bench_local(|| Schema::load(black_box(&schema)).expect("it is within the bounds"));
+}

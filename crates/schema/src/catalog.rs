@@ -60,8 +60,7 @@ mod tests {
         let text = br#"{"properties": {"id": {"pattern": "^a"}}}"#;
         catalog.add("a%2Fb.schema.json", text).expect("it is a schema");
         let bytes = catalog.bytes();
-        let pattern = crate::bounds::PATTERN_COMPILED_BYTES_MAX;
-        assert!((pattern..pattern + 2_000).contains(&bytes), "it counts in full: {bytes}");
+        assert!((500..5_000).contains(&bytes), "{bytes}");
         catalog.add("C.schema.json", b"true").expect("it is a schema");
         assert!((1..1_000).contains(&(catalog.bytes() - bytes)));
         catalog.add("C.sample.json", b"{").expect("it is not looked at");

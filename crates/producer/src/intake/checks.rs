@@ -63,22 +63,18 @@ impl Checks {
         self.is_on.store(is_on, Ordering::Relaxed); // no other value is read by it
     }
 
+    /// Asks of a request, if it is to.
     #[inline]
-    pub(super) fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Relaxed)
+    pub(super) fn check(&self, request: &EventRequest<'_>) -> Result<(), Refusal> {
+        if self.is_on.load(Ordering::Relaxed) { self.ask(request) } else { Ok(()) }
     }
 
-    /// Asks of a request, unless that was done: it may be offered again.
-    pub(super) fn check(&self, request: &mut EventRequest<'_>) -> Result<(), Refusal> {
-        if request.is_checked {
-            return Ok(());
-        }
+    #[cold]
+    fn ask(&self, request: &EventRequest<'_>) -> Result<(), Refusal> {
         match (&request.content, request.says) {
             (Content::Event(event), _) => self.validator.event(&event.event_type, event.data),
             (_, Some((event_type, data))) => self.validator.event(event_type, data),
             (Content::Raw(_) | Content::Record(_), None) => self.validator.record(),
-        }?;
-        request.is_checked = true;
-        Ok(())
+        }
     }
 }

@@ -226,18 +226,18 @@ impl Intake {
     pub fn offer(&mut self, request: &mut EventRequest<'_>, now: &Now) -> Offered {
         let sizes = match self.measure(request, now) {
             Ok(sizes) => sizes,
-            Err(refusal) => {
-                return match self.refuse_offered(request, refusal) {
-                    Ok(code) => Offered::Refused(code),
-                    Err(shortage) => Offered::Needs(shortage),
-                };
-            }
+            Err(refusal) => return self.refuse_offered(request, refusal),
         };
         let means = self.means.credit_and_bytes(sizes.answer_bytes, sizes.item_bytes());
         let (credit, permit) = match means {
             Ok(means) => means,
             Err(shortage) => return Offered::Needs(shortage),
         };
+        // Last: it costs more than the rest, and what is offered again is not checked again.
+        if let Err(refusal) = self.shared.checks.check(request) {
+            self.means.keep_credit(credit);
+            return self.refuse_offered(request, refusal);
+        }
         let record = self.seal(request, sizes, now);
         let responder = self.responder(credit, std::mem::take(&mut request.reference));
         let ticket =
@@ -260,9 +260,13 @@ impl Intake {
         let mut staged = Staged::new(&self.outbox);
         let (mut needed_bytes, mut result_bytes, mut is_short) = (0, 0, false);
         for member in members {
-            let measured = member.and_then(|mut request| match self.measure(&mut request, now) {
-                Ok(sizes) => Ok((request, sizes)),
-                Err(refusal) => Err((request.reference, refusal)),
+            let measured = member.and_then(|mut request| {
+                let measured = self.measure(&mut request, now);
+                match measured.and_then(|sizes| self.shared.checks.check(&request).map(|()| sizes))
+                {
+                    Ok(sizes) => Ok((request, sizes)),
+                    Err(refusal) => Err((request.reference, refusal)),
+                }
             });
             let (bytes, of_result) = match &measured {
                 Ok((_, sizes)) => (sizes.item_bytes() + sizes.answer_bytes, sizes.answer_bytes),
@@ -329,6 +333,10 @@ impl Intake {
             Ok(means) => means,
             Err(shortage) => return Staging::Needs(shortage),
         };
+        if let Err(refusal) = self.shared.checks.check(request) {
+            self.means.keep_credit(credit);
+            return self.refuse_staging(request, refusal);
+        }
         let record = self.seal(request, sizes, now);
         let Some(staged) = self.transactions.place(name, bytes, sizes.answer_bytes) else {
             self.means.keep_credit(credit);
@@ -451,10 +459,6 @@ impl Intake {
         if echo_bytes > self.shared.answer_bytes_max {
             return Err(echo_too_large(echo_bytes, self.shared.answer_bytes_max));
         }
-        // Last: it costs more than all that may have refused the event before.
-        if self.shared.checks.is_on() {
-            self.shared.checks.check(request)?;
-        }
         let answer_bytes = answer_bytes(&request.reference) + key_bytes + echo_bytes;
         Ok(Sizes { sealed_bytes, record_bytes, answer_bytes })
     }
@@ -547,14 +551,21 @@ impl Intake {
 
     #[cold]
     fn refuse_staging(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Staging {
-        match self.refuse_offered(request, refusal) {
+        match self.try_refuse(request, refusal) {
             Ok(code) => Staging::Refused(code),
             Err(shortage) => Staging::Needs(shortage),
         }
     }
 
     #[cold]
-    fn refuse_offered(
+    fn refuse_offered(&mut self, request: &mut EventRequest<'_>, refusal: Refusal) -> Offered {
+        match self.try_refuse(request, refusal) {
+            Ok(code) => Offered::Refused(code),
+            Err(shortage) => Offered::Needs(shortage),
+        }
+    }
+
+    fn try_refuse(
         &mut self,
         request: &mut EventRequest<'_>,
         refusal: Refusal,

@@ -30,8 +30,6 @@ pub struct EventRequest<'a> {
     pub(super) shows: Shows,
     /// Whether its key is one that we drew.
     pub(super) is_key_drawn: bool,
-    /// Whether it was checked by who knows more of it than the intake.
-    pub(super) is_checked: bool,
     /// Of a record that was sealed: the type and the data of the event in it, if that is known.
     pub(super) says: Option<(&'a str, &'a str)>,
     pub(super) content: Content<'a>,
@@ -67,8 +65,8 @@ impl<'a> EventRequest<'a> {
         }
         let (echo, content) = (event.echo, Content::Event(event));
         let (shows, deadline) = (Shows::ALL, None);
-        let (is_checked, says) = (false, None);
-        Self { reference, id, echo, shows, is_key_drawn, is_checked, says, deadline, content }
+        let says = None;
+        Self { reference, id, echo, shows, is_key_drawn, says, deadline, content }
     }
 
     /// A record that is to be published without an envelope. `fresh_id` as above.
@@ -88,16 +86,16 @@ impl<'a> EventRequest<'a> {
         }
         let shows = Shows { id: record.id.is_some(), timestamp: false };
         let (echo, deadline, content) = (false, None, Content::Raw(record));
-        let (is_checked, says) = (false, None);
-        Self { reference, id, echo, shows, is_key_drawn, is_checked, says, deadline, content }
+        let says = None;
+        Self { reference, id, echo, shows, is_key_drawn, says, deadline, content }
     }
 
     /// A record that is to be published as it is.
     pub fn sealed(record: Record, reference: Reference, id: EventId) -> Self {
         let content = Content::Record(Some(record));
         let (shows, is_key_drawn) = (Shows::ALL, false);
-        let (echo, is_checked, says, deadline) = (false, false, None, None);
-        Self { reference, id, echo, shows, is_key_drawn, is_checked, says, deadline, content }
+        let (echo, says, deadline) = (false, None, None);
+        Self { reference, id, echo, shows, is_key_drawn, says, deadline, content }
     }
 
     /// The same, of whose event the type is known, and the data, which is JSON.

@@ -11,8 +11,9 @@ use super::words;
 use crate::bounds::{GAPS_MAX, PAIRS_MAX};
 use crate::compiled::Schema;
 use crate::compiled::node::{
-    ArrayRules, InPlace, Kinds, Node, NodeId, NumberRules, ObjectRules, Pattern, TextRules,
+    ArrayRules, InPlace, Kinds, Node, NodeId, NumberRules, ObjectRules, TextRules,
 };
+use crate::compiled::pattern::Pattern;
 use crate::compiled::violation::escaped;
 
 /// The gaps: what `narrow` admits and `wide` does not.

@@ -3,19 +3,16 @@
 
 use std::cmp::Ordering;
 
-use regex_lite::RegexBuilder;
 use serde_json::{Map, Value};
 
 use super::equal::canonical;
 use super::node::{
-    ArrayRules, Bits, InPlace, Kinds, Node, NodeId, NumberRules, ObjectRules, Pattern, Property,
-    TextRules,
+    ArrayRules, Bits, InPlace, Kinds, Node, NodeId, NumberRules, ObjectRules, Property, TextRules,
 };
 use super::number::Bound;
+use super::pattern::Pattern;
 use super::places::{Loader, Place, Step};
-use crate::bounds::{
-    ENUM_VALUES_MAX, PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, PROPERTIES_MAX,
-};
+use crate::bounds::{ENUM_VALUES_MAX, PATTERNS_BYTES_MAX, PROPERTIES_MAX};
 use crate::format::{self, Format};
 
 /// The draft that schemas are written and loaded in.
@@ -113,7 +110,7 @@ pub(super) fn node<'a>(loader: &mut Loader<'a>, words: &Keywords<'a>) -> Loaded<
     let mut node = Node::anything();
     node.kinds = words.kinds()?;
     node.number = words.number_rules()?;
-    node.text = words.text_rules()?;
+    node.text = words.text_rules(loader)?;
     node.array = words.array_rules(loader)?;
     node.object = words.object_rules(loader)?;
     node.values = words.values()?;
@@ -200,13 +197,13 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    fn text_rules(&self) -> Loaded<Option<Box<TextRules>>> {
+    fn text_rules(&self, loader: &mut Loader<'a>) -> Loaded<Option<Box<TextRules>>> {
         let rules = TextRules {
             min_length: self.count("minLength")?.unwrap_or(0),
             max_length: self.count("maxLength")?,
             pattern: match self.map.get("pattern") {
                 None => None,
-                Some(Value::String(text)) => Some(self.pattern(text)?),
+                Some(Value::String(text)) => Some(self.pattern(loader, text)?),
                 Some(_) => return self.refuse("pattern takes a text"),
             },
             format: self.format()?,
@@ -227,17 +224,16 @@ impl<'a> Keywords<'a> {
         }
     }
 
-    fn pattern(&self, text: &str) -> Loaded<Pattern> {
-        if text.len() > PATTERN_BYTES_MAX {
+    fn pattern(&self, loader: &mut Loader<'a>, text: &str) -> Loaded<Pattern> {
+        let pattern = Pattern::new(text).or_else(|why| self.refuse(why))?;
+        loader.pattern_bytes += pattern.bytes();
+        if loader.pattern_bytes > PATTERNS_BYTES_MAX {
             return self.refuse(format!(
-                "a pattern of {} bytes, it may have {PATTERN_BYTES_MAX}",
-                text.len()
+                "the patterns take more than {PATTERNS_BYTES_MAX} bytes compiled, up to the \
+                 pattern {text}"
             ));
         }
-        match RegexBuilder::new(text).size_limit(PATTERN_COMPILED_BYTES_MAX).build() {
-            Ok(regex) => Ok(Pattern { text: text.into(), regex }),
-            Err(error) => self.refuse(format!("pattern {text}: {error}")),
-        }
+        Ok(pattern)
     }
 
     fn array_rules(&self, loader: &mut Loader<'a>) -> Loaded<Option<Box<ArrayRules>>> {
@@ -270,7 +266,7 @@ impl<'a> Keywords<'a> {
             }
         }
         let patterns = self.schemas_by_name(loader, "patternProperties")?.into_iter();
-        let patterns = patterns.map(|(text, schema)| Ok((self.pattern(text)?, schema)));
+        let patterns = patterns.map(|(text, schema)| Ok((self.pattern(loader, text)?, schema)));
         let rules = ObjectRules {
             properties,
             required,

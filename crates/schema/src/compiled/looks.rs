@@ -71,7 +71,9 @@ fn own(node: &Node, kind: Kinds, before: &[Looks]) -> u32 {
             let named = object.properties.iter().filter_map(|property| property.schema);
             let patterns = object.patterns.iter().map(|(_, schema)| deepest(*schema));
             let others = most(&mut named.chain(object.additional));
-            patterns.fold(others, u32::saturating_add)
+            let values = patterns.fold(others, u32::saturating_add);
+            let tries = object.patterns.len().try_into().unwrap_or(u32::MAX);
+            values.max(object.names.map_or(0, deepest).saturating_add(tries))
         }
         _ => u32::from(node.kinds.meets(Kinds::TEXT) && node.text.is_some()),
     }

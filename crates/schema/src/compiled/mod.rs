@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `node` | what a schema is once it was loaded |
 //! | `load`, `keywords`, `places`, `error` | JSON → nodes, or what is wrong with it |
+//! | `pattern` | a regular expression → an automaton |
 //! | `looks` | how often a schema may look at a byte: what is too often is refused |
 //! | `schema`, `size` | the nodes of one schema; what they take of memory |
 //! | `validate`, `cursor` | a text against nodes |
@@ -24,6 +25,7 @@ mod load;
 mod looks;
 pub(crate) mod node;
 pub(crate) mod number;
+pub(crate) mod pattern;
 mod places;
 mod schema;
 mod size;

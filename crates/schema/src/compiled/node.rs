@@ -1,9 +1,8 @@
 //! What a schema is once it was loaded: a list of nodes that name each other by their place in it.
 //! Only data.
 
-use regex_lite::Regex;
-
 use super::number::Bound;
+use super::pattern::Pattern;
 use crate::format::Format;
 
 /// A node of a schema, by its place.
@@ -46,13 +45,6 @@ pub(crate) struct TextRules {
     pub(crate) max_length: Option<usize>,
     pub(crate) pattern: Option<Pattern>,
     pub(crate) format: Option<Format>,
-}
-
-/// A regular expression, with its text.
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    pub(crate) text: Box<str>,
-    pub(crate) regex: Regex,
 }
 
 #[derive(Debug, Default)]

@@ -21,6 +21,8 @@ pub(super) struct Loader<'a> {
     /// The nodes by where their schemas lie in memory: a schema has one place there.
     by_address: HashMap<*const Value, NodeId>,
     pub(super) todo: Vec<(NodeId, &'a Value)>,
+    /// Bytes of the patterns that were loaded.
+    pub(super) pattern_bytes: usize,
 }
 
 /// Where each node stands.
@@ -44,8 +46,14 @@ pub(super) enum Step<'a> {
 
 impl<'a> Loader<'a> {
     pub(super) fn new(root: &'a Value) -> Self {
-        let (nodes, todo) = (Vec::new(), Vec::new());
-        Self { root, nodes, places: Places(Vec::new()), by_address: HashMap::new(), todo }
+        Self {
+            root,
+            nodes: Vec::new(),
+            places: Places(Vec::new()),
+            by_address: HashMap::new(),
+            todo: Vec::new(),
+            pattern_bytes: 0,
+        }
     }
 
     /// The node of a schema that stands at this place.

@@ -4,15 +4,15 @@
 use std::mem::{size_of, size_of_val};
 
 use super::node::{
-    ArrayRules, InPlace, Node, NodeId, NumberRules, ObjectRules, Pattern, Property, TextRules,
+    ArrayRules, InPlace, Node, NodeId, NumberRules, ObjectRules, Property, TextRules,
 };
-use crate::bounds::PATTERN_COMPILED_BYTES_MAX;
+use super::pattern::Pattern;
 
 /// Bytes of a node, with all that it has of its own.
 pub(super) fn bytes(node: &Node) -> usize {
     let number = node.number.as_ref().map_or(0, |_| size_of::<NumberRules>());
     let text = node.text.as_ref().map_or(0, |rules| {
-        size_of::<TextRules>() + rules.pattern.as_ref().map_or(0, pattern_bytes)
+        size_of::<TextRules>() + rules.pattern.as_ref().map_or(0, Pattern::bytes)
     });
     let array = node
         .array
@@ -28,15 +28,10 @@ pub(super) fn bytes(node: &Node) -> usize {
 fn object_bytes(rules: &ObjectRules) -> usize {
     let property = |property: &Property| size_of::<Property>() + property.name.len();
     let pattern =
-        |(pattern, _): &(Pattern, NodeId)| size_of::<(Pattern, NodeId)>() + pattern_bytes(pattern);
+        |(pattern, _): &(Pattern, NodeId)| size_of::<(Pattern, NodeId)>() + pattern.bytes();
     size_of::<ObjectRules>()
         + rules.properties.iter().map(property).sum::<usize>()
         + rules.patterns.iter().map(pattern).sum::<usize>()
-}
-
-/// What it may take, as nobody says what it does.
-fn pattern_bytes(pattern: &Pattern) -> usize {
-    pattern.text.len() + PATTERN_COMPILED_BYTES_MAX
 }
 
 fn in_place_bytes(rule: &InPlace) -> usize {

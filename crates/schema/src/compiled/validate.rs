@@ -13,7 +13,7 @@ use super::node::{
 use super::number::Amount;
 use super::schema::Schema;
 use super::violation::{Fault, Step};
-use crate::bounds::{DEPTH_MAX, PATTERN_TEXT_BYTES_MAX};
+use crate::bounds::DEPTH_MAX;
 
 pub(super) type Fits = Result<(), Box<Fault>>;
 
@@ -144,14 +144,7 @@ fn text(rules: &TextRules, text: &str) -> Fits {
         return Err(Fault::new("format", format!("a text in the format {format}")));
     }
     match &rules.pattern {
-        Some(_) if text.len() > PATTERN_TEXT_BYTES_MAX => {
-            let expected = format!(
-                "a text of at most {PATTERN_TEXT_BYTES_MAX} bytes, which is what a pattern is \
-                 tried on"
-            );
-            Err(Fault::new("pattern", expected))
-        }
-        Some(pattern) if !pattern.regex.is_match(text) => {
+        Some(pattern) if !pattern.is_match(text) => {
             Err(Fault::new("pattern", format!("a text that matches {}", pattern.text)))
         }
         _ => Ok(()),
@@ -276,9 +269,7 @@ fn other_member(
     cursor: &mut Cursor<'_>,
     levels: usize,
 ) -> Fits {
-    let matching = rules.patterns.iter().filter(|(pattern, _)| {
-        name.len() <= PATTERN_TEXT_BYTES_MAX && pattern.regex.is_match(name)
-    });
+    let matching = rules.patterns.iter().filter(|(pattern, _)| pattern.is_match(name));
     let described = named.and_then(|property| property.schema);
     let mut schemas: Vec<_> = matching.map(|(_, id)| *id).chain(described).collect();
     if schemas.is_empty() {
