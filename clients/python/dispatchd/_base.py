@@ -26,6 +26,8 @@ from dispatchd._types import (
 )  # fmt: skip
 
 SOCKET = "/run/dispatchd/dispatchd.sock"
+SOCKET_BYTES_MAX = 107
+"""The longest path that a socket can have."""
 TIMEOUT_S = 150.0
 """Longer than the daemon's own two minutes, so that its verdict comes first."""
 CLOSE_TIMEOUT_S = 5.0
@@ -66,8 +68,12 @@ class Base:
         }
         if max_buffered_events < 1 or max_buffered_bytes < 1:
             raise ValueError("max_buffered_events and max_buffered_bytes must be at least 1")
+        socket = socket or os.environ.get("DISPATCHD_SOCKET") or SOCKET
+        size = len(os.fsencode(socket))
+        if size > SOCKET_BYTES_MAX:
+            raise ValueError(f"the socket's path has at most {SOCKET_BYTES_MAX} bytes, not {size}: {socket}")
         self._settings = Settings(
-            socket or os.environ.get("DISPATCHD_SOCKET") or SOCKET,
+            socket,
             {name: value for name, value in context.items() if value},
             _seconds(timeout),
             max_buffered_events,
