@@ -128,6 +128,8 @@ type Client struct {
 	noLink     string
 	connected  uint64
 	producerID string
+	// lastTimestamp and lastShard are those of the last ack: the next one often has the same.
+	lastTimestamp, lastShard string
 	// transactions counts those that were begun, remote are those that the daemon has.
 	transactions uint64
 	remote       map[*Tx]struct{}
