@@ -129,14 +129,17 @@ fn read_item_as_ecma(item: &mut ClassSetItem) {
     }
 }
 
-/// ECMA-262, 22.2.2.9: `\s` is white space and line terminators, Unicode's among them.
+/// White space and line terminators of ECMA-262, Unicode's among them.
+const SPACE: &str = concat!(
+    r"[\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}",
+    r"\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}]"
+);
+
 fn ecma_class(class: &ClassPerl) -> ClassBracketed {
     let text = match class.kind {
         ClassPerlKind::Digit => "[0-9]",
         ClassPerlKind::Word => "[0-9A-Za-z_]",
-        ClassPerlKind::Space => {
-            r"[\t\n\x0B\x0C\r \u{A0}\u{1680}\u{2000}-\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}]"
-        }
+        ClassPerlKind::Space => SPACE,
     };
     let Ast::ClassBracketed(ecma) = &constant(text) else { unreachable!("each of them is one") };
     ClassBracketed { negated: class.negated, ..(**ecma).clone() }
