@@ -61,6 +61,7 @@
 //! | subscription | one target's way through the stream: the readers that it has for itself |
 //! | delivery | one shard's records on their way to one target (`dispatchd_consumer::delivery`), and the folder's other words: a *batch* of a delivery goes in one request, a *strand* is the part of a shard's keys that is delivered in order, a record's *place* is where it stands in its shard, the *checkpoint* is the last one before which everything is done |
 //! | page | what one GetRecords brought |
+//! | backlog | what of a shard, or of a stream, is not read to its tip |
 //! | pattern | an event pattern in EventBridge's language; a *filter* is what of a stream is wanted, by patterns, types and key |
 //! | schema | what the `data` of events of one type look like; the *gate* asks the schemas of each event on the way in, before the intake accepts it |
 //! | window | how much may be open at once: a connection's unanswered events (`socket.window`), the bytes of pages (`dispatchd_consumer::window`), the ids that are remembered (`lane::dedupe`) |

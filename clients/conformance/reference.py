@@ -45,6 +45,7 @@ FAULTS = {
     "a_socket_that_stays_missing_is_named_in_the_error": "does_not_say_what_it_waited_for",
     "a_socket_that_nobody_listens_at_is_waited_for": "fails_where_nobody_listens",
     "a_socket_that_is_replaced_is_found_by_its_path": "fails_what_is_open_at_a_cut",
+    "a_daemon_that_hangs_before_its_hello_is_what_is_waited_for": "says_why_it_was_not_connected_before",
     "a_connection_that_is_turned_away_is_tried_again": "takes_being_turned_away_for_a_refusal",
     "who_is_turned_away_until_the_timeout_is_told_why_and_waits_between": "does_not_wait",
     "a_refusal_for_good_ends_the_call_at_once": "retries_what_is_refused_for_good",
@@ -236,6 +237,8 @@ class Client:
             event.outcome.set_result(failure("Timeout", "too late", self.known(event)))
             return
         why = event.last or self.why or "no answer"
+        if self.writer and not self.greeted and not broken("says_why_it_was_not_connected_before"):
+            why = f"{self.path} has not answered hello; before that: {why}"
         if broken("does_not_say_what_it_waited_for"):
             why = "too late"
         self.settle(event, failure("Timeout", f"after {event.timeout} s: {why}", self.known(event)))
@@ -339,7 +342,7 @@ class Client:
 
     async def converse(self, reader, writer):
         """One connection from its first line to its end. Says whether the daemon took it."""
-        self.writer, self.why, self.greeted, self.refused_hello = writer, None, False, False
+        self.writer, self.greeted, self.refused_hello = writer, False, False
         if not broken("keeps_half_an_answer_over_a_cut"):
             self.half = b""
         self.context = {name: self.settings[name] for name in CONTEXT if self.settings.get(name)}
@@ -351,9 +354,9 @@ class Client:
         try:
             while chunk := await reader.read(1 << 16):
                 self.hear(chunk)
-            self.why = self.why or f"{self.path}: the daemon ended the connection"
+            self.why = f"{self.path}: the daemon ended the connection"
         except (Cut, OSError) as error:
-            self.why = self.why or f"{self.path}: {error}"
+            self.why = f"{self.path}: {error}"
         self.writer = None
         writer.transport.abort()
         self.lose()
@@ -415,8 +418,7 @@ class Client:
         if "ref" not in answer and error.get("code") == "Overloaded":
             if broken("takes_being_turned_away_for_a_refusal"):
                 self.fail_all(failure("Timeout", error["message"]))
-            self.why = error["message"]
-            raise Cut(self.why)
+            raise Cut(error["message"])
         if broken("matches_answers_by_order"):
             answer["ref"] = next(iter(self.open), None)
         event = self.open.get(answer.get("ref"))
@@ -461,7 +463,7 @@ class Client:
     def hear_control(self, answer):
         op, error = answer["op"], answer.get("error")
         if op == "hello" and answer["ok"]:
-            self.producer, self.greeted = answer.get("producerId"), True
+            self.producer, self.greeted, self.why = answer.get("producerId"), True, None
             self.write_open()
         elif op == "hello" and not broken("passes_over_a_refused_hello"):
             self.refused_hello = True

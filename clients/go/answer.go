@@ -1,13 +1,15 @@
 package dispatchd
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
-	"strings"
 )
 
-// answer is one line of the daemon's. Fields that it does not have are zero.
+// answer is one line of the daemon's. Fields that it does not have are zero. It may share the bytes
+// of the line: what is kept for longer is copied.
 type answer struct {
 	Op  string          `json:"op"`
 	Ref json.RawMessage `json:"ref"`
@@ -15,13 +17,13 @@ type answer struct {
 	// Staged says that the event is held until the commit.
 	Staged bool `json:"staged"`
 
-	ID                string `json:"id"`
-	Timestamp         string `json:"timestamp"`
-	PartitionKey      string `json:"partitionKey"`
-	ShardID           string `json:"shardId"`
-	SequenceNumber    string `json:"sequenceNumber"`
-	SubSequenceNumber *int   `json:"subSequenceNumber"`
-	Deduplicated      bool   `json:"deduplicated"`
+	ID                text `json:"id"`
+	Timestamp         text `json:"timestamp"`
+	PartitionKey      text `json:"partitionKey"`
+	ShardID           text `json:"shardId"`
+	SequenceNumber    text `json:"sequenceNumber"`
+	SubSequenceNumber *int `json:"subSequenceNumber"`
+	Deduplicated      bool `json:"deduplicated"`
 
 	ProducerID string   `json:"producerId"`
 	Error      *refusal `json:"error"`
@@ -29,6 +31,26 @@ type answer struct {
 
 	// ref is Ref as a number, or 0 if there is none.
 	ref uint64
+}
+
+// text is a text of an answer, without its escapes.
+type text []byte
+
+// UnmarshalJSON leaves the text as it is if the value is none: other fields are worth reading.
+func (t *text) UnmarshalJSON(value []byte) error {
+	var s string
+	if json.Unmarshal(value, &s) == nil {
+		*t = text(s)
+	}
+	return nil
+}
+
+// or is the text, as the string that is at hand if that says the same.
+func (t text) or(atHand string) string {
+	if string(t) == atHand {
+		return atHand
+	}
+	return string(t)
 }
 
 // refusal is what the daemon says of what it did not do.
@@ -40,14 +62,13 @@ type refusal struct {
 }
 
 // parse reads a line. It fails only if the line is not JSON.
-func (a *answer) parse(text []byte) error {
-	// The texts of an ack are parts of one string.
-	if a.parseAck(string(text)) {
+func (a *answer) parse(line []byte) error {
+	if a.parseAck(line) {
 		return nil
 	}
 	*a = answer{}
 	var wrongType *json.UnmarshalTypeError
-	if err := json.Unmarshal(text, a); err != nil && !errors.As(err, &wrongType) {
+	if err := json.Unmarshal(line, a); err != nil && !errors.As(err, &wrongType) {
 		return err
 	}
 	a.number()
@@ -63,88 +84,74 @@ func (a *answer) number() {
 	}
 }
 
-// parseAck reads the lines of which there are many: an object without white space, of texts without
-// escapes, whole numbers and truth values. It says no to all others. (0.2 µs, against 3 µs through
-// encoding/json.)
-func (a *answer) parseAck(s string) bool {
-	if s == "" || s[0] != '{' || strings.IndexByte(s, '\\') >= 0 {
+// parseAck reads the lines of which there are many, as the daemon writes them: the members in their
+// order, and no escapes. It says no to all others. (0.1 µs, against 3 µs through encoding/json.)
+func (a *answer) parseAck(line []byte) bool {
+	m := members{line}
+	var isRef bool
+	if a.ref, isRef = m.number(`{"ref":`); !isRef || !m.is(`,"ok":true`) || bytes.IndexByte(line, '\\') >= 0 {
 		return false
 	}
-	for {
-		var key, text, bare string
-		var ok bool
-		if key, s, ok = cutText(s[1:]); !ok || s == "" || s[0] != ':' {
-			return false
-		}
-		if s = s[1:]; s != "" && s[0] == '"' {
-			if text, s, ok = cutText(s); !ok {
-				return false
-			}
-		} else {
-			end := 0
-			for end < len(s) && s[end] != ',' && s[end] != '}' {
-				end++
-			}
-			if bare, s = s[:end], s[end:]; bare != "true" && bare != "false" && !isWhole(bare) {
-				return false
-			}
-		}
-		switch key {
-		case "op":
-			a.Op = text
-		case "ref":
-			a.ref, _ = strconv.ParseUint(bare, 10, 64)
-		case "ok":
-			a.OK = bare == "true"
-		case "staged":
-			a.Staged = bare == "true"
-		case "id":
-			a.ID = text
-		case "timestamp":
-			a.Timestamp = text
-		case "partitionKey":
-			a.PartitionKey = text
-		case "shardId":
-			a.ShardID = text
-		case "sequenceNumber":
-			a.SequenceNumber = text
-		case "subSequenceNumber":
-			if n, err := strconv.Atoi(bare); err == nil {
-				a.SubSequenceNumber = &n
-			}
-		case "deduplicated":
-			a.Deduplicated = bare == "true"
-		case "producerId":
-			a.ProducerID = text
-		}
-		if s == "}" {
-			return true
-		}
-		if s == "" || s[0] != ',' {
-			return false
-		}
+	a.OK = true
+	a.Staged = m.is(`,"staged":true`)
+	a.ID = m.text(`,"id":"`)
+	a.Timestamp = m.text(`,"timestamp":"`)
+	a.PartitionKey = m.text(`,"partitionKey":"`)
+	a.ShardID = m.text(`,"shardId":"`)
+	a.SequenceNumber = m.text(`,"sequenceNumber":"`)
+	if n, is := m.number(`,"subSequenceNumber":`); is && n <= math.MaxInt32 {
+		index := int(n)
+		a.SubSequenceNumber = &index
+	} else if is {
+		return false
 	}
+	a.Deduplicated = m.is(`,"deduplicated":true`)
+	return string(m.left) == "}"
 }
 
-// cutText cuts a text from the beginning of s, which has no escapes.
-func cutText(s string) (text, rest string, ok bool) {
-	if s == "" || s[0] != '"' {
-		return "", s, false
+// members are those of an object that are not read yet; nothing is left after one that cannot be read.
+type members struct{ left []byte }
+
+// is reads what stands there if it is this, and says whether it is.
+func (m *members) is(this string) bool {
+	if len(m.left) < len(this) || string(m.left[:len(this)]) != this {
+		return false
 	}
-	end := strings.IndexByte(s[1:], '"') + 1
-	if end < 1 {
-		return "", s, false
-	}
-	return s[1:end], s[end+1:], true
+	m.left = m.left[len(this):]
+	return true
 }
 
-func isWhole(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
+// text reads the member of this name if it is the next; nil if not.
+func (m *members) text(name string) text {
+	if !m.is(name) {
+		return nil
 	}
-	return s == "0" || s != "" && s[0] != '0'
+	end := bytes.IndexByte(m.left, '"')
+	if end < 0 {
+		m.left = nil
+		return nil
+	}
+	value := m.left[:end]
+	m.left = m.left[end+1:]
+	return value
+}
+
+// number reads the member of this name if it is the next, and a whole number.
+func (m *members) number(name string) (n uint64, is bool) {
+	if !m.is(name) {
+		return 0, false
+	}
+	end := 0
+	for end < len(m.left) && '0' <= m.left[end] && m.left[end] <= '9' {
+		end++
+	}
+	n, err := strconv.ParseUint(string(m.left[:end]), 10, 64)
+	if err != nil || end > 1 && m.left[0] == '0' {
+		m.left = nil
+		return 0, false
+	}
+	m.left = m.left[end:]
+	return n, true
 }
 
 // toError makes the caller's error of a refusal. maybeStored says that an earlier attempt may have

@@ -11,7 +11,6 @@ package dispatchd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand"
 	"os"
@@ -39,12 +38,14 @@ const (
 	alarmsApart = 5 * time.Millisecond
 	// noTime is later than all times.
 	noTime = time.Duration(1<<63 - 1)
+	// socketBytesMax is the longest path that a socket can have.
+	socketBytesMax = 107
 )
 
 // Options are the settings of a client. The zero value is good.
 type Options struct {
-	// Socket is the daemon's socket. If it is empty, DISPATCHD_SOCKET of the environment is, or
-	// else DefaultSocket.
+	// Socket is the path of the daemon's socket, 107 bytes at most. If it is empty, DISPATCHD_SOCKET
+	// of the environment is, or else DefaultSocket.
 	Socket string
 	// These hold for all events of this client, where they are not empty. Each has at most 256
 	// bytes. The daemon's own settings hold otherwise.
@@ -122,11 +123,13 @@ type Client struct {
 
 	link    *link
 	running bool
-	// noLink says why there is no connection that the daemon has greeted. It is empty while the
-	// first attempt lasts.
+	// noLink says why the last connection, or the attempt at one, has failed. It is empty before
+	// that, and once the daemon has greeted the client.
 	noLink     string
 	connected  uint64
 	producerID string
+	// lastTimestamp and lastShard are those of the last ack: the next one often has the same.
+	lastTimestamp, lastShard string
 	// transactions counts those that were begun, remote are those that the daemon has.
 	transactions uint64
 	remote       map[*Tx]struct{}
@@ -143,13 +146,16 @@ type flushing struct {
 	done chan struct{}
 }
 
-// New makes a client. It does not connect: the first event does. It fails only if a setting is
-// negative.
+// New makes a client. It does not connect: the first event does. It fails with an *Error only if a
+// setting is negative, or the path of the socket is longer than a socket's can be.
 func New(opts Options) (*Client, error) {
 	if opts.Timeout < 0 || opts.MaxBufferedEvents < 0 || opts.MaxBufferedBytes < 0 {
-		return nil, errors.New("dispatchd: Timeout, MaxBufferedEvents and MaxBufferedBytes must not be negative")
+		return nil, invalid("Timeout, MaxBufferedEvents and MaxBufferedBytes must not be negative")
 	}
 	opts.Socket = firstOf(opts.Socket, os.Getenv("DISPATCHD_SOCKET"), DefaultSocket)
+	if bytes := len(opts.Socket); bytes > socketBytesMax {
+		return nil, invalid("the socket's path has at most %d bytes, not %d: %s", socketBytesMax, bytes, opts.Socket)
+	}
 	opts.Timeout = firstOf(opts.Timeout, DefaultTimeout)
 	opts.MaxBufferedEvents = firstOf(opts.MaxBufferedEvents, DefaultMaxBufferedEvents)
 	opts.MaxBufferedBytes = firstOf(opts.MaxBufferedBytes, DefaultMaxBufferedBytes)
@@ -445,7 +451,7 @@ func closedError(p *Pending) *Error {
 	return &Error{Code: CodeClosed, Message: "the client was closed", Retryable: true, Outcome: p.outcome()}
 }
 
-// timeoutError names the last refusal, or the reason for which there is no connection.
+// timeoutError names the last refusal, and what is waited for.
 func (c *Client) timeoutError(p *Pending, cause error) *Error {
 	message := fmt.Sprintf("no ack within %v", (c.now() - p.began).Round(time.Millisecond))
 	if !p.takenOn {
@@ -454,9 +460,15 @@ func (c *Client) timeoutError(p *Pending, cause error) *Error {
 	if p.refusal != nil {
 		message += fmt.Sprintf(": last refused with %s: %s", p.refusal.Code, p.refusal.Message)
 	}
-	if c.noLink != "" {
-		message += fmt.Sprintf(": no connection to %s: %s", c.opts.Socket, c.noLink)
-	} else if p.refusal == nil {
+	switch {
+	case c.link == nil:
+		message += fmt.Sprintf(": no connection to %s: %s", c.opts.Socket, firstOf(c.noLink, "not connected yet"))
+	case !c.link.greeted:
+		message += fmt.Sprintf(": connected to %s, which has not answered hello", c.opts.Socket)
+		if c.noLink != "" {
+			message += "; the connection before: " + c.noLink
+		}
+	case p.refusal == nil:
 		message += fmt.Sprintf(": no answer from %s", c.opts.Socket)
 	}
 	return &Error{Code: CodeTimeout, Message: message, Retryable: true, Outcome: p.outcome(), cause: cause}

@@ -54,8 +54,16 @@ func TestNewDoesNotConnect(t *testing.T) {
 	if strings.Contains(stacks(), "(*Client).run") {
 		t.Fatal("a client without events has a goroutine")
 	}
-	if _, err := New(Options{Timeout: -1}); err == nil {
-		t.Fatal("a negative timeout is taken")
+	_, err := New(Options{Timeout: -1})
+	mustFail(t, err, "InvalidRequest", NotStored)
+}
+
+func TestAPathThatNoSocketCanHaveIsRefusedByNew(t *testing.T) {
+	newClient(t, Options{Socket: "/" + strings.Repeat("s", 106)})
+	t.Setenv("DISPATCHD_SOCKET", "/"+strings.Repeat("é", 54))
+	_, err := New(Options{})
+	if e := mustFail(t, err, "InvalidRequest", NotStored); !strings.Contains(e.Message, "at most 107 bytes, not 109: /é") {
+		t.Fatalf("the message is %s", e.Message)
 	}
 }
 

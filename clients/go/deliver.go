@@ -74,7 +74,7 @@ func (c *Client) promise(p *Pending) {
 // enqueue sends an event that has to be confirmed, in the order of its key.
 func (c *Client) enqueue(p *Pending) {
 	if c.opts.Disabled {
-		c.acked(p, &answer{ID: p.id, Timestamp: timestamp(time.Now()), PartitionKey: firstOf(p.key, p.id)})
+		c.acked(p, &answer{ID: text(p.id), Timestamp: text(timestamp(time.Now())), PartitionKey: text(firstOf(p.key, p.id))})
 		return
 	}
 	if c.opts.StrictOrder && p.key != "" && !p.holdsKey {
@@ -113,11 +113,13 @@ func (c *Client) answered(p *Pending, a *answer) {
 	}
 }
 
+// acked keeps what the ack says. Most of that is at hand: only the sequence number is new with each.
 func (c *Client) acked(p *Pending, a *answer) {
+	c.lastTimestamp, c.lastShard = a.Timestamp.or(c.lastTimestamp), a.ShardID.or(c.lastShard)
 	at := &p.published
-	at.ID, at.Timestamp, at.Deduplicated = a.ID, a.Timestamp, a.Deduplicated
-	at.Source.ProducerID, at.Source.KinesisPartitionKey = c.producerID, a.PartitionKey
-	at.ShardID, at.SequenceNumber, at.SubSequenceNumber = a.ShardID, a.SequenceNumber, a.SubSequenceNumber
+	at.ID, at.Source.ProducerID, at.Source.KinesisPartitionKey = a.ID.or(p.id), c.producerID, a.PartitionKey.or(p.key)
+	at.Timestamp, at.ShardID, at.Deduplicated = c.lastTimestamp, c.lastShard, a.Deduplicated
+	at.SequenceNumber, at.SubSequenceNumber = string(a.SequenceNumber), a.SubSequenceNumber
 	c.settle(p, nil)
 }
 

@@ -262,7 +262,8 @@ func (c *Client) wasInFlight(p *Pending) {
 // read reads answers until the connection ends, and returns why it did.
 func (c *Client) read(k *link) error {
 	buf := make([]byte, readBytes)
-	// buf[start:end] is read and not yet understood; there is no line feed before searched.
+	// buf[start:end] is read and not yet understood; there is no line feed before searched. The answers
+	// share its bytes, until they are heard.
 	var start, searched, end int
 	var answers []answer
 	for {
@@ -275,12 +276,12 @@ func (c *Client) read(k *link) error {
 				searched = end
 				break
 			}
-			text := bytes.TrimSpace(buf[start : searched+at])
+			line := bytes.TrimSpace(buf[start : searched+at])
 			searched += at + 1
 			start = searched
-			if len(text) > 0 {
+			if len(line) > 0 {
 				answers = append(answers, answer{})
-				wrong = answers[len(answers)-1].parse(text)
+				wrong = answers[len(answers)-1].parse(line)
 			}
 		}
 		if fault := c.hear(k, answers); fault != nil {

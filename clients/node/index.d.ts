@@ -129,7 +129,7 @@ export interface Settled {
 }
 
 export interface ClientOptions {
-  /** The daemon's socket. Default: `DISPATCHD_SOCKET`, else `/run/dispatchd/dispatchd.sock`. */
+  /** The daemon's socket, 107 bytes at most. Default: `DISPATCHD_SOCKET`, else `/run/dispatchd/dispatchd.sock`. */
   socket?: string
   /** What holds for all events of this client; each at most 256 bytes. Default: the daemon's. */
   producerId?: string

@@ -73,7 +73,11 @@ pub(super) fn read(argument: &str) -> Result<dispatchd_pattern::Pattern, String>
     dispatchd_pattern::Pattern::parse(&text).map_err(|error| error.to_string())
 }
 
-fn text(argument: &str) -> Result<String, String> {
+/// Reads the text of an argument, which the argument is or names a file of.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn text(argument: &str) -> Result<String, String> {
     let Some(path) = argument.strip_prefix(FILE) else { return Ok(argument.to_owned()) };
     fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
 }

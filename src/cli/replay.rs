@@ -5,24 +5,24 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
 use super::common::{exit, fail, runtime, said, start_log};
 use super::confirm::{confirm, is_there};
 use super::flags::{StreamFlags, running_local};
-use super::out;
+use super::{out, pattern};
 use crate::config::Config;
 use crate::producer::direct::Settings;
 use crate::programs::replay::{
-    self, Early, Index, Options, Outcome, Progress, Selection, State, WithoutKey,
+    self, Early, Index, Options, Outcome, Progress, Selection, State, To, WithoutKey,
 };
 use crate::programs::signals::stop_signal;
 use dispatchd_aws::{Kinesis, is_loopback_url};
 use dispatchd_consumer::filter::Filter;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::archive::event::{Micros, parse_day, parse_time};
-use dispatchd_pattern::{Pattern, PatternError};
+use dispatchd_pattern::Pattern;
 
 #[derive(Debug, Args)]
 #[command(after_help = "What is read: NDJSON of envelopes, of records (`tail --format record` or \
@@ -47,10 +47,10 @@ pub(super) struct Replay {
     #[arg(long = "type", value_name = "TYPE,…", value_delimiter = ',')]
     types: Vec<String>,
     /// Send events that match this EventBridge pattern; of several, one has to match
-    #[arg(long = "filter", value_name = "PATTERN")]
+    #[arg(long = "filter", value_name = "JSON|@FILE", value_parser = pattern::text)]
     filters: Vec<String>,
     /// The same for the record, as Lambda's filters see it: `data` and `partitionKey`
-    #[arg(long = "filter-record", value_name = "PATTERN")]
+    #[arg(long = "filter-record", value_name = "JSON|@FILE", value_parser = pattern::text)]
     record_filters: Vec<String>,
     /// The key of an event that names none
     #[arg(long, value_enum, default_value_t = KeyRule::Constant)]
@@ -94,7 +94,7 @@ impl Replay {
         };
         let selection = match self.selection() {
             Ok(selection) => selection,
-            Err(error) => return fail(error, exit::USAGE),
+            Err(error) => return fail(format_args!("{error:#}"), exit::USAGE),
         };
         // The log lives as long as this.
         let _log = match start_log(&config.log) {
@@ -114,8 +114,9 @@ impl Replay {
     }
 
     async fn run(self, config: Config, selection: &Selection) -> anyhow::Result<End> {
+        let read = || Index::read(&self.inputs, selection, self.state.as_deref());
         if self.dry_run {
-            let index = Index::read(&self.inputs, selection)?;
+            let index = read()?;
             return Ok(End { says: found(&index) + "nothing was sent\n", code: 0 });
         }
         let name = config.stream.id.as_str();
@@ -124,10 +125,11 @@ impl Replay {
         if asks {
             is_there(&format!("sends events to stream {name:?} at {}", kinesis.endpoint()))?;
         }
-        let index = Index::read(&self.inputs, selection)?;
+        let index = read()?;
         out::tell(&found(&index));
+        let to = To { stream: name, endpoint: kinesis.endpoint() };
         let state = match &self.state {
-            Some(path) => Some(State::open(path, name, &index, selection)?),
+            Some(path) => Some(State::open(path, to, &index, selection)?),
             None => None,
         };
         let confirmed = state.as_ref().map_or(0, State::confirmed_count);
@@ -165,12 +167,14 @@ impl Replay {
         Ok(self.end(&outcome))
     }
 
-    fn selection(&self) -> Result<Selection, PatternError> {
-        let read = |texts: &[String]| {
-            texts.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>()
+    fn selection(&self) -> anyhow::Result<Selection> {
+        let read = |flag: &'static str, texts: &[String]| {
+            let patterns = texts.iter().map(|text| Pattern::parse(text).context(flag));
+            patterns.collect::<anyhow::Result<Vec<_>>>()
         };
-        let (events, records) = (read(&self.filters)?, read(&self.record_filters)?);
-        let filter = Filter::new(events, records).of_types(&self.types)?;
+        let events = read("--filter", &self.filters)?;
+        let records = read("--filter-record", &self.record_filters)?;
+        let filter = Filter::new(events, records).of_types(&self.types).context("--type")?;
         let of_records = self.record_filters.iter().map(|text| format!("record {text}"));
         let wanted = self.types.iter().chain(&self.filters).cloned().chain(of_records).collect();
         Ok(Selection { from: self.from, to: self.to, filter, wanted })

@@ -80,7 +80,7 @@ pub(super) struct Tail {
     /// End after so many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End when nothing has come for so long, such as 5s
+    /// End when nothing has come for so long, such as 5s, and every shard is read to its tip
     #[arg(long, value_name = "DURATION", value_parser = time)]
     until_idle: Option<Duration>,
 }

@@ -3,13 +3,15 @@
 //!
 //! `readers` owns one task for each shard that is read, in the plan's order. What that task is says
 //! who reads: a `shard_reader` alone, whose pages go to one taker (`tail`), or a delivery that has
-//! the shard read from where it likes (`shard_source`).
+//! the shard read from where it likes (`shard_source`). How much is behind is counted in `backlog`.
 
+mod backlog;
 mod readers;
 mod shard_reader;
 mod shard_source;
 mod start_from;
 
+pub(crate) use backlog::Backlog;
 pub(crate) use readers::{Options, ReaderKit, read_all, read_one, run};
 pub(crate) use shard_reader::{Chunk, End};
 pub(crate) use shard_source::ShardSource;

@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::backlog::{Backlog, Behind};
 use super::shard_reader::{Chunk, End, Failures, ShardReader};
 
 /// Between two lists without a reason to ask sooner.
@@ -51,23 +52,40 @@ pub(crate) struct ReaderKit {
     has_read: bool,
     /// Held by the readers of the first list until each has its place; then `None`.
     unplaced: Option<mpsc::Sender<Infallible>>,
+    /// What is not read to its tip.
+    backlog: Backlog,
 }
 
 impl ReaderKit {
     /// The first readers' kit. Nothing is ever sent on the channel: it closes when the last of them
     /// has its place.
-    fn new(kinesis: Kinesis, poll: Duration) -> (Self, mpsc::Receiver<Infallible>) {
+    fn new(
+        kinesis: Kinesis,
+        poll: Duration,
+        backlog: Backlog,
+    ) -> (Self, mpsc::Receiver<Infallible>) {
         let (unplaced, places) = mpsc::channel(1);
         let (window, failures) = (Window::default(), Failures::default());
         let unplaced = Some(unplaced);
-        (Self { kinesis, poll, window, failures, has_read: false, unplaced }, places)
+        (Self { kinesis, poll, window, failures, has_read: false, unplaced, backlog }, places)
     }
 
     /// A reader of this shard from here.
     pub(super) fn reader(self, shard: Arc<str>, start: StartingPosition) -> ShardReader {
-        let Self { kinesis, poll, window, failures, has_read, unplaced } = self;
-        let window = window.shard();
-        ShardReader { kinesis, shard, start, poll, window, failures, has_read, unplaced }
+        let Self { kinesis, poll, window, failures, has_read, unplaced, backlog } = self;
+        let (window, behind) = (window.shard(), Some(backlog.behind()));
+        ShardReader {
+            kinesis,
+            shard,
+            start,
+            poll,
+            window,
+            failures,
+            has_read,
+            unplaced,
+            backlog,
+            behind,
+        }
     }
 
     /// The same for a reader that begins later: it has read, and nobody waits for its place.
@@ -77,14 +95,15 @@ impl ReaderKit {
 }
 
 /// Reads every shard into `out` until nobody takes from it. One reader a shard: each holds at most
-/// one page that is not taken yet, and all of them together hold no more than a [`Window`]. The
-/// rest is as with [`run`].
+/// one page that is not taken yet, and all of them together hold no more than a [`Window`].
+/// `backlog` counts what is not read to its tip. The rest is as with [`run`].
 ///
 /// # Errors
 /// Those of [`run`].
 pub(crate) async fn read_all(
     kinesis: Kinesis,
     options: Options,
+    backlog: Backlog,
     out: mpsc::Sender<Chunk>,
     on_ready: impl FnOnce(),
 ) -> Result<(), ReadError> {
@@ -95,7 +114,7 @@ pub(crate) async fn read_all(
     tokio::select! {
         biased;
         () = out.closed() => Ok(()),
-        error = run(kinesis, options, read, on_ready) => Err(error),
+        error = run_counted(kinesis, options, backlog, read, on_ready) => Err(error),
     }
 }
 
@@ -109,10 +128,11 @@ pub(crate) async fn read_one(
     kinesis: Kinesis,
     start: ShardStart,
     poll: Duration,
+    backlog: Backlog,
     out: mpsc::Sender<Chunk>,
     on_ready: impl FnOnce(),
 ) -> Result<(), ReadError> {
-    let (kit, mut places) = ReaderKit::new(kinesis, poll);
+    let (kit, mut places) = ReaderKit::new(kinesis, poll, backlog);
     let failures = kit.failures.clone();
     let reading = kit.reader(start.shard.into(), start.position).run(out.clone());
     let mut reading = pin!(reading);
@@ -156,7 +176,21 @@ where
     W: FnMut(ShardStart, ReaderKit) -> F,
     F: Future<Output = Result<End, ReadError>> + Send + 'static,
 {
-    let (kit, places) = ReaderKit::new(kinesis, options.poll);
+    run_counted(kinesis, options, Backlog::default(), work, on_ready).await
+}
+
+async fn run_counted<W, F>(
+    kinesis: Kinesis,
+    options: Options,
+    backlog: Backlog,
+    work: W,
+    on_ready: impl FnOnce(),
+) -> ReadError
+where
+    W: FnMut(ShardStart, ReaderKit) -> F,
+    F: Future<Output = Result<End, ReadError>> + Send + 'static,
+{
+    let (kit, places) = ReaderKit::new(kinesis, options.poll, backlog);
     let plan = ShardPlan::resumed(options.from, options.resume);
     match Readers::new(kit, plan, work).run(places, on_ready).await {
         Err(error) => error,
@@ -174,6 +208,9 @@ struct Readers<W> {
     /// Shards whose readers were told that there is no such shard. The next list says what that
     /// means.
     not_found: Vec<(Arc<str>, CallError)>,
+    /// That shards may be there which are not known: at the start, and from the end of a shard to
+    /// the next list.
+    unlisted: Option<Behind>,
     listed_at: Instant,
     list_at: Instant,
     list_calls: ListCalls,
@@ -187,6 +224,7 @@ where
     fn new(kit: ReaderKit, plan: ShardPlan, work: W) -> Self {
         let now = Instant::now();
         Self {
+            unlisted: Some(kit.backlog.behind()),
             kit,
             work,
             plan,
@@ -235,6 +273,7 @@ where
             }
             End::NotFound(call) => self.not_found.push((shard, call)),
         }
+        self.unlisted = Some(self.kit.backlog.behind());
         self.list_at = self.list_at.min(self.listed_at + LISTS_APART);
         Ok(())
     }
@@ -248,6 +287,7 @@ where
                 self.start(starts);
                 (self.kit.unplaced, self.kit.has_read) = (None, true);
                 self.settle_not_found(&shards)?;
+                self.unlisted = None;
                 self.list_at = self.listed_at + LIST_EVERY;
             }
             Err(call) => {
@@ -298,24 +338,21 @@ mod tests {
         ListedShard { id: id.to_owned(), parents, open: true }
     }
 
-    #[tokio::test]
-    async fn a_shard_that_is_not_found_is_past_retention_unless_it_is_listed() {
+    /// A kit with which nothing is asked: nobody listens there.
+    async fn kit() -> ReaderKit {
         let within = Duration::from_secs(1);
         let settings =
             Settings { connect_timeout: within, attempt_timeout: within, wire: Wire::Json };
         let stream = StreamId::Name("orders".to_owned());
-        // Nobody listens there, and nothing is asked.
         let connection = Connection::to_emulator(stream, "http://127.0.0.1:9", settings);
-        let kit = ReaderKit {
-            kinesis: Kinesis::connect(connection).await.expect("a region and a URL"),
-            poll: within,
-            window: Window::default(),
-            failures: Failures::default(),
-            has_read: true,
-            unplaced: None,
-        };
+        let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
+        ReaderKit::new(kinesis, within, Backlog::default()).0.later()
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_is_not_found_is_past_retention_unless_it_is_listed() {
         let plan = ShardPlan::new(StartFrom::TrimHorizon);
-        let mut readers = Readers::new(kit, plan, |_, _| std::future::pending());
+        let mut readers = Readers::new(kit().await, plan, |_, _| std::future::pending());
         let call = CallError {
             operation: "GetShardIterator",
             class: Class::Poison,
@@ -330,5 +367,24 @@ mod tests {
         readers.not_found.push(("parent".into(), call));
         assert!(readers.settle_not_found(&list[1..]).is_ok());
         assert_eq!(readers.running.len(), 1, "the child is read");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_behind_until_it_is_listed_and_from_the_end_of_a_shard_to_the_next_list() {
+        // What could go wrong: between a shard and the ones that follow it everything seems read.
+        let plan = ShardPlan::new(StartFrom::TrimHorizon);
+        let mut readers = Readers::new(kit().await, plan, |_, _| std::future::pending());
+        let backlog = readers.kit.backlog.clone();
+        assert!(!backlog.is_empty(), "nobody knows what shards there are");
+        readers.unlisted = None; // as a list does
+        assert!(backlog.is_empty());
+        assert_eq!(readers.plan.listed(&[listed("shard", &[])]).len(), 1);
+        readers.reap(Ok(("shard".into(), Ok(End::Finished)))).expect("it has ended well");
+        assert!(!backlog.is_empty(), "others may follow it");
+        readers.unlisted = None;
+        let reader = readers.kit.clone().reader("shard".into(), StartingPosition::Latest);
+        assert!(!backlog.is_empty(), "nobody knows what is in it");
+        drop(reader);
+        assert!(backlog.is_empty());
     }
 }

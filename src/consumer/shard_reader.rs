@@ -18,6 +18,8 @@ use dispatchd_core::model::read::{Page, StartingPosition, StoredRecord};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::backlog::{Backlog, Behind};
+
 /// What one page brought of a shard: its records in their order, which may be none.
 #[derive(Debug)]
 pub(crate) struct Chunk {
@@ -46,6 +48,9 @@ pub(super) struct ShardReader {
     pub(super) has_read: bool,
     /// Dropped once the reader has its first iterator.
     pub(super) unplaced: Option<mpsc::Sender<Infallible>>,
+    pub(super) backlog: Backlog,
+    /// That the shard is behind: from the start, since nobody knows what is in it.
+    pub(super) behind: Option<Behind>,
 }
 
 /// The failures of all readers together. A lock, held for a count and taken for a failed call
@@ -82,9 +87,11 @@ impl ShardReader {
                     let (shard, records) = (Arc::clone(&self.shard), cursor.take(page));
                     let began = cursor.began().expect("a page comes by an iterator");
                     let chunk = Chunk { shard, records, millis_behind_latest, began, held };
+                    let behind = polling.is_behind().then(|| self.backlog.behind());
                     if out.send(chunk).await.is_err() {
                         return Ok(End::Unheard);
                     }
+                    self.behind = behind; // not before the page is in the taker's hands
                     if cursor.iterator().is_none() {
                         return Ok(End::Finished);
                     }

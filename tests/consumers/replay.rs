@@ -362,8 +362,9 @@ async fn what_a_pattern_does_not_match_and_what_is_of_another_type_is_left_out()
     let scene = Scene::new().await;
     let other = event(9).replace("counted", "other");
     let input = scene.write("in", [event(3), event(4), other].join("\n"));
-    let pattern = r#"{"data": {"n": [{"numeric": [">", 3]}]}}"#;
-    scene.replayed(&input, &["--type", "counted,more", "--filter", pattern]).await;
+    let pattern = scene.write("pattern", r#"{"data": {"n": [{"numeric": [">", 3]}]}}"#);
+    let pattern = format!("@{}", pattern.display());
+    scene.replayed(&input, &["--type", "counted,more", "--filter", &pattern]).await;
     assert_eq!(data(&scene.stored().await), [event(4)].into());
     let record =
         json!({"sequenceNumber": "7", "partitionKey": "vip", "data": STANDARD.encode(event(5))});
@@ -373,6 +374,7 @@ async fn what_a_pattern_does_not_match_and_what_is_of_another_type_is_left_out()
     assert_eq!(data(&scene.stored().await), [event(4), event(5)].into());
     let output = scene.replay(&input, &["--filter", "{"]).await;
     assert_eq!(output.status.code(), Some(64), "{}", said(&output));
+    assert!(said(&output).contains("--filter: line 1, column 2"), "{}", said(&output));
 }
 
 #[tokio::test]

@@ -7,6 +7,10 @@ const { BatchError } = require('./errors.js')
 const { Staging } = require('./staging.js')
 
 const CLOSE_MS = 5_000
+
+// Longer paths no socket has: Node would cut them, and connect to another.
+const SOCKET_BYTES_MAX = 107
+
 const DEFAULTS = {
   timeoutMs: 150_000, // longer than the daemon itself tries
   maxBufferedEvents: 10_000,
@@ -29,6 +33,10 @@ class Client {
     const given = Object.entries(options).filter(([, value]) => value !== undefined && value !== null)
     const settings = { ...DEFAULTS, socket, ...Object.fromEntries(given) }
     for (const name of ['timeoutMs', 'maxBufferedEvents', 'maxBufferedBytes']) bound(name, settings[name])
+    const bytes = Buffer.byteLength(settings.socket)
+    if (bytes > SOCKET_BYTES_MAX) {
+      throw new RangeError(`the socket's path has at most ${SOCKET_BYTES_MAX} bytes, not ${bytes}: ${settings.socket}`)
+    }
     this.#engine = new Engine(settings, answer)
     this.#timeoutMs = settings.timeoutMs
     // lk-dispatch gives the function alone.

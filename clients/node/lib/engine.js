@@ -465,8 +465,11 @@ class Engine {
     const { isOpen, reason } = this.#link
     const reasons = [`not confirmed after ${at - startedAt} ms`]
     if (refusal !== null) reasons.push(`the last refusal was ${refusal}`)
-    if (!isOpen || reason !== null) reasons.push(`no daemon at ${socket}: ${reason ?? 'not connected yet'}`)
-    else if (state === WAITING) reasons.push('no room in the buffer')
+    if (!isOpen) reasons.push(`no daemon at ${socket}: ${reason ?? 'not connected yet'}`)
+    else if (this.#lineBytesMax === null) {
+      reasons.push(`connected to ${socket}, which has not answered hello`)
+      if (reason !== null) reasons.push(`the connection before: ${reason}`)
+    } else if (state === WAITING) reasons.push('no room in the buffer')
     else if (refusal === null) reasons.push(`the daemon at ${socket} has not answered`)
     return reasons.join('; ')
   }

@@ -198,3 +198,9 @@ test('a bound that is none is named', () => {
   assert.throws(() => createClient({ maxBufferedEvents: -1 }), /maxBufferedEvents/)
   assert.throws(() => createClient({ maxBufferedBytes: Infinity }), /maxBufferedBytes/)
 })
+
+test('a path that no socket can have is refused at once, and not cut to another', async () => {
+  await createClient({ socket: '/' + 's'.repeat(106) }).close()
+  const message = /at most 107 bytes, not 109: \/é/
+  assert.throws(() => createClient({ socket: '/' + 'é'.repeat(54) }), { name: 'RangeError', message })
+})

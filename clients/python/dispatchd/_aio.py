@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
-from dispatchd._base import CLOSE_TIMEOUT_S, Base, gathered
+from dispatchd._base import CLOSE_TIMEOUT_S, Base, BaseTransaction, gathered
 from dispatchd._core import Core, Pending
 from dispatchd._link import Link
 from dispatchd._types import DispatchdError, Event, Options, Published, Result
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
-class AsyncClient(Base):
+class AsyncClient(Base["asyncio.Future[Published]"]):
     """Publishes events through the daemon's socket. Make one for an event loop; it may be made before the loop runs.
 
     The calls are those of `Client`. A call that is cancelled while it waits for room publishes nothing; after that,
@@ -35,7 +35,7 @@ class AsyncClient(Base):
         self, type: str, data: Mapping[str, Any], *, timeout: float | None = None, **options: Unpack[Options]
     ) -> asyncio.Future[Published]:
         """Takes the event on, and returns a future of its outcome. Waits only while the buffer is full."""
-        self._bind()
+        self._use()
         pending = self._pending(Event(type, data, **options), timeout)
         future = self._future(pending)
         await self._put(pending)
@@ -45,24 +45,17 @@ class AsyncClient(Base):
         self, type: str, data: Mapping[str, Any], *, timeout: float | None = None, **options: Unpack[Options]
     ) -> asyncio.Future[Published]:
         """As `submit`, but where the buffer is full it raises `BufferFull`. It never waits, so it is not awaited."""
-        self._bind()
+        self._use()
         pending = self._pending(Event(type, data, **options), timeout)
         future = self._future(pending)
-        self._core.put(pending, time.monotonic(), wait=False)
-        self._turn()
+        with self._turn:
+            self._core.put(pending, time.monotonic(), wait=False)
         _raise_untaken(pending)
         return future
 
     async def publish_batch(self, events: Iterable[Event], *, timeout: float | None = None) -> list[Published]:
         """Returns when all events are durable, in their order. Raises `BatchError`, with all results, if any is not."""
-        self._bind()
-        pendings = [self._pending(event, timeout) for event in events]
-        futures = list(map(self._future, pendings))
-        now = time.monotonic()
-        for pending in pendings:
-            self._core.put(pending, now)
-        self._turn()
-        return await _gather(futures)
+        return await _gather(self._submit_all(events, timeout))
 
     def begin(self) -> AsyncTransaction:
         """Opens a transaction: events that are published when you commit, and not if you roll back."""
@@ -70,14 +63,14 @@ class AsyncClient(Base):
 
     async def flush(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Waits for all events taken on so far. Returns how many have no outcome when `timeout` seconds are over."""
-        self._bind()
+        self._use()
         left = self._core.unconfirmed()
         await self._watch(left, timeout)
         return len(left)
 
     async def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Flushes, then closes: calls that are still open end with `Closed`. Returns what `flush` does."""
-        self._bind()
+        self._use()
         self._core.closing = True
         left = await self.flush(timeout)
         self._core.shut()
@@ -92,12 +85,13 @@ class AsyncClient(Base):
 
     def _fresh(self) -> None:
         super()._fresh()
+        self._turn: _Turn = _Turn(self)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._scheduled = False
 
-    def _bind(self) -> None:
+    def _use(self) -> None:
         self._here()
         loop = asyncio.get_running_loop()
         if self._loop is loop:
@@ -111,25 +105,22 @@ class AsyncClient(Base):
 
     async def _put(self, pending: Pending) -> None:
         """Returns when the event is taken on. Raises where it was not."""
-        self._core.put(pending, time.monotonic())
-        self._turn()
+        with self._turn:
+            self._core.put(pending, time.monotonic())
         if not pending.taken and pending.outcome is None:
-            await self._wait_for_room(pending)
+            admitted = asyncio.Event()
+            pending.admitted = admitted.set
+            try:
+                await admitted.wait()
+            finally:
+                self._core.withdraw(pending)
         _raise_untaken(pending)
-
-    async def _wait_for_room(self, pending: Pending) -> None:
-        admitted = asyncio.Event()
-        pending.admitted = admitted.set
-        try:
-            await admitted.wait()
-        finally:
-            self._core.withdraw(pending)
 
     async def _watch(self, refs: set[int], timeout: float) -> None:
         """Waits until the core has let go of all of `refs`, or the timeout ends: then `refs` has what is left."""
         done = asyncio.Event()
-        self._core.watch(refs, done.set)
-        self._turn()
+        with self._turn:
+            self._core.watch(refs, done.set)
         try:
             await asyncio.wait_for(done.wait(), timeout)
         except asyncio.TimeoutError:
@@ -152,12 +143,6 @@ class AsyncClient(Base):
         pending.done = done
         return future
 
-    def _turn(self) -> None:
-        """Has the core's work done soon: what is published in one turn of the loop goes in one write."""
-        if not self._scheduled and self._loop:
-            self._scheduled = True
-            self._loop.call_soon(self._pump)
-
     def _pump(self, readable: bool = False) -> None:
         assert self._loop is not None
         self._scheduled = False
@@ -174,6 +159,22 @@ class AsyncClient(Base):
     def _tick(self) -> None:
         self._timer_at = math.inf
         self._pump()
+
+
+class _Turn:
+    """At its end the core's work is due soon: what is published in one turn of the loop goes in one write."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        client = self._client
+        if not client._scheduled and client._loop:
+            client._scheduled = True
+            client._loop.call_soon(client._pump)
 
 
 class _LoopLink(Link):
@@ -207,18 +208,10 @@ class _LoopLink(Link):
         super().close()
 
 
-class AsyncTransaction:
+class AsyncTransaction(BaseTransaction["asyncio.Future[Published]"]):
     """Events that are published after your database's commit: `Transaction` for asyncio."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client = client
-        client._bind()
-        now = time.monotonic()
-        self._core = client._core
-        self._core.want(now)
-        client._link.connect(now)
-        self._tx = self._core.begin()
-        client._turn()
+    _client: AsyncClient
 
     async def publish(
         self, type: str, data: Mapping[str, Any], *, timeout: float | None = None, **options: Unpack[Options]
@@ -239,18 +232,11 @@ class AsyncTransaction:
 
     async def commit(self, *, timeout: float | None = None) -> list[Published]:
         """Publishes what was staged: returns and raises as `publish_batch` does."""
-        self._check()
-        seconds = self._client._timeout(timeout)
-        futures = list(map(self._client._future, self._tx.events))
-        self._core.commit(self._tx, time.monotonic(), seconds)
-        self._client._turn()
-        return await _gather(futures)
+        return await _gather(self._commit(timeout))
 
     async def rollback(self) -> None:
         """Forgets what was staged."""
-        self._check()
-        self._core.rollback(self._tx)
-        self._client._turn()
+        self._rollback()
 
     async def __aenter__(self) -> Self:
         return self
@@ -262,13 +248,6 @@ class AsyncTransaction:
             await self.commit()
         else:
             await self.rollback()
-
-    def _check(self) -> None:
-        self._client._bind()
-        if self._core is not self._client._core:
-            raise RuntimeError("the transaction belongs to the process that began it")
-        if self._tx.ended:
-            raise RuntimeError("the transaction has ended")
 
 
 async def _gather(futures: list[asyncio.Future[Published]]) -> list[Published]:

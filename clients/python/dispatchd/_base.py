@@ -1,4 +1,5 @@
-"""What the two clients share: their settings, their state in this process, and what happens at a fork and at exit."""
+"""What the two clients share: their settings, their state in this process, their transactions, and what happens at a
+fork and at exit. Nothing here waits: how a caller waits is all that tells the twins apart."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, Generic, TypeVar
 
 from dispatchd._core import Core, Ids, Pending, Transaction
 from dispatchd._link import Link
@@ -26,14 +29,20 @@ from dispatchd._types import (
 )  # fmt: skip
 
 SOCKET = "/run/dispatchd/dispatchd.sock"
+SOCKET_BYTES_MAX = 107
+"""The longest path that a socket can have."""
 TIMEOUT_S = 150.0
 """Longer than the daemon's own two minutes, so that its verdict comes first."""
 CLOSE_TIMEOUT_S = 5.0
 
-_clients: weakref.WeakSet[Base] = weakref.WeakSet()
+_clients: weakref.WeakSet[Base[Any]] = weakref.WeakSet()
+Future = TypeVar("Future")
 
 
-class Base:
+class Base(Generic[Future]):
+    _turn: AbstractContextManager[None]
+    """As long as it lasts, the core is its caller's alone. Its end has done what the core then has to do."""
+
     def __init__(
         self,
         socket: str | None = None,
@@ -66,8 +75,12 @@ class Base:
         }
         if max_buffered_events < 1 or max_buffered_bytes < 1:
             raise ValueError("max_buffered_events and max_buffered_bytes must be at least 1")
+        socket = socket or os.environ.get("DISPATCHD_SOCKET") or SOCKET
+        size = len(os.fsencode(socket))
+        if size > SOCKET_BYTES_MAX:
+            raise ValueError(f"the socket's path has at most {SOCKET_BYTES_MAX} bytes, not {size}: {socket}")
         self._settings = Settings(
-            socket or os.environ.get("DISPATCHD_SOCKET") or SOCKET,
+            socket,
             {name: value for name, value in context.items() if value},
             _seconds(timeout),
             max_buffered_events,
@@ -85,6 +98,23 @@ class Base:
         self._here()
         with self._lock:
             return self._core.counters()
+
+    def _use(self) -> None:
+        """Each call begins with it."""
+        self._here()
+
+    def _future(self, pending: Pending) -> Future:
+        raise NotImplementedError
+
+    def _submit_all(self, events: Iterable[Event], timeout: float | None) -> list[Future]:
+        self._use()
+        pendings = [self._pending(event, timeout) for event in events]
+        futures = list(map(self._future, pendings))
+        with self._turn:
+            now = time.monotonic()
+            for pending in pendings:
+                self._core.put(pending, now)
+        return futures
 
     def _fresh(self) -> None:
         """A state of this process's own: at first, and in the child of a fork."""
@@ -136,6 +166,39 @@ class Base:
                     hook(Settled(event.type, ok, code, (now - event.began) * 1000, max(0, event.sends - 1)))
                 except Exception:  # The hook's fault must reach somebody, and must not stop the client.
                     sys.excepthook(*sys.exc_info())
+
+
+class BaseTransaction(Generic[Future]):
+    _client: Base[Future]
+
+    def __init__(self, client: Base[Future]) -> None:
+        client._use()
+        self._client, self._core = client, client._core
+        with client._turn:
+            now = time.monotonic()
+            self._core.want(now)
+            client._link.connect(now)
+            self._tx = self._core.begin()
+
+    def _commit(self, timeout: float | None) -> list[Future]:
+        self._check()
+        seconds = self._client._timeout(timeout)
+        with self._client._turn:
+            futures = list(map(self._client._future, self._tx.events))
+            self._core.commit(self._tx, time.monotonic(), seconds)
+        return futures
+
+    def _rollback(self) -> None:
+        self._check()
+        with self._client._turn:
+            self._core.rollback(self._tx)
+
+    def _check(self) -> None:
+        self._client._use()
+        if self._core is not self._client._core:
+            raise RuntimeError("the transaction belongs to the process that began it")
+        if self._tx.ended:
+            raise RuntimeError("the transaction has ended")
 
 
 def gathered(results: Iterable[Result]) -> list[Published]:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
-from dispatchd._base import CLOSE_TIMEOUT_S, Base, gathered
+from dispatchd._base import CLOSE_TIMEOUT_S, Base, BaseTransaction, gathered
 from dispatchd._core import Pending
 from dispatchd._types import DispatchdError, Event, Options, Published, Result
 
@@ -24,7 +24,7 @@ GATHER_S = 0.0001
 write. Without it, a caller that publishes all the time gives way to the thread ten times as often."""
 
 
-class Client(Base):
+class Client(Base["Future[Published]"]):
     """Publishes events through the daemon's socket. Make one for a process, and share it among all threads.
 
     Every call that waits raises `DispatchdError` when its `timeout` ends (seconds; 150 unless the client was made with
@@ -65,18 +65,13 @@ class Client(Base):
     def flush(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Waits for all events taken on so far. Returns how many have no outcome when `timeout` seconds are over."""
         self._may_wait()
-        self._here()
-        done = threading.Event()
-        with self._turn:
-            left = self._core.watch(self._core.unconfirmed(), done.set)
-        done.wait(timeout)
-        with self._turn:
-            return self._core.unwatch(left)
+        self._use()
+        return len(self._watch(self._core.unconfirmed, timeout))
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Flushes, then closes: calls that are still open end with `Closed`. Returns what `flush` does."""
         self._may_wait()
-        self._here()
+        self._use()
         with self._turn:
             self._core.closing = True
         left = self.flush(timeout)
@@ -93,7 +88,7 @@ class Client(Base):
 
     def _fresh(self) -> None:
         super()._fresh()
-        self._turn = _Turn(self)
+        self._turn: _Turn = _Turn(self)
         self._thread: threading.Thread | None = None
         self._wakes: tuple[socket.socket, ...] = ()
         self._asleep = False
@@ -107,9 +102,9 @@ class Client(Base):
         return self.close(timeout)
 
     def _submit(self, event: Event, timeout: float | None, wait: bool) -> Future[Published]:
-        self._here()
+        self._use()
         pending = self._pending(event, timeout)
-        future = _future(pending)
+        future = self._future(pending)
         self._put(pending, wait)
         return future
 
@@ -131,15 +126,20 @@ class Client(Base):
         if not pending.taken and isinstance(pending.outcome, DispatchdError):
             raise pending.outcome
 
-    def _submit_all(self, events: Iterable[Event], timeout: float | None) -> list[Future[Published]]:
-        self._here()
-        pendings = [self._pending(event, timeout) for event in events]
-        futures = list(map(_future, pendings))
+    def _watch(self, refs: Callable[[], set[int]], timeout: float) -> set[int]:
+        """Waits until the core has let go of all of `refs`, or the timeout ends. Returns what is left."""
+        done = threading.Event()
         with self._turn:
-            now = time.monotonic()
-            for pending in pendings:
-                self._core.put(pending, now)
-        return futures
+            left = self._core.watch(refs(), done.set)
+        done.wait(timeout)
+        with self._turn:
+            self._core.unwatch(left)
+        return left
+
+    def _future(self, pending: Pending) -> Future[Published]:
+        future = _Future()
+        pending.done = future.settle
+        return future
 
     def _is_own_thread(self) -> bool:
         return threading.current_thread() is self._thread
@@ -214,7 +214,7 @@ class _Turn:
         client._deliver(settled)
 
 
-class Transaction:
+class Transaction(BaseTransaction["Future[Published]"]):
     """Events that are published after your database's commit. Leave the `with` normally to commit, by an exception to
     roll back.
 
@@ -222,15 +222,7 @@ class Transaction:
     Make this the outer of the two `with` blocks, so that the database commits first.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        client._here()
-        with client._turn:
-            now = time.monotonic()
-            self._core = client._core
-            self._core.want(now)
-            client._link.connect(now)
-            self._tx = self._core.begin()
+    _client: Client
 
     def publish(
         self, type: str, data: Mapping[str, Any], *, timeout: float | None = None, **options: Unpack[Options]
@@ -246,13 +238,8 @@ class Transaction:
         self._check()
         self._client._may_wait()
         seconds = self._client._timeout(timeout)
-        done = threading.Event()
-        with self._client._turn:
-            left = self._core.watch(set(self._tx.unchecked), done.set)
-        done.wait(seconds)
-        with self._client._turn:
-            self._core.unwatch(left)
-            self._core.check_staged(self._tx, left, seconds)
+        left = self._client._watch(lambda: set(self._tx.unchecked), seconds)
+        self._core.check_staged(self._tx, left, seconds)
 
     def commit(self, *, timeout: float | None = None) -> list[Published]:
         """Publishes what was staged: returns and raises as `publish_batch` does."""
@@ -261,9 +248,7 @@ class Transaction:
 
     def rollback(self) -> None:
         """Forgets what was staged."""
-        self._check()
-        with self._client._turn:
-            self._core.rollback(self._tx)
+        self._rollback()
 
     def __enter__(self) -> Self:
         return self
@@ -275,21 +260,6 @@ class Transaction:
             self.commit()
         else:
             self.rollback()
-
-    def _commit(self, timeout: float | None) -> list[Future[Published]]:
-        self._check()
-        seconds = self._client._timeout(timeout)
-        with self._client._turn:
-            futures = list(map(_future, self._tx.events))
-            self._core.commit(self._tx, time.monotonic(), seconds)
-        return futures
-
-    def _check(self) -> None:
-        self._client._here()
-        if self._core is not self._client._core:
-            raise RuntimeError("the transaction belongs to the process that began it")
-        if self._tx.ended:
-            raise RuntimeError("the transaction has ended")
 
 
 class _Future(Future):  # type: ignore[type-arg]
@@ -303,12 +273,6 @@ class _Future(Future):  # type: ignore[type-arg]
             self.set_exception(outcome)
         else:
             self.set_result(outcome)
-
-
-def _future(pending: Pending) -> Future[Published]:
-    future = _Future()
-    pending.done = future.settle
-    return future
 
 
 def _result(future: Future[Published]) -> Result:

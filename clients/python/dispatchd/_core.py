@@ -153,7 +153,7 @@ class Core:
         self.connect_at = 0.0
         self._connects = self._cuts = 0
         self._why: str | None = "it was not tried yet"
-        """Why there is no connection. Being turned away is a reason until a daemon has answered, connected or not."""
+        """Why the last connection, or the attempt at one, has failed; `None` once a daemon has answered hello."""
         self._producer_id = settings.context.get("producerId")
         self._sent = self._acked = self._rolled_back = self._resent = self._bytes = 0
         self._refused: dict[str, int] = {}
@@ -266,11 +266,11 @@ class Core:
     def shut(self) -> None:
         """Ends every call that is open."""
         self.closing = self.closed = True
-        self.up = False
         self._outbox.clear()
         for event in [*self._waiting.values(), *self.events.values()]:
             if event.tx is None or not event.taken:
                 self._fail(event, "Closed", f"the client was closed; {self._state(event)}")
+        self.up = False
         for _, done in self._watches:
             done()
         self._watches.clear()
@@ -483,13 +483,20 @@ class Core:
     def _state(self, event: Pending) -> str:
         if event.last:
             return f"the last refusal was {event.last}"
-        if self._why is None:
-            return f"the daemon at {self._settings.socket} has not answered"
-        return f"no connection to {self._settings.socket}: {self._why}"
+        return self._missing() or f"the daemon at {self._settings.socket} has not answered"
 
     def _full(self) -> str:
         full = f"the buffer is full: {len(self.events)} events, {self._bytes} bytes"
-        return full if self._why is None else f"{full}; no connection to {self._settings.socket}: {self._why}"
+        return "; ".join(filter(None, [full, self._missing()]))
+
+    def _missing(self) -> str | None:
+        """What is waited for before the daemon can answer an event."""
+        if not self.up:
+            return f"no connection to {self._settings.socket}: {self._why}"
+        if self._line_max > LINE_BYTES_MIN:
+            return None
+        hangs = f"connected to {self._settings.socket}, which has not answered hello"
+        return f"{hangs}; the connection before: {self._why}" if self._why else hangs
 
     # Answers.
 

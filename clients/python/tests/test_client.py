@@ -63,6 +63,13 @@ def test_a_wrong_option_is_a_type_error_and_a_wrong_timeout_a_value_error(fake):
         Client(max_buffered_events=0)
 
 
+def test_a_path_that_no_socket_can_have_is_a_value_error_at_once(monkeypatch):
+    Client("/" + "s" * 106).close()
+    monkeypatch.setenv("DISPATCHD_SOCKET", "/" + "é" * 54)
+    with pytest.raises(ValueError, match="at most 107 bytes, not 109: /é"):
+        Client()
+
+
 def test_a_refusal_has_code_outcome_and_id_and_survives_pickle(fake):
     fake.refuse_next("Rejected")
     with Client(fake.socket) as client, pytest.raises(DispatchdError) as raised:

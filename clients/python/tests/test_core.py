@@ -151,6 +151,8 @@ def test_who_was_turned_away_is_told_why_until_a_daemon_has_answered():
     world.say({"ok": False, "error": {"code": "Overloaded", "message": "too many connections", "retryable": True}})
     world.core.connected()
     world.advance(1)
+    hangs = "connected to /s.sock, which has not answered hello"
+    assert str(turned_away.outcome).split("; ")[1] == hangs
     assert "too many connections" in str(turned_away.outcome)
     world.say({"op": "hello", "ok": True})
     world.advance(1)

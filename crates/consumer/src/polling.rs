@@ -32,6 +32,11 @@ impl Polling {
     /// While nothing is known of the shard: one record tells more, however large it is.
     pub const FIRST: Self = Self { is_behind: false, record_bytes: TIP_PAGE_BYTES };
 
+    /// Whether the shard has a backlog, by its last page.
+    pub fn is_behind(self) -> bool {
+        self.is_behind
+    }
+
     /// Bytes that the next page may take.
     pub fn page_bytes(self) -> usize {
         if self.is_behind { PAGE_BYTES_MAX } else { TIP_PAGE_BYTES }

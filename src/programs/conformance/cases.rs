@@ -56,6 +56,7 @@ cases! {
         "a_socket_that_stays_missing_is_named_in_the_error"
         "a_socket_that_nobody_listens_at_is_waited_for"
         "a_socket_that_is_replaced_is_found_by_its_path"
+        "a_daemon_that_hangs_before_its_hello_is_what_is_waited_for"
         "a_connection_that_is_turned_away_is_tried_again"
         "who_is_turned_away_until_the_timeout_is_told_why_and_waits_between";
     "refusals":

@@ -12,7 +12,7 @@ use dispatchd_consumer::delivery::{Delivered, Place, Read};
 use dispatchd_consumer::format::Aggregates;
 use dispatchd_consumer::window::PageBytes;
 use dispatchd_core::model::read::StoredRecord;
-use dispatchd_core::wire::packed;
+use dispatchd_core::wire::packed::{Layout, Member};
 
 use super::target::Target;
 
@@ -35,6 +35,8 @@ struct Opened {
     record: StoredRecord,
     /// What was in the record.
     data: Bytes,
+    /// Where its events stand, if it is packed and to be taken apart.
+    layout: Option<Layout>,
 }
 
 impl Unpacking {
@@ -51,60 +53,60 @@ impl Unpacking {
     ) -> Option<(Vec<Read>, Arc<PageBytes>)> {
         let mut reads = Vec::with_capacity(self.records.len().min(PIECE_EVENTS_MAX));
         while reads.len() < PIECE_EVENTS_MAX
-            && let Some((opened, taken)) = self.take()
+            && let Some((opened, taken)) = self.take(target.aggregates)
         {
-            let room = PIECE_EVENTS_MAX - reads.len();
-            let events = match target.aggregates {
-                Aggregates::Whole => None,
-                Aggregates::Apart => opened.events(shard, taken, room),
-            };
-            let Some(events) = events else {
+            let Some(layout) = &opened.layout else {
                 reads.push(target.read(opened.whole(shard)));
                 continue;
             };
-            if events.len() == room {
+            let room = PIECE_EVENTS_MAX - reads.len();
+            let events = (taken..layout.count().min(taken + room)).map_while(|number| {
+                Some(opened.event(shard, number, layout.member(&opened.data, number)?))
+            });
+            reads.extend(events.map(|event| target.read(event)));
+            if taken + room < layout.count() {
                 self.opened = Some((opened, taken + room));
             }
-            reads.extend(events.into_iter().map(|event| target.read(event)));
         }
         (!reads.is_empty()).then(|| (reads, Arc::clone(&self.held)))
     }
 
     /// The record that is to be gone on with.
-    fn take(&mut self) -> Option<(Opened, usize)> {
-        self.opened.take().or_else(|| Some((Opened::new(self.records.next()?), 0)))
+    fn take(&mut self, aggregates: Aggregates) -> Option<(Opened, usize)> {
+        self.opened.take().or_else(|| Some((Opened::new(self.records.next()?, aggregates), 0)))
     }
 }
 
 impl Opened {
-    fn new(mut record: StoredRecord) -> Self {
+    fn new(mut record: StoredRecord, aggregates: Aggregates) -> Self {
         let data = Bytes::from(std::mem::take(&mut record.data));
-        Self { record, data }
+        let layout = match aggregates {
+            Aggregates::Whole => None,
+            Aggregates::Apart => Layout::of(&data),
+        };
+        Self { record, data, layout }
     }
 
     fn whole(self, shard: &Arc<str>) -> Delivered {
-        let Self { record: StoredRecord { sequence_number, partition_key, arrived, .. }, data } =
-            self;
+        let Self {
+            record: StoredRecord { sequence_number, partition_key, arrived, .. }, data, ..
+        } = self;
         let place = Place { sequence_number, sub_sequence_number: None };
         Delivered { shard: Arc::clone(shard), place, partition_key, data, arrived, misfit: None }
     }
 
-    /// The events behind the first so many, as many as there is room for; `None` if the record is
-    /// not packed.
-    fn events(&self, shard: &Arc<str>, taken: usize, room: usize) -> Option<Vec<Delivered>> {
-        let Self { record, data } = self;
-        let event = |(index, member): (usize, packed::Member<'_>)| Delivered {
+    /// The event of this number, which is this member.
+    fn event(&self, shard: &Arc<str>, number: usize, member: Member<'_>) -> Delivered {
+        Delivered {
             shard: Arc::clone(shard),
             place: Place {
-                sequence_number: record.sequence_number.clone(),
-                sub_sequence_number: Some(index as u64),
+                sequence_number: self.record.sequence_number.clone(),
+                sub_sequence_number: Some(number as u64),
             },
             partition_key: Some(member.partition_key.to_owned()),
-            data: data.slice_ref(member.data),
-            arrived: record.arrived,
+            data: self.data.slice_ref(member.data),
+            arrived: self.record.arrived,
             misfit: None,
-        };
-        let members = packed::decode(data)?.enumerate();
-        Some(members.skip(taken).take(room).map(event).collect())
+        }
     }
 }

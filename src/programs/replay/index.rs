@@ -75,6 +75,12 @@ pub(crate) enum IndexError {
     #[error("{}: {error}", path.display())]
     Packed { path: PathBuf, error: UnpackError },
     #[error(
+        "{} is no file: it is read twice, to find what is in it and to send that. Write what comes \
+         through a pipe into a file first",
+        path.display()
+    )]
+    NoFile { path: PathBuf },
+    #[error(
         "there are more than {EVENTS_MAX} events to send: replay a part at a time, with --from and --to"
     )]
     ManyEvents,
@@ -83,14 +89,20 @@ pub(crate) enum IndexError {
 }
 
 impl Index {
-    /// Reads the files, and those in the folders.
+    /// Reads the files, and those in the folders but the state file, which may stand there too.
     ///
     /// # Errors
     /// If one of them cannot be read, or holds what is no event.
-    pub(crate) fn read(inputs: &[PathBuf], selection: &Selection) -> Result<Self, IndexError> {
+    pub(crate) fn read(
+        inputs: &[PathBuf],
+        selection: &Selection,
+        state: Option<&Path>,
+    ) -> Result<Self, IndexError> {
+        // One that is not made yet is in no folder.
+        let state = state.and_then(|state| fs::canonicalize(state).ok());
         let mut paths = Vec::new();
         for input in inputs {
-            list(input, &mut paths)?;
+            list(input, state.as_deref(), &mut paths)?;
         }
         let mut index = Self {
             files: Vec::new(),
@@ -133,7 +145,7 @@ impl Index {
         let mut lines = Lines::open(&path, &mut self.unpacked)?;
         let mut before = Micros::MIN;
         while let Some(found) = lines.next()? {
-            for (event, nth) in found.events.into_iter().zip(0..) {
+            for (event, nth) in found.content.events().zip(0..) {
                 self.events_read += 1;
                 let said = said(&event.data);
                 let time = said.time.or(event.arrived).or(of_name);
@@ -159,9 +171,13 @@ impl Index {
 }
 
 /// The files under a path, by their names. What begins with a dot is left out of folders.
-fn list(path: &Path, paths: &mut Vec<PathBuf>) -> Result<(), IndexError> {
+fn list(path: &Path, state: Option<&Path>, paths: &mut Vec<PathBuf>) -> Result<(), IndexError> {
     let failed = |error| IndexError::Io { path: path.to_owned(), error };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_dir() {
+        if !metadata.is_file() {
+            return Err(IndexError::NoFile { path: path.to_owned() });
+        }
         paths.push(path.to_owned());
         return if paths.len() > FILES_MAX { Err(IndexError::ManyFiles) } else { Ok(()) };
     }
@@ -171,17 +187,24 @@ fn list(path: &Path, paths: &mut Vec<PathBuf>) -> Result<(), IndexError> {
         // A link to a folder may lead round in a circle.
         let is_linked_folder = entry.file_type().map_err(failed)?.is_symlink()
             && fs::metadata(entry.path()).is_ok_and(|linked| linked.is_dir());
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") && !is_linked_folder {
+        let is_state = || {
+            // By its name first: there may be a million files.
+            let is_named_so = |state: &&Path| state.file_name() == Some(&entry.file_name());
+            let state = state.filter(is_named_so);
+            state.is_some_and(|state| fs::canonicalize(entry.path()).is_ok_and(|it| it == state))
+        };
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && !is_linked_folder && !is_state() {
             entries.push(entry.path());
         }
     }
     entries.sort();
-    entries.iter().try_for_each(|entry| list(entry, paths))
+    entries.iter().try_for_each(|entry| list(entry, state, paths))
 }
 
-/// A line that was read: the events in it, and where it is.
+/// A line that was read: what is in it, and where it is.
 struct Found {
-    events: Vec<archive::Archived>,
+    content: archive::Line,
     offset: u64,
     bytes: u32,
     line: u32,
@@ -229,18 +252,18 @@ impl<'a> Lines<'a> {
             if self.text.trim_ascii().is_empty() {
                 continue;
             }
-            let events = match self.events(line) {
+            let content = match self.content(line) {
                 // A file that is one document may have it on many lines.
                 Err(IndexError::Line { error, .. }) if error.is_unfinished() && line == 1 => {
                     while self.read_more()? {}
-                    self.events(line)?
+                    self.content(line)?
                 }
-                events => events?,
+                content => content?,
             };
             let trimmed = self.text.trim_ascii();
             let leading = self.text.len() - self.text.trim_ascii_start().len();
             let (offset, bytes) = (begin + leading as u64, trimmed.len() as u32); // below the bound
-            return Ok(Some(Found { events, offset, bytes, line }));
+            return Ok(Some(Found { content, offset, bytes, line }));
         }
     }
 
@@ -259,7 +282,7 @@ impl<'a> Lines<'a> {
         Ok(read > 0)
     }
 
-    fn events(&self, line: u32) -> Result<Vec<archive::Archived>, IndexError> {
+    fn content(&self, line: u32) -> Result<archive::Line, IndexError> {
         let path = || self.path.to_owned();
         let text = str::from_utf8(self.text.trim_ascii())
             .map_err(|_| IndexError::NotText { path: path(), line })?;
@@ -270,6 +293,7 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::net::UnixListener;
 
     use super::super::source::EventSource;
     use super::*;
@@ -282,7 +306,7 @@ mod tests {
     }
 
     fn read(inputs: &[PathBuf]) -> Result<Index, IndexError> {
-        Index::read(inputs, &all())
+        Index::read(inputs, &all(), None)
     }
 
     fn data(index: &Index) -> Vec<String> {
@@ -346,6 +370,9 @@ mod tests {
             let error = read(std::slice::from_ref(&path)).expect_err(words).to_string();
             assert!(error.contains(words), "{error}");
         }
+        UnixListener::bind(folder.path().join("socket")).expect("it is made");
+        let error = read(&[folder.path().to_owned()]).expect_err("it is no file").to_string();
+        assert!(error.contains("socket is no file"), "{error}");
         let error = read(&[folder.path().join("nowhere")]).expect_err("it is not there");
         assert!(error.to_string().contains("nowhere"), "{error}");
     }

@@ -20,4 +20,4 @@ mod unpacked;
 pub(crate) use self::index::Index;
 pub(crate) use self::run::{Early, Options, Outcome, Progress, run};
 pub(crate) use self::selection::{Selection, WithoutKey};
-pub(crate) use self::state::State;
+pub(crate) use self::state::{State, To};

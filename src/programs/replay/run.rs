@@ -29,9 +29,12 @@ use dispatchd_core::wire::archive::event::said;
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Bytes that are read ahead before they are handed on, and how often that many may wait. One more
-/// event, and what the reader holds of a line, come on top.
+/// event, and what the reader holds of lines, come on top.
 const CHUNK_BYTES: usize = MIB;
 const CHUNKS_MAX: usize = 2;
+
+/// Bytes that an event takes besides its data and key: a record may be as empty as anyone likes.
+const EVENT_BYTES: usize = size_of::<(u64, Record)>();
 
 /// The time between two lines in the state file: what a crash makes come twice.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -168,8 +171,9 @@ fn read_ahead(
                 Err(error) => return drop(sender.blocking_send(Err(error))),
             };
             let key = key_of(&event, &said(&event.data), without_key);
-            bytes += event.data.len();
-            chunk.push((number, Record::new(key, None, event.data)));
+            let record = Record::new(key, None, event.data);
+            bytes += EVENT_BYTES + record.size();
+            chunk.push((number, record));
             if bytes >= CHUNK_BYTES {
                 let full = std::mem::take(&mut chunk);
                 bytes = 0;
@@ -366,5 +370,42 @@ impl<R: FnMut(&Progress)> Settling<'_, R> {
             self.state = None;
             self.end(error.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Selection;
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use dispatchd_consumer::filter::Filter;
+    use dispatchd_core::model::PartitionKey;
+    use dispatchd_core::wire::packed;
+
+    #[tokio::test]
+    async fn what_is_read_ahead_is_bounded_however_empty_the_events_are() {
+        // What could go wrong: of a packed record a million events come that have no data, each
+        // with a long key, and nothing that is counted grows.
+        const COUNT: usize = 50_000;
+        let key = PartitionKey::new("k".repeat(200)).expect("it is short enough");
+        let record = Record::new(key, None, bytes::Bytes::new());
+        let data = STANDARD.encode(packed::encode(&vec![&record; COUNT]));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("archive");
+        let line = format!(r#"{{"sequenceNumber":"1","data":"{data}"}}"#);
+        std::fs::write(&path, line).expect("it is written");
+        let all = Selection { from: None, to: None, filter: Filter::default(), wanted: Vec::new() };
+        let index = Arc::new(Index::read(&[path], &all, None).expect("it is read"));
+        let confirmed = Confirmed::default();
+        let enough = CancellationToken::new();
+        let mut chunks = read_ahead(&index, confirmed, WithoutKey::Constant, enough);
+        let mut count = 0;
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = chunk.expect("it is still there");
+            assert!(chunk.len() * (EVENT_BYTES + 200) < 2 * CHUNK_BYTES, "{} events", chunk.len());
+            count += chunk.len();
+        }
+        assert_eq!(count, COUNT);
     }
 }

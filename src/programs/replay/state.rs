@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use dispatchd_core::limits::MIB;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,17 @@ use super::{Index, Selection};
 
 const MODE: u32 = 0o600;
 const VERSION: u32 = 1;
+
+/// Bytes of a line. What is confirmed has gaps for what is in flight alone: 400 KB of them at most.
+/// The file may have a line for each second of days, of which one at a time is held.
+const LINE_BYTES_MAX: usize = 16 * MIB;
+
+/// The stream that is replayed to. Streams of one name in two regions, or of an emulator, are two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct To<'a> {
+    pub stream: &'a str,
+    pub endpoint: &'a str,
+}
 
 /// The numbers that are confirmed, as ranges: where each begins, and the first number after it. No
 /// two of them touch.
@@ -65,6 +77,7 @@ pub(crate) enum StateError {
 struct Head {
     replay: u32,
     stream: String,
+    endpoint: String,
     selection: String,
     events: u64,
     files: usize,
@@ -116,7 +129,7 @@ impl State {
     /// If it cannot be used, or is of another replay, or an input was changed since.
     pub(crate) fn open(
         path: &Path,
-        stream: &str,
+        to: To<'_>,
         index: &Index,
         selection: &Selection,
     ) -> Result<Self, StateError> {
@@ -126,23 +139,23 @@ impl State {
         let mut file = options.open(path).map_err(failed)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| StateError::Locked { path: path.to_owned() })?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed)?;
         let head = Head {
             replay: VERSION,
-            stream: stream.to_owned(),
+            stream: to.stream.to_owned(),
+            endpoint: to.endpoint.to_owned(),
             selection: selection.in_words(),
             events: index.len() as u64,
             files: index.files_count(),
         };
-        let confirmed = if text.is_empty() {
+        let confirmed = if file.metadata().map_err(failed)?.len() == 0 {
             begin(&mut file, &head, index).and_then(|()| sync_folder(path)).map_err(failed)?;
             Confirmed::default()
         } else {
-            let whole = memchr::memrchr(b'\n', &text).map_or(0, |last| last + 1);
-            let confirmed = Reading { path, lines: text[..whole].split(|byte| *byte == b'\n') }
-                .read(&head, index)?;
-            file.set_len(whole as u64).map_err(failed)?; // the half of a line that a crash left
+            let mut reading =
+                Reading { path, reader: BufReader::new(&file), text: Vec::new(), whole: 0 };
+            let confirmed = reading.read(&head, index)?;
+            let whole = reading.whole;
+            file.set_len(whole).map_err(failed)?; // the half of a line that a crash left
             confirmed
         };
         Ok(Self { path: path.to_owned(), file, confirmed })
@@ -192,19 +205,24 @@ impl Input {
     }
 }
 
-/// A state file that was read, line after line.
-struct Reading<'a, L> {
+/// A state file that is read, line after line.
+struct Reading<'a> {
     path: &'a Path,
-    lines: L,
+    reader: BufReader<&'a File>,
+    /// The last line.
+    text: Vec<u8>,
+    /// Bytes of the lines that are whole.
+    whole: u64,
 }
 
-impl<'a, L: Iterator<Item = &'a [u8]>> Reading<'_, L> {
-    fn read(mut self, head: &Head, index: &Index) -> Result<Confirmed, StateError> {
+impl Reading<'_> {
+    fn read(&mut self, head: &Head, index: &Index) -> Result<Confirmed, StateError> {
         let was: Head = self.line()?;
         if was.replay != VERSION {
             return Err(self.no_state(format!("it has version {}", was.replay)));
         }
         self.same("stream", &was.stream, &head.stream)?;
+        self.same("endpoint", &was.endpoint, &head.endpoint)?;
         self.same("selection", &was.selection, &head.selection)?;
         let mut files = index.files.iter();
         for _ in 0..was.files {
@@ -225,8 +243,8 @@ impl<'a, L: Iterator<Item = &'a [u8]>> Reading<'_, L> {
             return Err(self.changed(source.path.clone(), "was added"));
         }
         let mut last: Line = self.line()?;
-        while let Some(text) = self.lines.next().filter(|text| !text.is_empty()) {
-            last = serde_json::from_slice(text).map_err(|error| self.no_state(error))?;
+        while self.next()? {
+            last = self.parsed()?;
         }
         let ranges = last.confirmed.iter();
         if ranges.clone().any(|(_, end)| *end > head.events) {
@@ -238,9 +256,27 @@ impl<'a, L: Iterator<Item = &'a [u8]>> Reading<'_, L> {
         Ok(Confirmed(ranges.copied().collect()))
     }
 
+    /// Reads the next line; says no at the end, or where a crash left half a line.
+    fn next(&mut self) -> Result<bool, StateError> {
+        self.text.clear();
+        let read =
+            self.reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut self.text);
+        let read = read.map_err(|error| StateError::Io { path: self.path.to_owned(), error })?;
+        if self.text.last() == Some(&b'\n') {
+            self.whole += read as u64;
+            return Ok(true);
+        }
+        self.text.clear();
+        if read < LINE_BYTES_MAX { Ok(false) } else { Err(self.no_state("a line is too long")) }
+    }
+
     fn line<T: for<'de> Deserialize<'de>>(&mut self) -> Result<T, StateError> {
-        let text = self.lines.next().unwrap_or_default();
-        serde_json::from_slice(text).map_err(|error| self.no_state(error))
+        self.next()?;
+        self.parsed()
+    }
+
+    fn parsed<T: for<'de> Deserialize<'de>>(&self) -> Result<T, StateError> {
+        serde_json::from_slice(&self.text).map_err(|error| self.no_state(error))
     }
 
     fn same(&self, what: &'static str, was: &str, is: &str) -> Result<(), StateError> {
@@ -271,6 +307,7 @@ mod tests {
     /// A folder with two files, and a state file beside it.
     struct Scene {
         folder: tempfile::TempDir,
+        state_name: &'static str,
         selection: Selection,
     }
 
@@ -280,7 +317,7 @@ mod tests {
             fs::create_dir(folder.path().join("in")).expect("it is made");
             let selection =
                 Selection { from: None, to: None, filter: Filter::default(), wanted: Vec::new() };
-            let scene = Self { folder, selection };
+            let scene = Self { folder, state_name: "state", selection };
             scene.write("a", "{\"type\":\"a\"}\n");
             scene.write("b", "{\"type\":\"b\"}\n");
             scene
@@ -295,13 +332,17 @@ mod tests {
         }
 
         fn state(&self) -> PathBuf {
-            self.folder.path().join("state")
+            self.folder.path().join(self.state_name)
         }
 
         fn open(&self, stream: &str) -> Result<State, StateError> {
+            self.open_to(To { stream, endpoint: "https://one" })
+        }
+
+        fn open_to(&self, to: To<'_>) -> Result<State, StateError> {
             let inputs = [self.folder.path().join("in")];
-            let index = Index::read(&inputs, &self.selection);
-            State::open(&self.state(), stream, &index.expect("it is read"), &self.selection)
+            let index = Index::read(&inputs, &self.selection, Some(&self.state()));
+            State::open(&self.state(), to, &index.expect("it is read"), &self.selection)
         }
 
         fn refusal(&self, stream: &str) -> String {
@@ -339,6 +380,10 @@ mod tests {
         scene.open("s").expect("it is new");
         let error = scene.refusal("t");
         assert!(error.contains("its stream was s, and is t now"), "{error}");
+        // What could go wrong: it was tried with an emulator first, and then sends nothing to AWS.
+        let error = scene.open_to(To { stream: "s", endpoint: "https://two" });
+        let error = error.expect_err("it is another stream").to_string();
+        assert!(error.contains("its endpoint was https://one, and is https://two now"), "{error}");
         scene.selection.wanted.push("a".to_owned());
         let error = scene.refusal("s");
         assert!(error.contains("its selection was"), "{error}");
@@ -377,6 +422,15 @@ mod tests {
         state.save(&confirmed([2])).expect("it is written");
         drop(state);
         assert!(scene.refusal("s").contains("events that there are not"));
+    }
+
+    #[test]
+    fn a_state_file_among_the_inputs_is_none_of_them() {
+        // What could go wrong: `replay . --state state` works once, and never goes on.
+        let mut scene = Scene::new();
+        scene.state_name = "in/state";
+        scene.open("s").expect("it is new").save(&confirmed([1])).expect("it is written");
+        assert_eq!(scene.open("s").expect("it goes on").confirmed, confirmed([1]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub use self::printer::{Format, Screen, Tally};
 
 use self::discoverer::Discoverer;
 use self::printer::Printer;
-use crate::consumer::{self, Chunk};
+use crate::consumer::{self, Backlog, Chunk};
 
 /// The time between two calls for a shard that has nothing new. A shard takes five GetRecords a
 /// second from all its readers together: this leaves four to the others.
@@ -48,6 +48,9 @@ const CHUNKS_MAX: usize = 2;
 
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
+
+/// The least time between two looks whether a shard is still behind, where none has a page.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What is read, and how it is printed.
 #[derive(Debug, Clone)]
@@ -67,7 +70,7 @@ pub struct Options {
     pub mapping: Mapping,
     /// It ends after so many events.
     pub count: Option<u64>,
-    /// It ends when nothing has come for so long.
+    /// It ends when nothing has come for so long, and every shard is read to its tip.
     pub until_idle: Option<Duration>,
     /// [`POLL`] or [`POLL_LOCAL`].
     pub poll: Duration,
@@ -143,8 +146,9 @@ pub async fn run(
         tally: Tally::default(),
     };
     let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
-    let read = read(kinesis, from, shard, poll, sender, on_ready);
-    let print = print_all(chunks, &mut printer, until_idle, out);
+    let backlog = Backlog::default();
+    let read = read(kinesis, from, shard, poll, backlog.clone(), sender, on_ready);
+    let print = print_all(Incoming::new(chunks, backlog, until_idle), &mut printer, out);
     let ended = tokio::select! {
         // Looked at first: a stream may never end.
         biased;
@@ -166,12 +170,13 @@ async fn read(
     from: StartFrom,
     shard: Option<String>,
     poll: Duration,
+    backlog: Backlog,
     out: mpsc::Sender<Chunk>,
     on_ready: impl FnOnce(),
 ) -> Result<(), ReadError> {
     let Some(shard) = shard else {
         let reading = consumer::Options { from, resume: HashMap::new(), poll };
-        return consumer::read_all(kinesis, reading, out, on_ready).await;
+        return consumer::read_all(kinesis, reading, backlog, out, on_ready).await;
     };
     let position = match from {
         StartFrom::Latest => StartingPosition::Latest,
@@ -179,24 +184,18 @@ async fn read(
         StartFrom::At(time) => StartingPosition::At(time),
         StartFrom::After(number) => StartingPosition::After(number),
     };
-    consumer::read_one(kinesis, ShardStart { shard, position }, poll, out, on_ready).await
+    let start = ShardStart { shard, position };
+    consumer::read_one(kinesis, start, poll, backlog, out, on_ready).await
 }
 
 /// Prints what comes until no more comes, or all is printed that was asked for.
 async fn print_all(
-    mut chunks: mpsc::Receiver<Chunk>,
+    mut incoming: Incoming,
     printer: &mut Printer,
-    until_idle: Option<Duration>,
     mut out: impl AsyncWrite + Unpin,
 ) -> Result<(), TailError> {
     let mut text = Vec::with_capacity(WRITE_BYTES);
-    // It counts from the first page: until then nobody knows whether there is something to read.
-    let mut idle_at = None;
-    while let Some(chunk) = next(&mut chunks, idle_at).await {
-        let is_behind = chunk.millis_behind_latest > 0;
-        if !chunk.records.is_empty() || is_behind || idle_at.is_none() {
-            idle_at = until_idle.map(|time| Instant::now() + time);
-        }
+    while let Some(chunk) = incoming.next().await {
         if chunk.records.is_empty() {
             continue;
         }
@@ -230,11 +229,44 @@ fn outgoing<'a>(shard: &'a str, record: &'a StoredRecord, event: StoredEvent<'a>
     }
 }
 
-/// The next chunk; `None` if there is none, or none until then.
-async fn next(chunks: &mut mpsc::Receiver<Chunk>, until: Option<Instant>) -> Option<Chunk> {
-    match until {
-        Some(until) => timeout_at(until, chunks.recv()).await.ok().flatten(),
-        None => chunks.recv().await,
+/// The pages on their way to the printer.
+struct Incoming {
+    chunks: mpsc::Receiver<Chunk>,
+    backlog: Backlog,
+    until_idle: Option<Duration>,
+    /// When nothing will have come for that long.
+    idle_at: Instant,
+    /// Whether a shard was behind when the last page came: the time counts from when all are read.
+    was_behind: bool,
+}
+
+impl Incoming {
+    fn new(chunks: mpsc::Receiver<Chunk>, backlog: Backlog, until_idle: Option<Duration>) -> Self {
+        let idle_at = Instant::now() + until_idle.unwrap_or_default();
+        Self { chunks, backlog, until_idle, idle_at, was_behind: true }
+    }
+
+    /// The next page; `None` if there are no more, or nothing has come for as long as was said and
+    /// every shard is read to its tip.
+    async fn next(&mut self) -> Option<Chunk> {
+        let Some(time) = self.until_idle else { return self.chunks.recv().await };
+        let chunk = loop {
+            if let Ok(chunk) = timeout_at(self.idle_at, self.chunks.recv()).await {
+                break chunk?;
+            }
+            // In this order: a shard hands its page on before it counts as read.
+            self.was_behind = !self.backlog.is_empty();
+            match self.chunks.try_recv() {
+                Ok(chunk) => break chunk,
+                Err(_) if !self.was_behind => return None,
+                Err(_) => self.idle_at = Instant::now() + time.max(LOOK_EVERY),
+            }
+        };
+        if self.was_behind || !chunk.records.is_empty() {
+            self.idle_at = Instant::now() + time;
+        }
+        self.was_behind = !self.backlog.is_empty();
+        Some(chunk)
     }
 }
 
@@ -243,4 +275,92 @@ async fn write(text: &mut Vec<u8>, out: &mut (impl AsyncWrite + Unpin)) -> io::R
     text.clear();
     text.shrink_to(WRITE_BYTES); // a large event is seldom followed by another
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use dispatchd_consumer::window::Window;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(5);
+
+    async fn chunk(texts: &[&str]) -> Chunk {
+        let record = |text: &&str| StoredRecord {
+            sequence_number: "49".to_owned(),
+            partition_key: None,
+            data: text.as_bytes().to_vec(),
+            arrived: None,
+        };
+        Chunk {
+            shard: "shardId-0".into(),
+            records: texts.iter().map(record).collect(),
+            millis_behind_latest: 0,
+            began: SystemTime::UNIX_EPOCH,
+            held: Window::default().shard().reserve(0).await,
+        }
+    }
+
+    /// What is printed of these pages, and after how many seconds it ends.
+    async fn printed(
+        backlog: Backlog,
+        pages: impl AsyncFnOnce(mpsc::Sender<Chunk>),
+    ) -> (String, u64) {
+        let began = Instant::now();
+        let (sender, chunks) = mpsc::channel(CHUNKS_MAX);
+        let options = Options::default();
+        let mut printer = Printer {
+            filter: options.filter,
+            format: options.format,
+            is_pretty: false,
+            mapping: options.mapping,
+            discoverer: None,
+            screen: options.screen,
+            count_max: u64::MAX,
+            tally: Tally::default(),
+        };
+        let mut out = Vec::new();
+        let incoming = Incoming::new(chunks, backlog, Some(IDLE));
+        let (_, printed) = tokio::join!(pages(sender), print_all(incoming, &mut printer, &mut out));
+        printed.expect("memory takes it");
+        let text = String::from_utf8(out).expect("it is text");
+        (text, began.elapsed().as_secs())
+    }
+
+    /// What could go wrong: of many shards one is throttled, and what is in it is never printed
+    /// since the others have nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_that_is_slow_is_waited_for_however_long_the_others_are_idle() {
+        let backlog = Backlog::default();
+        let slow = backlog.behind();
+        let pages = async |sender: mpsc::Sender<Chunk>| {
+            for _ in 0..60 {
+                sender.send(chunk(&[]).await).await.expect("it is waited for");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            sender.send(chunk(&["late"]).await).await.expect("it is waited for");
+            drop(slow);
+            sender.closed().await;
+        };
+        assert_eq!(printed(backlog, pages).await, ("late\n".to_owned(), 125));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_begins_when_the_last_shard_is_read_to_its_tip() {
+        let backlog = Backlog::default();
+        let last = backlog.behind();
+        let pages = async |sender: mpsc::Sender<Chunk>| {
+            sender.send(chunk(&["first"]).await).await.expect("it is there");
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            sender.send(chunk(&[]).await).await.expect("it is there");
+            drop(last);
+            while !sender.is_closed() {
+                let _ = sender.send(chunk(&[]).await).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        assert_eq!(printed(backlog, pages).await, ("first\n".to_owned(), 9));
+    }
 }

@@ -133,7 +133,8 @@ mod tests {
             assert_eq!(json["KinesisBatchInfo"]["endSequenceNumber"], "41");
             assert_eq!(json["KinesisBatchInfo"]["batchSize"], 2);
             assert_eq!((&json["status"], &json["body"]), (&500.into(), &"boom".into()));
-            let [event] = &archive::read(text).expect("replay reads it")[..] else {
+            let read = archive::read(text).expect("replay reads it");
+            let [event] = &read.events().collect::<Vec<_>>()[..] else {
                 panic!("one event: {text}")
             };
             assert_eq!(event.data, format!("{{\"type\":\"t{n}\"}}"));

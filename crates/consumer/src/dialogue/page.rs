@@ -1,13 +1,14 @@
 //! A page of records on its way to a child: taken apart, and cut into messages.
 //!
 //! What the child's checkpoint says is done is passed over, since reading begins again at the whole
-//! record that it is in.
+//! record that it is in. A packed record is looked at once, into however many messages it is cut.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::vec;
 
 use dispatchd_core::limits::MIB;
 use dispatchd_core::model::read::StoredRecord;
-use dispatchd_core::wire::decode::{self, StoredEvent};
+use dispatchd_core::wire::decode::{Opened, StoredEvent};
 use dispatchd_core::wire::multilang::{Record, RecordsMessage};
 
 use super::range::is_done;
@@ -23,11 +24,10 @@ const MESSAGE_BYTES_FULL: usize = 4 * MIB;
 /// A page that is being told. `H` is what is held for it, until this is dropped.
 #[derive(Debug)]
 pub struct Page<H> {
-    records: Vec<StoredRecord>,
+    records: vec::IntoIter<StoredRecord>,
     behind_ms: u64,
-    /// The next event that is to be told: its record, and its place in that.
-    record: usize,
-    event: usize,
+    /// The record that is being told, and how many of its events were told or passed over.
+    opened: Option<(Opened, usize)>,
     _held: H,
 }
 
@@ -43,7 +43,7 @@ pub struct Told {
 impl<H> Page<H> {
     pub fn new(records: Vec<StoredRecord>, millis_behind_latest: i64, held: H) -> Self {
         let behind_ms = u64::try_from(millis_behind_latest).unwrap_or(0);
-        Self { records, behind_ms, record: 0, event: 0, _held: held }
+        Self { records: records.into_iter(), behind_ms, opened: None, _held: held }
     }
 
     /// The next message, of at most so many records, all of them behind this place; `None` if all
@@ -51,24 +51,32 @@ impl<H> Page<H> {
     pub fn next(&mut self, after: Option<&Place>, records_max: usize) -> Option<Told> {
         let mut message = RecordsMessage::default();
         let mut last = None;
-        'page: while let Some(record) = self.records.get(self.record) {
-            for event in decode::events(record).skip(self.event) {
+        'page: while let Some((opened, taken)) = self.current() {
+            while let Some(event) = opened.event(*taken) {
                 let is_full =
                     message.records_count() >= records_max || message.bytes() >= MESSAGE_BYTES_FULL;
                 if is_full {
                     break 'page;
                 }
-                self.event += 1;
+                *taken += 1;
                 let place = place_of(&event);
                 if after.is_some_and(|after| is_done(&place, after)) {
                     continue;
                 }
-                message.push(&record_of(&event, record.arrived));
+                message.push(&record_of(&event, opened.record().arrived));
                 last = Some(place);
             }
-            (self.record, self.event) = (self.record + 1, 0);
+            self.opened = None;
         }
         last.map(|last| Told { message, last, behind_ms: self.behind_ms })
+    }
+
+    /// The record that is to be gone on with; `None` behind the last.
+    fn current(&mut self) -> Option<&mut (Opened, usize)> {
+        if self.opened.is_none() {
+            self.opened = Some((Opened::new(self.records.next()?), 0));
+        }
+        self.opened.as_mut()
     }
 }
 

@@ -128,11 +128,11 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A place as a child names it. A number alone means the first event of a packed record.
+/// A place as a child names it. A number alone means the first event of a packed record. No record
+/// has the number 0: from there nobody could go on.
 fn place(number: &str, sub: Option<i64>) -> Option<Place> {
     let sub = u64::try_from(sub.unwrap_or(0)).ok()?;
-    is_number(number).then(|| Place {
-        sequence_number: number.trim_start_matches('0').to_owned(),
-        sub_sequence_number: Some(sub),
-    })
+    let number = number.trim_start_matches('0');
+    is_number(number)
+        .then(|| Place { sequence_number: number.to_owned(), sub_sequence_number: Some(sub) })
 }

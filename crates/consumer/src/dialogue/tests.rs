@@ -101,10 +101,10 @@ fn a_checkpoint_is_between_the_last_one_and_what_was_delivered() {
     let begun_by_time = || child(Some(Checkpoint::From(SystemTime::UNIX_EPOCH)), &[]);
     let idle_at_the_end = || told(Some(after("12", 2)), &[], Action::ShardEnded);
     // Each row's dialogue is made anew by one of these.
-    let makers: [&dyn Fn() -> Dialogue; 6] =
-        [&open, &ended, &|| child(None, &[]), &begun_by_time, &idle_at_the_end, &|| {
-            child(Some(after("9", None)), &[at("9", 0)])
-        }];
+    let whole = || child(Some(after("9", None)), &[at("9", 0)]);
+    let first = || child(None, &[at("12", 0)]);
+    let makers: [&dyn Fn() -> Dialogue; 7] =
+        [&open, &ended, &|| child(None, &[]), &begun_by_time, &idle_at_the_end, &whole, &first];
     let table: &[(usize, Option<&str>, Option<i64>, Expected)] = &[
         // In the middle of a shard.
         (0, None, None, Ok(Some(after("12", 2)))),
@@ -140,6 +140,9 @@ fn a_checkpoint_is_between_the_last_one_and_what_was_delivered() {
         (3, Some("AT_TIMESTAMP"), None, Ok(None)),
         // A whole record is (number, 0).
         (5, Some("9"), None, Ok(None)),
+        // No record has this number: reading could not go on behind it.
+        (6, Some("0"), None, illegal.clone()),
+        (6, Some("00"), Some(7), illegal.clone()),
     ];
     for (maker, number, sub, expected) in table {
         let found = resolved(&mut makers[*maker](), *number, *sub);

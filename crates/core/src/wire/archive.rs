@@ -10,8 +10,9 @@
 //! | an invocation | `Records`, or `kinesis` for a record alone | `tail --format lambda` |
 //! | a dead letter | `requestContext`, with `record` or `payload` | `forward`; Lambda's destination in S3 |
 //!
-//! A record that packs several events is taken apart. What an event says of itself is read by
-//! [`event`]. Pure: nothing here opens a file or decides what is sent.
+//! A record that packs several events is taken apart, one event at a time: all of them together may
+//! take a hundred times the bytes of the line. What an event says of itself is read by [`event`].
+//! Pure: nothing here opens a file or decides what is sent.
 
 pub mod event;
 
@@ -19,8 +20,28 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::packed;
+use super::packed::Layout;
 use event::{Micros, parse_time};
+
+/// A line that was read: it holds the bytes of its records, and makes an event when it is asked for
+/// one.
+#[derive(Debug)]
+pub struct Line {
+    records: Vec<Kept>,
+    events_count: usize,
+}
+
+/// A record of a line.
+#[derive(Debug)]
+struct Kept {
+    data: Bytes,
+    partition_key: Option<String>,
+    arrived: Option<Micros>,
+    /// Where its events stand, if it is packed.
+    layout: Option<Box<Layout>>,
+    /// Events of the records before it.
+    events_before: usize,
+}
 
 /// One event as it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,11 +84,65 @@ impl NotArchived {
     }
 }
 
-/// The events in a line, or in a whole document.
+impl Line {
+    fn of(records: impl IntoIterator<Item = Kept>) -> Self {
+        let mut line = Self { records: Vec::new(), events_count: 0 };
+        for record in records {
+            let events_before = line.events_count;
+            line.events_count += record.events_count();
+            line.records.push(Kept { events_before, ..record });
+        }
+        line
+    }
+
+    /// How many events there are.
+    pub fn events_count(&self) -> usize {
+        self.events_count
+    }
+
+    /// The event of this number, from 0; `None` behind the last.
+    pub fn event(&self, number: usize) -> Option<Archived> {
+        let behind = self.records.partition_point(|record| record.events_before <= number);
+        let record = self.records.get(behind.checked_sub(1)?)?;
+        record.event(number - record.events_before)
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = Archived> {
+        (0..self.events_count).map_while(|number| self.event(number))
+    }
+}
+
+impl Kept {
+    /// A record that is one event.
+    fn whole(data: Bytes, partition_key: Option<String>, arrived: Option<Micros>) -> Self {
+        Self { data, partition_key, arrived, layout: None, events_before: 0 }
+    }
+
+    fn events_count(&self) -> usize {
+        self.layout.as_ref().map_or(1, |layout| layout.count())
+    }
+
+    fn event(&self, number: usize) -> Option<Archived> {
+        let Self { data, partition_key, arrived, layout, .. } = self;
+        let Some(layout) = layout else {
+            let (data, partition_key) = (data.clone(), partition_key.clone());
+            return (number == 0).then_some(Archived { data, partition_key, arrived: *arrived });
+        };
+        let member = layout.member(data, number)?;
+        Some(Archived {
+            // A copy: an event on its way must not hold all others of its record.
+            data: Bytes::copy_from_slice(member.data),
+            partition_key: Some(member.partition_key.to_owned()),
+            arrived: *arrived,
+        })
+    }
+}
+
+/// Reads a line, or a whole document.
 ///
 /// # Errors
 /// If it is of none of the forms, or not whole.
-pub fn read(text: &str) -> Result<Vec<Archived>, NotArchived> {
+pub fn read(text: &str) -> Result<Line, NotArchived> {
     let told: Told<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
         // A member that is no text where a form has one: then it is not of that form.
         serde_json::error::Category::Data => NotArchived::NoForm,
@@ -76,7 +151,7 @@ pub fn read(text: &str) -> Result<Vec<Archived>, NotArchived> {
     match told {
         Told { request_context: Some(_), record: Some(record), .. } => {
             let record: Record = member("record", record)?;
-            record.events("record.data")
+            Ok(Line::of([record.kept("record.data")?]))
         }
         Told { request_context: Some(_), payload: Some(payload), .. } => of_payload(payload),
         Told { request_context: Some(_), batch_info: Some(info), .. } => {
@@ -88,18 +163,18 @@ pub fn read(text: &str) -> Result<Vec<Archived>, NotArchived> {
         Told { records: Some(records), .. } => of_records("Records", records),
         Told { kinesis: Some(record), .. } => {
             let record: Record = member("kinesis", record)?;
-            record.events("kinesis.data")
+            Ok(Line::of([record.kept("kinesis.data")?]))
         }
         Told { data: Some(data), sequence_number: Some(_), .. } if data.get().starts_with('"') => {
             let record: Record = serde_json::from_str(text)
                 .map_err(|error| NotArchived::field("a record", error))?;
-            record.events("data")
+            Ok(Line::of([record.kept("data")?]))
         }
         Told { event_type: Some(kind), .. } | Told { detail_type: Some(kind), .. }
             if kind.get().starts_with('"') =>
         {
             let data = Bytes::copy_from_slice(text.as_bytes());
-            Ok(vec![Archived { data, partition_key: None, arrived: None }])
+            Ok(Line::of([Kept::whole(data, None, None)]))
         }
         _ => Err(NotArchived::NoForm),
     }
@@ -176,17 +251,14 @@ fn member<'a, T: Deserialize<'a>>(
     serde_json::from_str(value.get()).map_err(|error| NotArchived::field(field, error))
 }
 
-fn of_records(field: &'static str, records: &RawValue) -> Result<Vec<Archived>, NotArchived> {
+fn of_records(field: &'static str, records: &RawValue) -> Result<Line, NotArchived> {
     let records: Vec<Invoked> = member(field, records)?;
-    let mut events = Vec::with_capacity(records.len());
-    for Invoked { kinesis } in records {
-        events.append(&mut kinesis.events("Records.kinesis.data")?);
-    }
-    Ok(events)
+    let kept = records.into_iter().map(|Invoked { kinesis }| kinesis.kept("Records.kinesis.data"));
+    Ok(Line::of(kept.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// What Lambda was invoked with. In S3 it is an object; a text that holds the object is read too.
-fn of_payload(payload: &RawValue) -> Result<Vec<Archived>, NotArchived> {
+fn of_payload(payload: &RawValue) -> Result<Line, NotArchived> {
     const FIELD: &str = "payload";
     if payload.get().starts_with('"') {
         let text: String = member(FIELD, payload)?;
@@ -199,8 +271,8 @@ fn of_payload(payload: &RawValue) -> Result<Vec<Archived>, NotArchived> {
 }
 
 impl Record {
-    /// The events in the record: itself, or what is packed in it.
-    fn events(self, field: &'static str) -> Result<Vec<Archived>, NotArchived> {
+    /// The record as it is held: decoded, and looked at whether it is packed.
+    fn kept(self, field: &'static str) -> Result<Kept, NotArchived> {
         let data = base64_simd::STANDARD
             .decode_to_vec(self.data.as_bytes())
             .map_err(|_| NotArchived::field(field, "is not base64"))?;
@@ -212,17 +284,9 @@ impl Record {
                 NotArchived::field("approximateArrivalTimestamp", what)
             })?),
         };
-        let members = if self.sub_sequence_number.is_none() { packed::decode(&data) } else { None };
-        if let Some(members) = members {
-            let taken = members.map(|member| Archived {
-                data: Bytes::copy_from_slice(member.data),
-                partition_key: Some(member.partition_key.to_owned()),
-                arrived,
-            });
-            return Ok(taken.collect());
-        }
-        let partition_key = self.partition_key;
-        Ok(vec![Archived { data: data.into(), partition_key, arrived }])
+        let layout = if self.sub_sequence_number.is_none() { Layout::of(&data) } else { None };
+        let layout = layout.map(Box::new);
+        Ok(Kept { layout, ..Kept::whole(data.into(), self.partition_key, arrived) })
     }
 }
 

@@ -42,22 +42,24 @@ const KEY_INDEX: u8 = 0b0000_1000;
 const HASH_INDEX: u8 = 0b0001_0000;
 const DATA: u8 = 0b0001_1010;
 
-/// The members of a packed record that was read, in their order. They lie in its bytes: a key that
-/// many of them name is not copied for any.
-#[derive(Debug, Clone)]
-pub struct Members<'a> {
-    message: &'a [u8],
-    /// What was not gone through yet.
-    rest: &'a [u8],
-    tables: Tables,
-}
-
-/// Where in the message the keys stand. By offsets: a packed record may hold millions of keys, of a
-/// byte each.
+/// Where the keys and the members stand in a packed record, of which every byte was looked at: so
+/// that members can be taken out one by one, in any order, each at the cost of itself alone.
+///
+/// By offsets of four bytes: a packed record may hold millions of keys, of a byte each, and a key
+/// that many members name is not copied for any.
 #[derive(Debug, Clone, Default)]
-struct Tables {
+pub struct Layout {
     keys: Vec<u32>,
     hashes: Vec<u32>,
+    members: Vec<u32>,
+}
+
+/// The members of a packed record that was read, in their order. They lie in its bytes.
+#[derive(Debug, Clone)]
+pub struct Members<'a> {
+    data: &'a [u8],
+    layout: Layout,
+    next: usize,
 }
 
 /// One event in a packed record that was read.
@@ -121,78 +123,88 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     aggregate
 }
 
-/// The members of a packed record; `None` if `data` is none: whatever is not right in every byte is
-/// some other record, and so is one with a key that Kinesis would not take.
+/// The members of a packed record; `None` if `data` is none, as [`Layout::of`] has it.
 pub fn decode(data: &[u8]) -> Option<Members<'_>> {
-    let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
-    if Md5::digest(message)[..] != digest[..] {
-        return None;
-    }
-    let mut tables = Tables::default();
-    let mut rest = message;
-    while !rest.is_empty() {
-        let offset = u32::try_from(message.len() - rest.len()).ok()?;
-        match take_field(&mut rest)? {
-            (KEY_TABLE, Value::Bytes(key)) if is_short(str::from_utf8(key).ok()?) => {
-                tables.keys.push(offset)
-            }
-            (KEY_TABLE, Value::Bytes(_)) => return None,
-            (HASH_TABLE, Value::Bytes(hash)) => {
-                str::from_utf8(hash).ok()?;
-                tables.hashes.push(offset);
-            }
-            _ => {} // a record, or a newer field
+    Some(Members { data, layout: Layout::of(data)?, next: 0 })
+}
+
+impl Layout {
+    /// Where everything stands in a packed record; `None` if `data` is none: whatever is not right
+    /// in every byte is some other record, and so is one with a key that Kinesis would not take.
+    pub fn of(data: &[u8]) -> Option<Self> {
+        let (message, digest) = data.strip_prefix(&MAGIC)?.split_last_chunk::<DIGEST_BYTES>()?;
+        if Md5::digest(message)[..] != digest[..] {
+            return None;
         }
+        let mut layout = Self::default();
+        let mut rest = message;
+        while !rest.is_empty() {
+            let offset = u32::try_from(MAGIC.len() + message.len() - rest.len()).ok()?;
+            match take_field(&mut rest)? {
+                (KEY_TABLE, Value::Bytes(key)) if is_short(str::from_utf8(key).ok()?) => {
+                    layout.keys.push(offset)
+                }
+                (KEY_TABLE, Value::Bytes(_)) => return None,
+                (HASH_TABLE, Value::Bytes(hash)) if hash.len() <= HASH_KEY_DIGITS_MAX => {
+                    str::from_utf8(hash).ok()?;
+                    layout.hashes.push(offset);
+                }
+                // A member reads the keys that it names: a long one would be read for each of them.
+                (HASH_TABLE, Value::Bytes(_)) => return None,
+                (RECORDS, Value::Bytes(_)) => layout.members.push(offset),
+                _ => {} // a newer field
+            }
+        }
+        // Only now: a key may stand behind the members that name it.
+        let mut members = 0..layout.members.len();
+        let are_right = !members.is_empty() && members.all(|at| layout.member(data, at).is_some());
+        are_right.then_some(layout)
     }
-    let members = Members { message, rest: message, tables };
-    let (mut looked_at, mut count) = (members.clone(), 0);
-    while let Some(record) = looked_at.next_record() {
-        looked_at.member(record)?;
-        count += 1;
+
+    /// How many members there are.
+    pub fn count(&self) -> usize {
+        self.members.len()
     }
-    (count > 0).then_some(members)
+
+    /// The member of this number, from 0, in the record that this is the layout of; `None` behind
+    /// the last.
+    pub fn member<'a>(&self, data: &'a [u8], number: usize) -> Option<Member<'a>> {
+        let mut rest = bytes_at(data, *self.members.get(number)?)?;
+        let (mut key_index, mut hash_index, mut member_data) = (None, None, None);
+        while !rest.is_empty() {
+            match take_field(&mut rest)? {
+                (KEY_INDEX, Value::Number(index)) => key_index = Some(index),
+                (HASH_INDEX, Value::Number(index)) => hash_index = Some(index),
+                (DATA, Value::Bytes(bytes)) => member_data = Some(bytes),
+                _ => {}
+            }
+        }
+        Some(Member {
+            partition_key: text(data, &self.keys, key_index?)?,
+            explicit_hash_key: match hash_index {
+                Some(index) => Some(text(data, &self.hashes, index)?),
+                None => None,
+            },
+            data: member_data?,
+        })
+    }
 }
 
 fn is_short(key: &str) -> bool {
     key.len() <= PARTITION_KEY_CHARS_MAX || key.chars().count() <= PARTITION_KEY_CHARS_MAX
 }
 
-impl<'a> Members<'a> {
-    fn next_record(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
-            if let (RECORDS, Value::Bytes(record)) = take_field(&mut self.rest)? {
-                return Some(record);
-            }
-        }
-        None
-    }
+/// The text of this number in a table.
+fn text<'a>(data: &'a [u8], table: &[u32], index: u64) -> Option<&'a str> {
+    let offset = *table.get(usize::try_from(index).ok()?)?;
+    str::from_utf8(bytes_at(data, offset)?).ok()
+}
 
-    fn member(&self, mut rest: &'a [u8]) -> Option<Member<'a>> {
-        let (mut key_index, mut hash_index, mut data) = (None, None, None);
-        while !rest.is_empty() {
-            match take_field(&mut rest)? {
-                (KEY_INDEX, Value::Number(index)) => key_index = Some(index),
-                (HASH_INDEX, Value::Number(index)) => hash_index = Some(index),
-                (DATA, Value::Bytes(bytes)) => data = Some(bytes),
-                _ => {}
-            }
-        }
-        Some(Member {
-            partition_key: self.text(&self.tables.keys, key_index?)?,
-            explicit_hash_key: match hash_index {
-                Some(index) => Some(self.text(&self.tables.hashes, index)?),
-                None => None,
-            },
-            data: data?,
-        })
-    }
-
-    fn text(&self, table: &[u32], index: u64) -> Option<&'a str> {
-        let offset = *table.get(usize::try_from(index).ok()?)?;
-        match take_field(&mut &self.message[offset as usize..])? {
-            (_, Value::Bytes(text)) => str::from_utf8(text).ok(),
-            _ => None,
-        }
+/// What the field holds that begins there.
+fn bytes_at(data: &[u8], offset: u32) -> Option<&[u8]> {
+    match take_field(&mut data.get(offset as usize..)?)? {
+        (_, Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
     }
 }
 
@@ -200,8 +212,9 @@ impl<'a> Iterator for Members<'a> {
     type Item = Member<'a>;
 
     fn next(&mut self) -> Option<Member<'a>> {
-        let record = self.next_record()?;
-        Some(self.member(record).expect("every member was looked at before they were given out"))
+        let member = self.layout.member(self.data, self.next)?;
+        self.next += 1;
+        Some(member)
     }
 }
 
@@ -346,6 +359,28 @@ mod tests {
             Some(&b"x"[..])
         );
         assert!(decode(&with_key(&format!("{longest}a"))).is_none());
+        // What could go wrong: a text of 5 MiB is read for each of a million members.
+        let with_hash = |digits: usize| {
+            let mut message = b"\x0a\x01a".to_vec();
+            put_bytes(HASH_TABLE, "1".repeat(digits).as_bytes(), &mut message);
+            message.extend_from_slice(b"\x1a\x07\x08\x00\x10\x00\x1a\x01x");
+            sealed(&message)
+        };
+        assert!(decode(&with_hash(HASH_KEY_DIGITS_MAX)).is_some());
+        assert!(decode(&with_hash(HASH_KEY_DIGITS_MAX + 1)).is_none());
+    }
+
+    #[test]
+    fn members_are_taken_out_in_any_order_and_a_key_may_stand_behind_them() {
+        let message = b"\x1a\x05\x08\x01\x1a\x01x\x0a\x01a\x1a\x05\x08\x00\x1a\x01y\x0a\x01b";
+        let record = sealed(message);
+        let layout = Layout::of(&record).expect("it is one");
+        let found = [1, 0, 1].map(|at| layout.member(&record, at));
+        let found = found.map(|member| member.map(|member| (member.partition_key, member.data)));
+        let (x, y) = (Some(("b", &b"x"[..])), Some(("a", &b"y"[..])));
+        assert_eq!((layout.count(), found), (2, [y, x, y]));
+        assert_eq!(layout.member(&record, 2), None, "behind the last");
+        assert_eq!(layout.member(&record[..9], 1), None, "of other bytes, and nothing breaks");
     }
 
     #[test]

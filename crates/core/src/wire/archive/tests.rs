@@ -7,11 +7,16 @@ use crate::model::{PartitionKey, Record as Sealed};
 use crate::wire::dead_letter::{Batch, DeadLetter, End, Letter};
 use crate::wire::forward::lambda::Mapping;
 use crate::wire::forward::{Outgoing, kinesis};
+use crate::wire::packed;
 use std::time::{Duration, UNIX_EPOCH};
 use uuid::Uuid;
 
 const DATA: &str = "eyJ0eXBlIjoidCJ9"; // {"type":"t"}
 const SECOND: Micros = 1_000_000;
+
+fn read(text: &str) -> Result<Vec<Archived>, NotArchived> {
+    super::read(text).map(|line| line.events().collect())
+}
 
 fn one(text: &str) -> Archived {
     let mut events = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -155,6 +160,30 @@ fn a_packed_record_is_taken_apart_unless_it_says_that_it_was() {
     assert_eq!(read(&line).expect("it is read"), [event(Some("a"), None), event(Some("b"), None)]);
     let member = line.replace("\"partitionKey\"", "\"subSequenceNumber\":0,\"partitionKey\"");
     assert_eq!(one(&member).data, packed);
+}
+
+#[test]
+fn an_event_is_found_by_its_number_in_whichever_of_the_records_it_is() {
+    let sealed = |data: &str| {
+        let key = PartitionKey::new("k").expect("short");
+        Sealed::new(key, None, data.to_owned().into())
+    };
+    let record = |data: &[u8]| {
+        let data = base64_simd::STANDARD.encode_to_string(data);
+        format!(r#"{{"kinesis":{{"data":"{data}","partitionKey":"k"}}}}"#)
+    };
+    let pack = |events: [&str; 2]| {
+        let [one, other] = events.map(sealed);
+        record(&packed::encode(&[&one, &other]))
+    };
+    let records = [pack(["0", "1"]), record(b"2"), pack(["3", "4"])].join(",");
+    let line = super::read(&format!(r#"{{"Records":[{records}]}}"#)).expect("it is read");
+    assert_eq!(line.events_count(), 5);
+    let found = |number| line.event(number).map(|event| event.data);
+    for (number, data) in [(4, "4"), (0, "0"), (2, "2"), (3, "3"), (1, "1")] {
+        assert_eq!(found(number).as_deref(), Some(data.as_bytes()), "{number}");
+    }
+    assert_eq!(found(5), None);
 }
 
 #[test]

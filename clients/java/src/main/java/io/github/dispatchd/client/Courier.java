@@ -101,7 +101,13 @@ final class Courier implements Runnable {
   private int failures;
   private long connectAt;
   private boolean connectedBefore;
+
+  /** Why the last connection, or the attempt at one, has failed; null before that. */
+  private String failure;
+
+  /** What is missing before the daemon can answer an event; null once it has answered hello. */
   private volatile String trouble;
+
   private long lookAt = Waits.FAR;
   private long lookedAt = -LOOK_NANOS;
   private long numbers;
@@ -127,7 +133,7 @@ final class Courier implements Runnable {
             this::trouble);
     producerId = settings.context().get("producerId");
     connectAt = settings.disabled() ? Waits.FAR : 0;
-    trouble = "not yet connected";
+    trouble = "no connection to " + settings.socket() + ": not yet connected";
     thread = new Thread(this, "dispatchd");
     thread.setDaemon(true);
   }
@@ -145,10 +151,8 @@ final class Courier implements Runnable {
   }
 
   private String trouble() {
-    String why = trouble;
-    return why == null
-        ? "the daemon at " + settings.socket() + " has not answered"
-        : "no connection to " + settings.socket() + ": " + why;
+    String missing = trouble;
+    return missing == null ? "the daemon at " + settings.socket() + " has not answered" : missing;
   }
 
   @Override
@@ -209,14 +213,16 @@ final class Courier implements Runnable {
     }
     buffer.countSendings(0, connectedBefore);
     connectedBefore = true;
-    // Why it was turned away before holds until the daemon has answered.
-    if (failures == 0) trouble = null;
+    // Being turned away is a connection as well: its reason must not be lost with the next.
+    String before = failures == 0 ? "" : "; the connection before: " + failure;
+    trouble = "connected to " + settings.socket() + ", which has not answered hello" + before;
     helloOpen = true;
     wire.put("", hello);
   }
 
   private void connectLater(IOException why) {
-    trouble = why.getMessage() == null ? why.toString() : why.getMessage();
+    failure = why.getMessage() == null ? why.toString() : why.getMessage();
+    trouble = "no connection to " + settings.socket() + ": " + failure;
     connectAt = Waits.now() + Waits.backoff(failures++, ThreadLocalRandom.current());
   }
 

@@ -3,6 +3,7 @@
 package io.github.dispatchd.client;
 
 import io.github.dispatchd.client.Event.Option;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -255,6 +256,9 @@ public final class DispatchdClient implements AutoCloseable {
   public static final class Builder {
     private static final String DEFAULT_SOCKET = "/run/dispatchd/dispatchd.sock";
 
+    /** The longest path that a socket can have. */
+    private static final int SOCKET_BYTES_MAX = 107;
+
     private Path socket;
     private final Map<String, String> context = new TreeMap<>();
     private Duration timeout = Duration.ofSeconds(150);
@@ -271,7 +275,7 @@ public final class DispatchdClient implements AutoCloseable {
      * Where the daemon listens. The default is the environment's {@code DISPATCHD_SOCKET}, else
      * {@code /run/dispatchd/dispatchd.sock}.
      *
-     * @param socket the path of its socket
+     * @param socket the path of its socket, 107 bytes at most
      * @return this
      */
     public Builder socket(Path socket) {
@@ -420,12 +424,19 @@ public final class DispatchdClient implements AutoCloseable {
      * Makes the client.
      *
      * @return a client, which connects in the background
+     * @throws IllegalArgumentException if the path of the socket is longer than a socket's can be
      */
     public DispatchdClient build() {
       Path path = socket;
       if (path == null) {
         String named = System.getenv("DISPATCHD_SOCKET");
         path = Path.of(named == null || named.isEmpty() ? DEFAULT_SOCKET : named);
+      }
+      int bytes = path.toString().getBytes(StandardCharsets.UTF_8).length;
+      if (bytes > SOCKET_BYTES_MAX) {
+        throw new IllegalArgumentException(
+            "the socket's path has at most %d bytes, not %d: %s"
+                .formatted(SOCKET_BYTES_MAX, bytes, path));
       }
       return new DispatchdClient(
           new Settings(

@@ -68,6 +68,15 @@ final class ClientTest extends WithDaemon {
   }
 
   @Test
+  void aPathThatNoSocketCanHaveIsRefusedAtOnce() {
+    DispatchdClient.builder().socket(Path.of("/" + "s".repeat(106))).build().close();
+    DispatchdClient.Builder tooLong =
+        DispatchdClient.builder().socket(Path.of("/" + "s".repeat(107)));
+    String message = assertThrows(IllegalArgumentException.class, tooLong::build).getMessage();
+    assertTrue(message.contains("at most 107 bytes, not 108: /s"), message);
+  }
+
+  @Test
   void theContextIsSaidFirstAndNoEventGoesBeforeItIsAccepted() throws Exception {
     try (DispatchdClient client = builder().producerId("me").envelope("lk").build()) {
       CompletableFuture<Published> call = client.publish(event(1));
