@@ -232,7 +232,12 @@ fn found(index: &Index) -> String {
     let span = index.span().map(|(first, last)| {
         format!(", from {} to {}", printed(first).as_str(), printed(last).as_str())
     });
-    format!("{read} in {files}, {sent} to send{}\n", span.unwrap_or_default())
+    let mut text = format!("{read} in {files}, {sent} to send{}\n", span.unwrap_or_default());
+    if index.not_json > 0 {
+        let left_out = counted(index.not_json, "event");
+        text += &format!("left out {left_out}: they are no JSON that a filter could look at\n");
+    }
+    text
 }
 
 fn line(progress: &Progress) -> String {

@@ -105,26 +105,36 @@ pub const TARGET_KEYS: &[Key] = &[
         "with lambda: what is sent as `invokeIdentityArn`"),
 ];
 
-/// What a program decides itself.
-const NOT_WITH_EXEC: [&str; 18] = [
-    "format",
-    "token_file",
-    "token_env",
-    "ca_file",
-    "type",
-    "filter",
-    "filter_record",
-    "aggregates",
-    "batch_window",
-    "batch_bytes",
-    "parallelization",
-    "bisect",
-    "max_retries",
-    "max_age",
-    "on_failure",
-    "dead_letter",
-    "max_in_flight",
-    "sequence",
+/// The keys that one of the two ways of delivering has a use for: beside the other one nobody looks
+/// at them.
+const OF_ONE_WAY: [(&str, &[&str]); 2] = [
+    (
+        "url",
+        &[
+            "format",
+            "token_file",
+            "token_env",
+            "ca_file",
+            "type",
+            "filter",
+            "filter_record",
+            "aggregates",
+            "batch_window",
+            "batch_bytes",
+            "parallelization",
+            "bisect",
+            "max_retries",
+            "max_age",
+            "on_failure",
+            "dead_letter",
+            "connect_timeout",
+            "timeout",
+            "max_in_flight",
+            "sequence",
+            "role_arn",
+        ],
+    ),
+    ("exec", &["exec_timeout", "exec_grace", "exec_empty"]),
 ];
 
 /// The settings of targets, by their numbers, as typed: without the list's name before their keys.
@@ -186,19 +196,25 @@ pub(super) fn relate(settings: &[Setting], values: &Values, names: &[String]) ->
     } else if names.iter().filter(|other| *other == name).count() > 1 {
         refuse("name", "a name that no other target has");
     }
+    let is_typed = |key| {
+        let known = TARGET_KEYS.iter().find(|known| known.name == key);
+        known.expect("the table has it").default != set(key).value
+    };
     match (is_set("url"), is_set("exec")) {
         (false, false) => refuse("url", "a url, where records are sent, or exec, a program"),
         (true, true) => refuse("exec", "nothing beside url"),
-        (false, true) => {
-            for key in NOT_WITH_EXEC {
-                let default = TARGET_KEYS.iter().find(|known| known.name == key);
-                if default.is_some_and(|default| default.default != set(key).value) {
-                    refuse(key, "nothing beside exec: the program itself decides that");
+        (has_url, _) => {
+            let way = if has_url { "url" } else { "exec" };
+            for (other, keys) in OF_ONE_WAY.into_iter().filter(|(of, _)| *of != way) {
+                let expected = format!("nothing beside {way}: it is for {other} alone");
+                for &key in keys.iter().filter(|&&key| is_typed(key)) {
+                    refuse(key, &expected);
                 }
             }
-            return problems;
+            if !has_url {
+                return problems;
+            }
         }
-        (true, false) => {}
     }
     if is_set("ca_file") && set("url").value.starts_with("unix:") {
         refuse("ca_file", "nothing beside a Unix socket, on which there is no TLS");
@@ -230,6 +246,9 @@ pub(super) fn relate(settings: &[Setting], values: &Values, names: &[String]) ->
     }
     if format != Format::Record && set("sequence").value != "auto" {
         refuse("sequence", "format = \"record\" beside it: no other sends such a number");
+    }
+    if format != Format::Lambda && is_set("role_arn") {
+        refuse("role_arn", "format = \"lambda\" beside it: no other sends it");
     }
     problems
 }

@@ -173,13 +173,17 @@ const LONG_TYPES: &str = match std::str::from_utf8(&[b'x'; 4_097]) {
 
 /// Inputs for `forward` with these keys of one target, beside a URL.
 fn of_target(set: &[(&str, &str)]) -> Inputs {
+    of_bare_target(&[&[("url", "http://127.0.0.1:3000/events/")], set].concat())
+}
+
+/// Inputs for `forward` with these keys of one target and no other.
+fn of_bare_target(set: &[(&str, &str)]) -> Inputs {
     let flag = |(key, value): &(&str, &str)| Flag {
         key: format!("forward.target[1].{key}"),
         value: (*value).to_owned(),
         flag: "--set".to_owned(),
     };
-    let url = [("url", "http://127.0.0.1:3000/events/")];
-    let flags = url.iter().chain(set).map(flag).collect();
+    let flags = set.iter().map(flag).collect();
     let mut inputs = Inputs { local: true, flags, ..Inputs::default() }.for_forward();
     inputs.flags.push("forward.checkpoint=none".parse().expect("KEY=VALUE"));
     inputs
@@ -267,15 +271,55 @@ fn values_of_a_target_that_do_not_fit_each_other_are_refused() {
         (&[("format", "record"), ("max_in_flight", "2")], "1 in the format record"),
         (&[("token_file", "/t"), ("token_env", "T")], "nothing beside token_file"),
         (&[("exec", "cat")], "nothing beside url"),
+        (&[("role_arn", "r")], "format = \"lambda\" beside it"),
     ] {
         let said = refused(&of_target(set)).join("; ");
         assert!(said.contains(says), "{set:?}: {said}");
     }
-    let program = [("url", ""), ("exec", "cat -u"), ("format", "batch")];
-    let mut inputs = of_target(&program);
-    inputs.flags.retain(|flag| !flag.value.starts_with("http"));
-    let said = refused(&inputs).join("; ");
-    assert!(said.contains("forward.target[1].format = \"batch\""), "{said}");
+}
+
+/// A value of each key that one way of delivering has a use for alone, other than its default.
+const OF_ONE_WAY: &[(&str, &str)] = &[
+    ("format", "lambda"),
+    ("token_file", "/t"),
+    ("token_env", "T"),
+    ("ca_file", "/c"),
+    ("type", "a"),
+    ("filter", "{\"type\":[\"a\"]}"),
+    ("filter_record", "{\"partitionKey\":[\"a\"]}"),
+    ("aggregates", "apart"),
+    ("batch_window", "1s"),
+    ("batch_bytes", "2KiB"),
+    ("parallelization", "2"),
+    ("bisect", "true"),
+    ("max_retries", "3"),
+    ("max_age", "1h"),
+    ("on_failure", "dead-letter"),
+    ("dead_letter", "file:/d"),
+    ("connect_timeout", "1s"),
+    ("timeout", "1m"),
+    ("max_in_flight", "2"),
+    ("sequence", "record"),
+    ("exec_timeout", "1m"),
+    ("exec_grace", "1s"),
+    ("exec_empty", "true"),
+    ("role_arn", "arn:aws:iam::123456789012:role/r"),
+];
+
+#[test]
+fn a_key_of_one_way_of_delivering_is_refused_beside_the_other() {
+    // What could go wrong: a timeout is typed beside `exec`, holds for nothing, and nobody says so.
+    const OF_BOTH: [&str; 5] = ["name", "url", "exec", "from", "batch_size"];
+    let of_one_way = TARGET_KEYS.iter().map(|key| key.name).filter(|key| !OF_BOTH.contains(key));
+    assert!(of_one_way.eq(OF_ONE_WAY.iter().map(|(key, _)| *key)), "the list is not whole");
+    for &(key, value) in OF_ONE_WAY {
+        let (way, of) = if key.starts_with("exec_") { ("url", "exec") } else { ("exec", "url") };
+        let there = if way == "url" { "http://127.0.0.1:3000/" } else { "cat -u" };
+        let said = refused(&of_bare_target(&[(way, there), (key, value)])).join("; ");
+        let begins = format!("forward.target[1].{key} = ");
+        let ends = format!("expected nothing beside {way}: it is for {of} alone");
+        assert!(said.starts_with(&begins) && said.ends_with(&ends), "{said}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The text of a book: JSON, so that an operator can read it. Pure.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::DateTime;
 use dispatchd_consumer::delivery::{Checkpoint, Place};
@@ -14,6 +14,10 @@ const VERSION: u32 = 1;
 /// The checkpoints of a stream's shards for one target.
 pub(super) type Shards = BTreeMap<String, Checkpoint>;
 
+/// How much later a book says that it was written with each opening, at the least. Numbers that
+/// only grow begin there and take a nanosecond each: so many are never sent before the next write.
+const OPENED_LATER: Duration = Duration::from_secs(1);
+
 /// What is remembered of a stream for one target.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Contents {
@@ -22,6 +26,14 @@ pub(super) struct Contents {
     /// When this was written last, by a clock that never went back; `None`: it never was.
     pub written: Option<SystemTime>,
     pub shards: Shards,
+}
+
+impl Contents {
+    /// Takes note that the book was opened: numbers from the time that it says may have been sent
+    /// since the last opening, and nothing have been kept since.
+    pub(super) fn opened(&mut self, now: SystemTime) {
+        self.written = self.written.map(|written| now.max(written + OPENED_LATER));
+    }
 }
 
 /// What a book says.
@@ -139,8 +151,6 @@ fn checkpoint(written: Written) -> Option<Checkpoint> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn shards() -> Shards {

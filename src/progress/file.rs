@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -113,7 +114,8 @@ impl BookFile {
             .map_err(failed(&directory))?;
         let lock =
             Lock::take(&lock_path).map_err(|source| OpenError::Lock { path: lock_path, source })?;
-        let contents = read(&path, stream, target)?;
+        let mut contents = read(&path, stream, target)?;
+        contents.opened(SystemTime::now());
         let (stream, target) = (stream.to_owned(), target.to_owned());
         let book = Self { path, stream, target, _lock: lock };
         book.write(&contents).map_err(failed(&book.path))?; // now, and not after a first delivery

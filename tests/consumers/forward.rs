@@ -10,6 +10,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use dispatchd_core::model::{PartitionKey, Record};
+use dispatchd_core::wire::packed;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::aws::serve;
@@ -20,6 +22,7 @@ use testkit::{client, eventually};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::DISPATCHD;
+use crate::pages::Pages;
 
 /// A target that answers with what it is told to, and keeps what it was sent.
 struct App {
@@ -36,6 +39,8 @@ struct Seen {
     status: Mutex<Option<StatusCode>>,
     /// The only token that it takes; any, where nothing is said.
     token: Mutex<Option<String>>,
+    /// The number from which on it takes no event now; it takes all, where nothing is said.
+    busy_from: Mutex<Option<u64>>,
 }
 
 impl App {
@@ -46,8 +51,12 @@ impl App {
         Self { url, seen, _server: server }
     }
 
-    fn answers(&self, status: StatusCode) {
-        *self.seen.status.lock().expect("nobody panics with it") = Some(status);
+    fn answers(&self, status: impl Into<Option<StatusCode>>) {
+        *self.seen.status.lock().expect("nobody panics with it") = status.into();
+    }
+
+    fn is_busy_from(&self, number: impl Into<Option<u64>>) {
+        *self.seen.busy_from.lock().expect("nobody panics with it") = number.into();
     }
 
     /// The numbers of the events that it handled, in order.
@@ -78,7 +87,11 @@ async fn handle(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: Bytes) 
     if let Some(status) = *seen.status.lock().expect("nobody panics with it") {
         return status;
     }
-    let body = serde_json::from_slice(&body).expect("an event is JSON");
+    let body: Value = serde_json::from_slice(&body).expect("an event is JSON");
+    let busy_from = *seen.busy_from.lock().expect("nobody panics with it");
+    if busy_from.is_some_and(|from| body["data"]["n"].as_u64() >= Some(from)) {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     seen.bodies.lock().expect("nobody panics with it").push(body);
     StatusCode::OK
 }
@@ -90,12 +103,23 @@ async fn stream(count: i32) -> (Ferro, Client) {
     (ferro, client)
 }
 
+fn numbered(n: u64) -> String {
+    let kind = if n.is_multiple_of(2) { "even" } else { "odd" };
+    json!({ "type": kind, "data": { "n": n } }).to_string()
+}
+
 async fn put_numbers(client: &Client, key: &str, numbers: impl IntoIterator<Item = u64>) {
-    let event = |n: u64| {
-        let kind = if n.is_multiple_of(2) { "even" } else { "odd" };
-        entry(key, json!({ "type": kind, "data": { "n": n } }).to_string())
-    };
-    put(client, "s", numbers.into_iter().map(event).collect()).await;
+    let entries = numbers.into_iter().map(|n| entry(key, numbered(n)));
+    put(client, "s", entries.collect()).await;
+}
+
+/// Puts one record with all these events in it, in the KPL's format.
+async fn put_packed(client: &Client, numbers: impl IntoIterator<Item = u64>) {
+    let key = || PartitionKey::new("k").expect("it is short");
+    let event = |n| Record::new(key(), None, numbered(n).into());
+    let events: Vec<Record> = numbers.into_iter().map(event).collect();
+    let packed = packed::encode(&events.iter().collect::<Vec<_>>());
+    put(client, "s", vec![entry("k", packed)]).await;
 }
 
 fn forward(ferro: &Ferro, app: &App) -> Start {
@@ -131,6 +155,62 @@ async fn events_come_in_order_and_a_restart_goes_on_behind_the_last_one() {
     // The last one is counted once its answer has come.
     counts(&daemon, "dispatchd_forward_records_total{outcome=\"delivered\"}", 20.0).await;
     assert_eq!(stop(daemon).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_packed_record_of_many_events_is_delivered_event_by_event_and_gone_on_with_in_its_midst()
+{
+    // What could go wrong: it is taken apart in pieces of a thousand events. Between two of them
+    // one is left out or comes twice; a checkpoint in the second is taken for one in the first.
+    const EVENTS: u64 = 1500;
+    const DONE: u64 = 1200;
+    let (ferro, client) = stream(1).await;
+    let app = App::start().await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    put_packed(&client, 0..EVENTS).await;
+    put_numbers(&client, "k", [EVENTS]).await;
+    app.is_busy_from(DONE);
+    let mut daemon = forward(&ferro, &app).start_in(dir.path()).await;
+    let last = format!(" event {}", DONE - 1);
+    eventually("what is done is kept", async || {
+        let status = daemon.status().await;
+        let kept = status["targets"][0]["shards"][0]["checkpoint"].as_str()?.ends_with(&last);
+        kept.then_some(())
+    })
+    .await;
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.exit_code().await, None);
+    assert_eq!(app.handled(), (0..DONE).collect::<Vec<_>>());
+    // Not before: what the first one may have sent when it was killed is refused too.
+    let daemon = forward(&ferro, &app).start_in(dir.path()).await;
+    app.is_busy_from(None);
+    app.has(&[EVENTS]).await;
+    assert_eq!(app.handled(), (0..=EVENTS).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(stop(daemon).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_deleted_and_made_again_while_it_is_read_is_told_as_that() {
+    // What could go wrong: all that is told is that a shard is not found, which is there.
+    let pages = Pages::start(1, 100 * 1024).await;
+    let app = App::start().await;
+    pages.open(0);
+    let start = DISPATCHD.forward(&pages.endpoint, "s").args(["--to", &app.url]);
+    let start = start.args(["--from", "trim-horizon"]).set("forward.poll", "200ms");
+    let mut daemon = start.start().await;
+    app.has(&[0]).await;
+    pages.make_again();
+    let told = eventually("it is told as an error", async || {
+        let told = daemon.logged("the stream cannot be read");
+        told.into_iter().find(|line| line["level"] == "ERROR")
+    })
+    .await;
+    let error = told["error"].as_str().expect("it says why");
+    for part in ["the stream s was made at", "deleted and made again", "default.json is moved away"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(daemon.exit_code().await, Some(1));
 }
 
 #[tokio::test]
@@ -218,7 +298,7 @@ async fn children_are_delivered_after_their_parents_and_across_a_restart() {
     let parent = shards(&client, "s").await.remove(0);
     split(&client, "s", &parent).await;
     put_numbers(&client, "k", 10..20).await;
-    *app.seen.status.lock().expect("nobody panics with it") = None;
+    app.answers(None);
     app.has(&(0..20).collect::<Vec<_>>()).await;
     assert_eq!(app.handled(), (0..20).collect::<Vec<_>>(), "a key's order outlives its shard");
     assert_eq!(stop(daemon).await, Some(0));
@@ -316,6 +396,41 @@ async fn a_reload_adds_and_takes_away_targets_and_a_wrong_file_changes_nothing()
 }
 
 #[tokio::test]
+async fn a_refused_reload_restarts_no_target_that_does_not_change_nor_does_the_next_good_one() {
+    let (ferro, client) = stream(1).await;
+    let (one, two) = (App::start().await, App::start().await);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("config.toml");
+    let target = |name: &str, app: &App, more: &str| {
+        let url = &app.url;
+        format!(
+            "[[forward.target]]\nname = {name:?}\nurl = {url:?}\nfrom = \"trim-horizon\"\n{more}"
+        )
+    };
+    let write = |text: String| std::fs::write(&file, text).expect("it is ours");
+    write(target("one", &one, ""));
+    put_numbers(&client, "k", [1]).await;
+    let path = file.to_str().expect("it is UTF-8");
+    let start = DISPATCHD.forward(&ferro.endpoint(), "s").args(["--config", path]);
+    let daemon = start.set("forward.poll", "200ms").start_in(dir.path()).await;
+    one.has(&[1]).await;
+    // It holds, and cannot be built.
+    let missing = dir.path().join("no-such-file");
+    let missing = format!("ca_file = {missing:?}\n");
+    write(target("one", &one, "type = \"even\"\n") + &target("two", &two, &missing));
+    assert_eq!(daemon.run_admin(&["reload"]).await.status.code(), Some(1));
+    write(target("one", &one, "") + &target("two", &two, ""));
+    assert_eq!(daemon.run_admin(&["reload"]).await.status.code(), Some(0));
+    two.has(&[1]).await;
+    put_numbers(&client, "k", [2, 3]).await;
+    one.has(&[1, 2, 3]).await;
+    let begun = daemon.told("every shard has its place").await;
+    let begun: Vec<_> = begun.iter().map(|line| &line["target_name"]).collect();
+    assert_eq!(begun, ["one", "two"], "each once");
+    assert_eq!(stop(daemon).await, Some(0));
+}
+
+#[tokio::test]
 async fn what_was_shown_of_a_target_is_shown_no_more_once_it_is_gone() {
     // What could go wrong: its gauges stay as they were, and an alert about it never ends.
     let (ferro, client) = stream(1).await;
@@ -364,6 +479,25 @@ async fn a_wrong_token_never_spins_and_is_mended_by_its_file() {
     app.has(&[1]).await;
     let attempts = app.seen.tokens.lock().expect("nobody panics with it").len();
     assert!(attempts < 20, "{attempts} requests");
+    assert_eq!(stop(daemon).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_after_it_was_not_there_is_told_as_an_error() {
+    // What could go wrong: a target comes back with another token, and all that was ever told is
+    // that it takes no records, which passes by itself.
+    let (ferro, client) = stream(1).await;
+    let app = App::start().await;
+    app.answers(StatusCode::SERVICE_UNAVAILABLE);
+    put_numbers(&client, "k", [1]).await;
+    let daemon = forward(&ferro, &app).start().await;
+    daemon.told("the target does not take records").await;
+    app.answers(StatusCode::UNAUTHORIZED);
+    let refused = daemon.told("the target refuses").await;
+    assert_eq!((&refused[0]["level"], &refused[0]["status"]), (&"ERROR".into(), &401.into()));
+    app.answers(None);
+    daemon.told("the target takes records again").await;
+    assert_eq!(daemon.logged("the target does not take records").len(), 1, "{}", daemon.log());
     assert_eq!(stop(daemon).await, Some(0));
 }
 

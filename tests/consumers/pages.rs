@@ -1,5 +1,6 @@
 //! A stream of the test's own that never ends: every page is as large as was asked for, up to the
-//! 10 MiB that GetRecords gives. No emulator holds so much.
+//! 10 MiB that GetRecords gives. No emulator holds so much. It can be deleted and made again when
+//! a test wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use base64::Engine;
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 use testkit::aws::serve;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+
+/// The type of what is answered.
+const JSON: [(&str, &str); 1] = [("content-type", "application/x-amz-json-1.1")];
 
 /// Bytes that GetRecords gives at once.
 pub(crate) const PAGE_BYTES_MAX: usize = 10 << 20;
@@ -29,6 +33,8 @@ pub(crate) struct Pages {
 struct Stream {
     shards: Vec<Shard>,
     record_bytes: usize,
+    /// When it was made, in seconds. No iterator outlives its stream.
+    made: AtomicUsize,
 }
 
 struct Shard {
@@ -46,8 +52,8 @@ impl Pages {
             records: AtomicUsize::new(0),
             largest_page: AtomicUsize::new(0),
         };
-        let stream =
-            Arc::new(Stream { shards: (0..shards).map(|_| shard()).collect(), record_bytes });
+        let shards = (0..shards).map(|_| shard()).collect();
+        let stream = Arc::new(Stream { shards, record_bytes, made: AtomicUsize::new(1) });
         let app = Router::new().route("/", post(answer)).with_state(Arc::clone(&stream));
         let (endpoint, server) = serve(app).await;
         Self { endpoint, stream, _server: server }
@@ -56,6 +62,11 @@ impl Pages {
     /// From now on this shard gives out what it is asked for.
     pub(crate) fn open(&self, shard: usize) {
         self.stream.shards[shard].gate.add_permits(1);
+    }
+
+    /// Deletes it, and makes one of the same name and as many shards.
+    pub(crate) fn make_again(&self) {
+        self.stream.made.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes of records that all shards have given out.
@@ -91,7 +102,7 @@ async fn answer(State(stream): State<Arc<Stream>>, headers: HeaderMap, body: Byt
             "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/s",
             "StreamStatus": "ACTIVE",
             "RetentionPeriodHours": 24,
-            "StreamCreationTimestamp": 0,
+            "StreamCreationTimestamp": stream.made.load(Ordering::Relaxed),
             "EnhancedMonitoring": [],
             "OpenShardCount": stream.shards.len(),
         } })
@@ -99,18 +110,25 @@ async fn answer(State(stream): State<Arc<Stream>>, headers: HeaderMap, body: Byt
         Some("GetShardIterator") => {
             let number = text("ShardId").trim_start_matches("shardId-").to_owned();
             let number: usize = number.parse().expect("it was listed");
-            json!({ "ShardIterator": format!("{number}:0") }).to_string()
+            let made = stream.made.load(Ordering::Relaxed);
+            json!({ "ShardIterator": format!("{number}:0:{made}") }).to_string()
         }
         Some("GetRecords") => {
             let iterator = text("ShardIterator");
-            let (shard, first) = iterator.split_once(':').expect("it is our own");
-            let [shard, first] = [shard, first].map(|text| text.parse().expect("it is our own"));
+            let parts = iterator.split(':').map(|text| text.parse().expect("it is our own"));
+            let &[shard, first, made] = &parts.collect::<Vec<usize>>()[..] else {
+                panic!("{iterator} is our own")
+            };
+            if made != stream.made.load(Ordering::Relaxed) {
+                let error = json!({ "__type": "ResourceNotFoundException", "message": "no shard" });
+                return (StatusCode::BAD_REQUEST, JSON, error.to_string()).into_response();
+            }
             let limit = asked["Limit"].as_u64().expect("a reader says how many");
             stream.page(shard, first, usize::try_from(limit).expect("they are few")).await
         }
         other => panic!("{other:?} is not what a reader asks for"),
     };
-    ([("content-type", "application/x-amz-json-1.1")], body).into_response()
+    (JSON, body).into_response()
 }
 
 impl Stream {
@@ -133,8 +151,9 @@ impl Stream {
             format!(r#"{{"SequenceNumber":"{number}","PartitionKey":"k","Data":"{data}"}}"#)
         });
         let (entries, next) = (entries.collect::<Vec<_>>().join(","), first + count);
+        let made = self.made.load(Ordering::Relaxed);
         format!(
-            r#"{{"Records":[{entries}],"NextShardIterator":"{shard}:{next}","MillisBehindLatest":60000}}"#
+            r#"{{"Records":[{entries}],"NextShardIterator":"{shard}:{next}:{made}","MillisBehindLatest":60000}}"#
         )
     }
 }

@@ -1,6 +1,8 @@
 //! Says when something that happens often is to be told: at once, and then once a minute, with how
 //! often it happened. Pure.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two lines of the log about the same thing.
@@ -26,6 +28,33 @@ impl Seldom {
     }
 }
 
+/// Something that is tried again and again, for each shard by itself.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    /// For which it failed the last time.
+    shards: BTreeSet<Arc<str>>,
+    seldom: Seldom,
+}
+
+impl Failing {
+    /// Takes note that it failed. Returns how often since it was told last, if it is to be told
+    /// now.
+    pub(super) fn fails(&mut self, shard: &Arc<str>, now: Instant) -> Option<u64> {
+        self.shards.insert(Arc::clone(shard));
+        self.seldom.note(1, now)
+    }
+
+    /// Takes note that it succeeded. Returns whether that is to be told: it had failed, and fails
+    /// for no shard any more.
+    pub(super) fn succeeds(&mut self, shard: &str) -> bool {
+        let is_over = self.shards.remove(shard) && self.shards.is_empty();
+        if is_over {
+            self.seldom = Seldom::default();
+        }
+        is_over
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +67,19 @@ mod tests {
         assert_eq!(seldom.note(1, at(1)), None);
         assert_eq!(seldom.note(2, at(59)), None);
         assert_eq!(seldom.note(1, at(60)), Some(4));
+    }
+
+    #[test]
+    fn what_fails_for_one_shard_is_not_over_while_it_succeeds_for_others() {
+        // What could go wrong: two lines of the log for every try, one of which is not true.
+        let (mut failing, began) = (Failing::default(), Instant::now());
+        let [one, other]: [Arc<str>; 2] = ["one".into(), "other".into()];
+        assert!(!failing.succeeds(&other), "it never failed");
+        assert_eq!(failing.fails(&one, began), Some(1));
+        assert_eq!(failing.fails(&other, began), None);
+        assert!(!failing.succeeds(&other), "it fails for one");
+        assert_eq!(failing.fails(&one, began), None);
+        assert!(failing.succeeds(&one));
+        assert_eq!(failing.fails(&one, began), Some(1), "it begins anew");
     }
 }

@@ -51,8 +51,17 @@ struct Running {
     /// Of what is under way: requests to the target.
     in_flight: usize,
     reading: Reading,
-    /// Whether it is told that the target does not take what it is sent.
-    is_told: bool,
+    /// What is told of the target, until it takes what it is sent.
+    told: Told,
+}
+
+/// What is told of a target that does not take what it is sent. The later is the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    Nothing,
+    Fails,
+    /// Only an operator can end it.
+    Refuses,
 }
 
 /// How far the reading is.
@@ -66,7 +75,8 @@ enum Reading {
 /// What was out, and what came of it.
 enum Home {
     Response(BatchId, Response),
-    Buried(BatchId, usize, bool),
+    /// Those at these places could not be kept.
+    Buried(BatchId, Vec<usize>),
     Kept(Checkpoint, bool),
 }
 
@@ -90,7 +100,7 @@ impl ShardTask {
             under_way: JoinSet::new(),
             in_flight: 0,
             reading: Reading::GoesOn,
-            is_told: false,
+            told: Told::Nothing,
             target,
             shard,
             place,
@@ -192,8 +202,8 @@ impl Running {
                 Step::Bury(letters) => {
                     let target = Arc::clone(&self.target);
                     self.under_way.spawn(async move {
-                        let kept = target.bury(&letters).await;
-                        Home::Buried(letters.id, letters.records.len(), kept)
+                        let unkept = target.bury(&letters).await;
+                        Home::Buried(letters.id, unkept)
                     });
                 }
                 Step::Persist(checkpoint) => {
@@ -255,12 +265,7 @@ impl Running {
                 self.target.metrics.delivered.increment(settled.delivered as u64);
                 self.tell();
             }
-            Home::Buried(id, records, kept) => {
-                if kept {
-                    self.target.tell_given_up(records as u64);
-                }
-                self.delivery.buried(id, kept, now, rng);
-            }
+            Home::Buried(id, unkept) => self.delivery.buried(id, &unkept, now, rng),
             Home::Kept(checkpoint, kept) => {
                 self.delivery.persisted(kept, now, rng);
                 if kept {
@@ -272,37 +277,41 @@ impl Running {
         }
     }
 
-    /// Shows how the delivery stands, and logs when it begins to fail and when that is over.
+    /// Shows how the delivery stands, and logs when it begins to fail, when that is for an operator
+    /// to end, and when it is over.
     fn tell(&mut self) {
         let (standing, failing) = (self.delivery.standing(), self.delivery.failing().cloned());
         let (target_name, shard) = (&*self.target.settings.name, &*self.shard);
         // Before it is told: who reads the log may look at once.
         self.place.show(|shown| (shown.standing, shown.failing) = (standing, failing.clone()));
-        match &failing {
-            Some((_, Failure { status, reason, .. })) if !self.is_told => {
-                self.is_told = true;
-                if matches!(standing, Standing::Blocked(_)) {
-                    tracing::error!(
-                        target_name,
-                        shard,
-                        status,
-                        reason,
-                        "the target refuses: nothing of this shard is delivered until that is \
-                         mended, and it is tried again and again"
-                    );
-                } else {
-                    tracing::warn!(
-                        target_name,
-                        shard,
-                        status,
-                        reason,
-                        "the target does not take records: they are sent again"
-                    );
-                }
-            }
-            None if self.is_told => {
-                self.is_told = false;
+        let Some((_, Failure { status, reason, .. })) = failing else {
+            if self.told != Told::Nothing {
+                self.told = Told::Nothing;
                 tracing::info!(target_name, shard, "the target takes records again");
+            }
+            return;
+        };
+        match standing {
+            Standing::Blocked(_) if self.told < Told::Refuses => {
+                self.told = Told::Refuses;
+                tracing::error!(
+                    target_name,
+                    shard,
+                    status,
+                    reason,
+                    "the target refuses: nothing of this shard is delivered until that is mended, \
+                     and it is tried again and again"
+                );
+            }
+            Standing::Retrying(_) if self.told < Told::Fails => {
+                self.told = Told::Fails;
+                tracing::warn!(
+                    target_name,
+                    shard,
+                    status,
+                    reason,
+                    "the target does not take records: they are sent again"
+                );
             }
             _ => {}
         }

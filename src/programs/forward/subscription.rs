@@ -13,16 +13,19 @@ use dispatchd_aws::Kinesis;
 use dispatchd_consumer::plan::ShardStart;
 use dispatchd_consumer::recovery::{ListCalls, ReadError};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::shard::ShardTask;
 use super::target::{Target, Way};
 use crate::consumer::{self, ReaderKit};
-use crate::progress::OtherStream;
+use crate::progress::{Book, OtherStream};
 
 /// Shards of a book from which on it is looked which of them the stream has forgotten.
 const FORGET_FROM: usize = 1_000;
+
+/// How long it is asked when the stream was made, once it cannot be read any more.
+const MADE_WAIT: Duration = Duration::from_secs(3);
 
 /// How targets are read for, all alike.
 #[derive(Debug, Clone)]
@@ -99,16 +102,27 @@ pub(super) async fn run(
     };
     let name = target.settings.name.clone();
     let ready = || tracing::info!(target_name = name, "every shard has its place");
+    let kinesis = reading.kinesis.clone();
     let mut reads = std::pin::pin!(consumer::run(reading.kinesis, options, work, ready));
     tokio::select! {
         biased;
         () = stop.cancelled() => drop(running),
-        error = &mut reads => return Err(error.into()),
+        error = &mut reads => return Err(unread(&target.book, &kinesis, error).await),
     }
     tokio::select! {
         biased;
         _ = all_stopped.recv() => Ok(()),
         error = &mut reads => Err(error.into()),
+    }
+}
+
+/// Why the stream cannot be read any more: where another one has its name by now, that says more
+/// than the call that failed, which does not find a shard that is there.
+async fn unread(book: &Book, kinesis: &Kinesis, error: ReadError) -> Unread {
+    let summary = timeout(MADE_WAIT, kinesis.summary()).await.ok().and_then(Result::ok);
+    match summary.and_then(|summary| summary.created).map(|made| book.is_of_no_other(made)) {
+        Some(Err(other)) => other.into(),
+        _ => error.into(),
     }
 }
 

@@ -90,7 +90,8 @@ impl Supervisor {
 
     /// Begins every target that is wanted and of whose name none runs.
     fn begin(&mut self) {
-        let wanted = self.wanted.borrow_and_update().clone();
+        // A change is noticed by who ends what is not wanted any more, and by nobody else.
+        let wanted = self.wanted.borrow().clone();
         for target in wanted {
             let name = target.settings.name.clone();
             if self.running.contains_key(&name) {
@@ -134,5 +135,41 @@ impl Supervisor {
             tracing::info!(target_name = name, "the target is gone from the configuration");
         }
         ended.map_err(|error| Failed::Read { target: name, error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dispatchd_aws::Kinesis;
+    use tokio::time::timeout;
+
+    use super::super::workshop::Workshop;
+    use super::*;
+    use crate::config::{Inputs, resolve};
+    use crate::telemetry::exporter::Exporter;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_gone_ends_also_where_something_else_is_asked_right_behind_the_reload()
+    {
+        // What could go wrong: what is asked has everything begun that is wanted, and that counts
+        // as having seen what is wanted no more: it is delivered to for ever.
+        const MOMENT: Duration = Duration::from_millis(1);
+        let set = [("forward.checkpoint", "none"), ("forward.target[1].exec", "sh")];
+        let config = resolve(&Inputs::set(&set).for_forward()).expect("it holds").config;
+        // Nobody listens there: the target waits until the stream can be asked.
+        let connection = config.connection(Some("http://127.0.0.1:9".to_owned()));
+        let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
+        let mut workshop = Workshop::new(&config, &kinesis, String::new(), Exporter::default());
+        let built = workshop.build(&config.forward.targets).expect("there is a sh");
+        let (wanted, running) = watch::channel(built);
+        let reading = Reading { kinesis, poll: config.forward.poll };
+        let mut supervisor = Supervisor::new(reading, workshop.board.clone(), running);
+        assert!(timeout(MOMENT, supervisor.run()).await.is_err(), "it runs");
+        assert_eq!(supervisor.running.len(), 1);
+        wanted.send_replace(Vec::new());
+        assert!(timeout(MOMENT, supervisor.run()).await.is_err(), "it runs on");
+        assert!(supervisor.running.is_empty(), "{:?}", supervisor.running);
     }
 }

@@ -2,7 +2,7 @@
 //! and counts.
 
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use dispatchd_consumer::delivery::{
@@ -13,10 +13,10 @@ use dispatchd_consumer::format::{Aggregates, Format};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::seldom::Seldom;
+use super::seldom::{Failing, Seldom};
 use crate::progress::Book;
 use crate::targets::board::{Board, TargetBoard};
-use crate::targets::dead_letters::{Handle, Told, lines};
+use crate::targets::dead_letters::{Handle, Told, Unkept, lines};
 use crate::targets::exec::{self, ExecMetrics};
 use crate::targets::http::HttpTarget;
 use crate::targets::metrics::TargetMetrics;
@@ -39,10 +39,10 @@ pub(super) struct Target {
     /// Locks, held for a count.
     wedge: Mutex<Wedge>,
     unfit: Mutex<Seldom>,
-    /// Checkpoints that could not be written; `None`: the last one could.
-    unkept: Mutex<Option<Seldom>>,
-    /// The same of dead letters.
-    unburied: Mutex<Option<Seldom>>,
+    /// Writing checkpoints.
+    keeping: Mutex<Failing>,
+    /// Keeping dead letters.
+    burying: Mutex<Failing>,
     given_up: Mutex<Seldom>,
 }
 
@@ -76,8 +76,8 @@ impl Target {
             filter,
             wedge: Mutex::default(),
             unfit: Mutex::default(),
-            unkept: Mutex::default(),
-            unburied: Mutex::default(),
+            keeping: Mutex::default(),
+            burying: Mutex::default(),
             given_up: Mutex::default(),
             settings,
         }
@@ -149,9 +149,9 @@ impl Target {
     }
 
     fn tell_wedge(&self, response: &Response) {
-        let mut wedge = self.wedge.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut wedge = locked(&self.wedge);
         let target_name = &self.settings.name;
-        match wedge.note(response, Instant::now().into_std()) {
+        match wedge.note(response, now()) {
             None => return,
             Some(WedgeNews::Wedged(lasts)) => tracing::error!(
                 target_name,
@@ -167,9 +167,11 @@ impl Target {
     }
 
     /// Counts records that were given up and are kept aside, and logs it now and then.
-    pub(super) fn tell_given_up(&self, records: u64) {
-        self.metrics.dead_lettered.increment(records);
-        if let Some(records) = note(&self.given_up, records) {
+    fn tell_given_up(&self, records: usize) {
+        self.metrics.dead_lettered.increment(records as u64);
+        if records > 0
+            && let Some(records) = note(&self.given_up, records as u64)
+        {
             tracing::warn!(
                 target_name = self.settings.name,
                 records,
@@ -184,67 +186,72 @@ impl Target {
     pub(super) async fn keep(&self, shard: &Arc<str>, at: Checkpoint) -> bool {
         let kept = self.book.keep(shard, at).await;
         let target_name = &self.settings.name;
-        match (news(&self.unkept, kept.is_ok()), &kept) {
-            (Some(News::Fails(times)), Err(error)) => tracing::error!(
-                target_name,
-                shard = &**shard,
-                %error,
-                times,
-                "a checkpoint cannot be written: delivery goes on, and a restart would deliver \
-                 again what came since the last one"
-            ),
-            (Some(News::IsOver), _) => {
+        match &kept {
+            Ok(()) if locked(&self.keeping).succeeds(shard) => {
                 tracing::info!(target_name, "checkpoints are written again");
             }
-            _ => {}
-        }
-        kept.is_ok()
-    }
-
-    /// Keeps dead letters. Says whether they are kept.
-    pub(super) async fn bury(&self, letters: &DeadLetters) -> bool {
-        let Way::Http { dead_letters: Some((handle, told)), .. } = &self.way else { return false };
-        let lines = lines(letters, told, Uuid::new_v4(), SystemTime::now());
-        let kept = handle.write(lines).await;
-        let target_name = &self.settings.name;
-        match (news(&self.unburied, kept.is_ok()), &kept) {
-            (Some(News::Fails(times)), Err(error)) => tracing::error!(
-                target_name,
-                %error,
-                times,
-                "records that are given up cannot be kept aside: their shard waits"
-            ),
-            (Some(News::IsOver), _) => {
-                tracing::info!(target_name, "records that are given up are kept aside again");
+            Ok(()) => {}
+            Err(error) => {
+                if let Some(times) = locked(&self.keeping).fails(shard, now()) {
+                    tracing::error!(
+                        target_name,
+                        shard = &**shard,
+                        %error,
+                        times,
+                        "a checkpoint cannot be written: delivery goes on, and a restart would \
+                         deliver again what came since the last one"
+                    );
+                }
             }
-            _ => {}
         }
         kept.is_ok()
     }
-}
 
-/// What is to be told of something that is tried again and again.
-enum News {
-    /// It failed, so many times since that was told last.
-    Fails(u64),
-    IsOver,
-}
-
-/// Takes note of how a try ended.
-fn news(failing: &Mutex<Option<Seldom>>, succeeded: bool) -> Option<News> {
-    let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
-    match succeeded {
-        true => failing.take().map(|_| News::IsOver),
-        false => {
-            let now = Instant::now().into_std();
-            failing.get_or_insert_default().note(1, now).map(News::Fails)
+    /// Keeps dead letters. Returns those that could not be kept, by where they stand.
+    pub(super) async fn bury(&self, letters: &DeadLetters) -> Vec<usize> {
+        let (records, target_name) = (&letters.records, &self.settings.name);
+        let Way::Http { dead_letters: Some((handle, told)), .. } = &self.way else {
+            return (0..records.len()).collect();
+        };
+        let lines = lines(letters, told, Uuid::new_v4(), SystemTime::now());
+        let shard = &records[0].shard;
+        match handle.write(lines).await {
+            Ok(()) => {
+                self.tell_given_up(records.len());
+                if locked(&self.burying).succeeds(shard) {
+                    tracing::info!(target_name, "records that are given up are kept aside again");
+                }
+                Vec::new()
+            }
+            Err(Unkept { places, error }) => {
+                self.tell_given_up(records.len() - places.len());
+                if let Some(times) = locked(&self.burying).fails(shard, now()) {
+                    tracing::error!(
+                        target_name,
+                        shard = &**shard,
+                        sequence_number = records[places[0]].place.sequence_number,
+                        %error,
+                        times,
+                        "records that are given up cannot be kept aside, this one the first: their \
+                         shard waits"
+                    );
+                }
+                places
+            }
         }
     }
 }
 
 fn note(seldom: &Mutex<Seldom>, records: u64) -> Option<u64> {
-    let mut seldom = seldom.lock().unwrap_or_else(PoisonError::into_inner);
-    seldom.note(records, Instant::now().into_std())
+    locked(seldom).note(records, now())
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 fn rules(settings: &Settings) -> Rules {

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use dispatchd_consumer::filter::Verdict;
 use dispatchd_core::limits::MIB;
 use dispatchd_core::wire::archive::event::{Micros, archive_hour, said};
 use dispatchd_core::wire::archive::{self, NotArchived};
@@ -49,6 +50,8 @@ pub(crate) struct Index {
     pub(super) unpacked: Unpacked,
     /// Events that were read, sent or not.
     pub events_read: u64,
+    /// Of these, the ones left out since they are no JSON that a filter could look at.
+    pub not_json: u64,
 }
 
 /// A file that was read.
@@ -109,6 +112,7 @@ impl Index {
             places: Vec::new(),
             unpacked: Unpacked::default(),
             events_read: 0,
+            not_json: 0,
         };
         for path in paths {
             index.read_file(path, selection)?;
@@ -152,8 +156,13 @@ impl Index {
                 if let Some(time) = time {
                     before = time;
                 }
-                if !selection.takes(&event, time) {
-                    continue;
+                match selection.verdict(&event, time) {
+                    Verdict::Passes => {}
+                    Verdict::Fails => continue,
+                    Verdict::NotJson => {
+                        self.not_json += 1;
+                        continue;
+                    }
                 }
                 if self.places.len() == EVENTS_MAX {
                     return Err(IndexError::ManyEvents);
@@ -254,10 +263,17 @@ impl<'a> Lines<'a> {
             }
             let content = match self.content(line) {
                 // A file that is one document may have it on many lines.
-                Err(IndexError::Line { error, .. }) if error.is_unfinished() && line == 1 => {
-                    while self.read_more()? {}
-                    self.content(line)?
-                }
+                Err(IndexError::Line { error, .. }) if error.is_unfinished() && line == 1 => loop {
+                    match self.read_more() {
+                        Ok(true) => {}
+                        Ok(false) => break self.content(line)?,
+                        // It is no document, so it is the first line that is wrong.
+                        Err(IndexError::LongLine { path, .. }) => {
+                            return Err(IndexError::Line { path, line, error });
+                        }
+                        Err(error) => return Err(error),
+                    }
+                },
                 content => content?,
             };
             let trimmed = self.text.trim_ascii();
@@ -357,6 +373,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lines");
         let long = format!("{{\"type\":\"{}\"}}", "x".repeat(LINE_BYTES_MAX));
+        let cut = "{\"type\":\n".to_owned() + &("x".repeat(MIB) + "\n").repeat(33);
         for (text, words) in [
             (b"{\"type\":\"t\"}\n\nhello\n".to_vec(), "lines, line 3: is not JSON"),
             (b"{\"type\":\"t\"}\n{\"id\":1}\n".to_vec(), "lines, line 2: is of no form"),
@@ -365,6 +382,7 @@ mod tests {
             (b"\x1f\x8b\x08".to_vec(), "damaged or cut off"),
             (packed(b"{\"type\":\"t\"}\nhello\n"), "lines, line 2: is not JSON"),
             (long.into_bytes(), "line 1: is longer than 32 MiB"),
+            (cut.into_bytes(), "lines, line 1: is not JSON: EOF"),
         ] {
             fs::write(&path, text).expect("it is written");
             let error = read(std::slice::from_ref(&path)).expect_err(words).to_string();
@@ -413,6 +431,18 @@ mod tests {
             let error = read(std::slice::from_ref(&path)).expect_err("it is torn").to_string();
             assert!(error.contains("torn.gz") && error.contains("cut off"), "at {cut}: {error}");
         }
+    }
+
+    #[test]
+    fn what_a_filter_cannot_look_at_is_left_out_and_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lines");
+        let record = r#"{"sequenceNumber":"1","data":"aGVsbG8="}"#;
+        fs::write(&path, format!("{}\n{record}\n{{\"type\":\"u\"}}\n", event("1", 1)))
+            .expect("it is written");
+        let filter = Filter::default().of_types(&["t".to_owned()]).expect("one is few");
+        let index = Index::read(&[path], &Selection { filter, ..all() }, None).expect("it is read");
+        assert_eq!((index.events_read, index.len(), index.not_json), (3, 1, 1));
     }
 
     #[test]

@@ -35,15 +35,14 @@ pub(crate) enum WithoutKey {
 }
 
 impl Selection {
-    /// Whether an event is sent.
-    pub(super) fn takes(&self, event: &Archived, time: Option<Micros>) -> bool {
+    /// Whether an event is sent: whether it passes.
+    pub(super) fn verdict(&self, event: &Archived, time: Option<Micros>) -> Verdict {
         let after = self.from.is_none_or(|from| time.is_some_and(|time| time >= from));
         let before = self.to.is_none_or(|to| time.is_some_and(|time| time < to));
-        let passes = || {
-            let verdict = self.filter.verdict(event.partition_key.as_deref(), &event.data);
-            verdict == Verdict::Passes
-        };
-        after && before && (self.filter.is_empty() || passes())
+        if !after || !before {
+            return Verdict::Fails;
+        }
+        self.filter.verdict(event.partition_key.as_deref(), &event.data)
     }
 
     /// The selection in words, which a state file holds: another one would send other events.
@@ -110,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_time_is_taken_from_the_first_up_to_the_last_and_no_time_only_without_bounds() {
-        let takes = |selection: &Selection, time| selection.takes(&event(None), time);
+        let takes =
+            |selection: &Selection, time| selection.verdict(&event(None), time) == Verdict::Passes;
         assert!(takes(&selection(), None));
         let bounded = Selection { from: Some(10), to: Some(20), ..selection() };
         let times = [None, Some(9), Some(10), Some(19), Some(20)];

@@ -3,9 +3,10 @@
 //!
 //! - What [`Handle::write`] says is kept is durable: in a file that was synced, or in the other
 //!   stream. Only then may a checkpoint pass the record.
-//! - What cannot be kept is an error, and the record stays undone: no letter is dropped, and none
-//!   is deleted to make room for another.
-//! - After a failure the same letters may be written again: at least once.
+//! - What cannot be kept is told by its place, and its record stays undone: no letter is dropped,
+//!   and none is deleted to make room for another. Those that were kept with it are not written
+//!   again.
+//! - After a crash the same letters may be written again: at least once.
 //!
 //! One task owns the place, and takes the letters of all shards and targets; those that wait
 //! together are synced together. Nothing here decides what is given up on.
@@ -51,6 +52,15 @@ pub enum WriteError {
     Gone,
 }
 
+/// Letters that may not be kept, and why.
+#[derive(Debug, Clone)]
+pub struct Unkept {
+    /// Where they stand among those that were to be written, in order. Never empty.
+    pub places: Vec<usize>,
+    /// Of the first of them.
+    pub error: WriteError,
+}
+
 /// The task that keeps dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {
@@ -72,7 +82,7 @@ enum Place {
 #[derive(Debug)]
 struct Write {
     lines: Vec<Line>,
-    done: oneshot::Sender<Result<(), WriteError>>,
+    done: oneshot::Sender<Result<(), Unkept>>,
 }
 
 impl DeadLetters {
@@ -93,11 +103,10 @@ impl DeadLetters {
     pub async fn run(mut self) {
         let mut waiting = Vec::new();
         while self.writes.recv_many(&mut waiting, WRITES_MAX).await > 0 {
-            let (lines, done): (Vec<_>, Vec<_>) =
+            let (writes, done): (Vec<_>, Vec<_>) =
                 waiting.drain(..).map(|Write { lines, done }| (lines, done)).unzip();
-            let kept = self.place.keep(lines.concat()).await;
-            for done in done {
-                let _ = done.send(kept.clone()); // a shard that was ended asks no more
+            for (done, kept) in done.into_iter().zip(self.place.keep(writes).await) {
+                let _ = done.send(kept); // a shard that was ended asks no more
             }
         }
         if let Place::Stream(stream) = self.place {
@@ -107,20 +116,52 @@ impl DeadLetters {
 }
 
 impl Place {
-    async fn keep(&mut self, lines: Vec<Line>) -> Result<(), WriteError> {
+    /// Keeps the letters of several writes together. Returns what came of each write.
+    async fn keep(&mut self, writes: Vec<Vec<Line>>) -> Vec<Result<(), Unkept>> {
+        let counts: Vec<usize> = writes.iter().map(Vec::len).collect();
+        let lines = writes.concat();
         match self {
-            Self::Stream(stream) => Ok(stream.keep(lines).await?),
+            Self::Stream(stream) => {
+                let mut words = stream.keep(lines).await.into_iter();
+                let of_write = |count| of_words(words.by_ref().take(count));
+                counts.into_iter().map(of_write).collect()
+            }
             Self::File(slot) => {
-                let mut file = slot.take().ok_or(WriteError::Gone)?;
-                let wrote = tokio::task::spawn_blocking(move || {
-                    let kept = file.append(&lines);
-                    (file, kept)
-                });
-                let (file, kept) = wrote.await.map_err(|_| WriteError::Gone)?;
-                *slot = Some(file);
-                Ok(kept?)
+                let kept = keep_in_file(slot, lines).await;
+                let of_write = |count| kept.clone().map_err(|error| Unkept::all(count, error));
+                counts.into_iter().map(of_write).collect()
             }
         }
+    }
+}
+
+async fn keep_in_file(slot: &mut Option<LetterFile>, lines: Vec<Line>) -> Result<(), WriteError> {
+    let mut file = slot.take().ok_or(WriteError::Gone)?;
+    let wrote = tokio::task::spawn_blocking(move || {
+        let kept = file.append(&lines);
+        (file, kept)
+    });
+    let (file, kept) = wrote.await.map_err(|_| WriteError::Gone)?;
+    *slot = Some(file);
+    Ok(kept?)
+}
+
+/// What came of a write, from the word on each of its letters.
+fn of_words(words: impl Iterator<Item = Result<(), StreamError>>) -> Result<(), Unkept> {
+    let (mut places, mut first) = (Vec::new(), None);
+    for (place, word) in words.enumerate() {
+        if let Err(error) = word {
+            places.push(place);
+            first.get_or_insert(error);
+        }
+    }
+    first.map_or(Ok(()), |error| Err(Unkept { places, error: error.into() }))
+}
+
+impl Unkept {
+    /// None of so many letters may be kept.
+    fn all(count: usize, error: WriteError) -> Self {
+        Self { places: (0..count).collect(), error }
     }
 }
 
@@ -128,10 +169,12 @@ impl Handle {
     /// Keeps these letters. Once it returns without an error they are durable.
     ///
     /// # Errors
-    /// If they may not be: a checkpoint must not pass them, and they are to be written again later.
-    pub async fn write(&self, lines: Vec<Line>) -> Result<(), WriteError> {
-        let (done, kept) = oneshot::channel();
-        self.0.send(Write { lines, done }).await.map_err(|_| WriteError::Gone)?;
-        kept.await.unwrap_or(Err(WriteError::Gone))
+    /// Which of them may not be: a checkpoint must not pass those, and they are to be written again
+    /// later.
+    pub async fn write(&self, lines: Vec<Line>) -> Result<(), Unkept> {
+        let (count, (done, kept)) = (lines.len(), oneshot::channel());
+        let gone = || Unkept::all(count, WriteError::Gone);
+        self.0.send(Write { lines, done }).await.map_err(|_| gone())?;
+        kept.await.unwrap_or_else(|_| Err(gone()))
     }
 }

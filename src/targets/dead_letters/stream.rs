@@ -2,7 +2,7 @@
 //! about, through lanes of its own. So a letter is retried as an event of the daemon's is.
 
 use dispatchd_aws::Kinesis;
-use dispatchd_core::model::{EventAnswer, PartitionKey, Record};
+use dispatchd_core::model::{Code, EventAnswer, PartitionKey, Record, Refusal};
 
 use super::lines::Line;
 use crate::producer::direct::{self, Answers, Running, WayIn};
@@ -21,10 +21,13 @@ pub struct StreamSettings {
 /// Why letters are not kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StreamError {
+    #[error("dead letters: one was not stored in the other stream: {code}: {message}")]
+    Refused { code: &'static str, message: String },
     #[error(
-        "dead letters: {unkept} of {written} were not stored in the other stream: {code}: {message}"
+        "dead letters: one is too large for a record of the other stream: {message}. Have that stream \
+         take larger records, or keep them in a file, which takes them all (dead_letter = \"file:PATH\")"
     )]
-    Refused { unkept: usize, written: usize, code: &'static str, message: String },
+    TooLarge { message: String },
     #[error("dead letters: the lanes to the other stream have ended")]
     Ended,
 }
@@ -45,41 +48,46 @@ impl LetterStream {
     }
 
     /// Sends these letters, and waits until all of them are answered: what is answered later would
-    /// belong to no write.
-    pub(super) async fn keep(&mut self, lines: Vec<Line>) -> Result<(), StreamError> {
-        let (written, mut missing) = (lines.len(), lines.len());
+    /// belong to no write. Returns the word on each.
+    pub(super) async fn keep(&mut self, lines: Vec<Line>) -> Vec<Result<(), StreamError>> {
         let Self { way_in, answers, sent, .. } = self;
+        let (first, mut missing) = (*sent, lines.len());
+        let mut words = vec![Err(StreamError::Ended); missing];
+        *sent += missing as u64;
         let send = async {
-            for line in lines {
-                way_in.send(*sent, record(line)).await;
-                *sent += 1;
+            for (number, line) in (first..).zip(lines) {
+                way_in.send(number, record(line)).await;
             }
             way_in.hand_over().await;
         };
         let settle = async {
-            let (mut unkept, mut last) = (0, None);
-            while missing > 0 {
-                for (_, answer) in answers.next().await.ok_or(StreamError::Ended)? {
-                    missing -= 1;
-                    if let EventAnswer::Refused(refusal) = answer {
-                        unkept += 1;
-                        last = Some(refusal);
-                    }
-                }
-            }
-            match last {
-                None => Ok(()),
-                Some(refusal) => {
-                    let (code, message) = (refusal.code.as_str(), refusal.message.into_owned());
-                    Err(StreamError::Refused { unkept, written, code, message })
+            while missing > 0
+                && let Some(settled) = answers.next().await
+            {
+                missing -= settled.len();
+                for (number, answer) in settled {
+                    let place = usize::try_from(number - first).expect("it was just sent");
+                    words[place] = word(answer);
                 }
             }
         };
-        tokio::join!(send, settle).1
+        tokio::join!(send, settle);
+        words
     }
 
     pub(super) async fn end(self) {
         self.running.end().await;
+    }
+}
+
+/// What an answer says of a letter.
+fn word(answer: EventAnswer) -> Result<(), StreamError> {
+    match answer {
+        EventAnswer::Durable(_) => Ok(()),
+        EventAnswer::Refused(Refusal { code, message, .. }) => Err(match code {
+            Code::EventTooLarge => StreamError::TooLarge { message: message.into_owned() },
+            code => StreamError::Refused { code: code.as_str(), message: message.into_owned() },
+        }),
     }
 }
 
@@ -94,6 +102,7 @@ fn record(Line { mut json, partition_key }: Line) -> Record {
 mod tests {
     use std::time::Duration;
 
+    use super::super::{DeadLetters, Settings, Unkept, WriteError};
     use super::*;
     use crate::config::Carried;
     use dispatchd_aws::Connection;
@@ -103,21 +112,21 @@ mod tests {
     use testkit::kinesis::Ferro;
     use testkit::stream::{create_stream, read_all};
 
-    async fn letters(endpoint: &str, stream: &str) -> LetterStream {
+    async fn settings(endpoint: &str, timeout: Duration) -> StreamSettings {
         let settings = dispatchd_aws::Settings {
             connect_timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_secs(60),
             wire: dispatchd_aws::Wire::Json,
         };
-        let id = StreamId::Name(stream.to_owned());
+        let id = StreamId::Name("letters".to_owned());
         let kinesis = Kinesis::connect(Connection::to_emulator(id, endpoint, settings)).await;
         let lanes = direct::Settings {
-            lane: lane::Settings { timeout: Duration::from_secs(1), ..lane::Settings::default() },
+            lane: lane::Settings { timeout, ..lane::Settings::default() },
             budget_bytes: BUDGET_BYTES_MIN,
             record_bytes_max: None,
             carried: Carried { record_bytes: MIB, budget_bytes: BUDGET_BYTES_MIN },
         };
-        LetterStream::start(StreamSettings { kinesis: kinesis.expect("an emulator's"), lanes })
+        StreamSettings { kinesis: kinesis.expect("an emulator's"), lanes }
     }
 
     fn line(text: &str, key: Option<&str>) -> Line {
@@ -128,16 +137,48 @@ mod tests {
     async fn a_letter_is_kept_under_its_record_s_key_once_it_is_stored_and_not_before() {
         let server = Ferro::start(false).await;
         let client = testkit::client(&server.endpoint());
-        let mut letters = letters(&server.endpoint(), "letters").await;
+        let mut letters =
+            LetterStream::start(settings(&server.endpoint(), Duration::from_secs(1)).await);
         let lines = || vec![line("{\"n\":1}", Some("k")), line("{\"n\":2}", None)];
-        let error = letters.keep(lines()).await.expect_err("there is no such stream");
-        assert!(matches!(error, StreamError::Refused { unkept: 2, written: 2, .. }), "{error}");
+        let words = letters.keep(lines()).await;
+        let is_refused = |word: &Result<_, _>| matches!(word, Err(StreamError::Refused { .. }));
+        assert!(words.len() == 2 && words.iter().all(is_refused), "no such stream: {words:?}");
         create_stream(&client, "letters", 1).await;
-        testkit::eventually("they are kept", async || letters.keep(lines()).await.ok()).await;
+        testkit::eventually("they are kept", async || {
+            letters.keep(lines()).await.iter().all(Result::is_ok).then_some(())
+        })
+        .await;
         letters.end().await;
         let mut stored = read_all(&client, "letters").await;
         stored.sort_by(|a, b| a.data.cmp(&b.data));
-        let kept: Vec<_> = stored.iter().map(|r| (&r.partition_key[..], &r.data[..])).collect();
+        let mut kept: Vec<_> = stored.iter().map(|r| (&r.partition_key[..], &r.data[..])).collect();
+        kept.dedup(); // on a slow machine a try may be late, and its letters come again
         assert_eq!(kept, [("k", &b"{\"n\":1}"[..]), (NO_KEY, b"{\"n\":2}")]);
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_is_too_large_is_told_by_its_place_and_keeps_no_other_from_being_kept() {
+        // What could go wrong: it has all that were given up with it written again at each try.
+        let server = Ferro::start(false).await;
+        let client = testkit::client(&server.endpoint());
+        create_stream(&client, "letters", 1).await;
+        let settings = settings(&server.endpoint(), Duration::from_secs(60)).await;
+        let (task, handle) =
+            DeadLetters::open(Settings::Stream(Box::new(settings))).expect("it asks nobody yet");
+        let task = tokio::spawn(task.run());
+        let large = format!("{{\"n\":\"{}\"}}", "x".repeat(2 * MIB));
+        let letters = ["{\"n\":1}", &large, "{\"n\":3}"].map(|text| line(text, Some("k")));
+        let other = handle.write(vec![line("{\"n\":4}", None)]);
+        let (unkept, other) = tokio::join!(handle.write(letters.into()), other);
+        let Unkept { places, error } = unkept.expect_err("one is too large");
+        assert_eq!(places, [1]);
+        assert!(matches!(error, WriteError::Stream(StreamError::TooLarge { .. })), "{error}");
+        assert!(other.is_ok(), "{other:?}");
+        drop(handle);
+        task.await.expect("it ends with its handles");
+        let stored = read_all(&client, "letters").await;
+        let mut kept: Vec<_> = stored.iter().map(|record| record.data[..].to_vec()).collect();
+        kept.sort();
+        assert_eq!(kept, [b"{\"n\":1}", b"{\"n\":3}", b"{\"n\":4}"]);
     }
 }

@@ -63,8 +63,14 @@ impl KclFile {
     /// The first line that is none, or whose value cannot be meant.
     pub(crate) fn read(file: &[u8]) -> Result<Self, KclFileError> {
         let mut read = Self::default();
-        for property in &properties::read(file)? {
+        let properties = properties::read(file)?;
+        for property in &properties {
             read.property(property)?;
+        }
+        if let Some(property) = properties.iter().find(|property| is_at_a_time(property))
+            && !read.presets.iter().any(|preset| preset.value.starts_with("at="))
+        {
+            return Err(refused(property, "a time beside it, initialPositionInStreamExtended"));
         }
         // As in the KCL: the ARN wins over the name, and a time over the position.
         read.yields("stream.name", "stream.arn");
@@ -159,6 +165,12 @@ impl KclFile {
             self.presets.retain(|preset| preset.key != key || time(preset));
         }
     }
+}
+
+/// Whether it says that another key has the time from which on is read.
+fn is_at_a_time(property: &Property) -> bool {
+    property.key == "initialPositionInStream"
+        && property.value.trim().eq_ignore_ascii_case("AT_TIMESTAMP")
 }
 
 fn refused(property: &Property, expected: impl Into<String>) -> KclFileError {
@@ -267,11 +279,14 @@ mod tests {
             presets(&format!("streamName=s\nstreamArn={arn}")),
             [("stream.arn", arn.to_owned())]
         );
-        let both = "initialPositionInStreamExtended=0\ninitialPositionInStream=LATEST";
-        assert_eq!(
-            presets(both),
-            [("forward.target[1].from", "at=1970-01-01T00:00:00Z".to_owned())]
-        );
+        for position in ["LATEST", "at_timestamp"] {
+            let both =
+                format!("initialPositionInStreamExtended=0\ninitialPositionInStream={position}");
+            assert_eq!(
+                presets(&both),
+                [("forward.target[1].from", "at=1970-01-01T00:00:00Z".to_owned())]
+            );
+        }
     }
 
     #[test]
@@ -284,6 +299,12 @@ mod tests {
             refusal("initialPositionInStream=START"),
             "line 1: initialPositionInStream is \"START\", expected LATEST, TRIM_HORIZON or \
              AT_TIMESTAMP"
+        );
+        // What could go wrong: it is read from the tip, and what came before is skipped.
+        assert_eq!(
+            refusal("initialPositionInStream=AT_TIMESTAMP"),
+            "line 1: initialPositionInStream is \"AT_TIMESTAMP\", expected a time beside it, \
+             initialPositionInStreamExtended"
         );
         for line in [
             "maxRecords=10001",

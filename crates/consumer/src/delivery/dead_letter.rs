@@ -10,7 +10,8 @@ use super::{BatchId, Delivered, Failure};
 pub enum Condition {
     RetryAttemptsExhausted,
     RecordAgeExceeded,
-    /// The target refuses the record, and sending it again cannot help.
+    /// The target refuses the record, or its form has no place for it, and sending it again cannot
+    /// help.
     Refused,
 }
 
@@ -20,10 +21,10 @@ pub struct DeadLetters {
     /// To be handed back to [`ShardDelivery::buried`](super::ShardDelivery::buried).
     pub id: BatchId,
     pub condition: Condition,
-    /// How often they were sent as this batch: 0 where they were too old before the first time.
+    /// How often they were sent as this batch: 0 where they were given up before the first time.
     /// AWS's `approximateInvokeCount` says 1 then.
     pub attempts: u32,
-    /// What the target said last; `None` where they were not sent, or grew too old.
+    /// What the target said last, or why it was not asked; `None` where they grew too old.
     pub last: Option<Failure>,
     /// In their order.
     pub records: Vec<Arc<Delivered>>,

@@ -35,8 +35,10 @@
 //!
 //! N retries are N + 1 deliveries. A half inherits the attempts of its whole. Before a batch is
 //! sent, what is older than `max_age` is cut out of it and given up, without a response; not while
-//! the target refuses us. The waits grow until a success, also past what was given up: a target
-//! that refuses everything does not empty the stream into the dead letters in a minute.
+//! the target refuses us. So is what the target's form has no place for, and neither has what
+//! follows wait. The waits grow until a success, also past what the target had given up: one that
+//! refuses everything does not empty the stream into the dead letters in a minute. A dead letter
+//! that cannot be kept is handed out again alone, after a wait.
 //!
 //! Lambda gives up the whole rest of a batch whose first record it names. Here the named one alone
 //! is given up: nothing was said against the others.

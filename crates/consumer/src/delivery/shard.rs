@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::held::{self, Held};
 use super::persisting::Persisting;
-use super::strand::{Losses, Part, Strand, Want};
+use super::strand::{Losses, Part, Strand, Unsent, Want};
 use super::{
     Batch, BatchId, Checkpoint, DeadLetters, Delivered, End, Failure, Holding, Now, Place, Read,
     Response, Rules, Settled, Standing, Step,
@@ -132,16 +132,16 @@ impl<H> ShardDelivery<H> {
         // What is not coming, or has no room, is not waited for.
         let is_in_a_hurry = self.is_read_to_end || !self.has_room();
         let Self { strands, rules, held, .. } = self;
-        let age_max = rules.give_up.and_then(|give_up| give_up.age_max);
-        let is_too_old = |index| {
-            let Some((age_max, arrived)) = age_max.zip(held.record(index).arrived) else {
-                return false;
-            };
-            now.time.duration_since(arrived).is_ok_and(|age| age > age_max)
+        let unsent = |index| {
+            let (give_up, record) = (rules.give_up?, held.record(index));
+            let is_too_old = give_up.age_max.zip(record.arrived).is_some_and(|(max, arrived)| {
+                now.time.duration_since(arrived).is_ok_and(|age| age > max)
+            });
+            if is_too_old { Some(Unsent::TooOld) } else { record.misfit.map(Unsent::Misfit) }
         };
         let mut wake = None;
         for (strand, it) in strands.iter_mut().enumerate() {
-            match it.turn(now.instant, rules, is_in_a_hurry, is_too_old) {
+            match it.turn(now.instant, rules, is_in_a_hurry, unsent) {
                 Want::Send(serial, part) => return Ok(self.batch(BatchId { strand, serial }, part)),
                 Want::Bury(serial, losses) => {
                     return Ok(self.dead_letters(BatchId { strand, serial }, losses));
@@ -198,13 +198,13 @@ impl<H> ShardDelivery<H> {
         Settled { delivered: outcome.done.len(), follows: outcome.follows }
     }
 
-    /// Takes in whether dead letters are kept. If they are not, they are handed out again after a
-    /// wait.
+    /// Takes in which dead letters could not be kept, by where they stand among those that were
+    /// handed out, in order. They are handed out again after a wait, and the others are done.
     ///
     /// # Panics
     /// If they are not under way.
-    pub fn buried(&mut self, id: BatchId, kept: bool, now: Instant, rng: &mut impl Rng) {
-        let done = self.strands[id.strand].buried(id.serial, kept, now, &self.rules, rng);
+    pub fn buried(&mut self, id: BatchId, unkept: &[usize], now: Instant, rng: &mut impl Rng) {
+        let done = self.strands[id.strand].buried(id.serial, unkept, now, &self.rules, rng);
         self.held.settle(&done);
     }
 

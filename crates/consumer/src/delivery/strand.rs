@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use dispatchd_core::wire::forward::Misfit;
 use rand::Rng;
 
 use super::follow::{Follow, follow};
@@ -67,6 +68,14 @@ enum UnderWay {
     Burying(Losses),
 }
 
+/// Why a record is given up before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsent {
+    TooOld,
+    /// It cannot go out in the target's form.
+    Misfit(Misfit),
+}
+
 /// What a strand wants next.
 #[derive(Debug)]
 pub(super) enum Want {
@@ -93,13 +102,13 @@ impl Strand {
     }
 
     /// Says what is to be done at `now`. In a hurry a batch that is not full waits for nothing
-    /// more. `is_too_old` looks at the record with an index.
+    /// more. `unsent` looks at the record with an index.
     pub(super) fn turn(
         &mut self,
         now: Instant,
         rules: &Rules,
         is_in_a_hurry: bool,
-        is_too_old: impl Fn(u64) -> bool,
+        unsent: impl Fn(u64) -> Option<Unsent>,
     ) -> Want {
         if self.under_way.is_some() {
             return Want::Wait(None);
@@ -110,7 +119,7 @@ impl Strand {
                 due => return Want::Wait(due),
             }
             let part = self.next_part(rules);
-            match self.without_the_old(part, is_too_old) {
+            match self.without_the_unsent(part, unsent) {
                 Some(part) => return self.send(part),
                 None => return self.turn_of_losses(now),
             }
@@ -151,20 +160,25 @@ impl Strand {
         Part { indices, attempts: 0 }
     }
 
-    /// Cuts out what is too old: it is given up first, the rest is the next part. A target that
-    /// refuses us makes nothing too old: that is for an operator to end.
-    fn without_the_old(&mut self, part: Part, is_too_old: impl Fn(u64) -> bool) -> Option<Part> {
-        if self.failure_kind() == Some(FailureKind::Unauthorized) {
-            return Some(part);
-        }
+    /// Cuts out what is not to be sent: it is given up first, the rest is the next part. A target
+    /// that refuses us makes nothing too old: that is for an operator to end.
+    fn without_the_unsent(
+        &mut self,
+        part: Part,
+        unsent: impl Fn(u64) -> Option<Unsent>,
+    ) -> Option<Part> {
+        let is_refused = self.failure_kind() == Some(FailureKind::Unauthorized);
+        let why = |index: &u64| unsent(*index).filter(|why| !is_refused || *why != Unsent::TooOld);
+        let Some(first) = part.indices.iter().find_map(why) else { return Some(part) };
         let Part { indices, attempts } = part;
-        let (old, young): (Vec<u64>, Vec<u64>) = indices.into_iter().partition(|&i| is_too_old(i));
-        if old.is_empty() {
-            return Some(Part { indices: young, attempts });
-        }
-        self.put_first(young, attempts);
-        let old = Part { indices: old, attempts };
-        self.losses = Some(Losses::new(old, Condition::RecordAgeExceeded, None));
+        let (indices, rest): (Vec<u64>, Vec<u64>) =
+            indices.into_iter().partition(|index| why(index) == Some(first));
+        self.put_first(rest, attempts);
+        let (condition, last) = match first {
+            Unsent::TooOld => (Condition::RecordAgeExceeded, None),
+            Unsent::Misfit(misfit) => (Condition::Refused, Some(cannot_be_sent(misfit))),
+        };
+        self.losses = Some(Losses::new(Part { indices, attempts }, condition, last));
         None
     }
 
@@ -240,14 +254,15 @@ impl Strand {
         }
     }
 
-    /// Takes in whether what is given up is kept. Returns what is done.
+    /// Takes in which of what is given up could not be kept, by where they stand in it, in order:
+    /// those are tried again alone. Returns what is done.
     ///
     /// # Panics
     /// If it is not under way.
     pub(super) fn buried(
         &mut self,
         serial: u64,
-        kept: bool,
+        unkept: &[usize],
         now: Instant,
         rules: &Rules,
         rng: &mut impl Rng,
@@ -255,13 +270,17 @@ impl Strand {
         let Some(UnderWay::Burying(mut losses)) = self.came_home(serial) else {
             unreachable!("dead letters {serial} are not under way")
         };
-        if kept {
-            return losses.part.indices;
+        let (mut done, mut left) = (Vec::new(), Vec::new());
+        for (place, index) in losses.part.indices.into_iter().enumerate() {
+            if unkept.binary_search(&place).is_ok() { left.push(index) } else { done.push(index) }
         }
-        losses.failures = losses.failures.saturating_add(1);
-        losses.not_before = Some(now + rules.backoff.delay(losses.failures, rng));
-        self.losses = Some(losses);
-        Vec::new()
+        if !left.is_empty() {
+            losses.part.indices = left;
+            losses.failures = losses.failures.saturating_add(1);
+            losses.not_before = Some(now + rules.backoff.delay(losses.failures, rng));
+            self.losses = Some(losses);
+        }
+        done
     }
 
     fn came_home(&mut self, serial: u64) -> Option<UnderWay> {
@@ -330,6 +349,17 @@ impl Strand {
 impl Losses {
     fn new(part: Part, condition: Condition, last: Option<Failure>) -> Self {
         Self { part, condition, last, failures: 0, not_before: None }
+    }
+}
+
+/// What is said of records that no target was asked to take.
+fn cannot_be_sent(misfit: Misfit) -> Failure {
+    Failure {
+        kind: FailureKind::Refused,
+        status: None,
+        reason: format!("the record cannot be sent in this format: {misfit}"),
+        body: None,
+        retry_after: None,
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) enum Mutant {
     MembersForgotten,
     /// Dead letters that were not kept are taken for kept.
     LossUnseen,
+    /// Where one dead letter was not kept, all that were kept with it count as not kept.
+    LossForAll,
     /// A batch that came home is forgotten.
     ResponseForgotten,
     /// Waits are not kept.
@@ -107,6 +109,7 @@ impl Mutant {
         (Mutant::CheckpointBack, "the checkpoint never goes back"),
         (Mutant::MembersForgotten, "the checkpoint passes only what is done"),
         (Mutant::LossUnseen, "the checkpoint passes only what is done"),
+        (Mutant::LossForAll, "what is kept is not kept again"),
         (Mutant::ResponseForgotten, "everything is done in the end"),
         (Mutant::WaitsIgnored, "nothing spins"),
         (Mutant::NoBackoff, "nothing spins"),

@@ -52,9 +52,23 @@ enum Own {
     List,
     Read(String),
     Wake(String),
-    Response { shard: String, id: BatchId, events: Vec<usize>, response: Response },
-    Buried { shard: String, id: BatchId, events: Vec<usize>, kept: bool },
-    Persisted { shard: String, kept: bool },
+    Response {
+        shard: String,
+        id: BatchId,
+        events: Vec<usize>,
+        response: Response,
+    },
+    /// Of the events those that are not kept, by where they stand.
+    Buried {
+        shard: String,
+        id: BatchId,
+        events: Vec<usize>,
+        unkept: Vec<usize>,
+    },
+    Persisted {
+        shard: String,
+        kept: bool,
+    },
     StopIsLate,
 }
 
@@ -214,13 +228,19 @@ impl<'a> Run<'a> {
             Own::Response { shard, id, events, response } => {
                 self.lands(&shard, id, &events, response)
             }
-            Own::Buried { shard, id, events, kept } => {
-                self.watch.kept(&shard, &events, kept, self.now);
-                let kept = kept || self.is(Mutant::LossUnseen);
+            Own::Buried { shard, id, events, mut unkept } => {
+                self.watch.kept(&shard, &events, &unkept, self.now);
+                match self.mutant {
+                    Some(Mutant::LossUnseen) => unkept.clear(),
+                    Some(Mutant::LossForAll) if !unkept.is_empty() => {
+                        unkept = (0..events.len()).collect();
+                    }
+                    _ => {}
+                }
                 let instant = self.clock.instant(self.now);
                 let it = self.process.as_mut().and_then(|process| process.shards.get_mut(&shard));
                 let it = it.expect("a shard waits for what is under way");
-                it.delivery.buried(id, kept, instant, &mut self.rng);
+                it.delivery.buried(id, &unkept, instant, &mut self.rng);
                 self.drives(&shard)
             }
             Own::Persisted { shard, kept } => {
@@ -518,9 +538,9 @@ impl<'a> Run<'a> {
     fn buries(&mut self, shard: &str, letters: DeadLetters) -> Checked {
         let events = events_of(&letters.records);
         self.watch.gives_up(&letters, &events, self.now)?;
-        let kept = !self.fails(self.scenario.bury_fails);
+        let unkept = (0..events.len()).filter(|_| self.fails(self.scenario.bury_fails)).collect();
         let (at, id) = (self.soon(), letters.id);
-        self.own(at, Own::Buried { shard: shard.to_owned(), id, events, kept });
+        self.own(at, Own::Buried { shard: shard.to_owned(), id, events, unkept });
         Ok(())
     }
 

@@ -303,6 +303,7 @@ impl<'a> Watch<'a> {
         };
         for &event in events {
             let life = &self.seen[event].life;
+            ensure(!life.is_done, "what is kept is not kept again", || format!("{event}"))?;
             let kind = life.last.map(|(kind, _)| kind);
             match letters.condition {
                 Condition::RecordAgeExceeded => {
@@ -328,12 +329,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    pub(crate) fn kept(&mut self, shard: &str, events: &[usize], kept: bool, now: At) {
-        if kept {
-            self.done(events);
-        } else {
-            self.tally.losses_not_kept += 1;
-        }
+    /// Of these events that were given up, those at these places could not be kept.
+    pub(crate) fn kept(&mut self, shard: &str, events: &[usize], unkept: &[usize], now: At) {
+        let all = events.iter().enumerate();
+        let kept: Vec<usize> =
+            all.filter(|(place, _)| !unkept.contains(place)).map(|(_, event)| *event).collect();
+        self.done(&kept);
+        self.tally.losses_not_kept += unkept.len();
         let idle = self.idle.entry(shard.to_owned()).or_default();
         idle.since = now;
         idle.is_unknown = true;

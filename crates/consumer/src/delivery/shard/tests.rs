@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dispatchd_core::wire::forward::Misfit;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -86,7 +87,7 @@ impl Bench {
         assert_eq!((letters.condition, letters.attempts), (condition, attempts));
         let has_response = condition != Condition::RecordAgeExceeded;
         assert_eq!(letters.last.is_some(), has_response);
-        self.it.buried(letters.id, true, self.now.instant, &mut self.rng);
+        self.it.buried(letters.id, &[], self.now.instant, &mut self.rng);
     }
 
     fn is_done_to(&self, number: u64) -> bool {
@@ -213,11 +214,66 @@ fn nothing_is_done_before_its_dead_letter_is_kept() {
     for _ in 0..3 {
         let letters = bench.letters();
         assert!(matches!(bench.it.turn(bench.now), Step::Wait(None)), "2 has to wait");
-        bench.it.buried(letters.id, false, bench.now.instant, &mut bench.rng);
+        bench.it.buried(letters.id, &[0], bench.now.instant, &mut bench.rng);
         assert_eq!(bench.it.checkpoint(), None);
     }
     bench.buries(&[1], Condition::RetryAttemptsExhausted, 1);
     assert!(bench.is_done_to(1));
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_kept_is_tried_again_alone() {
+    // What could go wrong: one that is too large has the whole batch kept again with each try.
+    let mut bench = Bench::new(Rules { give_up: giving_up(0), ..rules(4) });
+    bench.take(1..=5);
+    bench.delivers(&[1, 2, 3, 4], failed(Failed));
+    let letters = bench.letters();
+    bench.it.buried(letters.id, &[1, 3], bench.now.instant, &mut bench.rng);
+    assert!(bench.is_done_to(1), "2 is not");
+    let tried = bench.now.instant;
+    let letters = bench.letters();
+    assert!(bench.now.instant > tried, "after a wait");
+    assert_eq!(numbers_of(&letters.records), [2, 4]);
+    bench.it.buried(letters.id, &[0], bench.now.instant, &mut bench.rng);
+    bench.buries(&[2], Condition::RetryAttemptsExhausted, 1);
+    assert!(bench.is_done_to(4));
+    bench.delivers(&[5], Response::Delivered);
+}
+
+#[test]
+fn what_the_form_has_no_place_for_is_given_up_unsent_and_without_a_wait() {
+    // What could go wrong: each counts as one more refusal of the target, and of a thousand in a
+    // row one a minute is given up.
+    let mut bench = Bench::new(Rules { give_up: giving_up(3), ..rules(100) });
+    let odd =
+        |number: u64, misfit| Read::Wanted(Delivered { misfit: Some(misfit), ..record(number) });
+    let records = (0..1000).map(|number| match number % 10 {
+        0 => Read::Wanted(record(number)),
+        1 => odd(number, Misfit::NoType),
+        _ => odd(number, Misfit::NotJson),
+    });
+    bench.it.take_in(records.collect(), (), bench.now.instant);
+    let began = bench.now.instant;
+    let (mut given_up, mut sent) = (0, 0);
+    while sent < 100 {
+        match bench.step() {
+            Step::Bury(letters) => {
+                assert_eq!((letters.condition, letters.attempts), (Condition::Refused, 0));
+                let misfits: Vec<_> = letters.records.iter().map(|it| it.misfit).collect();
+                assert!(misfits.iter().all(|misfit| *misfit == misfits[0]), "one reason for all");
+                let last = letters.last.expect("it says why").reason;
+                assert!(last.ends_with(&misfits[0].expect("it has one").to_string()), "{last}");
+                given_up += letters.records.len();
+                bench.it.buried(letters.id, &[], bench.now.instant, &mut bench.rng);
+            }
+            Step::Send(batch) => {
+                sent += batch.records.len();
+                bench.respond(&batch, Response::Delivered);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((given_up, bench.now.instant), (900, began));
 }
 
 #[test]
