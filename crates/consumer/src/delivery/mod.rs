@@ -83,6 +83,6 @@ pub use rules::{
     BACKOFF, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BATCH_WINDOW_MAX, GiveUp, Rules, STRANDS_MAX,
 };
 pub use sequence::IncreasingNumbers;
-pub use shard::{ShardDelivery, held_bytes_max};
+pub use shard::ShardDelivery;
 pub use step::{End, Follows, Holding, Now, Read, Settled, Standing, Step};
 pub use wedge::{Wedge, WedgeNews};

@@ -7,20 +7,13 @@ use std::time::{Instant, SystemTime};
 
 use rand::Rng;
 
-use super::held::{self, Held};
+use super::held::Held;
 use super::persisting::Persisting;
 use super::strand::{Losses, Part, Strand, Unsent, Want};
 use super::{
     Batch, BatchId, Checkpoint, DeadLetters, Delivered, End, Failure, Holding, Now, Place, Read,
     Response, Rules, Settled, Standing, Step,
 };
-
-/// The most bytes that a delivery by these rules holds of its shard's records, by
-/// [`Delivered::bytes`]. What is taken in at once comes on top. Their data lie in their pages,
-/// which a [`Window`](crate::window::Window) counts too.
-pub fn held_bytes_max(rules: &Rules) -> usize {
-    held::bytes_max(rules.batch_bytes * rules.strands.max(1))
-}
 
 /// One shard's records on their way to one target. `H` is what is held for a page while one of its
 /// records is not done, and is dropped then: its bytes in a [`Window`](crate::window::Window).
@@ -64,8 +57,9 @@ impl<H> ShardDelivery<H> {
         self.began.get_or_insert(time);
     }
 
-    /// Whether more may be taken in. While it may not, what is held is bounded by
-    /// [`held_bytes_max`] and what was taken in last.
+    /// Whether more may be taken in. What is held is bounded by a batch for each strand or a
+    /// standing bound, whichever is more, and by what was taken in last. Its data lie in their
+    /// pages, which a [`Window`](crate::window::Window) counts too.
     pub fn has_room(&self) -> bool {
         let strands = self.strands.len();
         self.held.has_room(self.rules.batch_records * strands, self.rules.batch_bytes * strands)

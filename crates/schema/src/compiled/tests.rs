@@ -292,7 +292,7 @@ fn patterns_mean_what_they_do_in_ecma_262() {
 }
 
 /// What could go wrong: a pattern or a text that somebody made for it holds up every event. Each of
-/// these patterns takes a backtracking reader, or one that follows all branches, minutes or seconds.
+/// these takes a reader that goes back, or one that follows all branches, minutes or seconds.
 #[test]
 fn no_pattern_is_slow_on_any_text_and_a_text_may_be_long() {
     let text = "a".repeat(1024 * 1024);
