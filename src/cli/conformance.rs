@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::common::{exit, fail, runtime, said};
 use super::out::{self, PrintError, Taken};
-use crate::programs::conformance::{self, Case, Failure, Introduction, Report, Verdict};
+use crate::programs::conformance::{self, Case, CaseResult, Failure, Introduction, Report};
 
 #[derive(Debug, Args)]
 #[command(
@@ -92,10 +92,10 @@ async fn play(client: &str, cases: &[Case], within: Duration) -> anyhow::Result<
     let _ = out::print(&format!("{name} {version}, {} cases\n", cases.len()))?;
     let mut sums = Sums::default();
     let report = |report: Report| {
-        match report.verdict {
-            Verdict::Kept => sums.kept += 1,
-            Verdict::Skipped { .. } => sums.skipped += 1,
-            Verdict::Broken { .. } => sums.broken += 1,
+        match report.result {
+            CaseResult::Kept => sums.kept += 1,
+            CaseResult::Skipped { .. } => sums.skipped += 1,
+            CaseResult::Broken { .. } => sums.broken += 1,
         }
         out::print(&shown(&report)).map(drop)
     };
@@ -108,12 +108,12 @@ async fn play(client: &str, cases: &[Case], within: Duration) -> anyhow::Result<
 }
 
 fn shown(report: &Report) -> String {
-    let Report { case, promise, took, verdict } = report;
+    let Report { case, promise, took, result } = report;
     let (name, took) = (case.name, seconds(*took));
-    match verdict {
-        Verdict::Kept => format!("ok    {name}  {took}\n"),
-        Verdict::Skipped { needs } => format!("skip  {name}: the driver cannot {needs}\n"),
-        Verdict::Broken { failure, said, told } => {
+    match result {
+        CaseResult::Kept => format!("ok    {name}  {took}\n"),
+        CaseResult::Skipped { needs } => format!("skip  {name}: the driver cannot {needs}\n"),
+        CaseResult::Broken { failure, said, told } => {
             let Failure { line, text, expected, came } = failure;
             let place = line.map_or_else(String::new, |line| format!(":{line}"));
             let mut shown = format!(

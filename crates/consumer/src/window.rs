@@ -171,6 +171,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_held_at_most_is_within_the_bound_however_many_shards_there_are() {
+        for count in [1, 3, 100] {
+            let window = Window::default();
+            let mut held_bytes = WINDOW_BYTES;
+            let _full = shared_page(&window, WINDOW_BYTES / READING_FACTOR).await;
+            let (mut shards, mut pages) = (Vec::new(), Vec::new());
+            shards.resize_with(count, || window.shard());
+            for shard in &shards {
+                let mut page = shard.reserve(PAGE_BYTES_MAX).await;
+                page.settle(page.bytes());
+                held_bytes += page.bytes();
+                pages.push(page);
+            }
+            let read_bytes = READING_FACTOR * TIP_PAGE_BYTES;
+            assert_eq!(held_bytes + read_bytes, bytes_max(count), "one more is being read");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn pages_that_nobody_takes_stop_the_reading() {
         let (window, mut held) = (Window::default(), Vec::new());
         while let Some(mut page) = shared_page(&window, PAGE_BYTES_MAX).await {

@@ -36,5 +36,5 @@ mod transcript;
 pub(crate) use self::cases::{Case, all};
 pub(crate) use self::driver::Introduction;
 pub(crate) use self::failure::Failure;
-pub(crate) use self::play::Verdict;
+pub(crate) use self::play::CaseResult;
 pub(crate) use self::prove::{Report, introduce, prove};

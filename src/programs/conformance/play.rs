@@ -38,7 +38,7 @@ const SAID_LINES_MAX: usize = 60;
 
 /// How a case went.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum CaseResult {
     Kept,
     /// The driver cannot do what the case needs.
     Skipped {
@@ -144,7 +144,11 @@ pub(super) struct Play<'a> {
 
 impl<'a> Play<'a> {
     /// Plays a case to its end.
-    pub(super) async fn of(command: &'a str, transcript: &Transcript, within: Duration) -> Verdict {
+    pub(super) async fn of(
+        command: &'a str,
+        transcript: &Transcript,
+        within: Duration,
+    ) -> CaseResult {
         let mut play = match Self::new(command, within) {
             Ok(play) => play,
             Err(error) => {
@@ -155,12 +159,12 @@ impl<'a> Play<'a> {
                         came: error.to_string(),
                     },
                 );
-                return Verdict::Broken { failure, said: Vec::new(), told: Vec::new() };
+                return CaseResult::Broken { failure, said: Vec::new(), told: Vec::new() };
             }
         };
         match play.all(&transcript.steps).await {
-            Ok(()) => Verdict::Kept,
-            Err(failure) => Verdict::Broken {
+            Ok(()) => CaseResult::Kept,
+            Err(failure) => CaseResult::Broken {
                 failure,
                 said: play.said.into(),
                 told: play.driver.as_ref().map(Driver::told).unwrap_or_default(),
@@ -359,7 +363,7 @@ impl<'a> Play<'a> {
                 self.answer(connection, &answer);
                 Ok(())
             }
-            Does::Settles { tx, verdicts } => self.settles(tx, verdicts),
+            Does::Settles { tx, results } => self.settles(tx, results),
             Does::Answers(text) => {
                 let text = self.expanded(text, None)?;
                 self.note("daemon", text.as_bytes());
@@ -694,9 +698,9 @@ impl<'a> Play<'a> {
         Ok(())
     }
 
-    fn settles(&mut self, tx: &str, verdicts: &[(Vec<String>, Option<Refused>)]) -> Played {
+    fn settles(&mut self, tx: &str, became: &[(Vec<String>, Option<Refused>)]) -> Played {
         let mut results = Vec::new();
-        for (names, refused) in verdicts {
+        for (names, refused) in became {
             for name in names {
                 results.push(said(match refused {
                     None => self.books.ack(name, &json!({})),
@@ -704,7 +708,7 @@ impl<'a> Play<'a> {
                 })?);
             }
         }
-        let is_ok = verdicts.iter().all(|(_, refused)| refused.is_none());
+        let is_ok = became.iter().all(|(_, refused)| refused.is_none());
         let control = self.control(tx)?;
         let mut answer =
             json!({ "op": "commit", "tx": control.tx, "ok": is_ok, "results": results });

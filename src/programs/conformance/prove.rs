@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::cases::Case;
 use super::driver::{Driver, Introduction};
 use super::happening::{HAPPENINGS_MAX, Happening};
-use super::play::{Play, PrivateDirectory, Verdict};
+use super::play::{CaseResult, Play, PrivateDirectory};
 
 /// How long the driver may take to say its first line the first time: it may build itself.
 const FIRST_START_WITHIN: Duration = Duration::from_secs(300);
@@ -23,7 +23,7 @@ pub(crate) struct Report {
     pub case: Case,
     pub promise: String,
     pub took: Duration,
-    pub verdict: Verdict,
+    pub result: CaseResult,
 }
 
 /// Why there is no driver to be judged.
@@ -110,11 +110,11 @@ async fn play_case(
     let began = Instant::now();
     let transcript = case.transcript();
     let promise = transcript.promise.clone();
-    let report = |verdict| Report { case, promise, took: began.elapsed(), verdict };
+    let report = |result| Report { case, promise, took: began.elapsed(), result };
     if let Some(needs) = transcript.needs.clone()
         && !introduction.can.contains(&needs)
     {
-        return report(Verdict::Skipped { needs });
+        return report(CaseResult::Skipped { needs });
     }
     report(Play::of(command, &transcript, within).await)
 }

@@ -124,7 +124,7 @@ pub(crate) enum Does {
     },
     Settles {
         tx: String,
-        verdicts: Vec<(Vec<String>, Option<Refused>)>,
+        results: Vec<(Vec<String>, Option<Refused>)>,
     },
     Answers(String),
     LeavesHello,
@@ -312,9 +312,8 @@ fn daemon(what: &str, json: String) -> Option<Does> {
         ["agrees", "to", tx] => Some(Does::Agrees { tx: (*tx).to_owned() }),
         ["settles", tx, ..] => {
             let tx = tx.strip_suffix(':')?;
-            let verdicts =
-                what.split_once(':')?.1.split(',').map(verdict).collect::<Option<_>>()?;
-            Some(Does::Settles { tx: tx.to_owned(), verdicts })
+            let results = what.split_once(':')?.1.split(',').map(result).collect::<Option<_>>()?;
+            Some(Does::Settles { tx: tx.to_owned(), results })
         }
         ["answers", "no", "hello"] => Some(Does::LeavesHello),
         ["answers"] => Some(Does::Answers(json)),
@@ -344,7 +343,7 @@ fn refuses(words: &[&str]) -> Option<Does> {
 }
 
 /// What became of some events of a transaction: `acks s1 s2`, `refuses s3 CODE unknown`.
-fn verdict(text: &str) -> Option<(Vec<String>, Option<Refused>)> {
+fn result(text: &str) -> Option<(Vec<String>, Option<Refused>)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {
         ["acks", rest @ ..] => Some((names(rest)?, None)),

@@ -559,6 +559,7 @@ impl Intake {
         request: &mut EventRequest<'_>,
         refusal: Refusal,
     ) -> Result<Code, Shortage> {
+        self.means.forget_waited(); // or its bytes would be the next request's
         let credit = self.means.credit(answer_bytes(&request.reference))?;
         let code = refusal.code;
         self.refuse(credit, std::mem::take(&mut request.reference), refusal);

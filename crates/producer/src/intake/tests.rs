@@ -129,6 +129,26 @@ async fn a_request_that_waits_for_both_is_drawn_once_and_has_the_id_and_the_key_
     assert_eq!((told.id, reference), (Uuid::from_u128(3), Reference::Text("\"a\"".into())));
 }
 
+/// Its bytes would pay for the next event, however large that is, and nobody has them until then.
+#[tokio::test]
+async fn what_waited_for_bytes_and_is_refused_then_leaves_them_to_others() {
+    let shared = shared(9, 8 * (ITEM_BYTES + 300));
+    let (mut intake, mut back) = shared.open(LIMIT);
+    intake.begin("tx", &at(0)).expect("there is room");
+    let others = [(); 2].map(|()| shared.budget.connection().try_take(usize::MAX));
+    let mut staged = request(event("{}"), &shared);
+    let Staging::Needs(shortage) = intake.stage("tx", &mut staged, &at(1)) else {
+        panic!("others hold all of the budget");
+    };
+    drop(others);
+    intake.wait(shortage).await;
+    intake.roll_back("tx", &at(2)).expect("it is open");
+    let staging = intake.stage("tx", &mut staged, &at(3));
+    assert!(matches!(staging, Staging::Refused(Code::TransactionEnded)), "{staging:?}");
+    assert_eq!(answers(&mut back).len(), 1);
+    assert_eq!(shared.budget.used_bytes(), 0);
+}
+
 #[test]
 fn a_refusal_waits_for_its_credit_like_an_event_and_is_told_once() {
     let shared = shared(1, 1 << 20);

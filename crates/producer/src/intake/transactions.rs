@@ -104,9 +104,8 @@ impl Transactions {
         Ok(())
     }
 
-    /// Takes note of so many bytes for one of them, some of them its result's; the place for the
-    /// event. `None` where the
-    /// transactions of all connections hold what they may.
+    /// Takes note of so many bytes for one of them, some of them its result's; gives the place for
+    /// the event. `None` where the transactions of all connections hold what they may.
     pub(super) fn place(
         &mut self,
         name: &str,

@@ -74,6 +74,33 @@ fn lane_of(key_hash: u128, lanes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lane::test_support::{Kit, settings};
+
+    #[tokio::test]
+    async fn a_flush_hands_each_lane_its_own_items_in_their_order_and_nothing_twice() {
+        let kit = Kit::new(settings());
+        let (inboxes, mut lanes): (Vec<_>, Vec<_>) = (0..2).map(|_| mpsc::channel(2)).unzip();
+        let mut inlet = Lanes::new(inboxes).inlet();
+        let keys: Vec<String> = (0..10).map(|n| n.to_string()).collect();
+        keys.iter().for_each(|key| inlet.add(kit.item_of(1, key)));
+        assert!(!inlet.is_empty());
+        for _ in 0..2 {
+            inlet.flush().await;
+            assert!(inlet.is_empty());
+        }
+        let mut told = Vec::new();
+        for (lane, inbox) in lanes.iter_mut().enumerate() {
+            let group = inbox.try_recv().expect("some of ten keys are this lane's");
+            assert!(group.iter().all(|item| lane_of(item.record.key_hash, 2) == lane));
+            let keys = group.iter().map(|item| item.record.key.as_str().to_owned());
+            told.push(keys.collect::<Vec<_>>());
+            assert!(inbox.try_recv().is_err(), "one group");
+        }
+        assert!(told.iter().all(|keys| keys.is_sorted()), "{told:?}");
+        let mut all = told.concat();
+        all.sort();
+        assert_eq!(all, keys);
+    }
 
     #[test]
     fn lanes_are_equal_slices_of_the_ring() {

@@ -161,6 +161,15 @@ fn an_event_expires_at_the_timeout_unless_it_is_in_flight() {
 }
 
 #[test]
+fn a_lane_that_wakes_for_what_is_overdue_in_flight_sleeps_for_a_tick_before_it_looks_again() {
+    let mut kit = Kit::new(settings());
+    kit.push(0, "a", &["a1"]);
+    let _flight = kit.send(10);
+    assert_eq!(kit.waits_until(10), Some(1000));
+    assert_eq!(kit.waits_until(1000), Some(1015), "a 64th of the timeout later");
+}
+
+#[test]
 fn a_key_whose_last_event_expires_behind_its_flight_is_kept_until_that_lands() {
     let mut kit = Kit::new(settings());
     kit.push(0, "a", &["a1", "a2"]);
