@@ -112,16 +112,16 @@ mod tests {
     use testkit::kinesis::Ferro;
     use testkit::stream::{create_stream, read_all};
 
-    async fn settings(endpoint: &str, stream: &str) -> StreamSettings {
+    async fn settings(endpoint: &str, timeout: Duration) -> StreamSettings {
         let settings = dispatchd_aws::Settings {
             connect_timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_secs(60),
             wire: dispatchd_aws::Wire::Json,
         };
-        let id = StreamId::Name(stream.to_owned());
+        let id = StreamId::Name("letters".to_owned());
         let kinesis = Kinesis::connect(Connection::to_emulator(id, endpoint, settings)).await;
         let lanes = direct::Settings {
-            lane: lane::Settings { timeout: Duration::from_secs(1), ..lane::Settings::default() },
+            lane: lane::Settings { timeout, ..lane::Settings::default() },
             budget_bytes: BUDGET_BYTES_MIN,
             record_bytes_max: None,
             carried: Carried { record_bytes: MIB, budget_bytes: BUDGET_BYTES_MIN },
@@ -137,7 +137,8 @@ mod tests {
     async fn a_letter_is_kept_under_its_record_s_key_once_it_is_stored_and_not_before() {
         let server = Ferro::start(false).await;
         let client = testkit::client(&server.endpoint());
-        let mut letters = LetterStream::start(settings(&server.endpoint(), "letters").await);
+        let mut letters =
+            LetterStream::start(settings(&server.endpoint(), Duration::from_secs(1)).await);
         let lines = || vec![line("{\"n\":1}", Some("k")), line("{\"n\":2}", None)];
         let words = letters.keep(lines()).await;
         let is_refused = |word: &Result<_, _>| matches!(word, Err(StreamError::Refused { .. }));
@@ -150,7 +151,8 @@ mod tests {
         letters.end().await;
         let mut stored = read_all(&client, "letters").await;
         stored.sort_by(|a, b| a.data.cmp(&b.data));
-        let kept: Vec<_> = stored.iter().map(|r| (&r.partition_key[..], &r.data[..])).collect();
+        let mut kept: Vec<_> = stored.iter().map(|r| (&r.partition_key[..], &r.data[..])).collect();
+        kept.dedup(); // on a slow machine a try may be late, and its letters come again
         assert_eq!(kept, [("k", &b"{\"n\":1}"[..]), (NO_KEY, b"{\"n\":2}")]);
     }
 
@@ -160,7 +162,7 @@ mod tests {
         let server = Ferro::start(false).await;
         let client = testkit::client(&server.endpoint());
         create_stream(&client, "letters", 1).await;
-        let settings = settings(&server.endpoint(), "letters").await;
+        let settings = settings(&server.endpoint(), Duration::from_secs(60)).await;
         let (task, handle) =
             DeadLetters::open(Settings::Stream(Box::new(settings))).expect("it asks nobody yet");
         let task = tokio::spawn(task.run());
