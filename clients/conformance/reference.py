@@ -245,6 +245,8 @@ class Client:
 
     def known(self, event):
         doubt = event.doubt or event.state in ("written", "committing")
+        if event.last and broken("believes_the_last_refusal"):
+            doubt = event.doubt  # also where the next attempt is under way: else the moment decides what is seen
         return "unknown" if doubt and not broken("says_not_stored_at_a_timeout") else "not_stored"
 
     def settle(self, event, outcome):

@@ -86,7 +86,8 @@ impl Batch {
         self.ends.len().checked_sub(2).map_or(0, |before| self.ends[before])
     }
 
-    /// What is sent.
+    /// What is sent. It lists where the records are, since the model knows no items: 10
+    /// instructions an event, of the 960 that its place in the request's body takes (2026-11).
     pub fn entries(&self) -> Entries<'_> {
         Entries::new(self.records().collect(), &self.ends)
     }
