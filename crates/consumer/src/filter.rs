@@ -17,11 +17,11 @@ pub struct Filter {
     records: Option<Pattern>,
 }
 
+/// Whether an event is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Passes,
-    /// It is not wanted.
-    Fails,
+pub enum Wanted {
+    Yes,
+    No,
     /// Nobody can tell: it is no JSON that a filter could look at, and is not wanted either.
     NotJson,
 }
@@ -59,14 +59,15 @@ impl Filter {
         key.is_none() && types.is_none() && events.is_none() && records.is_none()
     }
 
-    pub fn verdict(&self, partition_key: Option<&str>, data: &[u8]) -> Verdict {
+    /// Whether an event with this key and this data is wanted.
+    pub fn wants(&self, partition_key: Option<&str>, data: &[u8]) -> Wanted {
         if self.key.is_some() && self.key.as_deref() != partition_key {
-            return Verdict::Fails;
+            return Wanted::No;
         }
         match self.takes(partition_key, data) {
-            Ok(true) => Verdict::Passes,
-            Ok(false) => Verdict::Fails,
-            Err(_) => Verdict::NotJson,
+            Ok(true) => Wanted::Yes,
+            Ok(false) => Wanted::No,
+            Err(_) => Wanted::NotJson,
         }
     }
 
@@ -117,24 +118,24 @@ mod tests {
             vec![pattern(r#"{"type": ["a"]}"#), pattern(r#"{"type": ["b"]}"#)],
             vec![pattern(r#"{"partitionKey": ["k"], "data": {"type": ["c"]}}"#)],
         );
-        for (key, data, verdict) in [
-            (None, r#"{"type":"a"}"#, Verdict::Passes),
-            (None, r#"{"type":"b"}"#, Verdict::Passes),
-            (Some("k"), r#"{"type":"c"}"#, Verdict::Passes),
-            (Some("j"), r#"{"type":"c"}"#, Verdict::Fails),
-            (None, r#"{"type":"c"}"#, Verdict::Fails),
-            (Some("k"), "hello world", Verdict::NotJson),
-            (Some("k"), "", Verdict::NotJson),
-            (Some("k"), "5", Verdict::NotJson),
+        for (key, data, wanted) in [
+            (None, r#"{"type":"a"}"#, Wanted::Yes),
+            (None, r#"{"type":"b"}"#, Wanted::Yes),
+            (Some("k"), r#"{"type":"c"}"#, Wanted::Yes),
+            (Some("j"), r#"{"type":"c"}"#, Wanted::No),
+            (None, r#"{"type":"c"}"#, Wanted::No),
+            (Some("k"), "hello world", Wanted::NotJson),
+            (Some("k"), "", Wanted::NotJson),
+            (Some("k"), "5", Wanted::NotJson),
         ] {
-            assert_eq!(filter.verdict(key, data.as_bytes()), verdict, "{key:?} {data}");
+            assert_eq!(filter.wants(key, data.as_bytes()), wanted, "{key:?} {data}");
         }
         let of_records = Filter::new(vec![], vec![pattern(r#"{"data": [5]}"#)]);
-        assert_eq!(of_records.verdict(None, b"5"), Verdict::Passes, "as in Lambda's events");
+        assert_eq!(of_records.wants(None, b"5"), Wanted::Yes, "as in Lambda's events");
         let either =
             Filter::new(vec![pattern(r#"{"type": ["a"]}"#)], vec![pattern(r#"{"data": [5]}"#)]);
-        assert_eq!(either.verdict(None, b"5"), Verdict::Passes, "whatever --filter beside it says");
-        assert_eq!(either.verdict(None, b"6"), Verdict::NotJson, "--filter cannot look at it");
+        assert_eq!(either.wants(None, b"5"), Wanted::Yes, "whatever --filter beside it says");
+        assert_eq!(either.wants(None, b"6"), Wanted::NotJson, "--filter cannot look at it");
     }
 
     #[test]
@@ -146,16 +147,16 @@ mod tests {
             r#"{"version":"0","detail-type":"order placed","detail":{}}"#,
             r#"{"specversion":"1.0","type":"a \"b\"\\"}"#,
         ] {
-            assert_eq!(filter.verdict(None, data.as_bytes()), Verdict::Passes, "{data}");
+            assert_eq!(filter.wants(None, data.as_bytes()), Wanted::Yes, "{data}");
         }
-        assert_eq!(filter.verdict(None, br#"{"type":"order"}"#), Verdict::Fails);
-        assert_eq!(filter.verdict(None, b"order placed"), Verdict::NotJson);
+        assert_eq!(filter.wants(None, br#"{"type":"order"}"#), Wanted::No);
+        assert_eq!(filter.wants(None, b"order placed"), Wanted::NotJson);
         let both = Filter::new(vec![pattern(r#"{"data": {"n": [1]}}"#)], vec![]);
         let both = both.of_types(&types[..1]).expect("one is few");
-        let verdict = |data: &str| both.verdict(None, data.as_bytes());
-        assert_eq!(verdict(r#"{"type":"order placed","data":{"n":1}}"#), Verdict::Passes);
-        assert_eq!(verdict(r#"{"type":"order placed","data":{"n":2}}"#), Verdict::Fails);
-        assert_eq!(verdict(r#"{"type":"other","data":{"n":1}}"#), Verdict::Fails);
+        let wants = |data: &str| both.wants(None, data.as_bytes());
+        assert_eq!(wants(r#"{"type":"order placed","data":{"n":1}}"#), Wanted::Yes);
+        assert_eq!(wants(r#"{"type":"order placed","data":{"n":2}}"#), Wanted::No);
+        assert_eq!(wants(r#"{"type":"other","data":{"n":1}}"#), Wanted::No);
         let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         assert!(Filter::default().of_types(&many).is_err());
     }
@@ -163,11 +164,11 @@ mod tests {
     #[test]
     fn without_a_filter_everything_passes_and_a_key_needs_no_json() {
         assert!(Filter::default().of_types(&[]).expect("none is few").is_empty());
-        assert_eq!(Filter::default().verdict(None, b"\xff"), Verdict::Passes);
+        assert_eq!(Filter::default().wants(None, b"\xff"), Wanted::Yes);
         let keyed = Filter::default().of_key(Some("k".to_owned()));
         assert!(!keyed.is_empty());
-        assert_eq!(keyed.verdict(Some("k"), b"\xff"), Verdict::Passes);
-        assert_eq!(keyed.verdict(Some("j"), b"\xff"), Verdict::Fails);
-        assert_eq!(keyed.verdict(None, b"\xff"), Verdict::Fails);
+        assert_eq!(keyed.wants(Some("k"), b"\xff"), Wanted::Yes);
+        assert_eq!(keyed.wants(Some("j"), b"\xff"), Wanted::No);
+        assert_eq!(keyed.wants(None, b"\xff"), Wanted::No);
     }
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use dispatchd_consumer::delivery::{
     Batch, Checkpoint, DeadLetters, Delivered, GiveUp, Read, Response, Rules, Wedge, WedgeNews,
 };
-use dispatchd_consumer::filter::{Filter, Verdict};
+use dispatchd_consumer::filter::{Filter, Wanted};
 use dispatchd_consumer::format::{Aggregates, Format};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -104,9 +104,9 @@ impl Target {
     /// Whether the target is to have this record. One that its filters leave out is done; so is one
     /// that its format cannot carry, unless such records are kept aside.
     pub(super) fn read(&self, mut record: Delivered) -> Read {
-        match self.filter.verdict(record.partition_key.as_deref(), &record.data) {
-            Verdict::Passes => {}
-            Verdict::Fails | Verdict::NotJson => {
+        match self.filter.wants(record.partition_key.as_deref(), &record.data) {
+            Wanted::Yes => {}
+            Wanted::No | Wanted::NotJson => {
                 self.metrics.filtered.increment(1);
                 return Read::Skipped(record.place);
             }

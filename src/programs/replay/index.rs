@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use dispatchd_consumer::filter::Verdict;
+use dispatchd_consumer::filter::Wanted;
 use dispatchd_core::limits::MIB;
 use dispatchd_core::wire::archive::event::{Micros, archive_hour, said};
 use dispatchd_core::wire::archive::{self, NotArchived};
@@ -156,10 +156,10 @@ impl Index {
                 if let Some(time) = time {
                     before = time;
                 }
-                match selection.verdict(&event, time) {
-                    Verdict::Passes => {}
-                    Verdict::Fails => continue,
-                    Verdict::NotJson => {
+                match selection.wants(&event, time) {
+                    Wanted::Yes => {}
+                    Wanted::No => continue,
+                    Wanted::NotJson => {
                         self.not_json += 1;
                         continue;
                     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use dispatchd_consumer::filter::{Filter, Verdict};
+use dispatchd_consumer::filter::{Filter, Wanted};
 use dispatchd_core::model::PartitionKey;
 use dispatchd_core::wire::archive::Archived;
 use dispatchd_core::wire::archive::event::{Micros, Said};
@@ -36,13 +36,13 @@ pub(crate) enum WithoutKey {
 
 impl Selection {
     /// Whether an event is sent: whether it passes.
-    pub(super) fn verdict(&self, event: &Archived, time: Option<Micros>) -> Verdict {
+    pub(super) fn wants(&self, event: &Archived, time: Option<Micros>) -> Wanted {
         let after = self.from.is_none_or(|from| time.is_some_and(|time| time >= from));
         let before = self.to.is_none_or(|to| time.is_some_and(|time| time < to));
         if !after || !before {
-            return Verdict::Fails;
+            return Wanted::No;
         }
-        self.filter.verdict(event.partition_key.as_deref(), &event.data)
+        self.filter.wants(event.partition_key.as_deref(), &event.data)
     }
 
     /// The selection in words, which a state file holds: another one would send other events.
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_time_is_taken_from_the_first_up_to_the_last_and_no_time_only_without_bounds() {
         let takes =
-            |selection: &Selection, time| selection.verdict(&event(None), time) == Verdict::Passes;
+            |selection: &Selection, time| selection.wants(&event(None), time) == Wanted::Yes;
         assert!(takes(&selection(), None));
         let bounded = Selection { from: Some(10), to: Some(20), ..selection() };
         let times = [None, Some(9), Some(10), Some(19), Some(20)];

@@ -1,6 +1,6 @@
 //! Decides what of a record is printed, and in which form; counts what is not.
 
-use dispatchd_consumer::filter::{Filter, Verdict};
+use dispatchd_consumer::filter::{Filter, Wanted};
 use dispatchd_core::choice;
 use dispatchd_core::wire::forward::lambda::Mapping;
 use dispatchd_core::wire::forward::{Outgoing, kinesis};
@@ -95,10 +95,10 @@ impl Printer {
             return;
         }
         let data = inflated(event.data);
-        match self.filter.verdict(event.partition_key, &data) {
-            Verdict::Passes => self.tally.printed += 1,
-            Verdict::Fails => return self.tally.unwanted += 1,
-            Verdict::NotJson => return self.tally.not_json += 1,
+        match self.filter.wants(event.partition_key, &data) {
+            Wanted::Yes => self.tally.printed += 1,
+            Wanted::No => return self.tally.unwanted += 1,
+            Wanted::NotJson => return self.tally.not_json += 1,
         }
         if let Some(discoverer) = &mut self.discoverer {
             return discoverer.see(&data);
