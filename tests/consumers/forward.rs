@@ -350,18 +350,18 @@ async fn a_target_that_fails_holds_up_no_other_and_is_shown_as_what_it_is() {
     assert_eq!(stop(daemon).await, Some(0));
 }
 
+/// A target of a configuration's file, with what more is said of it.
+fn target(name: &str, app: &App, more: &str) -> String {
+    let url = &app.url;
+    format!("[[forward.target]]\nname = {name:?}\nurl = {url:?}\nfrom = \"trim-horizon\"\n{more}")
+}
+
 #[tokio::test]
 async fn a_reload_adds_and_takes_away_targets_and_a_wrong_file_changes_nothing() {
     let (ferro, client) = stream(1).await;
     let (one, two) = (App::start().await, App::start().await);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("config.toml");
-    let target = |name: &str, app: &App, more: &str| {
-        let url = &app.url;
-        format!(
-            "[[forward.target]]\nname = {name:?}\nurl = {url:?}\nfrom = \"trim-horizon\"\n{more}"
-        )
-    };
     let write = |text: String| std::fs::write(&file, text).expect("it is ours");
     write(target("one", &one, ""));
     put_numbers(&client, "k", [1, 2]).await;
@@ -401,12 +401,6 @@ async fn a_refused_reload_restarts_no_target_that_does_not_change_nor_does_the_n
     let (one, two) = (App::start().await, App::start().await);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("config.toml");
-    let target = |name: &str, app: &App, more: &str| {
-        let url = &app.url;
-        format!(
-            "[[forward.target]]\nname = {name:?}\nurl = {url:?}\nfrom = \"trim-horizon\"\n{more}"
-        )
-    };
     let write = |text: String| std::fs::write(&file, text).expect("it is ours");
     write(target("one", &one, ""));
     put_numbers(&client, "k", [1]).await;
