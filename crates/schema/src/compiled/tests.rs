@@ -1,5 +1,7 @@
 use super::*;
-use crate::bounds::{DEPTH_MAX, IN_PLACE_DEPTH_MAX, LOOKS_MAX, NODES_MAX, PATTERN_BYTES_MAX};
+use crate::bounds::{
+    DEPTH_MAX, IN_PLACE_DEPTH_MAX, LOOKS_MAX, NODES_MAX, PATTERN_BYTES_MAX, PROPERTIES_MAX,
+};
 use serde_json::json;
 
 fn load(schema: &Value) -> Schema {
@@ -190,6 +192,7 @@ fn what_is_not_known_is_refused_at_load_by_its_name() {
         ),
         (json!({"pattern": "((a{100}){100}){100}"}), "at the root: pattern ((a{100}){100}){100}: "),
         (json!({"multipleOf": 0.1}), "at the root: multipleOf takes an integer"),
+        (json!({"multipleOf": 0}), "at the root: multipleOf takes an integer above 0"),
         (json!({"properties": {"a": 1}}), "at /properties/a: a schema is an object, true or false"),
         (
             json!({"properties": {"a": {"$id": "b"}}}),
@@ -345,6 +348,7 @@ fn a_schema_that_would_take_much_to_load_is_refused_or_takes_little() {
     // A pointer a schema, with that name in each: a gigabyte.
     let inside = json!({"properties": {&long: {"properties": named(many(1_000))}}});
     assert!(load(&inside).bytes() < 2_000_000);
+    load(&json!({"properties": named(many(PROPERTIES_MAX))}));
     let deepest = json!({"properties": {&long: {"properties": {"a": {"type": "text"}}}}});
     let error = Schema::load(&deepest).expect_err("it is no type").to_string();
     assert!(error.len() < 1_200 && error.contains('…'), "{}", error.len());
@@ -383,6 +387,9 @@ fn the_memory_of_a_schema_grows_with_what_it_has() {
         json!({"allOf": [true]}),
     ] {
         assert!(bytes(schema.clone()) > plain, "{schema}");
+    }
+    for schema in [json!({"minLength": 0}), json!({"minItems": 0}), json!({"minProperties": 0})] {
+        assert_eq!(bytes(schema.clone()), plain, "it demands nothing: {schema}");
     }
     let wide = |schemas: usize| bytes(json!({"anyOf": vec![json!({"type": "null"}); schemas]}));
     assert!(wide(20) - wide(10) >= 10 * (plain + size_of::<usize>()));
