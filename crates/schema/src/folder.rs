@@ -161,35 +161,41 @@ impl Files {
         self.parts.get(&part).map(Vec::as_slice)
     }
 
-    pub fn has_samples(&self) -> bool {
+    pub(crate) fn has_samples(&self) -> bool {
         self.part(Part::Sample).or(self.part(Part::SampleLines)).is_some()
     }
 
-    /// All samples of the type, each with the name of its file.
+    /// All samples of the type: those of its JSON file, then those of its lines.
     ///
     /// # Errors
     /// If a file has none.
     pub fn samples(&self, event_type: &str) -> Result<Vec<Value>, FileError> {
-        let mut samples = Vec::new();
-        for (part, read) in
-            [(Part::Sample, read_values as fn(&[u8]) -> _), (Part::SampleLines, read_lines)]
-        {
-            if let Some(text) = self.part(part) {
-                samples.extend(read(text).map_err(|error| at(part, event_type, error))?);
-            }
-        }
+        let mut samples = self.samples_of(Part::Sample, event_type)?;
+        samples.append(&mut self.samples_of(Part::SampleLines, event_type)?);
         Ok(samples)
+    }
+
+    /// The samples of one file of the type; none where there is no such file.
+    fn samples_of(&self, part: Part, event_type: &str) -> Result<Vec<Value>, FileError> {
+        let read = match part {
+            Part::SampleLines => read_lines,
+            _ => read_values,
+        };
+        let Some(text) = self.part(part) else { return Ok(Vec::new()) };
+        read(text).map_err(|error| at(part, event_type, error))
     }
 
     /// What the samples have in common.
     ///
     /// # Errors
-    /// If a file has none.
+    /// If a file has none, or a sample goes too deep.
     pub(crate) fn shape(&self, event_type: &str) -> Result<Shape, FileError> {
         let mut shape = Shape::default();
-        for (index, sample) in self.samples(event_type)?.iter().enumerate() {
-            let too_deep = |error| SampleError::TooDeep { number: index + 1, error };
-            shape.see(sample).map_err(|error| at(Part::Sample, event_type, too_deep(error)))?;
+        for part in [Part::Sample, Part::SampleLines] {
+            for (index, sample) in self.samples_of(part, event_type)?.iter().enumerate() {
+                let too_deep = |error| SampleError::TooDeep { number: index + 1, error };
+                shape.see(sample).map_err(|error| at(part, event_type, too_deep(error)))?;
+            }
         }
         Ok(shape)
     }
@@ -298,9 +304,11 @@ mod tests {
             let errors = folder.generate(Rules::Open);
             errors.expect_err("it is wrong").iter().map(FileError::to_string).collect::<Vec<_>>()
         };
+        let too_deep = format!("{{}}\n{}1{}\n", "[".repeat(65), "]".repeat(65));
         for (name, text, said) in [
             ("B.sample.json", "{", "B.sample.json: it is not JSON: "),
             ("B.sample.json", "[]", "B.sample.json: it has no sample"),
+            ("A.samples.ndjson", &*too_deep, "A.samples.ndjson: sample 2: it has more than 64"),
             ("A.schema.patch.json", "nul", "A.schema.patch.json: it is not JSON: "),
             (
                 "A.schema.patch.json",
