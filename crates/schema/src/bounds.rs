@@ -19,63 +19,63 @@ pub const FOLDER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const CATALOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Samples of one type.
-pub const SAMPLES_MAX: usize = 10_000;
+pub(crate) const SAMPLES_MAX: usize = 10_000;
 
 /// Properties that one object of a shape may have by name, over all samples. More are names of
 /// things, not of fields: the object is a map, whether it looks like one or not.
-pub const SHAPE_PROPERTIES_MAX: usize = 1_000;
+pub(crate) const SHAPE_PROPERTIES_MAX: usize = 1_000;
 
 /// Types that are discovered in a stream. An application that writes ids into its types has more,
 /// and must not fill a disk with files.
-pub const DISCOVERED_TYPES_MAX: usize = 1_000;
+pub(crate) const DISCOVERED_TYPES_MAX: usize = 1_000;
 
 /// Bytes that the shapes of all discovered types may take: a hundred thousand properties.
-pub const DISCOVERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const DISCOVERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bytes of an event's data that is looked at to discover its shape: as values they may take a
 /// hundred times as much for a moment.
-pub const DISCOVERED_EVENT_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const DISCOVERED_EVENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of the name of a file that is written: what file systems hold, less the ending of the file
 /// beside it that is written first.
-pub const FILE_NAME_BYTES_MAX: usize = 255 - ".new".len();
+pub(crate) const FILE_NAME_BYTES_MAX: usize = 255 - ".new".len();
 
 /// Schemas inside one schema, itself included.
-pub const NODES_MAX: usize = 10_000;
+pub(crate) const NODES_MAX: usize = 10_000;
 
 /// Properties that one object of a schema may name: which of them were there is kept in a bit each.
-pub const PROPERTIES_MAX: usize = 1_024;
+pub(crate) const PROPERTIES_MAX: usize = 1_024;
 
 /// Schemas that may apply to one value because one refers to the next (`$ref`, `allOf`, `anyOf` and
 /// their like): each is a call on the stack.
-pub const IN_PLACE_DEPTH_MAX: usize = 16;
+pub(crate) const IN_PLACE_DEPTH_MAX: usize = 16;
 
 /// How often a schema may look at one byte of an event: each branch of `anyOf` and its like is a
 /// look of its own, and branches inside branches multiply. Passing over a value without looking
 /// into it is none.
-pub const LOOKS_MAX: u32 = 64;
+pub(crate) const LOOKS_MAX: u32 = 64;
 
 /// Bytes of a `pattern`.
-pub const PATTERN_BYTES_MAX: usize = 1_024;
+pub(crate) const PATTERN_BYTES_MAX: usize = 1_024;
 
 /// Bytes of a `pattern` in each of the forms that it takes on its way to an automaton, and as one:
 /// some ten milliseconds at worst. What people write takes 2 to 20 KiB, and a tenth of one.
-pub const PATTERN_COMPILED_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const PATTERN_COMPILED_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of all compiled patterns of one schema.
-pub const PATTERNS_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const PATTERNS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Values of one `enum`.
-pub const ENUM_VALUES_MAX: usize = 1_000;
+pub(crate) const ENUM_VALUES_MAX: usize = 1_000;
 
 /// Bytes of a violation's pointer and of what was expected; what is longer is cut.
-pub const VIOLATION_TEXT_BYTES_MAX: usize = 256;
+pub(crate) const VIOLATION_TEXT_BYTES_MAX: usize = 256;
 
 /// Bytes of what is said of a schema that is not loaded; what is longer is cut.
-pub const LOAD_ERROR_TEXT_BYTES_MAX: usize = 512;
+pub(crate) const LOAD_ERROR_TEXT_BYTES_MAX: usize = 512;
 
 /// Gaps that are told of one pair of schemas.
-pub const GAPS_MAX: usize = 100;
+pub(crate) const GAPS_MAX: usize = 100;
 
 /// Pairs of schemas that are compared for one pair of types. What would take more is undecided.
-pub const PAIRS_MAX: usize = 100_000;
+pub(crate) const PAIRS_MAX: usize = 100_000;

@@ -3,13 +3,13 @@
 
 /// The form `lk`: every key, with `source.userId`, which the published schema of `lk-dispatch`
 /// forgets (it has `producerId` twice).
-pub const LK: &str = include_str!("envelope/lk.json");
+const LK: &str = include_str!("envelope/lk.json");
 /// The form `type-data`.
-pub const TYPE_DATA: &str = include_str!("envelope/type-data.json");
+const TYPE_DATA: &str = include_str!("envelope/type-data.json");
 /// The form `eventbridge`.
-pub const EVENTBRIDGE: &str = include_str!("envelope/eventbridge.json");
+const EVENTBRIDGE: &str = include_str!("envelope/eventbridge.json");
 /// The form `cloudevents`.
-pub const CLOUDEVENTS: &str = include_str!("envelope/cloudevents.json");
+const CLOUDEVENTS: &str = include_str!("envelope/cloudevents.json");
 
 /// A form: its name, its schema, and the keys of its type and its data.
 #[derive(Debug, Clone, Copy)]

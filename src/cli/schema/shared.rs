@@ -68,10 +68,10 @@ pub(super) fn envelope(profile: &str) -> Result<Envelope, String> {
 /// One line for each file that was written, and one for all that were not.
 pub(super) fn told(written: &[Written]) -> String {
     let mut text = String::new();
-    for file in written.iter().filter(|file| file.is_new) {
+    for file in written.iter().filter(|file| file.is_changed) {
         text.push_str(&format!("wrote {}\n", file.path.display()));
     }
-    let unchanged = written.iter().filter(|file| !file.is_new).count();
+    let unchanged = written.iter().filter(|file| !file.is_changed).count();
     match (unchanged, written.len()) {
         (_, 0) => text.push_str("nothing to write: no type has samples or a schema\n"),
         (0, _) => {}

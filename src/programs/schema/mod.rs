@@ -45,7 +45,8 @@ pub(crate) fn against(path: &Path, other: &str) -> Result<Folder, Error> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Written {
     pub path: PathBuf,
-    pub is_new: bool,
+    /// Whether it was not there, or was another.
+    pub is_changed: bool,
 }
 
 /// Writes the schema of each type that has samples beside them.
@@ -68,8 +69,8 @@ pub(crate) fn write_all(
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
     let written = texts.map(|(name, text)| {
         let path = folder.join(name);
-        let is_new = files::write(&path, text.as_ref()).map_err(failed(&path))?;
-        Ok(Written { path, is_new })
+        let is_changed = files::write(&path, text.as_ref()).map_err(failed(&path))?;
+        Ok(Written { path, is_changed })
     });
     written.collect()
 }

@@ -24,7 +24,7 @@ use dispatchd_core::wire::multilang::{
     self, Action, Asked, Message, RecordsMessage, Refusal, Skipped,
 };
 
-pub use self::page::{MESSAGE_RECORDS_DEFAULT, Page, Told};
+pub use self::page::{Page, Told};
 pub use self::restarts::{Follows, Restarts};
 
 use self::range::{Range, Resolved};

@@ -14,9 +14,6 @@ use dispatchd_core::wire::multilang::{Record, RecordsMessage};
 use super::range::is_done;
 use crate::delivery::Place;
 
-/// Records of one message, when nobody says otherwise: the KCL's `maxRecords`.
-pub const MESSAGE_RECORDS_DEFAULT: usize = 10_000;
-
 /// Bytes with which a message is full. Both libraries read a message as a whole and hold it some
 /// five times. One record more may come on top, 14 MiB at most.
 const MESSAGE_BYTES_FULL: usize = 4 * MIB;

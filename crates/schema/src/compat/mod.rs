@@ -45,10 +45,6 @@ pub struct Break {
 }
 
 impl Compat {
-    /// The modes, by name.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("backward", Self::Backward), ("forward", Self::Forward), ("full", Self::Full)];
-
     /// The breaks of a change from one schema to another.
     ///
     /// # Errors
