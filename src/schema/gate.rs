@@ -83,6 +83,21 @@ impl Gate {
         self.checks.set_on(is_on);
     }
 
+    /// Checks by the folder as it was read again. Returns `false`, and changes nothing, if a reload
+    /// has set other settings meanwhile.
+    pub(super) fn renew(&self, settings: &Settings, loaded: Loaded) -> bool {
+        let types = loaded.types();
+        let mut rules = self.asked.rules.write().unwrap_or_else(PoisonError::into_inner);
+        match &mut *rules {
+            Some(rules) if rules.settings == *settings => rules.loaded = loaded,
+            _ => return false,
+        }
+        drop(rules);
+        self.asked.metrics.loaded(Some(types));
+        self.set_refused(None);
+        true
+    }
+
     /// The folder is read again, and is not taken.
     pub(super) fn refused(&self, why: String) {
         self.asked.metrics.loaded(None);
@@ -269,6 +284,18 @@ mod tests {
         assert_eq!(gate.standing().expect("it is on").refused, None, "it was mended");
         gate.set(settings(Mode::Off, Unchecked::Allow, &[]), Loaded::default());
         assert_eq!(gate.standing(), None);
+    }
+
+    /// What could go wrong: a folder that takes long to read brings back what a reload changed.
+    #[test]
+    fn a_folder_that_was_read_for_other_settings_is_not_taken_over() {
+        let gate = Gate::new(SchemaMetrics::register());
+        let before = settings(Mode::Enforce, Unchecked::Allow, &[]);
+        gate.set(before.clone(), Loaded::default());
+        assert!(gate.renew(&before, Loaded::default()), "nothing changed meanwhile");
+        gate.set(settings(Mode::Warn, Unchecked::Allow, &[]), Loaded::default());
+        assert!(!gate.renew(&before, Loaded::default()));
+        assert_eq!(gate.standing().expect("it is on").mode, "warn");
     }
 
     #[test]

@@ -46,11 +46,10 @@ fn look(gate: &Gate, refused: Option<Stamp>) -> Option<Stamp> {
     }
     match Loaded::read(&settings) {
         Ok(loaded) => {
-            tracing::info!(
-                types = loaded.types(),
-                "the folder of schemas changed, and is taken over"
-            );
-            gate.set(settings, loaded);
+            let types = loaded.types();
+            if gate.renew(&settings, loaded) {
+                tracing::info!(types, "the folder of schemas changed, and is taken over");
+            }
             None
         }
         Err(error) => {
