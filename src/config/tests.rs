@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dispatchd_consumer::filter::Wanted;
 use dispatchd_core::limits::MIB;
 use dispatchd_core::model::StreamId;
 use dispatchd_producer::lane::Settings;
@@ -224,7 +225,9 @@ fn targets_of_a_file_are_numbered_named_and_told_apart() {
     let targets = resolve(&file(two)).expect("they hold").config.forward.targets;
     assert_eq!(targets.iter().map(|target| &*target.name).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(targets[0].batch_size, Some(1));
-    assert!(!targets[1].filter().expect("two are few").is_empty());
+    let filter = targets[1].filter().expect("two are few");
+    let wants = |name| filter.wants(None, format!("{{\"type\":\"{name}\"}}").as_bytes());
+    assert_eq!(["x", "y", "z"].map(wants), [Wanted::Yes, Wanted::Yes, Wanted::No]);
 
     let said = |text: &str| {
         let said = refused(&file(text)).join("; ");

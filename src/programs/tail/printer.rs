@@ -88,18 +88,18 @@ impl Printer {
         Ok(())
     }
 
-    /// Appends one event of a record, if it is wanted and not one too many. Data in gzip is looked
-    /// at and shown inflated, but in the forms that hold the bytes of the record.
+    /// Appends one event of a record, if it is wanted and not one too many. Data that gzip
+    /// compressed is shown as it was before, but in the forms that hold the bytes of the record.
     pub(super) fn event(&mut self, event: &Outgoing<'_>, out: &mut Vec<u8>) {
         if self.is_done() {
             return;
         }
-        let data = inflated(event.data);
-        match self.filter.wants(event.partition_key, &data) {
+        match self.filter.wants(event.partition_key, event.data) {
             Wanted::Yes => self.tally.printed += 1,
             Wanted::No => return self.tally.unwanted += 1,
             Wanted::NotJson => return self.tally.not_json += 1,
         }
+        let data = inflated(event.data);
         if let Some(discoverer) = &mut self.discoverer {
             return discoverer.see(&data);
         }

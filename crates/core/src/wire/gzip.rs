@@ -1,6 +1,6 @@
 //! Data that was compressed before it was sent, as some producers do (CloudWatch's subscriptions
-//! among them): inflated for whoever shows it or looks into it. What goes on to a target stays as
-//! it is in the stream.
+//! among them): inflated for whoever shows it or looks into it. What goes on, to a target or back
+//! into a stream, stays as it is in the stream.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -12,7 +12,7 @@ const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
 /// The most that is made of one record: three times the largest there is. Deflate makes a thousand
 /// bytes of one, so a record of 10 MiB could fill a machine.
-const INFLATED_BYTES_MAX: u64 = 32 << 20;
+pub const INFLATED_BYTES_MAX: usize = 32 << 20;
 
 /// The data as it was before it was compressed. As it is, if it is not gzip, is not whole, or would
 /// become more than 32 MiB.
@@ -21,9 +21,9 @@ pub fn inflated(data: &[u8]) -> Cow<'_, [u8]> {
         return data.into();
     }
     let mut inflated = Vec::new();
-    let read = MultiGzDecoder::new(data).take(INFLATED_BYTES_MAX + 1).read_to_end(&mut inflated);
-    match read {
-        Ok(bytes) if bytes as u64 <= INFLATED_BYTES_MAX => inflated.into(),
+    let mut decoder = MultiGzDecoder::new(data).take(INFLATED_BYTES_MAX as u64 + 1);
+    match decoder.read_to_end(&mut inflated) {
+        Ok(bytes) if bytes <= INFLATED_BYTES_MAX => inflated.into(),
         _ => data.into(),
     }
 }
