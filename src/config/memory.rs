@@ -59,7 +59,7 @@ pub(crate) fn memory_sum(config: &Config) -> MemorySum {
 /// the size that is configured, or that every stream takes.
 pub(crate) fn forward_memory(config: &Config, shards: usize) -> targets::memory::MemorySum {
     let record_bytes = config.stream.max_record_bytes.unwrap_or(RECORD_BYTES_DEFAULT);
-    targets::memory::sum(&config.forward, record_bytes, shards)
+    targets::memory::sum(&config.forward, record_bytes, shards, config.runtime.threads)
 }
 
 fn sum_with(config: &Config, record_bytes_max: usize) -> MemorySum {
@@ -261,6 +261,27 @@ mod tests {
         assert_eq!(with.connections_bytes - without.connections_bytes, 64 * each);
         let made = |record_bytes_max| PUT_BODY_BYTES_MAX - line_bytes_max(record_bytes_max);
         assert_eq!(with.long_lines_bytes - without.long_lines_bytes, made(RECORD_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_a_forwarder_takes_is_what_its_page_shows_and_filters_and_programs_add_their_own() {
+        let sum = |set: &[(&str, &str)]| {
+            let url = ("forward.target[1].url", "http://127.0.0.1:3000/events/");
+            let set = [&[("forward.checkpoint", "none"), url], set].concat();
+            let config = resolve(&Inputs::set(&set).for_forward()).expect("it holds").config;
+            forward_memory(&config, 1)
+        };
+        let page = include_str!("../../docs/forward.md");
+        let plain = sum(&[]);
+        assert!(page.contains(&format!("memory: at most {plain}\n")), "the page shows not {plain}");
+        let filtered = sum(&[("forward.target[1].type", "order.placed"), ("runtime.threads", "2")]);
+        assert_eq!(filtered.total_bytes() - plain.total_bytes(), 128 * MIB, "{filtered}");
+        let program = sum(&[
+            ("forward.target[1].name", "app"),
+            ("forward.target[2].name", "program"),
+            ("forward.target[2].exec", "sh"),
+        ]);
+        assert_eq!(program.records_bytes, plain.records_bytes, "{program}");
     }
 
     #[test]

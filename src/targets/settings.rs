@@ -88,6 +88,11 @@ impl Target {
         self.batch_size.unwrap_or(default)
     }
 
+    /// Whether its filters look at the data of events.
+    pub(super) fn looks_at_data(&self) -> bool {
+        self.types.is_some() || self.filter.is_some() || self.filter_record.is_some()
+    }
+
     /// Which records are wanted.
     ///
     /// # Errors

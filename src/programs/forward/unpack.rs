@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::vec;
 
 use bytes::Bytes;
-use dispatchd_consumer::delivery::{Delivered, Place, Read};
+use dispatchd_consumer::delivery::{Delivered, Place, Read, TAKEN_IN_MAX};
 use dispatchd_consumer::format::Aggregates;
 use dispatchd_consumer::window::PageBytes;
 use dispatchd_core::model::read::StoredRecord;
 use dispatchd_core::wire::packed::{Layout, Member};
 
 use super::target::Target;
-
-/// Events of a piece, of one shard at a time: they take some 300 bytes each besides their page.
-const PIECE_EVENTS_MAX: usize = 1_000;
 
 /// A page that is being taken apart.
 #[derive(Debug)]
@@ -51,15 +48,15 @@ impl Unpacking {
         target: &Target,
         shard: &Arc<str>,
     ) -> Option<(Vec<Read>, Arc<PageBytes>)> {
-        let mut reads = Vec::with_capacity(self.records.len().min(PIECE_EVENTS_MAX));
-        while reads.len() < PIECE_EVENTS_MAX
+        let mut reads = Vec::with_capacity(self.records.len().min(TAKEN_IN_MAX));
+        while reads.len() < TAKEN_IN_MAX
             && let Some((opened, taken)) = self.take(target.aggregates)
         {
             let Some(layout) = &opened.layout else {
                 reads.push(target.read(opened.whole(shard)));
                 continue;
             };
-            let room = PIECE_EVENTS_MAX - reads.len();
+            let room = TAKEN_IN_MAX - reads.len();
             let events = (taken..layout.count().min(taken + room)).map_while(|number| {
                 Some(opened.event(shard, number, layout.member(&opened.data, number)?))
             });

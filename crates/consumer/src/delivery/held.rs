@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use dispatchd_core::limits::MIB;
+use dispatchd_core::limits::{MIB, PARTITION_KEY_CHARS_MAX};
 
 use super::{Delivered, Place};
 
@@ -18,10 +18,36 @@ const READ_AHEAD_RECORDS: usize = 10_000;
 /// Bytes that are held for a shard before more are taken in, if a batch needs no more. What is
 /// taken in at once comes on top.
 const READ_AHEAD_BYTES: usize = 8 * MIB;
+/// Records that are taken in at once, at most: they come on top of what is held.
+pub const TAKEN_IN_MAX: usize = 1_000;
+
+/// Bytes that a record takes at most while it is held, but for its data, which lie in its page: its
+/// key is the longest there is, in the longest of UTF-8, and so is its sequence number. A slot is
+/// counted twice, since the list of them grows by doubling.
+const RECORD_BYTES_MAX: usize = size_of::<Delivered>()
+    + ARC_BYTES
+    + SEQUENCE_NUMBER_DIGITS_MAX
+    + 4 * PARTITION_KEY_CHARS_MAX
+    + 2 * size_of::<Slot>();
+const SEQUENCE_NUMBER_DIGITS_MAX: usize = 129;
+/// The two counts of an [`Arc`].
+const ARC_BYTES: usize = 2 * size_of::<usize>();
+
+/// The most records that are held before no more are taken in, where a batch takes so many in all
+/// strands together.
+fn records_max(batch_records: usize) -> usize {
+    READ_AHEAD_RECORDS.max(2 * batch_records)
+}
+
+/// The most bytes that the records of a shard take besides their pages, where a batch takes so many
+/// in all strands together and each record so many bytes in its strand's queue.
+pub(super) fn bytes_beside_pages_max(batch_records: usize, queued_bytes: usize) -> usize {
+    (records_max(batch_records) + TAKEN_IN_MAX) * (RECORD_BYTES_MAX + queued_bytes)
+}
 
 /// The most bytes of records that are held before no more are taken in, where a batch takes so many
 /// in all strands together.
-pub(super) fn bytes_max(batch_bytes: usize) -> usize {
+fn bytes_max(batch_bytes: usize) -> usize {
     READ_AHEAD_BYTES.max(2 * batch_bytes)
 }
 
@@ -62,8 +88,7 @@ impl<H> Held<H> {
 
     /// Whether another page may be read, where a batch takes so much in all strands together.
     pub(super) fn has_room(&self, batch_records: usize, batch_bytes: usize) -> bool {
-        self.slots.len() < READ_AHEAD_RECORDS.max(2 * batch_records)
-            && self.bytes < bytes_max(batch_bytes)
+        self.slots.len() < records_max(batch_records) && self.bytes < bytes_max(batch_bytes)
     }
 
     /// Whether a record at this place was taken in before: it was read twice.

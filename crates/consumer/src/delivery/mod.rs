@@ -78,11 +78,12 @@ pub use batch::{Batch, BatchId};
 pub use checkpoint::Checkpoint;
 pub use dead_letter::{Condition, DeadLetters};
 pub use delivered::{Delivered, Place, number_order};
+pub use held::TAKEN_IN_MAX;
 pub use response::{Failure, FailureKind, Response};
 pub use rules::{
     BACKOFF, BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BATCH_WINDOW_MAX, GiveUp, Rules, STRANDS_MAX,
 };
 pub use sequence::IncreasingNumbers;
-pub use shard::ShardDelivery;
+pub use shard::{ShardDelivery, bytes_beside_pages_max};
 pub use step::{End, Follows, Holding, Now, Read, Settled, Standing, Step};
 pub use wedge::{Wedge, WedgeNews};

@@ -7,13 +7,19 @@ use std::time::{Instant, SystemTime};
 
 use rand::Rng;
 
-use super::held::Held;
+use super::held::{self, Held};
 use super::persisting::Persisting;
-use super::strand::{Losses, Part, Strand, Unsent, Want};
+use super::strand::{Losses, Part, QUEUED_BYTES, Strand, Unsent, Want};
 use super::{
     Batch, BatchId, Checkpoint, DeadLetters, Delivered, End, Failure, Holding, Now, Place, Read,
     Response, Rules, Settled, Standing, Step,
 };
+
+/// The most memory that the records of one shard take besides their pages, where a target has
+/// batches of so many records and a shard so many strands.
+pub fn bytes_beside_pages_max(batch_records: usize, strands: usize) -> usize {
+    held::bytes_beside_pages_max(batch_records * strands, QUEUED_BYTES)
+}
 
 /// One shard's records on their way to one target. `H` is what is held for a page while one of its
 /// records is not done, and is dropped then: its bytes in a [`Window`](crate::window::Window).

@@ -36,6 +36,9 @@ pub(super) struct Strand {
     failing: Option<(Instant, Failure)>,
 }
 
+/// Bytes of a record's place in a queue, twice: the queue grows by doubling.
+pub(super) const QUEUED_BYTES: usize = 2 * size_of::<Queued>();
+
 #[derive(Debug)]
 struct Queued {
     index: u64,
