@@ -31,10 +31,6 @@ use crate::targets::metrics::TargetMetrics;
 use crate::targets::settings::{DeadLetterKeep, Sequence, Target as Settings};
 use crate::telemetry::exporter::Exporter;
 
-/// Bytes from which on a file of dead letters is followed by another.
-const LETTERS_FILE_BYTES_MAX: u64 = 64 << 20;
-/// How many such files there may be: then an operator moves some away.
-const LETTERS_FILES_MAX: usize = 10;
 /// How long numbers may have been sent after the last checkpoint was kept: one is kept within a
 /// second of a record that is done, so this is ample.
 const NUMBERED_AFTER_WRITING: Duration = Duration::from_secs(60);
@@ -178,11 +174,9 @@ impl Workshop {
             return Ok(handle.clone());
         }
         let settings = match keep {
-            DeadLetterKeep::File(path) => dead_letters::Settings::File(FileSettings {
-                path: path.clone(),
-                max_bytes: LETTERS_FILE_BYTES_MAX,
-                max_files: LETTERS_FILES_MAX,
-            }),
+            DeadLetterKeep::File(path) => {
+                dead_letters::Settings::File(FileSettings::new(path.clone()))
+            }
             DeadLetterKeep::Stream(stream) => {
                 let kinesis = self.kinesis.of_stream(self.other_stream(stream)?);
                 let lanes = self.lanes.clone();

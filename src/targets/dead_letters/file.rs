@@ -48,7 +48,7 @@ pub enum FileError {
     Locked { path: PathBuf },
     #[error(
         "dead letters: {count} files are there as {}, as many as may be: move those with a number \
-         away once they are replayed, or raise the bound",
+         away once they are replayed",
         path.display()
     )]
     Full { path: PathBuf, count: usize },

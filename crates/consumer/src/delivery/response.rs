@@ -24,7 +24,8 @@ pub struct Failure {
     pub reason: String,
     /// The beginning of the response's body, for the dead letter.
     pub body: Option<String>,
-    /// The least wait before the next attempt, where the target named one.
+    /// The least wait before the next attempt, where the target named one. However long that is, it
+    /// is believed for five minutes.
     pub retry_after: Option<Duration>,
 }
 

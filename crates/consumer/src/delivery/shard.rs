@@ -227,11 +227,6 @@ impl<H> ShardDelivery<H> {
         self.is_stopping = true;
     }
 
-    /// Takes over changed rules, all but the number of strands, for what is sent from now on.
-    pub fn set_rules(&mut self, rules: Rules) {
-        self.rules = Rules { strands: self.rules.strands, ..rules };
-    }
-
     /// How far the shard is done, whether that is persisted or not.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         if self.persisting.persisted() == Some(&Checkpoint::End)

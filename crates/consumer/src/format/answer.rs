@@ -23,9 +23,6 @@ use dispatchd_core::wire::forward::function_answer::{ERROR_TYPE_CHARS_MAX, faile
 use super::Format;
 use crate::delivery::{Delivered, Failure, FailureKind, Response};
 
-/// The longest wait that a target's `Retry-After` is believed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
-
 /// Characters of a redirect's `Location` that are told.
 const LOCATION_CHARS_MAX: usize = 200;
 
@@ -121,12 +118,9 @@ fn kind_of(status: u16) -> FailureKind {
 
 /// A wait in seconds, or until a time, which is measured by the target's own clock.
 fn wait(text: &str, date: Option<&str>) -> Option<Duration> {
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let time = |text: &str| chrono::DateTime::parse_from_rfc2822(text.trim()).ok();
-            (time(text)? - time(date?)?).to_std().ok()?
-        }
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = |text: &str| chrono::DateTime::parse_from_rfc2822(text.trim()).ok();
+    (time(text)? - time(date?)?).to_std().ok()
 }

@@ -13,13 +13,10 @@ use dispatchd_core::choice;
 use dispatchd_core::wire::forward::lambda::Mapping;
 use dispatchd_core::wire::forward::{Misfit, Outgoing, batch, cloudevents, event, kinesis};
 
-use crate::delivery::Delivered;
+use crate::delivery::{BATCH_RECORDS_MAX, Delivered};
 
 pub use answer::Answer;
 pub use request::{Encoder, Request};
-
-/// Records in one request, where a format takes many: the greatest that Lambda allows.
-const BATCH_RECORDS_MAX: usize = 10_000;
 
 /// Records in one request that nobody chose, where a format takes many: Lambda's.
 const BATCH_RECORDS_DEFAULT: usize = 100;

@@ -433,15 +433,6 @@ fn a_target_that_refuses_everything_is_asked_ever_more_slowly() {
 }
 
 #[test]
-fn changed_rules_hold_for_what_is_sent_next() {
-    let mut bench = Bench::new(rules(1));
-    bench.take(1..=9);
-    bench.delivers(&[1], Response::Delivered);
-    bench.it.set_rules(Rules { strands: 9, ..rules(4) });
-    bench.delivers(&[2, 3, 4, 5], Response::Delivered);
-}
-
-#[test]
 fn what_is_held_is_shown_and_bounds_the_reading() {
     let mut bench = Bench::new(rules(2));
     bench.take(5..=7);
