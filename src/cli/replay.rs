@@ -20,6 +20,7 @@ use crate::programs::replay::{
 use crate::programs::signals::stop_signal;
 use dispatchd_aws::{Kinesis, is_loopback_url};
 use dispatchd_consumer::filter::Filter;
+use dispatchd_core::model::CallError;
 use dispatchd_core::model::envelope::Timestamp;
 use dispatchd_core::wire::archive::event::{Micros, parse_day, parse_time};
 use dispatchd_pattern::Pattern;
@@ -127,7 +128,22 @@ impl Replay {
         }
         let index = read()?;
         out::tell(&found(&index));
-        let to = To { stream: name, endpoint: kinesis.endpoint() };
+        let summary = kinesis.summary().await;
+        if summary.as_ref().is_err_and(CallError::is_not_found) {
+            bail!(
+                "there is no stream {name:?} in region {}: correct the name, --region or \
+                 --endpoint-url",
+                kinesis.region()
+            );
+        }
+        // What else may be wrong shows when events are sent.
+        let summary = summary.ok();
+        let to = To {
+            stream: name,
+            endpoint: kinesis.endpoint(),
+            arn: summary.as_ref().map(|summary| &*summary.arn),
+            made: summary.as_ref().and_then(|summary| summary.created),
+        };
         let state = match &self.state {
             Some(path) => Some(State::open(path, to, &index, selection)?),
             None => None,
@@ -143,15 +159,6 @@ impl Replay {
             let left = counted(left, "event");
             let what = format!("sends {left} to stream {name:?} at {endpoint}");
             confirm(&what, name, "nothing was sent")?;
-        }
-        if let Err(error) = kinesis.summary().await
-            && error.is_not_found()
-        {
-            bail!(
-                "there is no stream {name:?} in region {}: correct the name, --region or \
-                 --endpoint-url",
-                kinesis.region()
-            );
         }
         let stop = stop_signal()?;
         let draws = std::io::stderr().is_terminal();

@@ -13,8 +13,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use dispatchd_core::limits::MIB;
+use dispatchd_core::model::envelope::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +30,16 @@ const VERSION: u32 = 1;
 /// The file may have a line for each second of days, of which one at a time is held.
 const LINE_BYTES_MAX: usize = 16 * MIB;
 
-/// The stream that is replayed to. Streams of one name in two regions, or of an emulator, are two.
+/// The stream that is replayed to. Streams of one name in two regions or two accounts are two, and
+/// so are an emulator's, and one that was deleted and made again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct To<'a> {
     pub stream: &'a str,
     pub endpoint: &'a str,
+    /// Its ARN, which has the account; `None` if the service does not tell.
+    pub arn: Option<&'a str>,
+    /// When it was made; `None` if the service does not tell.
+    pub made: Option<SystemTime>,
 }
 
 /// The numbers that are confirmed, as ranges: where each begins, and the first number after it. No
@@ -78,6 +85,10 @@ struct Head {
     replay: u32,
     stream: String,
     endpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<String>,
     selection: String,
     events: u64,
     files: usize,
@@ -143,6 +154,8 @@ impl State {
             replay: VERSION,
             stream: to.stream.to_owned(),
             endpoint: to.endpoint.to_owned(),
+            arn: to.arn.map(str::to_owned),
+            made: to.made.map(|time| Timestamp::from(time).as_str().to_owned()),
             selection: selection.in_words(),
             events: index.len() as u64,
             files: index.files_count(),
@@ -223,6 +236,8 @@ impl Reading<'_> {
         }
         self.same("stream", &was.stream, &head.stream)?;
         self.same("endpoint", &was.endpoint, &head.endpoint)?;
+        self.same_if_told("ARN", was.arn.as_deref(), head.arn.as_deref())?;
+        self.same_if_told("stream's time of creation", was.made.as_deref(), head.made.as_deref())?;
         self.same("selection", &was.selection, &head.selection)?;
         let mut files = index.files.iter();
         for _ in 0..was.files {
@@ -287,6 +302,16 @@ impl Reading<'_> {
         Err(StateError::Other { path: self.path.to_owned(), what, was, is })
     }
 
+    /// The same of what the service may not have told, then or now.
+    fn same_if_told(
+        &self,
+        what: &'static str,
+        was: Option<&str>,
+        is: Option<&str>,
+    ) -> Result<(), StateError> {
+        was.zip(is).map_or(Ok(()), |(was, is)| self.same(what, was, is))
+    }
+
     fn no_state(&self, why: impl ToString) -> StateError {
         StateError::NoState { path: self.path.to_owned(), why: why.to_string() }
     }
@@ -298,11 +323,19 @@ impl Reading<'_> {
 
 #[cfg(test)]
 mod tests {
-    use dispatchd_consumer::filter::Filter;
     use std::fs;
+    use std::time::Duration;
 
     use super::*;
+    use dispatchd_consumer::filter::Filter;
     use proptest::prelude::*;
+
+    const ONE: To<'_> = To {
+        stream: "s",
+        endpoint: "https://one",
+        arn: Some("arn:aws:kinesis:eu-west-1:1:stream/s"),
+        made: Some(SystemTime::UNIX_EPOCH),
+    };
 
     /// A folder with two files, and a state file beside it.
     struct Scene {
@@ -336,7 +369,7 @@ mod tests {
         }
 
         fn open(&self, stream: &str) -> Result<State, StateError> {
-            self.open_to(To { stream, endpoint: "https://one" })
+            self.open_to(To { stream, ..ONE })
         }
 
         fn open_to(&self, to: To<'_>) -> Result<State, StateError> {
@@ -381,9 +414,16 @@ mod tests {
         let error = scene.refusal("t");
         assert!(error.contains("its stream was s, and is t now"), "{error}");
         // What could go wrong: it was tried with an emulator first, and then sends nothing to AWS.
-        let error = scene.open_to(To { stream: "s", endpoint: "https://two" });
-        let error = error.expect_err("it is another stream").to_string();
+        let refusal = |to| scene.open_to(to).expect_err("it is another stream").to_string();
+        let error = refusal(To { endpoint: "https://two", ..ONE });
         assert!(error.contains("its endpoint was https://one, and is https://two now"), "{error}");
+        // Or it was tried in a test account, or the stream was emptied by being made again.
+        let error = refusal(To { arn: Some("arn:aws:kinesis:eu-west-1:2:stream/s"), ..ONE });
+        assert!(error.contains("eu-west-1:1:stream/s, and is arn:"), "{error}");
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        let error = refusal(To { made: Some(later), ..ONE });
+        assert!(error.contains("creation was 1970-01-01T00:00:00.000Z, and is 1970-"), "{error}");
+        scene.open_to(To { arn: None, made: None, ..ONE }).expect("nobody says that it is another");
         scene.selection.wanted.push("a".to_owned());
         let error = scene.refusal("s");
         assert!(error.contains("its selection was"), "{error}");
