@@ -2,7 +2,6 @@
 //! often it happened. Pure.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Between two lines of the log about the same thing.
@@ -28,26 +27,32 @@ impl Seldom {
     }
 }
 
-/// Something that is tried again and again, for each shard by itself.
-#[derive(Debug, Default)]
-pub(super) struct Failing {
+/// Something that is tried again and again, for each shard, or strand of one, by itself.
+#[derive(Debug)]
+pub(super) struct Failing<K> {
     /// For which it failed the last time.
-    shards: BTreeSet<Arc<str>>,
+    whose: BTreeSet<K>,
     seldom: Seldom,
 }
 
-impl Failing {
+impl<K> Default for Failing<K> {
+    fn default() -> Self {
+        Self { whose: BTreeSet::new(), seldom: Seldom::default() }
+    }
+}
+
+impl<K: Ord> Failing<K> {
     /// Takes note that it failed. Returns how often since it was told last, if it is to be told
     /// now.
-    pub(super) fn fails(&mut self, shard: &Arc<str>, now: Instant) -> Option<u64> {
-        self.shards.insert(Arc::clone(shard));
+    pub(super) fn fails(&mut self, whose: K, now: Instant) -> Option<u64> {
+        self.whose.insert(whose);
         self.seldom.note(1, now)
     }
 
     /// Takes note that it succeeded. Returns whether that is to be told: it had failed, and fails
-    /// for no shard any more.
-    pub(super) fn succeeds(&mut self, shard: &str) -> bool {
-        let is_over = self.shards.remove(shard) && self.shards.is_empty();
+    /// for no other any more.
+    pub(super) fn succeeds(&mut self, whose: &K) -> bool {
+        let is_over = self.whose.remove(whose) && self.whose.is_empty();
         if is_over {
             self.seldom = Seldom::default();
         }
@@ -70,16 +75,16 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_for_one_shard_is_not_over_while_it_succeeds_for_others() {
+    fn what_fails_for_one_strand_is_not_over_while_it_succeeds_for_others() {
         // What could go wrong: two lines of the log for every try, one of which is not true.
         let (mut failing, began) = (Failing::default(), Instant::now());
-        let [one, other]: [Arc<str>; 2] = ["one".into(), "other".into()];
+        let [one, other] = [("shard", 0), ("shard", 1)];
         assert!(!failing.succeeds(&other), "it never failed");
-        assert_eq!(failing.fails(&one, began), Some(1));
-        assert_eq!(failing.fails(&other, began), None);
+        assert_eq!(failing.fails(one, began), Some(1));
+        assert_eq!(failing.fails(other, began), None);
         assert!(!failing.succeeds(&other), "it fails for one");
-        assert_eq!(failing.fails(&one, began), None);
+        assert_eq!(failing.fails(one, began), None);
         assert!(failing.succeeds(&one));
-        assert_eq!(failing.fails(&one, began), Some(1), "it begins anew");
+        assert_eq!(failing.fails(one, began), Some(1), "it begins anew");
     }
 }

@@ -39,10 +39,10 @@ pub(super) struct Target {
     /// Locks, held for a count.
     wedge: Mutex<Wedge>,
     unfit: Mutex<Seldom>,
-    /// Writing checkpoints.
-    keeping: Mutex<Failing>,
-    /// Keeping dead letters.
-    burying: Mutex<Failing>,
+    /// Writing checkpoints, by shard.
+    keeping: Mutex<Failing<Arc<str>>>,
+    /// Keeping dead letters, by shard and strand.
+    burying: Mutex<Failing<(Arc<str>, usize)>>,
     given_up: Mutex<Seldom>,
 }
 
@@ -192,7 +192,7 @@ impl Target {
             }
             Ok(()) => {}
             Err(error) => {
-                if let Some(times) = locked(&self.keeping).fails(shard, now()) {
+                if let Some(times) = locked(&self.keeping).fails(Arc::clone(shard), now()) {
                     tracing::error!(
                         target_name,
                         shard = &**shard,
@@ -215,17 +215,18 @@ impl Target {
         };
         let lines = lines(letters, told, Uuid::new_v4(), SystemTime::now());
         let shard = &records[0].shard;
+        let strand = (Arc::clone(shard), letters.id.strand());
         match handle.write(lines).await {
             Ok(()) => {
                 self.tell_given_up(records.len());
-                if locked(&self.burying).succeeds(shard) {
+                if locked(&self.burying).succeeds(&strand) {
                     tracing::info!(target_name, "records that are given up are kept aside again");
                 }
                 Vec::new()
             }
             Err(Unkept { places, error }) => {
                 self.tell_given_up(records.len() - places.len());
-                if let Some(times) = locked(&self.burying).fails(shard, now()) {
+                if let Some(times) = locked(&self.burying).fails(strand, now()) {
                     tracing::error!(
                         target_name,
                         shard = &**shard,

@@ -11,6 +11,13 @@ pub struct BatchId {
     pub(super) serial: u64,
 }
 
+impl BatchId {
+    /// Which strand of its shard it is of.
+    pub fn strand(self) -> usize {
+        self.strand
+    }
+}
+
 /// Records that go to the target in one request, in the order of the shard. Never empty.
 #[derive(Debug, Clone)]
 pub struct Batch {
