@@ -4,7 +4,8 @@
 
 Each record that it is told goes into FOLDER/records, one a line: shard, sequence number,
 sub-sequence number, data. Each action goes into FOLDER/actions. It sets a checkpoint after every
-message, and at the end of a shard. A fault happens once: FOLDER/failed says that it did.
+message, and at the end of a shard. A fault happens once: FOLDER/failed says that it did. `slow` is
+none: the message that begins with the record 5, or the one after it, takes longer than any test.
 """
 
 import base64
@@ -76,6 +77,9 @@ for line in sys.stdin:
         shard = message["shardId"]
     if action == "processRecords":
         fail()
+        if FAULT == "slow" and base64.b64decode(message["records"][0]["data"]) >= b"5":
+            note("slow", str(os.getpid()))
+            time.sleep(1000)
         for record in message["records"]:
             data = base64.b64decode(record["data"]).decode()
             note("records", f"{shard} {record['sequenceNumber']} {record['subSequenceNumber']} {data}")

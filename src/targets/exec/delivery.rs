@@ -371,8 +371,9 @@ where
             self.shard.counted.delivered.increment(records as u64);
             self.shard.counted.attempt(&Response::Delivered, records, since.elapsed());
         }
+        let oldest = self.unread.page.as_ref().and_then(Page::oldest);
         self.shard.place.show(|shown| {
-            (shown.in_flight, shown.oldest) = (0, None);
+            (shown.in_flight, shown.oldest) = (0, oldest);
             (shown.standing, shown.failing) = (Standing::Delivering, None);
         });
     }

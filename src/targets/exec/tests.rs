@@ -35,6 +35,7 @@ struct Scene {
     folder: TempDir,
     /// Each checkpoint as it was stored, with its shard.
     stored: Arc<Mutex<Vec<(String, Checkpoint)>>>,
+    board: Board,
     stop: CancellationToken,
 }
 
@@ -43,7 +44,7 @@ impl Scene {
         let local = Local::start(0, 1, "s", Limits::default()).await.expect("a free port is free");
         let folder = tempfile::tempdir().expect("a folder can be made");
         let stop = CancellationToken::new();
-        Self { local, folder, stored: Arc::default(), stop }
+        Self { local, folder, stored: Arc::default(), board: Board::default(), stop }
     }
 
     async fn put(&self, from: usize, to: usize) {
@@ -88,7 +89,7 @@ impl Scene {
         };
         let (settings, metrics) = (Arc::new(settings), Arc::new(ExecMetrics::register("t")));
         let counted = Arc::new(TargetMetrics::register("t"));
-        let board = Board::default();
+        let board = self.board.clone();
         let (stop, stored) = (self.stop.clone(), Arc::clone(&self.stored));
         let work = {
             let stop = stop.clone();
@@ -326,6 +327,20 @@ async fn a_delivery_that_is_dropped_leaves_no_child() {
     running.abort();
     let pid = scene.lines("pids").remove(0);
     eventually("it is gone", async || (!is_there(&pid)).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_slow_child_is_behind_however_its_page_is_cut_into_messages() {
+    // What could go wrong: once the first message of a page is done all of the page seems to be,
+    // and no alert fires while a slow processor falls behind.
+    let scene = Scene::begin().await;
+    scene.put(0, 10).await;
+    let running = scene.deliver(scene.settings("slow")).await;
+    eventually("a later message is told", async || scene.lines("slow").pop()).await;
+    let shards = scene.board.target("t").shards();
+    let [(_, shown)] = &shards[..] else { panic!("one shard: {shards:?}") };
+    assert!(shown.in_flight == 1 && shown.oldest.is_some(), "{shown:?}");
+    running.abort();
 }
 
 /// A record with many events, packed as the KPL packs them.

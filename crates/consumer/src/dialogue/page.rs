@@ -68,6 +68,15 @@ impl<H> Page<H> {
         last.map(|last| Told { message, last, behind_ms: self.behind_ms })
     }
 
+    /// When the first record arrived of those that are not told; `None` if all are, or the service
+    /// does not say.
+    pub fn oldest(&self) -> Option<SystemTime> {
+        match &self.opened {
+            Some((opened, _)) => opened.record().arrived,
+            None => self.records.as_slice().first()?.arrived,
+        }
+    }
+
     /// The record that is to be gone on with; `None` behind the last.
     fn current(&mut self) -> Option<&mut (Opened, usize)> {
         if self.opened.is_none() {
@@ -158,6 +167,22 @@ mod tests {
         let all = [at("8", 0), at("9", 0), at("9", 1), at("9", 2), at("10", 0)];
         assert_eq!(told(&mut page, None, 100), [all.to_vec()]);
         assert!(page.next(None, 100).is_none(), "each record is told once");
+    }
+
+    #[test]
+    fn what_is_not_told_yet_is_as_old_as_its_first_record() {
+        let at = |second| Some(UNIX_EPOCH + std::time::Duration::from_secs(second));
+        let arrived = |record, second| StoredRecord { arrived: at(second), ..record };
+        let records = vec![arrived(packed_record("8", 3), 8), arrived(whole("9", b"x"), 9)];
+        let mut page = Page::new(records, 7, ());
+        let oldest: Vec<_> = (0..3)
+            .map(|_| {
+                let oldest = page.oldest();
+                page.next(None, 2);
+                oldest
+            })
+            .collect();
+        assert_eq!(oldest, [at(8), at(8), None]);
     }
 
     /// A child dies in the middle of a packed record: what comes after its checkpoint comes again,
