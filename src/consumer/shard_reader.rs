@@ -53,10 +53,10 @@ pub(super) struct ShardReader {
     pub(super) behind: Option<Behind>,
 }
 
-/// The failures of all readers together. A lock, held for a count and taken for a failed call
-/// alone: so that one minute's failures are one line of the log.
+/// The failures of those who call for one target, or for `tail`, together, so that one minute's
+/// failures are one line of the log. A lock, held for a count, and taken for a failed call alone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Failures(Arc<Mutex<FailureReport>>);
+pub(crate) struct Failures(Arc<Mutex<FailureReport>>);
 
 /// How the reading of a shard ends when nothing is wrong with the stream.
 #[derive(Debug)]
@@ -145,12 +145,12 @@ impl ShardReader {
 
 impl Failures {
     /// Counts a failed call, and logs what is to be told.
-    pub(super) fn note(&self, call: &CallError) {
+    pub(crate) fn note(&self, call: &CallError) {
         self.tell(|report, now| report.note(call, now));
     }
 
     /// Logs what is due though nothing happened.
-    pub(super) fn look(&self) {
+    pub(crate) fn look(&self) {
         self.tell(FailureReport::due);
     }
 

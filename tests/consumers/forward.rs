@@ -23,6 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::DISPATCHD;
 use crate::pages::Pages;
+use crate::scene::Port;
 
 /// A target that answers with what it is told to, and keeps what it was sent.
 struct App {
@@ -258,6 +259,17 @@ async fn make_again(client: &Client) {
         (made().await? != first).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_at_the_start_is_told() {
+    // What could go wrong: the forwarder says that it is ready, and then nothing more, while
+    // nothing is delivered.
+    let nobody = Port::reserve();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let start = DISPATCHD.forward(&format!("http://127.0.0.1:{}", nobody.number()), "s");
+    let daemon = start.args(["--to", "http://127.0.0.1:1/"]).start_in(dir.path()).await;
+    daemon.told("the stream cannot be read everywhere now: trying on, nothing is lost").await;
 }
 
 #[tokio::test]

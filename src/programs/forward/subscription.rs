@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shard::ShardTask;
 use super::target::{Target, Way};
-use crate::consumer::{self, ReaderKit};
+use crate::consumer::{self, Failures, ReaderKit};
 use crate::progress::{Book, OtherStream};
 
 /// Shards of a book from which on it is looked which of them the stream has forgotten.
@@ -127,14 +127,17 @@ async fn unread(book: &Book, kinesis: &Kinesis, error: ReadError) -> Unread {
 }
 
 /// When the stream was made, as soon as somebody says so; `None` where that is not permitted or the
-/// server does not say. Of what else is wrong the readers will say more.
+/// server does not say. Calls that fail are told, since nothing is delivered until one succeeds.
+/// What is wrong with the stream itself is left to the readers to tell.
 async fn made(kinesis: &Kinesis) -> Option<SystemTime> {
-    let mut calls = ListCalls::default();
+    let (mut calls, failures) = (ListCalls::default(), Failures::default());
     loop {
         match kinesis.summary().await {
             Ok(summary) => return summary.created,
             Err(call) => {
                 let wait = calls.failed(&call, &mut rand::rng())?;
+                failures.note(&call);
+                failures.look();
                 sleep(wait).await;
             }
         }
