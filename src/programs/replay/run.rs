@@ -143,7 +143,9 @@ pub(crate) async fn run(
     let (sent, mut outcome) = tokio::join!(send, settling.run(answers, &running, stop));
     running.end().await;
     if let Err(error) = sent {
-        outcome.early.get_or_insert(error.into());
+        // Nothing is read once the replay has ended, so this came first: it takes the place of what
+        // followed from it.
+        outcome.early = Some(error.into());
     }
     outcome
 }
@@ -377,11 +379,40 @@ impl<R: FnMut(&Progress)> Settling<'_, R> {
 mod tests {
     use super::super::Selection;
     use super::*;
+    use crate::config::{Inputs, resolve};
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use dispatchd_consumer::filter::Filter;
     use dispatchd_core::model::PartitionKey;
     use dispatchd_core::wire::packed;
+
+    #[tokio::test]
+    async fn a_file_that_changed_is_told_though_nothing_is_confirmed_meanwhile() {
+        // What could go wrong: what was sent before is waited for in vain, and the operator is told
+        // that Kinesis is slow, with the exit code of that.
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("archive");
+        let event = format!("{{\"type\":\"{}\"}}\n", "x".repeat(MIB));
+        std::fs::write(&path, event.repeat(2)).expect("it is written");
+        let all = Selection { from: None, to: None, filter: Filter::default(), wanted: Vec::new() };
+        let index = Index::read(std::slice::from_ref(&path), &all, None).expect("it is read");
+        let cut = std::fs::File::options().write(true).open(&path).expect("it is there");
+        cut.set_len(event.len() as u64).expect("it is ours");
+        let config = resolve(&Inputs::set(&[])).expect("it holds").config;
+        // Nobody listens there.
+        let connection = config.connection(Some("http://127.0.0.1:9".to_owned()));
+        let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
+        let options = Options {
+            lanes: Settings::of(&config),
+            without_key: WithoutKey::Constant,
+            rate: None,
+            stop_timeout: Duration::from_millis(1),
+        };
+        let stop = CancellationToken::new();
+        let Outcome { progress, early } = run(kinesis, options, index, None, stop, |_| ()).await;
+        assert_eq!(progress.missing(), 2);
+        assert!(matches!(early, Some(Early::Read(_))), "{early:?}");
+    }
 
     #[tokio::test]
     async fn what_is_read_ahead_is_bounded_however_empty_the_events_are() {
