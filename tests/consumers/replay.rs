@@ -105,7 +105,7 @@ fn events(count: usize) -> Vec<String> {
     (0..count).map(event).collect()
 }
 
-/// Writes events into three files, so that none of them is in the order of time; gzip packs the
+/// Writes events into three files, so that none of them is in the order of time, and compresses the
 /// last.
 fn write_shuffled(scene: &Scene, count: usize) -> PathBuf {
     for file in 0..3 {
@@ -113,7 +113,7 @@ fn write_shuffled(scene: &Scene, count: usize) -> PathBuf {
         let lines: Vec<_> = lines.filter(|(n, _)| n % 3 == file).map(|(_, line)| line).collect();
         let text = lines.join("\n") + "\n";
         match file {
-            2 => scene.write("in/2.ndjson.gz", packed(&text)),
+            2 => scene.write("in/2.ndjson.gz", compressed(&text)),
             _ => scene.write(&format!("in/{file}.ndjson"), text),
         };
     }
@@ -121,7 +121,7 @@ fn write_shuffled(scene: &Scene, count: usize) -> PathBuf {
 }
 
 /// What gzip makes of a text.
-fn packed(text: &str) -> Vec<u8> {
+fn compressed(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).expect("memory takes it")
 }

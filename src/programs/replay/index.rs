@@ -17,7 +17,7 @@ use dispatchd_core::wire::archive::{self, NotArchived};
 use md5::{Digest, Md5};
 
 use super::Selection;
-use super::unpacked::{UnpackError, Unpacked, is_packed};
+use super::inflated::{InflateError, Inflated, is_gzip};
 
 /// Events that are sent in one run: their places take 32 bytes each, 320 MB.
 pub(crate) const EVENTS_MAX: usize = 10_000_000;
@@ -47,7 +47,7 @@ pub(super) struct Place {
 pub(crate) struct Index {
     pub(super) files: Vec<Source>,
     pub(super) places: Vec<Place>,
-    pub(super) unpacked: Unpacked,
+    pub(super) inflated: Inflated,
     /// Events that were read, sent or not.
     pub events_read: u64,
     /// Of these, the ones left out since they are no JSON that a filter could look at.
@@ -58,8 +58,8 @@ pub(crate) struct Index {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
-    /// Whether gzip packed it: then its text is kept elsewhere, and everything here is of that.
-    pub is_packed: bool,
+    /// Whether gzip compressed it: then its text is kept elsewhere, and everything here is of that.
+    pub is_gzip: bool,
     pub bytes: u64,
     /// The MD5 of its bytes: it tells a file that was changed, not one that was forged.
     pub digest: [u8; 16],
@@ -76,7 +76,7 @@ pub(crate) enum IndexError {
     #[error("{}, line {line}: is longer than {} MiB", path.display(), LINE_BYTES_MAX / MIB)]
     LongLine { path: PathBuf, line: u32 },
     #[error("{}: {error}", path.display())]
-    Packed { path: PathBuf, error: UnpackError },
+    Gzip { path: PathBuf, error: InflateError },
     #[error(
         "{} is no file: it is read twice, to find what is in it and to send that. Write what comes \
          through a pipe into a file first",
@@ -110,7 +110,7 @@ impl Index {
         let mut index = Self {
             files: Vec::new(),
             places: Vec::new(),
-            unpacked: Unpacked::default(),
+            inflated: Inflated::default(),
             events_read: 0,
             not_json: 0,
         };
@@ -146,7 +146,7 @@ impl Index {
     fn read_file(&mut self, path: PathBuf, selection: &Selection) -> Result<(), IndexError> {
         let file = u32::try_from(self.files.len()).map_err(|_| IndexError::ManyFiles)?;
         let of_name = path.file_name().and_then(|name| archive_hour(name.to_str()?));
-        let mut lines = Lines::open(&path, &mut self.unpacked)?;
+        let mut lines = Lines::open(&path, &mut self.inflated)?;
         let mut before = Micros::MIN;
         while let Some(found) = lines.next()? {
             for (event, nth) in found.content.events().zip(0..) {
@@ -172,9 +172,9 @@ impl Index {
                 self.places.push(Place { time: before, offset, file, bytes, line, nth });
             }
         }
-        let (bytes, is_packed) = (lines.offset, lines.is_packed);
+        let (bytes, is_gzip) = (lines.offset, lines.is_gzip);
         let digest = lines.digest.finalize().into();
-        self.files.push(Source { path, is_packed, bytes, digest });
+        self.files.push(Source { path, is_gzip, bytes, digest });
         Ok(())
     }
 }
@@ -223,7 +223,7 @@ struct Found {
 struct Lines<'a> {
     path: &'a Path,
     reader: Box<dyn BufRead>,
-    is_packed: bool,
+    is_gzip: bool,
     /// Where its first byte is, in the file that is read.
     begin: u64,
     text: Vec<u8>,
@@ -234,20 +234,20 @@ struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    fn open(path: &'a Path, unpacked: &mut Unpacked) -> Result<Self, IndexError> {
+    fn open(path: &'a Path, inflated: &mut Inflated) -> Result<Self, IndexError> {
         let failed = |error| IndexError::Io { path: path.to_owned(), error };
         let mut file = BufReader::with_capacity(MIB, File::open(path).map_err(failed)?);
-        let is_packed = is_packed(file.fill_buf().map_err(failed)?);
-        let (begin, reader): (u64, Box<dyn BufRead>) = if is_packed {
-            let added = unpacked.add(file);
+        let is_gzip = is_gzip(file.fill_buf().map_err(failed)?);
+        let (begin, reader): (u64, Box<dyn BufRead>) = if is_gzip {
+            let added = inflated.add(file);
             let (begin, reader) =
-                added.map_err(|error| IndexError::Packed { path: path.to_owned(), error })?;
+                added.map_err(|error| IndexError::Gzip { path: path.to_owned(), error })?;
             (begin, Box::new(reader))
         } else {
             (0, Box::new(file))
         };
         let digest = Md5::new();
-        Ok(Self { path, reader, is_packed, begin, text: Vec::new(), offset: 0, line: 0, digest })
+        Ok(Self { path, reader, is_gzip, begin, text: Vec::new(), offset: 0, line: 0, digest })
     }
 
     /// The next line that is not empty; `None` at the end.
@@ -380,7 +380,7 @@ mod tests {
             (b"{\"type\":\"t\"}\n{\"type\":\n".to_vec(), "lines, line 2: is not JSON"),
             (b"\xff\xfe\n".to_vec(), "lines, line 1: is not UTF-8"),
             (b"\x1f\x8b\x08".to_vec(), "damaged or cut off"),
-            (packed(b"{\"type\":\"t\"}\nhello\n"), "lines, line 2: is not JSON"),
+            (compressed(b"{\"type\":\"t\"}\nhello\n"), "lines, line 2: is not JSON"),
             (long.into_bytes(), "line 1: is longer than 32 MiB"),
             (cut.into_bytes(), "lines, line 1: is not JSON: EOF"),
         ] {
@@ -396,7 +396,7 @@ mod tests {
     }
 
     /// What gzip makes of a text: two members, as where one file was appended to another.
-    fn packed(text: &[u8]) -> Vec<u8> {
+    fn compressed(text: &[u8]) -> Vec<u8> {
         let member = |text: &[u8]| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
             encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory takes it")
@@ -406,25 +406,25 @@ mod tests {
     }
 
     #[test]
-    fn packed_files_are_read_beside_others_in_the_order_of_time() {
-        // What could go wrong: an offset counts in the packed file; the second member is left out;
-        // the texts of two files are mixed.
+    fn compressed_files_are_read_beside_others_in_the_order_of_time() {
+        // What could go wrong: an offset counts in the compressed file; the second member is left
+        // out; the texts of two files are mixed.
         let folder = tempfile::tempdir().expect("a folder");
         let lines = |seconds: [u32; 2]| seconds.map(|second| event("e", second)).join("\n");
         let write = |name, bytes: &[u8]| fs::write(folder.path().join(name), bytes);
-        write("a.gz", &packed(lines([4, 1]).as_bytes())).expect("it is written");
+        write("a.gz", &compressed(lines([4, 1]).as_bytes())).expect("it is written");
         write("b", lines([5, 2]).as_bytes()).expect("it is written");
-        write("c", &packed(lines([6, 3]).as_bytes())).expect("it is written");
+        write("c", &compressed(lines([6, 3]).as_bytes())).expect("it is written");
         write("d.gz", b"").expect("it is written");
         let index = read(&[folder.path().to_owned()]).expect("all of it is read");
         assert_eq!(data(&index), (1..7).map(|second| event("e", second)).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_packed_file_that_was_cut_off_anywhere_is_refused_by_name() {
+    fn a_compressed_file_that_was_cut_off_anywhere_is_refused_by_name() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("torn.gz");
-        let whole = packed(event("e", 1).as_bytes());
+        let whole = compressed(event("e", 1).as_bytes());
         let ends = whole.len() / 2; // between the members it would be whole
         for cut in [3, ends - 4, whole.len() - 9, whole.len() - 1] {
             fs::write(&path, &whole[..cut]).expect("it is written");

@@ -6,16 +6,16 @@
 //! - Events of one key arrive in the order in which they were sent, whatever fails.
 //! - What was confirmed stands in the state file ([`state`]), if there is one; the next run leaves
 //!   it out. After a crash events of the last second may come twice, and none is left out.
-//! - Nothing is sent before every file was read to its end. What gzip packed is unpacked then
-//!   (`unpacked`).
+//! - Nothing is sent before every file was read to its end. What gzip compressed is inflated then
+//!   (`inflated`).
 
 pub(crate) mod index;
+mod inflated;
 mod pace;
 mod run;
 pub(crate) mod selection;
 mod source;
 pub(crate) mod state;
-mod unpacked;
 
 pub(crate) use self::index::Index;
 pub(crate) use self::run::{Early, Options, Outcome, Progress, run};

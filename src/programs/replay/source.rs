@@ -84,8 +84,8 @@ impl<'a> EventSource<'a> {
 
     fn text(&mut self, place: &Place) -> io::Result<Vec<u8>> {
         let mut text = vec![0; place.bytes as usize];
-        if self.index.files[place.file as usize].is_packed {
-            self.index.unpacked.read_exact_at(&mut text, place.offset)?;
+        if self.index.files[place.file as usize].is_gzip {
+            self.index.inflated.read_exact_at(&mut text, place.offset)?;
             return Ok(text);
         }
         self.file(place.file)?.read_exact_at(&mut text, place.offset)?;

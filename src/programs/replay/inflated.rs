@@ -1,5 +1,5 @@
-//! What gzip packed, unpacked into one file without a name: events are read in the order of their
-//! times, and a packed file can only be read from its beginning.
+//! What gzip compressed, inflated into one file without a name: events are read in the order of
+//! their times, and a compressed file can only be read from its beginning.
 //!
 //! The file lies in the directory for temporary files, and is gone with the process.
 
@@ -14,68 +14,68 @@ use flate2::bufread::MultiGzDecoder;
 /// What a file begins with that gzip wrote.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Bytes of all packed files together, once they are unpacked: a small file may be packed of any
+/// Bytes of all compressed files together, once they are inflated: a small file may be made of any
 /// number of zeros.
-const UNPACKED_BYTES_MAX: u64 = 64 * GIB as u64;
+const INFLATED_BYTES_MAX: u64 = 64 * GIB as u64;
 
-/// Bytes that are unpacked at once.
+/// Bytes that are inflated at once.
 const PIECE_BYTES: usize = 256 * KIB;
 
-/// The texts of packed files, one behind the other.
+/// The texts of compressed files, one behind the other.
 #[derive(Debug, Default)]
-pub(super) struct Unpacked {
+pub(super) struct Inflated {
     /// Made for the first of them.
     file: Option<File>,
     bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnpackError {
+pub(crate) enum InflateError {
     #[error(
         "it begins as gzip does, and is damaged or cut off ({0}): `gzip --test` says so too; get it \
          whole, or leave it out"
     )]
     Damaged(io::Error),
     #[error(
-        "cannot keep what was packed in it in {} ({error}): see that there is room, or set TMPDIR to \
+        "cannot keep what it inflates to in {} ({error}): see that there is room, or set TMPDIR to \
          where there is", folder.display()
     )]
     Kept { folder: PathBuf, error: io::Error },
     #[error(
-        "with it, more than {} GiB were packed: replay a part of the files at a time",
-        UNPACKED_BYTES_MAX / GIB as u64
+        "with it, the files inflate to more than {} GiB: replay a part of the files at a time",
+        INFLATED_BYTES_MAX / GIB as u64
     )]
     Large,
 }
 
-/// Whether a text is packed by gzip.
-pub(super) fn is_packed(text: &[u8]) -> bool {
+/// Whether gzip compressed a text.
+pub(super) fn is_gzip(text: &[u8]) -> bool {
     text.starts_with(&MAGIC)
 }
 
-impl Unpacked {
-    /// Unpacks a file to its end. Returns where its text begins, and a reader of that.
+impl Inflated {
+    /// Inflates a file to its end. Returns where its text begins, and a reader of that.
     ///
     /// # Errors
     /// If it is not whole, or its text cannot be kept.
     pub(super) fn add(
         &mut self,
-        packed: impl BufRead,
-    ) -> Result<(u64, BufReader<Take<File>>), UnpackError> {
+        compressed: impl BufRead,
+    ) -> Result<(u64, BufReader<Take<File>>), InflateError> {
         let begin = self.bytes;
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(tempfile::tempfile().map_err(not_kept)?),
         };
-        let mut packed = MultiGzDecoder::new(packed);
+        let mut inflating = MultiGzDecoder::new(compressed);
         let mut piece = vec![0; PIECE_BYTES];
         loop {
-            let read = packed.read(&mut piece).map_err(UnpackError::Damaged)?;
+            let read = inflating.read(&mut piece).map_err(InflateError::Damaged)?;
             if read == 0 {
                 break;
             }
-            if self.bytes + read as u64 > UNPACKED_BYTES_MAX {
-                return Err(UnpackError::Large);
+            if self.bytes + read as u64 > INFLATED_BYTES_MAX {
+                return Err(InflateError::Large);
             }
             file.write_all_at(&piece[..read], self.bytes).map_err(not_kept)?;
             self.bytes += read as u64;
@@ -92,6 +92,6 @@ impl Unpacked {
     }
 }
 
-fn not_kept(error: io::Error) -> UnpackError {
-    UnpackError::Kept { folder: std::env::temp_dir(), error }
+fn not_kept(error: io::Error) -> InflateError {
+    InflateError::Kept { folder: std::env::temp_dir(), error }
 }
