@@ -47,17 +47,17 @@ struct Running {
     delivery: ShardDelivery<Arc<PageBytes>>,
     /// The page that is not all taken in, for want of room.
     page: Option<Unpacking>,
-    under_way: JoinSet<Home>,
+    under_way: JoinSet<Outcome>,
     /// Of what is under way: requests to the target.
     in_flight: usize,
     reading: Reading,
-    /// What is told of the target, until it takes what it is sent.
-    told: Told,
+    /// What the log says of the target, until it takes what it is sent.
+    logged: Logged,
 }
 
-/// What is told of a target that does not take what it is sent. The later is the worse.
+/// What the log says of a target that does not take what it is sent. The later is the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Told {
+enum Logged {
     Nothing,
     Fails,
     /// Only an operator can end it.
@@ -73,10 +73,10 @@ enum Reading {
 }
 
 /// What was out, and what came of it.
-enum Home {
+enum Outcome {
     Response(BatchId, Response),
     /// Those at these places could not be kept.
-    Buried(BatchId, Vec<usize>),
+    LettersKept(BatchId, Vec<usize>),
     Kept(Checkpoint, bool),
 }
 
@@ -100,7 +100,7 @@ impl ShardTask {
             under_way: JoinSet::new(),
             in_flight: 0,
             reading: Reading::GoesOn,
-            told: Told::Nothing,
+            logged: Logged::Nothing,
             target,
             shard,
             place,
@@ -123,8 +123,8 @@ impl ShardTask {
             tokio::select! {
                 // What was out is settled first, so that there is room for what comes.
                 biased;
-                Some(home) = running.under_way.join_next() => {
-                    running.settle(home.expect("nothing is aborted, and nothing panics"));
+                Some(outcome) = running.under_way.join_next() => {
+                    running.settle(outcome.expect("nothing is aborted, and nothing panics"));
                 }
                 () = stop.cancelled(), if !is_stopping => {
                     is_stopping = true;
@@ -196,21 +196,21 @@ impl Running {
                     let target = Arc::clone(&self.target);
                     self.under_way.spawn(async move {
                         let response = target.send(&batch).await;
-                        Home::Response(batch.id, response)
+                        Outcome::Response(batch.id, response)
                     });
                 }
-                Step::Bury(letters) => {
+                Step::KeepLetters(letters) => {
                     let target = Arc::clone(&self.target);
                     self.under_way.spawn(async move {
-                        let unkept = target.bury(&letters).await;
-                        Home::Buried(letters.id, unkept)
+                        let unkept = target.keep_letters(&letters).await;
+                        Outcome::LettersKept(letters.id, unkept)
                     });
                 }
                 Step::Persist(checkpoint) => {
                     let (target, shard) = (Arc::clone(&self.target), Arc::clone(&self.shard));
                     self.under_way.spawn(async move {
                         let kept = target.keep(&shard, checkpoint.clone()).await;
-                        Home::Kept(checkpoint, kept)
+                        Outcome::Kept(checkpoint, kept)
                     });
                 }
                 Step::Wait(until) => break Turn::Wait(until),
@@ -256,17 +256,17 @@ impl Running {
     }
 
     /// Takes in what came of something that was out.
-    fn settle(&mut self, home: Home) {
+    fn settle(&mut self, outcome: Outcome) {
         let (now, rng) = (Instant::now().into_std(), &mut rand::rng());
-        match home {
-            Home::Response(id, response) => {
+        match outcome {
+            Outcome::Response(id, response) => {
                 self.in_flight -= 1;
                 let settled = self.delivery.responded(id, response, now, rng);
                 self.target.metrics.delivered.increment(settled.delivered as u64);
                 self.tell();
             }
-            Home::Buried(id, unkept) => self.delivery.buried(id, &unkept, now, rng),
-            Home::Kept(checkpoint, kept) => {
+            Outcome::LettersKept(id, unkept) => self.delivery.letters_kept(id, &unkept, now, rng),
+            Outcome::Kept(checkpoint, kept) => {
                 self.delivery.persisted(kept, now, rng);
                 if kept {
                     self.place.show(|shown| {
@@ -282,18 +282,18 @@ impl Running {
     fn tell(&mut self) {
         let (standing, failing) = (self.delivery.standing(), self.delivery.failing().cloned());
         let (target_name, shard) = (&*self.target.settings.name, &*self.shard);
-        // Before it is told: who reads the log may look at once.
+        // Before it is logged: who reads the log may look at once.
         self.place.show(|shown| (shown.standing, shown.failing) = (standing, failing.clone()));
         let Some((_, Failure { status, reason, .. })) = failing else {
-            if self.told != Told::Nothing {
-                self.told = Told::Nothing;
+            if self.logged != Logged::Nothing {
+                self.logged = Logged::Nothing;
                 tracing::info!(target_name, shard, "the target takes records again");
             }
             return;
         };
         match standing {
-            Standing::Blocked(_) if self.told < Told::Refuses => {
-                self.told = Told::Refuses;
+            Standing::Blocked(_) if self.logged < Logged::Refuses => {
+                self.logged = Logged::Refuses;
                 tracing::error!(
                     target_name,
                     shard,
@@ -303,8 +303,8 @@ impl Running {
                      and it is tried again and again"
                 );
             }
-            Standing::Retrying(_) if self.told < Told::Fails => {
-                self.told = Told::Fails;
+            Standing::Retrying(_) if self.logged < Logged::Fails => {
+                self.logged = Logged::Fails;
                 tracing::warn!(
                     target_name,
                     shard,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::seldom::{Failing, Seldom};
 use crate::progress::Book;
 use crate::targets::board::{Board, TargetBoard};
-use crate::targets::dead_letters::{Handle, Told, Unkept, lines};
+use crate::targets::dead_letters::{Handle, Origin, Unkept, lines};
 use crate::targets::exec::{self, ExecMetrics};
 use crate::targets::http::HttpTarget;
 use crate::targets::metrics::TargetMetrics;
@@ -42,14 +42,14 @@ pub(super) struct Target {
     /// Writing checkpoints, by shard.
     keeping: Mutex<Failing<Arc<str>>>,
     /// Keeping dead letters, by shard and strand.
-    burying: Mutex<Failing<(Arc<str>, usize)>>,
+    letters: Mutex<Failing<(Arc<str>, usize)>>,
     given_up: Mutex<Seldom>,
 }
 
 /// How a target is delivered to.
 #[derive(Debug)]
 pub(super) enum Way {
-    Http { http: Box<HttpTarget>, dead_letters: Option<(Handle, Told)> },
+    Http { http: Box<HttpTarget>, dead_letters: Option<(Handle, Origin)> },
     Exec { settings: Arc<exec::Settings>, metrics: Arc<ExecMetrics> },
 }
 
@@ -77,7 +77,7 @@ impl Target {
             wedge: Mutex::default(),
             unfit: Mutex::default(),
             keeping: Mutex::default(),
-            burying: Mutex::default(),
+            letters: Mutex::default(),
             given_up: Mutex::default(),
             settings,
         }
@@ -208,25 +208,25 @@ impl Target {
     }
 
     /// Keeps dead letters. Returns those that could not be kept, by where they stand.
-    pub(super) async fn bury(&self, letters: &DeadLetters) -> Vec<usize> {
+    pub(super) async fn keep_letters(&self, letters: &DeadLetters) -> Vec<usize> {
         let (records, target_name) = (&letters.records, &self.settings.name);
-        let Way::Http { dead_letters: Some((handle, told)), .. } = &self.way else {
+        let Way::Http { dead_letters: Some((handle, origin)), .. } = &self.way else {
             return (0..records.len()).collect();
         };
-        let lines = lines(letters, told, Uuid::new_v4(), SystemTime::now());
+        let lines = lines(letters, origin, Uuid::new_v4(), SystemTime::now());
         let shard = &records[0].shard;
         let strand = (Arc::clone(shard), letters.id.strand());
         match handle.write(lines).await {
             Ok(()) => {
                 self.tell_given_up(records.len());
-                if locked(&self.burying).succeeds(&strand) {
+                if locked(&self.letters).succeeds(&strand) {
                     tracing::info!(target_name, "records that are given up are kept aside again");
                 }
                 Vec::new()
             }
             Err(Unkept { places, error }) => {
                 self.tell_given_up(records.len() - places.len());
-                if let Some(times) = locked(&self.burying).fails(strand, now()) {
+                if let Some(times) = locked(&self.letters).fails(strand, now()) {
                     tracing::error!(
                         target_name,
                         shard = &**shard,

@@ -21,7 +21,7 @@ use crate::producer::direct;
 use crate::progress::{Book, Keep, OpenError};
 use crate::targets::board::Board;
 use crate::targets::dead_letters::{
-    self, DeadLetters, FileSettings, Handle, OpenError as OpenLettersError, StreamSettings, Told,
+    self, DeadLetters, FileSettings, Handle, OpenError as OpenLettersError, Origin, StreamSettings,
 };
 use crate::targets::exec::{self, CommandError, ExecMetrics};
 use crate::targets::http::{
@@ -162,10 +162,10 @@ impl Workshop {
             ..self.mapping.clone()
         };
         let http = http_target(settings, mapping, numbered_until, &self.sdk_env)?;
-        let told = Told { target: target(), stream_arn: self.mapping.stream_arn.clone() };
+        let origin = Origin { target: target(), stream_arn: self.mapping.stream_arn.clone() };
         let handle = settings.dead_letter.as_ref().map(|keep| self.letters(keep)).transpose();
         let handle = handle.map_err(|source| BuildError::Letters { target: target(), source })?;
-        Ok(Way::Http { http: Box::new(http), dead_letters: handle.map(|handle| (handle, told)) })
+        Ok(Way::Http { http: Box::new(http), dead_letters: handle.map(|handle| (handle, origin)) })
     }
 
     /// The place of dead letters, which targets may share.

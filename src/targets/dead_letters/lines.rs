@@ -10,9 +10,9 @@ use dispatchd_core::wire::dead_letter::{Batch, DeadLetter, End, LastResponse, Le
 /// What Lambda calls the error of a function that did not return.
 const UNHANDLED: &str = "Unhandled";
 
-/// What the lines say of where the records came from and where they did not get.
+/// Where records came from, and to which target they did not get.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct Origin {
     /// The target's name; never a URL, which may hold a secret.
     pub target: String,
     /// The ARN of the stream that was read; its name where the ARN is not known.
@@ -29,7 +29,12 @@ pub struct Line {
 }
 
 /// One line for each record. `request_id`: what they have in common.
-pub fn lines(letters: &DeadLetters, told: &Told, request_id: Uuid, at: SystemTime) -> Vec<Line> {
+pub fn lines(
+    letters: &DeadLetters,
+    origin: &Origin,
+    request_id: Uuid,
+    at: SystemTime,
+) -> Vec<Line> {
     let (Some(first), Some(last)) = (letters.records.first(), letters.records.last()) else {
         return Vec::new();
     };
@@ -42,8 +47,8 @@ pub fn lines(letters: &DeadLetters, told: &Told, request_id: Uuid, at: SystemTim
     });
     let line = |record: &Delivered| {
         let letter = DeadLetter {
-            target: &told.target,
-            stream_arn: &told.stream_arn,
+            target: &origin.target,
+            stream_arn: &origin.stream_arn,
             request_id,
             condition: letters.condition.as_str(),
             attempts: letters.attempts,
@@ -114,7 +119,7 @@ mod tests {
                     let response = engine::Response::Failed(failure);
                     shard.responded(batch.id, response, now.instant, &mut rng);
                 }
-                engine::Step::Bury(letters) => return letters,
+                engine::Step::KeepLetters(letters) => return letters,
                 other => panic!("a batch fails and is given up: {other:?}"),
             }
         }
@@ -122,8 +127,8 @@ mod tests {
 
     #[test]
     fn each_record_of_a_batch_that_was_given_up_is_a_line_that_replay_reads_back() {
-        let told = Told { target: "orders".to_owned(), stream_arn: "s".to_owned() };
-        let lines = lines(&given_up(), &told, Uuid::nil(), UNIX_EPOCH);
+        let origin = Origin { target: "orders".to_owned(), stream_arn: "s".to_owned() };
+        let lines = lines(&given_up(), &origin, Uuid::nil(), UNIX_EPOCH);
         assert_eq!(lines.len(), 2);
         for (line, n) in lines.iter().zip(0..) {
             let text = str::from_utf8(&line.json).expect("JSON is text");

@@ -8,8 +8,8 @@
 //!   again.
 //! - After a crash the same letters may be written again: at least once.
 //!
-//! One task owns the place, and takes the letters of all shards and targets; those that wait
-//! together are synced together. Nothing here decides what is given up on.
+//! One task owns the file or the lanes, and takes the letters of all shards and targets; those that
+//! wait together are synced together. Nothing here decides what is given up on.
 
 mod file;
 mod lines;
@@ -18,7 +18,7 @@ mod stream;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::file::{FileError, FileSettings};
-pub use self::lines::{Line, Told, lines};
+pub use self::lines::{Line, Origin, lines};
 pub use self::stream::{StreamError, StreamSettings};
 
 use self::file::LetterFile;
@@ -34,7 +34,7 @@ pub enum Settings {
     Stream(Box<StreamSettings>),
 }
 
-/// Why there is no place for dead letters.
+/// Why dead letters cannot be kept from the start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -64,7 +64,7 @@ pub struct Unkept {
 /// The task that keeps dead letters.
 #[derive(Debug)]
 pub struct DeadLetters {
-    place: Place,
+    store: Store,
     writes: mpsc::Receiver<Write>,
 }
 
@@ -73,7 +73,7 @@ pub struct DeadLetters {
 pub struct Handle(mpsc::Sender<Write>);
 
 #[derive(Debug)]
-enum Place {
+enum Store {
     /// `None` while a thread has it that may wait for the disk.
     File(Option<LetterFile>),
     Stream(Box<LetterStream>),
@@ -86,17 +86,17 @@ struct Write {
 }
 
 impl DeadLetters {
-    /// Opens the place. A stream is not asked for anything yet; its lanes are started.
+    /// Opens the file, or starts the lanes to the stream, which is not asked for anything yet.
     ///
     /// # Errors
     /// If the file cannot be opened, or another process has it.
     pub fn open(settings: Settings) -> Result<(Self, Handle), OpenError> {
-        let place = match settings {
-            Settings::File(settings) => Place::File(Some(LetterFile::open(settings)?)),
-            Settings::Stream(settings) => Place::Stream(Box::new(LetterStream::start(*settings))),
+        let store = match settings {
+            Settings::File(settings) => Store::File(Some(LetterFile::open(settings)?)),
+            Settings::Stream(settings) => Store::Stream(Box::new(LetterStream::start(*settings))),
         };
         let (write, writes) = mpsc::channel(WRITES_MAX);
-        Ok((Self { place, writes }, Handle(write)))
+        Ok((Self { store, writes }, Handle(write)))
     }
 
     /// Keeps what is written, until every handle is gone.
@@ -105,17 +105,17 @@ impl DeadLetters {
         while self.writes.recv_many(&mut waiting, WRITES_MAX).await > 0 {
             let (writes, done): (Vec<_>, Vec<_>) =
                 waiting.drain(..).map(|Write { lines, done }| (lines, done)).unzip();
-            for (done, kept) in done.into_iter().zip(self.place.keep(writes).await) {
+            for (done, kept) in done.into_iter().zip(self.store.keep(writes).await) {
                 let _ = done.send(kept); // a shard that was ended asks no more
             }
         }
-        if let Place::Stream(stream) = self.place {
+        if let Store::Stream(stream) = self.store {
             stream.end().await;
         }
     }
 }
 
-impl Place {
+impl Store {
     /// Keeps the letters of several writes together. Returns what came of each write.
     async fn keep(&mut self, writes: Vec<Vec<Line>>) -> Vec<Result<(), Unkept>> {
         let counts: Vec<usize> = writes.iter().map(Vec::len).collect();

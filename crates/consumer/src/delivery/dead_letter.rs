@@ -18,7 +18,7 @@ pub enum Condition {
 /// Records that were given up together: what one failure record of AWS's tells of. Never empty.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    /// To be handed back to [`ShardDelivery::buried`](super::ShardDelivery::buried).
+    /// To be handed back to [`ShardDelivery::letters_kept`](super::ShardDelivery::letters_kept).
     pub id: BatchId,
     pub condition: Condition,
     /// How often they were sent as this batch: 0 where they were given up before the first time.

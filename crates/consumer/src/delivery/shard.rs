@@ -9,7 +9,7 @@ use rand::Rng;
 
 use super::held::{self, Held};
 use super::persisting::Persisting;
-use super::strand::{Losses, Part, QUEUED_BYTES, Strand, Unsent, Want};
+use super::strand::{GivenUp, Part, QUEUED_BYTES, Strand, Unsent, Want};
 use super::{
     Batch, BatchId, Checkpoint, DeadLetters, Delivered, End, Failure, Holding, Now, Place, Read,
     Response, Rules, Settled, Standing, Step,
@@ -143,8 +143,8 @@ impl<H> ShardDelivery<H> {
         for (strand, it) in strands.iter_mut().enumerate() {
             match it.turn(now.instant, rules, is_in_a_hurry, unsent) {
                 Want::Send(serial, part) => return Ok(self.batch(BatchId { strand, serial }, part)),
-                Want::Bury(serial, losses) => {
-                    return Ok(self.dead_letters(BatchId { strand, serial }, losses));
+                Want::KeepLetters(serial, given_up) => {
+                    return Ok(self.dead_letters(BatchId { strand, serial }, given_up));
                 }
                 Want::Wait(until) => wake = earlier(wake, until),
             }
@@ -157,10 +157,10 @@ impl<H> ShardDelivery<H> {
         Step::Send(Batch { id, records: self.records(&part.indices), attempt })
     }
 
-    fn dead_letters(&self, id: BatchId, losses: Losses) -> Step {
-        let Losses { part, condition, last, .. } = losses;
+    fn dead_letters(&self, id: BatchId, given_up: GivenUp) -> Step {
+        let GivenUp { part, condition, last, .. } = given_up;
         let records = self.records(&part.indices);
-        Step::Bury(DeadLetters { id, condition, attempts: part.attempts, last, records })
+        Step::KeepLetters(DeadLetters { id, condition, attempts: part.attempts, last, records })
     }
 
     fn records(&self, indices: &[u64]) -> Vec<Arc<Delivered>> {
@@ -203,8 +203,14 @@ impl<H> ShardDelivery<H> {
     ///
     /// # Panics
     /// If they are not under way.
-    pub fn buried(&mut self, id: BatchId, unkept: &[usize], now: Instant, rng: &mut impl Rng) {
-        let done = self.strands[id.strand].buried(id.serial, unkept, now, &self.rules, rng);
+    pub fn letters_kept(
+        &mut self,
+        id: BatchId,
+        unkept: &[usize],
+        now: Instant,
+        rng: &mut impl Rng,
+    ) {
+        let done = self.strands[id.strand].letters_kept(id.serial, unkept, now, &self.rules, rng);
         self.held.settle(&done);
     }
 

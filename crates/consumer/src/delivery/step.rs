@@ -24,7 +24,7 @@ pub enum Read {
 pub enum Step {
     Send(Batch),
     /// Keep these before they count as done.
-    Bury(DeadLetters),
+    KeepLetters(DeadLetters),
     Persist(Checkpoint),
     /// Nothing until then, or until something is put in: a page, a response, an end.
     Wait(Option<Instant>),

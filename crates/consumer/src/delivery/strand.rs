@@ -24,7 +24,7 @@ pub(super) struct Strand {
     /// Batches that were sent, or cut, and are to be sent next, before the queue.
     parts: VecDeque<Part>,
     /// What is to be given up next, before anything is sent.
-    losses: Option<Losses>,
+    given_up: Option<GivenUp>,
     under_way: Option<UnderWay>,
     /// Counts what was handed out, to know it when it comes home.
     serial: u64,
@@ -56,7 +56,7 @@ pub(super) struct Part {
 
 /// Records that are given up. Never empty.
 #[derive(Debug, Clone)]
-pub(super) struct Losses {
+pub(super) struct GivenUp {
     pub(super) part: Part,
     pub(super) condition: Condition,
     pub(super) last: Option<Failure>,
@@ -68,7 +68,7 @@ pub(super) struct Losses {
 #[derive(Debug)]
 enum UnderWay {
     Sent(Part),
-    Burying(Losses),
+    KeepingLetters(GivenUp),
 }
 
 /// Why a record is given up before it is sent.
@@ -83,7 +83,7 @@ pub(super) enum Unsent {
 #[derive(Debug)]
 pub(super) enum Want {
     Send(u64, Part),
-    Bury(u64, Losses),
+    KeepLetters(u64, GivenUp),
     Wait(Option<Instant>),
 }
 
@@ -116,7 +116,7 @@ impl Strand {
         if self.under_way.is_some() {
             return Want::Wait(None);
         }
-        if self.losses.is_none() {
+        if self.given_up.is_none() {
             match self.sendable_at(now, rules, is_in_a_hurry) {
                 Some(due) if due <= now => {}
                 due => return Want::Wait(due),
@@ -124,10 +124,10 @@ impl Strand {
             let part = self.next_part(rules);
             match self.without_the_unsent(part, unsent) {
                 Some(part) => return self.send(part),
-                None => return self.turn_of_losses(now),
+                None => return self.turn_of_given_up(now),
             }
         }
-        self.turn_of_losses(now)
+        self.turn_of_given_up(now)
     }
 
     /// From when on something may be sent; `None` if there is nothing.
@@ -181,7 +181,7 @@ impl Strand {
             Unsent::TooOld => (Condition::RecordAgeExceeded, None),
             Unsent::Misfit(misfit) => (Condition::Refused, Some(cannot_be_sent(misfit))),
         };
-        self.losses = Some(Losses::new(Part { indices, attempts }, condition, last));
+        self.given_up = Some(GivenUp::new(Part { indices, attempts }, condition, last));
         None
     }
 
@@ -191,15 +191,15 @@ impl Strand {
         Want::Send(self.serial, part)
     }
 
-    fn turn_of_losses(&mut self, now: Instant) -> Want {
-        let Some(losses) = self.losses.take() else { return Want::Wait(None) };
-        if let Some(until) = losses.not_before.filter(|until| *until > now) {
-            self.losses = Some(losses);
+    fn turn_of_given_up(&mut self, now: Instant) -> Want {
+        let Some(given_up) = self.given_up.take() else { return Want::Wait(None) };
+        if let Some(until) = given_up.not_before.filter(|until| *until > now) {
+            self.given_up = Some(given_up);
             return Want::Wait(Some(until));
         }
         self.serial += 1;
-        self.under_way = Some(UnderWay::Burying(losses.clone()));
-        Want::Bury(self.serial, losses)
+        self.under_way = Some(UnderWay::KeepingLetters(given_up.clone()));
+        Want::KeepLetters(self.serial, given_up)
     }
 
     /// Takes in what came of the batch that is under way.
@@ -251,7 +251,7 @@ impl Strand {
                 self.failed(response, now, rules, rng);
                 let part = Part { indices, attempts: attempts.saturating_add(1) };
                 let last = self.failing.as_ref().map(|(_, failure)| failure.clone());
-                self.losses = Some(Losses::new(part, condition, last));
+                self.given_up = Some(GivenUp::new(part, condition, last));
                 Outcome { done: Vec::new(), follows: Follows::GivenUp }
             }
         }
@@ -262,7 +262,7 @@ impl Strand {
     ///
     /// # Panics
     /// If it is not under way.
-    pub(super) fn buried(
+    pub(super) fn letters_kept(
         &mut self,
         serial: u64,
         unkept: &[usize],
@@ -270,18 +270,18 @@ impl Strand {
         rules: &Rules,
         rng: &mut impl Rng,
     ) -> Vec<u64> {
-        let Some(UnderWay::Burying(mut losses)) = self.came_home(serial) else {
+        let Some(UnderWay::KeepingLetters(mut given_up)) = self.came_home(serial) else {
             unreachable!("dead letters {serial} are not under way")
         };
         let (mut done, mut left) = (Vec::new(), Vec::new());
-        for (place, index) in losses.part.indices.into_iter().enumerate() {
+        for (place, index) in given_up.part.indices.into_iter().enumerate() {
             if unkept.binary_search(&place).is_ok() { left.push(index) } else { done.push(index) }
         }
         if !left.is_empty() {
-            losses.part.indices = left;
-            losses.failures = losses.failures.saturating_add(1);
-            losses.not_before = Some(now + rules.backoff.delay(losses.failures, rng));
-            self.losses = Some(losses);
+            given_up.part.indices = left;
+            given_up.failures = given_up.failures.saturating_add(1);
+            given_up.not_before = Some(now + rules.backoff.delay(given_up.failures, rng));
+            self.given_up = Some(given_up);
         }
         done
     }
@@ -325,8 +325,8 @@ impl Strand {
     /// Ends the waits.
     pub(super) fn retry_now(&mut self) {
         self.rests_until = None;
-        if let Some(losses) = &mut self.losses {
-            losses.not_before = None;
+        if let Some(given_up) = &mut self.given_up {
+            given_up.not_before = None;
         }
     }
 
@@ -349,7 +349,7 @@ impl Strand {
     }
 }
 
-impl Losses {
+impl GivenUp {
     fn new(part: Part, condition: Condition, last: Option<Failure>) -> Self {
         Self { part, condition, last, failures: 0, not_before: None }
     }

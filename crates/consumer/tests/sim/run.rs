@@ -59,7 +59,7 @@ enum Own {
         response: Response,
     },
     /// Of the events those that are not kept, by where they stand.
-    Buried {
+    LettersKept {
         shard: String,
         id: BatchId,
         events: Vec<usize>,
@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
             Own::Response { shard, id, events, response } => {
                 self.lands(&shard, id, &events, response)
             }
-            Own::Buried { shard, id, events, mut unkept } => {
+            Own::LettersKept { shard, id, events, mut unkept } => {
                 self.watch.kept(&shard, &events, &unkept, self.now);
                 match self.mutant {
                     Some(Mutant::LossUnseen) => unkept.clear(),
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
                 let instant = self.clock.instant(self.now);
                 let it = self.process.as_mut().and_then(|process| process.shards.get_mut(&shard));
                 let it = it.expect("a shard waits for what is under way");
-                it.delivery.buried(id, &unkept, instant, &mut self.rng);
+                it.delivery.letters_kept(id, &unkept, instant, &mut self.rng);
                 self.drives(&shard)
             }
             Own::Persisted { shard, kept } => {
@@ -486,7 +486,7 @@ impl<'a> Run<'a> {
             }
             match shard.delivery.turn(now) {
                 Step::Send(batch) => self.sends(id, batch)?,
-                Step::Bury(letters) => self.buries(id, letters)?,
+                Step::KeepLetters(letters) => self.keeps_letters(id, letters)?,
                 Step::Persist(checkpoint) => self.persists(id, checkpoint)?,
                 Step::Wait(until) => return self.waits(id, until.map(|it| self.clock.at(it))),
                 Step::End(end) => return self.ends(id, end),
@@ -535,12 +535,13 @@ impl<'a> Run<'a> {
         self.drives(id)
     }
 
-    fn buries(&mut self, shard: &str, letters: DeadLetters) -> Checked {
+    fn keeps_letters(&mut self, shard: &str, letters: DeadLetters) -> Checked {
         let events = events_of(&letters.records);
         self.watch.gives_up(&letters, &events, self.now)?;
-        let unkept = (0..events.len()).filter(|_| self.fails(self.scenario.bury_fails)).collect();
+        let unkept =
+            (0..events.len()).filter(|_| self.fails(self.scenario.keeping_fails)).collect();
         let (at, id) = (self.soon(), letters.id);
-        self.own(at, Own::Buried { shard: shard.to_owned(), id, events, unkept });
+        self.own(at, Own::LettersKept { shard: shard.to_owned(), id, events, unkept });
         Ok(())
     }
 

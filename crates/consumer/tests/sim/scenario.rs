@@ -31,7 +31,7 @@ pub(crate) struct Scenario {
     pub latency_max: At,
     /// Of 100 calls each: how many fail.
     pub persist_fails: u32,
-    pub bury_fails: u32,
+    pub keeping_fails: u32,
     pub throttled: u32,
     pub expired: u32,
     pub responses_lost: u32,
@@ -94,7 +94,7 @@ impl Scenario {
         let (records, events) = records(rng);
         let is_rough = rng.random_ratio(4, 5);
         let mut rate = |max| if is_rough { rng.random_range(0..=max) } else { 0 };
-        let (persist_fails, bury_fails, throttled) = (rate(40), rate(40), rate(40));
+        let (persist_fails, keeping_fails, throttled) = (rate(40), rate(40), rate(40));
         let (expired, responses_lost) = (rate(20), rate(15));
         Self {
             rules,
@@ -109,7 +109,7 @@ impl Scenario {
             is_partial: rng.random_ratio(1, 2),
             latency_max: rng.random_range(1..3000),
             persist_fails,
-            bury_fails,
+            keeping_fails,
             throttled,
             expired,
             responses_lost,

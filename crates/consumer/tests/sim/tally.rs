@@ -17,7 +17,7 @@ pub(crate) struct Tally {
     pub too_old: usize,
     pub given_up_refused: usize,
     pub exhausted: usize,
-    pub losses_not_kept: usize,
+    pub letters_not_kept: usize,
     pub checkpoints: usize,
     pub not_persisted: usize,
     /// Checkpoints inside a packed record.
@@ -44,7 +44,7 @@ impl dispatchd_simulation::Tally for Tally {
             ("events too old", &mut self.too_old),
             ("events given up as refused", &mut self.given_up_refused),
             ("events given up after their attempts", &mut self.exhausted),
-            ("dead letters not kept", &mut self.losses_not_kept),
+            ("dead letters not kept", &mut self.letters_not_kept),
             ("checkpoints", &mut self.checkpoints),
             ("checkpoints not persisted", &mut self.not_persisted),
             ("checkpoints inside a packed record", &mut self.inside_packed),

@@ -335,7 +335,7 @@ impl<'a> Watch<'a> {
         let kept: Vec<usize> =
             all.filter(|(place, _)| !unkept.contains(place)).map(|(_, event)| *event).collect();
         self.done(&kept);
-        self.tally.losses_not_kept += unkept.len();
+        self.tally.letters_not_kept += unkept.len();
         let idle = self.idle.entry(shard.to_owned()).or_default();
         idle.since = now;
         idle.is_unknown = true;

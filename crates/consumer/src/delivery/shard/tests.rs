@@ -64,7 +64,7 @@ impl Bench {
 
     fn letters(&mut self) -> DeadLetters {
         match self.step() {
-            Step::Bury(letters) => letters,
+            Step::KeepLetters(letters) => letters,
             other => panic!("dead letters are due, not {other:?}"),
         }
     }
@@ -81,13 +81,13 @@ impl Bench {
     }
 
     /// Gives up what is due, which must be this.
-    fn buries(&mut self, numbers: &[u64], condition: Condition, attempts: u32) {
+    fn gives_up(&mut self, numbers: &[u64], condition: Condition, attempts: u32) {
         let letters = self.letters();
         assert_eq!(numbers_of(&letters.records), numbers);
         assert_eq!((letters.condition, letters.attempts), (condition, attempts));
         let has_response = condition != Condition::RecordAgeExceeded;
         assert_eq!(letters.last.is_some(), has_response);
-        self.it.buried(letters.id, &[], self.now.instant, &mut self.rng);
+        self.it.letters_kept(letters.id, &[], self.now.instant, &mut self.rng);
     }
 
     fn is_done_to(&self, number: u64) -> bool {
@@ -118,7 +118,7 @@ fn lambdas_counts_are_kept_for_a_record_that_a_partial_response_names() {
     for _ in 0..4 {
         bench.delivers(&[5], Response::Until(0));
     }
-    bench.buries(&[5], Condition::RetryAttemptsExhausted, 4);
+    bench.gives_up(&[5], Condition::RetryAttemptsExhausted, 4);
     bench.delivers(&[6], Response::Delivered);
     assert!(bench.is_done_to(6));
 }
@@ -132,7 +132,7 @@ fn two_retries_are_three_deliveries_and_then_the_whole_batch_is_given_up() {
         assert_eq!((batch.attempt, batch.records.len()), (attempt, 3));
         bench.respond(&batch, failed(Failed));
     }
-    bench.buries(&[1, 2, 3], Condition::RetryAttemptsExhausted, 3);
+    bench.gives_up(&[1, 2, 3], Condition::RetryAttemptsExhausted, 3);
     bench.delivers(&[4], Response::Delivered);
 }
 
@@ -145,7 +145,7 @@ fn halving_finds_one_record_and_consumes_no_retry() {
     bench.delivers(&[3, 4], failed(Failed));
     bench.delivers(&[3], failed(Failed));
     bench.delivers(&[3], failed(Failed));
-    bench.buries(&[3], Condition::RetryAttemptsExhausted, 2);
+    bench.gives_up(&[3], Condition::RetryAttemptsExhausted, 2);
     bench.delivers(&[4], Response::Delivered);
     bench.delivers(&[5], Response::Delivered);
 }
@@ -159,7 +159,7 @@ fn a_refused_batch_is_taken_apart_and_only_the_refused_record_is_given_up_or_blo
         bench.delivers(&[1], Response::Delivered);
         bench.delivers(&[2], failed(Refused));
         if give_up.is_some() {
-            bench.buries(&[2], Condition::Refused, 1);
+            bench.gives_up(&[2], Condition::Refused, 1);
             assert!(bench.is_done_to(2));
         } else {
             assert_eq!(bench.it.standing(), Standing::Blocked(Refused));
@@ -200,10 +200,10 @@ fn what_is_too_old_is_given_up_unsent_and_the_rest_of_its_batch_delivered() {
     let mut bench = Bench::new(Rules { give_up, ..rules(3) });
     bench.take([1, 2, 150]);
     bench.pass(Duration::from_secs(110));
-    bench.buries(&[1, 2], Condition::RecordAgeExceeded, 0);
+    bench.gives_up(&[1, 2], Condition::RecordAgeExceeded, 0);
     bench.delivers(&[150], failed(Failed));
     bench.pass(Duration::from_secs(500));
-    bench.buries(&[150], Condition::RecordAgeExceeded, 1);
+    bench.gives_up(&[150], Condition::RecordAgeExceeded, 1);
 }
 
 #[test]
@@ -214,10 +214,10 @@ fn nothing_is_done_before_its_dead_letter_is_kept() {
     for _ in 0..3 {
         let letters = bench.letters();
         assert!(matches!(bench.it.turn(bench.now), Step::Wait(None)), "2 has to wait");
-        bench.it.buried(letters.id, &[0], bench.now.instant, &mut bench.rng);
+        bench.it.letters_kept(letters.id, &[0], bench.now.instant, &mut bench.rng);
         assert_eq!(bench.it.checkpoint(), None);
     }
-    bench.buries(&[1], Condition::RetryAttemptsExhausted, 1);
+    bench.gives_up(&[1], Condition::RetryAttemptsExhausted, 1);
     assert!(bench.is_done_to(1));
 }
 
@@ -228,14 +228,14 @@ fn a_dead_letter_that_cannot_be_kept_is_tried_again_alone() {
     bench.take(1..=5);
     bench.delivers(&[1, 2, 3, 4], failed(Failed));
     let letters = bench.letters();
-    bench.it.buried(letters.id, &[1, 3], bench.now.instant, &mut bench.rng);
+    bench.it.letters_kept(letters.id, &[1, 3], bench.now.instant, &mut bench.rng);
     assert!(bench.is_done_to(1), "2 is not");
     let tried = bench.now.instant;
     let letters = bench.letters();
     assert!(bench.now.instant > tried, "after a wait");
     assert_eq!(numbers_of(&letters.records), [2, 4]);
-    bench.it.buried(letters.id, &[0], bench.now.instant, &mut bench.rng);
-    bench.buries(&[2], Condition::RetryAttemptsExhausted, 1);
+    bench.it.letters_kept(letters.id, &[0], bench.now.instant, &mut bench.rng);
+    bench.gives_up(&[2], Condition::RetryAttemptsExhausted, 1);
     assert!(bench.is_done_to(4));
     bench.delivers(&[5], Response::Delivered);
 }
@@ -257,14 +257,14 @@ fn what_the_form_has_no_place_for_is_given_up_unsent_and_without_a_wait() {
     let (mut given_up, mut sent) = (0, 0);
     while sent < 100 {
         match bench.step() {
-            Step::Bury(letters) => {
+            Step::KeepLetters(letters) => {
                 assert_eq!((letters.condition, letters.attempts), (Condition::Refused, 0));
                 let misfits: Vec<_> = letters.records.iter().map(|it| it.misfit).collect();
                 assert!(misfits.iter().all(|misfit| *misfit == misfits[0]), "one reason for all");
                 let last = letters.last.expect("it says why").reason;
                 assert!(last.ends_with(&misfits[0].expect("it has one").to_string()), "{last}");
                 given_up += letters.records.len();
-                bench.it.buried(letters.id, &[], bench.now.instant, &mut bench.rng);
+                bench.it.letters_kept(letters.id, &[], bench.now.instant, &mut bench.rng);
             }
             Step::Send(batch) => {
                 sent += batch.records.len();
@@ -427,7 +427,7 @@ fn a_target_that_refuses_everything_is_asked_ever_more_slowly() {
     let began = bench.now.instant;
     for number in 1..=50 {
         bench.delivers(&[number], failed(Refused));
-        bench.buries(&[number], Condition::Refused, 1);
+        bench.gives_up(&[number], Condition::Refused, 1);
     }
     assert!(bench.now.instant - began > Duration::from_secs(600));
 }
