@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,6 +86,12 @@ impl LetterFile {
 
     /// Appends these letters, and syncs them.
     pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), FileError> {
+        if !self.has_its_name()? {
+            let path = &self.settings.path;
+            (self.file, self.bytes) = open_whole(path)?;
+            self.is_torn = false;
+            tracing::info!(path = %path.display(), "dead letters: the file is gone, another was begun");
+        }
         if self.is_torn {
             self.file.set_len(self.bytes).map_err(failed("repair", &self.settings.path))?;
             self.is_torn = false;
@@ -105,6 +111,18 @@ impl LetterFile {
         Ok(())
     }
 
+    /// Whether the file is still the one of that name. Into one that was moved away, or deleted,
+    /// nothing more is written: who took it may be done with it.
+    fn has_its_name(&self) -> Result<bool, FileError> {
+        let path = &self.settings.path;
+        let ours = self.file.metadata().map_err(failed("look at", path))?;
+        match fs::metadata(path) {
+            Ok(named) => Ok((named.dev(), named.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed("look at", path)(error)),
+        }
+    }
+
     /// Gives the full file a number, and begins another.
     fn rotate(&mut self) -> Result<(), FileError> {
         let path = &self.settings.path;
@@ -119,11 +137,7 @@ impl LetterFile {
         let noted = self.lock.write_all_at(text.as_bytes(), 0);
         noted.and_then(|()| self.lock.sync_data()).map_err(failed("number", path))?;
         let full = beside(path, &number.to_string());
-        match fs::rename(path, &full) {
-            // Somebody moved it away, or the next one could not be made when it got its number.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed.map_err(failed("rename", path))?,
-        }
+        fs::rename(path, &full).map_err(failed("rename", path))?;
         (self.file, self.bytes) = open_whole(path)?;
         tracing::info!(full = %full.display(), "dead letters: a file is full, another was begun");
         Ok(())
@@ -301,15 +315,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_file_that_is_gone_is_followed_by_another() {
-        // What could go wrong: it cannot be renamed, now and for ever, and its shards wait.
+    fn a_file_that_is_gone_is_followed_by_another() {
+        // What could go wrong: a letter is kept in a file that has no name any more, and is lost
+        // with it; or a full one cannot be renamed, now and for ever, and its shards wait.
         let folder = tempfile::tempdir().expect("a folder");
         let path = settings(folder.path()).path;
         let mut file = open(folder.path());
-        file.append(&[line("one")]).expect("there is room");
-        fs::rename(&path, folder.path().join("elsewhere")).expect("an operator may");
-        file.append(&[line("two")]).expect("another is begun");
-        assert_eq!(read(&path), "two\n");
+        for (text, max_bytes) in [("one", u64::MAX), ("two", 4), ("three", 4)] {
+            file.settings.max_bytes = max_bytes;
+            file.append(&[line(text)]).expect("there is room, or another is begun");
+            assert_eq!(read(&path), format!("{text}\n"));
+            fs::remove_file(&path).expect("an operator may");
+        }
     }
 
     #[test]
