@@ -26,7 +26,7 @@ impl Deadlines {
     /// An event left its key's queue, whatever for.
     ///
     /// # Panics
-    /// If it was not counted: the books of the lane are wrong.
+    /// If it was not counted: the lane has miscounted.
     pub(super) fn remove(&mut self, item: &Item) {
         let Some(deadline) = item.deadline else { return };
         let entry = (deadline, item.record.key_hash);
