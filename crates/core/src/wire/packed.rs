@@ -66,7 +66,7 @@ pub struct Members<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     pub partition_key: &'a str,
-    /// As it was written: decimal, if the writer kept to the format.
+    /// The hash key as it was written: decimal, if the writer kept to the format.
     pub explicit_hash_key: Option<&'a str>,
     pub data: &'a [u8],
 }
@@ -218,7 +218,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// What follows a tag.
+/// The value that follows a tag.
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),

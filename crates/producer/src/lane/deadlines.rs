@@ -26,7 +26,7 @@ impl Deadlines {
     /// An event left its key's queue, whatever for.
     ///
     /// # Panics
-    /// If it was not counted: the books of the lane are wrong.
+    /// If it was not counted: the lane has miscounted.
     pub(super) fn remove(&mut self, item: &Item) {
         if self.0.is_empty() {
             // Most daemons have no deadlines. What nothing else reads of an item at this point is

@@ -15,7 +15,7 @@ use super::settings::Aggregation;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub entries: usize,
-    /// Data and partition keys of all entries.
+    /// Bytes of the data and the partition keys of all entries.
     pub bytes: usize,
     /// A first record may be larger than `bytes`, up to this.
     pub first_bytes: usize,

@@ -20,19 +20,19 @@ pub(crate) type At = Duration;
 pub(crate) struct Plan {
     pub settings: Settings,
     pub window: Window,
-    /// In the order in which the lane gets them: that is the order to keep.
+    /// The events in the order in which the lane gets them: that is the order to keep.
     pub events: Vec<Event>,
     pub keys_count: usize,
     /// Ids that callers chose.
     pub ids_count: usize,
     /// Whether all records of a key go to one shard. Explicit hash keys can part them.
     pub key_has_one_shard: bool,
-    /// Groups of different connections may overtake each other by so much between intake and lane.
+    /// By how much groups of different connections may overtake each other between intake and lane.
     pub disorder: Duration,
     pub faults: Faults,
-    /// From here on only poison fails, and what passes the limit of a shard.
+    /// From when on only poison fails, and what passes the limit of a shard.
     pub calm: At,
-    /// Of each shard.
+    /// The limit of each shard.
     pub limit: Option<Limit>,
     pub shards_count: u32,
     /// When the lane first learns of the shards, if ever.
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub drain: Option<At>,
     pub abandon: Option<At>,
     pub flight: (Duration, Duration),
-    /// Flights that take far longer than the others.
+    /// The part of the flights that takes far longer than the others.
     pub slow_ratio: f64,
     pub slow: Duration,
 }
@@ -60,9 +60,9 @@ pub(crate) struct Event {
     pub key: usize,
     pub accepted: At,
     pub pushed: At,
-    /// Until when its caller waits, if it says so.
+    /// Until when the caller waits; `None` where it does not say.
     pub deadline: Option<At>,
-    /// No request that holds it is ever taken.
+    /// Whether no request that holds it is ever taken.
     pub poison: bool,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Event {
 /// says to it that others use them too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
-    /// So many records in each whole second of the clock.
+    /// This many records in each whole second of the clock.
     PerSecond(u32),
     Bucket {
         per_second: u32,

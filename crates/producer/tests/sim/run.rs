@@ -48,7 +48,7 @@ enum Todo {
 struct Flight {
     batch: Batch,
     sent: At,
-    /// `None` until the request has arrived.
+    /// The reply to the request; `None` until that has arrived.
     reply: Option<Reply>,
     /// Sent while the stream was blocked.
     probe: bool,
@@ -439,7 +439,7 @@ impl<'p> Run<'p> {
         Ok(()) // what is settled is answered in the next turn
     }
 
-    /// Each aggregate as if it were where the lane expects it.
+    /// Each packed record as if it were where the lane expects it.
     fn as_predicted(&self, batch: &Batch, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
         for (events, verdict) in
             batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1)
