@@ -26,7 +26,7 @@
 //! | reference | what an answer is correlated by: an input's, opaque to everyone else |
 //! | item | a record and its ticket |
 //! | ticket | the duty to answer the caller of one event |
-//! | credit | the right to one more answer that is not written yet, to an event or to a control line; it comes back when that answer is written |
+//! | credit | the right to one more answer that is not written yet, to an event or to a control line; it comes back when that answer is written. An exchange takes one more for the names that it keeps of an event |
 //! | budget | the bytes of events that may be held |
 //! | staged | checked, paid for and held, and not on its way |
 //! | transaction | events of one connection that are staged until a commit; a rollback, its time or the end of the connection drops them |
