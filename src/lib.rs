@@ -40,10 +40,11 @@
 //! | batch | what goes into one PutRecords request, and nothing else; the control line `batch` is *events that share an answer* in the code |
 //! | flight | a batch that is being sent |
 //! | call | what an SDK asks of our Kinesis API; its *attempts* have one invocation in common |
-//! | reply | what Kinesis says to a call; what we say to a caller is an *answer* |
+//! | reply | what Kinesis says to a request of ours, and our Kinesis API to a call; what we say to any other caller is an *answer* |
 //! | verdict | Kinesis' word on one entry |
 //! | outcome | our word on one event: *durable* (with its position), *refused*, or *unconfirmed* (the event may or may not be stored) |
 //! | settled, answered, written | an event has its outcome; the answer is in the outbox; the answer is in the socket |
+//! | ack, acked | the answer to an event that is durable; an event that has it |
 //! | code | the name of a refusal; it says whether sending the event again can help |
 //! | class | what a lane or a reader does about a call that failed: slow down, wait, probe, take it apart |
 //! | cause | why a call stored nothing, for the person who has to act |
