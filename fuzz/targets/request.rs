@@ -487,7 +487,7 @@ fn check_published(
     let record = Record::new(key.clone(), event.explicit_hash, data);
 
     assert_eq!(record.size(), record.data.len() + key.as_str().len());
-    assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));
+    assert_eq!(record.ring_position, event.explicit_hash.map_or(key.hash(), |hash| hash.0));
     assert_eq!(record.data.len(), len_claimed, "what the budget was asked for");
 
     if !is_plain {

@@ -105,6 +105,11 @@ impl<'a> EventRequest<'a> {
         Self { says: Some((event_type, data)), ..self }
     }
 
+    /// What its answer is correlated by, until it was accepted or refused.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
     /// What its answer is correlated by, for one that is not offered any more.
     pub fn into_reference(self) -> Reference {
         self.reference

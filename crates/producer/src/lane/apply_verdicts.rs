@@ -205,7 +205,7 @@ impl<R: Rng> Landing<'_, R> {
         self.settled.map_is_old |= shards.were_known_at(sent);
         // A consumer that checks hash ranges drops a record with such a member whole. Events of one
         // key and place are where they belong, whatever we think of it.
-        let on_ring = |item: &BoxedItem| item.record.ring_position();
+        let on_ring = |item: &BoxedItem| item.record.ring_position;
         if entry.iter().any(|item| on_ring(item) != on_ring(&entry[0])) {
             self.settled.regrouped += 1;
             return Disposition::Regroup { scope: AggregateScope::OwnKey, maybe_stored: true };

@@ -68,3 +68,15 @@ impl Item {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An allocator has a size of 256 bytes; the next one above it is 320. A daemon with a full
+    /// budget holds a hundred thousand items.
+    #[test]
+    fn an_item_is_no_larger_than_the_block_that_an_allocator_has_for_it() {
+        assert!(size_of::<Item>() <= 256, "{} bytes", size_of::<Item>());
+    }
+}

@@ -60,10 +60,11 @@ impl Limits {
             (Aggregation::Off, _) | (_, AggregateScope::Alone) => false,
             // Two public readers give a member without an explicit hash key that of another.
             (Aggregation::Shard, AggregateScope::AsConfigured) => {
-                head_shard == shard && one.explicit_hash.is_some() == other.explicit_hash.is_some()
+                head_shard == shard
+                    && one.explicit_hash().is_some() == other.explicit_hash().is_some()
             }
             (Aggregation::Key, AggregateScope::AsConfigured) | (_, AggregateScope::OwnKey) => {
-                one.key_hash == other.key_hash && one.explicit_hash == other.explicit_hash
+                one.key_hash == other.key_hash && one.explicit_hash() == other.explicit_hash()
             }
         };
         belongs && batch.aggregate_bytes_if_joined(other) <= self.aggregate_bytes

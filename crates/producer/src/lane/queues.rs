@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::ages::Ages;
 use super::cooling::CoolingKeys;
 use super::deadlines::Deadlines;
-use super::item::{BoxedItem, Item};
+use super::item::BoxedItem;
 use super::key_queue::{Key, KeyQueue, KeyState, Keys};
 use super::settings::{Aggregation, Settings};
 use super::shard_queue::ShardQueues;
@@ -228,8 +228,7 @@ impl Queues {
         if let KeyState::Ready(index) = queue.state {
             self.shards.at(index).discount(queue.sendable(&self.settings));
         }
-        let is_due = |item: &Item| item.deadline.is_some_and(|deadline| deadline <= now);
-        let out = queue.take_out(count, is_due);
+        let out = queue.take_out(count, |item| item.is_past_deadline(now));
         assert_eq!(out.len(), count, "{COUNTED}");
         out.iter().for_each(|item| self.ages.remove(item.accepted));
         self.late.extend(out);

@@ -192,7 +192,7 @@ impl ShardQueues {
 
     /// The queue of the shard that a record is predicted for.
     pub(super) fn index_of(&self, record: &Record) -> usize {
-        self.map.as_deref().map_or(0, |map| map.index_of(record.ring_position()))
+        self.map.as_deref().map_or(0, |map| map.index_of(record.ring_position))
     }
 
     pub(super) fn at(&mut self, index: usize) -> &mut ShardQueue {

@@ -204,11 +204,13 @@ impl Overload {
         // In turns: no key waits for itself before it is behind.
         let line = self.events.len();
         let number = line as u128 % KEYS_COUNT;
+        // Where it lands is all that its hash is for.
+        let key_hash = u128::from(shard) * width + 1 + number * (width / KEYS_COUNT);
         let record = Record {
             key: PartitionKey::new("key").expect("a short text"),
-            // Where it lands is all that its hash is for.
-            key_hash: u128::from(shard) * width + 1 + number * (width / KEYS_COUNT),
-            explicit_hash: None,
+            key_hash,
+            ring_position: key_hash,
+            is_position_chosen: false,
             data: Bytes::from(
                 u32::try_from(line).expect("a minute is short").to_le_bytes().to_vec(),
             ),

@@ -240,7 +240,7 @@ fn limit(rng: &mut SmallRng) -> Limit {
 /// The keys of a run: the first few are hot.
 struct Keys {
     hot_count: usize,
-    all: Vec<(u128, PartitionKey, Option<HashKey>)>,
+    all: Vec<(PartitionKey, Option<HashKey>)>,
 }
 
 fn keys(rng: &mut SmallRng) -> Keys {
@@ -251,7 +251,7 @@ fn keys(rng: &mut SmallRng) -> Keys {
     let all = (0..hot_count + cold_count).map(|number| {
         let key = PartitionKey::new(format!("key-{number}{end}")).expect("at most 256 characters");
         let explicit = rng.random_bool(explicit_ratio).then(|| HashKey(rng.random()));
-        (key.hash(), key, explicit)
+        (key, explicit)
     });
     Keys { hot_count, all: all.collect() }
 }
@@ -280,7 +280,7 @@ fn events(
             } else {
                 keys.hot_count..keys.all.len()
             });
-            let (key_hash, name, explicit) = &keys.all[key];
+            let (name, explicit) = &keys.all[key];
             let large = rng.random_bool(large_ratio);
             let len = if large {
                 settings.max_bytes * rng.random_range(40..130) / 100
@@ -289,12 +289,11 @@ fn events(
             };
             let own_place = !key_has_one_shard && rng.random_bool(0.3);
             events.push(Event {
-                record: Record {
-                    key: name.clone(),
-                    key_hash: *key_hash,
-                    explicit_hash: if own_place { Some(HashKey(rng.random())) } else { *explicit },
-                    data: Bytes::from(vec![0; len.max(4)]),
-                },
+                record: Record::new(
+                    name.clone(),
+                    if own_place { Some(HashKey(rng.random())) } else { *explicit },
+                    Bytes::from(vec![0; len.max(4)]),
+                ),
                 id: None,
                 said: 0,
                 key,
@@ -343,9 +342,8 @@ fn send_some_again(
                 // The caller broke its word: it is another event, mostly of another key.
                 copy.said = 1 + number;
                 copy.key = rng.random_range(0..keys.all.len());
-                let (key_hash, name, explicit) = &keys.all[copy.key];
-                (copy.record.key, copy.record.key_hash) = (name.clone(), *key_hash);
-                copy.record.explicit_hash = *explicit;
+                let (name, explicit) = &keys.all[copy.key];
+                copy.record = Record::new(name.clone(), *explicit, copy.record.data);
                 copy.poison = false;
             }
             events.push(copy);

@@ -62,7 +62,7 @@ impl Rests {
 
     /// The shard that the lane must think this record goes to.
     pub(crate) fn shard(&self, record: &Record) -> Option<&str> {
-        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
+        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position)))
     }
 
     /// Whether a shard may rest, or may be sent to more slowly since it was throttled.

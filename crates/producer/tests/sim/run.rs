@@ -190,7 +190,7 @@ impl<'p> Run<'p> {
             // right.
             let (first, map) = (self.stream.len(), self.stream.map());
             for (index, item) in batch.into_items().enumerate() {
-                let shard_id = map.id(map.index_of(item.record.ring_position())).into();
+                let shard_id = map.id(map.index_of(item.record.ring_position)).into();
                 let sequence_number = (first + index).to_string().into();
                 let position = Position { shard_id, sequence_number, sub_sequence_number: None };
                 AnswerGroup::default().answer(item.ticket, item.record, Outcome::Durable(position));
@@ -445,7 +445,7 @@ impl<'p> Run<'p> {
             batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1)
         {
             if let (Verdict::Stored { shard_id, .. }, Some(known)) = (verdict, &self.known) {
-                *shard_id = known.id(known.index_of(events[0].ring_position())).into();
+                *shard_id = known.id(known.index_of(events[0].ring_position)).into();
             }
         }
         verdicts

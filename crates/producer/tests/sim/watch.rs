@@ -255,9 +255,9 @@ impl<'p> Watch<'p> {
         let (settings, bytes) = (&self.plan.settings, record_bytes(events));
         let shard = self.rests.shard(first).map(str::to_owned);
         for event in others {
-            let hashed = event.explicit_hash.is_some() == first.explicit_hash.is_some();
+            let hashed = event.explicit_hash().is_some() == first.explicit_hash().is_some();
             let own =
-                event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
+                event.key_hash == first.key_hash && event.explicit_hash() == first.explicit_hash();
             let together = match settings.aggregation {
                 Aggregation::Off => false,
                 Aggregation::Key => own,
@@ -281,7 +281,7 @@ impl<'p> Watch<'p> {
     fn is_misplaced(&self, events: &[&Record], shard_id: &str) -> bool {
         let is_elsewhere =
             |event: &&Record| self.rests.shard(event).is_some_and(|known| known != shard_id);
-        let at = |event: &Record| event.ring_position();
+        let at = |event: &Record| event.ring_position;
         events.iter().any(|event| at(event) != at(events[0])) && events.iter().any(is_elsewhere)
     }
 
