@@ -1,5 +1,5 @@
 //! The keys of a lane: a queue per key, which keys stand ready in which shard queue, which cool,
-//! and what has waited for too long.
+//! when a request is due, and what has waited for too long.
 //!
 //! Pure. A key comes in ready, `batch_builder` takes it for a flight, and `end_flight` brings it
 //! back, ready or cooling. No item is dropped: it leaves in a batch, or overdue, or when the lane
