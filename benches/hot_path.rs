@@ -85,8 +85,8 @@ fn fingerprint(bencher: Bencher, data_bytes: usize) {
     bencher.bench_local(|| fingerprints.of(divan::black_box(&event).said()));
 }
 
-/// And in the lane: 500 ids are met, acked and remembered. The allocations are what the window
-/// grows by, over all samples.
+/// What the window costs in the lane: 500 ids are met, acked and remembered. The allocations are
+/// what it grows by, over all samples.
 #[divan::bench]
 fn remember_500(bencher: Bencher) {
     let (data, now) = (orders::data(SIZES[0]), Instant::now());
@@ -226,7 +226,7 @@ fn accepted(data_bytes: usize) -> (Path, Group) {
     (path, items)
 }
 
-/// The same on its way to the stream.
+/// A path whose batch is on its way to the stream.
 fn sent(data_bytes: usize) -> (Path, Batch) {
     let (mut path, items) = accepted(data_bytes);
     path.take_in(items);

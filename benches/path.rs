@@ -28,7 +28,7 @@ use uuid::Uuid;
 /// Events on the way at once: what a request holds.
 pub(crate) const GROUP: usize = 500;
 
-/// As AWS writes them.
+/// A sequence number as AWS writes them.
 pub(crate) const SEQUENCE_NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 
 /// A connection and its lane, in the hands of one caller.
@@ -95,7 +95,7 @@ impl Path {
         }
     }
 
-    /// As if callers had chosen the ids.
+    /// A path as if callers had chosen the ids.
     #[allow(dead_code)] // not every bench has such callers
     pub(crate) fn with_chosen_ids() -> Self {
         Self { callers_choose_ids: true, ..Self::new() }

@@ -15,6 +15,7 @@
 //! | caller | an application at the other end of a connection |
 //! | client | a caller that has sent a line; the folder `client` is our own one, which speaks to a daemon |
 //! | peer | the other end of a socket as the kernel knows it, whatever it sends |
+//! | operator | who runs a daemon or a forwarder, and asks it by the admin socket; what is *told* goes to an operator, in the log or there |
 //! | event | what an application wrote |
 //! | request | what one line of a caller asks for: an *event*, or a *control line* (`hello`, `batch`, `commit` and others). What a lane sends is a *PutRecords request*; in `lane` and `aws` the plain word means that one |
 //! | record | one event's sealed bytes, with its partition key and the hash of that key |
@@ -22,7 +23,6 @@
 //! | entry | what Kinesis counts as one record of a PutRecords request: one event's record, or a packed record |
 //! | input | where events enter: lines or HTTP on the socket, HTTP or the Kinesis API on loopback |
 //! | intake | where an event of any input is accepted or refused, and becomes an item |
-//! | gate | what the intake asks of each event besides: whether it fits the schema of its type. The words for schemas themselves are `dispatchd_schema`'s |
 //! | reference | what an answer is correlated by: an input's, opaque to everyone else |
 //! | item | a record and its ticket |
 //! | ticket | the duty to answer the caller of one event |
@@ -31,16 +31,19 @@
 //! | staged | checked, paid for and held, and not on its way |
 //! | transaction | events of one connection that are staged until a commit; a rollback, its time or the end of the connection drops them |
 //! | gathered | the results of events that share an answer, in one place until all of them are there |
-//! | exchange | the way of one request with many events through the intake, where an input has such requests |
-//! | place | one connection of an HTTP server's; who is waited for there makes room for a newcomer |
+//! | exchange | the way of one request with many events through the intake, where an input has such requests; its *names* are what the caller calls an event by |
+//! | patience | how long somebody is waited for: a request waits for room and answers (`inputs::exchange`), a peer is waited for with a line unfinished (`inputs::socket::patience`) |
+//! | place | one connection of an HTTP server's (`http_server::place`); who is waited for there makes room for a newcomer. An event's place is its index in what came with it |
+//! | presence, visit | how many connections there are, and how many of them clients; one connection's part in that |
 //! | deadline | of an event: until when its caller waits; of the drain: until when it may take |
-//! | outbox | where the answers of one connection lie until its writer takes them |
+//! | ack, refusal | the two answers to an event: that it is durable, and any other. An event is *acked* when it is durable |
+//! | outbox | where the answers of one connection lie until its writer takes them. In the pages for applications it is what others call so too: a table that events are sent from |
 //! | lane | an owner of partition keys, with an *inbox* for what readers hand over |
 //! | shard queue, key queue | a shard's ready keys inside a lane; a key's items |
 //! | batch | what goes into one PutRecords request, and nothing else; the control line `batch` is *events that share an answer* in the code |
 //! | flight | a batch that is being sent |
-//! | call | what an SDK asks of our Kinesis API; its *attempts* have one invocation in common |
-//! | reply | what Kinesis says to a call; what we say to a caller is an *answer* |
+//! | call | a request of AWS's APIs: one of ours to Kinesis, or an SDK's to our Kinesis API, whose *attempts* have one invocation in common |
+//! | reply | what is said to a call, by Kinesis to us or by our Kinesis API to an SDK. Any other caller gets an *answer* |
 //! | verdict | Kinesis' word on one entry |
 //! | outcome | our word on one event: *durable* (with its position), *refused*, or *unconfirmed* (the event may or may not be stored) |
 //! | settled, answered, written | an event has its outcome; the answer is in the outbox; the answer is in the socket |
@@ -56,14 +59,16 @@
 //! | back-off | the curve of the waits after failures |
 //! | outage | a time in which PutRecords requests stored nothing |
 //! | drain | the time from the signal to stop until the last answer |
+//! | taker | of a program: who takes over what a reload changes (`programs::control`) |
 //! | archive | what was kept of a stream, in files, in any of the forms that `replay` reads |
 //! | forwarder | the program `forward`: it delivers a stream to its targets |
 //! | subscription | one target's way through the stream: the readers that it has for itself |
 //! | delivery | one shard's records on their way to one target (`dispatchd_consumer::delivery`), and the folder's other words: a *batch* of a delivery goes in one request, a *strand* is the part of a shard's keys that is delivered in order, a record's *place* is where it stands in its shard, the *checkpoint* is the last one before which everything is done |
-//! | page | what one GetRecords brought |
+//! | page | what one GetRecords brought; of `admin::pages`, what is served over TCP for everybody: metrics, or the answer to a probe |
 //! | backlog | what of a shard, or of a stream, is not read to its tip |
+//! | case | a promise of the clients as a page of plain lines, which `programs::conformance` plays: it says what the application, the client and the scripted daemon do. The *driver* is the program around the client; the *ledger* has what is known of each event |
 //! | pattern | an event pattern in EventBridge's language; a *filter* is what of a stream is wanted, by patterns, types and key |
-//! | schema | what the `data` of events of one type look like; the *gate* asks the schemas of each event on the way in, before the intake accepts it |
+//! | schema | what the `data` of events of one type look like; the *gate* asks on the way in, before the intake accepts an event, whether it fits the schema of its type. The other words for schemas are `dispatchd_schema`'s |
 //! | window | how much may be open at once: a connection's unanswered events (`socket.window`), the bytes of pages (`dispatchd_consumer::window`), the ids that are remembered (`lane::dedupe`) |
 //! | check | what is looked at before a start, and the command that shows it (`programs::check`). Values that must fit each other are `config::check`'s: they hold for every start and reload |
 //! | target | who `forward` delivers to, with a progress on the stream of its own; the *board* is what is shown of the targets. One that is there and does nothing is *wedged* |
@@ -138,7 +143,7 @@
 //! | a variable of the environment | `aws::sdk_env`, if the SDK or our transport may see it; its form in `config::environment`; the room in `aws` that reads it; `docs/configuration.md` | nothing: a variable that `sdk_env` passes over is not seen by anyone |
 //! | a control line | its row in `OPS` and its `Request` in `core::wire::ndjson::request`; its answer in `core::wire::ndjson::answer`; `inputs::socket::reader`, which does it; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, in the reader; `the_page_has_every_field_and_no_other`; `fuzz/run`, where it is answered otherwise than the page says |
 //! | a field of `hello` | its name in `RawContext` of `core::wire::ndjson::request`, and its reading; the field in `core::model::context`; `dispatchd_producer::intake`, which adds it to events; `docs/protocol.md`; `fuzz/targets/request.rs` | the compiler, wherever a `Context` is made or taken apart; `the_page_has_every_field_and_no_other`; `fuzz/run` does not build |
-//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it (one that few events have goes into `Extras`): `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `inputs::http::events` and `openapi.json` there; `fuzz/targets/request.rs`; the clients, their page `events/every_option_is_handed_on` and `programs::conformance::books` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
+//! | an option of an event | `core::wire::ndjson::request` (name and reading); the field in `core::model::event`, and in its `said` if two events with other values are not the same; the room that acts on it (one that few events have goes into `Extras`): `intake`, if it needs no memory of a key, else `lane`, to which `lane::item` carries what `intake` fills in; `docs/protocol.md`; `inputs::http::events` and `openapi.json` there; `fuzz/targets/request.rs`; the clients, their page `events/every_option_is_handed_on` and `programs::conformance::ledger` | `the_page_has_every_field_and_no_other`; the compiler, wherever an `Event` is made; for the fuzz target, which is no member of the workspace, `fuzz/run` alone |
 //! | a refusal code | its row in `core::model::code`; `docs/protocol.md`; `inputs/http/openapi.json`, `docs/http.md`; `docs/operations.md`, if it is the application's fault; one of the two alerts in `deploy/alerts.yaml` that list codes; the labels in `docs/metrics.md`; `tests/packaging/prometheus`, which has each code happen; in the clients, if it may be sent again and stores nothing, their list of such codes | the tests in `code` that read both pages and the alerts; the tests of packaging, for page and happening |
 //! | an error code of AWS's | its row in `aws::classify`, by which readers act as well; `docs/delivery.md`, if events wait by it | `the_table_of_codes_says_what_aws_says` in `tests/it/service/faults_seen.rs`, which has AWS's own list; until then the code is read by its HTTP status |
 //! | a reason that blocks | name, words and advice in `core::model::reason`; the codes that say it in `aws::classify`; both tables of `docs/operations.md` (reasons, causes); the labels in `docs/metrics.md`. `dispatchd_consumer::recovery` takes its advice from `reason` too; only a reason that needs another wait there is matched there | the compiler, for the words; the tests in `reason` and `cause` that read the page; the tests of packaging, for the labels |
@@ -148,21 +153,20 @@
 //! | a rule of a delivery | its room under `dispatchd_consumer::delivery`, and the table in its header; `docs/forward.md`, if a user chooses it or sees it; in `crates/consumer/tests/sim` its model in `watch`, and a mutant in `mutant` that breaks it | nothing without the mutant |
 //! | a limit of a PutRecords request | its value: `limits` in `lane::batch_builder`; what it does: `lane::packing`, if it is by number, bytes or what shares a record, and `fill` and `take` of `lane::batch_builder`, if it is by key or shard; `lane::key_queue::sendable`, which foresees both and must say the same; `lane::buffer::set_settings`, if it comes from the settings and holds for the life of a lane | the simulation, where requests are sent that are too small or too late, and the unit tests of `batch_builder` for sizes that the simulation's small events never reach; nothing tells that `sendable` says something else but waits that are too long |
 //! | a wait after a failure, or another bound of one | the curve: `core::model::backoff`; the configured bounds: `config::keys` and `lane::settings`, where `DRAIN_BACKOFF_MAX` is; a paced shard's: `lane::cooling` (`PACED_REST_MIN`); between probes of a blocked stream: `lane::stream_health` (`PROBE`); a reader's: `dispatchd_consumer::recovery`; the model's bounds in `crates/producer/tests/sim`: `rests.rs` for shards, `plan.rs` (`deadline`) and `watch.rs` for probes; what is derived from it, such as `AGAIN_MAX` in `aws::credentials::renewal` | the unit tests of the room, and the simulation (a wait that is too short or too long for its model); for the pages, nothing; `the_words_on_the_least_back_off_are_what_is_done` in `config::tests` |
-//! | values that must fit each other | `relate` in `config::check`; the list in `docs/configuration.md`; `config::tests` | nothing |
+//! | values that must fit each other | `relate` in `config::check`, or in `config::targets`; the list in `docs/configuration.md`; `config::tests` | nothing |
 //! | a bound of a field that exists | the constant in `core::limits`, where two files need it, else in its room; the reading of the field in `core::wire::ndjson::request`; `docs/protocol.md`; `fuzz/targets/request.rs` | the room's unit tests, for a bound that moves; `fuzz/run`; for the page, nothing |
 //! | a promise of the clients | `docs/clients.md`; its page in `clients/conformance` (README there has the words), and its line in `programs::conformance::cases`; a fault for it in `clients/conformance/reference.py`; the clients | a page that is not in the list, `cargo test --lib conformance`; a case without a fault that it notices, and a client that does not keep it, `cargo test --test clients` |
 //! | a permission | `aws::iam_policy`; `cli::iam`, for a flag; `advice` in `core::model::call_error`; `docs/operations.md` | `tests/packaging/iam.rs`, which has the daemon's calls and the policy |
 //! | a number per connection | who knows it: what is not answered, `dispatchd_producer::ticket` (a `Responder` begins it, its answer in the `Outbox` ends it); what is not written, `dispatchd_producer::credit`; who is there, `inputs::presence`. It is shown as a sum or a maximum: no label names a connection | nothing |
-//! | an input | its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config`; its line in `programs::daemon::build` | a folder of `src` that is on no floor fails `tests/it/floors.rs` |
+//! | an input | its name in `core::model::Input`; its format in `core::wire`; its folder under `inputs`, which offers to the `intake` and prints what the tickets bring; its section in `config` and, where it listens on loopback, `loopback` and `loopback_connections` of `Config`; its line in `programs::daemon::build`; its page, and its column in `docs/inputs.md`; the label `input` in `docs/metrics.md` | the compiler, where an input is matched; the tests of packaging, for the label; for the rest nothing |
 //! | an operation of the Kinesis API | `core::wire::kinesis_api::operation`; a question about the stream: `describe` (its members) and `dispatchd_aws`' file of that name; anything else: its reading and its reply there; `inputs::kinesis_api::calls`, which finds its room; `inputs::kinesis_api::metrics`, and its label in `docs/metrics.md`; `docs/kinesis-api.md`; `fuzz/targets/kinesis_api.rs` | the compiler, in `calls` and in `metrics`; the tests of packaging, for the label |
 //! | a route of HTTP | `inputs::http::routes`; `openapi.json` beside it; `docs/http.md`; `tests/it/http/events.rs` | `tests/it/http/others.rs`, which tries what `openapi.json` says; for the page, nothing |
 //! | a flag of a command | its file in `cli`; the options of its program; `docs/operations.md`; its file in `tests/it/commands` | nothing |
 //! | a format of `forward` | its name and what is asked of it in `dispatchd_consumer::format` (`mod`; `request` makes the body, `answer` reads what comes back); its bytes in `core::wire::forward`; what it means for order and numbers in `config::targets` and `targets::http::settings`; the tables of `docs/forward.md` and `docs/targets.md` | the compiler, in `format`; for the pages, nothing |
 //! | a field of `admin status` of a forwarder | who knows it writes it to `targets::board`; the document in `core::wire::admin`; `admin::forward_status`, which fills that; `cli::forward_status`, which prints it; `docs/forward.md` | the compiler, for the fill; clippy, for the print |
-//! | a keyword of schemas | in `crates/schema/src`: its name and reading in `compiled::keywords`, what it demands in `compiled::node` and `compiled::validate`, how much it looks at in `compiled::looks`; `compat::covers`, which compares two schemas; `export`, where another tool does not know it; `docs/schemas.md` | a keyword that is not in the list is refused by name; a rule that `covers` passes over fails `another_reader_does_not_say_the_opposite` only by luck |
+//! | a keyword of schemas | in `crates/schema/src/compiled`: its name and reading in `keywords`, what it demands in `node` and `validate`, how much it looks at in `looks`, what it takes in memory in `size`; `compat::covers`, which compares two schemas; `export`, where another tool says it otherwise or does not know it; `docs/schemas.md` | a keyword that is not in the list is refused by name; `every_keyword_is_checked_as_another_reader_checks_it`, once it has a case there; a rule that `covers` passes over fails `another_reader_does_not_say_the_opposite` only by luck |
 //! | a form of an archive | `core::wire::archive`: its table, `read`, and `Told`, which tells it from the others; `docs/replay.md` | nothing |
 //! | a key of the KCL's file | `targets::exec::kcl_file`, with a key of ours or why it has no meaning; `docs/exec.md` | nothing: a key that is not known is told and changes nothing |
-//! | a keyword of JSON Schema | `dispatchd_schema::compiled`: its list in `keywords`, its rule in `node`, `validate`, `looks` and `size`; `compat::covers`, which compares it; `export`, for forms that say it otherwise; `docs/schemas.md` | `every_keyword_is_checked_as_another_reader_checks_it`, once it has a case there; for the others nothing |
 //! | a crate | its folder under `crates`; `default-members` in `Cargo.toml`; the table in `docs/architecture.md` | a test in `tests/it/floors.rs` that compares the folders with the list |
 //!
 //! # Promises
@@ -186,7 +190,7 @@ mod http_server;
 pub mod inputs;
 pub mod producer;
 pub mod programs;
-pub mod progress;
+mod progress;
 mod schema;
 pub mod targets;
 mod telemetry;

@@ -43,8 +43,8 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t'])
 }
 
-/// Does the same for a line of the log, whose colours are the log's own: it has escaped those of
-/// others itself.
+/// Writes the same escapes into a line of the log, but for its colours, which are the log's own: it
+/// has escaped those of others itself.
 pub(crate) fn escaped_but_colours(text: &str) -> Cow<'_, str> {
     escaped_but(text, &['\n', '\t', '\x1b'])
 }

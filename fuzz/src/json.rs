@@ -5,7 +5,7 @@
 //! overflows its stack.
 
 /// The members of a JSON object in order: each key decoded, each value as it stands, without white
-/// space around it. Nothing where `json` is no object, or where a key is no Unicode text.
+/// space around it; `None` where `json` is no object, or where a key is no Unicode text.
 pub fn members(json: &str) -> Option<Vec<(String, &str)>> {
     let mut cursor = Cursor { json: json.as_bytes(), at: 0 };
     let mut members = Vec::new();
@@ -30,7 +30,7 @@ pub fn members(json: &str) -> Option<Vec<(String, &str)>> {
     (cursor.at == json.len()).then_some(members)
 }
 
-/// The elements of a JSON array, each as it stands. Nothing where `json` is no array.
+/// The elements of a JSON array, each as it stands; `None` where `json` is no array.
 pub fn elements(json: &str) -> Option<Vec<&str>> {
     let mut cursor = Cursor { json: json.as_bytes(), at: 0 };
     let mut elements = Vec::new();
@@ -50,7 +50,7 @@ pub fn elements(json: &str) -> Option<Vec<&str>> {
     (cursor.at == json.len()).then_some(elements)
 }
 
-/// The text that a JSON string means. Nothing where it is no string, or half of a surrogate pair.
+/// The text that a JSON string means; `None` where it is no string, or half of a surrogate pair.
 pub fn text(json: &str) -> Option<String> {
     serde_json::from_str(json).ok()
 }

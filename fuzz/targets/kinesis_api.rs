@@ -116,7 +116,7 @@ fn base64(data: &[u8]) -> String {
     text
 }
 
-/// The same call as Java's SDK writes it: open maps and arrays, the stream's name last.
+/// The call as Java's SDK writes it: open maps and arrays, the stream's name last.
 fn cbor(put: Put, records: &[PutRecord]) -> Vec<u8> {
     const OPEN_ARRAY: u8 = 0x9f;
     const OPEN_MAP: u8 = 0xbf;

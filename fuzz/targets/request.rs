@@ -104,11 +104,11 @@ const BATCH_EVENTS_MAX: usize = 4096;
 struct Wanted<'a> {
     /// The reference, as the answer prints it.
     reference: String,
-    /// As its refusal prints it.
+    /// The operation as its refusal prints it.
     op: Option<&'a str>,
-    /// That of an event.
+    /// The transaction of an event.
     tx: Option<String>,
-    /// Nothing: it is refused.
+    /// The request; `None` where it is refused.
     request: Option<WantedRequest<'a>>,
 }
 
@@ -124,7 +124,7 @@ enum WantedRequest<'a> {
 
 #[derive(Debug)]
 struct WantedRecord<'a> {
-    /// `None`: what is in `json`.
+    /// The data in base64; `None` where it is what is in `json`.
     base64: Option<String>,
     json: Option<&'a str>,
     key: Option<String>,
@@ -260,7 +260,7 @@ fn addressed(options: &Object<'_>) -> Option<Addressed> {
     .then_some((key, explicit_hash, id))
 }
 
-/// As RFC 4648 has it, padded, without a bit that means nothing.
+/// Whether this is base64 as RFC 4648 has it, padded, without a bit that means nothing.
 fn is_base64(text: &str) -> bool {
     let digits = text.trim_end_matches('=');
     let value = |byte: u8| match byte {
@@ -317,7 +317,8 @@ impl<'a> WantedEvent<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// Nothing where it is no object, or where one of the known fields stands in it twice.
+    /// The object that this is; `None` where it is none, or where one of the known fields stands in
+    /// it twice.
     fn read(json: &'a str, known: &[&str]) -> Option<Self> {
         let members = json::members(json)?;
         let twice = |name: &&str| members.iter().filter(|(key, _)| key == name).count() > 1;
@@ -337,7 +338,7 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(key, json)| key == name && *json != "null").map(|(_, json)| *json)
     }
 
-    /// Nothing where the field is no text; nothing in something where it is missing.
+    /// The text of a field; `None` where the field is no text, `Some(None)` where it is missing.
     fn text(&self, name: &str) -> Option<Option<String>> {
         match self.get(name) {
             None => Some(None),
@@ -486,7 +487,7 @@ fn check_published(
     let record = Record::new(key.clone(), event.explicit_hash, data);
 
     assert_eq!(record.size(), record.data.len() + key.as_str().len());
-    assert_eq!(record.ring_position(), event.explicit_hash.map_or(key.hash(), |hash| hash.0));
+    assert_eq!(record.ring_position, event.explicit_hash.map_or(key.hash(), |hash| hash.0));
     assert_eq!(record.data.len(), len_claimed, "what the budget was asked for");
 
     if !is_plain {

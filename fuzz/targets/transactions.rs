@@ -1,5 +1,5 @@
 //! Lines one after another, through the intake: what belongs to a transaction goes on its way with
-//! its commit or never, and whatever the lines are, the books balance and nothing is held at the
+//! its commit or never, and whatever the lines are, the counts balance and nothing is held at the
 //! end.
 //!
 //! An input is what a caller writes. A blank line lets a second pass; what goes on its way is
@@ -27,7 +27,7 @@ use uuid::Uuid;
 const TIMEOUT: Duration = Duration::from_secs(3);
 const EVENTS_MAX: usize = 4;
 const RECORD_BYTES_MAX: usize = 4096;
-/// Of which one connection may hold half, and stage a quarter.
+/// The budget, of which one connection may hold half and stage a quarter.
 const BUDGET_BYTES: usize = 64 * 1024;
 
 fuzz_target!(|input: &[u8]| {

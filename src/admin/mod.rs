@@ -49,19 +49,24 @@ pub(crate) struct Admin {
     socket: Option<(mpsc::Receiver<UnixListener>, AdminApi)>,
 }
 
-/// The daemon's side of both servers.
+/// The program's side of both servers.
 #[derive(Debug)]
 pub(crate) struct AdminHandle {
-    /// What the probes answer by.
-    pub state: SharedState,
-    /// What operators say.
-    pub commands: mpsc::Receiver<Command>,
-    /// What `admin status` shows of the settings that hold now.
-    pub live: watch::Sender<LiveSettings>,
+    pub operators: Operators,
     /// Keeps the socket's file while the daemon runs. `None`: the admin socket is off.
     pub socket: Option<AdminSocket>,
     /// Where metrics and probes are served; the port is the real one where 0 was asked for.
     pub address: Option<SocketAddr>,
+}
+
+/// What operators say to the program, and what they and the probes are shown of it.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    pub commands: mpsc::Receiver<Command>,
+    /// What the probes answer by.
+    pub state: SharedState,
+    /// What `admin status` shows of the settings that hold now.
+    pub live: watch::Sender<LiveSettings>,
 }
 
 /// What both servers answer from.
@@ -130,7 +135,8 @@ impl Admin {
         };
         let address = listener.0.as_ref().and_then(|listener| listener.local_addr().ok());
         let pages = Pages::new(exposition, state.clone(), reach);
-        let handle = AdminHandle { state, commands, live: live_in, socket: file, address };
+        let operators = Operators { commands, state, live: live_in };
+        let handle = AdminHandle { operators, socket: file, address };
         Ok((Self { listener, pages, socket }, handle))
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// Where both servers listen.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where metrics and probes are served. `None`: they are not.
     pub listen: Option<SocketAddr>,
     /// Where an operator asks. `None`: nowhere.

@@ -77,7 +77,7 @@ pub(super) struct Start {
 }
 
 impl LiveSettings {
-    /// Those of a daemon that starts at this level.
+    /// The settings of a program that starts at this level.
     pub(crate) fn new(log_level: String) -> Self {
         Self { log_level, reverts_at: None, last_reload: None }
     }

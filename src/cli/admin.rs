@@ -163,10 +163,10 @@ impl Verb {
     }
 }
 
-/// Who may answer: each tells of other things.
+/// The status of whoever answers: each tells of other things.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Asked {
+enum AnyStatus {
     Daemon(Box<Status>),
     Forwarder(Box<ForwardStatus>),
 }
@@ -176,13 +176,13 @@ fn shown(answer: &Bytes, json: bool, live: bool) -> anyhow::Result<String> {
     if json && live {
         return Ok(String::from_utf8_lossy(answer).into_owned() + "\n");
     }
-    let asked: Asked = serde_json::from_slice(answer)
+    let status: AnyStatus = serde_json::from_slice(answer)
         .context("the daemon is of another version: its answer is not understood")?;
-    match asked {
-        Asked::Daemon(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
-        Asked::Forwarder(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
-        Asked::Daemon(status) => Ok(status::render(&status)),
-        Asked::Forwarder(status) => Ok(forward_status::render(&status)),
+    match status {
+        AnyStatus::Daemon(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
+        AnyStatus::Forwarder(status) if json => Ok(serde_json::to_string_pretty(&status)? + "\n"),
+        AnyStatus::Daemon(status) => Ok(status::render(&status)),
+        AnyStatus::Forwarder(status) => Ok(forward_status::render(&status)),
     }
 }
 

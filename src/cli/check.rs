@@ -109,7 +109,7 @@ async fn ask(config: &Config, online: bool) -> Vec<Finding> {
     places.into_iter().filter(|finding| finding.level == Level::Fail).collect()
 }
 
-/// The same for `forward`.
+/// All findings for `forward`; without `--online`, only those that would keep it from starting.
 ///
 /// # Errors
 /// Which embedded stream is meant is not said.

@@ -13,7 +13,7 @@ pub(super) mod exit {
     pub(in crate::cli) const FAILED: u8 = 1;
     /// Bad usage or configuration (EX_USAGE of sysexits.h).
     pub(in crate::cli) const USAGE: u8 = 64;
-    /// `check --online` found that something would not work (EX_UNAVAILABLE).
+    /// `check` found that something would not work (EX_UNAVAILABLE).
     pub(in crate::cli) const UNAVAILABLE: u8 = 69;
     /// A task died: a defect (EX_SOFTWARE).
     pub(in crate::cli) const DEFECT: u8 = 70;

@@ -66,7 +66,7 @@ impl Conformance {
         }
     }
 
-    /// Those that were asked for. An error is the name of one that there is not.
+    /// The cases that were asked for. An error is the name of one that there is not.
     fn cases(&self) -> Result<Vec<Case>, String> {
         let all = conformance::all();
         let known = |name: &&String| !all.iter().any(|case| case.name == **name);

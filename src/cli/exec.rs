@@ -14,7 +14,8 @@ use super::common::{exit, fail};
 use super::flags::ConfigFlags;
 use super::run::{code_of, prepare, start_failed};
 use crate::programs::daemon::Ended;
-use crate::programs::exec::{self, Outcome, PrivateDirectory, Ran};
+use crate::programs::exec::{self, Outcome, Ran};
+use crate::programs::private_directory::PrivateDirectory;
 use dispatchd_core::limits::SOCKET_PATH_BYTES_MAX;
 
 /// The exit codes of a command that was found and cannot be executed, and of one that was not
@@ -40,7 +41,7 @@ pub(super) struct Exec {
 impl Exec {
     pub(super) fn main(self) -> ExitCode {
         let mut inputs = self.flags.inputs();
-        let directory = PrivateDirectory::new();
+        let directory = PrivateDirectory::unmade("exec");
         inputs.preset = exec::presets(&directory);
         inputs.machine.client_socket = None; // that of an `exec` around this one
         let (plan, runtime) = match prepare(inputs) {

@@ -135,7 +135,7 @@ struct TargetFlags {
 }
 
 impl TargetFlags {
-    /// Those that were typed, as keys of the file's first target.
+    /// The flags that were typed, as keys of the file's first target.
     fn typed(&self) -> Vec<Flag> {
         let [bisect, exec_empty] =
             [self.bisect, self.exec_empty].map(|is_set| is_set.then(|| "true".to_owned()));

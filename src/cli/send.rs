@@ -23,8 +23,8 @@ use super::checked::{self, Checked};
 use super::common::{exit, fail};
 use super::out;
 use super::together::{Requests, Together};
-use crate::client::http::{Reply, post};
-use crate::client::socket::{AnswerCounts, Exchange, Outcome, connect};
+use crate::client::http::{Response, post};
+use crate::client::socket::{AnswerCounts, Outcome, Session, connect};
 use crate::config::Machine;
 use crate::schema::Loaded;
 use dispatchd_core::limits::RECORD_BYTES_MAX;
@@ -135,24 +135,24 @@ impl Send {
         match &self.event_type {
             Some(event_type) => {
                 let line = self.line(event_type)?;
-                exchange(self.connect()?, io::Cursor::new(line), false)
+                converse(self.connect()?, io::Cursor::new(line), false)
             }
             None if self.raw => {
                 let line = self.raw_line()?;
-                exchange(self.connect()?, io::Cursor::new(line), false)
+                converse(self.connect()?, io::Cursor::new(line), false)
             }
             None if self.cloudevent => self.cloud_event(),
             None if self.batch || self.tx => {
                 let together = if self.tx { Together::Transaction } else { Together::Batches };
                 let requests = Requests::new(io::BufReader::new(self.lines()?), together);
-                exchange(self.connect()?, requests, false)
+                converse(self.connect()?, requests, false)
             }
             None => {
                 // On one terminal progress and answers would stand in one line.
                 let progress = io::stderr().is_terminal()
                     && !io::stdin().is_terminal()
                     && !io::stdout().is_terminal();
-                exchange(self.connect()?, self.lines()?, progress)
+                converse(self.connect()?, self.lines()?, progress)
             }
         }
     }
@@ -203,7 +203,7 @@ impl Send {
         if let Some(Content { event_type, data }) = content::read(&event) {
             self.check(&event_type, data)?;
         }
-        let Reply { is_ok, body } = post(self.connect()?, TYPE, &event)?;
+        let Response { is_ok, body } = post(self.connect()?, TYPE, &event)?;
         let taken = out::print_bytes(&body)?;
         Ok(match (is_ok, taken.is_break()) {
             (true, false) => Outcome::AllAcked,
@@ -257,47 +257,47 @@ fn ended(mut line: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the input cannot be read (what was sent is answered and printed first), the daemon left lines
 /// without an answer, or the answers cannot be printed.
-fn exchange(
+fn converse(
     socket: UnixStream,
     input: impl Read + std::marker::Send + 'static,
     progress: bool,
 ) -> anyhow::Result<Outcome> {
-    let exchange = Exchange::start(socket, input)?;
-    let unread = exchange.clone();
+    let session = Session::start(socket, input)?;
+    let unread = session.clone();
     thread::Builder::new().name("stdout".into()).spawn(move || {
         out::wait_until_unread();
         unread.unread();
     })?;
-    let counts = print_answers(&exchange, progress)?;
-    Ok(exchange.conclude(&counts)?)
+    let counts = print_answers(&session, progress)?;
+    Ok(session.conclude(&counts)?)
 }
 
 /// Prints answers until there are no more, or nobody takes them.
-fn print_answers(exchange: &Exchange, progress: bool) -> anyhow::Result<AnswerCounts> {
+fn print_answers(session: &Session, progress: bool) -> anyhow::Result<AnswerCounts> {
     let (mut counts, mut drawn) = (AnswerCounts::default(), Instant::now());
-    while let Some(answers) = exchange.next_answers() {
+    while let Some(answers) = session.next_answers() {
         for line in &answers {
             counts.count(line)?;
         }
         let text = answers.concat();
         if out::print_bytes(&text)?.is_break() {
-            exchange.unread();
+            session.unread();
             break;
         }
-        exchange.taken(answers.len(), text.len());
+        session.taken(answers.len(), text.len());
         if progress && drawn.elapsed() >= PROGRESS_EVERY {
-            draw(exchange, &counts);
+            draw(session, &counts);
             drawn = Instant::now();
         }
     }
     if progress {
-        draw(exchange, &counts);
+        draw(session, &counts);
         out::tell("\n");
     }
     Ok(counts)
 }
 
-fn draw(exchange: &Exchange, counts: &AnswerCounts) {
-    let (sent, AnswerCounts { answered, refused, .. }) = (exchange.sent(), counts);
+fn draw(session: &Session, counts: &AnswerCounts) {
+    let (sent, AnswerCounts { answered, refused, .. }) = (session.sent(), counts);
     out::redraw(&format!("{sent} sent, {} acked, {refused} refused", answered - refused));
 }

@@ -8,9 +8,9 @@ use std::os::unix::net::UnixStream;
 /// Bytes of an answer: an ack is some 250, with a key and an id of the caller's.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// What a request was answered.
+/// The response to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
+pub(crate) struct Response {
     /// Whether what it asked for is done.
     pub is_ok: bool,
     pub body: Vec<u8>,
@@ -20,7 +20,11 @@ pub(crate) struct Reply {
 ///
 /// # Errors
 /// The connection broke, or what came back is no answer.
-pub(crate) fn post(mut socket: UnixStream, content_type: &str, events: &[u8]) -> io::Result<Reply> {
+pub(crate) fn post(
+    mut socket: UnixStream,
+    content_type: &str,
+    events: &[u8],
+) -> io::Result<Response> {
     let head = format!(
         "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",
@@ -31,8 +35,8 @@ pub(crate) fn post(mut socket: UnixStream, content_type: &str, events: &[u8]) ->
     let written = socket.write_all(events);
     let mut answer = Vec::new();
     socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-    match reply(&answer) {
-        Some(reply) => Ok(reply),
+    match response(&answer) {
+        Some(response) => Ok(response),
         None => {
             written?;
             Err(io::Error::new(io::ErrorKind::InvalidData, "the daemon ended without an answer"))
@@ -40,11 +44,11 @@ pub(crate) fn post(mut socket: UnixStream, content_type: &str, events: &[u8]) ->
     }
 }
 
-fn reply(answer: &[u8]) -> Option<Reply> {
+fn response(answer: &[u8]) -> Option<Response> {
     const END: &[u8] = b"\r\n\r\n";
     let status = answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let end = answer.windows(END.len()).position(|window| window == END)?;
-    Some(Reply { is_ok: status == b"200", body: answer[end + END.len()..].to_vec() })
+    Some(Response { is_ok: status == b"200", body: answer[end + END.len()..].to_vec() })
 }
 
 #[cfg(test)]
@@ -53,12 +57,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_from_the_end_of_a_connection() {
-        let ok = reply(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}\n");
-        assert_eq!(ok, Some(Reply { is_ok: true, body: b"{}\n".to_vec() }));
-        let refused = reply(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-        assert_eq!(refused, Some(Reply { is_ok: false, body: Vec::new() }));
+        let ok = response(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}\n");
+        assert_eq!(ok, Some(Response { is_ok: true, body: b"{}\n".to_vec() }));
+        let refused = response(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        assert_eq!(refused, Some(Response { is_ok: false, body: Vec::new() }));
         for none in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"{\"ok\":false}\n"] {
-            assert_eq!(reply(none), None);
+            assert_eq!(response(none), None);
         }
     }
 }

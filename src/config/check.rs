@@ -1,6 +1,8 @@
 //! From the text of all layers to the [`Config`](super::Config): the only step that can fail. It
 //! reports every problem, not only the first one; it never reads the host and never mends a value.
 
+use std::net::{IpAddr, SocketAddr};
+
 use dispatchd_aws::{SdkEnv, is_plain_off_host};
 use dispatchd_core::limits::{SOCKET_PATH_BYTES_MAX, budget_bytes_min};
 use dispatchd_core::model::StreamArn;
@@ -233,6 +235,12 @@ fn relate(settings: &[Setting], values: &Values, inputs: &Inputs, problems: &mut
         refuse("admin.socket", "socket.path", &expected);
     }
 
+    // A forwarder has no inputs.
+    if let Some((key, taken)) = clashing(values).filter(|_| !inputs.forward) {
+        let expected = format!("another port than {}", shown(taken));
+        refuse(key, taken, &expected);
+    }
+
     if inputs.forward && values.text_if_set("forward.checkpoint").is_none() {
         let expected = "file:DIRECTORY, or none: no directory that would do can be written here";
         refuse("forward.checkpoint", "forward.checkpoint", expected);
@@ -247,4 +255,24 @@ fn relate(settings: &[Setting], values: &Values, inputs: &Inputs, problems: &mut
         let expected = format!("at least {}, two lines of {record}", show_size(needed));
         refuse("memory.budget", "stream.max_record_bytes", &expected);
     }
+}
+
+/// A key whose address cannot be had beside that of another key, and that other key; `None` where a
+/// daemon can listen on all of them.
+fn clashing(values: &Values) -> Option<(&'static str, &'static str)> {
+    const LISTENED_ON: [&str; 3] = ["admin.listen", "http.listen", "kinesis_api.listen"];
+    let address = |key| Some((key, values.address_if_set(key)?));
+    let set: Vec<(&str, SocketAddr)> = LISTENED_ON.into_iter().filter_map(address).collect();
+    set.iter().enumerate().find_map(|(place, (key, address))| {
+        let (taken, _) = set[..place].iter().find(|(_, other)| clash(*address, *other))?;
+        Some((*key, *taken))
+    })
+}
+
+/// Whether nobody can listen on both. Port 0 is any free one.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let holds =
+        |all: SocketAddr, ip: IpAddr| all.ip().is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
+    let is_shared = one.ip() == other.ip() || holds(one, other.ip()) || holds(other, one.ip());
+    one.port() != 0 && one.port() == other.port() && is_shared
 }

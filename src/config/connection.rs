@@ -6,7 +6,7 @@ use super::settings::Config;
 
 impl Config {
     /// The connection to the stream as configured; with `local_url`, to the embedded stream there.
-    pub fn connection(&self, local_url: Option<String>) -> Connection {
+    pub(crate) fn connection(&self, local_url: Option<String>) -> Connection {
         let (stream, settings) = (self.stream.id.clone(), self.kinesis.clone());
         if let Some(url) = local_url {
             return Connection::to_emulator(stream, url, settings);

@@ -41,8 +41,8 @@ const LISTENER_TOKEN: &str = "LISTENER_AUTH_TOKEN";
 pub(super) const LISTENER_KINESIS: &str = "KINESIS_ENDPOINT";
 
 impl Inputs {
-    /// The same for `forward`: with its own port for metrics and probes, and what the variables of
-    /// Rabble Rouser's forwarder say.
+    /// These inputs for `forward`: with its own port for metrics and probes, and what the variables
+    /// of Rabble Rouser's forwarder say.
     pub(crate) fn for_forward(mut self) -> Self {
         self.forward = true;
         let mut preset = |key: &str, value: &str, flag: &str| {

@@ -43,7 +43,7 @@ pub(crate) struct MemorySum {
 /// refused for that reason: a daemon that took them would lose everything that it holds when it is
 /// killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Carried {
+pub(crate) struct Carried {
     /// Bytes of the largest record, data and partition key together; where that is configured, the
     /// configured size.
     pub record_bytes: usize,
@@ -100,7 +100,7 @@ fn flying_bytes(config: &Config) -> usize {
 }
 
 impl Carried {
-    pub fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         let budget_bytes = config.memory.budget_bytes;
         let by_memory = || record_bytes_carried(budget_bytes).min(carried_by_cgroup(config));
         Self {
@@ -110,7 +110,7 @@ impl Carried {
     }
 
     /// What an operator does so that records of this size are taken too.
-    pub fn to_carry(self, record_bytes: usize) -> String {
+    pub(crate) fn to_carry(self, record_bytes: usize) -> String {
         let needed = budget_bytes_min(record_bytes);
         let limit = "the container's memory limit above what `dispatchd check` adds up";
         if self.budget_bytes < needed {

@@ -48,7 +48,8 @@ pub(crate) use reload::{Changes, after as after_reload, changes};
 pub(crate) use rule::{duration, show_size};
 pub(crate) use setting::{Origin, Resolved, Setting};
 pub(crate) use settings::Config;
-pub use targets::TARGET_KEYS;
+#[cfg(test)]
+pub(crate) use targets::TARGET_KEYS;
 
 /// Lays the layers over each other and checks the result.
 ///

@@ -35,7 +35,7 @@ pub(crate) struct Resolved {
     pub config: Config,
     /// Every key, in the table's order.
     pub values: Vec<Setting>,
-    /// The same of each target of `forward`, in the file's order.
+    /// Every key of each target of `forward`, in the file's order.
     pub targets: Vec<Vec<Setting>>,
 }
 

@@ -38,7 +38,7 @@ use crate::telemetry::log;
 /// The configuration as used: every value is in its range.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// The `source.producerId` of every envelope.
     pub producer_id: String,
     pub stream: Stream,
@@ -83,7 +83,7 @@ impl Config {
 /// The stream and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// From `stream.name` and `stream.arn`. With `local` it is always a name.
     pub id: StreamId,
     /// `None`: the SDK's chain decides.
@@ -99,7 +99,7 @@ pub struct Stream {
 /// What the process may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Bytes of events held at once.
     #[serde(rename = "budget")]
     pub budget_bytes: usize,
@@ -111,7 +111,7 @@ pub struct Memory {
 /// What the process may use.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     /// With one thread nothing is shared between cores, which costs the least; more threads carry
     /// more than some 300,000 events a second.
     pub threads: usize,
@@ -120,7 +120,7 @@ pub struct Runtime {
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// From the signal to the last answer.
     pub timeout: Duration,
     /// How long no client may be connected after one was. `None`: for ever.
@@ -130,7 +130,7 @@ pub struct Shutdown {
 /// The embedded stream. It stands here, since a daemon that is built without it has the keys too.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Local {
+pub(crate) struct Local {
     /// 0: any free port.
     pub port: u16,
     pub shards: usize,

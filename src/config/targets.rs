@@ -30,13 +30,13 @@ const SECOND: Duration = Duration::from_secs(1);
 const TENTH: Duration = Duration::from_millis(100);
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const FIFTEEN_MINUTES: Duration = Duration::from_secs(900);
-/// As long as a stream may keep a record.
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// As long as a stream may keep a record.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Every key of a target, in the order in which they are shown.
 #[rustfmt::skip] // a table
-pub const TARGET_KEYS: &[Key] = &[
+pub(crate) const TARGET_KEYS: &[Key] = &[
     key("name", "auto", Rule::TargetName,
         "what the target is called in checkpoints, metrics and the log; auto: `default`, where \
          there is one target"),

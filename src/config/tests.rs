@@ -679,6 +679,40 @@ fn the_admin_socket_lies_beside_the_other_one_where_its_name_has_room() {
 }
 
 #[test]
+fn addresses_that_cannot_be_listened_on_together_are_refused_by_both_names() {
+    // What could go wrong: each address is free, `check` says so, and `run` does not start.
+    let both = |http: &str, kinesis_api: &str| {
+        messages(&[
+            ("stream.name", "s"),
+            ("http.listen", http),
+            ("kinesis_api.listen", kinesis_api),
+        ])
+    };
+    assert_eq!(
+        both("127.0.0.1:4580", "127.0.0.1:4580"),
+        [
+            "kinesis_api.listen = \"127.0.0.1:4580\" (from DISPATCHD__KINESIS_API__LISTEN): expected \
+             another port than http.listen = \"127.0.0.1:4580\" (from DISPATCHD__HTTP__LISTEN)"
+        ]
+    );
+    assert_eq!(
+        both("127.0.0.1:16464", "127.0.0.1:0"),
+        [
+            "http.listen = \"127.0.0.1:16464\" (from DISPATCHD__HTTP__LISTEN): expected another port \
+             than admin.listen = \"[::]:16464\" (from default)"
+        ]
+    );
+    for [http, kinesis_api] in [
+        ["127.0.0.1:0", "127.0.0.1:0"],
+        ["127.0.0.1:4580", "127.0.0.2:4580"],
+        ["127.0.0.1:4580", "[::1]:4580"],
+        ["127.0.0.1:4580", "127.0.0.1:4568"],
+    ] {
+        config(&[("stream.name", "s"), ("http.listen", http), ("kinesis_api.listen", kinesis_api)]);
+    }
+}
+
+#[test]
 fn the_kcl_s_own_file_is_read_again_by_a_reload_and_a_wrong_one_is_told_by_its_line() {
     // What could go wrong: a reload goes on with what the file said at the start, and says nothing.
     let folder = tempfile::tempdir().expect("a folder");

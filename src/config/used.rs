@@ -5,6 +5,7 @@
 //! them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dispatchd_aws::SdkEnv;
@@ -31,7 +32,7 @@ pub(super) struct Besides {
 }
 
 impl Values {
-    /// Those of settings that hold, in the order of their table.
+    /// The values of settings that hold, in the order of their table.
     pub(super) fn of(keys: &'static [Key], settings: &[Setting]) -> Self {
         let values = keys.iter().zip(settings).map(|(key, setting)| {
             let value = key.rule.read(&setting.value);
@@ -119,6 +120,14 @@ impl Values {
         match self.0[key] {
             Value::Unset => None,
             Value::Number(number) => Some(number),
+            ref other => other_kind(key, other),
+        }
+    }
+
+    pub(super) fn address_if_set(&self, key: &str) -> Option<SocketAddr> {
+        match self.0[key] {
+            Value::Unset => None,
+            Value::Address(address) => Some(address),
             ref other => other_kind(key, other),
         }
     }

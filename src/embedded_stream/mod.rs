@@ -39,7 +39,7 @@ use self::pages::Format;
 use self::turns::Turns;
 
 /// The most shards that the stream may start with.
-pub const SHARDS_MAX: usize = 64;
+const SHARDS_MAX: usize = 64;
 /// The most open shards of all streams together: there is room for splits of a whole stream, and
 /// for a few streams of somebody's own.
 const OPEN_SHARDS_MAX: u32 = 4 * SHARDS_MAX as u32;
@@ -171,9 +171,8 @@ async fn serve(listener: TcpListener, emulator: Router, backend: Backend, stop: 
     served.expect("axum::serve waits out every error of accept");
 }
 
-/// A lock for one writer or many readers at a time.
-///
-/// What stands behind a request.
+/// What a request is answered with: the emulator's store, and the turns of those who read and write
+/// it.
 #[derive(Clone)]
 struct Backend {
     store: Store,

@@ -59,8 +59,9 @@ pub(crate) const H2_STREAMS_MAX: u32 = 8;
 /// take several times as long (2026-11).
 const H2_STREAM_WINDOW_BYTES: u32 = 32 * 1024;
 
-/// The same of a whole connection. With less than all of its requests may have, those that wait for
-/// room would keep out the bytes of the one that has it.
+/// Bytes that a connection of HTTP/2 may have sent and we have not read, all its requests together.
+/// With less than all of them may have, those that wait for room would keep out the bytes of the
+/// one that has it.
 pub(crate) const H2_WINDOW_BYTES: u32 = H2_STREAMS_MAX * H2_STREAM_WINDOW_BYTES;
 
 /// HTTP/1.1 that is kept alive, or HTTP/2 with prior knowledge, told by a connection's first bytes.

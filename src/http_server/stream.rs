@@ -1,5 +1,5 @@
-//! A connection's bytes as its HTTP server reads and writes them: what was read before it was known
-//! to be HTTP comes first, and the place learns when the caller sends and takes.
+//! A connection's bytes as its HTTP server reads and writes them: its place learns when the caller
+//! sends and takes.
 //!
 //! It looks at the first bytes alone: on HTTP/2 the place does not learn when the caller sends,
 //! since frames come without a request too, and a request's head is one of them.
@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::place::Place;
@@ -21,8 +20,6 @@ const H2_PREFACE_BEGIN: &[u8] = b"PRI ";
 #[derive(Debug)]
 pub(crate) struct PlacedStream<S> {
     inner: S,
-    /// Read already, and not taken yet.
-    first: Bytes,
     place: Arc<Place>,
     version: Version,
 }
@@ -36,8 +33,8 @@ enum Version {
 }
 
 impl<S> PlacedStream<S> {
-    pub(crate) fn new(inner: S, first: Bytes, place: Arc<Place>) -> Self {
-        Self { inner, first, place, version: Version::Unknown }
+    pub(crate) fn new(inner: S, place: Arc<Place>) -> Self {
+        Self { inner, place, version: Version::Unknown }
     }
 
     /// The caller sent these.
@@ -58,17 +55,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for PlacedStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            let before = buf.filled().len();
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-            if buf.filled().len() > before {
-                self.heard(&buf.filled()[before..]);
-            }
-        } else {
-            let bytes = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first[..bytes]);
-            let first = self.first.split_to(bytes);
-            self.heard(&first);
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.heard(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

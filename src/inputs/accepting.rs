@@ -20,23 +20,23 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How long a last caller is waited for: one that connected before the drain began may not have
 /// been seen yet, and one turn of the event loop shows it.
-pub const LAST_KNOCK: Duration = Duration::from_millis(1);
+pub(crate) const LAST_KNOCK: Duration = Duration::from_millis(1);
 
-/// The accepts that failed since one did not.
+/// Accepts that failed since one did not.
 #[derive(Debug, Default)]
-pub struct AcceptFailures {
+pub(crate) struct AcceptFailures {
     in_a_row: u32,
     told: Option<Instant>,
 }
 
 impl AcceptFailures {
-    /// One did not fail.
-    pub fn end(&mut self) {
+    /// An accept did not fail.
+    pub(crate) fn end(&mut self) {
         self.in_a_row = 0;
     }
 
-    /// One failed: waits before the next, and tells an operator now and then.
-    pub async fn wait(&mut self, error: &io::Error) {
+    /// An accept failed: waits before the next one, and tells an operator now and then.
+    pub(crate) async fn wait(&mut self, error: &io::Error) {
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.tell(error);
         let again = ACCEPT_AGAIN.delay(self.in_a_row, &mut rand::rng());
@@ -49,8 +49,8 @@ impl AcceptFailures {
             self.told = Some(now);
             tracing::warn!(
                 %error,
-                "cannot accept connections, trying again: raise the limit of open files or lower \
-                 socket.max_connections"
+                "cannot accept connections, trying again: raise the limit of open files, or lower \
+                 the max_connections of socket, http or kinesis_api"
             );
         }
     }
@@ -59,7 +59,7 @@ impl AcceptFailures {
 /// Whether a connection's descriptor is one of those that are kept back. The system gives the
 /// lowest free descriptor, so a high one tells that all below it are taken, by whomever. The limit
 /// is asked for anew, since it may have been lowered.
-pub fn is_kept_back(descriptor: i32, files_kept_back: usize) -> bool {
+pub(crate) fn is_kept_back(descriptor: i32, files_kept_back: usize) -> bool {
     let descriptor = u64::from(descriptor.cast_unsigned());
     let limit = getrlimit(Resource::Nofile).current;
     limit.is_some_and(|limit| descriptor + files_kept_back as u64 >= limit)

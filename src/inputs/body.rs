@@ -20,7 +20,7 @@ use dispatchd_core::limits::LINE_BUFFER_BYTES;
 
 /// Where bodies are read.
 #[derive(Debug, Clone)]
-pub struct BodyRoom {
+pub(crate) struct BodyRoom {
     pub long_lines: Arc<LongLines>,
     pub callers: Arc<Callers>,
     /// Readers take no more.
@@ -29,7 +29,7 @@ pub struct BodyRoom {
 
 /// How long a body may be, and what it takes.
 #[derive(Debug, Clone, Copy)]
-pub struct BodyBounds {
+pub(crate) struct BodyBounds {
     pub bytes_max: usize,
     /// Bytes that it takes in memory for each of its own: more than one where what is made of it is
     /// in memory beside it.
@@ -38,14 +38,14 @@ pub struct BodyBounds {
 
 /// A body that is here in full, with the room that it takes. Dropped, it gives that back.
 #[derive(Debug)]
-pub struct Body<'a> {
+pub(crate) struct Body<'a> {
     pub bytes: Bytes,
     _room: Option<SemaphorePermit<'a>>,
 }
 
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyError {
+pub(crate) enum BodyError {
     /// It is longer than so many bytes.
     TooLarge { bytes_max: usize },
     /// It was not here in time.

@@ -17,7 +17,7 @@ pub struct Callers {
 /// A caller that cannot be heard, since we have no room for its lines. It counts until this is
 /// dropped.
 #[derive(Debug)]
-pub struct HeldUp<'a>(&'a Callers);
+pub(crate) struct HeldUp<'a>(&'a Callers);
 
 impl Callers {
     pub fn new(now: Instant) -> Self {
@@ -26,30 +26,30 @@ impl Callers {
     }
 
     /// A caller sent bytes.
-    pub fn heard(&self, now: Instant) {
+    pub(crate) fn heard(&self, now: Instant) {
         let since = now.saturating_duration_since(self.began).as_nanos();
         self.last_heard.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A caller waits until we have room for its lines.
-    pub fn hold_up(&self) -> HeldUp<'_> {
+    pub(crate) fn hold_up(&self) -> HeldUp<'_> {
         self.held_up.fetch_add(1, Ordering::Relaxed);
         HeldUp(self)
     }
 
     /// When a caller was last heard; `None` while one is held up.
-    pub fn last_heard(&self) -> Option<Instant> {
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
         let since = Duration::from_nanos(self.last_heard.load(Ordering::Relaxed));
         (self.held_up.load(Ordering::Relaxed) == 0).then(|| self.began + since)
     }
 
     /// So many lines were not read of a caller that is gone and will not be told.
-    pub fn left_unread(&self, lines: u64) {
+    pub(crate) fn left_unread(&self, lines: u64) {
         self.unread_lines.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// Lines that were not read of callers that are gone.
-    pub fn unread_lines(&self) -> u64 {
+    pub(crate) fn unread_lines(&self) -> u64 {
         self.unread_lines.load(Ordering::Relaxed)
     }
 }

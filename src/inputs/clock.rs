@@ -8,20 +8,20 @@ use dispatchd_producer::intake::Now;
 
 /// The time of the last look.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     pub now: Now,
     /// The time that the timestamp was printed from.
     unix_ms: u64,
 }
 
 impl Clock {
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let unix_ms = unix_ms();
         let timestamp = Timestamp::from_unix_ms(unix_ms);
         Self { now: Now { instant: now(), timestamp }, unix_ms }
     }
 
-    pub fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         self.now.instant = now();
         let unix_ms = unix_ms();
         if unix_ms != self.unix_ms {
@@ -32,7 +32,7 @@ impl Clock {
 }
 
 /// tokio's clock, so that a test can pause it.
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

@@ -33,11 +33,9 @@ use dispatchd_producer::ticket::Answer;
 /// in flight when the patience ends, and the answer takes a moment.
 const LANDING: Duration = Duration::from_millis(100);
 
-const ANSWERED: &str = "each is answered once";
-
 /// What the exchanges of one input share.
 #[derive(Debug)]
-pub struct ExchangeShared {
+pub(crate) struct ExchangeShared {
     intake: Arc<IntakeShared>,
     lanes: Lanes,
     backpressure: Arc<Backpressure>,
@@ -50,7 +48,7 @@ pub struct ExchangeShared {
 
 /// How long a request may wait for room in the daemon's budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub(crate) enum Patience {
     /// As long as it takes.
     Endless,
     /// Until then; what has no room by then is refused as `DeliveryTimeout`.
@@ -61,7 +59,7 @@ pub enum Patience {
 
 /// One request, from its first event to its answers.
 #[derive(Debug)]
-pub struct Exchange {
+pub(crate) struct Exchange {
     shared: Arc<ExchangeShared>,
     intake: Intake,
     way_back: WayBack,
@@ -70,6 +68,9 @@ pub struct Exchange {
     patience: Patience,
     /// How many events there were, and so how many answers there will be.
     events_count: usize,
+    /// With a patience that ends: the references with names, for the answers to events that are in
+    /// flight then. In the order of the events.
+    names: Vec<Reference>,
     /// Bytes of accepted events that are not in the metrics yet.
     accepted_bytes: u64,
     /// Why every event from here on is refused: one without room would otherwise be overtaken by
@@ -79,15 +80,17 @@ pub struct Exchange {
 
 impl ExchangeShared {
     /// `events_max`: events that one request may hold.
-    pub fn new(
+    pub(crate) fn new(
         inputs: &InputsShared,
         input: Input,
         events_max: usize,
         metrics: &ConnectionMetrics,
     ) -> Self {
         let event_bytes_accepted = metrics.event_bytes_accepted(input).clone();
+        // An event takes one for its answer, and may take one for the names that are kept of it.
+        let credits = 2 * events_max;
         Self {
-            intake: inputs.intake(input, events_max),
+            intake: inputs.intake(input, credits),
             lanes: inputs.lanes.clone(),
             backpressure: Arc::clone(&inputs.backpressure),
             callers: Arc::clone(&inputs.callers),
@@ -98,17 +101,17 @@ impl ExchangeShared {
     }
 
     /// For events whose callers chose their ids.
-    pub fn fingerprints(&self) -> &Fingerprints {
+    pub(crate) fn fingerprints(&self) -> &Fingerprints {
         &self.intake.fingerprints
     }
 
     /// Where ids come from that callers leave to us.
-    pub fn fresh_id(&self) -> fn() -> Uuid {
+    pub(crate) fn fresh_id(&self) -> fn() -> Uuid {
         self.fresh_id
     }
 
     /// The largest record that is accepted now, data and partition key.
-    pub fn record_bytes_max(&self) -> usize {
+    pub(crate) fn record_bytes_max(&self) -> usize {
         let stream = self.facts.borrow().record_limit.unwrap_or(usize::MAX);
         stream.min(self.intake.record_bytes_carried)
     }
@@ -116,7 +119,7 @@ impl ExchangeShared {
 
 impl Exchange {
     /// Begins a request that is here in full.
-    pub fn begin(shared: &Arc<ExchangeShared>, patience: Patience) -> Self {
+    pub(crate) fn begin(shared: &Arc<ExchangeShared>, patience: Patience) -> Self {
         let record_limit = shared.facts.borrow().record_limit;
         let (intake, way_back) = shared.intake.open(record_limit);
         let clock = Clock::read();
@@ -128,6 +131,7 @@ impl Exchange {
             clock,
             patience,
             events_count: 0,
+            names: Vec::new(),
             accepted_bytes: 0,
             is_closed: None,
             shared: Arc::clone(shared),
@@ -135,25 +139,22 @@ impl Exchange {
     }
 
     /// The reference of the event that comes next: its place in the request.
-    pub fn next_reference(&self) -> Reference {
+    pub(crate) fn next_reference(&self) -> Reference {
         Reference::Number(self.events_count as u64)
     }
 
-    /// The same, with names that its answer has: the caller's reference, as JSON, and an id.
-    pub fn next_named(&self, reference: Option<&str>, id: Option<&str>) -> Reference {
+    /// The reference of the event that comes next, with names that its answer has: the caller's own
+    /// reference, as JSON, and an id.
+    pub(crate) fn next_named(&self, reference: Option<&str>, id: Option<&str>) -> Reference {
         Names { place: self.events_count as u64, reference, id }.to_reference()
-    }
-
-    /// The intake, for what it says of the request's events.
-    pub fn intake(&self) -> &Intake {
-        &self.intake
     }
 
     /// Offers the next event, which was made with [`next_reference`](Self::next_reference) or
     /// [`next_named`](Self::next_named).
-    pub async fn offer(&mut self, mut request: EventRequest<'_>) {
+    pub(crate) async fn offer(&mut self, mut request: EventRequest<'_>) {
         if let Patience::Until(deadline) = self.patience {
             request = request.until(deadline);
+            self.keep_names(request.reference());
         }
         while self.is_closed.is_none() {
             match self.intake.offer(&mut request, &self.clock.now) {
@@ -178,13 +179,25 @@ impl Exchange {
         }
     }
 
+    /// Keeps the names of an event that may be in flight when patience ends. They take memory
+    /// beside those that its ticket holds, so they take a credit, until the exchange ends.
+    fn keep_names(&mut self, reference: &Reference) {
+        if self.is_closed.is_some() || matches!(reference, Reference::Number(_)) {
+            return;
+        }
+        match self.intake.credit(reference.heap_bytes()) {
+            Ok(_) => self.names.push(reference.clone()),
+            Err(_) => self.is_closed = Some(too_many_answers()),
+        }
+    }
+
     /// Refuses what stands where the next event should, and is none.
-    pub fn refuse(&mut self, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
         self.refuse_named(self.next_reference(), refusal);
     }
 
-    /// The same of one with a reference that was made for it.
-    pub fn refuse_named(&mut self, reference: Reference, refusal: Refusal) {
+    /// Refuses what stands where the next event should, by the reference that was made for it.
+    pub(crate) fn refuse_named(&mut self, reference: Reference, refusal: Refusal) {
         // Where the answers' bytes are used up, their number is not: a refusal is small, and goes
         // without its names.
         let (credit, reference) = match self.intake.credit(answer_bytes(&reference)) {
@@ -198,25 +211,28 @@ impl Exchange {
         self.events_count += 1;
     }
 
-    /// Waits until every event is answered. The answers stand in the order of the events.
-    pub async fn answers(mut self) -> Vec<EventAnswer> {
-        let mut answers = Vec::new();
-        self.collect(&mut answers).await;
-        answers.into_iter().map(|answer| answer.expect(ANSWERED).1).collect()
+    /// Waits until every event is answered, or the request's patience ends: the answers in the
+    /// order of the events. `None`: the event is in flight, and may be stored.
+    pub(crate) async fn answers(mut self) -> Vec<Option<EventAnswer>> {
+        self.in_time().await.into_iter().map(|answer| Some(answer?.1)).collect()
     }
 
-    /// The same, until then at the latest: what is not answered by then is `None`. Events that were
-    /// offered with a deadline a little before it are in flight then, and may be stored.
-    pub async fn answers_by(mut self, until: Instant) -> Vec<Option<EventAnswer>> {
-        let mut answers = Vec::new();
-        let _ = tokio::time::timeout_at(until.into(), self.collect(&mut answers)).await;
-        answers.resize_with(self.events_count, || None);
-        answers.into_iter().map(|answer| Some(answer?.1)).collect()
+    /// Waits likewise, for answers that each have the reference of their event. An event that is in
+    /// flight is refused as unconfirmed.
+    pub(crate) async fn named_answers(mut self) -> Vec<(Reference, EventAnswer)> {
+        let answers = self.in_time().await;
+        let mut names = std::mem::take(&mut self.names).into_iter().peekable();
+        let places = answers.into_iter().zip(0..);
+        let named = places.map(|(answer, place)| {
+            let kept = names.next_if(|reference| Names::of(reference).place == place);
+            let reference = || kept.unwrap_or(Reference::Number(place));
+            let late = || (reference(), EventAnswer::Refused(in_flight_still()));
+            answer.unwrap_or_else(late)
+        });
+        named.collect()
     }
 
-    /// Waits until every event is answered, or the request's patience ends; each answer with the
-    /// reference of its event. What is in flight when patience ends may be stored.
-    pub async fn named_answers(mut self) -> Vec<(Reference, EventAnswer)> {
+    async fn in_time(&mut self) -> Vec<Option<(Reference, EventAnswer)>> {
         let mut answers = Vec::new();
         if let Patience::Until(until) = self.patience {
             let until = until + LANDING;
@@ -225,9 +241,7 @@ impl Exchange {
         } else {
             self.collect(&mut answers).await;
         }
-        let places = answers.into_iter().zip(0..);
-        let late = |place| (Reference::Number(place), EventAnswer::Refused(in_flight_still()));
-        places.map(|(answer, place)| answer.unwrap_or_else(|| late(place))).collect()
+        answers
     }
 
     /// Puts each answer into its event's place, until all are there. Cancelled, it has lost none.
@@ -346,10 +360,38 @@ mod tests {
     }
 
     async fn offer(exchange: &mut Exchange, key: &str) {
+        let reference = exchange.next_reference();
+        offer_as(exchange, key, reference).await;
+    }
+
+    async fn offer_as(exchange: &mut Exchange, key: &str, reference: Reference) {
         let key = PartitionKey::new(key).expect("a short one");
         let record = Record::new(key, None, "{}".into());
-        let (reference, id) = (exchange.next_reference(), EventId::Made(Uuid::nil()));
+        let id = EventId::Made(Uuid::nil());
         exchange.offer(EventRequest::sealed(record, reference, id)).await;
+    }
+
+    /// What could go wrong: a caller that waits for so long is told of an event that may be stored,
+    /// and cannot tell which of its events it is.
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_is_in_flight_when_patience_ends_is_answered_by_its_own_name() {
+        let (inbox_in, mut inbox) = mpsc::channel(1);
+        let mut exchange = exchange(inbox_in, 3);
+        let now = tokio::time::Instant::now().into_std();
+        exchange.patience = Patience::Until(now + Duration::from_secs(1));
+        let [first, last] = ["\"first\"", "\"last\""];
+        let first = exchange.next_named(Some(first), None);
+        offer_as(&mut exchange, "a", first.clone()).await;
+        offer(&mut exchange, "b").await;
+        let last = exchange.next_named(Some(last), None);
+        offer_as(&mut exchange, "c", last.clone()).await;
+        let (answers, _in_flight) = tokio::join!(exchange.named_answers(), inbox.recv());
+        let (references, answers): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        assert_eq!(references, [first, Reference::Number(1), last]);
+        for answer in answers {
+            let EventAnswer::Refused(refusal) = answer else { panic!("nobody stores it") };
+            assert_eq!((refusal.code, refusal.maybe_stored), (Code::DeliveryTimeout, Some(true)));
+        }
     }
 
     #[tokio::test]
@@ -358,7 +400,7 @@ mod tests {
         inbox_in.try_send(Vec::new()).expect("it is empty");
         let mut exchange = exchange(inbox_in, 10);
         offer(&mut exchange, "k").await;
-        let gone = tokio::time::timeout(Duration::ZERO, exchange.answers()).await;
+        let gone = tokio::time::timeout(Duration::ZERO, exchange.named_answers()).await;
         assert!(gone.is_err(), "the inbox has no room");
         assert_eq!(inbox.recv().await.map(|group| group.len()), Some(0));
         assert_eq!(inbox.recv().await.map(|group| group.len()), Some(1));
@@ -380,10 +422,10 @@ mod tests {
                 group.answer(item.ticket, item.record, Outcome::Durable(position));
             }
         };
-        let (answers, ()) = tokio::join!(exchange.answers(), settle);
+        let (answers, ()) = tokio::join!(exchange.named_answers(), settle);
         let keys: Vec<_> = answers
             .iter()
-            .map(|answer| match answer {
+            .map(|(_, answer)| match answer {
                 EventAnswer::Durable(durable) => durable.key.as_str(),
                 EventAnswer::Refused(refusal) => refusal.code.as_str(),
             })

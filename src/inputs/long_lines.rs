@@ -23,7 +23,7 @@ impl LongLines {
 
     /// Waits for room for a line of up to so many bytes. A line that is longer than all of the room
     /// has it to itself.
-    pub async fn room(&self, line_bytes_max: usize) -> SemaphorePermit<'_> {
+    pub(crate) async fn room(&self, line_bytes_max: usize) -> SemaphorePermit<'_> {
         let bytes = u32::try_from(line_bytes_max).unwrap_or(u32::MAX).min(self.bytes);
         self.free.acquire_many(bytes).await.expect("the semaphore is never closed")
     }
@@ -31,7 +31,7 @@ impl LongLines {
 
 /// A buffer that begins with these bytes and holds a line of up to so many bytes without growing:
 /// to grow, the old buffer and a new one of twice its size would be needed at once.
-pub fn buffer_of(line_bytes_max: usize, begun: &[u8]) -> BytesMut {
+pub(crate) fn buffer_of(line_bytes_max: usize, begun: &[u8]) -> BytesMut {
     // The splitter knows that a line is too long by its second byte over the limit, since the first
     // may be a `\r`.
     let mut buf = BytesMut::with_capacity(begun.len().max(line_bytes_max + 2));

@@ -44,7 +44,7 @@ pub(crate) trait Serve {
 
 /// A listener, bound, with nobody let in yet.
 #[derive(Debug)]
-pub struct Loopback {
+pub(crate) struct Loopback {
     listener: TcpListener,
     max_connections: usize,
     surroundings: Surroundings,
@@ -64,7 +64,7 @@ struct Surroundings {
 /// The port of an input is taken, or not ours.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: cannot listen on {address}: {source}. Choose another loopback address, or \"off\"")]
-pub struct LoopbackError {
+pub(crate) struct LoopbackError {
     /// The key of the configuration that names the address.
     pub key: &'static str,
     pub address: SocketAddr,
@@ -78,7 +78,7 @@ pub struct LoopbackError {
     "the stream's endpoint {endpoint} is this daemon's own {key}: it would send to itself. Give \
      AWS_ENDPOINT_URL_KINESIS to the application alone, or set stream.endpoint_url"
 )]
-pub struct OwnEndpoint {
+pub(crate) struct OwnEndpoint {
     endpoint: String,
     key: &'static str,
 }
@@ -87,8 +87,8 @@ impl OwnEndpoint {
     /// Looks whether requests to the stream's endpoint would come to one of our own inputs.
     ///
     /// # Errors
-    /// They would.
-    pub fn refuse(
+    /// If they would.
+    pub(crate) fn refuse(
         endpoint: &str,
         inputs: impl IntoIterator<Item = (&'static str, SocketAddr)>,
     ) -> Result<(), Self> {
@@ -99,8 +99,8 @@ impl OwnEndpoint {
     }
 }
 
-/// The connections that are let in.
-struct House<'s, S> {
+/// Lets connections in, and holds those that are.
+struct Admission<'s, S> {
     serve: &'s S,
     places: Places,
     /// With those that make room and have not ended yet.
@@ -115,7 +115,7 @@ impl Loopback {
     ///
     /// # Errors
     /// The address is taken, or not ours to have.
-    pub fn bind(
+    pub(crate) fn bind(
         key: &'static str,
         address: SocketAddr,
         input: Input,
@@ -139,12 +139,12 @@ impl Loopback {
     ///
     /// # Errors
     /// Those of [`Self::bind`].
-    pub fn try_address(key: &'static str, address: SocketAddr) -> Result<(), LoopbackError> {
+    pub(crate) fn try_address(key: &'static str, address: SocketAddr) -> Result<(), LoopbackError> {
         try_address(address).map_err(|source| LoopbackError { key, address, source })
     }
 
     /// Where it listens; the port is the real one where 0 was asked for.
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
@@ -158,12 +158,13 @@ impl Loopback {
         let places = Places::at_most(max_connections);
         let open_max = max_connections + LOOPBACK_LEAVING_MAX;
         let (serve, connections) = (&serve, JoinSet::new());
-        let mut house = House { serve, places, open_max, connections, surroundings: &surroundings };
+        let surroundings = &surroundings;
+        let mut admission = Admission { serve, places, open_max, connections, surroundings };
         let mut failures = AcceptFailures::default();
         loop {
-            if surroundings.drain.is_cancelled() && house.connections.is_empty() {
+            if surroundings.drain.is_cancelled() && admission.connections.is_empty() {
                 match tokio::time::timeout(LAST_KNOCK, listener.accept()).await {
-                    Ok(Ok((stream, _))) => house.admit(stream),
+                    Ok(Ok((stream, _))) => admission.admit(stream),
                     _ => break,
                 }
             }
@@ -171,24 +172,24 @@ impl Loopback {
                 biased;
                 () = surroundings.stop_reading.cancelled() => break,
                 () = surroundings.drain.cancelled(), if !surroundings.drain.is_cancelled() => {}
-                Some(ended) = house.connections.join_next() => house.close(ended),
+                Some(ended) = admission.connections.join_next() => admission.close(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         failures.end();
-                        house.admit(stream);
+                        admission.admit(stream);
                     }
                     Err(error) => failures.wait(&error).await,
                 },
             }
         }
         drop(listener); // nobody new from here on
-        while let Some(ended) = house.connections.join_next().await {
-            house.close(ended);
+        while let Some(ended) = admission.connections.join_next().await {
+            admission.close(ended);
         }
     }
 }
 
-impl<S: Serve> House<'_, S> {
+impl<S: Serve> Admission<'_, S> {
     fn admit(&mut self, stream: TcpStream) {
         let Surroundings { input, metrics, presence, .. } = self.surroundings;
         let place = match self.take_place(stream.as_raw_fd()) {

@@ -23,7 +23,7 @@ pub struct ConnectionMetrics {
 
 /// What is full where a connection is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub(crate) enum Full {
     /// As many are open as the input's `max_connections` lets in.
     Connections,
     /// The descriptors that are not kept back for Kinesis and probes.
@@ -34,7 +34,7 @@ pub enum Full {
 /// one protocol is spoken it counts as the plainest one until it has said something, and is let in
 /// as what it speaks.
 #[derive(Debug)]
-pub struct OpenConnection {
+pub(crate) struct OpenConnection {
     metrics: Arc<ConnectionMetrics>,
     input: Input,
     has_spoken: bool,
@@ -57,32 +57,32 @@ impl ConnectionMetrics {
     }
 
     /// A connection is turned away.
-    pub fn refuse(&self, full: Full) {
+    pub(crate) fn refuse(&self, full: Full) {
         self.refused[full as usize].increment(1);
     }
 
     /// Bytes of the events accepted of one input.
-    pub fn event_bytes_accepted(&self, input: Input) -> &Counter {
+    pub(crate) fn event_bytes_accepted(&self, input: Input) -> &Counter {
         &self.event_bytes_accepted[input as usize]
     }
 }
 
 impl OpenConnection {
-    /// One that can speak nothing but this.
-    pub fn of(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+    /// A connection that can speak nothing but this.
+    pub(crate) fn of(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
         let mut connection = Self::unheard(metrics, input);
         connection.speaks(input);
         connection
     }
 
-    /// One that has said nothing yet.
-    pub fn unheard(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
+    /// A connection that has said nothing yet, and counts as one of this input until it has.
+    pub(crate) fn unheard(metrics: Arc<ConnectionMetrics>, input: Input) -> Self {
         metrics.open[input as usize].increment(1.0);
         Self { metrics, input, has_spoken: false }
     }
 
-    /// It is known what it speaks.
-    pub fn speaks(&mut self, input: Input) {
+    /// It is known what the connection speaks.
+    pub(crate) fn speaks(&mut self, input: Input) {
         self.metrics.open[self.input as usize].decrement(1.0);
         self.metrics.open[input as usize].increment(1.0);
         self.metrics.accepted[input as usize].increment(1);

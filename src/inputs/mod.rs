@@ -7,16 +7,16 @@
 //! `backpressure` and `clock` are what is known of callers and of the time; `long_lines` is room
 //! for what is long. `shared` is what the daemon gives all of them.
 
-pub mod accepting;
-pub mod backpressure;
-pub mod body;
+mod accepting;
+pub(crate) mod backpressure;
+mod body;
 pub mod callers;
-pub mod clock;
-pub mod exchange;
+mod clock;
+mod exchange;
 pub mod http;
-pub mod kinesis_api;
+pub(crate) mod kinesis_api;
 pub mod long_lines;
-pub mod loopback;
+pub(crate) mod loopback;
 pub mod metrics;
 pub mod presence;
 pub mod shared;

@@ -16,18 +16,18 @@ pub struct Presence {
 /// A connection that becomes a client with its first line, and is one until its last answer is
 /// written.
 #[derive(Debug)]
-pub struct Visit {
+pub(crate) struct Visit {
     presence: watch::Sender<Presence>,
     is_client: bool,
 }
 
 impl Visit {
-    pub fn new(presence: watch::Sender<Presence>) -> Self {
+    pub(crate) fn new(presence: watch::Sender<Presence>) -> Self {
         Self { presence, is_client: false }
     }
 
-    /// It is a client from now on.
-    pub fn sent_a_line(&mut self) {
+    /// The connection sent a line: its caller is a client from now on.
+    pub(crate) fn sent_a_line(&mut self) {
         if !std::mem::replace(&mut self.is_client, true) {
             self.presence.send_modify(|presence| {
                 (presence.clients, presence.ever) = (presence.clients + 1, true)

@@ -53,7 +53,7 @@ pub struct InputsShared {
 impl InputsShared {
     /// The intake of one input, which counts for itself, and opens one for each that may have
     /// `answers_max` unanswered.
-    pub fn intake(&self, input: Input, answers_max: usize) -> Arc<IntakeShared> {
+    pub(crate) fn intake(&self, input: Input, answers_max: usize) -> Arc<IntakeShared> {
         Arc::new(IntakeShared {
             producer_id: self.producer_id.clone(),
             envelopes: self.envelopes.clone(),

@@ -53,7 +53,7 @@ pub struct Settings {
 
 /// Where records enter. Dropped, it says that no more come.
 #[derive(Debug)]
-pub struct WayIn {
+pub(crate) struct WayIn {
     intake: Intake,
     inlet: Inlet,
     facts: watch::Receiver<StreamFacts>,
@@ -61,24 +61,24 @@ pub struct WayIn {
 
 /// What became of the records.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     answers: mpsc::UnboundedReceiver<Vec<Answer>>,
     credits: CreditReturns,
 }
 
 /// The tasks of the lanes. Dropped, they end, and what they held is answered as unconfirmed.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     tasks: JoinSet<()>,
     drain: CancellationToken,
     abandon: CancellationToken,
 }
 
 /// A record's number, and our word on it.
-pub type Settled = (u64, EventAnswer);
+pub(crate) type Settled = (u64, EventAnswer);
 
 impl Settings {
-    /// As a daemon with this configuration has them.
+    /// The settings that a daemon with this configuration has.
     pub(crate) fn of(config: &Config) -> Self {
         Self {
             lane: LaneSettings::of(&config.batch, &config.delivery),
@@ -139,7 +139,7 @@ pub(crate) fn start(kinesis: Kinesis, settings: &Settings) -> (WayIn, Answers, R
 impl WayIn {
     /// Sends a record, once there is room for it. It is on its way at the latest when
     /// [`hand_over`](Self::hand_over) was called.
-    pub async fn send(&mut self, number: u64, record: Record) {
+    pub(crate) async fn send(&mut self, number: u64, record: Record) {
         let id = EventId::Made(Uuid::nil()); // nobody is told an id
         let mut request = EventRequest::sealed(record, Reference::Number(number), id);
         loop {
@@ -159,7 +159,7 @@ impl WayIn {
     }
 
     /// Hands the lanes what was sent. To be called before every wait for something else.
-    pub async fn hand_over(&mut self) {
+    pub(crate) async fn hand_over(&mut self) {
         self.intake.give_back();
         self.inlet.flush().await;
     }
@@ -167,7 +167,7 @@ impl WayIn {
 
 impl Answers {
     /// The answers that have come; `None` once the way in is gone and every record is answered.
-    pub async fn next(&mut self) -> Option<Vec<Settled>> {
+    pub(crate) async fn next(&mut self) -> Option<Vec<Settled>> {
         let group = self.answers.recv().await?;
         let mut taken = CreditTotal::default();
         let settled = group.into_iter().map(|answer| match answer {
@@ -185,17 +185,17 @@ impl Answers {
 
 impl Running {
     /// No record waits for company any more.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.drain.cancel();
     }
 
     /// Every record that is not answered is answered now, as unconfirmed.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         self.abandon.cancel();
     }
 
     /// Ends the tasks.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.tasks.shutdown().await; // before the runtime goes, or a last call fails aloud
     }
 }

@@ -22,10 +22,10 @@ use dispatchd_producer::lane::{Batch, Group, INBOX_GROUPS, Landed, Lane, News, S
 use dispatchd_producer::recent_errors::RecentErrors;
 
 /// Questions waiting for a lane. They are an operator's: a few a second at most.
-pub const QUESTIONS_MAX: usize = 4;
+pub(crate) const QUESTIONS_MAX: usize = 4;
 
 /// The way back for what a lane tells of itself.
-pub type Question = oneshot::Sender<Report>;
+pub(crate) type Question = oneshot::Sender<Report>;
 
 /// A lane and everything that its task needs; built before it is spawned.
 #[derive(Debug)]

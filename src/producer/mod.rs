@@ -1,9 +1,9 @@
 //! The thin shells around the engine of the way in: tasks with a clock, without decisions.
 
-pub mod direct;
-pub mod lane;
+pub(crate) mod direct;
+pub(crate) mod lane;
 pub mod refresher;
-pub mod stream_metrics;
+pub(crate) mod stream_metrics;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -51,9 +51,9 @@ pub struct LanesHandle {
     pub inboxes: Lanes,
     /// What the lanes decide by from now on.
     pub settings: watch::Sender<LaneSettings>,
-    /// One for each lane.
+    /// Where each lane is asked how it stands.
     pub questions: Vec<mpsc::Sender<Question>>,
-    /// One for each lane.
+    /// What each lane's oldest event is.
     pub oldest: Vec<Arc<OldestEvent>>,
     pub outage: Arc<Outage>,
 }

@@ -36,7 +36,7 @@ pub type RefreshRequested = Arc<Notify>;
 
 /// The task that makes both calls.
 #[derive(Debug)]
-pub struct Refresher {
+pub(crate) struct Refresher {
     kinesis: Kinesis,
     facts: watch::Sender<StreamFacts>,
     calls: watch::Sender<Calls>,
@@ -82,7 +82,7 @@ pub struct Fares {
 impl Refresher {
     /// A task that asks `kinesis`, and knows nothing yet but `stream.max_record_bytes` where that
     /// is set.
-    pub fn new(
+    pub(crate) fn new(
         kinesis: Kinesis,
         record_bytes_max: Option<usize>,
         carried: Carried,
@@ -108,7 +108,7 @@ impl Refresher {
     }
 
     /// Runs until it is dropped.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let handed_on = Notify::new();
         tokio::join!(self.keep_listed(&handed_on), self.keep_described(&handed_on));
     }

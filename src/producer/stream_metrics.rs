@@ -8,7 +8,7 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 /// Handles of what is known of the stream, and of how it came to be known.
 #[derive(Debug)]
-pub struct StreamMetrics {
+pub(crate) struct StreamMetrics {
     /// Open shards; 0 while they are not known.
     pub shards: Gauge,
     /// 1 while the stream places records itself, whatever their keys.
@@ -19,7 +19,7 @@ pub struct StreamMetrics {
 
 impl StreamMetrics {
     /// Registers every series, at 0, with the recorder that is in force here.
-    pub fn register() -> Self {
+    pub(crate) fn register() -> Self {
         let refreshes = |outcome: &'static str| counter!("dispatchd_shard_map_refreshes_total", "outcome" => outcome);
         Self {
             shards: gauge!("dispatchd_shards"),

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::manager::ServiceManager;
 use super::metrics::ProgramMetrics;
+use crate::admin::Operators;
 use crate::admin::api::Command;
 use crate::admin::status::LiveSettings;
 use crate::config::{
@@ -56,31 +57,40 @@ pub(super) trait Taker {
 #[derive(Debug)]
 pub(super) struct Control<T: Taker> {
     /// What the configuration was made from; the file is read again.
-    pub inputs: Inputs,
-    /// The source of credentials, which a reload has asked again.
-    pub credentials: CredentialsCache,
+    inputs: Inputs,
     /// The configuration that runs.
     pub running: Resolved,
-    pub log: Log,
-    pub commands: mpsc::Receiver<Command>,
+    log: Log,
+    pub manager: ServiceManager,
+    /// The source of credentials, which a reload has asked again.
+    credentials: CredentialsCache,
+    commands: mpsc::Receiver<Command>,
+    state: SharedState,
+    live: watch::Sender<LiveSettings>,
+    metrics: ProgramMetrics,
     pub taker: T,
-    pub live: watch::Sender<LiveSettings>,
-    pub metrics: ProgramMetrics,
-    pub state: SharedState,
-    pub reloading: Reloading<T::Files>,
+    reloading: Reloading<T::Files>,
+}
+
+/// What a program was started with, as its command made it.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub inputs: Inputs,
+    pub resolved: Resolved,
+    pub log: Log,
     pub manager: ServiceManager,
 }
 
 /// A configuration that is being read again. One thread reads, at most.
 #[derive(Debug)]
-pub(super) struct Reloading<F> {
+struct Reloading<F> {
     read: Option<JoinHandle<Result<Read<F>, String>>>,
     /// When it is given up; `None` once it was, while the thread still hangs.
     until: Option<Instant>,
-    /// Those who wait for it, at most one for each open connection of the admin socket.
+    /// To those who wait for this reading: at most one for each connection of the admin socket.
     replies: Vec<oneshot::Sender<Reload>>,
-    /// Those who asked for another one meanwhile, since the file may have changed again; `None`
-    /// while nobody did.
+    /// To those who asked for another reading meanwhile, since the file may have changed again;
+    /// `None` while nobody did.
     again: Option<Vec<oneshot::Sender<Reload>>>,
 }
 
@@ -100,7 +110,7 @@ enum Progress<F> {
     Freed,
 }
 
-/// What an operator asked for that is the daemon's to do.
+/// What an operator asked for that is the program's to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Drain,
@@ -108,8 +118,34 @@ pub(super) enum Asked {
 }
 
 impl<T: Taker> Control<T> {
-    /// Does what it is told until something is asked that is the daemon's to do. Dropped in
-    /// between, it forgets at most one command, whose sender hears of it.
+    /// The control of a program that is built, and was told nothing yet.
+    pub(super) fn new(
+        started: Started,
+        credentials: CredentialsCache,
+        operators: Operators,
+        metrics: ProgramMetrics,
+        taker: T,
+    ) -> Self {
+        let Started { inputs, resolved: running, log, manager } = started;
+        let Operators { commands, state, live } = operators;
+        let reloading = Reloading::default();
+        Self {
+            inputs,
+            running,
+            log,
+            manager,
+            credentials,
+            commands,
+            state,
+            live,
+            metrics,
+            taker,
+            reloading,
+        }
+    }
+
+    /// Does what operators say until one asks for what is the program's to do. Dropped in between,
+    /// it forgets at most one command, whose sender hears of it.
     pub(super) async fn next(&mut self, reloads: &mut mpsc::Receiver<()>) -> Asked {
         loop {
             let reverts_at = self.live.borrow().reverts_at;
@@ -138,7 +174,7 @@ impl<T: Taker> Control<T> {
         }
     }
 
-    /// Does what it is told while the daemon stops, which nothing more can be asked of.
+    /// Does what operators say while the program stops, of which nothing more can be asked.
     pub(super) async fn until_the_end(&mut self, reloads: &mut mpsc::Receiver<()>) -> Infallible {
         loop {
             self.next(reloads).await;

@@ -3,11 +3,10 @@
 //!
 //! It says how both ended and never what that means to a caller: exit codes are `cli`'s.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 use super::daemon::{Daemon, Ended, Plan, StartError};
+use super::private_directory::PrivateDirectory;
 use super::signals::{Signals, catch};
 use crate::config::Flag;
 
@@ -185,26 +185,8 @@ fn is_of_the_terminal(signal: Signal) -> bool {
 /// Settings that a daemon beside a command has in place of the defaults. Two such daemons on one
 /// machine must not meet at a socket or a port, and standard error is the command's.
 pub(crate) fn presets(directory: &PrivateDirectory) -> Vec<Flag> {
-    let socket = directory.0.join("d.sock").display().to_string();
+    let socket = directory.socket().display().to_string();
     let presets =
         [("socket.path", socket), ("admin.listen", "off".into()), ("log.level", "warn".into())];
     presets.map(|(key, value)| Flag { key: key.into(), value, flag: "exec".into() }).into()
-}
-
-/// A directory for a socket that nobody else looks for. The daemon makes it, for its own user; it
-/// is removed when this value is dropped.
-#[derive(Debug)]
-pub(crate) struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    pub(crate) fn new() -> Self {
-        let name = format!("dispatchd-exec-{:08x}", rand::random::<u32>());
-        Self(env::temp_dir().join(name))
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // it is not there where socket.path was set
-    }
 }

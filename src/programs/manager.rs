@@ -11,10 +11,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// The way to the service manager. The default tells nobody: only a daemon that was itself started
 /// tells.
 #[derive(Debug, Default)]
-pub(crate) struct ServiceManager(Option<Told>);
+pub(crate) struct ServiceManager(Option<NotifySocket>);
 
+/// A socket of ours, and the address of the manager's.
 #[derive(Debug)]
-struct Told {
+struct NotifySocket {
     socket: UnixDatagram,
     address: SocketAddr,
 }
@@ -34,7 +35,7 @@ impl ServiceManager {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self(Some(Told { socket, address })))
+        Ok(Self(Some(NotifySocket { socket, address })))
     }
 
     /// Says that we serve, for the first time or again.
@@ -52,7 +53,7 @@ impl ServiceManager {
     }
 
     fn tell(&self, state: &str) {
-        let Some(Told { socket, address }) = &self.0 else { return };
+        let Some(NotifySocket { socket, address }) = &self.0 else { return };
         if let Err(error) = socket.send_to_addr(state.as_bytes(), address) {
             tracing::warn!(%error, state, "the service manager cannot be told (NOTIFY_SOCKET): \
                                            with Type=notify it ends a daemon that it has not \

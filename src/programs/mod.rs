@@ -12,6 +12,7 @@ pub(crate) mod exec;
 pub(crate) mod forward;
 pub(crate) mod manager;
 mod metrics;
+pub(crate) mod private_directory;
 pub(crate) mod replay;
 pub(crate) mod schema;
 pub(crate) mod signals;

@@ -17,4 +17,4 @@ mod lock;
 
 pub(crate) use book::{Book, OtherStream};
 pub(crate) use file::{OpenError, Survey, survey, writable};
-pub use keep::Keep;
+pub(crate) use keep::Keep;

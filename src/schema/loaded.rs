@@ -71,7 +71,7 @@ impl Loaded {
     /// Reads a folder. Blocks.
     ///
     /// # Errors
-    /// As above.
+    /// If a schema there is not loaded, or the folder is not read.
     pub(crate) fn of(folder: &Path) -> Result<Self, LoadError> {
         let (mut catalog, mut files, mut errors) = (Catalog::default(), Vec::new(), Vec::new());
         files::each(folder, &[Part::Schema], |Found { name, text, about }| {

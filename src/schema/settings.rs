@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 /// Where schemas are, and what becomes of an event that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// `None`: there are none.
     pub dir: Option<PathBuf>,
     pub mode: Mode,
@@ -25,7 +25,7 @@ pub struct Settings {
 
 choice! {
     /// What becomes of an event that does not fit its schema.
-    pub enum Mode {
+    pub(crate) enum Mode {
         /// Nothing is checked.
         Off = "off",
         /// It is counted and told, and accepted.
@@ -37,7 +37,7 @@ choice! {
 
 choice! {
     /// What becomes of what cannot be checked.
-    pub enum Unchecked {
+    pub(crate) enum Unchecked {
         Allow = "allow",
         Reject = "reject",
     }

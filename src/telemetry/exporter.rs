@@ -41,7 +41,7 @@ pub(crate) struct Sources {
     pub counters: InputCounters,
     pub budget: Arc<Budget>,
     pub backpressure: Arc<Backpressure>,
-    /// One for each lane.
+    /// What each lane's oldest event is.
     pub oldest: Vec<Arc<OldestEvent>>,
     pub credentials: Arc<CredentialsExpiry>,
     pub log: Arc<Stderr>,

@@ -23,7 +23,7 @@ use crate::terminal::escaped_but_colours;
 /// What the process logs, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     pub format: LogFormat,
     /// A level, or directives of a filter.
     pub level: String,
@@ -31,7 +31,7 @@ pub struct Settings {
 
 choice! {
     /// How lines of the log are written.
-    pub enum LogFormat {
+    pub(crate) enum LogFormat {
         /// Text on a terminal, JSON elsewhere.
         Auto = "auto",
         Json = "json",

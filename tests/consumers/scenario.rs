@@ -34,7 +34,7 @@ fn blocks(ports: &Ports) -> Vec<(String, String)> {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
     let page = page.expect("it is there");
     let (_, section) =
-        page.split_once("## Five minutes to an app that is told").expect("a section");
+        page.split_once("## Five minutes to an app that handles events").expect("a section");
     let section = section.split("\n## ").next().expect("there is one");
     let fenced = section.split("```").skip(1).step_by(2);
     let block = |block: &str| {

@@ -111,7 +111,7 @@ impl Kinesis {
         Ok(Self { sdk, stream, credentials, route: Arc::new(route), sdk_config })
     }
 
-    /// The same for another stream of the region, by the same credentials and connections.
+    /// A client for another stream of the region, by the same credentials and connections.
     #[must_use]
     pub fn of_stream(&self, stream: StreamId) -> Self {
         Self { stream, ..self.clone() }

@@ -21,9 +21,10 @@ use crate::settings::Settings;
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub stream: StreamId,
-    /// `None`: the SDK's chain decides (`AWS_REGION`, profile, instance).
+    /// The region; where it is `None`, the SDK's chain decides (`AWS_REGION`, profile, instance).
     pub region: Option<String>,
-    /// `None`: the SDK's chain decides (`AWS_ENDPOINT_URL_KINESIS`, `AWS_ENDPOINT_URL`, profile).
+    /// The endpoint; where it is `None`, the SDK's chain decides (`AWS_ENDPOINT_URL_KINESIS`,
+    /// `AWS_ENDPOINT_URL`, profile).
     pub endpoint_url: Option<String>,
     /// Whether plain http may leave the host.
     pub allow_http: bool,

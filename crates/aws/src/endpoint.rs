@@ -49,7 +49,7 @@ pub(super) struct Intercepted {
 }
 
 impl Endpoint {
-    /// `None` if the URL is not an HTTP URL with a host.
+    /// The endpoint at this URL; `None` if that is not an HTTP URL with a host.
     pub(super) fn at(url: &str) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let origin = Origin::of(&uri)?;

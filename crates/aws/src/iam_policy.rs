@@ -127,7 +127,7 @@ impl Statement {
 }
 
 impl KeyArn {
-    /// That Kinesis uses the key for this stream, on behalf of who calls it.
+    /// A statement that Kinesis may use the key for this stream, on behalf of who calls it.
     fn permits(&self, sid: &'static str, action: &'static str, stream: &StreamArn) -> Statement {
         Statement {
             sid,

@@ -8,8 +8,8 @@ use super::error::odd_reply;
 /// The name of the call.
 const LIST_STREAMS: &str = "ListStreams";
 
-/// Streams in a list that is not given up: an account has fifty provisioned ones and as many on
-/// demand until it asks for more.
+/// The most streams of a list: an account has fifty provisioned ones and as many on demand until it
+/// asks for more.
 const STREAMS_MAX: usize = 100_000;
 
 impl Kinesis {

@@ -51,7 +51,7 @@ impl Kinesis {
         let entry = PutRecordsRequestEntry::builder()
             .data(Blob::from_maybe_shared(record.data.clone()))
             .partition_key(record.key.as_str())
-            .set_explicit_hash_key(record.explicit_hash.map(|hash| hash.0.to_string()))
+            .set_explicit_hash_key(record.explicit_hash().map(|hash| hash.0.to_string()))
             .build()
             .expect("data, the one required field, is set");
         let call = self.sdk.put_records().set_stream_name(name).set_stream_arn(arn).records(entry);

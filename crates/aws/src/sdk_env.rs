@@ -29,7 +29,7 @@ impl SdkEnv {
         Self(set.cloned().collect())
     }
 
-    /// Names and values.
+    /// The names of the variables with their values.
     pub fn vars(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
@@ -39,8 +39,8 @@ impl SdkEnv {
         self.vars().find_map(|(set, value)| (set == name).then_some(value))
     }
 
-    /// The same environment, with the instance's metadata service turned off: for what must be
-    /// found out without the network.
+    /// This environment with the instance's metadata service turned off: for what must be found out
+    /// without the network.
     pub fn offline(mut self) -> Self {
         self.0.retain(|(name, _)| name != METADATA_DISABLED);
         self.0.push((METADATA_DISABLED.to_owned(), "true".to_owned()));

@@ -28,7 +28,7 @@ pub(crate) fn has_escapes(text: &str) -> bool {
     words.iter().chain([last]).fold(0, |any, word| any | escaped(u64::from_le_bytes(*word))) != 0
 }
 
-/// Not zero if one of eight bytes is written as an escape.
+/// A word that is not zero if one of the eight bytes is written as an escape.
 fn escaped(word: u64) -> u64 {
     const EACH: u64 = u64::from_le_bytes([0x01; 8]);
     const TOP: u64 = u64::from_le_bytes([0x80; 8]);

@@ -62,8 +62,8 @@ pub const ANSWERS_BYTES_MAX: usize = MIB;
 /// size: 176, and 24 for a group of its own).
 pub const ANSWER_BYTES: usize = 200;
 
-/// Bytes that an event takes in memory besides its record: queue, ticket, places in lines (measured
-/// by size).
+/// Bytes that an event takes in memory besides its record: queue, ticket, places in queues
+/// (measured by size).
 pub const ITEM_BYTES: usize = 512;
 
 /// Transactions that are open at once on one connection.

@@ -21,7 +21,7 @@ const PREFETCH_BYTES: usize = 32 * KIB;
 pub struct Budget {
     free: Semaphore,
     limit_bytes: usize,
-    /// Of what is taken: the bytes of open transactions.
+    /// The bytes of open transactions, a part of what is taken.
     staged_bytes: AtomicUsize,
 }
 

@@ -30,11 +30,11 @@ struct TransactionCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionEnd {
     Committed,
-    /// Its caller rolled it back.
+    /// The caller rolled it back.
     RolledBack,
-    /// It was open for too long.
+    /// The transaction was open for too long.
     TimedOut,
-    /// Its connection ended, or the daemon stopped.
+    /// The connection ended, or the daemon stopped.
     Cut,
 }
 
@@ -42,7 +42,7 @@ impl TransactionEnd {
     /// Every end, in order: an end is its index here.
     pub const ALL: [Self; 4] = [Self::Committed, Self::RolledBack, Self::TimedOut, Self::Cut];
 
-    /// As it is called in metrics.
+    /// The name of the end in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Committed => "committed",
@@ -62,7 +62,7 @@ pub struct InputCounters([Arc<EventCounters>; Input::ALL.len()]);
 pub struct Snapshot {
     pub accepted: u64,
     pub acked: u64,
-    /// By code, in the order of `Code::ALL`.
+    /// Events that were refused, by code in the order of `Code::ALL`.
     pub refused: [u64; Code::ALL.len()],
     /// Events of transactions that ended without a commit.
     pub rolled_back: u64,

@@ -85,7 +85,7 @@ impl Credits {
 }
 
 impl Credit {
-    /// That of an answer which is a part of another one.
+    /// The credit of an answer that is a part of another one.
     pub(crate) const NONE: Self = Self { bytes: 0 };
 }
 

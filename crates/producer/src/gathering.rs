@@ -17,12 +17,12 @@ pub type Result = (Reference, EventAnswer);
 /// The one answer, to be printed and written.
 #[derive(Debug)]
 pub struct Gathered {
-    /// How it begins, printed by the input.
+    /// How the answer begins, printed by the input.
     pub head: Vec<u8>,
-    /// The flushes before it.
+    /// The flushes before the answer.
     pub epoch: u32,
     pub credit: Credit,
-    /// In the order of the events.
+    /// The results in the order of the events.
     pub results: Vec<Result>,
     /// The bytes of the results, until they are written.
     _permit: Option<Permit>,
@@ -43,7 +43,8 @@ pub(crate) struct Begun {
 /// The results that are there, while others are missing.
 #[derive(Debug)]
 pub(crate) struct Gathering {
-    /// `None` once it was taken, and before the first event went on its way.
+    /// The answer that is put together; `None` once it was taken, and before the first event went
+    /// on its way.
     answer: Option<Box<Gathered>>,
     results: Vec<Option<Result>>,
     missing: usize,
@@ -59,7 +60,7 @@ impl Gathered {
 }
 
 impl Gathering {
-    /// Nothing is to be gathered yet.
+    /// A gathering that waits for nothing yet.
     pub(crate) fn new() -> Self {
         let results = Vec::new();
         Self { answer: None, results, missing: 0, covered_bytes: 0, permit: None }

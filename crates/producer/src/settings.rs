@@ -1,7 +1,6 @@
 //! What the configuration says of events on their way: the sections `envelope`, `batch` and
-//! `delivery`, whose
-//! fields are named as their keys are. Plain values: the ranges stand in the configuration's table,
-//! and nothing here is read from a file.
+//! `delivery`, whose fields are named as their keys are. Plain values: the ranges stand in the
+//! configuration's table, and nothing here is read from a file.
 
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub struct Batch {
     pub max_records: usize,
     /// Bytes that a request aims at; one larger record may still go alone.
     pub max_bytes: usize,
-    /// Requests at once.
+    /// Requests that may be out at once.
     pub max_in_flight: usize,
 }
 
@@ -43,7 +42,7 @@ pub struct Delivery {
     pub aggregation: Aggregation,
     /// Bytes of a packed record of a shard's events; never more than the record limit.
     pub aggregate_max_bytes: usize,
-    /// From accept to `DeliveryTimeout`.
+    /// The time from acceptance to `DeliveryTimeout`.
     pub timeout: Duration,
     /// The least wait after a failure; at most `backoff_max`.
     pub backoff_min: Duration,

@@ -32,10 +32,11 @@ pub struct Outbox {
 
 #[derive(Debug)]
 enum Way {
-    /// To the one who writes the answers.
+    /// The way to the one who writes the answers.
     Out(mpsc::UnboundedSender<Vec<Answer>>),
-    /// Into one answer, which goes out then. A lock, since the events' lanes bring their results
-    /// when they have them; it is held for a group of answers, and never while anything waits.
+    /// The way into one answer, which goes out then. A lock, since the events' lanes bring their
+    /// results when they have them; it is held for a group of answers, and never while anything
+    /// waits.
     Together { gathering: Mutex<Gathering>, out: Arc<Outbox> },
 }
 
@@ -44,7 +45,7 @@ enum Way {
 /// over what it holds.
 #[derive(Debug, Default)]
 pub struct AnswerGroup {
-    /// `None` where no answer waits.
+    /// Where the answers go; `None` where no answer waits.
     to: Option<Arc<Outbox>>,
     answers: Vec<Answer>,
     acked: u64,
@@ -172,14 +173,14 @@ impl EventId {
 }
 
 impl Responder {
-    /// From here on the request counts as accepted.
+    /// A responder for a request, which counts as accepted from here on.
     pub fn new(outbox: Arc<Outbox>, reference: Reference, place: u32, credit: Credit) -> Self {
         outbox.counters.accept();
         Self { outbox, reference, place, credit, is_done: false }
     }
 
-    /// That of an event that shares its answer, and the answer's credit, with others. Who puts them
-    /// together counts them.
+    /// A responder for an event that shares its answer, and the answer's credit, with others. Who
+    /// puts them together counts them.
     pub(crate) fn of_many(outbox: Arc<Outbox>, reference: Reference, place: u32) -> Self {
         Self { outbox, reference, place, credit: Credit::NONE, is_done: false }
     }

@@ -33,7 +33,7 @@ pub trait Tally: Default {
 struct Seed(u64);
 
 impl Broken {
-    /// The same with the seed, and where its run had come to.
+    /// This breach with the seed, and where its run had come to.
     pub fn at(self, seed: u64, place: impl fmt::Display) -> Self {
         let Self { check, what } = self;
         Self { check, what: format!("seed {seed}, {place}: {check}: {what}") }

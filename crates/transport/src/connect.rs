@@ -138,8 +138,7 @@ impl Connector {
 
     async fn tcp(&self, to: &Origin, deadline: Instant) -> Result<TcpStream, NotConnected> {
         // With a timeout of its own, a little ahead of the caller's, so that a silent name server
-        // is
-        // told from a silent host.
+        // is told from a silent host.
         let found = timeout_at(deadline, lookup_host((&*to.host, to.port))).await;
         let found = found
             .unwrap_or_else(|late| Err(late.into()))

@@ -65,9 +65,10 @@ pub struct Limits {
 /// How long a request may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a new connection: looking up the name, TCP, a proxy's tunnel and TLS together.
+    /// The time for a new connection: looking up the name, TCP, a proxy's tunnel and TLS together.
     pub connect: Duration,
-    /// From the start to the last byte of the reply; `None`: as long as the caller waits.
+    /// The time from the start to the last byte of the reply; `None` where the caller itself bounds
+    /// it.
     pub whole: Option<Duration>,
 }
 

@@ -14,15 +14,15 @@ const LOCALHOST: &str = "localhost";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub(super) is_secure: bool,
-    /// As it stands in the URL; an IPv6 address without its brackets.
+    /// The host as it stands in the URL; an IPv6 address without its brackets.
     pub(super) host: Arc<str>,
     pub(super) port: u16,
-    /// Where it listens, instead of the host and the port.
+    /// The path of the Unix socket, where that stands for the host and the port.
     pub(super) socket: Option<Arc<Path>>,
 }
 
 impl Origin {
-    /// `None` if the URL names no host, or its scheme is not one of HTTP's.
+    /// The origin of a URL; `None` if it names no host, or its scheme is not one of HTTP's.
     pub fn of(uri: &Uri) -> Option<Self> {
         let is_secure = match uri.scheme_str()? {
             "https" => true,

@@ -29,7 +29,7 @@ const IDLE_CONNECTIONS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Pool {
     idle_max: Duration,
-    /// In the order in which they came back, the latest last.
+    /// The idle connections in the order in which they came back, the latest last.
     idle: Mutex<Vec<Idle>>,
     /// Notified when there is an idle connection where there was none.
     first_idle: Notify,
@@ -54,7 +54,7 @@ pub(super) struct Connection {
 pub(super) struct Exchange<'a> {
     pool: &'a Pool,
     origin: &'a Origin,
-    /// `None` once the exchange has ended.
+    /// The connection in use; `None` once the exchange has ended.
     connection: Option<Connection>,
 }
 

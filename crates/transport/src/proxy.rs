@@ -42,6 +42,8 @@ pub(super) struct Proxy {
 pub struct Proxies(Matcher);
 
 impl Proxies {
+    /// The proxies that these variables name.
+    ///
     /// # Errors
     /// A variable is not the URL of a proxy with a host, or the proxy does not speak HTTP.
     pub fn new(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, BadVariable> {

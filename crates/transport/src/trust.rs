@@ -22,7 +22,7 @@ pub struct BadBundle {
 }
 
 impl Roots {
-    /// Those that this host knows.
+    /// The roots that this host knows.
     pub fn of_host() -> Self {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
@@ -43,7 +43,7 @@ impl Roots {
         Self(roots)
     }
 
-    /// Those of a file of PEM alone.
+    /// The roots of a PEM file, and no others.
     ///
     /// # Errors
     /// The file cannot be read, or holds no certificate.

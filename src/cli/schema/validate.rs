@@ -78,12 +78,34 @@ fn wrong(schema: &Schema, file: &Path) -> Result<Vec<String>, String> {
 
 fn read(file: &Path) -> Result<Result<Vec<serde_json::Value>, SampleError>, String> {
     if file == Path::new("-") {
-        let mut text = Vec::new();
-        let stdin = std::io::stdin().lock().take(FILE_BYTES_MAX as u64 + 1);
-        { stdin }.read_to_end(&mut text).map_err(|error| error.to_string())?;
-        return Ok(read_lines(&text));
+        return Ok(read_lines(&bounded(std::io::stdin().lock())?));
     }
     let text = files::bounded(file).map_err(|error| error.to_string())?;
     let is_lines = file.extension().is_some_and(|ending| ending == "ndjson");
     Ok(if is_lines { read_lines(&text) } else { read_values(&text) })
+}
+
+/// All that comes, if it is no more than a file may have.
+fn bounded(from: impl Read) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    let mut from = from.take(FILE_BYTES_MAX as u64 + 1);
+    from.read_to_end(&mut text).map_err(|error| error.to_string())?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err(format!("it is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What could go wrong: the end of a long input is never looked at, and all of it fits.
+    #[test]
+    fn an_input_that_is_longer_than_a_file_is_refused_as_a_whole() {
+        let lines = |count: usize| std::io::repeat(b'\n').take(count as u64);
+        assert_eq!(bounded(lines(FILE_BYTES_MAX)).map(|text| text.len()), Ok(FILE_BYTES_MAX));
+        let refused = bounded(lines(FILE_BYTES_MAX + 2)).expect_err("two too many");
+        assert!(refused.contains("larger than"), "{refused}");
+    }
 }

@@ -110,7 +110,7 @@ enum Input {
 
 /// Lines on their way out and answers on their way back. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Exchange(Arc<Inner>);
+pub(crate) struct Session(Arc<Inner>);
 
 /// What the threads share. A lock, as a channel has no bound in bytes and cannot say to its sender
 /// how far the taking has come; it is held for a few additions.
@@ -156,19 +156,19 @@ pub(crate) fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     })
 }
 
-impl Exchange {
+impl Session {
     /// Begins to copy `input` to the daemon. Its threads are waited for by nobody: the input may
     /// never end.
     ///
     /// # Errors
     /// If there is no thread to be had.
     pub(crate) fn start(socket: UnixStream, input: impl Read + Send + 'static) -> io::Result<Self> {
-        let (exchange, socket) = (Self::default(), Arc::new(socket));
-        let (sender, reader) = (exchange.clone(), exchange.clone());
+        let (session, socket) = (Self::default(), Arc::new(socket));
+        let (sender, reader) = (session.clone(), session.clone());
         let half = Arc::clone(&socket);
         spawn("input", move || sender.send_lines(input, &half))?;
         spawn("answers", move || reader.read_answers(&socket))?;
-        Ok(exchange)
+        Ok(session)
     }
 
     /// All answers that are here. Waits for the first one; `None` when there will be none, or
@@ -315,13 +315,34 @@ impl AnswerCounts {
         let answer: Answer = serde_json::from_slice(line)?;
         self.answered += 1;
         self.refused += u64::from(!answer.ok);
-        // The one line that such a connection gets, and nothing was read of it.
-        self.turned_away =
-            answer.error.is_some_and(|error| error.code == Code::Overloaded.as_str());
+        // The one line that such a connection gets, and nothing was read of it. A later refusal of
+        // this code is of one event alone.
+        self.turned_away = self.answered == 1
+            && answer.error.is_some_and(|error| error.code == Code::Overloaded.as_str());
         Ok(())
     }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What could go wrong: one event of many is refused for want of room, and a person is told
+    /// that none of the others is in the stream.
+    #[test]
+    fn only_a_connection_whose_first_answer_says_so_was_turned_away() {
+        const OK: &[u8] = br#"{"ref":1,"ok":true}"#;
+        const FULL: &[u8] = br#"{"ok":false,"error":{"code":"Overloaded"}}"#;
+        for (answers, turned_away) in
+            [(&[FULL][..], true), (&[OK, FULL], false), (&[OK], false), (&[FULL, OK], false)]
+        {
+            let mut counts = AnswerCounts::default();
+            answers.iter().for_each(|line| counts.count(line).expect("it is an answer"));
+            assert_eq!(counts.turned_away, turned_away, "{}", answers.len());
+        }
+    }
 }

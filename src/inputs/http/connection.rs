@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,16 +19,15 @@ use crate::http_server::place::Place;
 use crate::http_server::stream::PlacedStream;
 use crate::inputs::presence::Visit;
 
-/// Serves a connection until its last answer is written. `first`: what was read of it already.
+/// Serves a connection until its last answer is written.
 pub(crate) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    first: Bytes,
     listener: Listener,
     shared: Arc<HttpShared>,
     place: Arc<Place>,
     visit: Visit,
 ) {
-    let stream = PlacedStream::new(stream, first, Arc::clone(&place));
+    let stream = PlacedStream::new(stream, Arc::clone(&place));
     let (visit, own_place) = (RefCell::new(visit), Arc::clone(&place));
     let service = service_fn(move |request| {
         visit.borrow_mut().sent_a_line();
@@ -80,7 +78,7 @@ mod tests {
         peer.write_all(begun.as_bytes()).await.expect("there is room");
         let began = Instant::now();
         let visit = Visit::new(inputs.presence.clone());
-        serve(stream, Bytes::new(), Listener::Socket, shared, place, visit).await;
+        serve(stream, Listener::Socket, shared, place, visit).await;
         let took = began.elapsed();
         let mut told = String::new();
         peer.read_to_string(&mut told).await.expect("it is closed");
@@ -118,7 +116,7 @@ mod tests {
         let (_peer, stream) = tokio::io::duplex(4096);
         let visit = Visit::new(inputs.presence.clone());
         let began = Instant::now();
-        let served = serve(stream, Bytes::new(), Listener::Socket, shared, place, visit);
+        let served = serve(stream, Listener::Socket, shared, place, visit);
         let stop = async { inputs.stop_reading.cancel() };
         tokio::join!(served, stop);
         assert!(began.elapsed() < Duration::from_secs(1));

@@ -35,7 +35,7 @@ use dispatchd_producer::ticket::EventId;
 
 const CE_PREFIX: &str = "ce-";
 
-/// As W3C's Trace Context and CloudEvents call them both.
+/// What W3C's Trace Context and CloudEvents both call the headers of a trace.
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
@@ -369,4 +369,81 @@ fn utf8(body: &[u8]) -> Result<&str, Problem> {
         let message = format!("the body is not UTF-8 at byte {}", error.valid_up_to() + 1);
         Refusal::new(Code::InvalidRequest, message).into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::inputs::http::{Listener, Settings, serve};
+    use crate::inputs::metrics::ConnectionMetrics;
+    use crate::inputs::presence::Visit;
+    use crate::inputs::shared::for_tests;
+    use dispatchd_core::model::{Outcome, Position};
+    use dispatchd_producer::lane::{Group, Lanes};
+    use dispatchd_producer::ticket::AnswerGroup;
+
+    /// Stores whatever comes.
+    async fn store(mut inbox: mpsc::Receiver<Group>) {
+        while let Some(group) = inbox.recv().await {
+            let mut answers = AnswerGroup::default();
+            for item in group {
+                let (shard_id, sequence_number) = ("s".into(), "1".into());
+                let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+                answers.answer(item.ticket, item.record, Outcome::Durable(position));
+            }
+        }
+    }
+
+    /// What a request with these events is answered, by lanes that store whatever comes.
+    async fn answered(events: &Value) -> Value {
+        let (inbox_in, inbox) = mpsc::channel(1);
+        let inputs = for_tests(Lanes::new(vec![inbox_in]));
+        let settings =
+            Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
+        let shared = HttpShared::new(&settings, &inputs, &ConnectionMetrics::register());
+        let place = Place::new(inputs.stop_reading.child_token());
+        let visit = Visit::new(inputs.presence.clone());
+        let (mut peer, stream) = tokio::io::duplex(64 * 1024);
+        let body = events.to_string();
+        let request = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: d\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        peer.write_all(request.as_bytes()).await.expect("there is room");
+        tokio::select! {
+            () = serve(stream, Listener::Socket, shared, place, visit) => {}
+            () = store(inbox) => unreachable!("the inputs hold its other end"),
+        }
+        let mut told = String::new();
+        peer.read_to_string(&mut told).await.expect("it is closed");
+        let (head, body) = told.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{told}");
+        serde_json::from_str(body).expect("it is JSON")
+    }
+
+    #[tokio::test]
+    async fn each_event_of_a_request_has_its_own_answer_in_its_place() {
+        let answer = answered(&json!([
+            {"ref": "stored", "type": "t", "data": {}},
+            {"ref": "control", "op": "ping"},
+            {"ref": "staged", "tx": "t1", "type": "t", "data": {}},
+            {"ref": "raw", "data_base64": "AAE="},
+            {"ref": "nameless", "data": {}},
+        ]))
+        .await;
+        let results = answer["results"].as_array().expect("a list");
+        let told: Vec<_> = results.iter().map(|result| (&result["ref"], &result["ok"])).collect();
+        let is_ok = [true, false, false, true, false].map(Value::Bool);
+        let references = ["stored", "control", "staged", "raw", "nameless"].map(Value::from);
+        assert_eq!(told, references.iter().zip(&is_ok).collect::<Vec<_>>(), "{answer}");
+        for (place, why) in [(1, "op has no meaning"), (2, "tx has no meaning"), (4, "type")] {
+            let message = results[place]["error"]["message"].as_str().expect("a text");
+            assert!(message.contains(why), "{message}");
+        }
+    }
 }

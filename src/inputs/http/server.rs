@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::connection::serve;
@@ -30,7 +29,7 @@ impl Serve for HttpServer {
         place: Arc<Place>,
         visit: Visit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        serve(stream, Bytes::new(), Listener::Loopback, Arc::clone(&self.0), place, visit)
+        serve(stream, Listener::Loopback, Arc::clone(&self.0), place, visit)
     }
 }
 

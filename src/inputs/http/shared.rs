@@ -13,9 +13,9 @@ use dispatchd_core::model::Input;
 /// What every request shares.
 #[derive(Debug)]
 pub struct HttpShared {
-    pub exchange: Arc<ExchangeShared>,
-    pub bodies: BodyRoom,
-    pub cloudevents: CloudEventsAs,
+    pub(super) exchange: Arc<ExchangeShared>,
+    pub(super) bodies: BodyRoom,
+    pub(super) cloudevents: CloudEventsAs,
 }
 
 impl HttpShared {

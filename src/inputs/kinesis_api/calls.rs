@@ -25,8 +25,8 @@ use dispatchd_core::wire::kinesis_api::put::Put;
 
 const TARGET: &str = "x-amz-target";
 
-/// The same on every attempt of one call; of the SDKs only that for JavaScript, version 2, sends
-/// none.
+/// The header that every attempt of a call has alike; of the SDKs only that for JavaScript, version
+/// 2, sends none.
 const INVOCATION: &str = "amz-sdk-invocation-id";
 
 /// Bytes of an invocation's id that is taken for one. SDKs send a uuid.

@@ -27,7 +27,7 @@ pub(super) async fn serve(
     place: Arc<Place>,
     visit: Visit,
 ) {
-    let stream = PlacedStream::new(stream, bytes::Bytes::new(), Arc::clone(&place));
+    let stream = PlacedStream::new(stream, Arc::clone(&place));
     // HTTP/2 answers each call in a task of its own: they end with the connection.
     let calls = TaskTracker::new();
     let (visit, own_place) = (RefCell::new(visit), Arc::clone(&place));

@@ -25,4 +25,4 @@ pub(crate) use server::KinesisApiServer;
 pub(crate) use settings::KEY;
 pub(crate) use shared::KinesisApiShared;
 
-pub use settings::Settings;
+pub(crate) use settings::Settings;

@@ -5,7 +5,7 @@
 //! the record's place in it: they join the first one and make no second record.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -22,10 +22,6 @@ use dispatchd_core::wire::kinesis_api::put::{self, Put, PutRecord, Served};
 use dispatchd_core::wire::kinesis_api::reply::{self, RecordReply};
 use dispatchd_producer::intake::EventRequest;
 use dispatchd_producer::ticket::EventId;
-
-/// After the deadline, until a lane has said what it took out of the buffer for it. What is not
-/// answered by then is in flight.
-const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Takes a call's records in and answers once each is settled, or at the deadline.
 ///
@@ -51,11 +47,10 @@ pub(super) async fn answered(
     let call = invocation.map(|invocation| derived_id(&["amz-sdk-invocation-id", invocation]));
     for (record, index) in records.into_iter().zip(0..) {
         let request = request(record, index, call, shared, &exchange);
-        exchange.offer(request.until(deadline)).await;
+        exchange.offer(request).await;
     }
     drop(body);
-    let answers = exchange.answers_by(deadline + LAST_WORD).await;
-    let replies = answers.into_iter().map(reply).collect();
+    let replies = exchange.answers().await.into_iter().map(reply).collect();
     match put {
         Put::Record => one(format, replies),
         Put::Records => many(format, replies),

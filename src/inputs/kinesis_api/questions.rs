@@ -64,34 +64,32 @@ impl Questions {
     /// The service's answer to a question, until the deadline.
     ///
     /// # Errors
-    /// The service refuses it, or too many others are asked first.
+    /// The service refuses the question or does not answer it in time, or others are asked first.
     pub(super) async fn ask(
         &self,
         describe: Describe,
         question: Vec<u8>,
         deadline: Instant,
     ) -> Result<Bytes, ApiError> {
-        let asked = async {
+        let turn = async {
             let mut known = self.known.lock().await;
-            if let Some(answer) = known.find(describe, &question) {
-                return answer;
+            let answer = known.find(describe, &question);
+            if answer.is_none() {
+                sleep_until(known.next.into()).await;
             }
-            sleep_until(known.next.into()).await;
-            known.next = now() + ASK_EVERY;
-            let answer = self.kinesis.describe(describe, question.clone()).await;
-            let answer = answer.map_err(|error| told(&error));
-            known.keep(Kept {
-                describe,
-                question,
-                answer: answer.clone(),
-                until: now() + KEEP_FOR,
-            });
-            answer
+            (known, answer)
         };
-        timeout_at(deadline.into(), asked).await.unwrap_or_else(|_| {
-            const MANY: &str = "dispatchd asks the service once a second at most: ask less often";
-            Err(ApiError::new("LimitExceededException", MANY))
-        })
+        let (mut known, answer) =
+            timeout_at(deadline.into(), turn).await.map_err(|_| others_first())?;
+        if let Some(answer) = answer {
+            return answer;
+        }
+        known.next = now() + ASK_EVERY;
+        let asked = self.kinesis.describe(describe, question.clone());
+        let answer = timeout_at(deadline.into(), asked).await.map_err(|_| unanswered())?;
+        let answer = answer.map_err(|error| told(&error));
+        known.keep(Kept { describe, question, answer: answer.clone(), until: now() + KEEP_FOR });
+        answer
     }
 }
 
@@ -118,6 +116,18 @@ impl Kept {
     }
 }
 
+fn others_first() -> ApiError {
+    const MANY: &str = "other questions come first: dispatchd asks the service one at a time, and \
+                        one a second at most";
+    ApiError::new("LimitExceededException", MANY)
+}
+
+fn unanswered() -> ApiError {
+    const LATE: &str = "the service did not answer dispatchd while the reply may be held \
+                        (kinesis_api.timeout)";
+    ApiError::maybe_done(LATE)
+}
+
 /// What a caller is told of a call of ours that failed.
 fn told(error: &CallError) -> ApiError {
     let whose = format!("dispatchd asked the service with its own credentials: {}", error.message);
@@ -139,7 +149,33 @@ fn now() -> Instant {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use dispatchd_aws::{Connection, Settings, Wire};
+    use dispatchd_core::model::StreamId;
+
     use super::*;
+
+    /// What could go wrong: an application that asked once is told to ask less often, and nobody
+    /// looks at the network.
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_does_not_answer_is_told_apart_from_too_many_questions() {
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", silent.local_addr().expect("it is bound"));
+        let timeout = Duration::from_secs(60);
+        let settings =
+            Settings { connect_timeout: timeout, attempt_timeout: timeout, wire: Wire::Json };
+        let connection = Connection::to_emulator(StreamId::Name("s".into()), url, settings);
+        let kinesis = Kinesis::connect(connection).await.expect("its region is named");
+        let (questions, began) = (Questions::new(kinesis), now());
+        let ask = |seconds| {
+            let deadline = began + Duration::from_secs(seconds);
+            questions.ask(Describe::Stream, b"{}".to_vec(), deadline)
+        };
+        let (first, second) = tokio::join!(ask(5), ask(3));
+        let name = |answer: Result<Bytes, ApiError>| answer.expect_err("nobody answers").name;
+        assert_eq!([name(first), name(second)], ["InternalFailure", "LimitExceededException"]);
+    }
 
     fn kept(question: &str, answer_bytes: usize) -> Kept {
         Kept {

@@ -12,7 +12,7 @@ pub(crate) const KEY: &str = "kinesis_api.listen";
 /// Where the Kinesis API is served, and for how long a reply is held.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// A loopback address. `None`: nowhere.
     pub listen: Option<SocketAddr>,
     pub max_connections: usize,

@@ -9,17 +9,22 @@ use std::path::Path;
 /// mistake.
 pub(crate) const DEFAULT_MODE: u32 = 0o660;
 
-/// Those whom a mode lets in that somebody chose, and the directory keeps out; with what would let
-/// them pass.
+/// Who is kept out by a socket's directory though a mode that somebody chose lets them in, and what
+/// would let them pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Barred {
+pub(crate) struct Barred {
     pub who: String,
     /// For chmod.
     pub wanted: &'static str,
 }
 
-/// Decides it. `gid` is the socket's group.
-pub fn barred(mode: u32, gid: u32, directory_mode: u32, directory_gid: u32) -> Option<Barred> {
+/// Who is barred from a socket of this mode; `None` if nobody is. `gid` is the socket's group.
+pub(crate) fn barred(
+    mode: u32,
+    gid: u32,
+    directory_mode: u32,
+    directory_gid: u32,
+) -> Option<Barred> {
     let everybody_passes = directory_mode & 0o001 != 0;
     let group_passes = everybody_passes || (directory_gid == gid && directory_mode & 0o010 != 0);
     if mode & 0o002 != 0 && !everybody_passes {
@@ -31,11 +36,11 @@ pub fn barred(mode: u32, gid: u32, directory_mode: u32, directory_gid: u32) -> O
     is_barred.then(|| Barred { who: format!("group {gid}"), wanted })
 }
 
-/// The same of a socket that is there.
+/// Who is barred from a socket that is there; `None` if nobody is.
 ///
 /// # Errors
-/// It or its directory cannot be looked at.
-pub fn barred_from(socket: &Path, mode: u32) -> io::Result<Option<Barred>> {
+/// If the socket or its directory cannot be looked at.
+pub(crate) fn barred_from(socket: &Path, mode: u32) -> io::Result<Option<Barred>> {
     let directory = socket
         .parent()
         .filter(|directory| !directory.as_os_str().is_empty())

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
@@ -42,7 +41,7 @@ pub(super) async fn serve(
             let place = Place::new(shared.stop_reading.child_token());
             let http = Arc::clone(&shared.http);
             // Apart, or every other connection would be as large as this one.
-            Box::pin(http::serve(stream, Bytes::new(), Listener::Socket, http, place, visit)).await;
+            Box::pin(http::serve(stream, Listener::Socket, http, place, visit)).await;
         }
         _ => {
             open.speaks(Input::Ndjson);

@@ -59,18 +59,7 @@ impl Listener {
         let socket = SocketFile::bind(&settings.path, settings.mode).await?;
         let reach = socket.reach();
         let InputsShared { presence, drain, files_kept_back, .. } = inputs.clone();
-        let shared = Arc::new(ConnectionShared {
-            intake: inputs.intake(Input::Ndjson, settings.window),
-            lanes: inputs.lanes,
-            metrics,
-            backpressure: inputs.backpressure,
-            facts: inputs.facts,
-            long_lines: inputs.long_lines,
-            callers: inputs.callers,
-            fresh_id: inputs.fresh_id,
-            http,
-            stop_reading: inputs.stop_reading,
-        });
+        let shared = ConnectionShared::new(settings.window, inputs, http, metrics);
         let caps = Caps { max_connections: settings.max_connections, files_kept_back };
         Ok((Self { socket, shared, caps, presence, drain }, reach))
     }

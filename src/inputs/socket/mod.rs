@@ -7,7 +7,7 @@
 //! of the budget, then for a lane's inbox, in this order; a writer waits for the peer alone. So a
 //! slow or hostile peer costs nobody else anything, and nothing waits in a circle.
 
-pub mod barred;
+pub(crate) mod barred;
 mod connection;
 pub(crate) mod directory;
 mod error;

@@ -37,7 +37,7 @@ impl Patience {
         self.left.min(LOOK_EVERY)
     }
 
-    /// One look waited so long for bytes.
+    /// A look waited so long for bytes.
     pub(super) fn waited(&mut self, time: Duration) {
         self.left = self.left.saturating_sub(time.min(self.next_look()));
     }

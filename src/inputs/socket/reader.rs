@@ -464,3 +464,47 @@ async fn at(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::inputs::http::{CloudEventsAs, HttpShared, Settings};
+    use crate::inputs::metrics::ConnectionMetrics;
+    use crate::inputs::shared::for_tests;
+    use crate::telemetry::exporter::{Exporter, Sources};
+    use dispatchd_producer::lane::Lanes;
+
+    #[tokio::test]
+    async fn the_bytes_of_accepted_events_are_counted_and_those_of_refused_ones_are_not() {
+        const LINES: &[u8] = b"{\"type\":\"t\",\"data\":{\"n\":1}}\n{\"data\":{}}\n\
+                               {\"data_base64\":\"AAE=\",\"options\":{\"partitionKey\":\"k\"}}\n";
+        let (inbox_in, mut inbox) = mpsc::channel(8);
+        let inputs = for_tests(Lanes::new(vec![inbox_in]));
+        let exporter = Exporter::default();
+        let metrics = Arc::new(exporter.register(ConnectionMetrics::register));
+        let settings =
+            Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
+        let http = HttpShared::new(&settings, &inputs, &metrics);
+        let mut visit = Visit::new(inputs.presence.clone());
+        let shared = ConnectionShared::new(8, inputs, http, metrics);
+        let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
+        let (read, _write) = ours.into_split();
+        let (reader, _way_back) = Reader::new(read, CancellationToken::new(), shared);
+        peer.write_all(LINES).await.expect("there is room");
+        drop(peer);
+        reader.run(&mut visit).await;
+        let mut items = Vec::new();
+        while let Ok(group) = inbox.try_recv() {
+            items.extend(group);
+        }
+        let bytes: usize = items.iter().map(|item| item.record.size()).sum();
+        assert_eq!((items.len(), bytes > 100), (2, true), "two are accepted, in {bytes} bytes");
+        let text = exporter.expose(Sources::idle()).render();
+        let counted = format!("dispatchd_event_bytes_accepted_total{{input=\"ndjson\"}} {bytes}\n");
+        assert!(text.contains(&counted), "{counted} is missing in\n{text}");
+    }
+}

@@ -11,7 +11,8 @@ use crate::inputs::callers::Callers;
 use crate::inputs::http::HttpShared;
 use crate::inputs::long_lines::LongLines;
 use crate::inputs::metrics::ConnectionMetrics;
-use dispatchd_core::model::StreamFacts;
+use crate::inputs::shared::InputsShared;
+use dispatchd_core::model::{Input, StreamFacts};
 use dispatchd_producer::intake::IntakeShared;
 use dispatchd_producer::lane::Lanes;
 
@@ -32,4 +33,27 @@ pub(super) struct ConnectionShared {
     pub http: Arc<HttpShared>,
     /// Readers take no more.
     pub stop_reading: CancellationToken,
+}
+
+impl ConnectionShared {
+    /// `window`: how many unanswered events a connection may have.
+    pub(super) fn new(
+        window: usize,
+        inputs: InputsShared,
+        http: Arc<HttpShared>,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            intake: inputs.intake(Input::Ndjson, window),
+            lanes: inputs.lanes,
+            metrics,
+            backpressure: inputs.backpressure,
+            facts: inputs.facts,
+            long_lines: inputs.long_lines,
+            callers: inputs.callers,
+            fresh_id: inputs.fresh_id,
+            http,
+            stop_reading: inputs.stop_reading,
+        })
+    }
 }

@@ -91,7 +91,8 @@ pub(super) async fn admin(admin: &admin::Settings, is_running: bool) -> Finding 
     Finding::ok(NAME, if free.is_empty() { "off".to_owned() } else { free.join("; ") })
 }
 
-/// The same for a forwarder, which listens nowhere else: one that runs serves its admin socket.
+/// Checks where a forwarder's metrics and probes are served, and where an operator asks it. A
+/// forwarder listens nowhere else: one that runs serves its admin socket.
 pub(super) async fn forwarder_admin(of: &admin::Settings) -> Finding {
     let is_running = match &of.socket {
         Some(path) => {

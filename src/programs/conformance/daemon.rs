@@ -30,9 +30,9 @@ const TURNED_AWAY: &[u8] = br#"{"ok":false,"error":{"code":"Overloaded","message
 
 /// What becomes of those who connect.
 #[derive(Debug, Clone, Copy)]
-enum Door {
-    Open,
-    TurnsAway,
+enum Newcomers {
+    LetIn,
+    TurnedAway,
 }
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct ScriptedDaemon {
     path: PathBuf,
     tell: mpsc::Sender<Happening>,
     reads: watch::Sender<bool>,
-    door: watch::Sender<Door>,
+    newcomers: watch::Sender<Newcomers>,
     listener: Option<AbortOnDropHandle<()>>,
     connections: BTreeMap<usize, Connection>,
 }
@@ -56,8 +56,8 @@ struct Connection {
 impl ScriptedDaemon {
     /// A daemon that does not listen yet.
     pub(super) fn new(path: PathBuf, tell: mpsc::Sender<Happening>) -> Self {
-        let (reads, door) = (watch::Sender::new(true), watch::Sender::new(Door::Open));
-        Self { path, tell, reads, door, listener: None, connections: BTreeMap::new() }
+        let (reads, newcomers) = (watch::Sender::new(true), watch::Sender::new(Newcomers::LetIn));
+        Self { path, tell, reads, newcomers, listener: None, connections: BTreeMap::new() }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,8 +72,8 @@ impl ScriptedDaemon {
         let new = self.path.with_extension("new");
         let listener = UnixListener::bind(&new)?;
         std::fs::rename(&new, &self.path)?;
-        self.door.send_replace(Door::Open);
-        let accepting = accept(listener, self.door.subscribe(), self.tell.clone());
+        self.newcomers.send_replace(Newcomers::LetIn);
+        let accepting = accept(listener, self.newcomers.subscribe(), self.tell.clone());
         self.listener = Some(AbortOnDropHandle::new(tokio::spawn(accepting)));
         Ok(())
     }
@@ -90,7 +90,7 @@ impl ScriptedDaemon {
     }
 
     pub(super) fn turn_away(&mut self) {
-        self.door.send_replace(Door::TurnsAway);
+        self.newcomers.send_replace(Newcomers::TurnedAway);
     }
 
     pub(super) fn set_reading(&mut self, reads: bool) {
@@ -137,12 +137,12 @@ impl ScriptedDaemon {
 
 async fn accept(
     listener: UnixListener,
-    door: watch::Receiver<Door>,
+    newcomers: watch::Receiver<Newcomers>,
     tell: mpsc::Sender<Happening>,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
-        let is_open = matches!(*door.borrow(), Door::Open);
-        let happening = if is_open {
+        let are_let_in = matches!(*newcomers.borrow(), Newcomers::LetIn);
+        let happening = if are_let_in {
             Happening::Connected(stream)
         } else {
             tokio::spawn(timeout(GONE_WITHIN, turn_away(stream))); // bounded by the deadline

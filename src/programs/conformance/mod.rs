@@ -3,7 +3,7 @@
 //!
 //! # What holds
 //! - A case is a page that a person can read (`clients/conformance`), and nothing is judged that it
-//!   does not say, but for what holds for every line that any client writes (`books`).
+//!   does not say, but for what holds for every line that any client writes (`ledger`).
 //! - Every wait has a deadline with a name. A failure has the case's promise, the line of the page,
 //!   what was expected, what came instead, and all that was said until then.
 //! - A right client never fails for the machine's sake: deadlines are long, and where the page says
@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `prove` | which cases are played, and how each went |
 //! | `play` | does the steps of one, one after the other, and judges |
-//! | `books` | what is known of every event: its line, its id, its last answer |
+//! | `ledger` | what is known of every event: its line, its id, its last answer |
 //! | `daemon`, `driver` | the two ends: bytes and processes, no judgement |
 //! | `happening`, `failure` | what the ends tell, and what is told of a client |
 //! | `cases` | the pages |
@@ -22,12 +22,12 @@
 //!
 //! It never speaks to a real daemon and never prints: that is `cli`.
 
-mod books;
 mod cases;
 mod daemon;
 mod driver;
 mod failure;
 mod happening;
+mod ledger;
 mod pattern;
 mod play;
 mod prove;

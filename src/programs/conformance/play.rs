@@ -5,21 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::books::{Asked, Books, Call, Line, error, judge_counters, shortened};
 use super::daemon::ScriptedDaemon;
 use super::driver::{Driver, Introduction};
 use super::failure::Failure;
 use super::happening::{HAPPENINGS_MAX, Happening};
+use super::ledger::{Asked, Call, Ledger, Line, error, judge_counters, shortened};
 use super::pattern::{difference, expand, parse};
 use super::transcript::{self, Does, Refused, Sending, Step, Transcript, Writing};
+use crate::programs::private_directory::PrivateDirectory;
 
+/// What names the directory of a socket.
+pub(super) const PURPOSE: &str = "conformance";
 /// How long the driver may take to start, once it is built.
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long the driver may take to end: its client has 5 s to close.
@@ -68,29 +70,6 @@ fn broken<T>(expected: impl Into<String>, came: impl Into<String>) -> Played<T> 
     Err(Broken { expected: expected.into(), came: came.into() })
 }
 
-/// A directory for one socket; removed when dropped.
-#[derive(Debug)]
-pub(super) struct PrivateDirectory(PathBuf);
-
-impl PrivateDirectory {
-    pub(super) fn new() -> io::Result<Self> {
-        let name = format!("dispatchd-conformance-{:08x}", rand::random::<u32>());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn socket(&self) -> PathBuf {
-        self.0.join("d.sock")
-    }
-}
-
-impl Drop for PrivateDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // what is left there is a socket at most
-    }
-}
-
 /// What the driver said of a call.
 struct Outcome {
     value: Value,
@@ -116,7 +95,7 @@ pub(super) struct Play<'a> {
     quiet: Duration,
     /// When the driver ended.
     ended: Option<(Instant, Option<i32>)>,
-    books: Books,
+    ledger: Ledger,
     lines: VecDeque<Line>,
     outcomes: BTreeMap<String, VecDeque<Outcome>>,
     introduced: bool,
@@ -173,7 +152,7 @@ impl<'a> Play<'a> {
     }
 
     fn new(command: &'a str, within: Duration) -> io::Result<Self> {
-        let directory = PrivateDirectory::new()?;
+        let directory = PrivateDirectory::made(PURPOSE)?;
         let (tell, happenings) = mpsc::channel(HAPPENINGS_MAX);
         let mut daemon = ScriptedDaemon::new(directory.socket(), tell.clone());
         daemon.listen()?;
@@ -187,7 +166,7 @@ impl<'a> Play<'a> {
             driver: None,
             quiet: QUIET_MIN,
             ended: None,
-            books: Books::new(),
+            ledger: Ledger::new(),
             lines: VecDeque::new(),
             outcomes: BTreeMap::new(),
             introduced: false,
@@ -257,18 +236,18 @@ impl<'a> Play<'a> {
             Does::Stages { names, tx, event } => self.stages(names, tx, event).await,
             Does::Checks { tx, name, within_ms } => {
                 let asked = self.call("staged", tx, name, *within_ms).await?;
-                self.books.calls.insert(name.clone(), Call::Check(asked));
+                self.ledger.calls.insert(name.clone(), Call::Check(asked));
                 Ok(())
             }
             Does::Commits { tx, name, within_ms } => {
                 let asked = self.call("commit", tx, name, *within_ms).await?;
                 let names = self.staged.get(tx).cloned().unwrap_or_default();
-                self.books.calls.insert(name.clone(), Call::Many(names, asked));
+                self.ledger.calls.insert(name.clone(), Call::Many(names, asked));
                 Ok(())
             }
             Does::RollsBack { tx, name } => {
                 self.call("rollback", tx, name, None).await?;
-                self.books.calls.insert(name.clone(), Call::Rollback);
+                self.ledger.calls.insert(name.clone(), Call::Rollback);
                 Ok(())
             }
             Does::Ends { call, name, within_ms } => {
@@ -277,7 +256,7 @@ impl<'a> Play<'a> {
                 if let Some(ms) = within_ms {
                     command["timeoutMs"] = (*ms).into();
                 }
-                self.books.calls.insert(name.clone(), Call::End);
+                self.ledger.calls.insert(name.clone(), Call::End);
                 self.command(command.to_string()).await
             }
             Does::Counts(pattern) => self.counts(pattern).await,
@@ -328,15 +307,15 @@ impl<'a> Play<'a> {
                 Ok(())
             }
             Does::RefusesNoMore { name } => {
-                if let Some(event) = self.books.events.get_mut(name) {
+                if let Some(event) = self.ledger.events.get_mut(name) {
                     event.refusing = None;
                 }
                 Ok(())
             }
             Does::BeginsAnswer { name } => {
-                let ack = said(self.books.ack(name, &json!({})))?.to_string();
+                let ack = said(self.ledger.ack(name, &json!({})))?.to_string();
                 self.note("daemon", format!("{} (half of it)", &ack[..ack.len() / 2]).as_bytes());
-                let connection = said(self.books.line(name))?.connection;
+                let connection = said(self.ledger.line(name))?.connection;
                 self.daemon.write(connection, ack.as_bytes()[..ack.len() / 2].to_vec());
                 Ok(())
             }
@@ -427,9 +406,9 @@ impl<'a> Play<'a> {
     async fn opens(&mut self, json: &str) -> Played {
         let mut command = self.value(json, None)?;
         command["do"] = "open".into();
-        self.books.is_disabled = command["disabled"] == true;
+        self.ledger.is_disabled = command["disabled"] == true;
         if let Some(producer) = command["producerId"].as_str() {
-            self.books.producer = producer.to_owned();
+            self.ledger.producer = producer.to_owned();
         }
         self.command(command.to_string()).await
     }
@@ -454,8 +433,8 @@ impl<'a> Play<'a> {
             }
             command.push('}');
             let asked = asked(within_ms);
-            self.books.ask(name, read(&event)?, asked);
-            self.books.calls.insert(name.clone(), Call::Event);
+            self.ledger.ask(name, read(&event)?, asked);
+            self.ledger.calls.insert(name.clone(), Call::Event);
             self.command(command).await?;
         }
         Ok(())
@@ -471,12 +450,12 @@ impl<'a> Play<'a> {
         let (mut events, asked) = (Vec::new(), asked(within_ms));
         for name in names {
             let event = self.expanded(event, Some(name))?;
-            self.books.ask(name, read(&event)?, asked);
+            self.ledger.ask(name, read(&event)?, asked);
             events.push(event);
         }
         let timeout = within_ms.map(|ms| format!(r#","timeoutMs":{ms}"#)).unwrap_or_default();
         let events = events.join(",");
-        self.books.calls.insert(batch.to_owned(), Call::Many(names.to_vec(), asked));
+        self.ledger.calls.insert(batch.to_owned(), Call::Many(names.to_vec(), asked));
         let command =
             format!(r#"{{"do":"publishBatch","as":"{batch}","events":[{events}]{timeout}}}"#);
         self.command(command).await
@@ -486,13 +465,13 @@ impl<'a> Play<'a> {
     async fn stages(&mut self, names: &[String], tx: &str, event: &str) -> Played {
         for name in names {
             let event = self.expanded(event, Some(name))?;
-            self.books.ask(name, read(&event)?, asked(None));
+            self.ledger.ask(name, read(&event)?, asked(None));
             self.staged.entry(tx.to_owned()).or_default().push(name.clone());
             let command = format!(r#"{{"do":"stage","tx":"{tx}","as":"{name}","event":{event}}}"#);
             self.command(command).await?;
             let outcome = self.outcome(name).await?.value;
             expect(&json!({ "ok": true, "id": { "$any": true } }), &outcome)?;
-            let event = self.books.events.get_mut(name).expect("it was asked for");
+            let event = self.ledger.events.get_mut(name).expect("it was asked for");
             let id = outcome["id"].as_str().unwrap_or_default();
             if event.id.as_deref().is_some_and(|known| known != id) {
                 return broken("the id that the event came with", outcome.to_string());
@@ -542,15 +521,15 @@ impl<'a> Play<'a> {
                 shortened(&outcome.value.to_string()),
             );
         }
-        if let Err(why) = self.books.judge(name, &outcome.value, outcome.at) {
+        if let Err(why) = self.ledger.judge(name, &outcome.value, outcome.at) {
             let told = shortened(&outcome.value.to_string());
             return broken(format!("what the daemon said of {name}"), format!("{why}: {told}"));
         }
-        if difference(&pattern, &outcome.value).is_some() && self.books.is_refusing(name) {
+        if difference(&pattern, &outcome.value).is_some() && self.ledger.is_refusing(name) {
             // What was written before the outcome may come behind it.
             let until = Instant::now() + self.quiet;
             while self.happens(until).await? {}
-            self.books.excuse(name, &mut pattern, outcome.at);
+            self.ledger.excuse(name, &mut pattern, outcome.at);
         }
         expect(&pattern, &outcome.value)
     }
@@ -583,7 +562,7 @@ impl<'a> Play<'a> {
                 false => format!("the line of {first}"),
             };
             let line = self.line(&expected).await?;
-            let fits = |name: &String| self.books.fits(name, &line, tx.as_deref());
+            let fits = |name: &String| self.ledger.fits(name, &line, tx.as_deref());
             let place = match how.in_any_order {
                 true => open.iter().position(|name| fits(name).is_ok()),
                 false => Some(0),
@@ -591,13 +570,13 @@ impl<'a> Play<'a> {
             let Some(place) = place else { return broken(expected, written(&line)) };
             let name = open.remove(place);
             let judged = fits(&name).and_then(|()| match how.again {
-                true => self.books.comes_again(&name, &line),
+                true => self.ledger.comes_again(&name, &line),
                 false => Ok(()),
             });
             if let Err(why) = judged {
                 return broken(expected, format!("{why}: {}", written(&line)));
             }
-            self.books.wrote(&name, line);
+            self.ledger.wrote(&name, line);
         }
         Ok(())
     }
@@ -645,8 +624,8 @@ impl<'a> Play<'a> {
         let mut together: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         for name in names {
             let members = self.value(members, Some(name))?;
-            let ack = said(self.books.ack(name, &members))?;
-            let connection = said(self.books.line(name))?.connection;
+            let ack = said(self.ledger.ack(name, &members))?;
+            let connection = said(self.ledger.line(name))?.connection;
             self.note("daemon", ack.to_string().as_bytes());
             let bytes = (ack.to_string() + "\n").into_bytes();
             match how {
@@ -679,9 +658,9 @@ impl<'a> Play<'a> {
     }
 
     fn refuses(&mut self, name: &str, refusal: &Refused, every_time: Option<usize>) -> Played {
-        let answer = said(self.books.refuse(name, refusal))?;
-        let connection = said(self.books.line(name))?.connection;
-        let event = self.books.events.get_mut(name).expect("it was refused");
+        let answer = said(self.ledger.refuse(name, refusal))?;
+        let connection = said(self.ledger.line(name))?.connection;
+        let event = self.ledger.events.get_mut(name).expect("it was refused");
         event.refusing = every_time.map(|at_most| (refusal.clone(), at_most));
         self.answer(connection, &answer);
         Ok(())
@@ -689,7 +668,7 @@ impl<'a> Play<'a> {
 
     fn holds(&mut self, names: &[String]) -> Played {
         for name in names {
-            let line = said(self.books.line(name))?;
+            let line = said(self.ledger.line(name))?;
             let id = &line.value["options"]["id"];
             let answer = json!({ "ref": line.value["ref"], "ok": true, "staged": true, "id": id });
             let connection = line.connection;
@@ -703,8 +682,8 @@ impl<'a> Play<'a> {
         for (names, refused) in became {
             for name in names {
                 results.push(said(match refused {
-                    None => self.books.ack(name, &json!({})),
-                    Some(refused) => self.books.refuse(name, refused),
+                    None => self.ledger.ack(name, &json!({})),
+                    Some(refused) => self.ledger.refuse(name, refused),
                 })?);
             }
         }
@@ -838,7 +817,7 @@ impl<'a> Play<'a> {
             return broken("hello, before anything else on a connection", written(&line));
         }
         if line.op() == Some("hello") && !self.leaves_hello {
-            let producer = &self.books.producer;
+            let producer = &self.ledger.producer;
             let mut answer = json!({
                 "op": "hello", "ok": true, "version": 1, "maxEventBytes": 1 << 20,
                 "producerId": producer,
@@ -857,7 +836,7 @@ impl<'a> Play<'a> {
             self.answer(connection, &answer);
             return Ok(());
         }
-        if let Some(name) = self.books.refused_again(&line) {
+        if let Some(name) = self.ledger.refused_again(&line) {
             return self.refuse_again(&name, line);
         }
         self.lines.push_back(line);
@@ -868,12 +847,12 @@ impl<'a> Play<'a> {
     }
 
     fn refuse_again(&mut self, name: &str, line: Line) -> Played {
-        let event = self.books.events.get_mut(name).expect("it is refused");
+        let event = self.ledger.events.get_mut(name).expect("it is refused");
         let (refusal, left) = event.refusing.take().expect("it is refused");
         let Some(left) = left.checked_sub(1) else {
             return broken("a client that waits before it sends again", "too many lines");
         };
-        self.books.wrote_again(name, line, Instant::now());
+        self.ledger.wrote_again(name, line, Instant::now());
         self.refuses(name, &refusal, Some(left))
     }
 
@@ -910,7 +889,7 @@ impl<'a> Play<'a> {
     // Names.
 
     fn expanded(&self, text: &str, event: Option<&str>) -> Played<String> {
-        let line = |name: Option<&str>| self.books.line(name?).ok();
+        let line = |name: Option<&str>| self.ledger.line(name?).ok();
         let meaning = |word: &str, argument: Option<&str>| match word {
             "n" => {
                 let digits = event?.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -920,7 +899,7 @@ impl<'a> Play<'a> {
             "text" => Some(format!("\"{}\"", "x".repeat(argument?.parse().ok()?))),
             "ref" => Some(line(argument)?.value["ref"].to_string()),
             "id" => {
-                let id = self.books.events.get(argument?)?.id.as_ref()?;
+                let id = self.ledger.events.get(argument?)?.id.as_ref()?;
                 Some(format!("\"{id}\""))
             }
             "tx" => Some(Value::from(self.txs.get(argument?)?.tx.as_str()).to_string()),

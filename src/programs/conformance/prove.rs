@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use super::cases::Case;
 use super::driver::{Driver, Introduction};
 use super::happening::{HAPPENINGS_MAX, Happening};
-use super::play::{CaseResult, Play, PrivateDirectory};
+use super::play::{CaseResult, PURPOSE, Play};
+use crate::programs::private_directory::PrivateDirectory;
 
 /// How long the driver may take to say its first line the first time: it may build itself.
 const FIRST_START_WITHIN: Duration = Duration::from_secs(300);
@@ -47,7 +48,7 @@ pub(crate) enum StartError {
 /// If it says nothing, or something else.
 pub(crate) async fn introduce(command: &str) -> Result<Introduction, StartError> {
     let (tell, mut happenings) = mpsc::channel(HAPPENINGS_MAX);
-    let directory = PrivateDirectory::new()?;
+    let directory = PrivateDirectory::made(PURPOSE)?;
     let mut driver = Driver::start(command, &directory.socket(), tell)?;
     driver.end_commands();
     let told = |driver: &Driver| {

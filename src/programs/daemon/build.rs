@@ -15,7 +15,7 @@ use super::taker::LanesAndStream;
 use super::{Daemon, Plan, StartError};
 use crate::admin::api::Told;
 use crate::admin::status::{LiveSettings, Shown};
-use crate::admin::{Admin, Answers, PagesListener};
+use crate::admin::{Admin, AdminHandle, Answers, PagesListener};
 use crate::config::{Carried, Config, files_kept_back};
 #[cfg(feature = "local")]
 use crate::embedded_stream::{Limits, Local};
@@ -35,7 +35,7 @@ use crate::inputs::socket::listener::Listener;
 use crate::producer;
 use crate::producer::refresher::Refresher;
 use crate::producer::stream_metrics::StreamMetrics;
-use crate::programs::control::Control;
+use crate::programs::control::{Control, Started};
 use crate::programs::metrics::ProgramMetrics;
 use crate::schema::{Gate, Loaded, SchemaMetrics};
 use crate::telemetry::exporter::{Exporter, Sources};
@@ -130,24 +130,10 @@ impl Daemon {
             stop_reading: stop.stop_reading.clone(),
         };
         let connections = Arc::new(exporter.register(ConnectionMetrics::register));
-        let http = HttpShared::new(&config.http, &shared, &connections);
-        let http_listener = config.http.listen.map(|address| {
-            let (max, metrics) = (config.http.max_connections, Arc::clone(&connections));
-            let listener = Loopback::bind(HTTP_KEY, address, Input::Http, max, &shared, metrics)?;
-            Ok::<_, LoopbackError>((listener, HttpServer(Arc::clone(&http))))
-        });
-        let http_listener = http_listener.transpose()?;
         let calls = exporter.register(CallMetrics::register);
-        let kinesis_api = config.kinesis_api.listen.map(|address| {
-            let (input, max) = (Input::KinesisApi, config.kinesis_api.max_connections);
-            let metrics = Arc::clone(&connections);
-            let listener = Loopback::bind(KINESIS_API_KEY, address, input, max, &shared, metrics)?;
-            let stream = (config.stream.id.clone(), kinesis.clone());
-            let api =
-                KinesisApiShared::new(&config.kinesis_api, stream, &shared, &connections, calls);
-            Ok::<_, LoopbackError>((listener, KinesisApiServer(api)))
-        });
-        let kinesis_api = kinesis_api.transpose()?;
+        let http = HttpShared::new(&config.http, &shared, &connections);
+        let http_listener = bind_http(config, &shared, &http, &connections)?;
+        let kinesis_api = bind_kinesis_api(config, &kinesis, &shared, &connections, calls)?;
         let (listener, reach) = Listener::bind(&config.socket, shared, http, connections).await?;
         tell_barred(config);
 
@@ -188,8 +174,16 @@ impl Daemon {
             })),
             live: LiveSettings::new(config.log.level.clone()),
         };
-        let (admin, operators) =
+        let (admin, AdminHandle { operators, socket, address }) =
             Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
+        let taker = LanesAndStream {
+            lane_settings: producer.settings,
+            reloads: stream.reloads,
+            lingers: true,
+            gate,
+        };
+        let started = Started { inputs, resolved, log, manager };
+        let credentials = kinesis.credentials().clone();
         Ok(Self {
             counters,
             listener,
@@ -200,26 +194,9 @@ impl Daemon {
             lanes,
             refresher,
             admin,
-            admin_socket: operators.socket,
-            admin_address: operators.address.map(|address| address.to_string()),
-            control: Control {
-                inputs,
-                credentials: kinesis.credentials().clone(),
-                running: resolved,
-                log,
-                commands: operators.commands,
-                taker: LanesAndStream {
-                    lane_settings: producer.settings,
-                    reloads: stream.reloads,
-                    lingers: true,
-                    gate,
-                },
-                live: operators.live,
-                metrics,
-                state: operators.state,
-                reloading: Default::default(),
-                manager,
-            },
+            admin_socket: socket,
+            admin_address: address.map(|address| address.to_string()),
+            control: Control::new(started, credentials, operators, metrics, taker),
             stop,
             kinesis,
             #[cfg(feature = "local")]
@@ -245,6 +222,37 @@ async fn schemas(config: &Config) -> Result<Loaded, StartError> {
     let settings = config.schema.clone();
     let read = tokio::task::spawn_blocking(move || Loaded::read(&settings));
     Ok(read.await.map_err(std::io::Error::other)??)
+}
+
+/// HTTP on loopback, and what serves it there; `None` where it is switched off.
+fn bind_http(
+    config: &Config,
+    inputs: &InputsShared,
+    http: &Arc<HttpShared>,
+    connections: &Arc<ConnectionMetrics>,
+) -> Result<Option<(Loopback, HttpServer)>, LoopbackError> {
+    let Some(address) = config.http.listen else { return Ok(None) };
+    let (input, max) = (Input::Http, config.http.max_connections);
+    let metrics = Arc::clone(connections);
+    let listener = Loopback::bind(HTTP_KEY, address, input, max, inputs, metrics)?;
+    Ok(Some((listener, HttpServer(Arc::clone(http)))))
+}
+
+/// The Kinesis API on loopback, and what serves it there; `None` where it is switched off.
+fn bind_kinesis_api(
+    config: &Config,
+    kinesis: &Kinesis,
+    inputs: &InputsShared,
+    connections: &Arc<ConnectionMetrics>,
+    calls: CallMetrics,
+) -> Result<Option<(Loopback, KinesisApiServer)>, LoopbackError> {
+    let Some(address) = config.kinesis_api.listen else { return Ok(None) };
+    let (input, max) = (Input::KinesisApi, config.kinesis_api.max_connections);
+    let metrics = Arc::clone(connections);
+    let listener = Loopback::bind(KINESIS_API_KEY, address, input, max, inputs, metrics)?;
+    let stream = (config.stream.id.clone(), kinesis.clone());
+    let shared = KinesisApiShared::new(&config.kinesis_api, stream, inputs, connections, calls);
+    Ok(Some((listener, KinesisApiServer(shared))))
 }
 
 /// Where an input listens, if it does.

@@ -37,7 +37,7 @@ pub(super) struct Stop {
 
 /// What a stop takes into account.
 #[derive(Debug)]
-pub(super) struct Sight<'a> {
+pub(super) struct Seen<'a> {
     pub signals: &'a mut mpsc::Receiver<()>,
     pub counters: &'a InputCounters,
     pub callers: &'a Callers,
@@ -47,49 +47,52 @@ pub(super) struct Sight<'a> {
 
 impl Stop {
     /// Ends the tasks in order, stage by stage as the deadline nears; in a hurry, all stages at
-    /// once. Says whether a task died.
+    /// once. Returns whether a task died.
     pub(super) async fn drain(
         &self,
         tasks: &mut JoinSet<()>,
-        sight: Sight<'_>,
+        seen: Seen<'_>,
         timeout: Duration,
         mut hurry: bool,
     ) -> bool {
         let began = Instant::now();
         let reserve = (timeout / 3).min(RESERVE_MAX);
         let flush = (reserve / 2).min(FLUSH_MAX);
-        let Sight { signals, counters, callers, connected } = sight;
+        let Seen { signals, counters, callers, connected } = seen;
         self.drain.cancel();
         if connected > 0 && !hurry {
             tell_waiting(connected, timeout - reserve);
         }
-        let mut all_ended = pin!(async {
-            let mut task_died = false;
-            while let Some(ended) = tasks.join_next().await {
-                task_died |= tell_died(ended);
-            }
-            task_died
-        });
-        let mut another_wish = pin!(another_wish(signals, began));
-        let mut idle = pin!(idle(counters, callers, began));
-        let mut are_waited_for = true;
-        for (wait, stage) in
-            [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
-        {
-            if !hurry {
-                tokio::select! {
-                    biased;
-                    task_died = &mut all_ended => return task_died,
-                    () = &mut another_wish => hurry = true,
-                    () = &mut idle, if are_waited_for => {}
-                    () = sleep(wait) => {}
+        // Outside of the wait: a task that died counts, whether or not the others end in time.
+        let mut task_died = false;
+        'stages: {
+            let mut all_ended = pin!(async {
+                while let Some(ended) = tasks.join_next().await {
+                    task_died |= tell_died(ended);
                 }
+            });
+            let mut another_wish = pin!(another_wish(signals, began));
+            let mut idle = pin!(idle(counters, callers, began));
+            let mut are_waited_for = true;
+            for (wait, stage) in
+                [(timeout - reserve, &self.stop_reading), (reserve - flush, &self.abandon)]
+            {
+                if !hurry {
+                    tokio::select! {
+                        biased;
+                        () = &mut all_ended => break 'stages,
+                        () = &mut another_wish => hurry = true,
+                        () = &mut idle, if are_waited_for => {}
+                        () = sleep(wait) => {}
+                    }
+                }
+                are_waited_for = false;
+                stage.cancel();
             }
-            are_waited_for = false;
-            stage.cancel();
+            // Answers are being written. A peer that takes none is not waited for any longer.
+            let _ = tokio::time::timeout(flush, all_ended).await;
         }
-        // Answers are being written. A peer that takes none is not waited for any longer.
-        tokio::time::timeout(flush, all_ended).await.unwrap_or(false)
+        task_died
     }
 }
 
@@ -146,6 +149,22 @@ mod tests {
         waiting.await.expect("it does not panic");
         let (took, least) = (began.elapsed(), 3 * LAST_LINES);
         assert!(took >= least && took <= least + 3 * LOOK_EVERY, "{took:?}");
+    }
+
+    /// What could go wrong: a peer that takes no answers makes the last wait end too early to hear
+    /// of a task that died long before, and the daemon ends as if nothing had happened.
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_died_is_told_of_even_where_another_does_not_end_in_time() {
+        let (counters, callers) =
+            (InputCounters::default(), Callers::new(Instant::now().into_std()));
+        let (_signal, mut signals) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async { panic!("a defect") });
+        tasks.spawn(std::future::pending());
+        let seen =
+            Seen { signals: &mut signals, counters: &counters, callers: &callers, connected: 1 };
+        let timeout = Duration::from_secs(25);
+        assert!(Stop::default().drain(&mut tasks, seen, timeout, false).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::drain::Sight;
+use super::drain::Seen;
 use super::{Daemon, Ended, StartError};
 use crate::http_server::probes::State;
 use crate::inputs::presence::Presence;
@@ -103,10 +103,10 @@ impl Daemon {
         let began = Instant::now();
         tracing::info!(in_flight = counters.snapshot().in_flight(), why, "draining");
         let connected = presence.borrow().connected;
-        let sight =
-            Sight { signals: &mut signals.stop, counters: &counters, callers: &callers, connected };
+        let seen =
+            Seen { signals: &mut signals.stop, counters: &counters, callers: &callers, connected };
         task_died |= tokio::select! {
-            died = stop.drain(&mut tasks, sight, shutdown.timeout, task_died) => died,
+            died = stop.drain(&mut tasks, seen, shutdown.timeout, task_died) => died,
             never = control.until_the_end(&mut signals.reload) => match never {},
         };
         background.shutdown().await; // before the runtime goes, or its last call fails aloud

@@ -17,10 +17,10 @@ use super::{Forwarder, Plan, StartError};
 use crate::admin::api::Told;
 use crate::admin::forward_status::ForwardShown;
 use crate::admin::status::LiveSettings;
-use crate::admin::{Admin, Answers, PagesListener};
+use crate::admin::{Admin, AdminHandle, Answers, PagesListener};
 use crate::config::Config;
 use crate::inputs::socket::Reach;
-use crate::programs::control::Control;
+use crate::programs::control::{Control, Started};
 use crate::programs::metrics::ProgramMetrics;
 use crate::telemetry::exporter::{AtScrape, Exporter};
 use crate::telemetry::stderr::Stderr;
@@ -79,26 +79,16 @@ impl Forwarder {
             }),
             live: LiveSettings::new(config.log.level.clone()),
         };
-        let (admin, operators) =
+        let (admin, AdminHandle { operators, socket, address }) =
             Admin::bind(pages, config.admin.socket.as_deref(), answers).await?;
+        let started = Started { inputs, resolved, log, manager };
+        let credentials = kinesis.credentials().clone();
         Ok(Self {
             supervisor,
             admin,
-            admin_socket: operators.socket,
-            admin_address: operators.address.map(|address| address.to_string()),
-            control: Control {
-                inputs,
-                credentials: kinesis.credentials().clone(),
-                running: resolved,
-                log,
-                commands: operators.commands,
-                taker,
-                live: operators.live,
-                metrics,
-                state: operators.state,
-                reloading: Default::default(),
-                manager,
-            },
+            admin_socket: socket,
+            admin_address: address.map(|address| address.to_string()),
+            control: Control::new(started, credentials, operators, metrics, taker),
             kinesis,
         })
     }

@@ -138,7 +138,7 @@ async fn a_request_in_json_is_the_one_that_the_sdk_would_have_sent() {
     let entries = Entries::new(records.iter().collect(), &ends);
     let sdk_entries = entries.iter().map(|events| {
         let mut entry = entry(events[0].key.as_str(), data(events));
-        entry.explicit_hash_key = events[0].explicit_hash.map(|hash| hash.0.to_string());
+        entry.explicit_hash_key = events[0].explicit_hash().map(|hash| hash.0.to_string());
         entry
     });
     let sdk_entries: Vec<_> = sdk_entries.collect();

@@ -12,7 +12,7 @@ pub struct CredentialsExpiry {
 }
 
 impl CredentialsExpiry {
-    /// `None`: the credentials in use do not expire.
+    /// Sets when the credentials in use expire; `None` where they do not.
     pub(super) fn set(&self, expiry: Option<SystemTime>) {
         let since_epoch = expiry.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         self.unix_seconds.store(since_epoch.map_or(0, |at| at.as_secs()), Ordering::Relaxed);

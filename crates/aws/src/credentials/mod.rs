@@ -69,7 +69,8 @@ enum Source {
 /// What may be shown of the credentials in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialsInfo {
-    /// In words, e.g. `environment variables`. Where one provider led to another, both are named.
+    /// The provider in words, e.g. `environment variables`. Where one provider led to another, both
+    /// are named.
     pub provider: String,
     /// The last characters of the access key's id.
     pub key_id_end: String,
@@ -253,8 +254,8 @@ impl std::error::Error for Shared {
     }
 }
 
-/// The same error, or advice what to use instead of a login that is not built in. The SDK's own
-/// words are about cargo features, and its error holds nothing else to go by.
+/// This error, or advice what to use instead of a login that is not built in. The SDK's own words
+/// are about cargo features, and its error holds nothing else to go by.
 fn with_advice(error: CredentialsError) -> CredentialsError {
     let text = chain(&error);
     let Some((_, feature)) = text.split_once("cargo feature(s) enabled: ") else { return error };
@@ -299,7 +300,8 @@ impl CredentialsInfo {
     }
 }
 
-/// Without the time of expiry: `environment variables, access key …MPLE, account 123456789012`.
+/// Prints all but the time of expiry: `environment variables, access key …MPLE, account
+/// 123456789012`.
 impl fmt::Display for CredentialsInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, access key …{}", self.provider, self.key_id_end)?;

@@ -158,7 +158,7 @@ mod tests {
             }
         }
 
-        /// These, which expire `seconds` after the beginning.
+        /// Credentials that expire `seconds` after the beginning.
         fn until(&self, key: &str, seconds: u64) -> Credentials {
             Credentials::new(
                 key,

@@ -48,7 +48,7 @@ fn write(
     encoder.map(2)?.str("Records")?.array(entries.len() as u64)?;
     for events in entries.iter() {
         // Events of one entry belong to one shard: the keys of the first one place them all.
-        let Record { key, explicit_hash, .. } = events[0];
+        let (key, explicit_hash) = (&events[0].key, events[0].explicit_hash());
         encoder.map(2 + u64::from(explicit_hash.is_some()))?;
         encoder.str("Data")?.bytes(&data(events))?;
         encoder.str("PartitionKey")?.str(key.as_str())?;
@@ -60,7 +60,7 @@ fn write(
 }
 
 fn entry_bytes_max(events: &[&Record]) -> usize {
-    let hash_key_bytes = events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX);
+    let hash_key_bytes = events[0].explicit_hash().map_or(0, |_| HASH_KEY_BYTES_MAX);
     ENTRY_FRAME_BYTES_MAX + data_bytes_max(events) + events[0].key.as_str().len() + hash_key_bytes
 }
 

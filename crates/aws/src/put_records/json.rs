@@ -26,7 +26,7 @@ pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
         body.extend_from_slice(br#"","PartitionKey":"#);
         // Events of one entry belong to one shard: the keys of the first one place them all.
         push_json_str(&mut body, events[0].key.as_str());
-        if let Some(HashKey(hash)) = events[0].explicit_hash {
+        if let Some(HashKey(hash)) = events[0].explicit_hash() {
             write!(body, r#","ExplicitHashKey":"{hash}""#).expect("a Vec takes every write");
         }
         body.push(b'}');
@@ -49,7 +49,7 @@ fn entry_bytes_max(events: &[&Record]) -> usize {
     ENTRY_FRAME_BYTES
         + STANDARD.encoded_length(data_bytes_max(events))
         + json_str_len(events[0].key.as_str())
-        + events[0].explicit_hash.map_or(0, |_| HASH_KEY_BYTES_MAX)
+        + events[0].explicit_hash().map_or(0, |_| HASH_KEY_BYTES_MAX)
 }
 
 pub(super) fn reply(body: &[u8]) -> Result<Vec<Verdict>, BadReply> {

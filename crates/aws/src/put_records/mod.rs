@@ -193,7 +193,7 @@ impl Failure {
         PutError { class, cause: self.cause(), code, maybe_stored, message: chain(&self) }
     }
 
-    /// The same for a call that stores nothing.
+    /// This failure as the error of a call that stores nothing.
     pub(super) fn into_call_error(self, operation: &'static str) -> CallError {
         let (class, code, _) = self.classify();
         CallError { operation, class, cause: self.cause(), code, message: chain(&self) }

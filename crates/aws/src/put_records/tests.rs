@@ -104,7 +104,7 @@ fn expected(entries: &Entries<'_>) -> Vec<Written> {
     let of = |events: &[&Record]| Written {
         data: if events.len() == 1 { events[0].data.to_vec() } else { packed::encode(events) },
         key: events[0].key.as_str().to_owned(),
-        hash: events[0].explicit_hash.map(|hash| hash.0.to_string()),
+        hash: events[0].explicit_hash().map(|hash| hash.0.to_string()),
     };
     entries.iter().map(of).collect()
 }
@@ -143,7 +143,7 @@ proptest! {
         for (key, data, hash, joins) in &events {
             // Any text of one to three characters, quotes and control characters included.
             let key: String = key.chars().take(3).chain(['k']).collect();
-            let is_like = |last: &Record| last.explicit_hash.is_some() == hash.is_some();
+            let is_like = |last: &Record| last.explicit_hash().is_some() == hash.is_some();
             let joins = *joins && records.last().is_some_and(is_like);
             records.push(record(&key, *hash, data));
             if joins {

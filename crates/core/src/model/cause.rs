@@ -15,7 +15,7 @@ macro_rules! causes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Cause {
             $($(#[$doc])* $cause,)+
-            /// Nothing can be written until an operator acts.
+            /// The stream is blocked: nothing can be written until an operator acts.
             Blocked(Reason),
         }
 
@@ -39,7 +39,7 @@ causes! {
         "the endpoint's name cannot be resolved",
         "correct the region or the endpoint, or see to DNS on this host (in AWS: that the VPC \
          has DNS support)";
-    /// Nothing listens at the endpoint.
+    /// Nobody listens at the endpoint.
     ConnectionRefused = "connection_refused",
         "the endpoint refuses connections",
         "see that something listens at the address in the reason, and correct the endpoint's \

@@ -13,7 +13,7 @@ pub enum Class {
     Throttled,
     /// A failure that passes. Wait, send again.
     Transient,
-    /// Nothing can be written until an operator acts. Probe, refuse nothing.
+    /// The stream is blocked: nothing can be written until an operator acts. Probe, refuse nothing.
     Blocked(Reason),
     /// The request as it is will never be taken: one of its records is at fault.
     Poison,

@@ -19,7 +19,7 @@ macro_rules! closed_set {
             /// Every value, in order: a value is its place here.
             pub const ALL: [$set; [$($set::$value),+].len()] = [$($set::$value),+];
 
-            /// As it is called on the wire and in metrics.
+            /// The name of the value on the wire and in metrics.
             pub fn as_str(self) -> &'static str {
                 match self { $($set::$value => $name),+ }
             }

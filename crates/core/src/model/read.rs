@@ -18,11 +18,12 @@ pub struct ListedShard {
 pub enum StartingPosition {
     Latest,
     TrimHorizon,
-    /// After the record with this sequence number.
+    /// Begin after the record with this sequence number.
     After(String),
-    /// At the record with this sequence number: a packed record is read again from its beginning.
+    /// Begin at the record with this sequence number: a packed record is read again from its
+    /// beginning.
     AtRecord(String),
-    /// At the first record that arrived then or later, by the service's clock.
+    /// Begin at the first record that arrived then or later, by the service's clock.
     At(SystemTime),
 }
 

@@ -17,7 +17,7 @@ pub struct ShardMap {
 }
 
 impl ShardMap {
-    /// A map of open shards; nothing if there are none.
+    /// A map of open shards; `None` if there are none.
     pub fn new(mut shards: Vec<Shard>) -> Option<Self> {
         shards.sort_by_key(|shard| shard.first);
         // A stream that is changed while it is listed may be told twice of a shard.
@@ -31,6 +31,8 @@ impl ShardMap {
         self.shards.partition_point(|shard| shard.first <= position).saturating_sub(1)
     }
 
+    /// The id of the shard at this index.
+    ///
     /// # Panics
     /// If `index` did not come from this map.
     pub fn id(&self, index: usize) -> &str {

@@ -39,7 +39,7 @@ pub enum Verdict {
 #[error("{code}: {message}")]
 pub struct PutError {
     pub class: Class,
-    /// In words for whoever has to act.
+    /// What failed, in words for whoever has to act.
     pub cause: Cause,
     pub code: String,
     pub message: String,
@@ -48,6 +48,8 @@ pub struct PutError {
 }
 
 impl<'a> Entries<'a> {
+    /// Entries that end at these indexes of `records`.
+    ///
     /// # Panics
     /// If an entry is empty, or they are not all of `records`.
     pub fn new(records: Vec<&'a Record>, ends: &'a [usize]) -> Self {
@@ -91,10 +93,11 @@ pub trait PutRecords: Send + Sync + 'static {
 /// What is known of the stream besides its records. Published by the refresher, never cleared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamFacts {
-    /// Nothing until the shards were listed once, or for good where that is not permitted.
+    /// The open shards; `None` until they were listed once, or for good where that is not
+    /// permitted.
     pub shards: Option<Arc<ShardMap>>,
     /// The largest record (data and partition key) that the stream takes, as it says or as it is
-    /// configured. Nothing while nobody has said it: then no event is refused for it, and Kinesis'
+    /// configured. `None` while nobody has said it: then no event is refused for it, and Kinesis'
     /// own word on the record is the fact.
     pub record_limit: Option<usize>,
     pub distribution: Distribution,
@@ -104,7 +107,8 @@ pub struct StreamFacts {
 /// be switched at any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
-    /// Not asked yet. Taken as by key, but for what does harm where it is not: aggregation.
+    /// The stream was not asked yet: it is taken as by key, but for what does harm where it is not,
+    /// which is aggregation.
     NotAsked,
     /// The partition key (`USER_PARTITION_KEY`): so the stream says, or has no say in it, or may
     /// not be asked.
@@ -114,7 +118,7 @@ pub enum Distribution {
 }
 
 impl StreamFacts {
-    /// Nothing was asked yet; `record_limit` where it is configured.
+    /// The facts before anything was asked; `record_limit` where it is configured.
     pub fn unknown(record_limit: Option<usize>) -> Self {
         Self { shards: None, record_limit, distribution: Distribution::NotAsked }
     }

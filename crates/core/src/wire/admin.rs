@@ -77,7 +77,7 @@ pub struct Target {
     pub to: String,
     /// `exec` for a command.
     pub format: String,
-    /// That of the shard that stands worst.
+    /// The state of the shard that stands worst.
     pub state: String,
     pub batch_size: usize,
     pub behind_seconds: f64,
@@ -149,10 +149,10 @@ pub struct Events {
     pub acked: u64,
     /// How many were refused, by code.
     pub refused: BTreeMap<String, u64>,
-    /// Of transactions that ended without a commit.
+    /// Events of transactions that ended without a commit.
     pub rolled_back: u64,
     pub in_flight: u64,
-    /// Of transactions that are open.
+    /// Events of transactions that are open.
     pub staged: u64,
     /// The age of the oldest event in flight; 0 without one.
     pub oldest_age_seconds: f64,

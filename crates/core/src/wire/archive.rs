@@ -37,7 +37,7 @@ struct Kept {
     data: Bytes,
     partition_key: Option<String>,
     arrived: Option<Micros>,
-    /// Where its events stand, if it is packed.
+    /// Where the events stand in a packed record; `None` in another one.
     layout: Option<Box<Layout>>,
     /// Events of the records before it.
     events_before: usize,

@@ -20,7 +20,7 @@ use crate::model::{Code, PartitionKey, Refusal, derived_id};
 /// An event whose attributes were checked and whose data was not copied.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct CloudEvent<'a> {
-    /// In their order, none of them null.
+    /// The attributes in their order, none of them null.
     attributes: Vec<(Cow<'a, str>, Value<'a>)>,
     data: Option<Data<'a>>,
 }
@@ -28,7 +28,7 @@ pub struct CloudEvent<'a> {
 /// An attribute's value.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Value<'a> {
-    /// As JSON, and what that says where it is a text.
+    /// A value as JSON, and what that says where it is a text.
     Json(&'a str, Option<Cow<'a, str>>),
     /// A text that is no JSON yet.
     Text(Cow<'a, str>),
@@ -127,7 +127,7 @@ impl<'a> CloudEvent<'a> {
         self.required("type")
     }
 
-    /// Its data as JSON; `null` where it has none that is.
+    /// The event's data as JSON; `null` where it has no data that is JSON.
     pub fn json(&self) -> &str {
         match self.data {
             Some(Data::Json(json)) => json,
@@ -135,7 +135,7 @@ impl<'a> CloudEvent<'a> {
         }
     }
 
-    /// Its `traceparent` and its `tracestate`.
+    /// The event's `traceparent` and its `tracestate`.
     pub fn trace(&self) -> [Option<&str>; 2] {
         ["traceparent", "tracestate"].map(|name| self.text(name))
     }

@@ -34,9 +34,9 @@ pub struct DeadLetter<'a> {
     pub target: &'a str,
     /// The ARN of the stream that the record was read from; its name where the ARN is not known.
     pub stream_arn: &'a str,
-    /// Of the batch that was given up: the same in each of its lines.
+    /// The id of the batch that was given up: the same in each of its lines.
     pub request_id: Uuid,
-    /// Why, in one word: whoever decides it has the words.
+    /// Why the record was given up on, in one word: whoever decides it has the words.
     pub condition: &'a str,
     /// How often the record was delivered in vain.
     pub attempts: u32,
@@ -57,7 +57,7 @@ pub struct LastResponse<'a> {
     pub function_error: Option<&'a str>,
     /// What happened, in words.
     pub reason: &'a str,
-    /// As much as there is of it; [`BODY_BYTES_MAX`] bytes are written.
+    /// The answer's body, as much as there is of it; [`BODY_BYTES_MAX`] bytes are written.
     pub body: Option<&'a str>,
 }
 
@@ -81,7 +81,7 @@ pub struct End<'a> {
 pub struct Letter<'a> {
     pub shard: &'a str,
     pub sequence_number: &'a str,
-    /// Its index in its packed record.
+    /// The event's index in its packed record; `None` where the record is not packed.
     pub sub_sequence_number: Option<u64>,
     pub partition_key: Option<&'a str>,
     pub arrived: Option<SystemTime>,
@@ -203,7 +203,7 @@ struct Written<'a> {
     sub_sequence_number: Option<u64>,
     partition_key: Option<&'a str>,
     approximate_arrival_timestamp: Option<f64>,
-    /// In base64.
+    /// The data in base64.
     data: String,
 }
 

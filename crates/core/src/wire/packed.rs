@@ -66,14 +66,14 @@ pub struct Members<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
     pub partition_key: &'a str,
-    /// As it was written: decimal, if the writer kept to the format.
+    /// The hash key as it was written: decimal, if the writer kept to the format.
     pub explicit_hash_key: Option<&'a str>,
     pub data: &'a [u8],
 }
 
 /// Bytes that a record takes in a packed record, at most.
 pub fn member_bytes_max(record: &Record) -> usize {
-    record.size() + MEMBER_FRAME_BYTES + record.explicit_hash.map_or(0, |_| HASH_KEY_DIGITS_MAX)
+    record.size() + MEMBER_FRAME_BYTES + record.explicit_hash().map_or(0, |_| HASH_KEY_DIGITS_MAX)
 }
 
 /// Packs these records into one, in their order. A key is named once for neighbours that share it.
@@ -84,7 +84,7 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     debug_assert!(
         records
             .iter()
-            .all(|record| record.explicit_hash.is_some() == records[0].explicit_hash.is_some())
+            .all(|record| record.explicit_hash().is_some() == records[0].explicit_hash().is_some())
     );
     let mut aggregate = Vec::with_capacity(
         FRAME_BYTES + records.iter().map(|record| member_bytes_max(record)).sum::<usize>(),
@@ -98,7 +98,7 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
         }
     }
     let mut last_hash = None;
-    for HashKey(hash) in records.iter().filter_map(|record| record.explicit_hash) {
+    for HashKey(hash) in records.iter().filter_map(|record| record.explicit_hash()) {
         if last_hash.replace(hash) != Some(hash) {
             put_bytes(HASH_TABLE, hash.to_string().as_bytes(), out);
         }
@@ -107,13 +107,13 @@ pub fn encode(records: &[&Record]) -> Vec<u8> {
     for (index, record) in records.iter().enumerate() {
         if let Some(before) = index.checked_sub(1).map(|before| &records[before]) {
             key_index += u64::from(before.key != record.key);
-            hash_index += u64::from(before.explicit_hash != record.explicit_hash);
+            hash_index += u64::from(before.explicit_hash() != record.explicit_hash());
         }
-        let hash_bytes = record.explicit_hash.map_or(0, |_| 1 + varint_bytes(hash_index));
+        let hash_bytes = record.explicit_hash().map_or(0, |_| 1 + varint_bytes(hash_index));
         let data_bytes = 1 + varint_bytes(record.data.len() as u64) + record.data.len();
         put_length(RECORDS, 1 + varint_bytes(key_index) + hash_bytes + data_bytes, out);
         put_number(KEY_INDEX, key_index, out);
-        if record.explicit_hash.is_some() {
+        if record.explicit_hash().is_some() {
             put_number(HASH_INDEX, hash_index, out);
         }
         put_bytes(DATA, &record.data, out);
@@ -218,7 +218,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// What follows a tag.
+/// The value that follows a tag.
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -430,7 +430,7 @@ mod tests {
             for (member, record) in read.iter().zip(&records) {
                 prop_assert_eq!(member.partition_key, record.key.as_str());
                 let explicit_hash = member.explicit_hash_key.map(HashKey::parse);
-                prop_assert_eq!(explicit_hash, record.explicit_hash.map(Ok));
+                prop_assert_eq!(explicit_hash, record.explicit_hash().map(Ok));
                 prop_assert_eq!(member.data, &record.data[..]);
             }
         }

@@ -20,7 +20,7 @@ pub trait Validator: fmt::Debug + Send + Sync {
     /// A record that says no type.
     ///
     /// # Errors
-    /// As above.
+    /// If it is not to enter.
     fn record(&self) -> Result<(), Refusal>;
 }
 
@@ -46,24 +46,24 @@ impl Validator for Everything {
 }
 
 impl Default for Checks {
-    /// Nothing is demanded of an event.
+    /// Checks that demand nothing of an event.
     fn default() -> Self {
         Self::new(Box::new(Everything))
     }
 }
 
 impl Checks {
-    /// Nobody asks yet.
+    /// Checks by this validator, which is not asked before `set_on`.
     pub fn new(validator: Box<dyn Validator>) -> Self {
         Self { is_on: AtomicBool::new(false), validator }
     }
 
-    /// Has it asked from now on, or not.
+    /// Has the validator asked from now on, or not.
     pub fn set_on(&self, is_on: bool) {
         self.is_on.store(is_on, Ordering::Relaxed); // no other value is read by it
     }
 
-    /// Asks of a request, if it is to.
+    /// Asks the validator whether it takes a request, if it is to be asked.
     #[inline]
     pub(super) fn check(&self, request: &EventRequest<'_>) -> Result<(), Refusal> {
         if self.is_on.load(Ordering::Relaxed) { self.ask(request) } else { Ok(()) }

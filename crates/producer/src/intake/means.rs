@@ -27,7 +27,7 @@ pub(super) struct Means {
 pub enum Shortage {
     /// A credit for an answer of so many bytes.
     Credit(usize),
-    /// So many bytes of the budget, for an event that has its credit.
+    /// This many bytes of the budget, for an event that has its credit.
     Bytes(usize),
 }
 

@@ -112,7 +112,7 @@ pub enum Offered {
     Accepted(BoxedItem),
     /// The event is refused, and its caller is told.
     Refused(Code),
-    /// Nothing has happened yet: the request is to be offered again once it has this.
+    /// The request needs this first, and nothing has happened yet: it is to be offered again then.
     Needs(Shortage),
 }
 
@@ -122,22 +122,23 @@ pub type Member<'a> = std::result::Result<EventRequest<'a>, (Reference, Refusal)
 /// What came of offering events that share an answer.
 #[derive(Debug)]
 pub enum OfferedTogether {
-    /// They go on their way, in this order; their answer follows.
+    /// The events go on their way, in this order; their answer follows.
     Accepted(Vec<BoxedItem>),
-    /// None of them does, and nobody was told yet.
+    /// None of the events goes on its way, and nobody was told yet.
     Refused(Refusal),
-    /// Nothing has happened yet: they are to be offered again once there is this.
+    /// The events need this first, and nothing has happened yet: they are to be offered again then.
     Needs(Shortage),
 }
 
 /// What came of offering an event of a transaction.
 #[derive(Debug)]
 pub enum Staging {
-    /// It is held. Its caller is to be told with this credit; the id unless it knows of none.
+    /// The event is held. Its caller is to be told so with this credit, and is told the id unless
+    /// it knows of none.
     Staged { reference: Reference, id: Option<Uuid>, credit: Credit },
-    /// It is refused, and its caller is told.
+    /// The event is refused, and its caller is told.
     Refused(Code),
-    /// As in [`Offered`].
+    /// The event needs this first, as in [`Offered::Needs`].
     Needs(Shortage),
 }
 
@@ -165,7 +166,8 @@ impl Sizes {
 }
 
 impl RecordLimit {
-    /// Of a stream that has not told its limit every record is tried that memory carries.
+    /// The lesser of the stream's limit and of what memory carries. While a stream has not told its
+    /// limit, every record is tried that memory carries.
     fn new(stream: Option<usize>, carried: usize) -> Self {
         let stream = stream.unwrap_or(usize::MAX);
         Self { bytes_max: stream.min(carried), is_our_memory: carried < stream }

@@ -25,12 +25,13 @@ pub struct EventRequest<'a> {
     pub(super) reference: Reference,
     pub(super) id: EventId,
     pub(super) echo: bool,
-    /// Until when its caller waits; `None`: as long as `delivery.timeout` permits.
+    /// Until when the caller waits; `None` where that is as long as `delivery.timeout` permits.
     pub(super) deadline: Option<Instant>,
     pub(super) shows: Shows,
-    /// Whether its key is one that we drew.
+    /// Whether we drew the key.
     pub(super) is_key_drawn: bool,
-    /// Of a record that was sealed: the type and the data of the event in it, if that is known.
+    /// The type and the data of the event in a record that was sealed; `None` where they are not
+    /// known, and for everything else.
     pub(super) says: Option<(&'a str, &'a str)>,
     pub(super) content: Content<'a>,
 }
@@ -69,7 +70,7 @@ impl<'a> EventRequest<'a> {
         Self { reference, id, echo, shows, is_key_drawn, says, deadline, content }
     }
 
-    /// A record that is to be published without an envelope. `fresh_id` as above.
+    /// A record that is to be published without an envelope. `fresh_id` is asked as by `new`.
     pub fn raw(
         mut record: RawRecord<'a>,
         reference: Reference,
@@ -98,9 +99,15 @@ impl<'a> EventRequest<'a> {
         Self { reference, id, echo, shows, is_key_drawn, says, deadline, content }
     }
 
-    /// The same, of whose event the type is known, and the data, which is JSON.
+    /// This request for a record that was sealed, with the type and the data, which is JSON, of the
+    /// event in it.
     pub fn saying(self, event_type: &'a str, data: &'a str) -> Self {
         Self { says: Some((event_type, data)), ..self }
+    }
+
+    /// What its answer is correlated by, until it was accepted or refused.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 
     /// What its answer is correlated by, for one that is not offered any more.
@@ -108,8 +115,8 @@ impl<'a> EventRequest<'a> {
         self.reference
     }
 
-    /// The same, to be given up then: what is not in flight when the deadline comes is answered
-    /// `DeliveryTimeout` and never sent; what is in flight, when it lands.
+    /// This request, to be given up at its deadline: an event that is not in flight then is
+    /// answered `DeliveryTimeout` and never sent; one that is in flight is answered when it lands.
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
     }

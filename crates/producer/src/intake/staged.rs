@@ -27,7 +27,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// None yet, of the connection with this outbox.
+    /// Holds no event yet, for the connection with this outbox.
     pub(super) fn new(out: &Arc<Outbox>) -> Self {
         let outbox = Outbox::together(out);
         Self { outbox, items: Vec::new(), refused: Vec::new(), permit: None }

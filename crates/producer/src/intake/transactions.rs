@@ -21,9 +21,9 @@ use dispatchd_core::model::{Code, Refusal};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransactionSettings {
-    /// From begin to commit; then it is rolled back.
+    /// How long a transaction may last until its commit: it is rolled back then.
     pub timeout: Duration,
-    /// How many events one may hold.
+    /// How many events a transaction may hold.
     pub max_events: usize,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Transactions {
     outbox: Arc<Outbox>,
     budget: Arc<ConnectionBudget>,
     open: HashMap<Box<str>, Transaction>,
-    /// What all of them hold.
+    /// The bytes that all of them hold.
     bytes: usize,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Transactions {
 struct Transaction {
     staged: Staged,
     bytes: usize,
-    /// Those of its results.
+    /// The bytes of the results alone.
     result_bytes: usize,
     /// When its time is over.
     ends: Instant,

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// By so many ticks another event may be older than the first one that came. Those of other
+/// How many ticks older than the first event that came another one may be. The events of other
 /// connections are older by a moment; 64 ticks are the timeout, or a minute where that is longer.
 const OLDER_TICKS_MAX: u64 = 64;
 
@@ -31,8 +31,10 @@ impl Ages {
         *self.live.entry(tick).or_default() += 1;
     }
 
+    /// Takes one event away that came at `accepted`.
+    ///
     /// # Panics
-    /// If no event that came at `accepted` is counted: the books of the lane are wrong.
+    /// If no event that came at `accepted` is counted: the lane has miscounted.
     pub(super) fn remove(&mut self, accepted: Instant) {
         let tick = self.tick_of(accepted);
         let count =

@@ -70,12 +70,12 @@ enum Disposition {
         code: String,
         message: String,
     },
-    /// To be sent again, after a wait.
+    /// The event is to be sent again, after a wait.
     Again {
         class: Class,
         maybe_stored: bool,
     },
-    /// To be sent again at once, in a record of this scope: nothing is wrong with the event.
+    /// The event is to be sent again at once, in a record of this scope: nothing is wrong with it.
     Regroup {
         scope: AggregateScope,
         maybe_stored: bool,
@@ -87,14 +87,14 @@ enum Disposition {
 struct KeyRun {
     /// `None` before the first event.
     key: Option<Key>,
-    /// Those that are sent again.
+    /// The events that are sent again.
     back: Vec<BoxedItem>,
     /// Until when the key cools; `None` where it need not.
     cool_until: Option<Instant>,
 }
 
 impl Disposition {
-    /// The same for one member of a packed record.
+    /// What the disposition of a packed record comes to for one member of it.
     fn of_member(&self, index: usize) -> Self {
         let mut disposition = self.clone();
         if let Self::Durable(place) = &mut disposition {
@@ -205,7 +205,7 @@ impl<R: Rng> Landing<'_, R> {
         self.settled.map_is_old |= shards.were_known_at(sent);
         // A consumer that checks hash ranges drops a record with such a member whole. Events of one
         // key and place are where they belong, whatever we think of it.
-        let position = |item: &BoxedItem| item.record.ring_position();
+        let position = |item: &BoxedItem| item.record.ring_position;
         if entry.iter().any(|item| position(item) != position(&entry[0])) {
             self.settled.regrouped += 1;
             return Disposition::Regroup { scope: AggregateScope::OwnKey, maybe_stored: true };
@@ -368,7 +368,7 @@ impl<R: Rng> Landing<'_, R> {
         }
     }
 
-    /// These shards take less than they were sent: they cool, each for itself.
+    /// Lets each of these shards cool for itself: they take less than they were sent.
     fn cool(&mut self, mut shards: Vec<usize>) {
         shards.sort_unstable();
         shards.dedup();

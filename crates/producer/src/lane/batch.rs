@@ -29,9 +29,9 @@ pub struct Batch {
 /// How an event travels in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placement {
-    /// In the record of those before it.
+    /// The event goes into the record of those before it.
     Joins,
-    /// In a record of its own, which others may join.
+    /// The event has a record of its own, which others may join.
     Begins,
 }
 
@@ -129,7 +129,8 @@ impl Batch {
         self.ends.len() < self.items.len()
     }
 
-    /// Data and partition keys, as the service counts them; of a packed record, at most.
+    /// Bytes of data and partition keys, as the service counts them; for a packed record, the most
+    /// that they can be.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -157,7 +158,7 @@ impl Batch {
         self.items.into_iter()
     }
 
-    /// Its items in order, and how many of them each entry holds.
+    /// The items in order, and how many of them each entry holds.
     pub(super) fn into_entries(self) -> (vec::IntoIter<BoxedItem>, impl Iterator<Item = usize>) {
         let mut begin = 0;
         let lengths =
@@ -166,7 +167,7 @@ impl Batch {
     }
 }
 
-/// Each item a record of its own.
+/// A batch in which each item has a record of its own.
 impl FromIterator<BoxedItem> for Batch {
     fn from_iter<I: IntoIterator<Item = BoxedItem>>(items: I) -> Self {
         let mut batch = Self::default();

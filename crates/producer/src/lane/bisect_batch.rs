@@ -28,8 +28,8 @@ pub(super) struct Bisection {
 #[derive(Debug)]
 struct Piece {
     items: usize,
-    /// It is the other half of what is in flight: if that is taken, the record at fault is in this
-    /// one.
+    /// Whether the piece is the other half of what is in flight: if that is taken, the record at
+    /// fault is in this one.
     is_other_half: bool,
 }
 

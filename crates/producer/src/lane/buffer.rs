@@ -24,10 +24,12 @@ use dispatchd_core::model::{Distribution, StreamFacts};
 /// What to do now.
 #[derive(Debug)]
 pub(super) enum Poll {
-    /// These have waited for `delivery.timeout`: they are answered now, and never sent again.
+    /// The events that are overdue, by `delivery.timeout` or by their own deadlines: they are
+    /// answered now, and never sent again.
     Late(Vec<BoxedItem>),
     Send(Batch),
-    /// Nothing before this time, unless something arrives; `None`: nothing until something arrives.
+    /// There is nothing to do before this time, unless something arrives; with `None`, before
+    /// something arrives.
     Wait(Option<Instant>),
 }
 
@@ -52,7 +54,7 @@ pub(super) struct Buffer {
     aggregation: Aggregation,
     /// The largest record that the stream takes; `None` while that is not known.
     record_limit: Option<usize>,
-    /// When `poll` looked last.
+    /// How many shards cooled when `poll` looked last.
     shards_cooling: usize,
 }
 
@@ -143,8 +145,8 @@ impl Buffer {
         items
     }
 
-    /// From `now` on nothing lingers and nothing is paced; what cools may go at once, and a blocked
-    /// stream is tried.
+    /// Begins the drain: from `now` on nothing lingers and nothing is paced, what cools may go at
+    /// once, and a blocked stream is tried.
     pub(super) fn drain(&mut self, now: Instant) {
         self.queues.drain();
         self.stream.probe(now);

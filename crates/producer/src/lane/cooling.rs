@@ -90,7 +90,8 @@ impl ShardCooling {
         self.until = None;
     }
 
-    /// Until when it cools; `None` where it does not. A cooling that is over counts until `wake`.
+    /// Until when the shard cools; `None` where it does not. A cooling that is over counts until
+    /// `wake`.
     pub(super) fn until(&self) -> Option<Instant> {
         self.until
     }

@@ -45,13 +45,13 @@ struct Open {
 /// What is to be done with an event that came in.
 #[derive(Debug)]
 pub enum Admission {
-    /// It is new, or was refused: it goes on its way.
+    /// The event is new, or was refused: it goes on its way.
     New(BoxedItem),
-    /// It waits for the outcome of the event of its id that is on its way.
+    /// The event waits for the outcome of the event of its id that is on its way.
     Joined,
-    /// It is in the stream already, there.
+    /// The event is in the stream already, at this position.
     AlreadyDurable(Ticket, Box<Durable>),
-    /// Its id stands for another event.
+    /// The event's id stands for another event.
     IdReused(Ticket),
 }
 

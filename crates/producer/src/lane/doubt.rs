@@ -80,7 +80,7 @@ pub(super) fn named_record(message: &str) -> Option<usize> {
 /// What words about a record may repeat of it and two records may have in common: what places them.
 /// It stands in quotes, as in `Value 'customer-9' at 'partitionKey' failed …`.
 fn marks(record: &Record) -> Vec<String> {
-    let hash = record.explicit_hash.map(|hash| hash.0.to_string());
+    let hash = record.explicit_hash().map(|hash| hash.0.to_string());
     [record.key.as_str().to_owned()].into_iter().chain(hash).collect()
 }
 

@@ -17,7 +17,7 @@ pub type Reply = Result<Vec<Verdict>, PutError>;
 pub struct Landed {
     pub batch: Batch,
     pub reply: Reply,
-    /// From sending the request to its reply.
+    /// The time from sending the request to its reply.
     pub took: Duration,
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use dispatchd_core::limits::MIB;
 
-/// So many bytes of the budget in use are a burst. A stream that keeps up holds less: 50 MB/s, 20
-/// ms away, are 1 MB.
+/// How many bytes of the budget in use make a burst. A stream that keeps up holds less: at 50 MB/s
+/// and 20 ms away it holds 1 MB.
 const BURST_BYTES_MIN: usize = 8 * MIB;
 /// A burst is over when no more bytes of the budget than this are in use.
 const REST_BYTES_MAX: usize = MIB;
-/// From the end of a burst until its memory is given back: answers are still being written, and the
-/// next burst may come.
+/// The wait from the end of a burst until its memory is given back: answers are still being
+/// written, and the next burst may come.
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// What a lane knows of bursts.

@@ -21,11 +21,13 @@ pub struct Lanes(Arc<[mpsc::Sender<Group>]>);
 #[derive(Debug)]
 pub struct Inlet {
     lanes: Lanes,
-    /// By lane: the items that the next `flush` hands over.
+    /// The items that the next `flush` hands over, by lane.
     groups: Vec<Group>,
 }
 
 impl Lanes {
+    /// The lanes with these inboxes.
+    ///
     /// # Panics
     /// Without a lane.
     pub fn new(inboxes: Vec<mpsc::Sender<Group>>) -> Self {

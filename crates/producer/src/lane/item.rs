@@ -12,7 +12,8 @@ pub struct Item {
     pub record: Record,
     pub ticket: Ticket,
     pub accepted: Instant,
-    /// Until when it may wait, if its caller said so: it is given up then, unless it is in flight.
+    /// Until when the event may wait: it is given up then, unless it is in flight. `None` where its
+    /// caller said nothing.
     pub deadline: Option<Instant>,
     /// Attempts to send it that failed.
     pub failures: u32,
@@ -32,13 +33,14 @@ pub type Group = Vec<BoxedItem>;
 /// Which events an event may share a record with. Each choice is narrower than the one before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AggregateScope {
-    /// Those that `delivery.aggregation` allows.
+    /// The events that `delivery.aggregation` allows.
     #[default]
     AsConfigured,
-    /// Those of its own key and place: a packed record with it went to a shard where not all of
-    /// its members belong.
+    /// The events of the same key and hash key: a packed record with it went to a shard where not
+    /// all of its members belong.
     OwnKey,
-    /// None: a packed record with it was refused for good, and each member must be judged alone.
+    /// No other event: a packed record with it was refused for good, and each member must be judged
+    /// alone.
     Alone,
 }
 
@@ -64,5 +66,17 @@ impl Item {
     /// Whether it has waited for as long as its caller said.
     pub(super) fn is_past_deadline(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An allocator has a size of 256 bytes; the next one above it is 320. A daemon with a full
+    /// budget holds a hundred thousand items.
+    #[test]
+    fn an_item_is_no_larger_than_the_block_that_an_allocator_has_for_it() {
+        assert!(size_of::<Item>() <= 256, "{} bytes", size_of::<Item>());
     }
 }

@@ -30,11 +30,11 @@ pub(super) struct KeyQueue {
 /// What a key may do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyState {
-    /// It may be sent, and stands in the shard queue of this index.
+    /// The key may be sent, and stands in the shard queue of this index.
     Ready(usize),
     /// A batch with some of its items is being sent, or waits to be.
     InFlight,
-    /// It may be sent again at this time.
+    /// The key may be sent again at this time.
     Cooling(Instant),
 }
 
@@ -95,7 +95,7 @@ impl KeyQueue {
         Some(item)
     }
 
-    /// All of them, in order.
+    /// All items, in order.
     pub(super) fn into_items(self) -> impl Iterator<Item = BoxedItem> {
         self.first.into_iter().chain(self.rest)
     }

@@ -35,11 +35,11 @@ pub enum Retry {
     Regrouped,
 }
 
-/// In the order of [`PutOutcome`].
+/// The label of each outcome, in the order of [`PutOutcome`].
 const PUT_OUTCOMES: [&str; 6] =
     ["stored", "partial", "throttled", "transient", "blocked", "poison"];
 
-/// In the order of [`Retry`].
+/// The label of each class, in the order of [`Retry`].
 const RETRIES: [&str; 4] = ["throttled", "transient", "blocked", "regrouped"];
 
 /// Handles of what the lanes count. All lanes share one set: what they add to a gauge adds up.

@@ -22,8 +22,8 @@ const AHEAD: u32 = 2;
 /// What the log is to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// Nothing was stored for `lasts`, or something blocks the stream; or the cause of that is
-    /// another one now.
+    /// An outage: nothing was stored for `lasts`, or something blocks the stream; or the cause of
+    /// that is another one now.
     Fails { cause: Cause, lasts: Duration, requests: u64, untold: u64 },
     /// A record was stored again, after an outage that was told.
     Ended { lasted: Duration, requests: u64 },

@@ -15,7 +15,7 @@ use dispatchd_core::limits::{SHARD_BYTES_PER_SECOND, SHARD_RECORDS_PER_SECOND};
 /// By how much the rate grows in a second, in shard-seconds a second. Two producers come to equal
 /// shares in some ten seconds.
 const GROWTH: f64 = 0.05;
-/// After this long without a refusal the rate grows faster and faster: there is room. Kinesis
+/// The time without a refusal after which the rate grows faster and faster: there is room. Kinesis
 /// counts over a second, so at rest there is a refusal in most seconds.
 const STEADY: Duration = Duration::from_secs(2);
 /// By how much the rate falls for each shard-second that is refused.
@@ -31,7 +31,7 @@ const BURST_SECONDS: f64 = 0.25;
 /// For how long tokens pile up before the shard is sent to again: so that a request carries a
 /// handful of records and not one.
 const QUANTUM_SECONDS: f64 = 0.02;
-/// After this long without a refusal the shard is not paced any more.
+/// The time without a refusal after which the shard is not paced any more.
 const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 /// The pace of one shard.
@@ -41,7 +41,7 @@ pub(super) struct Pacing {
     rate: f64,
     /// Shard-seconds that may be sent; negative after a large record.
     tokens: f64,
-    /// When rate and tokens were so.
+    /// When `rate` and `tokens` were as they are here.
     at: Instant,
     began: Instant,
     last_refused: Instant,

@@ -15,7 +15,7 @@ use super::settings::Aggregation;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub entries: usize,
-    /// Data and partition keys of all entries.
+    /// Bytes of the data and the partition keys of all entries.
     pub bytes: usize,
     /// A first record may be larger than `bytes`, up to this.
     pub first_bytes: usize,
@@ -60,10 +60,11 @@ impl Limits {
             (Aggregation::Off, _) | (_, AggregateScope::Alone) => false,
             // Two public readers give a member without an explicit hash key that of another.
             (Aggregation::Shard, AggregateScope::AsConfigured) => {
-                head_shard == shard && one.explicit_hash.is_some() == other.explicit_hash.is_some()
+                head_shard == shard
+                    && one.explicit_hash().is_some() == other.explicit_hash().is_some()
             }
             (Aggregation::Key, AggregateScope::AsConfigured) | (_, AggregateScope::OwnKey) => {
-                one.key_hash == other.key_hash && one.explicit_hash == other.explicit_hash
+                one.key_hash == other.key_hash && one.explicit_hash() == other.explicit_hash()
             }
         };
         belongs && batch.aggregate_bytes_if_joined(other) <= self.aggregate_bytes

@@ -1,9 +1,9 @@
 //! The keys of a lane: a queue per key, which keys stand ready in which shard queue, which cool,
 //! and what has waited for too long.
 //!
-//! Pure. Here alone a key changes its state: it comes in ready, is taken for a flight in
-//! `batch_builder`, and `end_flight` brings it back, ready or cooling. No item is dropped: it
-//! leaves in a batch, or overdue, or when the lane is abandoned.
+//! Pure. A key comes in ready, `batch_builder` takes it for a flight, and `end_flight` brings it
+//! back, ready or cooling. No item is dropped: it leaves in a batch, or overdue, or when the lane
+//! is abandoned.
 //!
 //! - A shard queue counts what one request could take of its ready keys, and of no other.
 //! - A key in flight keeps its queue, be it empty; any other key's queue holds something.
@@ -22,39 +22,40 @@ use super::settings::{Aggregation, Settings};
 use super::shard_queue::ShardQueues;
 use dispatchd_core::model::ShardMap;
 
-/// Events of one key behind each other that are worth a hint: at one a request, seconds of waiting.
+/// How many events of one key behind each other are worth a hint: at one a request they wait for
+/// seconds.
 const HELD_HINT: usize = 500;
 
-/// Places that keys left behind whose events were given up, before the shard queues are made anew.
-/// Until then they cost some bytes each, and after it a look at every key.
+/// The most places left behind by keys whose events were given up: beyond it the shard queues are
+/// made anew. A place costs some bytes, and making the queues anew costs a look at every key.
 const PLACES_LEFT_MAX: usize = 1024;
 
-/// Where this is not so, the lane's books are wrong.
+/// What the lane relies on: where it is not so, the lane has miscounted.
 pub(super) const KEEPS_ITS_QUEUE: &str = "a key in flight keeps its queue";
 
 /// The queues of a lane, by key and by shard.
 #[derive(Debug)]
 pub(super) struct Queues {
-    /// As they hold now: the drain shortens waits, and nothing is aggregated where keys do not
-    /// decide the shard, whatever is configured.
+    /// The settings as they hold now: the drain shortens waits, and nothing is aggregated where
+    /// keys do not decide the shard, whatever is configured.
     pub settings: Settings,
-    /// The stop began: time is short.
+    /// Whether the drain began: time is short.
     pub is_draining: bool,
     pub keys: Keys<KeyQueue>,
     pub shards: ShardQueues,
-    /// Of every event that is not answered, in flight or not.
+    /// The ages of all events that are not answered, in flight or not.
     pub ages: Ages,
-    /// Of every event that waits here and has one.
+    /// The deadlines of the events that wait here.
     pub deadlines: Deadlines,
     cooling: CoolingKeys,
     /// Items that are overdue, and were taken out to be answered.
     late: Vec<BoxedItem>,
-    /// No search for overdue items before this; `None` before the first one.
+    /// When overdue items are searched for next at the earliest; `None` before the first search.
     next_sweep: Option<Instant>,
     /// Keys in flight with events waiting behind them.
     pub keys_held: usize,
     keys_cooling: usize,
-    /// Places of keys that are gone, in the shard queues: at most so many.
+    /// How many places in the shard queues are left behind, at most.
     places_left: usize,
     holds_many: bool,
 }
@@ -261,7 +262,7 @@ impl Queues {
         }
     }
 
-    /// Adds items that are overdue and were in flight.
+    /// Adds overdue items that were in flight.
     pub(super) fn add_late(&mut self, items: Vec<BoxedItem>) {
         items.iter().for_each(|item| self.ages.remove(item.accepted));
         self.late.extend(items);
@@ -306,8 +307,9 @@ impl Queues {
         earliest(wake, earliest(self.deadlines.next(), self.next_expiry()))
     }
 
-    /// From now on nothing lingers and nothing is paced. What cools may go at once, and cools
-    /// briefly from then on: what is refused costs less than what is not tried in time.
+    /// Begins the drain: from now on nothing lingers and nothing is paced. What cools may go at
+    /// once, and cools briefly from then on: what is refused costs less than what is not tried in
+    /// time.
     pub(super) fn drain(&mut self) {
         self.is_draining = true;
         self.settings = self.settings.draining();

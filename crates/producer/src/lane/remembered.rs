@@ -73,7 +73,7 @@ enum Became {
         shard: u32,
         member: u32,
     },
-    /// Acked with a place that AWS would write in another way.
+    /// Acked with a position that AWS would write in another way.
     AckedElsewhere {
         timestamp: u64,
         place: Box<Position>,
@@ -212,7 +212,7 @@ impl Became {
 
     /// Bytes that an entry holds besides itself.
     fn text_bytes(&self) -> usize {
-        /// Of a text that is shared: its counts.
+        /// The bytes that a shared text needs for its counts.
         const COUNTS_BYTES: usize = 2 * size_of::<usize>();
         match self {
             Self::Unconfirmed | Self::Acked { .. } => 0,

@@ -19,16 +19,17 @@ use dispatchd_core::model::Reason;
 pub struct Report {
     /// PutRecords requests that are out.
     pub flights: usize,
-    /// The records' bytes in them.
+    /// Bytes of the records in these requests.
     pub flying_bytes: usize,
     /// Partition keys with an event that is not answered.
     pub keys: usize,
     pub keys_cooling: usize,
     /// Partition keys in flight with events waiting behind them.
     pub keys_held: usize,
-    /// `None` while the stream takes records.
+    /// Why the stream is blocked; `None` while it takes records.
     pub blocked: Option<BlockedReport>,
-    /// In the order of the hash ring; a single one without an id while the shards are not known.
+    /// The shards in the order of the hash ring; a single one without an id while they are not
+    /// known.
     pub shards: Vec<ShardReport>,
 }
 
@@ -45,7 +46,7 @@ pub struct BlockedReport {
 /// What a lane knows of one shard.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardReport {
-    /// `None` while the shards are not known.
+    /// The shard's id; `None` while the shards are not known.
     pub id: Option<String>,
     /// Records that wait and that a request could take, but for cooling and pace.
     pub ready: usize,
@@ -54,7 +55,7 @@ pub struct ShardReport {
     /// What it is sent at most, where 1.0 is what a whole shard takes; `None` where it was not
     /// throttled of late.
     pub pace: Option<f64>,
-    /// In the last 30 to 60 s.
+    /// What the shard took and refused in the last 30 to 60 s.
     pub of_late: Counts,
 }
 

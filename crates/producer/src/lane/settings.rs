@@ -49,7 +49,7 @@ choice! {
     /// before it allows, and more.
     #[derive(PartialOrd, Ord)]
     pub enum Aggregation {
-        /// None: one event, one record.
+        /// No two events: each is a record of its own.
         Off = "off",
         /// Events of one partition key.
         Key = "key",
@@ -81,7 +81,7 @@ impl Settings {
         self.ordering == KeyOrder::Strict && self.aggregation == Aggregation::Off
     }
 
-    /// The same while the daemon drains: nothing lingers, and no wait after a failure is long.
+    /// These settings for the drain: nothing lingers, and no wait after a failure is long.
     pub(super) fn draining(self) -> Self {
         let Backoff { min, max } = self.backoff;
         let backoff = Backoff { min: min.min(DRAIN_BACKOFF_MAX), max: max.min(DRAIN_BACKOFF_MAX) };

@@ -23,7 +23,7 @@ use dispatchd_core::model::ShardMap;
 /// The keys of one shard that are ready, oldest event first.
 #[derive(Debug, Default)]
 pub(super) struct ShardQueue {
-    /// Keys whose head has just come in: in order by themselves.
+    /// Keys whose head had just come in: they stand in order by themselves.
     fresh: VecDeque<(Instant, Key)>,
     /// Keys that came back, with an older head.
     back: BinaryHeap<Reverse<(Instant, Key)>>,
@@ -44,12 +44,12 @@ pub(super) struct ShardQueues {
     map: Option<Arc<ShardMap>>,
     /// Since when the map is known: a flight that went out earlier says nothing about it.
     known_since: Option<Instant>,
-    /// By index of the map; a single one without a map.
+    /// The queues by the index of the map; a single one without a map.
     queues: Vec<ShardQueue>,
 }
 
 impl ShardQueue {
-    /// The same shard under a new map: it goes on as it was, without its keys.
+    /// This shard under a new map: it goes on as it was, without its keys.
     fn without_keys(&self) -> Self {
         Self {
             cooling: self.cooling,
@@ -91,18 +91,18 @@ impl ShardQueue {
         self.cooling.until().or(paced.map(|pacing| pacing.ready_at(now)))
     }
 
-    /// Ends what is over: a cooling, a pace.
+    /// Ends the cooling and the pace, each if it is over.
     fn wake(&mut self, now: Instant) {
         self.cooling.wake(now);
         self.pacing = self.pacing.take().filter(|pacing| !pacing.is_over(now));
     }
 
-    /// A key whose head has just come in stands at the end.
+    /// Puts a key whose head has just come in at the end.
     fn join(&mut self, accepted: Instant, key: Key) {
         self.fresh.push_back((accepted, key));
     }
 
-    /// A key that comes back stands where its head belongs.
+    /// Puts a key that comes back where its head belongs.
     pub(super) fn rejoin(&mut self, accepted: Instant, key: Key) {
         self.back.push(Reverse((accepted, key)));
     }
@@ -191,7 +191,7 @@ impl ShardQueues {
 
     /// The queue of the shard that a record is predicted for.
     pub(super) fn index_of(&self, record: &Record) -> usize {
-        self.map.as_deref().map_or(0, |map| map.index_of(record.ring_position()))
+        self.map.as_deref().map_or(0, |map| map.index_of(record.ring_position))
     }
 
     pub(super) fn at(&mut self, index: usize) -> &mut ShardQueue {

@@ -17,7 +17,7 @@ use dispatchd_core::model::{PutError, Reason};
 /// then one half a minute.
 const PROBE: Backoff = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
-/// The same while the daemon drains: its deadline is seconds away.
+/// The waits between probes while the daemon drains: its deadline is seconds away.
 const DRAIN_PROBE: Backoff = Backoff { min: PROBE.min, max: PROBE.min };
 
 /// What a lane knows of the stream as a whole.

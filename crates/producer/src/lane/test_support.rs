@@ -88,7 +88,7 @@ impl Kit {
         }
     }
 
-    /// With two shards, 0 and 1: the lower and the upper half of the ring.
+    /// A lane with two shards, 0 and 1: the lower and the upper half of the ring.
     pub(super) fn with_two_shards(settings: Settings) -> Self {
         let mut kit = Self::new(settings);
         let start = kit.start;
@@ -131,7 +131,7 @@ impl Kit {
         self.item_that_says(id, "one event")
     }
 
-    /// The same, and what its caller said of it.
+    /// An event that is not pushed, with an id that its caller chose and what it said.
     pub(super) fn item_that_says(&self, id: u128, said: &str) -> BoxedItem {
         let id = EventId::Chosen { id: Uuid::from_u128(id), said: self.fingerprints.of(said) };
         self.item(self.start, "key", b"{}", None, id)
@@ -177,7 +177,7 @@ impl Kit {
         }
     }
 
-    /// What is sent now, or nothing.
+    /// What is sent now; `None` where nothing is.
     pub(super) fn poll(&mut self, at_ms: u64) -> Option<Batch> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => Some(batch),
@@ -202,7 +202,7 @@ impl Kit {
         self.poll(at_ms).expect("something is due")
     }
 
-    /// Until when the lane waits, to the millisecond, if it does.
+    /// Until when the lane waits, in milliseconds; `None` where it waits for an event.
     pub(super) fn waits_until(&mut self, at_ms: u64) -> Option<u64> {
         match self.buffer.poll(self.at(at_ms)) {
             Poll::Send(batch) => panic!("{:?} is sent", names(&batch)),

@@ -19,13 +19,13 @@ use crate::watch::check;
 /// How the lane took a line in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// As an event of its own.
+    /// The line is an event of its own.
     Own,
-    /// It waits for the one of its id that is on its way.
+    /// The line waits for the one of its id that is on its way.
     Joined,
-    /// It was in the stream already.
+    /// The line's event was in the stream already.
     Again,
-    /// Its id is another event's.
+    /// The line's id is another event's.
     Reused,
 }
 
@@ -49,9 +49,9 @@ struct Line {
     /// The line whose answer it shares.
     with: Option<usize>,
     said: Option<Said>,
-    /// It had to be taken for a new event.
+    /// Whether the line had to be taken for a new event.
     is_new: bool,
-    /// Its record is stored, and the reply that says so is home.
+    /// Whether its record is stored and the reply that says so is home.
     durable: bool,
 }
 

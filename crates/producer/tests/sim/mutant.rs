@@ -26,7 +26,7 @@ pub(crate) enum Mutant {
     FailedAcked,
     /// Each record gets its neighbour's verdict.
     VerdictsRotated,
-    /// Acked when sent, not when stored.
+    /// Events are acked when sent, not when stored.
     AckBeforeReply,
     /// What failed goes back in reverse.
     RetriesReversed,
@@ -38,7 +38,7 @@ pub(crate) enum Mutant {
     KeyInFlightIgnored,
     /// Strict order is taken for relaxed.
     StrictForgotten,
-    /// That a lost reply may mean stored is forgotten.
+    /// A lost reply is not remembered as one that may mean stored.
     MaybeStoredForgotten,
     /// A record of which the reply says nothing is taken for one that failed.
     UnclearAsFailed,
@@ -68,7 +68,7 @@ pub(crate) enum Mutant {
     RecordTooMany,
     /// Requests grow past their bytes.
     BytesTooMany,
-    /// Lingers too long.
+    /// The lane lingers too long.
     LingersLong,
     /// The drain is not heard.
     DrainUnheard,
@@ -112,9 +112,9 @@ pub(crate) enum Mutant {
     WindowTooLarge,
     /// The window is not dropped with the lane.
     WindowOutlivesLane,
-    /// An aggregate that went to another shard than all of its members belong to is acked.
+    /// A packed record that went to another shard than all of its members belong to is acked.
     MisplacementUnseen,
-    /// The ack of an aggregate's member does not say which one it is.
+    /// The ack of a packed record's member does not say which one it is.
     MembersUnnumbered,
     /// More events share a record than may.
     AggregatesTooLarge,

@@ -35,22 +35,22 @@ const FLIGHT_LONGEST: Duration = ms(20);
 /// Who asks for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    /// Those that send to the same stream.
+    /// How many lanes send to the same stream.
     pub lanes: usize,
     pub limit: Limit,
     /// Events a millisecond for the first shard, to each lane.
     pub hot_per_ms: u32,
     pub seconds: u64,
-    /// The pace is forgotten after every reply.
+    /// Whether the pace is forgotten after every reply.
     pub without_pace: bool,
 }
 
 /// What became of it.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Shares {
-    /// Of the records that were sent to the hot shard, those refused.
+    /// The part of the records sent to the hot shard that was refused.
     pub refused: f64,
-    /// Of what the hot shard could take, what each lane used.
+    /// The part of what the hot shard could take that each lane used.
     pub used: Vec<f64>,
     /// The longest that an event for another shard took to be durable.
     pub cold_longest: Duration,
@@ -114,11 +114,11 @@ struct Overload {
     stream: Stream,
     caller: Caller,
     todo: BTreeMap<(At, Todo), ()>,
-    /// By lane: when its timer goes off.
+    /// When the timer of each lane goes off.
     timers: Vec<Option<At>>,
     flights: BTreeMap<usize, Flight>,
     flights_count: usize,
-    /// By their lines.
+    /// The events by their lines.
     events: Vec<Sent>,
     rng: SmallRng,
     hot_sent: usize,
@@ -204,11 +204,13 @@ impl Overload {
         // In turns: no key waits for itself before it is behind.
         let line = self.events.len();
         let number = line as u128 % KEYS_COUNT;
+        // Where it lands is all that its hash is for.
+        let key_hash = u128::from(shard) * width + 1 + number * (width / KEYS_COUNT);
         let record = Record {
             key: PartitionKey::new("key").expect("a short text"),
-            // Where it lands is all that its hash is for.
-            key_hash: u128::from(shard) * width + 1 + number * (width / KEYS_COUNT),
-            explicit_hash: None,
+            key_hash,
+            ring_position: key_hash,
+            is_position_chosen: false,
             data: Bytes::from(
                 u32::try_from(line).expect("a minute is short").to_le_bytes().to_vec(),
             ),

@@ -20,19 +20,19 @@ pub(crate) type At = Duration;
 pub(crate) struct Plan {
     pub settings: Settings,
     pub window: Window,
-    /// In the order in which the lane gets them: that is the order to keep.
+    /// The events in the order in which the lane gets them: that is the order to keep.
     pub events: Vec<Event>,
     pub keys_count: usize,
     /// Ids that callers chose.
     pub ids_count: usize,
     /// Whether all records of a key go to one shard. Explicit hash keys can part them.
     pub key_has_one_shard: bool,
-    /// Groups of different connections may overtake each other by so much between intake and lane.
+    /// By how much groups of different connections may overtake each other between intake and lane.
     pub disorder: Duration,
     pub faults: Faults,
-    /// From here on only poison fails, and what passes the limit of a shard.
+    /// From when on only poison fails, and what passes the limit of a shard.
     pub calm: At,
-    /// Of each shard.
+    /// The limit of each shard.
     pub limit: Option<Limit>,
     pub shards_count: u32,
     /// When the lane first learns of the shards, if ever.
@@ -41,7 +41,7 @@ pub(crate) struct Plan {
     pub drain: Option<At>,
     pub abandon: Option<At>,
     pub flight: (Duration, Duration),
-    /// Flights that take far longer than the others.
+    /// The part of the flights that takes far longer than the others.
     pub slow_ratio: f64,
     pub slow: Duration,
 }
@@ -60,9 +60,9 @@ pub(crate) struct Event {
     pub key: usize,
     pub accepted: At,
     pub pushed: At,
-    /// Until when its caller waits, if it says so.
+    /// Until when the caller waits; `None` where it does not say.
     pub deadline: Option<At>,
-    /// No request that holds it is ever taken.
+    /// Whether no request that holds it is ever taken.
     pub poison: bool,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Event {
 /// says to it that others use them too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
-    /// So many records in each whole second of the clock.
+    /// This many records in each whole second of the clock.
     PerSecond(u32),
     Bucket {
         per_second: u32,
@@ -240,7 +240,7 @@ fn limit(rng: &mut SmallRng) -> Limit {
 /// The keys of a run: the first few are hot.
 struct Keys {
     hot_count: usize,
-    all: Vec<(u128, PartitionKey, Option<HashKey>)>,
+    all: Vec<(PartitionKey, Option<HashKey>)>,
 }
 
 fn keys(rng: &mut SmallRng) -> Keys {
@@ -251,7 +251,7 @@ fn keys(rng: &mut SmallRng) -> Keys {
     let all = (0..hot_count + cold_count).map(|number| {
         let key = PartitionKey::new(format!("key-{number}{end}")).expect("at most 256 characters");
         let explicit = rng.random_bool(explicit_ratio).then(|| HashKey(rng.random()));
-        (key.hash(), key, explicit)
+        (key, explicit)
     });
     Keys { hot_count, all: all.collect() }
 }
@@ -280,7 +280,7 @@ fn events(
             } else {
                 keys.hot_count..keys.all.len()
             });
-            let (key_hash, name, explicit) = &keys.all[key];
+            let (name, explicit) = &keys.all[key];
             let large = rng.random_bool(large_ratio);
             let len = if large {
                 settings.max_bytes * rng.random_range(40..130) / 100
@@ -289,12 +289,11 @@ fn events(
             };
             let own_place = !key_has_one_shard && rng.random_bool(0.3);
             events.push(Event {
-                record: Record {
-                    key: name.clone(),
-                    key_hash: *key_hash,
-                    explicit_hash: if own_place { Some(HashKey(rng.random())) } else { *explicit },
-                    data: Bytes::from(vec![0; len.max(4)]),
-                },
+                record: Record::new(
+                    name.clone(),
+                    if own_place { Some(HashKey(rng.random())) } else { *explicit },
+                    Bytes::from(vec![0; len.max(4)]),
+                ),
                 id: None,
                 said: 0,
                 key,
@@ -343,9 +342,8 @@ fn send_some_again(
                 // The caller broke its word: it is another event, mostly of another key.
                 copy.said = 1 + number;
                 copy.key = rng.random_range(0..keys.all.len());
-                let (key_hash, name, explicit) = &keys.all[copy.key];
-                (copy.record.key, copy.record.key_hash) = (name.clone(), *key_hash);
-                copy.record.explicit_hash = *explicit;
+                let (name, explicit) = &keys.all[copy.key];
+                copy.record = Record::new(name.clone(), *explicit, copy.record.data);
                 copy.poison = false;
             }
             events.push(copy);

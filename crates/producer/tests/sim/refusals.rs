@@ -22,11 +22,11 @@ pub(crate) struct Refusals {
 /// What a reply says of the records in its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blame {
-    /// Nothing, or whatever each verdict says.
+    /// The reply blames nobody, or whatever each verdict says.
     None,
-    /// The stream refuses all.
+    /// The reply blames the stream, which refuses all.
     Stream,
-    /// One of the records, as far as can be known.
+    /// The reply blames one of the records, as far as can be known.
     Record,
 }
 

@@ -23,7 +23,8 @@ const RATE_MIN: f64 = 0.02;
 pub(crate) struct Rests {
     backoff: Backoff,
     map: Option<Arc<ShardMap>>,
-    /// Those that were throttled: a run is shorter than the time after which that is forgotten.
+    /// The shards that were throttled: a run is shorter than the time after which that is
+    /// forgotten.
     throttled: HashMap<String, Throttled>,
     /// How long a pace holds a shard up at the most: the largest record is paid for, and tokens for
     /// the next come together.
@@ -32,9 +33,9 @@ pub(crate) struct Rests {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Throttled {
-    /// It rests at least until.
+    /// Until when the shard rests at least.
     until: At,
-    /// It may rest until.
+    /// Until when the shard rests at most.
     until_maybe: At,
     /// When something was sent to it last.
     sent: At,
@@ -61,7 +62,7 @@ impl Rests {
 
     /// The shard that the lane must think this record goes to.
     pub(crate) fn shard(&self, record: &Record) -> Option<&str> {
-        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position())))
+        self.map.as_ref().map(|map| map.id(map.index_of(record.ring_position)))
     }
 
     /// Whether a shard may rest, or may be sent to more slowly since it was throttled.

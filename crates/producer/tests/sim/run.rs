@@ -48,7 +48,7 @@ enum Todo {
 struct Flight {
     batch: Batch,
     sent: At,
-    /// `None` until the request has arrived.
+    /// The reply to the request; `None` until that has arrived.
     reply: Option<Reply>,
     /// Sent while the stream was blocked.
     probe: bool,
@@ -190,7 +190,7 @@ impl<'p> Run<'p> {
             // right.
             let (first, map) = (self.stream.len(), self.stream.map());
             for (index, item) in batch.into_items().enumerate() {
-                let shard_id = map.id(map.index_of(item.record.ring_position())).into();
+                let shard_id = map.id(map.index_of(item.record.ring_position)).into();
                 let sequence_number = (first + index).to_string().into();
                 let position = Position { shard_id, sequence_number, sub_sequence_number: None };
                 AnswerGroup::default().answer(item.ticket, item.record, Outcome::Durable(position));
@@ -439,13 +439,13 @@ impl<'p> Run<'p> {
         Ok(()) // what is settled is answered in the next turn
     }
 
-    /// Each aggregate as if it were where the lane expects it.
+    /// Each packed record as if it were where the lane expects it.
     fn as_predicted(&self, batch: &Batch, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
         for (events, verdict) in
             batch.entries().iter().zip(&mut verdicts).filter(|(events, _)| events.len() > 1)
         {
             if let (Verdict::Stored { shard_id, .. }, Some(known)) = (verdict, &self.known) {
-                *shard_id = known.id(known.index_of(events[0].ring_position())).into();
+                *shard_id = known.id(known.index_of(events[0].ring_position)).into();
             }
         }
         verdicts

@@ -157,7 +157,7 @@ impl Stream {
         let verdicts = entries.iter().map(|events| {
             if is_poison(events) {
                 failed(Class::Poison, "InvalidArgumentException")
-            } else if shard_throttled == Some(self.index(events[0].ring_position()))
+            } else if shard_throttled == Some(self.index(events[0].ring_position))
                 || happens(faults.record_throttled)
             {
                 failed(Class::Throttled, "ProvisionedThroughputExceededException")
@@ -178,13 +178,13 @@ impl Stream {
     /// Stores a record, if its shard has room. If not all of its events belong to that shard it
     /// holds none: a consumer that checks hash ranges drops it.
     pub(crate) fn take(&mut self, events: &[&Record], now: At) -> Verdict {
-        let open = self.index(events[0].ring_position());
+        let open = self.index(events[0].ring_position);
         if !self.limit.is_none_or(|limit| self.open[open].has_room(limit, now)) {
             return failed(Class::Throttled, "ProvisionedThroughputExceededException");
         }
         let shard_id: Arc<str> = self.open[open].shard.id.as_str().into();
         let record = self.stored.len();
-        if events.iter().all(|event| self.index(event.ring_position()) == open) {
+        if events.iter().all(|event| self.index(event.ring_position) == open) {
             let stored = |event: &&Record| Stored {
                 event: event_of(event),
                 shard_id: Arc::clone(&shard_id),

@@ -9,12 +9,12 @@ pub(crate) struct Tally {
     pub acked: usize,
     pub rejected: usize,
     pub timed_out: usize,
-    /// Those of them whose callers waited no longer.
+    /// Events that timed out since their callers waited no longer.
     pub given_up: usize,
     pub abandoned: usize,
     /// Events with the id of another one.
     pub reused: usize,
-    /// In the stream.
+    /// Records in the stream.
     pub records: usize,
     pub flights: usize,
     /// Replies with verdicts of both kinds.
@@ -33,7 +33,7 @@ pub(crate) struct Tally {
     pub found: usize,
     /// Events that nothing stood in the way of, and that were sent within linger.
     pub prompt: usize,
-    /// The same, while another shard was held back.
+    /// Events that were prompt while another shard was held back.
     pub prompt_beside: usize,
     /// Records sent to a shard that was throttled before.
     pub paced: usize,

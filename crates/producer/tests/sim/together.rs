@@ -78,11 +78,11 @@ fn check(holds: bool, check: &'static str, what: impl FnOnce() -> String) -> Res
 enum End {
     Commit,
     Rollback,
-    /// It is committed when its time is over.
+    /// The transaction is committed when its time is over.
     TooLate,
-    /// Its connection ends.
+    /// The connection of the transaction ends.
     Cut,
-    /// It is no transaction: its events come in one line.
+    /// There is no transaction: the events come in one line.
     Batch,
 }
 
@@ -100,7 +100,7 @@ struct Tx {
     name: String,
     end: End,
     events: u32,
-    /// When it went on its way; nothing of it is stored before.
+    /// Whether it went on its way; nothing of it is stored before.
     went: bool,
     /// Whether its one answer has come.
     is_answered: bool,
@@ -113,7 +113,7 @@ struct Run {
     base: Instant,
     now: Duration,
     shared: Arc<IntakeShared>,
-    /// `None` once the caller is gone.
+    /// The intake of the one connection; `None` once the caller is gone.
     intake: Option<Intake>,
     way_back: WayBack,
     lane: WatchedLane,
@@ -126,7 +126,7 @@ struct Run {
     fails: f64,
 }
 
-/// Runs one seed; gives the books of its end.
+/// Runs one seed. Returns the counts at its end.
 pub(crate) fn run(seed: u64, wrong: Option<Wrong>) -> Result<Snapshot, Broken> {
     let mut run = Run::new(seed, wrong);
     run.go().map_err(|broken| broken.at(seed, format_args!("at {:?}", run.now)))

@@ -50,7 +50,7 @@ pub(crate) struct Watch<'p> {
     /// What the last reply that tells says of the stream.
     blocked: bool,
     refusals: Refusals,
-    /// While it is blocked, no probe before this.
+    /// Until when a blocked stream is not probed.
     probe_floor: At,
     drained: Option<At>,
     pub abandoned: bool,
@@ -70,16 +70,16 @@ struct Seen {
     attempts: u32,
     answered: bool,
     stored: bool,
-    /// An attempt may have stored it.
+    /// Whether an attempt may have stored it.
     maybe: bool,
-    /// It came home with a refused request: it waits for its part to be sent.
+    /// Whether it came home with a refused request, and waits for its part to be sent.
     in_part: bool,
     landed: At,
     /// When its key could go, with this event first.
     ready: At,
-    /// Nothing that the lane may wait for stands before its first flight.
+    /// Whether nothing that the lane may wait for stands before its first flight.
     prompt: bool,
-    /// It was refused alone, in words that may have been about it.
+    /// Whether it was refused alone, in words that may have been about it.
     blamed: bool,
     /// Refused requests in a row, and how large the first was.
     rounds: u32,
@@ -255,9 +255,9 @@ impl<'p> Watch<'p> {
         let (settings, bytes) = (&self.plan.settings, record_bytes(events));
         let shard = self.rests.shard(first).map(str::to_owned);
         for event in others {
-            let hashed = event.explicit_hash.is_some() == first.explicit_hash.is_some();
+            let hashed = event.explicit_hash().is_some() == first.explicit_hash().is_some();
             let own =
-                event.key_hash == first.key_hash && event.explicit_hash == first.explicit_hash;
+                event.key_hash == first.key_hash && event.explicit_hash() == first.explicit_hash();
             let together = match settings.aggregation {
                 Aggregation::Off => false,
                 Aggregation::Key => own,
@@ -281,7 +281,7 @@ impl<'p> Watch<'p> {
     fn is_misplaced(&self, events: &[&Record], shard_id: &str) -> bool {
         let is_elsewhere =
             |event: &&Record| self.rests.shard(event).is_some_and(|known| known != shard_id);
-        let at = |event: &Record| event.ring_position();
+        let at = |event: &Record| event.ring_position;
         events.iter().any(|event| at(event) != at(events[0])) && events.iter().any(is_elsewhere)
     }
 
@@ -536,7 +536,8 @@ impl<'p> Watch<'p> {
         let size = |event: &usize| self.plan.events[*event].record.size();
         let (out, waits): (Vec<&usize>, Vec<&usize>) =
             self.open.iter().partition(|event| self.events[**event].in_air);
-        // What an aggregate takes is reckoned generously before it is made: as if each began one.
+        // What a packed record takes is reckoned generously before it is made: as if each began
+        // one.
         let is_plain = self.plan.settings.aggregation == Aggregation::Off;
         let reckoned = |event: &usize| match &self.plan.events[*event].record {
             record if is_plain => record.size(),

@@ -26,8 +26,8 @@ pub enum FunctionFailed {
     TimedOut,
     #[error("the function failed: {error_type}")]
     Error {
-        /// As the runtime names it; at most [`ERROR_TYPE_CHARS_MAX`] characters of it, none of them
-        /// a control.
+        /// The kind of error as the runtime names it; at most [`ERROR_TYPE_CHARS_MAX`] characters
+        /// of it, none of them a control.
         error_type: String,
     },
     #[error("the function's answer is not JSON")]

@@ -15,7 +15,7 @@ pub struct Mapping {
     pub role_arn: String,
 }
 
-/// Around the records.
+/// What stands around the records.
 const OPEN: &str = r#"{"Records":["#;
 const CLOSE: &str = "]}";
 
@@ -59,7 +59,8 @@ impl Mapping {
         Self::record_len_of(record, texts.into_iter().map(|text| json_str_len(text)).sum())
     }
 
-    /// The same, where what the records of every mapping have in common takes so many bytes.
+    /// Bytes that a record takes, with the comma before the next, where what all records of a
+    /// mapping have in common takes `common_bytes`.
     pub fn record_len_of(record: &Outgoing<'_>, common_bytes: usize) -> usize {
         let mut id = Length(0);
         write!(id, "{}", record.id()).expect("a length takes every text");

@@ -57,7 +57,7 @@ pub(super) fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     Some(text)
 }
 
-/// Borrows where there is nothing to unescape.
+/// A text, borrowed where there is nothing to unescape.
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 

@@ -16,11 +16,11 @@ pub enum Misfit {
 }
 
 impl Misfit {
-    /// All of them.
+    /// Every misfit.
     pub const ALL: [Self; 4] =
         [Self::NotJson, Self::NoType, Self::ReservedType, Self::NotACloudEvent];
 
-    /// As metrics call it.
+    /// The name of the misfit in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",

@@ -50,6 +50,8 @@ pub fn members(json: &str) -> Result<Vec<&RawValue>, Problem> {
 }
 
 impl<'a> Lines<'a> {
+    /// The lines of this body.
+    ///
     /// # Errors
     /// There are too many.
     pub fn of(body: &'a [u8]) -> Result<Self, Problem> {

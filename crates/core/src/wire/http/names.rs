@@ -10,9 +10,9 @@ use crate::model::Reference;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Names<'a> {
     pub place: u64,
-    /// As JSON, which holds no line end.
+    /// The caller's reference as JSON, which holds no line end.
     pub reference: Option<&'a str>,
-    /// Not empty.
+    /// The event's id, which is not empty.
     pub id: Option<&'a str>,
 }
 
@@ -27,6 +27,8 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// The names that a reference was made of.
+    ///
     /// # Panics
     /// If [`to_reference`](Self::to_reference) did not make it.
     pub fn of(reference: &'a Reference) -> Self {

@@ -39,7 +39,7 @@ impl ApiError {
         Self::new("SerializationException", message)
     }
 
-    /// This endpoint does not give what is asked for.
+    /// The call asks for what this endpoint does not give.
     pub fn denied(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new("AccessDeniedException", message)
     }

@@ -18,7 +18,7 @@ impl Format {
             .find(|format| media.eq_ignore_ascii_case(format.name()))
     }
 
-    /// Its `content-type`.
+    /// The format's `content-type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Json => "application/x-amz-json-1.1",

@@ -22,7 +22,7 @@ pub(super) struct Members<'a> {
 /// The members of one record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RecordMembers<'a> {
-    /// As bytes: base64 is taken off where it is read.
+    /// The data as bytes: base64 is taken off where it is read.
     pub data: Option<Bytes>,
     pub partition_key: Option<Cow<'a, str>>,
     pub explicit_hash_key: Option<Cow<'a, str>>,

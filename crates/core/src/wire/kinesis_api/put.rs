@@ -21,7 +21,7 @@ pub struct PutRecord {
     /// `None` where the stream places records itself and the caller gave none.
     pub key: Option<PartitionKey>,
     pub explicit_hash: Option<HashKey>,
-    /// As it is to be stored.
+    /// The data as it is to be stored.
     pub data: Bytes,
 }
 
@@ -149,7 +149,7 @@ fn record(
 }
 
 impl PutRecord {
-    /// Data and partition key, as the service counts them.
+    /// Bytes of data and partition key, as the service counts them.
     fn size(&self) -> usize {
         self.data.len() + self.key.as_ref().map_or(0, |key| key.as_str().len())
     }

@@ -8,7 +8,7 @@ use crate::model::{StreamArn, StreamId};
 pub struct Named<'a> {
     pub name: Option<&'a str>,
     pub arn: Option<&'a str>,
-    /// It has a `StreamId`, which the service reserves.
+    /// Whether the call has a `StreamId`, which the service reserves.
     pub has_stream_id: bool,
 }
 

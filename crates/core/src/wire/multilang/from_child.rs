@@ -11,7 +11,7 @@ use super::Action;
 /// What a child says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// It has done what it was told; `None` if it does not say what, or it is no action.
+    /// The child has done what it was told; `None` if it does not say what, or it is no action.
     Status(Option<Action>),
     Checkpoint(Asked),
 }
@@ -27,9 +27,9 @@ pub struct Asked {
 /// Why a line is no message for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skipped {
-    /// Nothing but white space: libraries write one before and after each message.
+    /// A line of white space: libraries write one before and after each message.
     Blank,
-    /// It is no JSON object: what the processor printed.
+    /// A line that is no JSON object: what the processor printed.
     NotJson,
     /// An object that is no message for us, or one of the messages that we send.
     OtherAction,

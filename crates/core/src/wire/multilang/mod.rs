@@ -66,11 +66,11 @@ pub enum Refusal {
     Shutdown,
     /// The store has no room now: try again later.
     Throttling,
-    /// Nothing may be set now, or there is nowhere to.
+    /// The checkpoint may not be set now, or there is nowhere to set it.
     InvalidState,
     /// The store failed: try again.
     Dependency,
-    /// It is before the last checkpoint, behind what was delivered, or no sequence number.
+    /// The number is before the last checkpoint, behind what was delivered, or no sequence number.
     IllegalArgument,
 }
 

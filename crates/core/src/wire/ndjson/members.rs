@@ -37,7 +37,7 @@ pub struct Members<'a, E> {
 pub enum NoMembers {
     /// There is no array, or it breaks off.
     Broken,
-    /// It has more than [`REQUEST_EVENTS_MAX`].
+    /// The array has more than [`REQUEST_EVENTS_MAX`] events.
     TooMany,
 }
 

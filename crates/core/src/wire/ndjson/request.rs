@@ -143,7 +143,7 @@ fn parsed<'a>(raw: &RawLine<'a>, text: &'a str, number: u64) -> Parsed<'a> {
 #[derive(Debug)]
 pub struct Member<'a> {
     json: &'a str,
-    /// `None`: it is no object that can be read.
+    /// The object that was read; `None` where it is none that can be read.
     raw: Option<RawLine<'a>>,
 }
 
@@ -174,7 +174,7 @@ impl<'a> Element<'a> for Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// As it stands.
+    /// The event's JSON as it stands in the array.
     pub fn json(&self) -> &'a str {
         self.json
     }

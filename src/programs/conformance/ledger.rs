@@ -92,7 +92,7 @@ pub(super) enum Call {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct Ledger {
     pub events: BTreeMap<String, Event>,
     pub calls: BTreeMap<String, Call>,
     /// The client publishes nothing.
@@ -141,7 +141,7 @@ impl Line {
     }
 }
 
-impl Books {
+impl Ledger {
     pub(super) fn new() -> Self {
         Self { producer: "conformance@host".into(), ..Self::default() }
     }
