@@ -57,13 +57,17 @@ fuzz_target!(|input: &[u8]| {
         caller.intake.expire(caller.now.instant);
         let over = |began: &Instant| caller.now.instant >= *began + TIMEOUT;
         caller.open.retain(|_, (began, _)| !over(began));
-        caller.check_books();
+        caller.check_counts();
     }
     let Caller { intake, open, .. } = caller;
     drop(intake);
-    let books = shared.counters.snapshot();
-    assert_eq!((books.staged, books.in_flight(), books.transactions_open), (0, 0, 0), "{books:?}");
-    assert!(books.rolled_back >= open.values().map(|(_, events)| *events as u64).sum());
+    let counts = shared.counters.snapshot();
+    assert_eq!(
+        (counts.staged, counts.in_flight(), counts.transactions_open),
+        (0, 0, 0),
+        "{counts:?}"
+    );
+    assert!(counts.rolled_back >= open.values().map(|(_, events)| *events as u64).sum());
     assert_eq!(shared.budget.used_bytes(), 0);
 });
 
@@ -185,11 +189,11 @@ impl Caller {
         gathered
     }
 
-    fn check_books(&self) {
-        let books = self.shared.counters.snapshot();
+    fn check_counts(&self) {
+        let counts = self.shared.counters.snapshot();
         let staged: usize = self.open.values().map(|(_, events)| *events).sum();
-        assert_eq!((books.staged, books.in_flight()), (staged as u64, 0), "{books:?}");
-        assert_eq!(books.transactions_open, self.open.len() as u64);
+        assert_eq!((counts.staged, counts.in_flight()), (staged as u64, 0), "{counts:?}");
+        assert_eq!(counts.transactions_open, self.open.len() as u64);
         assert!(self.shared.budget.used_bytes() <= BUDGET_BYTES / 4, "what one may stage");
         assert_eq!(self.shared.budget.used_bytes() == 0, staged == 0);
     }

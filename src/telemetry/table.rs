@@ -2,9 +2,9 @@
 //! `docs/metrics.md`, which the tests hold to this table.
 //!
 //! Who counts what stands in the rooms (`lane::metrics`, `producer::stream_metrics`,
-//! `inputs::metrics`, `kinesis_api::metrics`, `targets::metrics`, `programs::metrics`) and in
-//! `exporter`. A metric that a room registers and this table lacks fails a test in
-//! `programs::metrics`; so does one that only this table has.
+//! `inputs::metrics`, `kinesis_api::metrics`, `schema::metrics`, `targets::metrics`,
+//! `exec::metrics`, `programs::metrics`) and in `exporter`. A metric that a room registers and this
+//! table lacks fails a test in `programs::metrics`; so does one that only this table has.
 
 /// One metric.
 pub(crate) struct Metric {

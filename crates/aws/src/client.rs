@@ -1,8 +1,8 @@
 //! The client: made from a connection's settings, it holds what every call needs.
 //!
 //! The calls themselves stand in files of their own: `put_records`, `get_records`, `list_shards`,
-//! `manage_stream`, `probe`, `describe`. The client never retries and never decides what to do
-//! next.
+//! `list_streams`, `manage_stream`, `check`, `describe`. The client never retries and never decides
+//! what to do next.
 
 use std::error::Error;
 use std::future::Future;

@@ -3,14 +3,15 @@
 //!
 //! `client` holds what every call needs; the calls stand beside it, a file each: `put_records` (the
 //! one on an event's path, over a transport of our own), `get_records`, `list_shards`,
-//! `manage_stream`, `probe`, `describe`. `connection` has the settings and makes the SDK's
-//! configuration of them, `credentials` keeps and renews credentials, `endpoint` finds where
-//! requests go. `transport` lends the SDK the connections, which are those of the crate
+//! `list_streams`, `manage_stream`, `check`, `describe`. `connection` has the settings and makes
+//! the SDK's configuration of them, `credentials` keeps and renews credentials, `endpoint` finds
+//! where requests go. `transport` lends the SDK the connections, which are those of the crate
 //! `dispatchd_transport`. What an error means is decided in one table, `classify`.
 //!
 //! Nothing here retries a call, or decides what a failure leads to: the lanes and the readers do.
 
 mod bounded_clock;
+mod check;
 mod classify;
 mod client;
 mod clock;
@@ -24,12 +25,12 @@ pub mod iam_policy;
 mod list_shards;
 mod list_streams;
 mod manage_stream;
-mod probe;
 pub mod put_records;
 mod sdk_env;
 mod settings;
 mod transport;
 
+pub use check::{DryRun, WireCheck};
 pub use classify::CODES;
 pub use client::{ConnectError, Kinesis};
 pub use connection::Connection;
@@ -38,6 +39,5 @@ pub use dispatchd_transport::BadVariable;
 pub use endpoint::{is_loopback_url, is_on_aws, is_plain_off_host, leads_to};
 pub use list_shards::LIST_SHARDS;
 pub use manage_stream::{Capacity, DESCRIBE_STREAM_SUMMARY, Summary, Until, WaitError};
-pub use probe::{WireProbe, WriteProbe};
 pub use sdk_env::{SdkEnv, names_a_proxy, unfit_for_a_header};
 pub use settings::{Settings, Wire};

@@ -32,10 +32,6 @@ pub const SHARD_BYTES_PER_SECOND: f64 = MIB as f64;
 /// Unicode code points of a partition key; the least is one.
 pub const PARTITION_KEY_CHARS_MAX: usize = 256;
 
-/// The greatest explicit hash key, 2^128 - 1; the least is zero. The space is exactly that of an
-/// MD5 sum.
-pub const HASH_KEY_MAX: u128 = u128::MAX;
-
 /// Characters of a stream's name, each of `[a-zA-Z0-9_.-]`; the least is one (CreateStream).
 pub const STREAM_NAME_CHARS_MAX: usize = 128;
 
@@ -65,9 +61,6 @@ pub const ANSWER_BYTES: usize = 200;
 /// Bytes that an event takes in memory besides its record: queue, ticket, places in queues
 /// (measured by size).
 pub const ITEM_BYTES: usize = 512;
-
-/// Transactions that are open at once on one connection.
-pub const CONNECTION_TRANSACTIONS_MAX: usize = 64;
 
 /// How long a peer may take nothing of what is written to it before its connection is closed.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);

@@ -42,7 +42,7 @@ pub struct Permit {
 /// Bytes that are taken already, for the events that come next: once for many, since every taking
 /// costs.
 #[derive(Debug, Default)]
-pub struct Prefetch(Option<Permit>);
+pub(crate) struct Prefetch(Option<Permit>);
 
 impl Budget {
     pub fn new(limit_bytes: usize) -> Arc<Self> {
@@ -94,14 +94,14 @@ impl ConnectionBudget {
     }
 
     /// The most that one connection may hold.
-    pub fn share_bytes(&self) -> usize {
+    pub(crate) fn share_bytes(&self) -> usize {
         self.budget.limit_bytes / 2
     }
 
     /// Takes note of bytes held by a transaction of this connection; says no where the transactions
     /// of all connections would hold more than half of the budget. So whoever is in the middle of
     /// one, the events of others find room.
-    pub fn try_stage(&self, bytes: usize) -> bool {
+    pub(crate) fn try_stage(&self, bytes: usize) -> bool {
         let staged_max = self.budget.limit_bytes / 2;
         let more = |staged: usize| staged.checked_add(bytes).filter(|staged| *staged <= staged_max);
         let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl ConnectionBudget {
     }
 
     /// The bytes are no transaction's any more.
-    pub fn unstage(&self, bytes: usize) {
+    pub(crate) fn unstage(&self, bytes: usize) {
         self.budget.staged_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -143,7 +143,11 @@ impl Permit {
 impl Prefetch {
     /// Takes so many bytes out of what is taken already, or of what can be taken now; `None` if
     /// neither has as many.
-    pub fn try_take(&mut self, budget: &Arc<ConnectionBudget>, bytes: usize) -> Option<Permit> {
+    pub(crate) fn try_take(
+        &mut self,
+        budget: &Arc<ConnectionBudget>,
+        bytes: usize,
+    ) -> Option<Permit> {
         if let Some(permit) = self.0.as_mut().and_then(|taken| taken.split(bytes)) {
             return Some(permit);
         }
@@ -153,7 +157,7 @@ impl Prefetch {
     }
 
     /// Gives back what is left: to be called before its owner waits, since others may wait for it.
-    pub fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         self.0 = None;
     }
 }

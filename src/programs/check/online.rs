@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use dispatchd_aws::{CredentialsInfo, Kinesis, Summary, Wire, WireProbe, WriteProbe, is_on_aws};
+use dispatchd_aws::{CredentialsInfo, DryRun, Kinesis, Summary, Wire, WireCheck, is_on_aws};
 use dispatchd_core::limits::{RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 #[cfg(feature = "local")]
 use dispatchd_core::model::StreamId;
@@ -294,11 +294,11 @@ async fn shards(kinesis: &Kinesis) -> Finding {
 
 async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
     const NAME: &str = "write";
-    match kinesis.probe_write(&probe(config)).await {
-        Ok(WriteProbe::Permitted) => {
+    match kinesis.dry_run(&sample(config)).await {
+        Ok(DryRun::Permitted) => {
             Finding::ok(NAME, "PutRecords is permitted, by a dry run: nothing was written")
         }
-        Ok(WriteProbe::NotSent) => {
+        Ok(DryRun::NotSent) => {
             let endpoint = kinesis.endpoint();
             let what = format!(
                 "not probed: {endpoint} is not AWS's own, and a server that knows no dry run \
@@ -306,7 +306,7 @@ async fn write(kinesis: &Kinesis, config: &Config) -> Finding {
             );
             Finding::warn(NAME, what, "send an event with `dispatchd send` to a daemon that runs")
         }
-        Ok(WriteProbe::Stored) => {
+        Ok(DryRun::Stored) => {
             let what = "PutRecords is permitted, but the service knew no dry run: one event of \
                         type dispatchd.check was written";
             Finding::warn(NAME, what, "let consumers pass over it")
@@ -322,17 +322,17 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
     if config.kinesis.wire != Wire::Cbor {
         return None;
     }
-    Some(match kinesis.probe_wire().await {
-        WireProbe::Read => Finding::ok(
+    Some(match kinesis.check_wire().await {
+        WireCheck::Read => Finding::ok(
             NAME,
             "the server reads CBOR, by a PutRecords without records: nothing was written",
         ),
-        WireProbe::NotRead(error) => Finding::fail(
+        WireCheck::NotRead(error) => Finding::fail(
             NAME,
             format!("the server does not read CBOR, it would refuse every event: {error}"),
             "set kinesis.wire = \"json\"",
         ),
-        WireProbe::NotKnown(error) => Finding::warn(
+        WireCheck::NotKnown(error) => Finding::warn(
             NAME,
             format!("not known, a PutRecords in CBOR failed for something else: {error}"),
             "see to that first, or set kinesis.wire = \"json\"",
@@ -341,7 +341,7 @@ async fn wire(kinesis: &Kinesis, config: &Config) -> Option<Finding> {
 }
 
 /// Makes an event like any other, for a service that would store it after all.
-fn probe(config: &Config) -> Record {
+fn sample(config: &Config) -> Record {
     let key = PartitionKey::of_id(Uuid::new_v4());
     let draft = Draft {
         id: Uuid::new_v4(),

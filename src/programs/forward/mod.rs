@@ -10,7 +10,7 @@
 //! | `taker` | hands on what a reload changes |
 //! | `workshop` | builds targets from their settings, at the start and by a reload |
 //! | `subscription` | one target's readers, with a task for each shard |
-//! | `target` | one target: what the tasks of its shards share |
+//! | `target` | one target: its rules of delivery, and what the tasks of its shards share |
 //! | `shard` | one shard on its way to one target |
 //! | `unpack` | from a page to what is delivered of it |
 //! | `seldom` | when what happens often is told |

@@ -115,7 +115,7 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// No provider has any that can be used, or the one that should have did not answer in time.
-    pub async fn get(&self) -> Result<Credentials, CredentialsError> {
+    pub(crate) async fn get(&self) -> Result<Credentials, CredentialsError> {
         if let Some(settled) = settled(self.ask()) {
             return settled;
         }
@@ -136,7 +136,7 @@ impl CredentialsCache {
     /// Takes note that the service refused exactly these credentials. The source is asked for
     /// others, unless it gave others already: ever less often while those are refused too. Until
     /// then the refused ones are tried again.
-    pub fn refused(&self, credentials: &Credentials) {
+    pub(crate) fn refused(&self, credentials: &Credentials) {
         self.renewal().refused(credentials, now());
     }
 

@@ -9,7 +9,7 @@ use dispatchd_core::wire::cbor::{each_field, more, rest, text};
 use minicbor::decode;
 use minicbor::{Decoder, Encoder};
 
-use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
+use super::entry::{data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 
 /// The most bytes of an item's head: one byte, and a length of eight.
@@ -17,7 +17,7 @@ const HEAD_BYTES_MAX: usize = 9;
 
 const ENTRY_FRAME_BYTES_MAX: usize = "DataPartitionKey".len() + 5 * HEAD_BYTES_MAX;
 const HASH_KEY_BYTES_MAX: usize =
-    "ExplicitHashKey".len() + 2 * HEAD_BYTES_MAX + HASH_KEY_DIGITS_MAX;
+    "ExplicitHashKey".len() + 2 * HEAD_BYTES_MAX + HashKey::DIGITS_MAX;
 
 impl From<decode::Error> for BadReply {
     fn from(error: decode::Error) -> Self {

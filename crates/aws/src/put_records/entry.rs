@@ -5,10 +5,7 @@ use std::borrow::Cow;
 use dispatchd_core::model::{Record, StreamId};
 use dispatchd_core::wire::packed::{self, FRAME_BYTES};
 
-/// Digits of 2^128 - 1.
-pub(super) const HASH_KEY_DIGITS_MAX: usize = 39;
-
-/// The data of an entry: those of its one event, or several events as an aggregate.
+/// The data of an entry: those of its one event, or several events as a packed record.
 pub(super) fn data<'a>(events: &[&'a Record]) -> Cow<'a, [u8]> {
     match events {
         [event] => Cow::Borrowed(&event.data),

@@ -9,12 +9,12 @@ use dispatchd_core::json::{json_str_len, push_json_str};
 use dispatchd_core::model::{Entries, HashKey, Record, StreamId, Verdict};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::entry::{HASH_KEY_DIGITS_MAX, data, data_bytes_max, stream_field};
+use super::entry::{data, data_bytes_max, stream_field};
 use super::reply::{BadReply, EntryResult, ErrorReply, ShardIds};
 
 /// Bytes of an entry besides its data and its keys.
 const ENTRY_FRAME_BYTES: usize = r#"{"Data":"","PartitionKey":},"#.len();
-const HASH_KEY_BYTES_MAX: usize = r#","ExplicitHashKey":"""#.len() + HASH_KEY_DIGITS_MAX;
+const HASH_KEY_BYTES_MAX: usize = r#","ExplicitHashKey":"""#.len() + HashKey::DIGITS_MAX;
 
 pub(super) fn request(stream: &StreamId, entries: &Entries<'_>) -> Vec<u8> {
     let (field, name) = stream_field(stream);

@@ -74,6 +74,9 @@ impl PartitionKey {
 }
 
 impl HashKey {
+    /// The most digits of a hash key: those of 2^128 - 1.
+    pub const DIGITS_MAX: usize = 39;
+
     /// Reads the decimal form that Kinesis takes: the pattern `0|[1-9]\d{0,38}`, below 2^128.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

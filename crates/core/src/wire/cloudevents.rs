@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use base64_simd::STANDARD;
 use bytes::Bytes;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -205,10 +206,9 @@ impl<'a> CloudEvent<'a> {
             Some(Data::Json(json)) => Cow::Borrowed(json.as_bytes()),
             Some(Data::Text(text)) => Cow::Borrowed(text.as_bytes()),
             Some(Data::Bytes(bytes)) => Cow::Borrowed(bytes),
-            Some(Data::Base64(json)) => base64_simd::STANDARD
-                .decode_to_vec(said(json))
-                .expect("it was checked to be base64")
-                .into(),
+            Some(Data::Base64(json)) => {
+                STANDARD.decode_to_vec(said(json)).expect("it was checked to be base64").into()
+            }
         }
     }
 
@@ -226,7 +226,9 @@ impl<'a> CloudEvent<'a> {
             Some(Data::Json(json)) => "\"data\":,".len() + json.len(),
             Some(Data::Text(text)) => "\"data\":,".len() + json_str_len(text),
             Some(Data::Base64(json)) => "\"data_base64\":,".len() + json.len(),
-            Some(Data::Bytes(bytes)) => "\"data_base64\":\"\",".len() + base64_len(bytes.len()),
+            Some(Data::Bytes(bytes)) => {
+                "\"data_base64\":\"\",".len() + STANDARD.encoded_length(bytes.len())
+            }
         };
         // Every member has a comma but the last one.
         "{}".len() + attributes.sum::<usize>() + data - ",".len()
@@ -267,7 +269,7 @@ impl<'a> CloudEvent<'a> {
             Some(Data::Bytes(bytes)) => {
                 begin(&mut out, "data_base64");
                 out.push(b'"');
-                base64_simd::STANDARD.encode_append(bytes, &mut out);
+                STANDARD.encode_append(bytes, &mut out);
                 out.push(b'"');
             }
         }
@@ -393,7 +395,11 @@ fn data<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<Data<'a>, Refu
     let is_utf8 = charset.is_none_or(|charset| charset == "utf-8" || charset == "us-ascii");
     match std::str::from_utf8(body) {
         // A text of nothing but escapes is shorter in base64.
-        Ok(text) if is_text && is_utf8 && json_str_len(text) <= base64_len(body.len()) + 2 => {
+        Ok(text)
+            if is_text
+                && is_utf8
+                && json_str_len(text) <= STANDARD.encoded_length(body.len()) + 2 =>
+        {
             Ok(Data::Text(text))
         }
         _ => Ok(Data::Bytes(body)),
@@ -457,7 +463,7 @@ fn decoded(value: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// Whether a byte may stand in a URI-reference (RFC 3986).
-fn is_of_uri(byte: u8) -> bool {
+pub(super) fn is_of_uri(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)
 }
 
@@ -465,11 +471,7 @@ fn is_of_uri(byte: u8) -> bool {
 fn is_base64(json: &str) -> bool {
     let is_string = json.starts_with('"');
     let text = if is_string { serde_json::from_str::<Cow<'_, str>>(json).ok() } else { None };
-    text.is_some_and(|text| base64_simd::STANDARD.check(text.as_bytes()).is_ok())
-}
-
-fn base64_len(bytes: usize) -> usize {
-    bytes.div_ceil(3) * 4
+    text.is_some_and(|text| STANDARD.check(text.as_bytes()).is_ok())
 }
 
 fn invalid(message: impl Into<Cow<'static, str>>) -> Refusal {

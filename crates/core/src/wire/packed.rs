@@ -30,8 +30,6 @@ pub const FRAME_BYTES: usize = MAGIC.len() + DIGEST_BYTES;
 /// Bytes that a member takes at most besides its data and keys: two lengths, two indices, and the
 /// tags and lengths of its keys in their tables.
 const MEMBER_FRAME_BYTES: usize = 32;
-/// Digits of 2^128 - 1.
-const HASH_KEY_DIGITS_MAX: usize = 39;
 
 // Tags of protobuf: the field's number and, in the lower three bits, whether a number (0) or a
 // length (2) follows.
@@ -73,7 +71,7 @@ pub struct Member<'a> {
 
 /// Bytes that a record takes in a packed record, at most.
 pub fn member_bytes_max(record: &Record) -> usize {
-    record.size() + MEMBER_FRAME_BYTES + record.explicit_hash().map_or(0, |_| HASH_KEY_DIGITS_MAX)
+    record.size() + MEMBER_FRAME_BYTES + record.explicit_hash().map_or(0, |_| HashKey::DIGITS_MAX)
 }
 
 /// Packs these records into one, in their order. A key is named once for neighbours that share it.
@@ -145,7 +143,7 @@ impl Layout {
                     layout.keys.push(offset)
                 }
                 (KEY_TABLE, Value::Bytes(_)) => return None,
-                (HASH_TABLE, Value::Bytes(hash)) if hash.len() <= HASH_KEY_DIGITS_MAX => {
+                (HASH_TABLE, Value::Bytes(hash)) if hash.len() <= HashKey::DIGITS_MAX => {
                     str::from_utf8(hash).ok()?;
                     layout.hashes.push(offset);
                 }
@@ -366,8 +364,8 @@ mod tests {
             message.extend_from_slice(b"\x1a\x07\x08\x00\x10\x00\x1a\x01x");
             sealed(&message)
         };
-        assert!(decode(&with_hash(HASH_KEY_DIGITS_MAX)).is_some());
-        assert!(decode(&with_hash(HASH_KEY_DIGITS_MAX + 1)).is_none());
+        assert!(decode(&with_hash(HashKey::DIGITS_MAX)).is_some());
+        assert!(decode(&with_hash(HashKey::DIGITS_MAX + 1)).is_none());
     }
 
     #[test]

@@ -13,8 +13,10 @@ use super::staged::Staged;
 use crate::budget::ConnectionBudget;
 use crate::counters::TransactionEnd;
 use crate::ticket::Outbox;
-use dispatchd_core::limits::CONNECTION_TRANSACTIONS_MAX;
 use dispatchd_core::model::{Code, Refusal};
+
+/// Transactions that are open at once on one connection.
+const CONNECTION_TRANSACTIONS_MAX: usize = 64;
 
 /// What the configuration says of transactions: the section `transaction`, whose fields are named
 /// as its keys are.

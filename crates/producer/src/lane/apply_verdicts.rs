@@ -97,8 +97,8 @@ impl Disposition {
     /// What the disposition of a packed record comes to for one member of it.
     fn of_member(&self, index: usize) -> Self {
         let mut disposition = self.clone();
-        if let Self::Durable(place) = &mut disposition {
-            place.sub_sequence_number = Some(index);
+        if let Self::Durable(position) = &mut disposition {
+            position.sub_sequence_number = Some(index);
         }
         disposition
     }
@@ -169,8 +169,8 @@ impl<R: Rng> Landing<'_, R> {
             Verdict::Stored { shard_id, sequence_number } => {
                 self.settled.stored += 1;
                 self.queues.shards.at(shard).cooling.stored();
-                let place = Position { shard_id, sequence_number, sub_sequence_number: None };
-                self.stored(entry, place, sent)
+                let position = Position { shard_id, sequence_number, sub_sequence_number: None };
+                self.stored(entry, position, sent)
             }
             Verdict::Failed { class: Class::Poison, .. } if entry.len() > 1 => {
                 self.settled.regrouped += 1;
@@ -192,25 +192,25 @@ impl<R: Rng> Landing<'_, R> {
     }
 
     /// An entry was stored: whether it is durable for each of its events.
-    fn stored(&mut self, entry: &[BoxedItem], place: Position, sent: Instant) -> Disposition {
+    fn stored(&mut self, entry: &[BoxedItem], position: Position, sent: Instant) -> Disposition {
         let shards = &self.queues.shards;
         let is_elsewhere = |item: &BoxedItem| {
             shards
                 .map()
-                .is_some_and(|map| map.id(shards.index_of(&item.record)) != &*place.shard_id)
+                .is_some_and(|map| map.id(shards.index_of(&item.record)) != &*position.shard_id)
         };
         if !entry.iter().any(is_elsewhere) {
-            return Disposition::Durable(place);
+            return Disposition::Durable(position);
         }
         self.settled.map_is_old |= shards.were_known_at(sent);
         // A consumer that checks hash ranges drops a record with such a member whole. Events of one
         // key and place are where they belong, whatever we think of it.
-        let position = |item: &BoxedItem| item.record.ring_position;
-        if entry.iter().any(|item| position(item) != position(&entry[0])) {
+        let on_ring = |item: &BoxedItem| item.record.ring_position;
+        if entry.iter().any(|item| on_ring(item) != on_ring(&entry[0])) {
             self.settled.regrouped += 1;
             return Disposition::Regroup { scope: AggregateScope::OwnKey, maybe_stored: true };
         }
-        Disposition::Durable(place)
+        Disposition::Durable(position)
     }
 
     /// Whether an entry was throttled whose shard is known: then the shard cools, not its keys.
@@ -237,8 +237,8 @@ impl<R: Rng> Landing<'_, R> {
             run.key = Some(key);
         }
         match disposition {
-            Disposition::Durable(place) => {
-                return self.answer(item, Outcome::Durable(place));
+            Disposition::Durable(position) => {
+                return self.answer(item, Outcome::Durable(position));
             }
             Disposition::Rejected { code, message } => {
                 return self.reject(item, &code, &message);

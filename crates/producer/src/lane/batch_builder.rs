@@ -31,7 +31,7 @@ pub(super) struct BatchBuilder<'a> {
 
 /// What limits a request besides the settings.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct Bounds {
     pub max_entries: usize,
     pub flights: Flights,
     /// The largest record that the stream takes; `None` while that is not known.
@@ -39,8 +39,8 @@ pub(super) struct Room {
 }
 
 impl<'a> BatchBuilder<'a> {
-    pub(super) fn new(queues: &'a mut Queues, room: Room, now: Instant) -> Self {
-        let limits = limits(queues, room, now);
+    pub(super) fn new(queues: &'a mut Queues, bounds: Bounds, now: Instant) -> Self {
+        let limits = limits(queues, bounds, now);
         Self { queues, limits, now, batch: Batch::default() }
     }
 
@@ -146,20 +146,20 @@ impl<'a> BatchBuilder<'a> {
 }
 
 /// How much the next request takes.
-fn limits(queues: &Queues, room: Room, now: Instant) -> Limits {
+fn limits(queues: &Queues, bounds: Bounds, now: Instant) -> Limits {
     let Settings { max_bytes, max_in_flight, aggregation, aggregate_max_bytes, timeout, .. } =
         queues.settings;
     // Without a word from the stream: what any stream takes.
-    let record_bytes_max = room.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
-    let room_bytes = (max_in_flight * max_bytes).saturating_sub(room.flights.bytes());
+    let record_bytes_max = bounds.record_limit.unwrap_or(RECORD_BYTES_DEFAULT);
+    let room_bytes = (max_in_flight * max_bytes).saturating_sub(bounds.flights.bytes());
     Limits {
-        entries: room.max_entries,
+        entries: bounds.max_entries,
         bytes: max_bytes.min(room_bytes),
         // A record that is larger than the aim goes alone, when the others leave room for its
         // request.
-        first_bytes: if room.flights.count() == 0 { usize::MAX } else { room_bytes },
+        first_bytes: if bounds.flights.count() == 0 { usize::MAX } else { room_bytes },
         // So that the stream's word on it is on nothing else, where nobody knows what it takes.
-        shared_bytes: room.record_limit.is_none().then_some(record_bytes_max),
+        shared_bytes: bounds.record_limit.is_none().then_some(record_bytes_max),
         // Without shards to predict, only events of one key are known to belong together.
         aggregation: match queues.shards.map() {
             None => aggregation.min(Aggregation::Key),

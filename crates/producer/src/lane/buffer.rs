@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::apply_verdicts::{Landing, Settled};
 use super::batch::Batch;
-use super::batch_builder::{BatchBuilder, Room};
+use super::batch_builder::{BatchBuilder, Bounds};
 use super::bisect_batch::Bisection;
 use super::flight::{Flights, Reply};
 use super::item::BoxedItem;
@@ -116,8 +116,8 @@ impl Buffer {
     }
 
     fn fill(&mut self, max_entries: usize, now: Instant) -> Batch {
-        let room = Room { max_entries, flights: self.flights, record_limit: self.record_limit };
-        BatchBuilder::new(&mut self.queues, room, now).fill()
+        let bounds = Bounds { max_entries, flights: self.flights, record_limit: self.record_limit };
+        BatchBuilder::new(&mut self.queues, bounds, now).fill()
     }
 
     /// Takes a batch back with what Kinesis said of it.

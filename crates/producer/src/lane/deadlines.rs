@@ -43,11 +43,14 @@ impl Deadlines {
         }
     }
 
-    /// Takes an entry out whose deadline has come: the deadline, the key, and how many events of
-    /// the key wait until then.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key, usize)> {
-        self.next().filter(|deadline| *deadline <= now)?;
-        self.0.pop_first().map(|((deadline, key), count)| (deadline, key, count))
+    /// Takes out the entries whose deadlines have come: of which keys, and of how many events each.
+    pub(super) fn take_due(&mut self, now: Instant) -> BTreeMap<Key, usize> {
+        let mut due = BTreeMap::new();
+        while let Some(entry) = self.0.first_entry().filter(|entry| entry.key().0 <= now) {
+            let ((_, key), count) = entry.remove_entry();
+            *due.entry(key).or_default() += count;
+        }
+        due
     }
 
     /// The next deadline; `None` without one.
@@ -73,14 +76,29 @@ mod tests {
         let mut deadlines = Deadlines::default();
         [&early, &early, &late, &never].into_iter().for_each(|item| deadlines.add(item));
         assert_eq!(deadlines.next(), Some(kit.at(5)));
-        assert_eq!(deadlines.pop_due(kit.at(4)), None);
+        assert_eq!(deadlines.take_due(kit.at(4)), BTreeMap::new());
         [&early, &never].into_iter().for_each(|item| deadlines.remove(item));
         assert_eq!(deadlines.next(), Some(kit.at(5)), "one of two is left");
         deadlines.remove(&early);
         assert_eq!(deadlines.next(), Some(kit.at(9)));
         deadlines.add(&late);
-        let due = (kit.at(9), late.record.key_hash, 2);
-        assert_eq!(deadlines.pop_due(kit.at(9)), Some(due));
-        assert_eq!((deadlines.next(), deadlines.pop_due(kit.at(99))), (None, None));
+        deadlines.add(&item("a", Some(8)));
+        deadlines.add(&item("b", Some(10)));
+        let due = BTreeMap::from([(early.record.key_hash, 1), (late.record.key_hash, 2)]);
+        assert_eq!(deadlines.take_due(kit.at(9)), due);
+        assert_eq!(deadlines.next(), Some(kit.at(10)));
+    }
+
+    #[test]
+    fn what_is_due_of_a_key_is_told_together_however_many_deadlines_it_had() {
+        let kit = Kit::new(settings());
+        let mut deadlines = Deadlines::default();
+        for ms in [5, 7, 6] {
+            let mut item = kit.item_of(1, "key");
+            item.deadline = Some(kit.at(ms));
+            deadlines.add(&item);
+        }
+        let due: Vec<_> = deadlines.take_due(kit.at(6)).into_values().collect();
+        assert_eq!((due, deadlines.next()), (vec![2], Some(kit.at(7))));
     }
 }

@@ -147,7 +147,7 @@ impl Dedupe {
 }
 
 /// What an event is told whose id stands for another event.
-pub fn id_reused() -> Refusal {
+pub(super) fn id_reused() -> Refusal {
     const REUSED: &str = "options.id is that of another event: its type, data or options are \
                           others. Give each event an id of its own";
     Refusal::new(Code::IdReused, REUSED)

@@ -84,15 +84,31 @@ impl KeyQueue {
         if self.front().is_some_and(wanted) { self.pop_front() } else { None }
     }
 
-    /// Takes the first item out that is wanted, wherever it stands.
-    pub(super) fn take_out(&mut self, wanted: impl Fn(&Item) -> bool) -> Option<BoxedItem> {
-        if self.front().is_some_and(&wanted) {
-            return self.pop_front();
+    /// Takes out the first `count` items that are wanted, wherever they stand, and looks at none
+    /// behind them. They come out in no order.
+    pub(super) fn take_out(
+        &mut self,
+        count: usize,
+        wanted: impl Fn(&Item) -> bool,
+    ) -> Vec<BoxedItem> {
+        let mut out = Vec::with_capacity(count);
+        while out.len() < count && self.front().is_some_and(&wanted) {
+            out.extend(self.pop_front());
         }
-        let index = self.rest.iter().position(|item| wanted(item))?;
-        let item = self.rest.remove(index)?;
-        self.bytes -= item.record.size();
-        Some(item)
+        // Each item that stays goes before all that were found, so that those stand in a row.
+        let (mut index, mut stay) = (0, 0);
+        while out.len() + index - stay < count && index < self.rest.len() {
+            if !wanted(&self.rest[index]) {
+                self.rest.swap(stay, index);
+                stay += 1;
+            }
+            index += 1;
+        }
+        for item in self.rest.drain(stay..index) {
+            self.bytes -= item.record.size();
+            out.push(item);
+        }
+        out
     }
 
     /// All items, in order.
@@ -111,5 +127,56 @@ impl KeyQueue {
             (Aggregation::Key, _) => (1, self.bytes),
             (Aggregation::Shard, _) => (1, self.bytes.min(settings.aggregate_max_bytes)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::lane::test_support::{Kit, settings};
+
+    /// A key's items by their ids: what is left of 0, 1, 2 … and what was taken out, and how many
+    /// were looked at for it.
+    fn taken_out(
+        items: u128,
+        count: usize,
+        wanted: impl Fn(u128) -> bool,
+    ) -> (Vec<u128>, Vec<u128>, usize) {
+        let kit = Kit::new(settings());
+        let id = |item: &Item| item.ticket.id().as_u128();
+        let mut queue = KeyQueue::new(kit.item_of(0, "key"), KeyState::InFlight);
+        (1..items).for_each(|number| queue.push_back(kit.item_of(number, "key")));
+        let looked_at = Cell::new(0);
+        let out = queue.take_out(count, |item| {
+            looked_at.set(looked_at.get() + 1);
+            wanted(id(item))
+        });
+        let bytes = queue.bytes;
+        let left: Vec<_> = queue.into_items().collect();
+        assert_eq!(bytes, left.iter().map(|item| item.record.size()).sum::<usize>());
+        let ids = |items: Vec<BoxedItem>| items.iter().map(|item| id(item)).collect();
+        (ids(left), ids(out), looked_at.get())
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_the_others_in_order_wherever_it_stood() {
+        let (left, mut out, _) = taken_out(10, 5, |id| [0, 1, 4, 6, 7, 9].contains(&id));
+        out.sort_unstable();
+        assert_eq!((left, out), (vec![2, 3, 5, 8, 9], vec![0, 1, 4, 6, 7]));
+    }
+
+    #[test]
+    fn each_item_is_looked_at_once_however_many_are_taken_out() {
+        let (left, out, looked_at) = taken_out(1000, 400, |id| (500..900).contains(&id));
+        assert_eq!((left.len(), out.len()), (600, 400));
+        assert_eq!(looked_at, 900);
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_one_taken_out_is_not_looked_at() {
+        let (_, out, looked_at) = taken_out(1000, 3, |id| id < 3);
+        assert_eq!((out, looked_at), (vec![0, 1, 2], 3));
     }
 }

@@ -14,7 +14,7 @@ use dispatchd_core::model::Reason;
 
 /// How a PutRecords request ended, for the label `outcome`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutOutcome {
+pub(super) enum PutOutcome {
     /// Every record was stored.
     Stored,
     /// Some records were stored, others were not.
@@ -27,7 +27,7 @@ pub enum PutOutcome {
 
 /// Why records are sent again, for the label `class`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub(super) enum Retry {
     Throttled,
     Transient,
     Blocked,
@@ -101,17 +101,17 @@ impl LaneMetrics {
     }
 
     /// The counter of PutRecords requests that ended so.
-    pub fn put_records(&self, outcome: PutOutcome) -> &Counter {
+    pub(super) fn put_records(&self, outcome: PutOutcome) -> &Counter {
         &self.put_records[outcome as usize]
     }
 
     /// The counter of records that are sent again for this reason.
-    pub fn retries(&self, class: Retry) -> &Counter {
+    pub(super) fn retries(&self, class: Retry) -> &Counter {
         &self.retries[class as usize]
     }
 
     /// Shows why the stream is blocked; `None`: it is not.
-    pub fn set_blocked(&self, why: Option<Reason>) {
+    pub(super) fn set_blocked(&self, why: Option<Reason>) {
         for (reason, gauge) in Reason::ALL.iter().zip(&self.stream_blocked) {
             gauge.set(f64::from(u8::from(Some(*reason) == why)));
         }

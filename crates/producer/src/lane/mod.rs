@@ -32,7 +32,7 @@
 //! | `packing` | whether an event fits by number and bytes, and whether it shares a packed record |
 //! | `stream_health` | whether the stream takes anything, and when a blocked one is probed |
 //! | `doubt` | whether a refusal is about the stream or about a record |
-//! | `queues` | the keys of a lane and their states; what is overdue |
+//! | `queues` | the keys of a lane and their states; when a request is due; what is overdue |
 //! | `shard_queue` | a shard's ready keys, and all shard queues by the shard map |
 //! | `cooling` | until when a key or a shard cools, and the least that a paced shard does |
 //! | `pacing` | how fast a shard that was throttled is sent to |
@@ -50,9 +50,9 @@
 //! | `item`, `settings` | one event on its way; how a lane decides |
 //!
 //! # Procedures
-//! - **Send** when a request is full, when the oldest ready event has waited `linger`, or at once
-//!   while the daemon drains; never more than `max_in_flight` requests at a time. While they are
-//!   out the next one fills by itself.
+//! - **Send** (`queues::due`) when a request is full, when the oldest ready event has waited
+//!   `linger`, or at once while the daemon drains; never more than `max_in_flight` requests at a
+//!   time. While they are out the next one fills by itself.
 //! - **Throttled**: the shard cools and is paced afterwards; without a shard map the key cools.
 //!   Any other failure that passes: the key cools. The waits are drawn by `core::model::backoff`
 //!   within the settings' bounds; `cooling` shortens those of a paced shard, `settings` those of a

@@ -1,5 +1,5 @@
 //! The keys of a lane: a queue per key, which keys stand ready in which shard queue, which cool,
-//! and what has waited for too long.
+//! when a request is due, and what has waited for too long.
 //!
 //! Pure. A key comes in ready, `batch_builder` takes it for a flight, and `end_flight` brings it
 //! back, ready or cooling. No item is dropped: it leaves in a batch, or overdue, or when the lane
@@ -169,8 +169,8 @@ impl Queues {
     /// has a deadline is met when that comes. For what has waited for the timeout it looks once a
     /// tick: what it misses until then is met when its turn comes to be sent.
     pub(super) fn sweep(&mut self, now: Instant, mut expired: impl FnMut(Key)) {
-        while let Some((deadline, key, count)) = self.deadlines.pop_due(now) {
-            self.give_up(key, deadline, count);
+        for (key, count) in self.deadlines.take_due(now) {
+            self.give_up(key, count, now);
             expired(key);
         }
         if self.places_left > PLACES_LEFT_MAX.max(self.keys.len()) {
@@ -216,9 +216,10 @@ impl Queues {
         });
     }
 
-    /// The deadline of so many events of a key has come: they are taken out, wherever they stand.
+    /// Takes out the events of a key whose deadlines have come, which are `count`, wherever they
+    /// stand.
     #[cold]
-    fn give_up(&mut self, key: Key, deadline: Instant, count: usize) {
+    fn give_up(&mut self, key: Key, count: usize, now: Instant) {
         const COUNTED: &str = "a deadline is counted while its event waits";
         let hash_map::Entry::Occupied(mut entry) = self.keys.entry(key) else {
             panic!("{COUNTED}")
@@ -227,11 +228,10 @@ impl Queues {
         if let KeyState::Ready(index) = queue.state {
             self.shards.at(index).discount(queue.sendable(&self.settings));
         }
-        for _ in 0..count {
-            let item = queue.take_out(|item| item.deadline == Some(deadline)).expect(COUNTED);
-            self.ages.remove(item.accepted);
-            self.late.push(item);
-        }
+        let out = queue.take_out(count, |item| item.is_past_deadline(now));
+        assert_eq!(out.len(), count, "{COUNTED}");
+        out.iter().for_each(|item| self.ages.remove(item.accepted));
+        self.late.extend(out);
         match (queue.state, queue.is_empty()) {
             (KeyState::Ready(index), _) => {
                 let stays = self.shards.stays(key, queue, index, &self.settings);

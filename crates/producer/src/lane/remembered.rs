@@ -76,7 +76,7 @@ enum Became {
     /// Acked with a position that AWS would write in another way.
     AckedElsewhere {
         timestamp: u64,
-        place: Box<Position>,
+        position: Box<Position>,
     },
 }
 
@@ -112,8 +112,9 @@ impl Remembered {
         acked: Option<(Timestamp, &Position)>,
         now: Instant,
     ) {
-        let became =
-            acked.map_or(Became::Unconfirmed, |(timestamp, place)| Became::acked(timestamp, place));
+        let became = acked.map_or(Became::Unconfirmed, |(timestamp, position)| {
+            Became::acked(timestamp, position)
+        });
         self.text_bytes += became.text_bytes();
         let epoch = *self.epoch.get_or_insert(now);
         let settled_ns = now.saturating_duration_since(epoch).as_nanos() as u64;
@@ -179,25 +180,25 @@ impl Entry {
     pub(super) fn acked(&self) -> Option<(Timestamp, Position)> {
         match &self.became {
             Became::Unconfirmed => None,
-            Became::AckedElsewhere { timestamp, place } => {
-                Some((Timestamp::unpack(*timestamp), Position::clone(place)))
+            Became::AckedElsewhere { timestamp, position } => {
+                Some((Timestamp::unpack(*timestamp), Position::clone(position)))
             }
             Became::Acked { timestamp, number, shard, member } => {
-                let place = Position {
+                let position = Position {
                     shard_id: shard_id(*shard).into(),
                     sequence_number: number.text().into(),
                     sub_sequence_number: (*member != NO_MEMBER).then_some(*member as usize),
                 };
-                Some((Timestamp::unpack(*timestamp), place))
+                Some((Timestamp::unpack(*timestamp), position))
             }
         }
     }
 }
 
 impl Became {
-    fn acked(timestamp: Timestamp, place: &Position) -> Self {
+    fn acked(timestamp: Timestamp, position: &Position) -> Self {
         let timestamp = timestamp.pack();
-        let Position { shard_id: shard, sequence_number, sub_sequence_number } = place;
+        let Position { shard_id: shard, sequence_number, sub_sequence_number } = position;
         let member = match sub_sequence_number {
             None => Some(NO_MEMBER),
             Some(index) => u32::try_from(*index).ok().filter(|index| *index != NO_MEMBER),
@@ -206,7 +207,7 @@ impl Became {
             (Some(number), Some(shard), Some(member)) => {
                 Self::Acked { timestamp, number, shard, member }
             }
-            _ => Self::AckedElsewhere { timestamp, place: Box::new(place.clone()) },
+            _ => Self::AckedElsewhere { timestamp, position: Box::new(position.clone()) },
         }
     }
 
@@ -216,11 +217,11 @@ impl Became {
         const COUNTS_BYTES: usize = 2 * size_of::<usize>();
         match self {
             Self::Unconfirmed | Self::Acked { .. } => 0,
-            Self::AckedElsewhere { place, .. } => {
+            Self::AckedElsewhere { position, .. } => {
                 size_of::<Position>()
                     + 2 * COUNTS_BYTES
-                    + place.shard_id.len()
-                    + place.sequence_number.len()
+                    + position.shard_id.len()
+                    + position.sequence_number.len()
             }
         }
     }
@@ -270,7 +271,7 @@ mod tests {
 
     const NUMBER: &str = "49681234567890123456789012345678901234567890123456789012";
 
-    fn place(shard_id: &str, number: &str, member: Option<usize>) -> Position {
+    fn position(shard_id: &str, number: &str, member: Option<usize>) -> Position {
         Position {
             shard_id: shard_id.into(),
             sequence_number: number.into(),
@@ -301,11 +302,11 @@ mod tests {
             ("shardId-000000000003", "1", Some(1 << 40), false),
         ]) {
             let mut remembered = Remembered::default();
-            let place = place(shard, number, member);
-            remembered.push(id(n), said, Some((timestamp, &place)), now);
+            let position = position(shard, number, member);
+            remembered.push(id(n), said, Some((timestamp, &position)), now);
             assert_eq!(
                 remembered.get(&id(n)).expect("it is there").acked(),
-                Some((timestamp, place))
+                Some((timestamp, position))
             );
             // Two texts that are shared have two counts each.
             let as_text =
@@ -329,7 +330,7 @@ mod tests {
         remembered.push(
             id(0),
             said,
-            Some((Timestamp::from_unix_ms(0), &place("shardId-000000000000", "1", None))),
+            Some((Timestamp::from_unix_ms(0), &position("shardId-000000000000", "1", None))),
             at(2000),
         );
         assert_eq!(remembered.oldest_age(at(2000)), Some(Duration::from_millis(2000)));

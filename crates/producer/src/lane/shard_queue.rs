@@ -6,7 +6,7 @@
 //! behind: whoever comes to a place looks at the key's state, which alone counts.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -162,11 +162,12 @@ impl ShardQueues {
     /// Other shards hold from `now` on, or none can be predicted any more. Every queue comes out
     /// empty: each ready key is to be made ready again.
     pub(super) fn remap(&mut self, map: Option<Arc<ShardMap>>, now: Instant) {
-        let before = |id: &str| {
-            let old = self.map.as_deref()?;
-            (0..old.len()).find(|index| old.id(*index) == id).map(|index| &self.queues[index])
+        let old = std::mem::take(&mut self.queues);
+        let old: HashMap<_, _> = match &self.map {
+            Some(map) => (0..map.len()).map(|index| map.id(index)).zip(old).collect(),
+            None => HashMap::new(),
         };
-        let queue_of = |id| before(id).map_or_else(ShardQueue::default, ShardQueue::without_keys);
+        let queue_of = |id| old.get(id).map_or_else(ShardQueue::default, ShardQueue::without_keys);
         self.queues = match &map {
             Some(new) => (0..new.len()).map(|index| queue_of(new.id(index))).collect(),
             None => vec![ShardQueue::default()],
@@ -260,5 +261,73 @@ impl ShardQueues {
     /// When the next shard may be sent to again; `None` where nothing waits for that.
     pub(super) fn next_wake(&self, now: Instant) -> Option<Instant> {
         self.queues.iter().filter_map(|queue| queue.wakes_at(now)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dispatchd_core::model::Shard;
+    use dispatchd_core::model::backoff::Backoff;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    use super::*;
+    use crate::lane::throttle_counts::Counts;
+
+    const BACKOFF: Backoff =
+        Backoff { min: Duration::from_millis(100), max: Duration::from_millis(100) };
+
+    /// A shard that was throttled at `now`, with two keys, one of which came back.
+    fn throttled(now: Instant) -> ShardQueue {
+        let mut queue = ShardQueue { pacing: Some(Pacing::new(now)), ..ShardQueue::default() };
+        queue.cooling.throttled(BACKOFF, true, now, &mut SmallRng::seed_from_u64(7));
+        queue.counts.throttled(now);
+        queue.join(now, 1);
+        queue.rejoin(now, 2);
+        queue.count((2, 20));
+        queue
+    }
+
+    /// Whether the shard cools until `until`, is paced, and counts one refusal.
+    fn goes_on(queue: &ShardQueue, until: Option<Instant>, now: Instant) -> bool {
+        let refused = Counts { stored: 0, throttled: 1 };
+        until.is_some()
+            && queue.cooling.until() == until
+            && queue.pacing.is_some()
+            && queue.counts.of_late(now) == refused
+    }
+
+    #[test]
+    fn a_shard_whose_keys_are_taken_away_cools_and_is_paced_as_before_and_counts_none_of_them() {
+        let now = Instant::now();
+        let before = throttled(now);
+        let mut queue = before.without_keys();
+        assert!(goes_on(&queue, before.cooling.until(), now), "{queue:?}");
+        assert_eq!((queue.places(), queue.first()), (0, None));
+        queue.cooling.end();
+        queue.pacing = None;
+        assert_eq!(queue.sendable(now), (0, 0));
+    }
+
+    #[test]
+    fn a_shard_goes_on_under_another_map_wherever_it_stands_there_and_a_new_one_begins_anew() {
+        let now = Instant::now();
+        let map = |shards: &[(&str, u128)]| {
+            let shard = |&(id, first): &(&str, u128)| Shard { id: id.to_owned(), first };
+            ShardMap::new(shards.iter().map(shard).collect()).map(Arc::new)
+        };
+        let mut shards = ShardQueues::unknown();
+        shards.remap(map(&[("low", 0), ("high", 1 << 127)]), now);
+        *shards.at(1) = throttled(now);
+        let until = shards.at(1).cooling.until();
+        shards.remap(map(&[("child", 0), ("other child", 1 << 126), ("high", 1 << 127)]), now);
+        let cooling: Vec<_> = shards.iter().map(|queue| queue.cooling.until()).collect();
+        assert_eq!(cooling, [None, None, until]);
+        assert!(goes_on(shards.at(2), until, now), "{shards:?}");
+        shards.remap(None, now);
+        shards.remap(map(&[("high", 0)]), now);
+        assert_eq!(shards.at(0).cooling.until(), None, "nothing is known of it any more");
     }
 }

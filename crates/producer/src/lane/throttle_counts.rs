@@ -66,14 +66,14 @@ mod tests {
     fn what_is_told_covers_half_a_minute_at_least_and_a_minute_at_most() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut tally = ThrottleCounts::default();
-        assert_eq!(tally.of_late(start), Counts::default());
-        tally.stored(at(0));
-        tally.throttled(at(1));
-        assert_eq!(tally.of_late(at(29)), Counts { stored: 1, throttled: 1 });
-        tally.stored(at(31));
-        assert_eq!(tally.of_late(at(59)), Counts { stored: 2, throttled: 1 });
-        assert_eq!(tally.of_late(at(62)), Counts { stored: 1, throttled: 0 });
-        assert_eq!(tally.of_late(at(200)), Counts::default());
+        let mut counts = ThrottleCounts::default();
+        assert_eq!(counts.of_late(start), Counts::default());
+        counts.stored(at(0));
+        counts.throttled(at(1));
+        assert_eq!(counts.of_late(at(29)), Counts { stored: 1, throttled: 1 });
+        counts.stored(at(31));
+        assert_eq!(counts.of_late(at(59)), Counts { stored: 2, throttled: 1 });
+        assert_eq!(counts.of_late(at(62)), Counts { stored: 1, throttled: 0 });
+        assert_eq!(counts.of_late(at(200)), Counts::default());
     }
 }

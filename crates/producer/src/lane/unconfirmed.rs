@@ -43,7 +43,7 @@ mod tests {
         let mut item = kit.item_without_id();
         let told = |item: &Item, outage| match late(item, outage, kit.at(120_999)) {
             Outcome::Refused(refusal) => (refusal.message.into_owned(), refusal.maybe_stored),
-            Outcome::Durable(place) => panic!("{place:?}"),
+            Outcome::Durable(position) => panic!("{position:?}"),
         };
         let untried = "not confirmed by Kinesis within 120 s, delivery.timeout";
         assert_eq!(told(&item, None), (untried.into(), Some(false)));

@@ -104,8 +104,8 @@ fn every_mutant_is_caught_by_the_check_that_is_there_for_it() {
 fn what_belongs_together_goes_together_or_not_at_all_and_is_answered_once() {
     let mut ended = [0; TransactionEnd::ALL.len()];
     for seed in (0..SEEDS_COUNT).chain([rand::random()]) {
-        let books = together::run(seed, None).unwrap_or_else(|broken| panic!("{}", broken.what));
-        ended.iter_mut().zip(books.transactions_ended).for_each(|(sum, one)| *sum += one);
+        let counts = together::run(seed, None).unwrap_or_else(|broken| panic!("{}", broken.what));
+        ended.iter_mut().zip(counts.transactions_ended).for_each(|(sum, one)| *sum += one);
     }
     for (end, count) in TransactionEnd::ALL.iter().zip(ended) {
         println!("{}: {count}", end.as_str());

@@ -198,7 +198,7 @@ impl Run {
         loop {
             let until = self.turn();
             self.read()?;
-            self.books()?;
+            self.counts()?;
             let next = self.todo.first_key_value().map(|((at, todo), ())| (*at, *todo));
             match (next, until) {
                 (Some((at, todo)), until) if until.is_none_or(|until| at <= until) => {
@@ -213,15 +213,15 @@ impl Run {
         }
         self.intake = None; // the daemon stops
         self.read()?;
-        let books = self.books()?;
+        let counts = self.counts()?;
         for tx in self.txs.iter().filter(|tx| tx.went) {
             const ANSWERED: &str = "a commit is answered for each of its events";
             check(tx.is_answered, ANSWERED, || format!("{tx:?}"))?;
         }
         let used_bytes = self.shared.budget.used_bytes();
-        let is_empty = books.in_flight() == 0 && books.staged == 0 && used_bytes == 0;
-        check(is_empty, "nothing is left", || format!("{books:?}, {used_bytes} bytes"))?;
-        Ok(books)
+        let is_empty = counts.in_flight() == 0 && counts.staged == 0 && used_bytes == 0;
+        check(is_empty, "nothing is left", || format!("{counts:?}, {used_bytes} bytes"))?;
+        Ok(counts)
     }
 
     fn does(&mut self, todo: Todo) -> Result<(), Broken> {
@@ -432,13 +432,13 @@ impl Run {
     }
 
     /// accepted = acked + refused + rolled back + in flight + staged.
-    fn books(&self) -> Result<Snapshot, Broken> {
-        let books = self.shared.counters.snapshot();
-        let ended = books.acked + books.refused.iter().sum::<u64>() + books.rolled_back;
-        check(books.accepted >= ended + books.staged, "the books balance", || {
-            format!("{books:?}")
+    fn counts(&self) -> Result<Snapshot, Broken> {
+        let counts = self.shared.counters.snapshot();
+        let ended = counts.acked + counts.refused.iter().sum::<u64>() + counts.rolled_back;
+        check(counts.accepted >= ended + counts.staged, "the counts balance", || {
+            format!("{counts:?}")
         })?;
-        Ok(books)
+        Ok(counts)
     }
 
     fn time(&self) -> Now {

@@ -19,7 +19,7 @@ use super::event::{Trace, is_cloudevent};
 use super::members::{Members, text};
 use super::{Misfit, Outgoing};
 use crate::model::envelope::Timestamp;
-use crate::wire::cloudevents::structured;
+use crate::wire::cloudevents::{is_of_uri, structured};
 
 /// An event in binary mode.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ fn header((name, value): (&str, &str)) -> (String, String) {
 
 /// A producer's name as the URI-reference that a source is.
 fn as_reference(name: Cow<'_, str>) -> Cow<'_, str> {
-    let is_odd = |byte: u8| !byte.is_ascii_graphic() || b"\"<>\\^`{|}".contains(&byte);
+    let is_odd = |byte| !is_of_uri(byte);
     if name.bytes().any(is_odd) { in_percents(&name, is_odd).into() } else { name }
 }
 

@@ -11,7 +11,7 @@ const PARENT_BYTES: usize = 55;
 const PARENT_BYTES_MAX: usize = 128;
 
 /// Whether a text is a `traceparent`: `version-trace-parent-flags` in lower-case hexadecimal.
-pub fn is_parent(text: &str) -> bool {
+pub(super) fn is_parent(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(head) = bytes.get(..PARENT_BYTES) else { return false };
     let is_in_form = head.iter().enumerate().all(|(at, byte)| match at {

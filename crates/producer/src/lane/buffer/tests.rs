@@ -375,7 +375,7 @@ fn a_key_whose_events_expired_as_it_cooled_leaves_nothing_that_ends_a_later_cool
 }
 
 #[test]
-fn a_stream_that_begins_to_ignore_keys_has_one_line_for_all() {
+fn a_stream_that_begins_to_ignore_keys_has_one_queue_for_all() {
     let mut kit = Kit::with_two_shards(settings());
     kit.push_to(0, 0, "a", "a");
     kit.push_to(1, 0, "b", "b");

@@ -20,9 +20,9 @@ use super::put_records::{EntryResult, ShardIds};
 
 const PUT_RECORDS: &str = "PutRecords";
 
-/// Whether PutRecords is permitted.
+/// What a dry run of PutRecords says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WriteProbe {
+pub enum DryRun {
     Permitted,
     /// The endpoint is not AWS's own: nothing was sent.
     NotSent,
@@ -32,7 +32,7 @@ pub enum WriteProbe {
 
 /// Whether the service reads PutRecords in the wire format that is configured.
 #[derive(Debug, Clone)]
-pub enum WireProbe {
+pub enum WireCheck {
     Read,
     /// The service answered in another format that it could not read the request.
     NotRead(CallError),
@@ -46,7 +46,7 @@ impl Kinesis {
     ///
     /// # Errors
     /// What PutRecords would answer, or any failure on the way.
-    pub async fn probe_write(&self, record: &Record) -> Result<WriteProbe, CallError> {
+    pub async fn dry_run(&self, record: &Record) -> Result<DryRun, CallError> {
         let (name, arn) = named(&self.stream);
         let entry = PutRecordsRequestEntry::builder()
             .data(Blob::from_maybe_shared(record.data.clone()))
@@ -64,11 +64,11 @@ impl Kinesis {
                     let (operation, cause) = (PUT_RECORDS, class.into());
                     Err(CallError { operation, class, cause, code, message })
                 }
-                _ => Ok(WriteProbe::Stored),
+                _ => Ok(DryRun::Stored),
             },
-            Err(error) if Intercepted::endpoint(&error).is_some() => Ok(WriteProbe::NotSent),
+            Err(error) if Intercepted::endpoint(&error).is_some() => Ok(DryRun::NotSent),
             Err(error) => match self.call_error(PUT_RECORDS, &error, &credentials) {
-                error if error.code == "DryRunOperationException" => Ok(WriteProbe::Permitted),
+                error if error.code == "DryRunOperationException" => Ok(DryRun::Permitted),
                 error => Err(error),
             },
         }
@@ -76,13 +76,13 @@ impl Kinesis {
 
     /// Whether the service reads PutRecords in the wire format that is configured: by a request
     /// without records. No server stores anything for it, and Kinesis refuses it once it was read.
-    pub async fn probe_wire(&self) -> WireProbe {
+    pub async fn check_wire(&self) -> WireCheck {
         let Err(failure) = self.send(&Entries::new(Vec::new(), &[])).await else {
-            return WireProbe::Read;
+            return WireCheck::Read;
         };
         let reply = failure.reply();
         if reply.is_some_and(|(_, wire)| wire == self.route.settings.wire) {
-            return WireProbe::Read;
+            return WireCheck::Read;
         }
         // Servers have many codes for a request that they cannot read, so the statuses that mean
         // something else are left out instead.
@@ -92,7 +92,7 @@ impl Kinesis {
         let (cause, message) = (failure.cause(), chain(&failure));
         let error = CallError { operation: PUT_RECORDS, class, cause, code, message };
         let is_told = is_refusal && matches!(class, Class::Poison | Class::Transient);
-        if is_told { WireProbe::NotRead(error) } else { WireProbe::NotKnown(error) }
+        if is_told { WireCheck::NotRead(error) } else { WireCheck::NotKnown(error) }
     }
 
     /// The ARN that STS knows the caller by (GetCallerIdentity, which needs no permission). The SDK
