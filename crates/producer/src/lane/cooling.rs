@@ -119,6 +119,19 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_that_took_a_record_cools_as_briefly_as_at_first_when_it_is_throttled_next() {
+        let backoff = Backoff { max: Duration::from_secs(100), ..BACKOFF };
+        let (mut cooling, mut rng) = (ShardCooling::default(), SmallRng::seed_from_u64(7));
+        let mut now = Instant::now();
+        for _ in 0..9 {
+            now = cooling.throttled(backoff, false, now, &mut rng).expect("it is awake by then");
+        }
+        cooling.stored();
+        let until = cooling.throttled(backoff, false, now, &mut rng).expect("it is awake by now");
+        assert!(until - now <= 2 * backoff.min, "{:?}", until - now);
+    }
+
+    #[test]
     fn keys_wake_in_order_of_their_times_and_none_before_its_own() {
         let mut keys = CoolingKeys::default();
         let start = Instant::now();

@@ -312,6 +312,21 @@ mod tests {
     }
 
     #[test]
+    fn a_paced_shard_is_sent_what_its_pace_allows_and_wakes_once_it_allows_something() {
+        let now = Instant::now();
+        let mut queue = ShardQueue { pacing: Some(Pacing::new(now)), ..ShardQueue::default() };
+        assert_eq!(queue.wakes_at(now), None, "nothing waits");
+        queue.count((1000, 1_000_000));
+        assert!(queue.wakes_at(now) > Some(now));
+        // A tenth of what a shard takes in a second, give or take a rounding.
+        let later = now + Duration::from_millis(100);
+        let (records, bytes) = queue.sendable(later);
+        assert!((100..=101).contains(&records), "{records}");
+        assert!((104_857..=104_858).contains(&bytes), "{bytes}");
+        assert_eq!(queue.wakes_at(later), None, "it may be sent to");
+    }
+
+    #[test]
     fn a_shard_goes_on_under_another_map_wherever_it_stands_there_and_a_new_one_begins_anew() {
         let now = Instant::now();
         let map = |shards: &[(&str, u128)]| {

@@ -296,6 +296,7 @@ fn a_key_that_loses_its_last_event_to_a_deadline_is_forgotten_in_every_state() {
     kit.push_until(0, "ready", "ready", 5);
     assert_eq!(kit.late(5), ["ready"]);
     assert!(kit.buffer.is_empty());
+    assert_eq!(kit.buffer.oldest(), None, "it counts as answered");
 
     kit.push_until(5, "cools", "cools", 100);
     let flight = kit.send(15);
@@ -318,7 +319,7 @@ fn a_key_that_loses_its_last_event_to_a_deadline_is_forgotten_in_every_state() {
 }
 
 #[test]
-fn an_event_given_up_in_a_piece_of_a_key_that_was_cut_leaves_the_others_to_go_on() {
+fn an_event_given_up_in_a_piece_of_a_key_that_was_cut_leaves_the_others_to_go_as_they_come() {
     let mut kit = Kit::new(Settings { max_in_flight: 1, ..relaxed() });
     kit.push(0, "a", &["a1", "a2", "a3"]);
     kit.push_until(0, "a", "a4", 40);
@@ -326,9 +327,10 @@ fn an_event_given_up_in_a_piece_of_a_key_that_was_cut_leaves_the_others_to_go_on
     kit.land_error(20, batch, Class::Poison, "no name");
     let half = kit.send(20);
     assert_eq!(names(&half), ["a1", "a2"]);
+    kit.push(30, "a", &["a5", "a6"]);
     assert_eq!(kit.late(40), ["a4"], "of the other half");
     kit.land_stored(50, half);
-    assert_eq!(names(&kit.send(50)), ["a3"]);
+    assert_eq!(names(&kit.send(50)), ["a3", "a5", "a6"], "and not a piece of two");
 }
 
 #[test]
