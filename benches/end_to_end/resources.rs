@@ -26,13 +26,13 @@ const SOAK_RATE: u32 = 5_000;
 const SLACK_MIB: f64 = 3.0;
 
 /// The parts of a run; they end together.
-pub(crate) struct House {
+pub(crate) struct Run {
     pub server: Server,
     pub daemon: Process,
     dir: TempDir,
 }
 
-impl House {
+impl Run {
     /// With this program, and the stream behind TLS or not.
     pub(crate) fn build(program: &Path, tls: bool) -> Result<Self> {
         let server = Server::start(SHARDS, DELAY_MS)?;
@@ -80,7 +80,7 @@ pub(crate) fn table(measured: Duration) -> Result<()> {
     println!(
         "events/s | CPU, 200 B | CPU, 1 KiB | memory, 200 B | memory, 1 KiB\n---|---|---|---|---"
     );
-    let idle = House::ours()?;
+    let idle = Run::ours()?;
     sleep(Duration::from_secs(2));
     let before = usage(idle.daemon.id())?;
     sleep(measured);
@@ -96,14 +96,14 @@ pub(crate) fn table(measured: Duration) -> Result<()> {
 
 /// CPU of one core, and the memory in the end.
 fn one(data_bytes: usize, rate: u32, measured: Duration) -> Result<(String, f64)> {
-    let house = House::ours()?;
+    let run = Run::ours()?;
     let window = Window::new(Duration::from_secs(2), measured);
-    let _callers = house.load(data_bytes, 1, Pace::PerSecond(rate), window)?;
+    let _callers = run.load(data_bytes, 1, Pace::PerSecond(rate), window)?;
     sleep(window.from.saturating_duration_since(Instant::now()));
-    let before = usage(house.daemon.id())?;
+    let before = usage(run.daemon.id())?;
     sleep(window.to.saturating_duration_since(Instant::now()));
-    let used = usage(house.daemon.id())?.since(&before);
-    Ok((share(used, measured), house.resident_mib()?))
+    let used = usage(run.daemon.id())?.since(&before);
+    Ok((share(used, measured), run.resident_mib()?))
 }
 
 fn share(used: Duration, of: Duration) -> String {
@@ -119,27 +119,27 @@ pub(crate) fn memory() -> Result<()> {
     );
     println!("---|---|---|---|---|---|---");
     for data_bytes in [200, 1024] {
-        let house = House::ours()?;
+        let run = Run::ours()?;
         sleep(Duration::from_secs(2));
-        let idle = house.resident_mib()?;
-        house.server.signal(Signal::STOP)?;
+        let idle = run.resident_mib()?;
+        run.server.signal(Signal::STOP)?;
         let window = Window::new(Duration::ZERO, FULL);
         // Of windows of 4,096 events, 32 are more than the budget.
-        let callers = house.load(data_bytes, 32, Pace::InFlight(32 * 4096), window)?;
+        let callers = run.load(data_bytes, 32, Pace::InFlight(32 * 4096), window)?;
         sleep(FULL);
-        let (full, events) = (house.resident_mib()?, house.in_flight()?);
-        house.server.signal(Signal::CONT)?;
+        let (full, events) = (run.resident_mib()?, run.in_flight()?);
+        run.server.signal(Signal::CONT)?;
         callers.latencies(); // they end with their first ack after the window
-        while house.in_flight()? > 0 {
+        while run.in_flight()? > 0 {
             sleep(Duration::from_millis(100));
         }
         sleep(Duration::from_secs(1));
-        let soon = house.resident_mib()?;
+        let soon = run.resident_mib()?;
         let trickle = Window::new(Duration::ZERO, Duration::from_secs(10));
-        let _callers = house.load(data_bytes, 1, Pace::PerSecond(100), trickle)?;
+        let _callers = run.load(data_bytes, 1, Pace::PerSecond(100), trickle)?;
         sleep(Duration::from_secs(9));
         let each = (full - idle) * 1024.0 * 1024.0 / events as f64;
-        let late = house.resident_mib()?;
+        let late = run.resident_mib()?;
         println!(
             "{data_bytes} B | {idle:.1} MiB | {full:.1} MiB | {events} | {each:.0} | {soon:.1} MiB | {late:.1} MiB"
         );
@@ -153,14 +153,14 @@ pub(crate) fn memory() -> Result<()> {
 /// If the daemon holds more at the end than after the second minute, the allocator's slack aside.
 pub(crate) fn soak(minutes: u32) -> Result<()> {
     const MINUTE: Duration = Duration::from_secs(60);
-    let house = House::ours()?;
-    println!("idle: {:.1} MiB", house.resident_mib()?);
+    let run = Run::ours()?;
+    println!("idle: {:.1} MiB", run.resident_mib()?);
     let window = Window::new(Duration::ZERO, MINUTE * minutes);
-    let callers = house.load(200, 1, Pace::PerSecond(SOAK_RATE), window)?;
+    let callers = run.load(200, 1, Pace::PerSecond(SOAK_RATE), window)?;
     let mut after = Vec::new();
     for minute in 1..=minutes {
         sleep((window.began + MINUTE * minute).saturating_duration_since(Instant::now()));
-        after.push(house.resident_mib()?);
+        after.push(run.resident_mib()?);
         println!(
             "minute {minute}: {:.1} MiB, {} events acked",
             after[after.len() - 1],

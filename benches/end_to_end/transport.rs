@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::load::{Pace, Window};
 use crate::process::usage;
-use crate::resources::House;
+use crate::resources::Run;
 use crate::server;
 
 const RATES: [u32; 3] = [100, 1_000, 5_000];
@@ -62,15 +62,15 @@ pub(crate) fn table(programs: &[PathBuf], rounds: usize, measured: Duration) -> 
 }
 
 fn one(program: &std::path::Path, rate: u32, tls: bool, measured: Duration) -> Result<Cost> {
-    let house = House::build(program, tls)?;
+    let run = Run::build(program, tls)?;
     let window = Window::new(Duration::from_secs(2), measured);
-    let callers = house.load(DATA_BYTES, 1, Pace::PerSecond(rate), window)?;
+    let callers = run.load(DATA_BYTES, 1, Pace::PerSecond(rate), window)?;
     let look = |at: Instant| {
         sleep(at.saturating_duration_since(Instant::now()));
         Ok::<_, std::io::Error>((
             callers.acked(),
-            usage(house.daemon.id())?,
-            server::counts(house.server.port)?,
+            usage(run.daemon.id())?,
+            server::counts(run.server.port)?,
         ))
     };
     let (before, after) = (look(window.from)?, look(window.to)?);

@@ -130,14 +130,9 @@ impl Director {
         }
     }
 
-    /// The most that the configuration says the daemon takes, in bytes, as `check` prints it.
+    /// The most that the configuration says the daemon takes, in bytes.
     pub(crate) async fn memory_sum(&self) -> usize {
-        let printed = self.start.clone().check().await;
-        let sum = printed
-            .lines()
-            .find_map(|line| line.strip_prefix("memory: at most ")?.rsplit_once(" = "));
-        let mib = sum.and_then(|(_, sum)| sum.strip_suffix(" MiB")?.parse::<f64>().ok());
-        (mib.unwrap_or_else(|| panic!("no sum in\n{printed}")) * 1024.0 * 1024.0) as usize
+        self.start.clone().memory_sum().await
     }
 
     /// Plays for so long, and at least one whole deck.

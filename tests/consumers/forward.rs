@@ -328,14 +328,8 @@ async fn a_target_that_fails_holds_up_no_other_and_is_shown_as_what_it_is() {
     bad.answers(StatusCode::INTERNAL_SERVER_ERROR);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("config.toml");
-    let target = |name: &str, app: &App| {
-        format!(
-            "[[forward.target]]\nname = {name:?}\nurl = {:?}\nfrom = \"trim-horizon\"\n",
-            app.url
-        )
-    };
-    let only_even = "type = \"even\"\n";
-    std::fs::write(&file, target("good", &good) + only_even + &target("bad", &bad)).expect("ours");
+    let targets = target("good", &good, "type = \"even\"\n") + &target("bad", &bad, "");
+    std::fs::write(&file, targets).expect("it is ours");
     put_numbers(&client, "k", 0..10).await;
     let path = file.to_str().expect("it is UTF-8");
     let start = DISPATCHD.forward(&ferro.endpoint(), "s").args(["--config", path]);
@@ -444,18 +438,14 @@ async fn what_was_shown_of_a_target_is_shown_no_more_once_it_is_gone() {
     bad.answers(StatusCode::UNAUTHORIZED);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("config.toml");
-    let target = |name: &str, app: &App| {
-        let url = &app.url;
-        format!("[[forward.target]]\nname = {name:?}\nurl = {url:?}\nfrom = \"trim-horizon\"\n")
-    };
     let write = |text: String| std::fs::write(&file, text).expect("it is ours");
-    write(target("good", &good) + &target("bad", &bad));
+    write(target("good", &good, "") + &target("bad", &bad, ""));
     put_numbers(&client, "k", [1]).await;
     let path = file.to_str().expect("it is UTF-8");
     let start = DISPATCHD.forward(&ferro.endpoint(), "s").args(["--config", path]);
     let daemon = start.set("forward.poll", "200ms").start_in(dir.path()).await;
     counts(&daemon, "dispatchd_forward_shards_blocked{target=\"bad\"}", 1.0).await;
-    write(target("good", &good));
+    write(target("good", &good, ""));
     daemon.signal(Signal::HUP);
     daemon.told("the target is gone from the configuration").await;
     for gauge in ["shards_blocked", "shards", "behind_seconds", "wedged"] {

@@ -15,16 +15,16 @@ type Words = Vec<String>;
 
 /// The crates that are looked at: ours, wherever their sources are.
 fn roots() -> Vec<PathBuf> {
-    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let crates = std::fs::read_dir(house.join("crates")).into_iter().flatten();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crates = std::fs::read_dir(root.join("crates")).into_iter().flatten();
     let crates = crates.map(|entry| entry.expect("the folder is readable").path().join("src"));
-    std::iter::once(house.join("src")).chain(crates).filter(|root| root.is_dir()).collect()
+    std::iter::once(root.join("src")).chain(crates).filter(|root| root.is_dir()).collect()
 }
 
 #[test]
 fn no_file_imports_from_one_that_imports_from_it() {
     let found = roots().into_iter().flat_map(|root| {
-        let edges = House::at(&root).edges();
+        let edges = Crate::at(&root).edges();
         let ways = |cycle: &BTreeSet<&str>| (root.clone(), ways(&edges, cycle));
         cycles(&edges).iter().map(ways).collect::<Vec<_>>()
     });
@@ -40,7 +40,7 @@ fn the_rooms_of_a_lane_import_only_from_those_below_them_in_its_table() {
     let names = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
     let rooms: Vec<String> = names.map(|room| format!("lane/{room}.rs")).collect();
     let place = |file: &String| rooms.iter().position(|room| room == file);
-    for (from, to) in &House::at(&root).edges() {
+    for (from, to) in &Crate::at(&root).edges() {
         if from.starts_with("lane/") && from != "lane/mod.rs" {
             let here = place(from).unwrap_or_else(|| panic!("{from} is in no row of the table"));
             let above: Vec<_> = to.iter().filter(|to| place(to) <= Some(here)).collect();
@@ -67,7 +67,7 @@ fn a_cycle_is_seen_however_its_files_name_each_other() {
     ] {
         let files =
             [("lib.rs", "mod a;"), ("a/mod.rs", parent), ("a/one.rs", one), ("a/other.rs", other)];
-        let edges = House::of(&files).edges();
+        let edges = Crate::of(&files).edges();
         assert_eq!(cycles(&edges).len(), 1, "{parent} / {one} / {other}: {edges:?}");
     }
 }
@@ -86,14 +86,14 @@ fn a_parent_may_hand_on_what_its_children_hold_and_tests_may_look_at_everything(
         ("c/mod.rs", "mod ground; use ground::Ground; struct C(Ground);"),
         ("c/ground.rs", "struct Ground;"),
     ];
-    let edges = House::of(&files).edges();
+    let edges = Crate::of(&files).edges();
     assert_eq!(edges["a/one.rs"], BTreeSet::from(["a/other.rs".to_owned()]));
     assert_eq!(edges["b.rs"].len(), 2, "past the front, to what they hold");
     assert!(cycles(&edges).is_empty());
 }
 
 /// One crate: its files by their modules' paths.
-struct House {
+struct Crate {
     files: BTreeMap<Words, File>,
 }
 
@@ -113,7 +113,7 @@ struct Use {
     is_handed_on: bool,
 }
 
-impl House {
+impl Crate {
     fn at(root: &Path) -> Self {
         let mut files = Vec::new();
         let mut folders = vec![root.to_owned()];

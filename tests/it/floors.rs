@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// The floors, lowest first. `main.rs` and `lib.rs` stand beside the house.
+/// The floors, lowest first. `main.rs` and `lib.rs` stand beside them.
 const FLOORS: &[&[&str]] = &[
     &["client", "heap", "http_server", "terminal"],
     &[

@@ -13,6 +13,7 @@ use serde_json::Value;
 use testkit::client;
 use testkit::daemon::{Caller, event};
 use testkit::kinesis::Ferro;
+use testkit::packages::unless_on_ci;
 use testkit::stream::{create_stream, read_all};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -58,12 +59,8 @@ impl Image {
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let tag = format!("{}-{arch}", env!("CARGO_PKG_VERSION"));
         let can_run = layout.join("index.json").exists() && rustix::process::geteuid().is_root();
-        if !can_run {
-            let on_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!on_ci, "CI must run deploy/build-image.sh first, as root");
-            eprintln!("not run, it needs root and an image: deploy/build-image.sh");
-            return None;
-        }
+        let can_run = can_run.then_some(()).ok_or("run deploy/build-image.sh first, as root");
+        unless_on_ci("an image, and root", can_run.map_err(str::to_owned))?;
         let index = json(&layout.join("index.json"));
         let named = |manifest: &&Value| {
             manifest["annotations"]["org.opencontainers.image.ref.name"] == tag.as_str()

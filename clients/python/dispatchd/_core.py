@@ -4,7 +4,7 @@
 a time in. What must hold:
 
 - An event is in `events` from the moment it is taken on until it is settled, once. Everything else that refers to it
-  (the outbox, the lane of its key, the watches) lets go of it then, so that nothing grows behind the bounds.
+  (the outbox, the queue of its key, the watches) lets go of it then, so that nothing grows behind the bounds.
 - `events` is in the order in which events are to be written: so it is also the order after a cut.
 - A plain event's line is the same bytes each time: its ref is never given anew.
 """
@@ -138,7 +138,7 @@ class Core:
         self.events: dict[int, Pending] = {}
         self._waiting: OrderedDict[int, Pending] = OrderedDict()
         self._outbox: OrderedDict[int, Pending | bytes] = OrderedDict()
-        self._lanes: dict[str, OrderedDict[int, Pending]] = {}
+        self._queues: dict[str, OrderedDict[int, Pending]] = {}
         self._alarm = math.inf
         self._wire: dict[str, Transaction] = {}
         self._commits: dict[int, list[Pending]] = {}
@@ -420,9 +420,9 @@ class Core:
             )
             return
         if self._settings.strict_order and event.key:
-            lane = self._lanes.setdefault(event.key, OrderedDict())
-            lane[event.ref] = event
-            if next(iter(lane)) != event.ref:
+            queue = self._queues.setdefault(event.key, OrderedDict())
+            queue[event.ref] = event
+            if next(iter(queue)) != event.ref:
                 return
         if self.up:
             self._outbox[event.ref] = event
@@ -466,15 +466,15 @@ class Core:
             self._take_on(first)
 
     def _next_of(self, key: str, ref: int) -> None:
-        lane = self._lanes.get(key)
-        if lane is None or ref not in lane:
+        queue = self._queues.get(key)
+        if queue is None or ref not in queue:
             return
-        was_first = next(iter(lane)) == ref
-        del lane[ref]
-        if not lane:
-            del self._lanes[key]
+        was_first = next(iter(queue)) == ref
+        del queue[ref]
+        if not queue:
+            del self._queues[key]
         elif was_first and not self.closed:
-            self._send(next(iter(lane.values())))
+            self._send(next(iter(queue.values())))
 
     def _fail(self, event: Pending, code: str, message: str) -> None:
         outcome: Outcome = "unknown" if event.unknown or event.open else "not_stored"

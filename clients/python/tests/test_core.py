@@ -362,7 +362,7 @@ def test_strict_order_goes_on_after_a_timeout_of_the_first_or_of_one_that_waits(
     world.advance(1)
     assert [line["ref"] for line in world.written()] == [last.ref]
     world.say(ack({"ref": last.ref, "options": {"id": last.id}}))
-    assert not world.core._lanes
+    assert not world.core._queues
 
 
 def test_strict_order_holds_a_commit_back_too():
@@ -581,5 +581,5 @@ def test_whatever_happens_every_event_ends_once_and_the_counters_add_up(seed):
     assert {id(event) for event in events} == {id(event) for event in world.settled}
     assert world.core.counters().buffered == world.core.counters().buffered_bytes == 0
     assert not world.core._outbox
-    assert not world.core._lanes
+    assert not world.core._queues
     assert not world.core._waiting

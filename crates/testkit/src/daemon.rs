@@ -298,6 +298,15 @@ impl Start {
         assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
         printed
     }
+
+    /// The most memory that `check` says a daemon of this configuration takes, in bytes.
+    pub async fn memory_sum(self) -> usize {
+        let printed = self.args(["--admin-listen", "127.0.0.1:0"]).check().await;
+        let mut lines = printed.lines();
+        let sum = lines.find_map(|line| line.strip_prefix("memory: at most ")?.rsplit_once(" = "));
+        let mib = sum.and_then(|(_, sum)| sum.strip_suffix(" MiB")?.parse::<f64>().ok());
+        (mib.unwrap_or_else(|| panic!("no sum in\n{printed}")) * 1024.0 * 1024.0) as usize
+    }
 }
 
 async fn keep_log(stderr: ChildStderr, log: Arc<Mutex<Vec<Value>>>) {

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use testkit::daemon::{Caller, Daemon, Start, event};
+use testkit::fault::FaultServer;
+use testkit::fault::plan::Plan;
 use testkit::kinesis::Ferro;
 use testkit::stopwatch::Stopwatch;
 use testkit::stream::create_stream;
@@ -25,23 +27,6 @@ async fn daemon(start: impl FnOnce(Start) -> Start) -> (Ferro, Daemon) {
 async fn assert_others_are_served(daemon: &Daemon) {
     let answers = daemon.connect().await.pipeline(numbered_lines(200, 20)).await;
     assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 200);
-}
-
-/// The sum that `check` prints for these settings.
-async fn memory_sum_bytes(settings: &[&str]) -> usize {
-    let mut check = DISPATCHD.command();
-    check.args(["check", "--stream", "s", "--admin-listen", "127.0.0.1:0"]);
-    for setting in settings {
-        check.args(["--set", setting]);
-    }
-    let said =
-        String::from_utf8(check.output().await.expect("it runs").stdout).expect("it prints UTF-8");
-    let mib = said
-        .trim()
-        .rsplit_once("= ")
-        .and_then(|(_, sum)| sum.strip_suffix(" MiB"))
-        .and_then(|mib| mib.parse::<f64>().ok());
-    (mib.expect("the last line is the sum") * 1024.0 * 1024.0) as usize
 }
 
 /// An event whose key is named wrongly would be stored, acked, and ordered with nothing.
@@ -161,23 +146,17 @@ async fn a_thousand_idle_connections_cost_little_and_the_next_one_is_told_why() 
 #[tokio::test]
 async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum() {
     const EVENTS: u64 = 600;
-    let settings = [
-        "memory.budget=4MiB",
-        "socket.max_connections=4",
-        "delivery.timeout=1h",
-        "batch.max_in_flight=2",
-    ];
     let ferro = Ferro::start(false).await;
-    let server = testkit::fault::FaultServer::start(&ferro.endpoint(), 7).await;
+    let server = FaultServer::start(&ferro.endpoint(), 7).await;
     create_stream(&client(&ferro.endpoint()), "s", 2).await;
-    server.set(testkit::fault::plan::Plan { throttled_ratio: 1.0, ..Default::default() });
-    let start = settings
-        .iter()
-        .filter_map(|setting| setting.split_once('='))
-        .fold(DISPATCHD.daemon(&server.endpoint(), "s"), |start, (key, value)| {
-            start.set(key, value)
-        });
-    let daemon = start.start().await;
+    server.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+    let start = DISPATCHD
+        .daemon(&server.endpoint(), "s")
+        .set("memory.budget", "4MiB")
+        .set("socket.max_connections", 4)
+        .set("delivery.timeout", "1h")
+        .set("batch.max_in_flight", 2);
+    let daemon = start.clone().start().await;
     let idle = daemon.resident_bytes();
     let text = "x".repeat(10_000);
     let mut flooding = tokio::task::JoinSet::new();
@@ -188,7 +167,7 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
             .collect();
         flooding.spawn(daemon.connect().await.pipeline(lines));
     }
-    let sum = memory_sum_bytes(&settings).await;
+    let sum = start.memory_sum().await;
     eventually("the budget is full", async || {
         (daemon.metric("dispatchd_buffer_bytes").await > 4.0e6).then_some(())
     })
@@ -198,7 +177,7 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
         "{} more than idle, the sum is {sum}",
         daemon.resident_bytes() - idle
     );
-    server.set(testkit::fault::plan::Plan::default());
+    server.set(Plan::default());
     while let Some(answers) = flooding.join_next().await {
         let answers = answers.expect("the caller does not panic");
         assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count() as u64, EVENTS);
@@ -211,14 +190,11 @@ async fn at_the_byte_budget_nothing_more_is_read_and_memory_stays_within_the_sum
 /// of the budget: others are served at once.
 #[tokio::test]
 async fn callers_that_read_no_results_of_their_batches_cost_others_nothing() {
-    let settings = ["memory.budget=4MiB", "socket.max_connections=12", "batch.max_in_flight=2"];
-    let (_ferro, daemon) = daemon(|start| {
-        settings
-            .iter()
-            .filter_map(|setting| setting.split_once('='))
-            .fold(start, |start, (key, value)| start.set(key, value))
-    })
-    .await;
+    let set = |start: Start| {
+        let start = start.set("memory.budget", "4MiB").set("socket.max_connections", 12);
+        start.set("batch.max_in_flight", 2)
+    };
+    let (_ferro, daemon) = daemon(set).await;
     let idle = daemon.resident_bytes();
     let events = vec![r#"{"type":"t","data":{}}"#; 1_000].join(",");
     let line = format!("{{\"op\":\"batch\",\"events\":[{events}]}}\n");
@@ -239,7 +215,7 @@ async fn callers_that_read_no_results_of_their_batches_cost_others_nothing() {
     .await;
     assert_others_are_served(&daemon).await;
     let grown = daemon.resident_bytes().saturating_sub(idle);
-    let sum = memory_sum_bytes(&settings).await;
+    let sum = set(DISPATCHD.daemon("", "s")).memory_sum().await;
     assert!(grown < sum, "{grown} more than idle, the sum is {sum}");
     deaf.iter().for_each(|(_, writing)| writing.abort());
 }

@@ -18,6 +18,7 @@ use testkit::tasks::Tasks;
 use testkit::{client, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::DISPATCHD;
 
@@ -311,15 +312,13 @@ async fn a_full_budget_holds_a_call_as_long_as_its_reply_and_then_asks_to_wait()
     let denied = [("PutRecords".to_owned(), Refusal::access_denied())].into();
     bench.faults.set(Plan { denied, ..Plan::default() });
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(500_000));
-    let mut callers = [bench.daemon.connect().await, bench.daemon.connect().await];
-    for number in 0..8 {
-        // As many as have room: the socket takes no more of it then.
-        let line = format!("{}\n", event(number, "k", &large));
-        let caller = &mut callers[number as usize % 2];
-        let _ = tokio::time::timeout(Duration::from_millis(500), async {
-            caller.write.write_all(line.as_bytes()).await
-        })
-        .await;
+    let lines = format!("{}\n", event(1, "k", &large)).repeat(4);
+    let mut callers = JoinSet::new();
+    for _ in 0..2 {
+        let (mut caller, lines) = (bench.daemon.connect().await, lines.clone());
+        // As many as have room: the socket takes no more of them then.
+        callers
+            .spawn(async move { caller.write.write_all(lines.as_bytes()).await.map(|()| caller) });
     }
     eventually("the budget is full", async || {
         (bench.daemon.metric("dispatchd_buffer_bytes").await > 2_500_000.0).then_some(())

@@ -69,7 +69,7 @@ fn stored() -> Verdict {
 }
 
 /// The parts of a daemon between socket and service, made by the daemon's own constructors.
-struct House {
+struct Parts {
     service: Scripted,
     counters: InputCounters,
     facts: watch::Sender<StreamFacts>,
@@ -77,16 +77,16 @@ struct House {
     dir: tempfile::TempDir,
 }
 
-async fn house(does: Does, window: usize) -> House {
-    house_that(1, does, window, Uuid::new_v4).await
+async fn parts(does: Does, window: usize) -> Parts {
+    parts_that(1, does, window, Uuid::new_v4).await
 }
 
-async fn house_that(
+async fn parts_that(
     lanes_count: usize,
     does: Does,
     window: usize,
     fresh_id: fn() -> Uuid,
-) -> House {
+) -> Parts {
     let service = Scripted { does, calls: Arc::default() };
     let (counters, budget) = (InputCounters::default(), Budget::new(BUDGET_BYTES));
     let (facts_in, facts) = watch::channel(StreamFacts::unknown(Some(RECORD_BYTES_DEFAULT)));
@@ -143,10 +143,10 @@ async fn house_that(
     let mut tasks = JoinSet::new();
     tasks.spawn(listener.run());
     lanes.into_iter().for_each(|lane| _ = tasks.spawn(lane.run()));
-    House { service, counters, facts: facts_in, tasks, dir }
+    Parts { service, counters, facts: facts_in, tasks, dir }
 }
 
-impl House {
+impl Parts {
     async fn connect(&self) -> BufReader<UnixStream> {
         let stream = UnixStream::connect(self.dir.path().join("d.sock")).await.expect("it listens");
         BufReader::new(stream)
@@ -168,8 +168,8 @@ const EVENT: &[u8] = b"{\"type\":\"t\",\"data\":{}}\n";
 
 #[tokio::test(start_paused = true)]
 async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
     tokio::time::sleep(LINGER / 2).await;
@@ -177,7 +177,7 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
     for _ in 0..2 {
         assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
     }
-    let calls = house.service.calls.lock().expect("no holder panics").clone();
+    let calls = parts.service.calls.lock().expect("no holder panics").clone();
     assert_eq!(calls.len(), 1, "one request for both");
     assert_eq!(calls[0].1, 2);
     let waited = calls[0].0 - began;
@@ -186,8 +186,8 @@ async fn a_lone_event_is_sent_when_linger_is_over_and_company_goes_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
-    let house = house(Does::Hang, 1000).await;
-    let caller = house.connect().await.into_inner();
+    let parts = parts(Does::Hang, 1000).await;
+    let caller = parts.connect().await.into_inner();
     let line =
         format!("{{\"type\":\"t\",\"data\":{{\"text\":\"{}\"}}}}\n", "x".repeat(1000)).into_bytes();
     let mut bytes = 0;
@@ -201,7 +201,7 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
     let mut accepted = 0;
     while accepted < lines as u64 {
         tokio::task::yield_now().await; // one of the others
-        let now = house.counters.snapshot().accepted;
+        let now = parts.counters.snapshot().accepted;
         assert!(
             now - accepted <= turn_max as u64,
             "{} lines without a turn for us",
@@ -213,8 +213,8 @@ async fn a_flood_lets_others_have_their_turn_after_every_buffer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let began = Instant::now();
     caller.write_all(EVENT).await.expect("it reads");
     assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
@@ -230,8 +230,8 @@ async fn a_line_that_is_not_ended_within_30_s_closes_the_connection() {
 /// C's stdio and Go's bufio write whole buffers: no write of theirs ends with a line.
 #[tokio::test(start_paused = true)]
 async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended_in_time() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let (head, tail) = EVENT.split_at(9);
     caller.write_all(head).await.expect("it reads");
     for line in 1..=10 {
@@ -244,8 +244,8 @@ async fn lines_that_straddle_their_writes_are_taken_for_as_long_as_each_is_ended
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let began = Instant::now();
     let (mut read, mut write) = tokio::io::split(caller.get_mut());
     let trickle = async {
@@ -264,8 +264,8 @@ async fn bytes_that_trickle_in_do_not_make_a_line_last_longer() {
 /// not.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_the_daemons_own_is_not_the_callers() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let (head, tail) = EVENT.split_at(9);
     for pause in [60, 3600] {
         caller.write_all(head).await.expect("it reads");
@@ -288,11 +288,11 @@ fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
 /// has its room moves.
 #[tokio::test(start_paused = true)]
 async fn long_lines_that_are_half_read_never_wait_for_each_other() {
-    let house = house(Does::Store, 100).await;
+    let parts = parts(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
     let mut callers = Vec::new();
     for n in 0..8 {
-        let mut caller = house.connect().await;
+        let mut caller = parts.connect().await;
         let (head, tail) = (head.clone(), tail.clone());
         callers.push(tokio::spawn(async move {
             caller.write_all(&head).await.expect("it reads");
@@ -302,33 +302,33 @@ async fn long_lines_that_are_half_read_never_wait_for_each_other() {
         }));
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    parts.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
     for caller in callers {
         assert_eq!(caller.await.expect("the caller does not panic"), true);
     }
     // Now a line takes nearly all of the room.
     let (head, tail) = long_event(3_900_000);
-    let mut caller = house.connect().await;
+    let mut caller = parts.connect().await;
     caller.write_all(&[head, tail].concat()).await.expect("it reads");
     assert_eq!(answer(&mut caller).await.expect("an answer")["ok"], true);
 }
 
 #[tokio::test(start_paused = true)]
 async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_not_at_all() {
-    let house = house(Does::Store, 100).await;
+    let parts = parts(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
     let mut stuck = Vec::new();
     for _ in 0..3 {
-        let mut caller = house.connect().await;
+        let mut caller = parts.connect().await;
         caller.write_all(&head).await.expect("it reads");
         stuck.push(caller);
     }
     let began = Instant::now();
-    let mut short = house.connect().await;
+    let mut short = parts.connect().await;
     short.write_all(EVENT).await.expect("it reads");
     assert_eq!(answer(&mut short).await.expect("an ack")["ok"], true);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    let mut caller = house.connect().await;
+    let mut caller = parts.connect().await;
     caller.write_all(&[head, tail].concat()).await.expect("it reads");
     assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
     let waited = began.elapsed();
@@ -337,9 +337,9 @@ async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_no
 
 #[tokio::test(start_paused = true)]
 async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_by_hello() {
-    let house = house(Does::Store, 100).await;
-    house.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    parts.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
+    let mut caller = parts.connect().await;
     caller.write_all(b"{\"op\":\"hello\"}\n").await.expect("it reads");
     let carried = record_bytes_carried(BUDGET_BYTES);
     assert_eq!(answer(&mut caller).await.expect("an answer")["maxEventBytes"], carried);
@@ -368,8 +368,8 @@ async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_b
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
-    let house = house(Does::Store, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Store, 100).await;
+    let mut caller = parts.connect().await;
     let mut written = 0;
     let began = Instant::now();
     // Its answers fill the socket's buffer; then nothing is read, until the daemon gives it up.
@@ -380,7 +380,7 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(30) && waited < Duration::from_secs(32), "{waited:?}");
     assert_eq!(
-        house.counters.snapshot().in_flight(),
+        parts.counters.snapshot().in_flight(),
         0,
         "what was accepted is settled all the same"
     );
@@ -388,19 +388,19 @@ async fn a_peer_that_takes_nothing_for_30_s_loses_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_events_are_accepted_than_the_window_has_credits() {
-    let house = house(Does::Hang, 3).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Hang, 3).await;
+    let mut caller = parts.connect().await;
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(house.counters.snapshot().in_flight(), 3);
+    assert_eq!(parts.counters.snapshot().in_flight(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_line_that_has_to_wait_is_read_once_and_keeps_the_id_that_it_began_with() {
     static DRAWN: AtomicU32 = AtomicU32::new(0);
     let fresh_id = || Uuid::from_u128(DRAWN.fetch_add(1, Ordering::Relaxed).into());
-    let house = house_that(1, Does::Store, 1, fresh_id).await;
-    let mut caller = house.connect().await;
+    let parts = parts_that(1, Does::Store, 1, fresh_id).await;
+    let mut caller = parts.connect().await;
     // With a window of one event all but the first wait for a credit.
     caller.write_all(&EVENT.repeat(10)).await.expect("the socket's buffer takes them");
     for n in 0..10 {
@@ -414,13 +414,13 @@ async fn a_line_that_has_to_wait_is_read_once_and_keeps_the_id_that_it_began_wit
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_themselves() {
-    let mut house = house(Does::Panic, 100).await;
-    let mut caller = house.connect().await;
+    let mut parts = parts(Does::Panic, 100).await;
+    let mut caller = parts.connect().await;
     caller.write_all(EVENT).await.expect("it reads");
     let refused = answer(&mut caller).await.expect("no event is left without an answer");
     assert_eq!(refused["error"]["code"], "ShuttingDown");
     assert_eq!(refused["error"]["outcome"], "unknown");
-    assert!(house.ended().await.expect_err("the lane died").is_panic());
+    assert!(parts.ended().await.expect_err("the lane died").is_panic());
     caller.write_all(EVENT).await.expect("the connection lives");
     assert_eq!(
         answer(&mut caller).await.expect("nor a later one")["error"]["code"],
@@ -430,8 +430,8 @@ async fn a_flight_that_panics_takes_the_lane_along_and_its_events_answer_for_the
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_its_flight_ends() {
-    let house = house(Does::Hang, 100).await;
-    let mut caller = house.connect().await;
+    let parts = parts(Does::Hang, 100).await;
+    let mut caller = parts.connect().await;
     let began = Instant::now();
     caller
         .write_all(b"{\"type\":\"t\",\"data\":{},\"options\":{\"partitionKey\":\"k\"}}\n")
@@ -456,8 +456,8 @@ async fn an_event_that_hangs_is_answered_by_its_own_timeout_at_the_latest_when_i
 
 #[tokio::test(start_paused = true)]
 async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
-    let house = house_that(4, Does::Store, 1000, Uuid::new_v4).await;
-    let mut caller = house.connect().await;
+    let parts = parts_that(4, Does::Store, 1000, Uuid::new_v4).await;
+    let mut caller = parts.connect().await;
     let line = |n: u32, key: &str| {
         let id = format!("9c0c1d52-5c2b-4d9c-9f5c-{n:012}");
         format!("{{\"type\":\"t\",\"data\":{{}},\"options\":{{\"id\":\"{id}\"{key}}}}}\n")
@@ -487,7 +487,7 @@ async fn an_id_is_found_in_whatever_lane_it_comes_and_means_one_event() {
     assert_eq!(count(&|answer| answer["deduplicated"] == true), 80);
     let own = |answer: &Value| answer["ok"] == true && answer["partitionKey"] == answer["id"];
     assert_eq!(count(&|answer| own(answer)), 80, "a key of an id's own is the id");
-    let calls = house.service.calls.lock().expect("no holder panics");
+    let calls = parts.service.calls.lock().expect("no holder panics");
     assert_eq!(calls.iter().map(|(_, records)| records).sum::<usize>(), 80);
     assert!(calls.len() > 1, "more than one lane had some of them");
 }

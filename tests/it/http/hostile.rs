@@ -1,7 +1,7 @@
 //! Callers of HTTP that misbehave cost the others nothing, and the daemon no more memory than it
 //! said.
 
-use testkit::daemon::Daemon;
+use testkit::daemon::{Daemon, Start};
 use testkit::eventually;
 use testkit::truth::numbered_lines;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -95,17 +95,12 @@ async fn idle_connections_on_loopback_keep_nobody_out_and_the_longest_idle_makes
 
 #[tokio::test]
 async fn answers_that_nobody_reads_stay_within_the_sum_that_check_prints() {
-    let settings = ["memory.budget=4MiB", "socket.max_connections=8", "batch.max_in_flight=2"];
-    let split = settings.iter().filter_map(|setting| setting.split_once('='));
-    let (_ferro, daemon) =
-        daemon(|start| split.clone().fold(start, |start, (key, value)| start.set(key, value)))
-            .await;
-    let check = split.fold(DISPATCHD.daemon("http://127.0.0.1:1", "s"), |start, (key, value)| {
-        start.set(key, value)
-    });
-    let said = check.set("admin.listen", "127.0.0.1:0").check().await;
-    let mib = said.trim().rsplit_once("= ").and_then(|(_, sum)| sum.strip_suffix(" MiB"));
-    let mib = mib.and_then(|mib| mib.parse::<f64>().ok()).expect("the last line is the sum");
+    let set = |start: Start| {
+        let start = start.set("memory.budget", "4MiB").set("socket.max_connections", 8);
+        start.set("batch.max_in_flight", 2)
+    };
+    let (_ferro, daemon) = daemon(set).await;
+    let sum = set(DISPATCHD.daemon("", "s")).memory_sum().await;
     let idle = daemon.resident_bytes();
     let lines: String =
         (0..4096).map(|n| format!("{{\"type\":\"t\",\"data\":{{\"n\":{n}}}}}\n")).collect();
@@ -125,8 +120,8 @@ async fn answers_that_nobody_reads_stay_within_the_sum_that_check_prints() {
         (daemon.metric("dispatchd_events_acked_total").await >= 7.0 * 4096.0).then_some(())
     })
     .await;
-    let grown = daemon.resident_bytes().saturating_sub(idle) as f64 / (1 << 20) as f64;
-    assert!(grown < mib, "{grown} MiB more than idle, the sum is {mib}");
+    let grown = daemon.resident_bytes().saturating_sub(idle);
+    assert!(grown < sum, "{grown} more than idle, the sum is {sum}");
     let mut caller = daemon.connect().await;
     assert_eq!(caller.ask(EVENT).await["ok"], true);
     unread.iter().for_each(tokio::task::JoinHandle::abort);

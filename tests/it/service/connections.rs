@@ -41,7 +41,7 @@ const FLIGHTS: usize = 16;
 
 const RETRIED: &str = "dispatchd_retries_total{class=\"transient\"}";
 
-/// A bookkeeper in front of a stream.
+/// A fault server in front of a stream.
 struct Service {
     ferro: Ferro,
     server: FaultServer,
@@ -245,38 +245,38 @@ fn write_hosts(file: &Path, addresses: &[&str]) {
 
 #[tokio::test]
 async fn connections_are_spread_over_the_addresses_of_a_name_and_a_dead_one_costs_nobody() {
-    let Some(house) = Addresses::start(&["127.0.0.4", "127.0.0.2", "127.0.0.3"]).await else {
+    let Some(named) = Addresses::start(&["127.0.0.4", "127.0.0.2", "127.0.0.3"]).await else {
         return;
     };
-    let mut caller = house.daemon.connect().await;
-    house.service.fill_the_pool(&mut caller).await;
-    let shares = house.networks.each_ref().map(TcpProxy::connections);
+    let mut caller = named.daemon.connect().await;
+    named.service.fill_the_pool(&mut caller).await;
+    let shares = named.networks.each_ref().map(TcpProxy::connections);
     assert!(shares.iter().all(|share| *share >= FLIGHTS / 5), "{shares:?} connections");
     assert_eq!(
-        house.daemon.metric(RETRIED).await,
+        named.daemon.metric(RETRIED).await,
         0.0,
         "no event was sent to where nobody listens"
     );
-    house.service.server.assert_http1();
+    named.service.server.assert_http1();
 }
 
 #[tokio::test]
 async fn a_name_is_looked_up_anew_for_a_new_connection() {
-    let Some(house) = Addresses::start(&["127.0.0.2"]).await else { return };
-    let mut caller = house.daemon.connect().await;
-    assert_acked_within(&house.daemon, &mut caller, Duration::from_secs(10)).await;
-    assert_eq!(house.networks[1].connections(), 0);
+    let Some(named) = Addresses::start(&["127.0.0.2"]).await else { return };
+    let mut caller = named.daemon.connect().await;
+    assert_acked_within(&named.daemon, &mut caller, Duration::from_secs(10)).await;
+    assert_eq!(named.networks[1].connections(), 0);
     // The service moves.
-    write_hosts(house.hosts.path(), &["127.0.0.3"]);
-    house.networks[0].set(Weather { refusing: true, ..Weather::default() });
-    house.networks[0].close();
+    write_hosts(named.hosts.path(), &["127.0.0.3"]);
+    named.networks[0].set(Weather { refusing: true, ..Weather::default() });
+    named.networks[0].close();
     eventually("the old connections are gone", async || {
-        (house.networks[0].open() == 0).then_some(())
+        (named.networks[0].open() == 0).then_some(())
     })
     .await;
-    assert_acked_within(&house.daemon, &mut caller, Duration::from_secs(10)).await;
-    assert!(house.networks[1].connections() > 0);
-    assert_eq!(house.daemon.metric(RETRIED).await, 0.0, "nothing was tried at the old address");
+    assert_acked_within(&named.daemon, &mut caller, Duration::from_secs(10)).await;
+    assert!(named.networks[1].connections() > 0);
+    assert_eq!(named.daemon.metric(RETRIED).await, 0.0, "nothing was tried at the old address");
 }
 
 const ALONE: usize = 100;

@@ -33,10 +33,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longer than a loaded machine takes over one: what is sent again is not for its sake.
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// Daemon → bad network → bookkeeper → emulator.
+/// Daemon → bad network → fault server, which keeps the ledger → emulator.
 struct Wire {
     ferro: Ferro,
-    books: FaultServer,
+    server: FaultServer,
     network: TcpProxy,
     daemon: Daemon,
 }
@@ -50,15 +50,15 @@ impl Wire {
     async fn with_patience(attempt_timeout: Duration) -> Wire {
         let ferro = Ferro::start(false).await;
         create_stream(&client(&ferro.endpoint()), "s", 4).await;
-        let books = FaultServer::start(&ferro.endpoint(), 1).await;
-        let network = TcpProxy::start(&books.endpoint(), 1);
+        let server = FaultServer::start(&ferro.endpoint(), 1).await;
+        let network = TcpProxy::start(&server.endpoint(), 1);
         let start = DISPATCHD
             .daemon(&network.endpoint(), "s")
             .set("kinesis.attempt_timeout", format!("{}ms", attempt_timeout.as_millis()))
             .set("delivery.backoff_max", "200ms")
             .set("batch.max_records", 50);
         let daemon = start.start().await;
-        Wire { ferro, books, network, daemon }
+        Wire { ferro, server, network, daemon }
     }
 
     async fn send(&self) -> JoinHandle<Vec<Value>> {
@@ -75,7 +75,8 @@ impl Wire {
         let answers = sending.await.expect("the caller does not panic");
         assert_eq!(answers.len(), EVENTS);
         assert_eq!(self.daemon.metric("dispatchd_events_in_flight").await, 0.0);
-        let stored = read_settled(&client(&self.ferro.endpoint()), "s", &self.books.ledger()).await;
+        let stored =
+            read_settled(&client(&self.ferro.endpoint()), "s", &self.server.ledger()).await;
         assert_key_order(&stored);
         assert_acks_are_true(&answers, &stored)
     }
@@ -138,7 +139,7 @@ async fn a_server_that_refuses_connections_for_a_while_costs_no_event_and_makes_
     wire.network.reset(); // those that were open, for the shards' sake
     let sending = wire.send().await;
     wire.metric_passes(TRANSIENT, 100.0).await;
-    assert!(wire.books.ledger().requests().is_empty(), "nothing gets through");
+    assert!(wire.server.ledger().requests().is_empty(), "nothing gets through");
     let connections = wire.network.connections();
     wire.network.set(Weather::default());
     let copies = {

@@ -2,8 +2,6 @@
 //!
 //! After each case the ledger is compared with the stream itself, read without the proxy.
 
-use std::time::{Duration, Instant};
-
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use testkit::bench::{Bench, THROTTLED, codes};
 use testkit::eventually;
@@ -145,13 +143,11 @@ async fn a_shard_over_its_limits_throttles_the_rest_until_it_has_room_again() {
     assert_eq!(codes(&answer), [ok, ok, ok, ok, full, full, ok, full]);
     bench.stored(5).await;
 
-    let waited = Instant::now();
     eventually("the shard has room again", async || {
         let answer = put(&bench.client, "s", vec![to(0, 10)]).await;
         (answer.failed_record_count() == Some(0)).then_some(())
     })
     .await;
-    assert!(waited.elapsed() < Duration::from_secs(10));
     bench.stored(6).await;
 }
 

@@ -78,7 +78,7 @@ final class Courier implements Runnable {
   private final Map<Long, Entry> staged = new HashMap<>();
 
   /** With `strictOrder`: the events of each key. Only the first of them is sent. */
-  private final Map<String, ArrayDeque<Entry>> lanes = new HashMap<>();
+  private final Map<String, ArrayDeque<Entry>> byKey = new HashMap<>();
 
   /** What is to be written: an `Entry`, or the bytes of another line. */
   private final ArrayDeque<Object> lines = new ArrayDeque<>();
@@ -392,9 +392,9 @@ final class Courier implements Runnable {
     if (settings.disabled()) {
       succeed(entry, Map.of("timestamp", MILLIS.format(Instant.now())));
     } else if (settings.strictOrder() && entry.key() != null) {
-      ArrayDeque<Entry> lane = lanes.computeIfAbsent(entry.key(), key -> new ArrayDeque<>());
-      lane.add(entry);
-      if (lane.size() == 1) ready(entry);
+      ArrayDeque<Entry> ofKey = byKey.computeIfAbsent(entry.key(), key -> new ArrayDeque<>());
+      ofKey.add(entry);
+      if (ofKey.size() == 1) ready(entry);
     } else {
       ready(entry);
     }
@@ -446,11 +446,11 @@ final class Courier implements Runnable {
     pending.remove(entry.ref);
     staged.remove(entry.ref);
     ended.add(entry);
-    ArrayDeque<Entry> lane = lanes.isEmpty() ? null : lanes.get(entry.key());
-    if (lane == null) return;
-    while (!lane.isEmpty() && lane.peek().state == State.DONE) lane.poll();
-    if (lane.isEmpty()) lanes.remove(entry.key());
-    else if (lane.peek().state == State.HELD) ready(lane.peek());
+    ArrayDeque<Entry> ofKey = byKey.isEmpty() ? null : byKey.get(entry.key());
+    if (ofKey == null) return;
+    while (!ofKey.isEmpty() && ofKey.peek().state == State.DONE) ofKey.poll();
+    if (ofKey.isEmpty()) byKey.remove(entry.key());
+    else if (ofKey.peek().state == State.HELD) ready(ofKey.peek());
   }
 
   // ---- Transactions.
