@@ -249,6 +249,24 @@ mod tests {
         assert_eq!(room.read(known, BOUNDS, &place(&room)).await.err(), too_large);
     }
 
+    /// What could go wrong: what a byte of a body takes while it is read apart is held by nobody's
+    /// room.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_long_by_what_it_takes_and_not_by_its_bytes_alone() {
+        let room = room(MAX);
+        let bounds = BodyBounds { bytes_max: MAX / 4, room_per_byte: 4 };
+        let _all = room.long_lines.room(MAX).await;
+        let place = place(&room);
+        for (bytes, waits) in [(LINE_BUFFER_BYTES / 4, false), (LINE_BUFFER_BYTES / 4 + 1, true)] {
+            let second = Duration::from_secs(1);
+            let known = Full::new(Bytes::from(vec![b'x'; bytes]));
+            let known = timeout(second, room.read(known, bounds, &place)).await;
+            assert_eq!(known.is_err(), waits, "{bytes} bytes, as it says before");
+            let unknown = timeout(second, room.read(Chunked(bytes), bounds, &place)).await;
+            assert_eq!(unknown.is_err(), waits, "{bytes} bytes, in pieces");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_long_body_waits_for_room_with_its_time_before_it_and_a_short_one_does_not_wait() {
         let room = room(MAX);

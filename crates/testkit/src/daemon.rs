@@ -3,6 +3,9 @@
 //! Nothing here reaches into the daemon's crate: what a test sees is what a user would. Where its
 //! binary is, [`Binary`], comes from the test: Cargo tells nobody else.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -63,6 +66,15 @@ pub struct Start {
     before: Option<String>,
 }
 
+/// A program run by the user and the group that own nothing, who are neither root nor the daemon's.
+/// It needs root.
+pub fn as_nobody(program: impl AsRef<OsStr>) -> Command {
+    const NOBODY: &str = "65534";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]).arg(program);
+    command
+}
+
 /// The binary under test: `Binary::at(env!("CARGO_BIN_EXE_dispatchd"))`.
 #[derive(Clone, Copy)]
 pub struct Binary(&'static str);
@@ -84,6 +96,18 @@ impl Binary {
         let mut command = Command::new("env");
         command.args(["--default-signal", self.path()]);
         sheltered(command)
+    }
+
+    /// The program run [`as_nobody`]: a copy of it in `folder`, which is opened to all.
+    pub fn command_as_nobody(self, folder: &Path) -> Command {
+        let copy = folder.join("dispatchd");
+        // By a program of its own: what this process has open to write, a child that another test
+        // starts has too for a moment, and no file is run that somebody may write (ETXTBSY).
+        let mut install = std::process::Command::new("install");
+        let status = install.args(["-m", "755", self.path()]).arg(&copy).status();
+        assert!(status.expect("coreutils have install").success(), "{install:?}");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        as_nobody(copy)
     }
 
     /// The same after a shell has done something, in a mount namespace of its own if it mounts:

@@ -106,17 +106,8 @@ async fn only_the_daemons_own_user_and_root_may_ask() {
         return;
     }
     let directory = path.parent().expect("it lies in a directory");
-    let set = |path: &std::path::Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
-    };
-    set(directory, 0o755);
-    // The binary may lie where nobody else looks.
-    let copy = directory.join("dispatchd");
-    std::fs::copy(DISPATCHD.path(), &copy).expect("there is room");
-    set(&copy, 0o755);
     let as_nobody = async || {
-        let mut setpriv = tokio::process::Command::new("setpriv");
-        setpriv.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&copy);
+        let mut setpriv = DISPATCHD.command_as_nobody(directory);
         setpriv.args(["admin", "--admin-socket"]).arg(&path).arg("quit");
         let output = setpriv.output().await.expect("util-linux has setpriv");
         assert_eq!(output.status.code(), Some(1));
@@ -128,7 +119,7 @@ async fn only_the_daemons_own_user_and_root_may_ask() {
         "{told}"
     );
     // Even where somebody opened the file to all.
-    set(&path, 0o666);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
     let told = as_nobody().await;
     assert!(told.contains("only the daemon's own user and root may ask"), "{told}");
     assert_eq!(daemon.status().await["state"], "running");

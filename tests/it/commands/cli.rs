@@ -489,15 +489,7 @@ async fn who_may_not_connect_is_not_told_that_there_is_no_daemon() {
         return eprintln!("not run, it needs root to be somebody else");
     }
     let directory = daemon.socket().parent().expect("it lies in one");
-    let open = |path: &Path| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
-    };
-    let copy = directory.join("dispatchd");
-    std::fs::copy(DISPATCHD.path(), &copy).expect("there is room");
-    open(directory);
-    open(&copy);
-    let mut nobody = tokio::process::Command::new("setpriv");
-    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&copy);
+    let mut nobody = DISPATCHD.command_as_nobody(directory);
     nobody.args(["send", "--type", "t", "--socket"]).arg(daemon.socket());
     let told = nobody.output().await.expect("util-linux has setpriv");
     assert_eq!(told.status.code(), Some(1));

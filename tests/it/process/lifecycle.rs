@@ -410,17 +410,8 @@ async fn nobody_but_the_daemons_own_user_can_hold_the_lock_that_a_restart_needs(
         // As the application's container sees it, which may enter the directory.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("it is ours");
-        let mut neighbour = tokio::process::Command::new("setpriv");
-        neighbour.args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--",
-            "flock",
-            "--nonblock",
-        ]);
+        let mut neighbour = testkit::daemon::as_nobody("flock");
+        neighbour.arg("--nonblock");
         let held = neighbour.arg(&lock).arg("true").output().await.expect("util-linux has both");
         assert!(!held.status.success(), "who may only connect has locked it");
     }

@@ -62,6 +62,7 @@ mod tests {
     #[test]
     fn a_position_belongs_to_the_range_it_lies_in_edges_included() {
         let map = map(&[100, 0, 200]);
+        assert_eq!((map.len(), map.is_empty()), (3, false));
         for (position, id) in [
             (0, "from-0"),
             (99, "from-0"),
