@@ -87,3 +87,46 @@ impl Range {
         is_beyond(&self.bottom, Ordering::Greater) && is_beyond(&self.top, Ordering::Less)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_taken_by_the_test_for_it_and_by_no_test_for_another() {
+        let number = |text| Test::Number(Number::new(text));
+        let tests = [Test::Bool(true), Test::Bool(false), Test::Null, number("0"), number("1")];
+        let values = [
+            Scalar::Bool(true),
+            Scalar::Bool(false),
+            Scalar::Null,
+            Scalar::Number("-0.0"),
+            Scalar::Number("10e-1"),
+        ];
+        for (wanted, test) in tests.iter().enumerate() {
+            for (given, value) in values.into_iter().enumerate() {
+                assert_eq!(test.takes(value.into()), given == wanted, "{test:?} {value:?}");
+            }
+            for text in ["true", "false", "null", "0", "1", ""] {
+                let text = Scalar::Text(Text::plain(text));
+                assert!(!test.takes(text.into()), "{test:?} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_is_in_its_range_where_it_is_said_to_be_inside_and_nowhere_else() {
+        const NUMBERS: [&str; 5] = ["-1.01", "-1.0", "0", "1.5", "1.501"];
+        for is_inside in [false, true] {
+            let bound = |number| Some(Bound { number: Number::new(number), is_inside });
+            let taken = |bottom, top| {
+                let range = Range { bottom, top };
+                NUMBERS.map(|number| range.takes(Decimal::read(number)))
+            };
+            let (bottom, top) = (bound("-1"), bound("1.50"));
+            assert_eq!(taken(bottom.clone(), None), [false, is_inside, true, true, true]);
+            assert_eq!(taken(None, top.clone()), [true, true, true, is_inside, false]);
+            assert_eq!(taken(bottom, top), [false, is_inside, true, is_inside, false]);
+        }
+    }
+}

@@ -178,6 +178,19 @@ fn what_is_no_event_is_told_from_what_does_not_match() {
     assert!(matches!(pattern.matches(&deep), Err(NotAnEvent::TooDeep { .. })));
 }
 
+/// What could go wrong: `true` is told from a text and not from `false`.
+#[test]
+fn a_value_in_a_list_takes_that_value_and_no_other() {
+    let values =
+        [json!(true), json!(false), json!(null), json!(0), json!(1), json!(""), json!("1")];
+    for wanted in &values {
+        for given in &values {
+            let (pattern, event) = (json!({"a": [wanted]}), json!({"a": given}));
+            assert_eq!(matches(&pattern, &event), given == wanted, "{pattern} {event}");
+        }
+    }
+}
+
 #[test]
 fn what_is_asked_of_an_object_must_hold_for_one_element_of_a_list() {
     for (pattern, event, expected) in [
