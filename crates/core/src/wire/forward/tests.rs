@@ -207,6 +207,25 @@ fn an_event_s_headers_say_its_trace_and_whether_it_is_a_cloudevent() {
     assert_eq!(event::read(&outgoing(b"hello")), Err(Misfit::NotJson));
 }
 
+#[test]
+fn a_record_fits_an_event_and_a_batch_if_it_is_json_and_only_then() {
+    // What could go wrong: a record that is no JSON makes a body that no target reads, and the
+    // events beside it are never delivered.
+    let fits = |data: &[u8]| {
+        let record = outgoing(data);
+        let fits = event::fits(&record);
+        assert_eq!(batch::fits(&record), fits, "{data:?}");
+        assert_eq!(event::read(&record).map(|_| ()), fits, "{data:?}");
+        fits
+    };
+    for json in [&b"null"[..], b" 5\n", b"[1]", b"\"text\"", b"{}", br#"{"type":"t","type":5}"#] {
+        assert_eq!(fits(json), Ok(()), "{json:?}");
+    }
+    for odd in [&b"hello"[..], b"", b"{\"type\":\"a\"", b"\"\xff\"", b"{} {}", b"[1,]"] {
+        assert_eq!(fits(odd), Err(Misfit::NotJson), "{odd:?}");
+    }
+}
+
 /// A request of the binary mode, read by the reader of the daemon's own input.
 fn reread(record: &Outgoing<'_>) -> Value {
     let made = cloudevents::binary(record, "arn:the-stream").expect("it is an event");
