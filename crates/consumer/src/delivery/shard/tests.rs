@@ -197,13 +197,13 @@ fn who_refuses_us_or_is_not_there_is_waited_for_however_long_and_nothing_is_give
 #[test]
 fn what_is_too_old_is_given_up_unsent_and_the_rest_of_its_batch_delivered() {
     let give_up = Some(GiveUp { retries_max: None, age_max: Some(Duration::from_secs(100)) });
-    let mut bench = Bench::new(Rules { give_up, ..rules(3) });
-    bench.take([1, 2, 150]);
+    let mut bench = Bench::new(Rules { give_up, ..rules(4) });
+    bench.take([1, 2, 10, 150]);
     bench.pass(Duration::from_secs(110));
     bench.gives_up(&[1, 2], Condition::RecordAgeExceeded, 0);
-    bench.delivers(&[150], failed(Failed));
+    bench.delivers(&[10, 150], failed(Failed)); // 10 is as old as a record may be
     bench.pass(Duration::from_secs(500));
-    bench.gives_up(&[150], Condition::RecordAgeExceeded, 1);
+    bench.gives_up(&[10, 150], Condition::RecordAgeExceeded, 1);
 }
 
 #[test]
