@@ -88,11 +88,52 @@ fn a_schema_covers_what_is_narrower_and_says_where_something_is_not() {
             json!({}),
             &[" patternProperties undecided"],
         ),
+        (
+            json!({"propertyNames": {"maxLength": 3}}),
+            json!({"propertyNames": {"maxLength": 2}}),
+            &[],
+        ),
+        (
+            json!({"propertyNames": {"maxLength": 3}}),
+            json!({"propertyNames": {"maxLength": 4}}),
+            &[" propertyNames"],
+        ),
+        (json!({"propertyNames": {"maxLength": 3}}), json!({}), &[" propertyNames"]),
+        (json!({}), json!({"propertyNames": {"maxLength": 3}}), &[]),
         (json!(false), json!({"type": "null"}), &[" false"]),
         (json!({"type": "null"}), json!(false), &[]),
     ] {
         assert_eq!(gaps(&wide, &narrow), expected, "{wide} over {narrow}");
     }
+}
+
+#[test]
+fn a_bound_covers_itself_and_what_is_inside_it_and_nothing_beyond() {
+    for (keyword, inside) in [
+        ("minimum", 6),
+        ("exclusiveMinimum", 6),
+        ("maximum", 4),
+        ("exclusiveMaximum", 4),
+        ("minLength", 6),
+        ("maxLength", 4),
+        ("minItems", 6),
+        ("maxItems", 4),
+        ("minProperties", 6),
+        ("maxProperties", 4),
+        ("multipleOf", 10),
+    ] {
+        let said = |bound: i32| json!({keyword: bound});
+        let told = format!(" {}", keyword.replace("exclusiveM", "m"));
+        assert_eq!(gaps(&said(5), &said(5)), [""; 0], "{keyword}");
+        assert_eq!(gaps(&said(5), &said(inside)), [""; 0], "{keyword}");
+        assert_eq!(gaps(&said(inside), &said(5)), [&*told], "{keyword}");
+        assert_eq!(gaps(&said(5), &json!({})), [&*told], "{keyword}");
+        assert_eq!(gaps(&json!({}), &said(5)), [""; 0], "{keyword}");
+    }
+    let unique = json!({"uniqueItems": true});
+    assert_eq!(gaps(&unique, &unique), [""; 0]);
+    assert_eq!(gaps(&unique, &json!({})), [" uniqueItems"]);
+    assert_eq!(gaps(&json!({}), &unique), [""; 0]);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::mem::size_of;
 
 use super::{Field, Keys, Objects, Shape};
 
-/// Bytes of a property, but for its name: a tree's nodes are half full at the worst.
+/// Bytes of a property, but for its name. At the worst five of the eleven places of a tree's node
+/// are taken, which makes a little more than twice; the shape of the property, which lies in its
+/// place, is counted once more besides.
 const PROPERTY_BYTES: usize = 2 * size_of::<(String, Field)>();
 
 /// Bytes of the first properties of an object: a node of a tree has room for eleven.
@@ -69,6 +71,20 @@ mod tests {
         assert!(inside > OBJECT_BYTES + PROPERTY_BYTES, "{inside}");
         let long = known.growth(&shape(&json!({"d".repeat(10_000): 1})));
         assert!(long > 10_000, "a name counts");
+    }
+
+    /// What could go wrong: a discovery takes more memory than it may before it stops.
+    #[test]
+    fn what_is_reckoned_for_properties_is_enough_for_the_emptiest_tree_of_them() {
+        // Eleven places, a pointer to the parent and its index, and twelve pointers to children. At
+        // least five of the places are taken, but for the root's.
+        const NODE_BYTES: usize = 11 * size_of::<(String, Field)>() + 14 * size_of::<usize>();
+        for count in [1, 12, 100, 1_000] {
+            let fields = (0..count).map(|n| (n.to_string(), json!(n)));
+            let (bytes, nodes) =
+                (shape(&Value::Object(fields.collect())).bytes(), 1 + (count - 1) / 5);
+            assert!(bytes >= nodes * NODE_BYTES, "{count} properties: {bytes} bytes");
+        }
     }
 
     /// What could go wrong: an object with a key for each thing grows as long as things come.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::bounds::{FILE_BYTES_MAX, SAMPLES_MAX};
 use crate::compiled::Schema;
 use proptest::prelude::*;
 use serde_json::{Map, json};
@@ -112,6 +113,25 @@ fn an_object_whose_keys_are_ids_is_a_map_and_one_with_many_fields_is_not() {
     assert!(open(&[mixed])["properties"].is_object(), "their values are not of one kind");
 }
 
+/// What could go wrong: fields that few samples have are taken for the names of things, or a map for
+/// an object without fields, because a schema and samples met in the other order.
+#[test]
+fn what_a_schema_says_of_keys_holds_whichever_shape_is_merged_into_the_other() {
+    let fields: Map<String, Value> =
+        (0..30).map(|n| (format!("w{n}"), json!({"type": "integer"}))).collect();
+    let read = |schema: Value| Shape::of_schema(&schema).expect("samples make it");
+    let optional = read(json!({"type": "object", "properties": fields}));
+    let map = read(json!({"type": "object", "additionalProperties": {"type": "integer"}}));
+    let seen = shape(&[json!({"w1": 1}), json!({"w2": 1}), json!({"w3": 1})]);
+    for (says, other) in [(&optional, &seen), (&map, &seen), (&map, &optional)] {
+        for (into, merged) in [(says, other), (other, says)] {
+            let mut both = into.clone();
+            both.merge(merged);
+            assert_eq!(both.to_schema("T", Rules::Open), says.to_schema("T", Rules::Open));
+        }
+    }
+}
+
 #[test]
 fn strict_rules_close_what_was_seen() {
     assert_eq!(
@@ -151,6 +171,26 @@ fn files_of_samples_say_what_is_wrong_with_them() {
         ),
     ] {
         assert_eq!(error.expect_err("it is wrong").to_string(), said);
+    }
+}
+
+#[test]
+fn a_file_of_samples_is_read_to_its_bounds_and_not_beyond() {
+    let of_bytes = |bytes: usize| format!("1{}", " ".repeat(bytes - 1)).into_bytes();
+    let lines = |samples: usize| "1\n".repeat(samples).into_bytes();
+    let array = |samples: usize| format!("[0{}]", ",1".repeat(samples - 1)).into_bytes();
+    assert_eq!(read_values(&of_bytes(FILE_BYTES_MAX)).expect("it is not too large").len(), 1);
+    assert_eq!(read_lines(&of_bytes(FILE_BYTES_MAX)).expect("it is not too large").len(), 1);
+    assert_eq!(read_values(&array(SAMPLES_MAX)).expect("not too many").len(), SAMPLES_MAX);
+    assert_eq!(read_lines(&lines(SAMPLES_MAX)).expect("not too many").len(), SAMPLES_MAX);
+    let too_large = of_bytes(FILE_BYTES_MAX + 1);
+    for (read, said) in [
+        (read_values(&too_large), "it is 4194305 bytes, and a file may have 4194304"),
+        (read_lines(&too_large), "it is 4194305 bytes, and a file may have 4194304"),
+        (read_values(&array(SAMPLES_MAX + 1)), "it has more than 10000 samples"),
+        (read_lines(&lines(SAMPLES_MAX + 1)), "it has more than 10000 samples"),
+    ] {
+        assert_eq!(read.expect_err("it is beyond").to_string(), said);
     }
 }
 
