@@ -199,3 +199,57 @@ async fn endpoint_of(
     }
     Ok(endpoint)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::connection::emulator_credentials;
+    use crate::sdk_env::SdkEnv;
+    use crate::settings::Wire;
+
+    /// A connection for which nobody is asked for anything.
+    fn connection(url: &str) -> Connection {
+        let second = Duration::from_secs(1);
+        let settings =
+            Settings { connect_timeout: second, attempt_timeout: second, wire: Wire::Json };
+        let sdk_env = SdkEnv::default().offline();
+        let stream = StreamId::Name("orders".to_owned());
+        Connection { sdk_env, ..Connection::to_emulator(stream, url, settings) }
+    }
+
+    #[tokio::test]
+    async fn a_client_and_one_for_another_stream_say_where_requests_go_and_whose_they_are() {
+        let connection = connection("http://127.0.0.1:4567/");
+        let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
+        let other = kinesis.of_stream(StreamId::Name("other".to_owned()));
+        assert_eq!((kinesis.stream.name(), other.stream.name()), (Some("orders"), Some("other")));
+        for kinesis in [kinesis, other] {
+            let (endpoint, region) = (kinesis.endpoint(), kinesis.region());
+            assert_eq!((endpoint, region), ("http://127.0.0.1:4567", "us-east-1"));
+            let credentials = kinesis.credentials().get().await.expect("they are fixed");
+            assert_eq!(credentials, emulator_credentials());
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_region_or_in_the_clear_off_the_host_there_is_no_client() {
+        let in_clear = || connection("http://kinesis.example:4567");
+        let in_region = |region: Option<&str>| {
+            let region = region.map(str::to_owned);
+            Connection { region, ..connection("http://127.0.0.1:4567") }
+        };
+        for (connection, said) in [
+            (in_region(None), "no region: set AWS_REGION"),
+            (in_region(Some("the north")), "\"the north\" is no region"),
+            (in_clear(), "the endpoint is http://kinesis.example:4567 (from stream.endpoint_url)"),
+        ] {
+            let error = Kinesis::connect(connection).await.expect_err(said).to_string();
+            assert!(error.starts_with(said), "{error}");
+        }
+        let may = Connection { allow_http: true, ..in_clear() };
+        let kinesis = Kinesis::connect(may).await.expect("it is allowed");
+        assert_eq!(kinesis.endpoint(), "http://kinesis.example:4567");
+    }
+}

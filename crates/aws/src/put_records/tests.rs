@@ -181,15 +181,24 @@ proptest! {
 }
 
 #[test]
-fn without_aggregates_and_hash_keys_a_body_in_json_is_as_long_as_was_reckoned() {
-    let records =
-        [record("k", None, b"12345"), record("a \"key\"\n", None, b""), record("é", None, b"x")];
+fn what_is_reckoned_for_single_events_is_what_their_body_takes_and_little_more() {
+    let records = [
+        record("k", None, b"12345"),
+        record("a \"key\"\n", None, b""),
+        record("é", Some(u128::MAX), b"x"),
+    ];
     let (stream, entries) =
         (StreamId::Name("s".into()), Entries::new(records.iter().collect(), &[1, 2, 3]));
-    // One comma fewer than there are entries.
+    // In JSON it is exact: there is one comma fewer than there are entries.
     assert_eq!(
         request(Wire::Json, &stream, &entries).len() + 1,
         json::body_bytes_max(&stream, &entries)
+    );
+    // In CBOR five heads of the body, five of each entry and two of the hash key are reckoned at
+    // nine bytes. All of them take one, but for that of the digits, which takes two.
+    assert_eq!(
+        request(Wire::Cbor, &stream, &entries).len() + 8 * (5 + 3 * 5 + 2) - 1,
+        cbor::body_bytes_max(&stream, &entries)
     );
 }
 
