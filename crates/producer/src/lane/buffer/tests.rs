@@ -348,6 +348,27 @@ fn places_that_given_up_events_left_behind_are_bounded_however_long_nothing_is_s
 }
 
 #[test]
+fn an_event_that_is_given_up_costs_a_look_at_one_waiting_key_and_not_at_all_of_them() {
+    // What could go wrong: the queues are made anew for each event, and an outage with many keys is
+    // one long look at all of them.
+    const KEYS: usize = 1_500;
+    const ROUNDS: usize = 10_000;
+    let (linger, timeout) = (ms(600_000), ms(700_000));
+    let (max_records, max_bytes) = (2 * KEYS, 1 << 20);
+    let mut kit = Kit::new(Settings { linger, timeout, max_records, max_bytes, ..settings() });
+    (0..KEYS).for_each(|key| kit.push(0, &format!("waits {key}"), &["waits"]));
+    let (mut looked_at, mut before) = (0, kit.buffer.places());
+    for round in 0..ROUNDS as u64 {
+        kit.push_until(round, &format!("key {round}"), "new", round + 1);
+        assert_eq!(kit.late(round + 1), ["new"]);
+        let places = kit.buffer.places();
+        looked_at += if places > before { 0 } else { KEYS }; // else they were made anew
+        before = places;
+    }
+    assert!((1..=ROUNDS).contains(&looked_at), "{looked_at} looks");
+}
+
+#[test]
 fn what_expired_no_longer_fills_a_request() {
     let mut kit = Kit::new(Settings { linger: ms(60_000), ..relaxed() });
     kit.push(0, "a", &["a1"]);
