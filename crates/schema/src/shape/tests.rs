@@ -113,8 +113,8 @@ fn an_object_whose_keys_are_ids_is_a_map_and_one_with_many_fields_is_not() {
     assert!(open(&[mixed])["properties"].is_object(), "their values are not of one kind");
 }
 
-/// What could go wrong: fields that few samples have are taken for the names of things, or a map for
-/// an object without fields, because a schema and samples met in the other order.
+/// What could go wrong: fields that few samples have are taken for the names of things, or a map
+/// for an object without fields, because a schema and samples met in the other order.
 #[test]
 fn what_a_schema_says_of_keys_holds_whichever_shape_is_merged_into_the_other() {
     let fields: Map<String, Value> =
