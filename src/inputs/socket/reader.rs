@@ -467,7 +467,8 @@ async fn at(time: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use serde_json::Value;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
     use tokio::sync::mpsc;
 
@@ -475,25 +476,47 @@ mod tests {
     use crate::inputs::http::{CloudEventsAs, HttpShared, Settings};
     use crate::inputs::metrics::ConnectionMetrics;
     use crate::inputs::shared::for_tests;
+    use crate::inputs::socket::writer::Writer;
     use crate::telemetry::exporter::{Exporter, Sources};
     use dispatchd_producer::lane::Lanes;
+
+    /// A connection with both its halves, its peer and its lane.
+    struct Bench {
+        reader: Reader,
+        writer: Writer,
+        visit: Visit,
+        peer: UnixStream,
+        inbox: mpsc::Receiver<Vec<BoxedItem>>,
+        exporter: Exporter,
+    }
+
+    impl Bench {
+        /// With room for so many unanswered requests.
+        fn new(window: usize) -> Self {
+            let (inbox_in, inbox) = mpsc::channel(8);
+            let inputs = for_tests(Lanes::new(vec![inbox_in]));
+            let exporter = Exporter::default();
+            let metrics = Arc::new(exporter.register(ConnectionMetrics::register));
+            let settings =
+                Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
+            let http = HttpShared::new(&settings, &inputs, &metrics);
+            let visit = Visit::new(inputs.presence.clone());
+            let shared = ConnectionShared::new(window, inputs, http, metrics);
+            let (ours, peer) = UnixStream::pair().expect("a pair of sockets");
+            let (read, write) = ours.into_split();
+            let gone = CancellationToken::new();
+            let (reader, way_back) = Reader::new(read, gone.clone(), shared);
+            let writer = Writer::new(write, way_back, gone);
+            Self { reader, writer, visit, peer, inbox, exporter }
+        }
+    }
 
     #[tokio::test]
     async fn the_bytes_of_accepted_events_are_counted_and_those_of_refused_ones_are_not() {
         const LINES: &[u8] = b"{\"type\":\"t\",\"data\":{\"n\":1}}\n{\"data\":{}}\n\
                                {\"data_base64\":\"AAE=\",\"options\":{\"partitionKey\":\"k\"}}\n";
-        let (inbox_in, mut inbox) = mpsc::channel(8);
-        let inputs = for_tests(Lanes::new(vec![inbox_in]));
-        let exporter = Exporter::default();
-        let metrics = Arc::new(exporter.register(ConnectionMetrics::register));
-        let settings =
-            Settings { listen: None, max_connections: 1, cloudevents: CloudEventsAs::TheyAre };
-        let http = HttpShared::new(&settings, &inputs, &metrics);
-        let mut visit = Visit::new(inputs.presence.clone());
-        let shared = ConnectionShared::new(8, inputs, http, metrics);
-        let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
-        let (read, _write) = ours.into_split();
-        let (reader, _way_back) = Reader::new(read, CancellationToken::new(), shared);
+        let Bench { reader, writer: _writer, mut visit, mut peer, mut inbox, exporter } =
+            Bench::new(8);
         peer.write_all(LINES).await.expect("there is room");
         drop(peer);
         reader.run(&mut visit).await;
@@ -506,5 +529,52 @@ mod tests {
         let text = exporter.expose(Sources::idle()).render();
         let counted = format!("dispatchd_event_bytes_accepted_total{{input=\"ndjson\"}} {bytes}\n");
         assert!(text.contains(&counted), "{counted} is missing in\n{text}");
+    }
+
+    /// What could go wrong: a request that waits for a credit is forgotten or taken twice, or one
+    /// that is refused ends the connection.
+    #[tokio::test]
+    async fn each_request_is_taken_and_answered_once_and_in_order_however_often_it_has_to_wait() {
+        const REQUESTS: [(&str, &str); 12] = [
+            (r#"{"type":"1","data":{}}"#, r#"{"ref":1,"ok":false"#),
+            (
+                r#"{"op":"batch","events":[{"type":"2","data":{}},{"type":"3","data":{}}]}"#,
+                r#"{"op":"batch","ok":false"#,
+            ),
+            (r#"{"op":"commit","tx":"none"}"#, r#"{"op":"commit","ref":3,"ok":false"#),
+            (r#"{"op":"begin","tx":"a"}"#, r#"{"op":"begin","tx":"a","ok":true"#),
+            (r#"{"tx":"a","type":"4","data":{}}"#, r#"{"ref":5,"ok":true,"staged":true"#),
+            (r#"{"tx":"a","type":"5","data":{}}"#, r#"{"ref":6,"ok":true,"staged":true"#),
+            (r#"{"op":"commit","tx":"a"}"#, r#"{"op":"commit","tx":"a","ok":false"#),
+            (r#"{"op":"rollback","tx":"none"}"#, r#"{"op":"rollback","ref":8,"ok":false"#),
+            (r#"{"op":"hello"}"#, r#"{"op":"hello","ok":true"#),
+            (r#"{"op":"flush"}"#, r#"{"op":"flush","ok":true"#),
+            ("no JSON", r#"{"ref":11,"ok":false"#),
+            (r#"{"type":"6","data":{}}"#, r#"{"ref":12,"ok":false"#),
+        ];
+        let Bench { reader, writer, mut visit, mut peer, mut inbox, .. } = Bench::new(1);
+        for (line, _) in REQUESTS {
+            peer.write_all(format!("{line}\n").as_bytes()).await.expect("there is room");
+        }
+        peer.shutdown().await.expect("it is connected");
+        let mut types = Vec::new();
+        // An item that is dropped is answered: nobody knows what became of it.
+        let lane = async {
+            while let Some(group) = inbox.recv().await {
+                for item in group {
+                    let event: Value =
+                        serde_json::from_slice(&item.record.data).expect("it is JSON");
+                    types.push(event["type"].clone());
+                }
+            }
+        };
+        tokio::join!(reader.run(&mut visit), writer.run(), lane);
+        assert_eq!(types, ["1", "2", "3", "4", "5", "6"]);
+        let mut answers = String::new();
+        peer.read_to_string(&mut answers).await.expect("the writer has ended");
+        assert_eq!(answers.lines().count(), REQUESTS.len(), "{answers}");
+        for (answer, (line, begins)) in answers.lines().zip(REQUESTS) {
+            assert!(answer.starts_with(begins), "{line} is answered {answer}");
+        }
     }
 }
