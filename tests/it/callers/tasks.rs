@@ -1,5 +1,6 @@
-//! The tasks themselves, under a paused clock: a listener, its connections and a lane, with a
-//! service that does as it is told.
+//! The tasks themselves: a listener, its connections and a lane, with a service that does as it is
+//! told. Where seconds go by, the clock is paused; where many bytes do, it is not, since a paused
+//! clock runs ahead whenever a socket is waited for.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,9 +26,10 @@ use dispatchd_producer::lane::Settings;
 use dispatchd_producer::lane::dedupe::Window;
 use dispatchd_producer::lane::metrics::LaneMetrics;
 use serde_json::Value;
+use testkit::DEADLINE;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -284,36 +286,50 @@ fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
     (line[..bytes / 2].to_vec(), line[bytes / 2..].to_vec())
 }
 
+async fn next<T>(of: &mut mpsc::UnboundedReceiver<T>) -> Option<T> {
+    tokio::time::timeout(DEADLINE, of.recv()).await.expect("none waits for another")
+}
+
 /// What could go wrong: each holds some of the room and waits for more, or the limit under which it
 /// has its room moves.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn long_lines_that_are_half_read_never_wait_for_each_other() {
     let parts = parts(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
-    let mut callers = Vec::new();
-    for n in 0..8 {
+    let (half_read_in, mut half_read) = mpsc::unbounded_channel();
+    for _ in 0..8 {
         let mut caller = parts.connect().await;
-        let (head, tail) = (head.clone(), tail.clone());
-        callers.push(tokio::spawn(async move {
+        let (head, half_read_in) = (head.clone(), half_read_in.clone());
+        tokio::spawn(async move {
             caller.write_all(&head).await.expect("it reads");
-            tokio::time::sleep(Duration::from_secs(8 - n)).await; // the last first
-            caller.write_all(&tail).await.expect("it reads");
-            answer(&mut caller).await.expect("an answer")["ok"].clone()
-        }));
+            half_read_in.send(caller).expect("the test waits for all");
+        });
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(half_read_in);
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(next(&mut half_read).await.expect("there is room for three"));
+    }
+    // From now on a line that is begun needs all of the room.
     parts.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
-    for caller in callers {
-        assert_eq!(caller.await.expect("the caller does not panic"), true);
+    let mut ended = Vec::new();
+    while let Some(mut last) = waiting.pop() {
+        last.write_all(&tail).await.expect("it reads");
+        assert_eq!(answer(&mut last).await.expect("an answer")["ok"], true);
+        ended.push(last);
+        if waiting.is_empty() {
+            waiting.extend(next(&mut half_read).await);
+        }
     }
+    assert_eq!(ended.len(), 8);
     // Now a line takes nearly all of the room.
     let (head, tail) = long_event(3_900_000);
-    let mut caller = parts.connect().await;
+    let mut caller = ended.pop().expect("there were eight");
     caller.write_all(&[head, tail].concat()).await.expect("it reads");
     assert_eq!(answer(&mut caller).await.expect("an answer")["ok"], true);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_not_at_all() {
     let parts = parts(Does::Store, 100).await;
     let (head, tail) = long_event(1_000_000);
@@ -323,19 +339,24 @@ async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_no
         caller.write_all(&head).await.expect("it reads");
         stuck.push(caller);
     }
-    let began = Instant::now();
+    let mut long = parts.connect().await;
+    let long = tokio::spawn(async move {
+        long.write_all(&[head, tail].concat()).await.expect("it reads");
+        answer(&mut long).await.expect("an ack")["ok"].clone()
+    });
     let mut short = parts.connect().await;
     short.write_all(EVENT).await.expect("it reads");
     assert_eq!(answer(&mut short).await.expect("an ack")["ok"], true);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    let mut caller = parts.connect().await;
-    caller.write_all(&[head, tail].concat()).await.expect("it reads");
-    assert_eq!(answer(&mut caller).await.expect("an ack")["ok"], true);
-    let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(29) && waited < Duration::from_secs(33), "{waited:?}");
+    let acked = || parts.counters.snapshot().acked;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(25)).await; // some of the 30 s went by before
+    assert_eq!(acked(), 1, "the long line waits, the short one did not");
+    tokio::time::sleep(Duration::from_secs(20)).await; // with what the bytes of the long line take
+    assert_eq!(acked(), 2);
+    assert_eq!(long.await.expect("the caller does not panic"), true);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_our_memory_does_not_carry_is_refused_with_what_to_raise_and_told_by_hello() {
     let parts = parts(Does::Store, 100).await;
     parts.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
