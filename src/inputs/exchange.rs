@@ -415,8 +415,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_bytes_of_accepted_events_are_counted_when_they_are_handed_over_or_their_caller_goes()
-     {
+    async fn bytes_of_accepted_events_count_when_they_are_handed_over_or_their_caller_goes() {
         let (inbox_in, _inbox) = mpsc::channel(8);
         let exporter = Exporter::default();
         let metrics = exporter.register(ConnectionMetrics::register);
