@@ -1,6 +1,6 @@
-//! How a connection that is kept alive ends: by its caller, when the caller has had its time, or when
-//! its place says so. A request that is here in full is answered before. What is asked and answered
-//! is not looked at here.
+//! How a connection that is kept alive ends: by its caller, when the caller has had its time, or
+//! when its place says so. A request that is here in full is answered before. What is asked and
+//! answered is not looked at here.
 
 use std::pin::pin;
 

@@ -1,5 +1,5 @@
-//! One connection: HTTP/1.1 or HTTP/2, told by its first bytes, and its calls. How it ends is said in
-//! `http_server::ending`.
+//! One connection: HTTP/1.1 or HTTP/2, told by its first bytes, and its calls. How it ends is said
+//! in `http_server::ending`.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
