@@ -201,4 +201,21 @@ mod tests {
         let in_flight = Input::ALL.map(|input| counters.of(input).snapshot().in_flight());
         assert_eq!((in_flight, all.in_flight()), ([2, 0, 0], 2));
     }
+
+    #[test]
+    fn the_transactions_of_all_inputs_add_up() {
+        let counters = InputCounters::default();
+        for input in [Input::Ndjson, Input::Http] {
+            let counters = counters.of(input);
+            for _ in 0..3 {
+                counters.begin();
+                counters.stage();
+                counters.stage();
+            }
+            counters.end(TransactionEnd::RolledBack, 2);
+        }
+        let all = counters.snapshot();
+        assert_eq!((all.transactions_open, all.transactions_ended), (4, [0, 2, 0, 0]));
+        assert_eq!((all.staged, all.rolled_back, all.in_flight()), (8, 4, 0));
+    }
 }

@@ -63,6 +63,9 @@ mod tests {
         assert!((500..5_000).contains(&bytes), "{bytes}");
         catalog.add("C.schema.json", b"true").expect("it is a schema");
         assert!((1..1_000).contains(&(catalog.bytes() - bytes)));
+        let mut longer = Catalog::default();
+        longer.add("a%2Fb-of-a-longer-name.schema.json", text).expect("it is a schema");
+        assert_eq!(longer.bytes() - bytes, "-of-a-longer-name".len());
         catalog.add("C.sample.json", b"{").expect("it is not looked at");
         assert_eq!((catalog.len(), catalog.is_empty()), (2, false));
         assert!(catalog.get("a/b").is_some() && catalog.get("a%2Fb").is_none());

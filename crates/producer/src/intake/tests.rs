@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::time::Duration;
 use std::vec;
 
 use super::*;
@@ -228,6 +229,26 @@ fn what_answers_something_else_than_an_event_comes_back_and_is_counted_as_none()
 }
 
 #[test]
+fn a_flush_names_the_events_since_the_one_before_it() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, mut back) = shared.open(LIMIT);
+    let mut flushed = |events: usize| {
+        for item in members(events, "{}", &shared) {
+            store(accepted(intake.offer(&mut item.expect("an event"), &at(0))));
+        }
+        let credit = intake.credit(10).expect("few are unanswered");
+        intake.flush(credit, Reference::Number(7));
+        match answers(&mut back).next_back() {
+            Some(Answer::Flush { reference, epoch, events, .. }) => (reference, epoch, events),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(flushed(2), (Reference::Number(7), 0, 2));
+    assert_eq!(flushed(3), (Reference::Number(7), 1, 3));
+    assert_eq!(flushed(0), (Reference::Number(7), 2, 0));
+}
+
+#[test]
 fn an_answer_is_reckoned_with_the_bytes_that_its_reference_holds_besides_its_own() {
     let own = answer_bytes(&Reference::Number(1));
     assert!(own >= size_of::<Answer>(), "{own}");
@@ -379,6 +400,80 @@ fn results_that_nobody_takes_hold_credits_and_of_the_budget_no_more_than_is_over
     assert_eq!(shared.budget.used_bytes(), over, "what its credit does not pay for");
     drop(answers(&mut back));
     assert_eq!(shared.budget.used_bytes(), 0);
+}
+
+fn stage(intake: &mut Intake, tx: &str, shared: &IntakeShared, now: &Now) -> Result<(), Code> {
+    match intake.stage(tx, &mut request(event("{}"), shared), now) {
+        Staging::Staged { credit, .. } => {
+            intake.answer(credit, Vec::new());
+            Ok(())
+        }
+        Staging::Refused(code) => Err(code),
+        Staging::Needs(shortage) => panic!("{shortage:?}"),
+    }
+}
+
+#[test]
+fn a_transaction_takes_as_many_events_as_it_may_and_its_name_is_free_when_it_has_ended() {
+    let plain = Arc::into_inner(shared(9, 1 << 20)).expect("nobody else has it");
+    let transaction = TransactionSettings { max_events: 3, ..Default::default() };
+    let shared = Arc::new(IntakeShared { transaction, ..plain });
+    let (mut intake, _back) = shared.open(LIMIT);
+    intake.begin("tx", &at(0)).expect("the name is free");
+    let again = intake.begin("tx", &at(0)).expect_err("it is open");
+    assert_eq!(again.code, Code::InvalidRequest);
+    let staged = [(); 4].map(|()| stage(&mut intake, "tx", &shared, &at(0)));
+    assert_eq!(staged, [Ok(()), Ok(()), Ok(()), Err(Code::TransactionTooLarge)]);
+    assert_eq!(together(intake.commit("tx", b"{", &at(0))).len(), 3);
+    assert_eq!(stage(&mut intake, "tx", &shared, &at(0)), Err(Code::TransactionEnded));
+    intake.begin("tx", &at(0)).expect("the name is free");
+}
+
+#[test]
+fn the_open_transactions_of_a_connection_hold_a_quarter_of_the_budget_at_most() {
+    let roomy = shared(9, 1 << 20);
+    let (mut intake, _back) = roomy.open(LIMIT);
+    intake.begin("a", &at(0)).expect("there is room");
+    stage(&mut intake, "a", &roomy, &at(0)).expect("there is room");
+    intake.give_back();
+    let event_bytes = roomy.budget.used_bytes();
+    for (budget_bytes, second) in
+        [(4 * 2 * event_bytes, Ok(())), (4 * 2 * event_bytes - 1, Err(Code::TransactionTooLarge))]
+    {
+        let shared = shared(9, budget_bytes);
+        let (mut intake, _back) = shared.open(LIMIT);
+        for (tx, staged) in [("a", Ok(())), ("b", second)] {
+            intake.begin(tx, &at(0)).expect("there is room");
+            assert_eq!(stage(&mut intake, tx, &shared, &at(0)), staged, "{budget_bytes}");
+        }
+        intake.roll_back("a", &at(0)).expect("it is open");
+        stage(&mut intake, "b", &shared, &at(0)).expect("there is room again");
+    }
+}
+
+#[test]
+fn a_transaction_is_rolled_back_when_its_time_is_over_and_not_before() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, _back) = shared.open(LIMIT);
+    let (began, second) = (at(0), Duration::from_secs(1));
+    let later = |by| Now { instant: began.instant + by, ..began };
+    for (tx, by) in [("a", Duration::ZERO), ("b", second)] {
+        intake.begin(tx, &later(by)).expect("there is room");
+        stage(&mut intake, tx, &shared, &later(by)).expect("there is room");
+    }
+    let timeout = TransactionSettings::default().timeout;
+    assert_eq!(intake.next_end(), Some(began.instant + timeout));
+    intake.expire(began.instant + timeout - Duration::from_nanos(1));
+    assert_eq!(shared.counters.snapshot().staged, 2);
+    intake.expire(began.instant + timeout);
+    let counted = shared.counters.snapshot();
+    assert_eq!((counted.staged, counted.rolled_back), (1, 1));
+    assert_eq!(counted.transactions_ended[TransactionEnd::TimedOut as usize], 1);
+    assert_eq!(intake.next_end(), Some(began.instant + second + timeout));
+    let late = intake.commit("a", b"{", &later(timeout));
+    assert!(matches!(&late, OfferedTogether::Refused(it) if it.code == Code::TransactionEnded));
+    assert_eq!(together(intake.commit("b", b"{", &later(timeout))).len(), 1);
+    assert_eq!(intake.next_end(), None);
 }
 
 /// Refuses events with the type `wrong`, and records that say none; counts what it was asked.
