@@ -348,14 +348,22 @@ mod tests {
 
     use super::*;
     use crate::inputs::shared::for_tests;
+    use crate::telemetry::exporter::{Exporter, Sources};
     use dispatchd_core::model::{Outcome, PartitionKey, Position, Record};
     use dispatchd_producer::lane::Group;
     use dispatchd_producer::ticket::{AnswerGroup, EventId};
 
     fn exchange(inbox: mpsc::Sender<Group>, events_max: usize) -> Exchange {
+        counted_exchange(inbox, events_max, &ConnectionMetrics::register())
+    }
+
+    fn counted_exchange(
+        inbox: mpsc::Sender<Group>,
+        events_max: usize,
+        metrics: &ConnectionMetrics,
+    ) -> Exchange {
         let inputs = for_tests(Lanes::new(vec![inbox]));
-        let metrics = ConnectionMetrics::register();
-        let shared = ExchangeShared::new(&inputs, Input::Http, events_max, &metrics);
+        let shared = ExchangeShared::new(&inputs, Input::Http, events_max, metrics);
         Exchange::begin(&Arc::new(shared), Patience::Endless)
     }
 
@@ -404,6 +412,27 @@ mod tests {
         assert!(gone.is_err(), "the inbox has no room");
         assert_eq!(inbox.recv().await.map(|group| group.len()), Some(0));
         assert_eq!(inbox.recv().await.map(|group| group.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn bytes_of_accepted_events_count_when_they_are_handed_over_or_their_caller_goes() {
+        let (inbox_in, _inbox) = mpsc::channel(8);
+        let exporter = Exporter::default();
+        let metrics = exporter.register(ConnectionMetrics::register);
+        let exposition = exporter.expose(Sources::idle());
+        let counted = |bytes: usize| {
+            let text = exposition.render();
+            let line = format!("dispatchd_event_bytes_accepted_total{{input=\"http\"}} {bytes}\n");
+            assert!(text.contains(&line), "{line} is missing in\n{text}");
+        };
+        let mut exchange = counted_exchange(inbox_in, 10, &metrics);
+        offer(&mut exchange, "eleven long").await; // 13 bytes with its data
+        exchange.refuse(Refusal::new(Code::InvalidRequest, "no"));
+        exchange.hand_over().await;
+        counted(13);
+        offer(&mut exchange, "k").await; // 3 bytes
+        drop(exchange);
+        counted(16);
     }
 
     #[tokio::test]

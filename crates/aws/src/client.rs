@@ -202,7 +202,13 @@ async fn endpoint_of(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+
+    use aws_credential_types::credential_fn::provide_credentials_fn;
+    use aws_sdk_kinesis::config::http::HttpResponse;
+    use aws_sdk_kinesis::error::ErrorMetadata;
+    use aws_sdk_kinesis::operation::put_records::PutRecordsError;
 
     use super::*;
     use crate::connection::emulator_credentials;
@@ -251,5 +257,33 @@ mod tests {
         let may = Connection { allow_http: true, ..in_clear() };
         let kinesis = Kinesis::connect(may).await.expect("it is allowed");
         assert_eq!(kinesis.endpoint(), "http://kinesis.example:4567");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_the_service_refused_are_asked_for_anew_and_others_are_not() {
+        let connection = connection("http://127.0.0.1:4567");
+        let client = Kinesis::connect(connection).await.expect("a region and a URL");
+        for (code, is_asked_anew) in [
+            ("ExpiredTokenException", true),
+            ("UnrecognizedClientException", true),
+            ("AccessDeniedException", false),
+            ("ProvisionedThroughputExceededException", false),
+        ] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&asked);
+            let provider = provide_credentials_fn(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                async { Ok(emulator_credentials()) }
+            });
+            let credentials = CredentialsCache::fixed(SharedCredentialsProvider::new(provider));
+            let client = Kinesis { credentials, ..client.clone() };
+            let signed_by = client.credentials().get().await.expect("they are provided");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let meta = ErrorMetadata::builder().code(code).build();
+            let reply = HttpResponse::new(400.try_into().expect("a status"), "".into());
+            let error = SdkError::service_error(PutRecordsError::generic(meta), reply);
+            client.call_error("PutRecords", &error, &signed_by);
+            client.credentials().get().await.expect("they are provided");
+            assert_eq!(asked.load(Ordering::Relaxed) == 2, is_asked_anew, "{code}");
+        }
     }
 }

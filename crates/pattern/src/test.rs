@@ -91,6 +91,7 @@ impl Range {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::literal::Place;
 
     #[test]
     fn a_value_is_taken_by_the_test_for_it_and_by_no_test_for_another() {
@@ -111,6 +112,30 @@ mod tests {
                 let text = Scalar::Text(Text::plain(text));
                 assert!(!test.takes(text.into()), "{test:?} {text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn each_test_takes_what_is_of_its_kind_and_fits_it_and_nothing_else() {
+        let text = |text| Leaf::Text(Text::plain(text));
+        let values = [text("ab"), text("10.0.0.1"), Leaf::Number(Decimal::read("5")), Leaf::Null];
+        let starts = || Test::Literal(Literal::new("a".to_owned(), Place::Start, false));
+        let top = Some(Bound { number: Number::new("9"), is_inside: false });
+        for (test, expected) in [
+            (Test::Exists, [true, true, true, true]),
+            (starts(), [true, false, false, false]),
+            (
+                Test::Wildcard(Wildcard::parse("*0*").expect("it is one")),
+                [false, true, false, false],
+            ),
+            (
+                Test::Cidr(Cidr::parse("10.0.0.0/8").expect("it is one")),
+                [false, true, false, false],
+            ),
+            (Test::Range(Range { bottom: None, top }), [false, false, true, false]),
+            (Test::AnythingBut([starts(), Test::Null].into()), [false, true, true, false]),
+        ] {
+            assert_eq!(values.map(|value| test.takes(value)), expected, "{test:?}");
         }
     }
 

@@ -125,7 +125,7 @@ fn stored(shard_id: &str, number: &str) -> Verdict {
 
 proptest! {
     #[test]
-    fn every_entry_is_read_as_it_was_meant_and_the_body_is_allocated_once(
+    fn every_entry_is_read_as_it_was_meant_and_the_body_is_allocated_once_and_not_much_too_large(
         events in prop::collection::vec(
             (
                 any::<String>(),
@@ -163,7 +163,10 @@ proptest! {
                 Wire::Cbor => cbor::body_bytes_max(&stream, entries),
             };
             let length = body.len();
-            prop_assert!(length <= bytes_max, "{wire:?}: {length} bytes, {bytes_max} were reckoned");
+            // Of a packed member up to 80 bytes are not there, and in base64 a third more.
+            let may_be = length..=length + 160 * (1 + records.len());
+            let is_so = may_be.contains(&bytes_max);
+            prop_assert!(is_so, "{wire:?}: {length} bytes, {bytes_max} were reckoned");
             let expected = (field.to_owned(), name.clone(), expected(entries));
             prop_assert_eq!(written(wire, &body), expected);
         }

@@ -295,3 +295,16 @@ async fn a_socket_that_is_not_ours_any_more_is_left_alone() {
     drop(bound);
     assert!(path.exists());
 }
+
+/// What could go wrong: between bind and mode somebody puts a link there, and the mode is that of a
+/// socket which others were not to reach.
+#[tokio::test]
+async fn the_mode_is_set_of_the_socket_itself_and_not_of_what_a_link_in_its_place_leads_to() {
+    let (dir, path) = place();
+    let _bound = bind(&path).await.expect("it is free");
+    let link = dir.path().join("link.sock");
+    std::os::unix::fs::symlink(&path, &link).expect("nothing is there");
+    let refused = set_mode(&link, 0o666).expect_err("a link is no socket");
+    assert_eq!(refused.to_string(), "somebody else has put another file there");
+    assert_eq!(mode(&path), 0o660);
+}
