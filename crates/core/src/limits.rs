@@ -185,4 +185,8 @@ const _: () = {
             <= long_lines_bytes(BUDGET_BYTES_MIN),
         "there is room for one of the longest lines"
     );
+    assert!(
+        2 * long_lines_bytes(BUDGET_BYTES_MIN) <= BUDGET_BYTES_MIN,
+        "lines that are being read take no more than one connection may hold"
+    );
 };

@@ -1,11 +1,8 @@
-//! One connection that speaks HTTP/1.1: its requests, one after the other, and how it ends.
-//!
-//! It ends when its caller ends it, when the caller has had its time, or when its place says so; a
-//! request that is here in full is answered before.
+//! One connection that speaks HTTP/1.1: its requests, one after the other. How it ends is said in
+//! `http_server::ending`.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::service::service_fn;
@@ -14,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::routes::{Listener, answer};
 use super::shared::HttpShared;
+use crate::http_server::ending::serve_to_its_end;
 use crate::http_server::limits::many_requests;
 use crate::http_server::place::Place;
 use crate::http_server::stream::PlacedStream;
@@ -21,7 +19,7 @@ use crate::inputs::presence::Visit;
 
 /// Serves a connection until its last answer is written.
 pub(crate) async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     listener: Listener,
     shared: Arc<HttpShared>,
     place: Arc<Place>,
@@ -34,18 +32,8 @@ pub(crate) async fn serve(
         let answered = answer(request, listener, Arc::clone(&shared), Arc::clone(&own_place));
         async move { Ok::<_, Infallible>(answered.await) }
     });
-    let mut served = pin!(many_requests().serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        biased;
-        _ = &mut served => return,
-        () = place.overdue() => return,
-        () = place.end.cancelled() => served.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        biased;
-        _ = served => {}
-        () = place.overdue() => {}
-    }
+    let connection = many_requests().serve_connection(TokioIo::new(stream), service);
+    serve_to_its_end(connection, &place).await;
 }
 
 #[cfg(test)]

@@ -1,11 +1,8 @@
-//! One connection: HTTP/1.1 or HTTP/2, told by its first bytes, its calls, and how it ends.
-//!
-//! It ends when its caller ends it, when the caller has had its time, or when its place says so; a
-//! call that is here in full is answered before.
+//! One connection: HTTP/1.1 or HTTP/2, told by its first bytes, and its calls. How it ends is said in
+//! `http_server::ending`.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 
 use hyper::service::service_fn;
@@ -15,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::calls::answer;
 use super::shared::KinesisApiShared;
+use crate::http_server::ending::serve_to_its_end;
 use crate::http_server::limits::either_version;
 use crate::http_server::place::Place;
 use crate::http_server::stream::PlacedStream;
@@ -37,22 +35,7 @@ pub(super) async fn serve(
         async move { Ok::<_, Infallible>(answered.await) }
     });
     let server = either_version(&calls);
-    {
-        let mut served = pin!(server.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            biased;
-            _ = &mut served => {}
-            () = place.overdue() => {}
-            () = place.end.cancelled() => {
-                served.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    _ = served => {}
-                    () = place.overdue() => {}
-                }
-            }
-        }
-    }
+    serve_to_its_end(server.serve_connection(TokioIo::new(stream), service), &place).await;
     calls.close();
     calls.wait().await;
 }

@@ -42,17 +42,13 @@ impl RawRecord<'_> {
 
 impl RawData<'_> {
     /// How many bytes the record has.
-    pub fn len(&self) -> usize {
+    pub fn byte_len(&self) -> usize {
         match self {
             RawData::Json(text) => text.len(),
             RawData::Base64(Base64(text)) => {
                 base64_simd::STANDARD.decoded_length(text.as_bytes()).expect("the text was checked")
             }
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The bytes of the record.
@@ -84,7 +80,7 @@ mod tests {
             [("", &b""[..]), ("AA==", b"\0"), ("AAA=", b"\0\0"), ("//79", b"\xff\xfe\xfd")]
         {
             let data = RawData::Base64(Base64::new(text.into()).expect("it is base64"));
-            assert_eq!((data.len(), &data.to_bytes()[..]), (bytes.len(), bytes), "{text}");
+            assert_eq!((data.byte_len(), &data.to_bytes()[..]), (bytes.len(), bytes), "{text}");
         }
         for text in ["A", "AA", "AA=", "__79", "AAB=", "AA==\n", "AA==AA==", "é"] {
             assert_eq!(Base64::new(text.into()), None, "{text}");

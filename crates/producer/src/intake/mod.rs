@@ -446,7 +446,7 @@ impl Intake {
                 (draft.sealed_len(), draft.key.as_str().len())
             }
             Content::Raw(record) => {
-                (record.data.len(), record.key.as_ref().expect(SPENT).as_str().len())
+                (record.data.byte_len(), record.key.as_ref().expect(SPENT).as_str().len())
             }
             Content::Record(record) => {
                 let record = record.as_ref().expect(SPENT);

@@ -45,6 +45,8 @@ mod tests {
     fn a_parent_has_the_form_of_trace_context_and_nothing_else_is_one() {
         assert!(is_parent(PARENT));
         assert!(is_parent(&format!("01{}-later", &PARENT[2..])));
+        let longest = "x".repeat(PARENT_BYTES_MAX - PARENT_BYTES - 1);
+        assert!(is_parent(&format!("01{}-{longest}", &PARENT[2..])));
         for other in [
             "",
             "00-1",
@@ -53,6 +55,9 @@ mod tests {
             &format!("ff{}", &PARENT[2..]),
             &PARENT.to_uppercase(),
             &format!("01{}\r\nx: y", &PARENT[2..]),
+            &format!("01{}-later\r\nx: y", &PARENT[2..]),
+            &format!("01{}later", &PARENT[2..]),
+            &format!("01{}-{}", &PARENT[2..], "x".repeat(PARENT_BYTES_MAX - PARENT_BYTES)),
             &PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
             &PARENT.replace("00f067aa0ba902b7", &"0".repeat(16)),
         ] {
@@ -63,6 +68,7 @@ mod tests {
     #[test]
     fn a_state_is_printable_and_bounded() {
         assert!(is_state("vendor=1,other=a b"));
+        assert!(is_state(&"a".repeat(STATE_BYTES_MAX)));
         for other in ["", "a=1\r\nx: y", "a=\u{e9}", &"a".repeat(STATE_BYTES_MAX + 1)] {
             assert!(!is_state(other), "{other:?}");
         }

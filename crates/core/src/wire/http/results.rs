@@ -165,6 +165,21 @@ mod tests {
     }
 
     #[test]
+    fn a_piece_ends_with_the_answer_that_fills_it() {
+        let refused = |bytes| {
+            let refusal = Refusal::new(Code::InvalidRequest, "x".repeat(bytes));
+            (Reference::Number(0), EventAnswer::Refused(refusal))
+        };
+        let first = |bytes| {
+            let mut results = Results::new(vec![refused(bytes), refused(0)]);
+            results.next_piece().expect("there are two answers").len()
+        };
+        let rest = first(PIECE_BYTES) - PIECE_BYTES;
+        assert_eq!(first(PIECE_BYTES - rest), PIECE_BYTES, "it is full");
+        assert!(first(PIECE_BYTES - rest - 1) > PIECE_BYTES, "there was room for a byte");
+    }
+
+    #[test]
     fn one_event_alone_is_answered_with_its_ack_or_with_what_was_wrong() {
         let single = |answer| Results::new(vec![(Reference::Number(0), answer)]).single();
         let ack = single(durable()).expect("it is durable");
