@@ -339,6 +339,48 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_string_is_plain_up_to_the_first_byte_that_is_not_wherever_it_stands() {
+        // What comes behind it is one of them too: what is looked at in one word may borrow there.
+        let specials = [b'"', b'\\', b'\n', 0, 0x1f];
+        let plains = *b" !#[]\x7f\x80\xff";
+        for (plain, at) in plains.iter().flat_map(|plain| (0..20).map(move |at| (*plain, at))) {
+            assert_eq!(plain_length(&vec![plain; at]), at);
+            for (special, behind) in specials
+                .iter()
+                .flat_map(|one| specials.iter().chain(&plains).map(move |it| (one, it)))
+            {
+                let mut bytes = vec![plain; at];
+                bytes.push(*special);
+                bytes.resize(24, *behind);
+                assert_eq!(plain_length(&bytes), at, "{}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_ends_where_it_is_closed_whatever_stands_in_it() {
+        for skipped in [
+            "1",
+            "\"]}\"",
+            "[]",
+            "{}",
+            r#"[{"a":[1,{}],"b":[[]]},[2]]"#,
+            r#"{"a":{"b":[{}]},"c":{}}"#,
+        ] {
+            let text = format!("[{skipped} ,7]");
+            let mut reader = Reader::new(&text);
+            assert!(matches!(reader.value(), Ok(Value::Array)));
+            assert_eq!(reader.element(), Ok(true));
+            let value = reader.value().expect("it is JSON");
+            assert_eq!(reader.skip(value), Ok(()), "{skipped}");
+            assert_eq!(reader.element(), Ok(true), "{skipped}");
+            assert!(matches!(reader.value(), Ok(Value::Scalar(Scalar::Number("7")))), "{skipped}");
+            assert_eq!(reader.element(), Ok(false));
+            assert_eq!(reader.end(), Ok(()));
+        }
+    }
+
     proptest! {
         /// What `serde_json` reads and refuses is read and refused: but for half surrogates, which
         /// the grammar allows and its strings do not.

@@ -108,7 +108,46 @@ mod tests {
         assert_eq!(diff("a\r\n", "a\n"), "(they differ in how lines end)\n");
     }
 
+    #[test]
+    fn texts_with_more_pairs_of_lines_than_are_compared_are_shown_as_replaced() {
+        let text = |lines: usize, mark: &'static str| {
+            let mut text = vec!["same"; lines];
+            (text[0], text[lines - 1]) = (mark, mark);
+            text
+        };
+        let new = text(2_000, "new");
+        let is_same = |line: &Line<'_>| matches!(line, Line::Same(_));
+        let few = lines(&text(PAIRS_MAX / 2_000, "old"), &new);
+        assert_eq!(few.iter().filter(|line| is_same(line)).count(), 1_998);
+        let many = lines(&text(PAIRS_MAX / 2_000 + 1, "old"), &new);
+        assert!(!many.iter().any(is_same));
+    }
+
+    /// The lines that two texts have in common, at most.
+    fn common(old: &[&str], new: &[&str]) -> usize {
+        match (old, new) {
+            ([one, old_rest @ ..], [other, new_rest @ ..]) if one == other => {
+                1 + common(old_rest, new_rest)
+            }
+            ([_, old_rest @ ..], [_, new_rest @ ..]) => {
+                common(old_rest, new).max(common(old, new_rest))
+            }
+            _ => 0,
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_line_is_shown_as_changed_that_could_stay(
+            old in prop::collection::vec("[a-c]", 0..8),
+            new in prop::collection::vec("[a-c]", 0..8),
+        ) {
+            let old: Vec<_> = old.iter().map(String::as_str).collect();
+            let new: Vec<_> = new.iter().map(String::as_str).collect();
+            let same = lines(&old, &new).iter().filter(|it| matches!(it, Line::Same(_))).count();
+            prop_assert_eq!(same, common(&old, &new));
+        }
+
         #[test]
         fn old_and_new_can_be_read_off_the_lines(
             old in prop::collection::vec("[a-c]", 0..12),

@@ -376,3 +376,17 @@ fn named_by_the_target() -> Failure {
         retry_after: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_no_more_than_is_reckoned_though_it_grows_by_doubling() {
+        // One more than a power of two: the queue has just doubled.
+        let (records, mut strand, now) = (1_025, Strand::default(), Instant::now());
+        (0..records).for_each(|index| strand.push(index, 10, now));
+        let places = strand.queue.capacity();
+        assert!(places * size_of::<Queued>() <= records as usize * QUEUED_BYTES, "{places}");
+    }
+}

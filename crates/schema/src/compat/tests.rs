@@ -1,4 +1,5 @@
 use super::*;
+use crate::bounds::PAIRS_MAX;
 use crate::compiled::Schema;
 use proptest::prelude::*;
 use serde_json::json;
@@ -146,6 +147,35 @@ fn schemas_that_hold_themselves_are_compared_to_their_ends() {
     };
     assert_eq!(gaps(&tree("integer"), &tree("integer")), [""; 0]);
     assert_eq!(gaps(&tree("integer"), &tree("number")), ["/value type"]);
+}
+
+/// A schema with so many properties, each of which is a list.
+fn lists(properties: usize) -> Value {
+    let properties: serde_json::Map<_, _> = (0..properties)
+        .map(|number| (format!("p{number}"), json!({"items": {"type": "null"}})))
+        .collect();
+    json!({"properties": properties, "additionalProperties": false})
+}
+
+#[test]
+fn what_would_take_more_comparisons_than_are_made_is_undecided() {
+    // Two pairs for each alternative, of which the last one has it, and one for all of them.
+    let mut alternatives = vec![json!({"items": {"type": "string"}}); 59];
+    alternatives.push(json!({"items": {"type": "null"}}));
+    let wide = json!({"additionalProperties": {"anyOf": alternatives}});
+    assert_eq!(gaps(&wide, &lists(PAIRS_MAX / 121 - 10)), [""; 0]);
+    let undecided = gaps(&wide, &lists(PAIRS_MAX / 121 + 10));
+    assert!(!undecided.is_empty() && undecided.iter().all(|gap| gap.ends_with(" undecided")));
+}
+
+#[test]
+fn comparisons_that_are_made_the_other_way_round_count_too() {
+    // Each alternative must be the same as its counterpart, with two pairs for each property.
+    for (alternatives, expected) in [(45, &[][..]), (55, &[" oneOf undecided"])] {
+        let one_of = vec![json!({"$ref": "#/$defs/lists"}); alternatives];
+        let schema = json!({"oneOf": one_of, "$defs": {"lists": lists(1_000)}});
+        assert_eq!(gaps(&schema, &schema), expected, "{alternatives}");
+    }
 }
 
 /// A pair that was assumed to have no gap inside an alternative that failed must not count later.

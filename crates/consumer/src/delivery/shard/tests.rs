@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dispatchd_core::limits::MIB;
 use dispatchd_core::wire::forward::Misfit;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -159,6 +160,7 @@ fn a_refused_batch_is_taken_apart_and_only_the_refused_record_is_given_up_or_blo
         bench.delivers(&[1], Response::Delivered);
         bench.delivers(&[2], failed(Refused));
         if give_up.is_some() {
+            assert_eq!(bench.it.standing(), Standing::Retrying(Refused));
             bench.gives_up(&[2], Condition::Refused, 1);
             assert!(bench.is_done_to(2));
         } else {
@@ -291,13 +293,45 @@ fn a_batch_goes_when_it_is_full_by_number_or_bytes_or_its_window_is_over_or_noth
     bench.it.take_in(vec![large(6), large(7)], (), bench.now.instant);
     bench.delivers(&[6], Response::Delivered);
     assert_eq!(bench.now.instant, began + window, "two do not fit");
+    let rest = Read::Wanted(Delivered { data: vec![0; 15].into(), ..record(8) });
+    bench.it.take_in(vec![rest], (), bench.now.instant);
+    bench.delivers(&[7, 8], Response::Delivered);
+    assert_eq!(bench.now.instant, began + window, "with what was left it is just full");
+    bench.take([9]);
     bench.it.read_to_end();
-    bench.delivers(&[7], Response::Delivered);
+    bench.delivers(&[9], Response::Delivered);
     assert_eq!(bench.now.instant, began + window, "nothing more comes");
     let mut bench = Bench::new(Rules { batch_bytes: 5, ..rules(3) });
     bench.take(1..=2);
     bench.delivers(&[1], Response::Delivered);
     bench.delivers(&[2], Response::Delivered);
+}
+
+#[test]
+fn whatever_is_handed_out_has_an_id_of_its_own() {
+    let mut bench = Bench::new(Rules { give_up: giving_up(0), ..rules(1) });
+    bench.take(1..=2);
+    let first = bench.batch();
+    bench.respond(&first, failed(Failed));
+    let letters = bench.letters();
+    bench.it.letters_kept(letters.id, &[0], bench.now.instant, &mut bench.rng);
+    let again = bench.letters();
+    bench.it.letters_kept(again.id, &[], bench.now.instant, &mut bench.rng);
+    let ids = [first.id, letters.id, again.id, bench.batch().id];
+    for (i, id) in ids.iter().enumerate() {
+        assert!(!ids[..i].contains(id), "{ids:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "is not under way")]
+fn a_batch_that_comes_home_twice_is_not_taken_for_the_next_one() {
+    let mut bench = Bench::new(rules(1));
+    bench.take(1..=2);
+    let first = bench.batch();
+    bench.respond(&first, Response::Delivered);
+    bench.batch();
+    bench.respond(&first, Response::Delivered);
 }
 
 #[test]
@@ -358,6 +392,25 @@ fn what_is_read_twice_is_delivered_once() {
     bench.take(1..=3);
     bench.take(2..=4);
     bench.delivers(&[1, 2, 3, 4], Response::Delivered);
+}
+
+#[test]
+fn what_is_skipped_moves_the_checkpoint_on_and_never_back() {
+    let mut bench = Bench::new(rules(9));
+    let skipped = || vec![Read::Skipped(place(1)), Read::Skipped(place(2))];
+    bench.it.take_in(skipped(), (), bench.now.instant);
+    assert!(bench.is_done_to(2));
+    bench.take([3]);
+    bench.delivers(&[3], Response::Delivered);
+    bench.it.take_in(skipped(), (), bench.now.instant);
+    assert!(bench.is_done_to(3), "they were read twice");
+}
+
+#[test]
+fn a_shard_that_was_read_to_its_end_is_over_when_it_is_taken_up_again() {
+    let mut bench = Bench::resumed(rules(1), Some(Checkpoint::End));
+    assert_eq!(bench.it.checkpoint(), Some(Checkpoint::End));
+    assert!(matches!(bench.it.turn(bench.now), Step::End(End::ShardRead)));
 }
 
 #[test]
@@ -445,4 +498,31 @@ fn what_is_held_is_shown_and_bounds_the_reading() {
     bench.delivers(&[5, 6], failed(Failed));
     let (_, failure) = bench.it.failing().expect("the first batch failed");
     assert_eq!(failure.status, Some(500));
+}
+
+#[test]
+fn there_is_room_for_two_batches_of_every_strand_by_number_and_by_bytes() {
+    // What could go wrong: strands wait for records that are not read, since others lie there.
+    let mut bench = Bench::new(Rules { strands: 4, ..rules(3_000) });
+    bench.take(0..23_999);
+    assert!(bench.it.has_room());
+    bench.take([23_999]);
+    assert!(!bench.it.has_room());
+    let mut bench = Bench::new(Rules { strands: 4, batch_bytes: 3 * MIB, ..rules(1) });
+    let of_bytes = |number, bytes: usize| {
+        let empty = Delivered { data: Vec::new().into(), ..record(number) };
+        let data = vec![0; bytes - empty.bytes()].into();
+        vec![Read::Wanted(Delivered { data, ..empty })]
+    };
+    bench.it.take_in(of_bytes(1, 24 * MIB - 1_000), (), bench.now.instant);
+    assert!(bench.it.has_room());
+    bench.it.take_in(of_bytes(2, 1_000), (), bench.now.instant);
+    assert!(!bench.it.has_room());
+}
+
+#[test]
+fn the_memory_beside_pages_is_reckoned_for_what_all_strands_may_hold() {
+    let records = 2 * 3_000 * 4;
+    assert!(bytes_beside_pages_max(3_000, 4) >= records * size_of::<Delivered>());
+    assert_eq!(bytes_beside_pages_max(3_000, 4), bytes_beside_pages_max(12_000, 1));
 }

@@ -383,3 +383,12 @@ fn an_event_has_its_type_and_data_in_whatever_envelope() {
         assert_eq!(content::read(record.as_bytes()), None, "{record}");
     }
 }
+
+#[test]
+fn every_misfit_is_counted_under_the_name_that_the_page_of_targets_tells() {
+    let page = include_str!("../../../../../docs/targets.md");
+    for misfit in Misfit::ALL {
+        let row = format!("\n| `{}` |", misfit.as_str());
+        assert_eq!(page.matches(&row).count(), 1, "{misfit}");
+    }
+}

@@ -83,6 +83,7 @@ mod tests {
             ("application/json", Format::Json),
             ("Application/JSON; charset=UTF-8", Format::Json),
             ("application/x-ndjson", Format::Lines),
+            ("application/ndjson", Format::Lines),
             ("application/cloudevents+json; charset=utf-8", Format::CloudEvent),
             ("APPLICATION/CLOUDEVENTS+JSON", Format::CloudEvent),
             ("application/cloudevents", Format::CloudEvent),
@@ -113,6 +114,23 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_one_event_unless_it_is_an_array_or_lines_of_them() {
+        for (format, body, is_alone) in [
+            (Format::Json, "{}", true),
+            (Format::Json, " \r\n\t{\"a\":[1]}", true),
+            (Format::Json, "", true),
+            (Format::Json, "[]", false),
+            (Format::Json, " \r\n\t[{}]", false),
+            (Format::Lines, "{}", false),
+            (Format::CloudEvents, "[]", false),
+            (Format::CloudEvent, "{}", true),
+            (Format::CloudEventData, "[]", true),
+        ] {
+            assert_eq!(format.is_alone(body.as_bytes()), is_alone, "{format:?} {body:?}");
+        }
+    }
+
+    #[test]
     fn the_wait_that_is_preferred_is_found_among_other_preferences() {
         for (prefer, seconds) in [
             ("wait=10", Some(10)),
@@ -120,6 +138,7 @@ mod tests {
             ("Wait = 3; x=1", Some(3)),
             ("wait=99999999999", Some(u32::MAX)),
             ("wait", None),
+            ("wait=", None),
             ("wait=-1", None),
             ("wait=1.5", None),
             ("await=1", None),

@@ -586,6 +586,18 @@ mod tests {
     }
 
     #[test]
+    fn an_echo_that_is_declined_is_none() {
+        assert!(!event_of(r#"{"type":"t","data":{},"options":{"echo":false}}"#).echo);
+    }
+
+    #[test]
+    fn a_text_is_copied_only_where_it_has_escapes() {
+        let event = event_of(r#"{"type":"café","data":{},"options":{"sourceUserId":"u\u002d3"}}"#);
+        assert!(matches!(event.event_type, Cow::Borrowed("café")), "{event:?}");
+        assert!(matches!(&event.user_id, Some(Cow::Owned(id)) if id == "u-3"), "{event:?}");
+    }
+
+    #[test]
     fn every_option_is_read() {
         let event = event_of(concat!(
             r#"{"type":"caf\u00e9","data":{},"options":{"partitionKey":"k","#,
@@ -844,6 +856,16 @@ mod tests {
     }
 
     #[test]
+    fn only_a_name_that_is_near_to_a_field_has_its_line_read_once_more() {
+        for near in ["partitionkey", "producer_id", "REF"] {
+            assert!(is_near(near), "{near}");
+        }
+        for other in ["traceId", "key", ""] {
+            assert!(!is_near(other), "{other}");
+        }
+    }
+
+    #[test]
     fn the_page_has_every_field_and_no_other() {
         let page = include_str!("../../../../../docs/protocol.md");
         let table = page.lines().skip_while(|line| *line != "| field | | meaning |").skip(2);
@@ -946,6 +968,38 @@ mod tests {
             matches!(&parsed.request, Ok(Request::Hello(told)) if *told == context),
             "{parsed:?}"
         );
+    }
+
+    #[test]
+    fn what_hello_says_may_be_as_long_as_its_bound_and_no_longer() {
+        for field in ["sourceUserId", "producerId", "correlationId", "organisationId"] {
+            let hello = |bytes: usize| {
+                format!(r#"{{"op":"hello","context":{{"{field}":"{}"}}}}"#, "x".repeat(bytes))
+            };
+            assert!(parse(hello(PRODUCER_ID_BYTES_MAX).as_bytes(), 1).request.is_ok(), "{field}");
+            for bytes in [PRODUCER_ID_BYTES_MAX + 1, 9 * PRODUCER_ID_BYTES_MAX] {
+                let says = format!(
+                    "context.{field} is {bytes} bytes, it takes at most {PRODUCER_ID_BYTES_MAX}"
+                );
+                assert_eq!(refusal_of(&hello(bytes)), says);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reference_may_be_as_long_as_its_bound_and_no_longer() {
+        let line = |reference: &str| format!(r#"{{"ref":{reference},"op":"ping"}}"#);
+        let (digits, text) = ("7".repeat(REF_BYTES_MAX), "x".repeat(REF_BYTES_MAX));
+        for fits in ["-7", &digits, &format!("\"{text}\"")] {
+            let line = line(fits);
+            let parsed = parse(line.as_bytes(), 1);
+            assert!(parsed.request.is_ok(), "{parsed:?}");
+            assert_eq!(parsed.reference, Reference::Text(fits.into()));
+        }
+        for too_long in [&format!("{digits}7"), &format!("\"{text}x\"")] {
+            let says = "ref is not an integer or a string of at most 128 bytes";
+            assert_eq!(refusal_of(&line(too_long)), says, "{too_long}");
+        }
     }
 
     proptest! {

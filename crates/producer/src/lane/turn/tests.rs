@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge, Histogram, HistogramFn};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::*;
 use crate::lane::dedupe::Window;
 use crate::lane::flight::Reply;
-use crate::lane::test_support::{Kit, failed, ms, settings, stored};
+use crate::lane::test_support::{Kit, facts, failed, ms, settings, shards, stored};
 use dispatchd_core::limits::MIB;
 use dispatchd_core::model::{Class, PutError};
 
@@ -64,6 +64,16 @@ impl World {
     }
 }
 
+/// Seconds from accepted to acked.
+#[derive(Debug, Default)]
+struct Acks(Mutex<Vec<f64>>);
+
+impl HistogramFn for Acks {
+    fn record(&self, seconds: f64) {
+        self.0.lock().expect("no test fails in it").push(seconds);
+    }
+}
+
 fn refusal(message: &str) -> Reply {
     let (class, code) = (Class::Poison, "ValidationException".to_owned());
     let message = message.to_owned();
@@ -79,6 +89,32 @@ fn what_is_late_is_answered_in_the_turn_that_finds_it() {
     let (sent, wait) = world.turn(&mut lane, 1000);
     assert!(sent.is_empty() && lane.is_empty());
     assert_eq!(wait, Wait { until: None, gives_memory_back: false, holds_many: false });
+}
+
+#[test]
+fn what_a_lane_learns_of_its_stream_is_told_to_whoever_asks() {
+    let world = World::new();
+    let mut lane = world.lane(settings());
+    lane.learn(facts(Some(shards(&[0, 1 << 127]))), world.kit.at(0));
+    assert_eq!(lane.report(world.kit.at(0)).shards.len(), 2);
+}
+
+#[test]
+fn an_event_lingers_until_a_stop_begins_or_other_settings_say_so() {
+    let world = World::new();
+    let at = world.kit.at(0);
+    for is_stop in [true, false] {
+        let mut lane = world.lane(settings());
+        world.take_in(&mut lane, "a", 1);
+        assert!(world.turn(&mut lane, 0).0.is_empty() && !lane.is_draining());
+        if is_stop {
+            lane.drain(at);
+        } else {
+            lane.set_settings(Settings { linger: ms(0), ..settings() }, at);
+        }
+        assert_eq!((world.turn(&mut lane, 0).0.len(), lane.is_draining()), (1, is_stop));
+        assert!(!lane.is_empty(), "it is in flight");
+    }
 }
 
 #[test]
@@ -141,6 +177,50 @@ fn a_reply_leaves_the_first_error_for_the_operator_and_none_for_a_throttled_reco
     let batch = world.turn(&mut lane, 200).0.pop().expect("it has cooled");
     let news = world.land(&mut lane, 210, batch, Ok(vec![failed(Class::Throttled)]));
     assert_eq!((news.error, news.failed, news.map_is_old), (None, None, false));
+}
+
+#[test]
+fn a_record_that_failed_is_counted_whether_the_stream_may_take_it_later_or_is_blocked() {
+    let mut world = World::new();
+    let counted: [Arc<AtomicU64>; 4] = Default::default();
+    let mut metrics = LaneMetrics::register();
+    let [stored_to, throttled, failed_to, rejected] =
+        counted.each_ref().map(|counter| Counter::from_arc(Arc::clone(counter)));
+    (metrics.records_stored, metrics.records_throttled) = (stored_to, throttled);
+    (metrics.records_failed, metrics.records_rejected) = (failed_to, rejected);
+    world.shared.metrics = Arc::new(metrics);
+    let mut lane = world.lane(Settings { max_records: 6, ..settings() });
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        world.take_in(&mut lane, key, 1);
+    }
+    let batch = world.turn(&mut lane, 10).0.pop().expect("it is full");
+    let classes = [
+        Class::Throttled,
+        Class::Transient,
+        Class::Transient,
+        Class::Blocked(Reason::AccessDenied),
+    ];
+    let verdicts = classes.map(failed).into_iter().chain([stored(), failed(Class::Poison)]);
+    world.land(&mut lane, 20, batch, Ok(verdicts.collect()));
+    assert_eq!(counted.map(|it| it.load(Ordering::Relaxed)), [1, 1, 3, 1]);
+}
+
+#[test]
+fn each_ack_is_timed_from_when_its_own_event_was_accepted() {
+    let mut world = World::new();
+    let acks = Arc::<Acks>::default();
+    let mut metrics = LaneMetrics::register();
+    metrics.ack_duration = Histogram::from_arc(Arc::clone(&acks));
+    world.shared.metrics = Arc::new(metrics);
+    let mut lane = world.lane(settings());
+    for (key, accepted_ms) in [("a", 0), ("b", 0), ("c", 4)] {
+        let mut item = world.kit.item_of(1, key);
+        item.accepted = world.kit.at(accepted_ms);
+        lane.take_in(vec![item], world.kit.at(accepted_ms));
+    }
+    let batch = world.turn(&mut lane, 10).0.pop().expect("all are due");
+    world.land(&mut lane, 20, batch, Ok(vec![stored(); 3]));
+    assert_eq!(*acks.0.lock().expect("no test fails in it"), [0.020, 0.020, 0.016]);
 }
 
 #[test]
