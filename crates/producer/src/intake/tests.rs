@@ -474,6 +474,43 @@ fn a_transaction_is_rolled_back_when_its_time_is_over_and_not_before() {
     assert!(matches!(&late, OfferedTogether::Refused(it) if it.code == Code::TransactionEnded));
     assert_eq!(together(intake.commit("b", b"{", &later(timeout))).len(), 1);
     assert_eq!(intake.next_end(), None);
+    intake.begin("c", &later(timeout)).expect("there is room");
+    intake.expire(began.instant + 3 * timeout);
+    assert_eq!(intake.next_end(), None, "however late it is looked at");
+}
+
+#[test]
+fn a_transaction_whose_connection_goes_is_rolled_back() {
+    let shared = shared(9, 1 << 20);
+    let (mut intake, back) = shared.open(LIMIT);
+    intake.begin("tx", &at(0)).expect("there is room");
+    stage(&mut intake, "tx", &shared, &at(0)).expect("there is room");
+    drop((intake, back));
+    let counted = shared.counters.snapshot();
+    assert_eq!((counted.accepted, counted.staged, counted.rolled_back), (1, 0, 1));
+    assert_eq!(counted.transactions_ended[TransactionEnd::Cut as usize], 1);
+    assert_eq!(shared.budget.used_bytes(), 0);
+}
+
+/// What could go wrong: results that nobody has paid for, or a commit that waits though there is
+/// room for its results.
+#[test]
+fn a_commit_waits_until_there_is_room_for_all_its_results() {
+    let shared = shared(9, 1 << 20); // and 10,000 bytes of answers
+    let (mut intake, mut back) = shared.open(LIMIT);
+    intake.begin("tx", &at(0)).expect("there is room");
+    for _ in 0..5 {
+        stage(&mut intake, "tx", &shared, &at(0)).expect("there is room");
+    }
+    drop(answers(&mut back));
+    let needed = 5 * (ANSWER_BYTES + 36) + b"{".len();
+    let taken = intake.credit(10_000 - needed + 1).expect("nothing is unanswered");
+    let offered = intake.commit("tx", b"{", &at(0));
+    assert!(matches!(offered, OfferedTogether::Needs(Shortage::Credit(_))), "{offered:?}");
+    intake.answer(taken, Vec::new());
+    drop(answers(&mut back));
+    let _taken = intake.credit(10_000 - needed).expect("nothing is unanswered");
+    assert_eq!(together(intake.commit("tx", b"{", &at(0))).len(), 5);
 }
 
 /// Refuses events with the type `wrong`, and records that say none; counts what it was asked.
