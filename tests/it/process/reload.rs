@@ -115,7 +115,8 @@ async fn keys_that_need_a_restart_are_named_and_keep_their_values() {
 async fn a_configuration_with_a_problem_changes_nothing_and_every_problem_is_told() {
     let scene = scene("[batch]\nlinger = \"60s\"\n").await;
     let bad = "[batch]\nlinger = \"0ms\"\nmax_record = 7\n[delivery]\ntimeout = \"2 minutes\"\n";
-    let said = reload(&scene, bad, "the configuration was read again and is refused").await;
+    const REFUSED: &str = "the configuration was read again and is refused";
+    let said = reload(&scene, bad, REFUSED).await;
     assert_eq!(said["level"], "ERROR");
     for key in ["batch.max_record (from ", "delivery.timeout = \"2 minutes\" (from "] {
         assert!(said["problems"].as_str().expect("a text").contains(key), "{key} is not in {said}");
@@ -135,12 +136,10 @@ async fn a_configuration_with_a_problem_changes_nothing_and_every_problem_is_tol
         told.contains("the old configuration holds") && told.contains("batch.max_record"),
         "{told}"
     );
-    reload(
-        &scene,
-        "[log]\nlevel = \"verbose\"\n",
-        "the configuration was read again and is refused",
-    )
-    .await;
+    // Its line in the log comes on another way, and must not be taken for the next one's.
+    eventually("both are logged", async || (scene.daemon.logged(REFUSED).len() == 2).then_some(()))
+        .await;
+    reload(&scene, "[log]\nlevel = \"verbose\"\n", REFUSED).await;
 
     write(&scene.file, "[batch]\nlinger = \"0ms\"\n");
     let done = scene.daemon.run_admin(&["reload"]).await;
@@ -272,12 +271,10 @@ async fn a_file_that_cannot_be_read_in_time_holds_up_nothing_but_its_reload() {
 #[tokio::test]
 async fn a_file_that_has_become_empty_is_worth_a_warning() {
     let scene = scene("[batch]\nlinger = \"60s\"\n").await;
-    let said = reload(&scene, "", "the configuration file sets nothing any more").await;
-    assert_eq!(said["level"], "WARN");
-    reload(&scene, "", "configuration reloaded").await;
-    assert_eq!(
-        scene.daemon.logged("the configuration file sets nothing any more").len(),
-        1,
-        "it was empty already"
-    );
+    for _ in 0..2 {
+        reload(&scene, "", "configuration reloaded").await;
+        let said = scene.daemon.logged("the configuration file sets nothing any more");
+        assert_eq!(said.len(), 1, "the second time it was empty already");
+        assert_eq!(said[0]["level"], "WARN");
+    }
 }
