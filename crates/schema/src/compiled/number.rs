@@ -25,10 +25,9 @@ pub(crate) struct Bound {
 impl Amount {
     /// The number of a JSON text.
     pub(crate) fn read(text: &str) -> Self {
-        let is_whole = !text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
         match text.parse() {
-            Ok(integer) if is_whole => Self::Integer(integer),
-            _ => Self::Double(text.parse().unwrap_or(f64::NAN)),
+            Ok(integer) => Self::Integer(integer),
+            Err(_) => Self::Double(text.parse().unwrap_or(f64::NAN)),
         }
     }
 

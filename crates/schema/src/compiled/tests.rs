@@ -1,3 +1,4 @@
+use super::node::Kinds;
 use super::*;
 use crate::bounds::{
     DEPTH_MAX, IN_PLACE_DEPTH_MAX, LOOKS_MAX, NODES_MAX, PATTERN_BYTES_MAX, PROPERTIES_MAX,
@@ -133,6 +134,57 @@ fn every_keyword_is_checked_as_another_reader_checks_it() {
             let fits = ours.validate(&value.to_string()).is_ok();
             assert_eq!(fits, other.is_valid(&value), "{schema} {value}");
         }
+    }
+}
+
+/// What could go wrong: an id of 64 bits is taken for its neighbour, which is the same double.
+#[test]
+fn integers_are_told_apart_exactly_however_large_they_are() {
+    const FIRST_INEXACT: u64 = (1 << 53) + 1; // a multiple of 3; the double is one less
+    let (id, other) = (json!(FIRST_INEXACT), json!(FIRST_INEXACT - 1));
+    for schema in [json!({"minimum": id}), json!({"const": id}), json!({"multipleOf": 3})] {
+        assert_eq!(said(&schema, &id), "", "{schema}");
+        assert_ne!(said(&schema, &other), "", "{schema}");
+    }
+}
+
+#[test]
+fn kinds_are_told_in_the_words_of_type_and_none_twice() {
+    let text_or_null = Kinds::TEXT.union(Kinds::NULL);
+    for (kinds, words) in [
+        (Kinds::ALL, "anything"),
+        (Kinds::NONE, "nothing"),
+        (Kinds::INTEGER, "integer"),
+        (Kinds::NUMBER, "number"),
+        (Kinds::FRACTION, "number that is no integer"),
+        (text_or_null, "string or null"),
+        (text_or_null.union(Kinds::NUMBER), "string, number or null"),
+        (text_or_null.union(Kinds::FRACTION), "string, null or number that is no integer"),
+        (Kinds::ALL.without(Kinds::NULL), "object, array, string, number or boolean"),
+    ] {
+        assert_eq!(kinds.words(), words);
+    }
+}
+
+#[test]
+fn a_reference_is_followed_where_nothing_else_is_demanded_beside_it() {
+    let followed = |beside: Value| {
+        let mut schema = json!({"$ref": "#/$defs/a", "$defs": {"a": {"minimum": 1}}});
+        let Value::Object(beside) = beside else { panic!("{beside} is no object") };
+        schema.as_object_mut().expect("it is one").extend(beside);
+        load(&schema).followed(Some(NodeId::ROOT)) != Some(NodeId::ROOT)
+    };
+    assert!(followed(json!({})));
+    for demand in [
+        json!({"type": "number"}),
+        json!({"maximum": 5}),
+        json!({"maxLength": 5}),
+        json!({"maxItems": 5}),
+        json!({"required": ["a"]}),
+        json!({"enum": [1, 2]}),
+        json!({"not": {"const": 1}}),
+    ] {
+        assert!(!followed(demand.clone()), "{demand}");
     }
 }
 
