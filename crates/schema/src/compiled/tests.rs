@@ -156,6 +156,7 @@ fn kinds_are_told_in_the_words_of_type_and_none_twice() {
         (Kinds::NONE, "nothing"),
         (Kinds::INTEGER, "integer"),
         (Kinds::NUMBER, "number"),
+        (Kinds::NUMBER.union(Kinds::INTEGER), "number"),
         (Kinds::FRACTION, "number that is no integer"),
         (text_or_null, "string or null"),
         (text_or_null.union(Kinds::NUMBER), "string, number or null"),
