@@ -105,7 +105,8 @@ impl AdminClient {
     /// deadline of its own, shutdown.timeout.
     pub(crate) async fn quit(&self) -> Result<(), AskError> {
         let told = self.pid().await?;
-        self.ask(Method::POST, "/quit", NOTHING).await?;
+        let asked = self.ask(Method::POST, "/quit", NOTHING).await;
+        let (within, otherwise) = patience_after_quit(asked)?;
         let gone = async {
             loop {
                 sleep(QUIT_EVERY).await;
@@ -116,7 +117,7 @@ impl AdminClient {
                 }
             }
         };
-        timeout(QUIT_WITHIN, gone).await.map_err(|_| AskError::StillThere)
+        timeout(within, gone).await.map_err(|_| otherwise)
     }
 
     /// Which process the daemon is; `None` if it does not say.
@@ -156,6 +157,16 @@ impl AdminClient {
     }
 }
 
+/// How long a daemon that was asked to quit is waited for, and what is said if it is there still.
+fn patience_after_quit(asked: Result<Bytes, AskError>) -> Result<(Duration, AskError), AskError> {
+    match asked {
+        Ok(_) => Ok((QUIT_WITHIN, AskError::StillThere)),
+        // A daemon that has nothing to wait for may be gone before its answer is written.
+        Err(error @ AskError::Broken(_)) => Ok((ANSWER_TIMEOUT, error)),
+        Err(error) => Err(error),
+    }
+}
+
 async fn exchange(
     stream: UnixStream,
     request: Request<Full<Bytes>>,
@@ -181,5 +192,43 @@ fn connect_error(socket: &Path, source: io::Error) -> AskError {
         }
         io::ErrorKind::PermissionDenied => AskError::NotPermitted(socket.into()),
         _ => AskError::Connect { path: socket.into(), source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_is_gone_before_its_answer_has_stopped_as_it_was_told() {
+        const STATUS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"pid\":1}";
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).expect("it is free");
+        let daemon = AdminClient::at(path.clone());
+        let serve = async {
+            for answer in [STATUS, b""] {
+                let (mut stream, _) = listener.accept().await.expect("it listens");
+                stream.read(&mut [0; 1024]).await.expect("it asks");
+                stream.write_all(answer).await.expect("it reads");
+            }
+            std::fs::remove_file(&path).expect("it is there");
+        };
+        let (quit, ()) = tokio::join!(daemon.quit(), serve);
+        assert!(quit.is_ok(), "{quit:?}");
+    }
+
+    #[test]
+    fn a_daemon_that_gave_no_answer_is_not_waited_for_as_one_that_drains() {
+        let cut = || AskError::Broken("cut".to_owned());
+        let (within, otherwise) = patience_after_quit(Ok(Bytes::new())).expect("it was told");
+        assert!(within == QUIT_WITHIN && matches!(otherwise, AskError::StillThere));
+        let (within, otherwise) = patience_after_quit(Err(cut())).expect("it may be gone");
+        assert!(within == ANSWER_TIMEOUT && matches!(otherwise, AskError::Broken(_)));
+        let refused = patience_after_quit(Err(AskError::Refused("no".to_owned())));
+        assert!(matches!(refused, Err(AskError::Refused(_))));
     }
 }

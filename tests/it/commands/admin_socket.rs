@@ -284,7 +284,8 @@ async fn quit_stops_as_sigterm_does_and_returns_when_the_daemon_is_gone() {
         (daemon.status().await["events"]["in_flight"] == 100).then_some(())
     })
     .await;
-    assert!(daemon.run_admin(&["quit"]).await.status.success());
+    let quit = daemon.run_admin(&["quit"]).await;
+    assert!(quit.status.success(), "{quit:?}\n{}", daemon.log());
     assert!(!admin_path(&daemon).exists(), "its file went along");
     assert!(waiting.await.expect("it does not panic").iter().all(|answer| answer["ok"] == true));
     assert_eq!(daemon.exit_code().await, Some(0));
