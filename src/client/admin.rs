@@ -212,7 +212,7 @@ mod tests {
         let serve = async {
             for answer in [STATUS, b""] {
                 let (mut stream, _) = listener.accept().await.expect("it listens");
-                stream.read(&mut [0; 1024]).await.expect("it asks");
+                assert!(stream.read(&mut [0; 1024]).await.expect("it asks") > 0);
                 stream.write_all(answer).await.expect("it reads");
             }
             std::fs::remove_file(&path).expect("it is there");
