@@ -110,6 +110,11 @@ mod tests {
         assert_eq!(clock.to_sign_at(at(1000)), at(600), "what is no date changes nothing");
         clock.learn(DATE, at(602));
         assert_eq!(clock.to_sign_at(at(602)), at(602));
+        let skewed = at(600) + SKEW_MIN;
+        clock.learn(DATE, skewed);
+        assert_eq!(clock.to_sign_at(skewed), at(600));
+        clock.learn(DATE, skewed - Duration::from_millis(1));
+        assert_eq!(clock.to_sign_at(at(700)), at(700));
     }
 
     #[test]

@@ -159,6 +159,10 @@ const _: () = {
         REQUEST_RECORDS_MAX * (PARTITION_KEY_CHARS_MAX * ESCAPED_CHAR_BYTES_MAX + 256) < 2 * MIB,
         "what a PutRecords call has besides its data fits"
     );
+    assert!(
+        PUT_BODY_BYTES_MAX < 2 * REQUEST_BYTES_MAX,
+        "base64 and names take less than the data once more"
+    );
     assert!(usize::BITS >= 64, "sizes are usize, and the greatest budget needs more than 32 bits");
     assert!(RECORD_BYTES_MIN <= RECORD_BYTES_DEFAULT && RECORD_BYTES_DEFAULT <= RECORD_BYTES_MAX);
     assert!(RECORD_BYTES_MAX <= REQUEST_BYTES_MAX, "the largest record fits a request");

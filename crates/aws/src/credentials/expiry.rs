@@ -30,3 +30,19 @@ impl CredentialsExpiry {
         self.unix_seconds.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_time_that_was_told_holds_to_the_second_and_none_is_none() {
+        let expiry = CredentialsExpiry::default();
+        assert_eq!((expiry.get(), expiry.unix_seconds()), (None, 0));
+        let at = UNIX_EPOCH + Duration::from_secs(5);
+        expiry.set(Some(at + Duration::from_millis(900)));
+        assert_eq!((expiry.get(), expiry.unix_seconds()), (Some(at), 5));
+        expiry.set(None);
+        assert_eq!(expiry.get(), None);
+    }
+}

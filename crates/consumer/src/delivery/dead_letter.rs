@@ -39,3 +39,19 @@ impl Condition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_named_as_the_reference_of_dead_letters_names_them() {
+        let reference = include_str!("../../../../docs/forward.md");
+        for condition in
+            [Condition::RetryAttemptsExhausted, Condition::RecordAgeExceeded, Condition::Refused]
+        {
+            assert_eq!(condition.as_str(), format!("{condition:?}"));
+            assert!(reference.contains(&format!("`{}`", condition.as_str())), "{condition:?}");
+        }
+    }
+}

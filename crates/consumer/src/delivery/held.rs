@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reckoned_for_a_record_is_what_the_longest_takes_and_not_twice_as_much() {
+        let mut longest = record(1);
+        longest.place.sequence_number = "9".repeat(SEQUENCE_NUMBER_DIGITS_MAX);
+        longest.partition_key = Some("\u{1d11e}".repeat(PARTITION_KEY_CHARS_MAX));
+        let texts = longest.place.sequence_number.len()
+            + longest.partition_key.as_ref().map_or(0, String::len);
+        let taken = size_of::<Delivered>() + 2 * size_of::<usize>() + texts + size_of::<Slot>();
+        assert!((taken..2 * taken).contains(&RECORD_BYTES_MAX), "{taken} {RECORD_BYTES_MAX}");
+    }
+
+    #[test]
     fn a_record_that_is_skipped_moves_the_place_and_one_that_is_not_done_stops_it() {
         let mut held = Held::new(Some(place(5)));
         assert!(held.has_taken(&place(5)) && !held.has_taken(&place(6)));

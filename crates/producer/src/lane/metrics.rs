@@ -143,3 +143,23 @@ impl OldestEvent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_that_of_the_oldest_event_and_zero_without_one() {
+        let epoch = Instant::now();
+        let at = |seconds| epoch + Duration::from_secs(seconds);
+        let oldest = OldestEvent::new(epoch);
+        assert_eq!(oldest.age_seconds(at(9)), 0.0);
+        for accepted in [0, 4] {
+            oldest.set(Some(at(accepted)));
+            assert_eq!(oldest.age_seconds(at(9)), 9.0 - accepted as f64);
+        }
+        assert_eq!(oldest.age_seconds(at(3)), 0.0, "it came after now was read");
+        oldest.set(None);
+        assert_eq!(oldest.age_seconds(at(9)), 0.0);
+    }
+}

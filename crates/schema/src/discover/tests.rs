@@ -83,7 +83,7 @@ fn what_is_beyond_a_bound_is_left_out_and_counted() {
     found.see(None, "{}");
     found.see(Some(""), "{}");
     found.see(Some(&"é".repeat(60)), "{}");
-    found.see(Some("T"), &format!("\"{}\"", "a".repeat(DISCOVERED_EVENT_BYTES_MAX)));
+    found.see(Some("T"), &format!("\"{}\"", "a".repeat(DISCOVERED_EVENT_BYTES_MAX - 1)));
     for levels in [DEPTH_MAX + 1, 1_000] {
         found.see(Some("T"), &("[".repeat(levels) + &"]".repeat(levels)));
     }
@@ -94,6 +94,8 @@ fn what_is_beyond_a_bound_is_left_out_and_counted() {
     assert!(text.contains("from 3 events: they say no type") && text.contains("1 event: their"));
     assert_eq!(text.lines().count(), 3);
     assert_eq!(LeftOut::default().to_string(), "");
+    found.see(Some("T"), &format!("\"{}\"", "a".repeat(DISCOVERED_EVENT_BYTES_MAX - 2)));
+    assert_eq!((changed(&mut found).len(), found.left_out()), (1, expected), "just small enough");
 }
 
 #[test]

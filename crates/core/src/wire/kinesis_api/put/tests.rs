@@ -234,6 +234,25 @@ fn cbor_that_is_wrong_is_told_the_same() {
     }
 }
 
+/// Small records take far more room than their bytes.
+#[test]
+fn records_beyond_the_most_of_a_request_are_counted_and_not_looked_into() {
+    let body = |data: &str, goods| {
+        let good = format!(r#"{{"Data":"{data}","PartitionKey":"k"}}"#);
+        let records = [vec![&*good; goods], vec![r#"{"Data":5}"#]].concat().join(",");
+        format!(r#"{{"StreamName":"orders","Records":[{records}]}}"#)
+    };
+    for (goods, told) in [(499, "SerializationException"), (500, "ValidationException")] {
+        let cbor = cbor_of(&serde_json::from_str(&body("bytes:", goods)).expect("it is JSON"));
+        for (format, body) in [(Format::Json, body("", goods).into_bytes()), (Format::Cbor, cbor)] {
+            let error = read(Put::Records, format, &body, &served(&orders()));
+            let error = error.expect_err("the last one is wrong");
+            assert_eq!(error.name, told, "{format:?} {goods}: {error:?}");
+            assert_eq!(error.message.contains("Records has 501, it takes 1 to 500"), goods == 500);
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_places_records_itself_needs_no_key() {
     let stream = orders();
