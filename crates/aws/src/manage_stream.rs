@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamModeDetails};
+use aws_sdk_kinesis::types::{
+    EncryptionType, StreamDescriptionSummary, StreamMode, StreamModeDetails,
+};
 use dispatchd_core::limits::{KIB, RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX, RECORD_BYTES_MIN};
 use dispatchd_core::model::{CallError, Distribution};
 use serde::Serialize;
@@ -68,6 +70,33 @@ pub enum WaitError {
 }
 
 impl Summary {
+    fn of(summary: &StreamDescriptionSummary) -> Self {
+        let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
+        let told_kib = summary.max_record_size_in_kib();
+        let record_bytes_max = told_kib.and_then(record_bytes);
+        let mode = summary
+            .stream_mode_details()
+            .map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
+        Self {
+            name: summary.stream_name().to_owned(),
+            arn: summary.stream_arn().to_owned(),
+            status: summary.stream_status().as_str().to_owned(),
+            mode: mode.as_str().to_owned(),
+            open_shards: summary.open_shard_count().try_into().unwrap_or_default(),
+            record_bytes_max,
+            impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
+            kms_key: is_encrypted
+                .then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
+            created: SystemTime::try_from(*summary.stream_creation_timestamp())
+                .ok()
+                .filter(|time| *time > UNIX_EPOCH),
+            retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
+            ignores_keys: summary
+                .record_distribution_strategy()
+                .is_some_and(|strategy| strategy.as_str() == "AUTO"),
+        }
+    }
+
     /// The record limit; `None` if it is not known. A server that names none has the limit that
     /// every stream has until somebody raises it. A server that names an impossible limit has told
     /// nothing.
@@ -95,30 +124,7 @@ impl Kinesis {
         let summary = reply
             .stream_description_summary()
             .ok_or_else(|| odd_reply(DESCRIBE_STREAM_SUMMARY, "it has no summary"))?;
-        let is_encrypted = summary.encryption_type() == Some(&EncryptionType::Kms);
-        let told_kib = summary.max_record_size_in_kib();
-        let record_bytes_max = told_kib.and_then(record_bytes);
-        let mode = summary
-            .stream_mode_details()
-            .map_or(&StreamMode::Provisioned, StreamModeDetails::stream_mode);
-        Ok(Summary {
-            name: summary.stream_name().to_owned(),
-            arn: summary.stream_arn().to_owned(),
-            status: summary.stream_status().as_str().to_owned(),
-            mode: mode.as_str().to_owned(),
-            open_shards: summary.open_shard_count().try_into().unwrap_or_default(),
-            record_bytes_max,
-            impossible_record_kib: told_kib.filter(|_| record_bytes_max.is_none()),
-            kms_key: is_encrypted
-                .then(|| summary.key_id().unwrap_or("a key without a name").to_owned()),
-            created: SystemTime::try_from(*summary.stream_creation_timestamp())
-                .ok()
-                .filter(|time| *time > UNIX_EPOCH),
-            retention_hours: summary.retention_period_hours().try_into().unwrap_or_default(),
-            ignores_keys: summary
-                .record_distribution_strategy()
-                .is_some_and(|strategy| strategy.as_str() == "AUTO"),
-        })
+        Ok(Summary::of(summary))
     }
 
     /// Creates the stream. It returns before the stream is ACTIVE.
@@ -182,7 +188,55 @@ fn record_bytes(kib: i32) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_kinesis::primitives::DateTime;
+    use aws_sdk_kinesis::types::builders::StreamDescriptionSummaryBuilder;
+    use aws_sdk_kinesis::types::{EnhancedMetrics, RecordDistributionStrategy, StreamStatus};
+
     use super::*;
+
+    fn of(more: fn(StreamDescriptionSummaryBuilder) -> StreamDescriptionSummaryBuilder) -> Summary {
+        let told = StreamDescriptionSummary::builder()
+            .stream_name("orders")
+            .stream_arn("arn:aws:kinesis:eu-west-1:123456789012:stream/orders")
+            .stream_status(StreamStatus::Active)
+            .open_shard_count(3)
+            .retention_period_hours(24)
+            .enhanced_monitoring(EnhancedMetrics::builder().build())
+            .stream_creation_timestamp(DateTime::from_secs(0));
+        Summary::of(&more(told).build().expect("all that is required is there"))
+    }
+
+    #[test]
+    fn what_a_server_does_not_say_is_none_or_what_every_stream_has() {
+        let summary = of(|told| told);
+        assert_eq!((&*summary.name, &*summary.status), ("orders", "ACTIVE"));
+        assert_eq!((summary.open_shards, summary.retention_hours), (3, 24));
+        assert_eq!(summary.mode, "PROVISIONED");
+        assert_eq!((summary.created, &summary.kms_key), (None, &None));
+        assert_eq!(summary.record_limit(), Some(RECORD_BYTES_DEFAULT));
+        assert_eq!(summary.distribution(), Distribution::ByKey);
+    }
+
+    #[test]
+    fn what_a_server_says_is_taken_over_and_an_impossible_limit_kept_apart() {
+        let summary = of(|told| {
+            let mode = StreamModeDetails::builder().stream_mode(StreamMode::OnDemand).build();
+            told.stream_mode_details(mode.expect("it has a mode"))
+                .encryption_type(EncryptionType::Kms)
+                .key_id("alias/orders")
+                .max_record_size_in_kib(10_240)
+                .stream_creation_timestamp(DateTime::from_secs(1))
+                .record_distribution_strategy(RecordDistributionStrategy::from("AUTO"))
+        });
+        assert_eq!(summary.mode, "ON_DEMAND");
+        assert_eq!(summary.kms_key.as_deref(), Some("alias/orders"));
+        assert_eq!(summary.record_limit(), Some(10 << 20));
+        assert_eq!(summary.created, Some(UNIX_EPOCH + Duration::from_secs(1)));
+        assert_eq!(summary.distribution(), Distribution::Auto);
+        let odd = of(|told| told.encryption_type(EncryptionType::None).max_record_size_in_kib(0));
+        assert_eq!((odd.impossible_record_kib, odd.record_limit()), (Some(0), None));
+        assert_eq!(odd.kms_key, None);
+    }
 
     #[test]
     fn a_record_limit_is_believed_where_a_stream_can_have_it() {
