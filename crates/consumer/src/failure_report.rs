@@ -97,6 +97,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_fails_is_told_with_what_becomes_of_it() {
+        let news = fails("1 Throttled").expect("it is news").to_string();
+        assert!(news.ends_with("trying on, nothing is lost"), "{news}");
+    }
+
     fn fails(failures: &str) -> Option<News> {
         Some(News::Fails { failures: failures.into(), call: "GetRecords", reason: "wait".into() })
     }
@@ -122,6 +128,7 @@ mod tests {
         assert_eq!(report.due(at(120)), fails("4 Expired, 10 Throttled"));
         assert_eq!(report.due(at(179)), None);
         assert_eq!(report.due(at(180)), Some(News::Over));
+        assert!(News::Over.to_string().starts_with("the stream is read again"));
         assert_eq!(report.due(at(240)), None);
         assert_eq!(
             report.note(&call("Throttled"), at(241)),

@@ -286,8 +286,9 @@ fn long_event(bytes: usize) -> (Vec<u8>, Vec<u8>) {
     (line[..bytes / 2].to_vec(), line[bytes / 2..].to_vec())
 }
 
-async fn next<T>(of: &mut mpsc::UnboundedReceiver<T>) -> Option<T> {
-    tokio::time::timeout(DEADLINE, of.recv()).await.expect("none waits for another")
+/// By the real clock.
+async fn in_time<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, wait).await.expect("none waits for another")
 }
 
 /// What could go wrong: each holds some of the room and waits for more, or the limit under which it
@@ -308,17 +309,17 @@ async fn long_lines_that_are_half_read_never_wait_for_each_other() {
     drop(half_read_in);
     let mut waiting = Vec::new();
     for _ in 0..3 {
-        waiting.push(next(&mut half_read).await.expect("there is room for three"));
+        waiting.push(in_time(half_read.recv()).await.expect("there is room for three"));
     }
     // From now on a line that is begun needs all of the room.
     parts.facts.send_replace(StreamFacts::unknown(Some(10 << 20)));
     let mut ended = Vec::new();
     while let Some(mut last) = waiting.pop() {
         last.write_all(&tail).await.expect("it reads");
-        assert_eq!(answer(&mut last).await.expect("an answer")["ok"], true);
+        assert_eq!(in_time(answer(&mut last)).await.expect("an answer")["ok"], true);
         ended.push(last);
         if waiting.is_empty() {
-            waiting.extend(next(&mut half_read).await);
+            waiting.extend(in_time(half_read.recv()).await);
         }
     }
     assert_eq!(ended.len(), 8);
@@ -346,7 +347,7 @@ async fn long_lines_that_are_not_ended_hold_up_others_for_30_s_and_short_ones_no
     });
     let mut short = parts.connect().await;
     short.write_all(EVENT).await.expect("it reads");
-    assert_eq!(answer(&mut short).await.expect("an ack")["ok"], true);
+    assert_eq!(in_time(answer(&mut short)).await.expect("an ack")["ok"], true);
     let acked = || parts.counters.snapshot().acked;
     tokio::time::pause();
     tokio::time::sleep(Duration::from_secs(25)).await; // some of the 30 s went by before
