@@ -278,6 +278,8 @@ fn a_bomb_is_refused_at_load_and_quickly() {
     let tried = vec![json!({"pattern": "a"}); LOOKS_MAX as usize + 1];
     let by_name: serde_json::Map<String, Value> =
         (0..=LOOKS_MAX).map(|number| (format!("^{number}"), json!(true))).collect();
+    let half = json!({"allOf": vec![json!({"pattern": "a"}); LOOKS_MAX as usize / 2 + 1]});
+    let both = |inside: Value| json!({"allOf": [inside.clone(), inside]});
     let too_often = format!("more than {LOOKS_MAX} times");
     let too_far = format!("more than {IN_PLACE_DEPTH_MAX} schemas");
     for (schema, said) in [
@@ -289,6 +291,8 @@ fn a_bomb_is_refused_at_load_and_quickly() {
         (json!({"anyOf": wide}), "more than 10000 schemas"),
         (json!({"propertyNames": {"anyOf": tried}}), &too_often),
         (json!({"patternProperties": by_name}), &too_often),
+        (both(json!({"type": "array", "items": half})), &too_often),
+        (both(json!({"type": "object", "additionalProperties": half})), &too_often),
     ] {
         let error = Schema::load(&schema).expect_err("it is a bomb").to_string();
         assert!(error.contains(said), "{error}");
@@ -446,8 +450,9 @@ fn the_memory_of_a_schema_grows_with_what_it_has() {
     }
     let wide = |schemas: usize| bytes(json!({"anyOf": vec![json!({"type": "null"}); schemas]}));
     assert!(wide(20) - wide(10) >= 10 * (plain + size_of::<usize>()));
-    let pattern = bytes(json!({"patternProperties": {"^a": true}}));
-    assert!(pattern > plain + 500, "{pattern}");
+    let pattern = |pattern: &str| bytes(json!({"patternProperties": {pattern: true}}));
+    assert!(pattern("^a") > plain + 500, "{}", pattern("^a"));
+    assert!(pattern("^a[ab]{20}") > pattern("^a") + 500, "{}", pattern("^a[ab]{20}"));
     assert!(bytes(json!({"const": "a".repeat(500)})) > plain + 500);
     assert!(bytes(json!({"properties": {"a".repeat(500): true}})) > 2 * plain + 500);
     assert!(bytes(json!({"prefixItems": [true, true]})) > bytes(json!({"prefixItems": [true]})));
