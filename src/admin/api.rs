@@ -54,9 +54,9 @@ pub(crate) enum Command {
     Quit { reply: oneshot::Sender<()> },
 }
 
-/// What is told of the program to an operator who asks.
+/// Whose status an operator is shown.
 #[derive(Debug)]
-pub(crate) enum Told {
+pub(crate) enum StatusOf {
     Daemon(Box<Shown>),
     Forward(ForwardShown),
 }
@@ -65,7 +65,7 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(super) struct AdminApi {
     start: Start,
-    shown: Told,
+    shown: StatusOf,
     state: SharedState,
     live: watch::Receiver<LiveSettings>,
     commands: mpsc::Sender<Command>,
@@ -126,7 +126,7 @@ fn is_own_user(stream: &UnixStream) -> bool {
 impl AdminApi {
     /// For a daemon that starts now.
     pub(super) fn new(
-        shown: Told,
+        shown: StatusOf,
         state: SharedState,
         live: watch::Receiver<LiveSettings>,
         commands: mpsc::Sender<Command>,
@@ -158,10 +158,12 @@ impl AdminApi {
     async fn status(&self) -> Response<Full<Bytes>> {
         let (start, state) = (self.start, self.state.get());
         match &self.shown {
-            Told::Daemon(shown) => {
+            StatusOf::Daemon(shown) => {
                 json(StatusCode::OK, &shown.status(start, state, &self.live).await)
             }
-            Told::Forward(shown) => json(StatusCode::OK, &shown.status(start, state, &self.live)),
+            StatusOf::Forward(shown) => {
+                json(StatusCode::OK, &shown.status(start, state, &self.live))
+            }
         }
     }
 
@@ -253,7 +255,7 @@ mod tests {
     async fn a_daemon_that_takes_no_command_is_told_apart_from_one_that_stops() {
         let (commands, taken) = mpsc::channel(1);
         let live = watch::channel(LiveSettings::new("info".into())).1;
-        let shown = Told::Daemon(Box::new(shown(Vec::new())));
+        let shown = StatusOf::Daemon(Box::new(shown(Vec::new())));
         let api = AdminApi::new(shown, SharedState::default(), live, commands);
         let quit = async || api.command(|reply| Command::Quit { reply }).await;
         assert_eq!(quit().await, Err("the daemon did not take the command within 5 s"));

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use self::api::{AdminApi, COMMANDS_MAX, Command, Told};
+use self::api::{AdminApi, COMMANDS_MAX, Command, StatusOf};
 use self::pages::Pages;
 use self::socket::AdminSocket;
 use self::status::LiveSettings;
@@ -75,7 +75,7 @@ pub(crate) struct Answers {
     pub exposition: Exposition,
     /// Whether callers reach the socket for events: without them the daemon is not ready.
     pub reach: Reach,
-    pub shown: Told,
+    pub shown: StatusOf,
     pub live: LiveSettings,
 }
 

@@ -12,7 +12,7 @@ mod shard_source;
 mod start_from;
 
 pub(crate) use backlog::Backlog;
-pub(crate) use readers::{Options, ReaderKit, read_all, read_one, run};
+pub(crate) use readers::{Options, ReaderShared, read_all, read_one, run};
 pub(crate) use shard_reader::{Chunk, End, Failures};
 pub(crate) use shard_source::ShardSource;
 pub(crate) use start_from::start_from;

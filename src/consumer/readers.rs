@@ -43,7 +43,7 @@ pub(crate) struct Options {
 
 /// What every reader of a stream shares.
 #[derive(Debug, Clone)]
-pub(crate) struct ReaderKit {
+pub(crate) struct ReaderShared {
     kinesis: Kinesis,
     poll: Duration,
     window: Window,
@@ -56,9 +56,9 @@ pub(crate) struct ReaderKit {
     backlog: Backlog,
 }
 
-impl ReaderKit {
-    /// The first readers' kit. Nothing is ever sent on the channel: it closes when the last of them
-    /// has its place.
+impl ReaderShared {
+    /// What the first readers share. Nothing is ever sent on the channel: it closes when the last of
+    /// them has its place.
     fn new(
         kinesis: Kinesis,
         poll: Duration,
@@ -108,8 +108,8 @@ pub(crate) async fn read_all(
     on_ready: impl FnOnce(),
 ) -> Result<(), ReadError> {
     let to = out.clone();
-    let read = move |ShardStart { shard, position }: ShardStart, kit: ReaderKit| {
-        kit.reader(shard.into(), position).run(to.clone())
+    let read = move |ShardStart { shard, position }: ShardStart, shared: ReaderShared| {
+        shared.reader(shard.into(), position).run(to.clone())
     };
     tokio::select! {
         biased;
@@ -132,9 +132,9 @@ pub(crate) async fn read_one(
     out: mpsc::Sender<Chunk>,
     on_ready: impl FnOnce(),
 ) -> Result<(), ReadError> {
-    let (kit, mut places) = ReaderKit::new(kinesis, poll, backlog);
-    let failures = kit.failures.clone();
-    let reading = kit.reader(start.shard.into(), start.position).run(out.clone());
+    let (shared, mut places) = ReaderShared::new(kinesis, poll, backlog);
+    let failures = shared.failures.clone();
+    let reading = shared.reader(start.shard.into(), start.position).run(out.clone());
     let mut reading = pin!(reading);
     let mut on_ready = Some(on_ready);
     let mut news = interval(LOOK_FOR_NEWS_EVERY);
@@ -173,7 +173,7 @@ pub(crate) async fn run<W, F>(
     on_ready: impl FnOnce(),
 ) -> ReadError
 where
-    W: FnMut(ShardStart, ReaderKit) -> F,
+    W: FnMut(ShardStart, ReaderShared) -> F,
     F: Future<Output = Result<End, ReadError>> + Send + 'static,
 {
     run_counted(kinesis, options, Backlog::default(), work, on_ready).await
@@ -187,12 +187,12 @@ async fn run_counted<W, F>(
     on_ready: impl FnOnce(),
 ) -> ReadError
 where
-    W: FnMut(ShardStart, ReaderKit) -> F,
+    W: FnMut(ShardStart, ReaderShared) -> F,
     F: Future<Output = Result<End, ReadError>> + Send + 'static,
 {
-    let (kit, places) = ReaderKit::new(kinesis, options.poll, backlog);
+    let (shared, places) = ReaderShared::new(kinesis, options.poll, backlog);
     let plan = ShardPlan::resumed(options.from, options.resume);
-    match Readers::new(kit, plan, work).run(places, on_ready).await {
+    match Readers::new(shared, plan, work).run(places, on_ready).await {
         Err(error) => error,
         Ok(never) => match never {},
     }
@@ -201,7 +201,7 @@ where
 type Ended = (Arc<str>, Result<End, ReadError>);
 
 struct Readers<W> {
-    kit: ReaderKit,
+    shared: ReaderShared,
     work: W,
     plan: ShardPlan,
     running: JoinSet<Ended>,
@@ -218,14 +218,14 @@ struct Readers<W> {
 
 impl<W, F> Readers<W>
 where
-    W: FnMut(ShardStart, ReaderKit) -> F,
+    W: FnMut(ShardStart, ReaderShared) -> F,
     F: Future<Output = Result<End, ReadError>> + Send + 'static,
 {
-    fn new(kit: ReaderKit, plan: ShardPlan, work: W) -> Self {
+    fn new(shared: ReaderShared, plan: ShardPlan, work: W) -> Self {
         let now = Instant::now();
         Self {
-            unlisted: Some(kit.backlog.behind()),
-            kit,
+            unlisted: Some(shared.backlog.behind()),
+            shared,
             work,
             plan,
             running: JoinSet::new(),
@@ -256,7 +256,7 @@ where
                         ready();
                     }
                 }
-                _ = news.tick() => self.kit.failures.look(),
+                _ = news.tick() => self.shared.failures.look(),
                 () = sleep_until(self.list_at) => self.list().await?,
             }
         }
@@ -273,19 +273,19 @@ where
             }
             End::NotFound(call) => self.not_found.push((shard, call)),
         }
-        self.unlisted = Some(self.kit.backlog.behind());
+        self.unlisted = Some(self.shared.backlog.behind());
         self.list_at = self.list_at.min(self.listed_at + LISTS_APART);
         Ok(())
     }
 
     async fn list(&mut self) -> Result<(), ReadError> {
         self.listed_at = Instant::now();
-        match self.kit.kinesis.all_shards().await {
+        match self.shared.kinesis.all_shards().await {
             Ok(shards) => {
                 self.list_calls.succeeded();
                 let starts = self.plan.listed(&shards);
                 self.start(starts);
-                (self.kit.unplaced, self.kit.has_read) = (None, true);
+                (self.shared.unplaced, self.shared.has_read) = (None, true);
                 self.settle_not_found(&shards)?;
                 self.unlisted = None;
                 self.list_at = self.listed_at + LIST_EVERY;
@@ -294,7 +294,7 @@ where
                 let Some(wait) = self.list_calls.failed(&call, &mut rand::rng()) else {
                     return Err(ReadError { call });
                 };
-                self.kit.failures.note(&call);
+                self.shared.failures.note(&call);
                 self.list_at = self.listed_at + wait;
             }
         }
@@ -321,7 +321,7 @@ where
     fn start(&mut self, starts: Vec<ShardStart>) {
         for start in starts {
             let shard: Arc<str> = start.shard.as_str().into();
-            let work = (self.work)(start, self.kit.clone());
+            let work = (self.work)(start, self.shared.clone());
             self.running.spawn(async move { (shard, work.await) });
         }
     }
@@ -338,21 +338,21 @@ mod tests {
         ListedShard { id: id.to_owned(), parents, open: true }
     }
 
-    /// A kit with which nothing is asked: nobody listens there.
-    async fn kit() -> ReaderKit {
+    /// What nothing is asked with: nobody listens there.
+    async fn shared() -> ReaderShared {
         let within = Duration::from_secs(1);
         let settings =
             Settings { connect_timeout: within, attempt_timeout: within, wire: Wire::Json };
         let stream = StreamId::Name("orders".to_owned());
         let connection = Connection::to_emulator(stream, "http://127.0.0.1:9", settings);
         let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
-        ReaderKit::new(kinesis, within, Backlog::default()).0.later()
+        ReaderShared::new(kinesis, within, Backlog::default()).0.later()
     }
 
     #[tokio::test]
     async fn a_shard_that_is_not_found_is_past_retention_unless_it_is_listed() {
         let plan = ShardPlan::new(StartFrom::TrimHorizon);
-        let mut readers = Readers::new(kit().await, plan, |_, _| std::future::pending());
+        let mut readers = Readers::new(shared().await, plan, |_, _| std::future::pending());
         let call = CallError {
             operation: "GetShardIterator",
             class: Class::Poison,
@@ -373,8 +373,8 @@ mod tests {
     async fn a_stream_is_behind_until_it_is_listed_and_from_the_end_of_a_shard_to_the_next_list() {
         // What could go wrong: between a shard and the ones that follow it everything seems read.
         let plan = ShardPlan::new(StartFrom::TrimHorizon);
-        let mut readers = Readers::new(kit().await, plan, |_, _| std::future::pending());
-        let backlog = readers.kit.backlog.clone();
+        let mut readers = Readers::new(shared().await, plan, |_, _| std::future::pending());
+        let backlog = readers.shared.backlog.clone();
         assert!(!backlog.is_empty(), "nobody knows what shards there are");
         readers.unlisted = None; // as a list does
         assert!(backlog.is_empty());
@@ -382,7 +382,7 @@ mod tests {
         readers.reap(Ok(("shard".into(), Ok(End::Finished)))).expect("it has ended well");
         assert!(!backlog.is_empty(), "others may follow it");
         readers.unlisted = None;
-        let reader = readers.kit.clone().reader("shard".into(), StartingPosition::Latest);
+        let reader = readers.shared.clone().reader("shard".into(), StartingPosition::Latest);
         assert!(!backlog.is_empty(), "nobody knows what is in it");
         drop(reader);
         assert!(backlog.is_empty());

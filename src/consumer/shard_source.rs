@@ -10,7 +10,7 @@ use dispatchd_core::model::read::StartingPosition;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::readers::ReaderKit;
+use super::readers::ReaderShared;
 use super::shard_reader::{Chunk, End};
 
 /// Pages that wait between a reader and its delivery, besides the one that the reader holds: a page
@@ -20,7 +20,7 @@ const CHUNKS_MAX: usize = 1;
 /// A shard and its reader.
 #[derive(Debug)]
 pub(crate) struct ShardSource {
-    kit: ReaderKit,
+    shared: ReaderShared,
     shard: Arc<str>,
     chunks: mpsc::Receiver<Chunk>,
     reader: JoinSet<Result<End, ReadError>>,
@@ -28,17 +28,17 @@ pub(crate) struct ShardSource {
 
 impl ShardSource {
     /// Begins to read here.
-    pub(crate) fn begin(kit: ReaderKit, shard: Arc<str>, position: StartingPosition) -> Self {
+    pub(crate) fn begin(shared: ReaderShared, shard: Arc<str>, position: StartingPosition) -> Self {
         let (out, chunks) = mpsc::channel(CHUNKS_MAX);
         let mut reader = JoinSet::new();
-        let later = kit.later();
-        reader.spawn(kit.reader(Arc::clone(&shard), position).run(out));
-        Self { kit: later, shard, chunks, reader }
+        let later = shared.later();
+        reader.spawn(shared.reader(Arc::clone(&shard), position).run(out));
+        Self { shared: later, shard, chunks, reader }
     }
 
     /// Goes on here instead. What was read and not taken is dropped.
     pub(crate) fn begin_again(&mut self, position: StartingPosition) {
-        *self = Self::begin(self.kit.clone(), Arc::clone(&self.shard), position);
+        *self = Self::begin(self.shared.clone(), Arc::clone(&self.shard), position);
     }
 
     /// The next page; or how the reading ended, once, when every page was taken. Dropped while it

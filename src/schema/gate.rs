@@ -36,7 +36,7 @@ struct Asked {
     /// `None` until it was set.
     rules: RwLock<Option<Rules>>,
     metrics: SchemaMetrics,
-    told: Mutex<Told>,
+    told: Mutex<LastTold>,
     /// Why the folder was refused when it was last read.
     refused: Mutex<Option<String>>,
 }
@@ -49,7 +49,7 @@ struct Rules {
 
 /// When the log last said something of an event, and how many did not fit since.
 #[derive(Debug, Default)]
-struct Told {
+struct LastTold {
     last: Option<Instant>,
     since: u64,
 }

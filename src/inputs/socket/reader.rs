@@ -481,7 +481,7 @@ mod tests {
     use dispatchd_producer::lane::Lanes;
 
     /// A connection with both its halves, its peer and its lane.
-    struct Bench {
+    struct Scene {
         reader: Reader,
         writer: Writer,
         visit: Visit,
@@ -490,7 +490,7 @@ mod tests {
         exporter: Exporter,
     }
 
-    impl Bench {
+    impl Scene {
         /// With room for so many unanswered requests.
         fn new(window: usize) -> Self {
             let (inbox_in, inbox) = mpsc::channel(8);
@@ -515,8 +515,8 @@ mod tests {
     async fn the_bytes_of_accepted_events_are_counted_and_those_of_refused_ones_are_not() {
         const LINES: &[u8] = b"{\"type\":\"t\",\"data\":{\"n\":1}}\n{\"data\":{}}\n\
                                {\"data_base64\":\"AAE=\",\"options\":{\"partitionKey\":\"k\"}}\n";
-        let Bench { reader, writer: _writer, mut visit, mut peer, mut inbox, exporter } =
-            Bench::new(8);
+        let Scene { reader, writer: _writer, mut visit, mut peer, mut inbox, exporter } =
+            Scene::new(8);
         peer.write_all(LINES).await.expect("there is room");
         drop(peer);
         reader.run(&mut visit).await;
@@ -552,7 +552,7 @@ mod tests {
             ("no JSON", r#"{"ref":11,"ok":false"#),
             (r#"{"type":"6","data":{}}"#, r#"{"ref":12,"ok":false"#),
         ];
-        let Bench { reader, writer, mut visit, mut peer, mut inbox, .. } = Bench::new(1);
+        let Scene { reader, writer, mut visit, mut peer, mut inbox, .. } = Scene::new(1);
         for (line, _) in REQUESTS {
             peer.write_all(format!("{line}\n").as_bytes()).await.expect("there is room");
         }

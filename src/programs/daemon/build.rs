@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::drain::Stop;
 use super::taker::LanesAndStream;
 use super::{Daemon, Plan, StartError};
-use crate::admin::api::Told;
+use crate::admin::api::StatusOf;
 use crate::admin::status::{LiveSettings, Shown};
 use crate::admin::{Admin, AdminHandle, Answers, PagesListener};
 use crate::config::{Carried, Config, files_kept_back};
@@ -155,7 +155,7 @@ impl Daemon {
         let answers = Answers {
             exposition: exporter.expose(sources.clone()),
             reach,
-            shown: Told::Daemon(Box::new(Shown {
+            shown: StatusOf::Daemon(Box::new(Shown {
                 stream: config.stream.id.as_str().to_owned(),
                 endpoint: kinesis.endpoint().to_owned(),
                 region: kinesis.region().to_owned(),

@@ -12,9 +12,9 @@ use super::subscription::Reading;
 use super::supervisor::Supervisor;
 use super::taker::Targets;
 use super::target::Target;
-use super::workshop::Workshop;
+use super::target_factory::TargetFactory;
 use super::{Forwarder, Plan, StartError};
-use crate::admin::api::Told;
+use crate::admin::api::StatusOf;
 use crate::admin::forward_status::ForwardShown;
 use crate::admin::status::LiveSettings;
 use crate::admin::{Admin, AdminHandle, Answers, PagesListener};
@@ -55,9 +55,9 @@ impl Forwarder {
         let exporter = Exporter::default();
         let metrics = exporter.register(ProgramMetrics::register);
         let arn = stream_arn(config, &kinesis).await;
-        let workshop = Workshop::new(config, &kinesis, arn, exporter.clone());
-        let board = workshop.board.clone();
-        let taker = Targets::new(workshop, config)?;
+        let factory = TargetFactory::new(config, &kinesis, arn, exporter.clone());
+        let board = factory.board.clone();
+        let taker = Targets::new(factory, config)?;
         let reading = Reading { kinesis: kinesis.clone(), poll: config.forward.poll };
         let supervisor = Supervisor::new(reading, board.clone(), taker.wanted());
 
@@ -69,7 +69,7 @@ impl Forwarder {
             exposition: exporter
                 .expose_with(|| Box::new(OfForwarder::register(targets, expiry, stderr))),
             reach: Reach::new(), // nobody connects to a forwarder: it is ready when it runs
-            shown: Told::Forward(ForwardShown {
+            shown: StatusOf::Forward(ForwardShown {
                 stream: config.stream.id.as_str().to_owned(),
                 endpoint: kinesis.endpoint().to_owned(),
                 region: kinesis.region().to_owned(),

@@ -8,7 +8,7 @@
 //! | `run` | the program's task: signals, operators, the drain |
 //! | `supervisor` | which targets run |
 //! | `taker` | hands on what a reload changes |
-//! | `workshop` | builds targets from their settings, at the start and by a reload |
+//! | `target_factory` | builds targets from their settings, at the start and by a reload |
 //! | `subscription` | one target's readers, with a task for each shard |
 //! | `target` | one target: its rules of delivery, and what the tasks of its shards share |
 //! | `shard` | one shard on its way to one target |
@@ -27,16 +27,16 @@ mod subscription;
 mod supervisor;
 mod taker;
 mod target;
+mod target_factory;
 mod unpack;
-mod workshop;
 
 use dispatchd_aws::{ConnectError, Kinesis};
 
 pub(crate) use self::build::connection;
 use self::supervisor::Supervisor;
 use self::taker::Targets;
-use self::workshop::BuildError;
-pub(crate) use self::workshop::http_target;
+use self::target_factory::BuildError;
+pub(crate) use self::target_factory::http_target;
 use super::control::Control;
 use super::manager::ServiceManager;
 use crate::admin::socket::AdminSocket;

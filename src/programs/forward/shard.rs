@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::target::Target;
 use super::unpack::Unpacking;
-use crate::consumer::{self, Chunk, ReaderKit, ShardSource};
+use crate::consumer::{self, Chunk, ReaderShared, ShardSource};
 use crate::targets::board::ShardPlace;
 use crate::targets::exec::{self, ExecMetrics};
 
@@ -32,7 +32,7 @@ pub(super) struct ShardTask {
     pub shard: Arc<str>,
     pub position: StartingPosition,
     pub checkpoint: Option<Checkpoint>,
-    pub kit: ReaderKit,
+    pub shared: ReaderShared,
     pub place: ShardPlace,
     pub stop: CancellationToken,
     /// Changes when what failed is to be tried at once.
@@ -84,9 +84,9 @@ impl ShardTask {
     /// # Errors
     /// The stream cannot be read, and waiting will not help.
     pub(super) async fn run(self) -> Result<consumer::End, ReadError> {
-        let Self { target, shard, position, checkpoint, kit, place, stop, mut retries } = self;
+        let Self { target, shard, position, checkpoint, shared, place, stop, mut retries } = self;
         let begins_at_tip = position == StartingPosition::Latest;
-        let mut source = ShardSource::begin(kit, Arc::clone(&shard), position);
+        let mut source = ShardSource::begin(shared, Arc::clone(&shard), position);
         place.show(|shown| {
             shown.kept_at = checkpoint.is_some().then(|| Instant::now().into_std());
             shown.checkpoint.clone_from(&checkpoint);
@@ -160,12 +160,12 @@ impl ShardTask {
         settings: Arc<exec::Settings>,
         metrics: Arc<ExecMetrics>,
     ) -> Result<consumer::End, ReadError> {
-        let Self { target, shard, position, checkpoint, kit, place, stop, retries } = self;
+        let Self { target, shard, position, checkpoint, shared, place, stop, retries } = self;
         place.show(|shown| {
             shown.kept_at = checkpoint.is_some().then(|| Instant::now().into_std());
             shown.checkpoint.clone_from(&checkpoint);
         });
-        let source = ShardSource::begin(kit, Arc::clone(&shard), position.clone());
+        let source = ShardSource::begin(shared, Arc::clone(&shard), position.clone());
         let (counted, of) = (Arc::clone(&target.metrics), Arc::clone(&shard));
         let store = move |at: Checkpoint| {
             let (target, shard) = (Arc::clone(&target), Arc::clone(&of));

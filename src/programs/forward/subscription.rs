@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shard::ShardTask;
 use super::target::{Target, Way};
-use crate::consumer::{self, Failures, ReaderKit};
+use crate::consumer::{self, Failures, ReaderShared};
 use crate::progress::{Book, OtherStream};
 
 /// Shards of a book from which on it is looked which of them the stream has forgotten.
@@ -78,7 +78,7 @@ pub(super) async fn run(
     let alive = running.downgrade();
     let work = {
         let (target, stop) = (Arc::clone(&target), stop.clone());
-        move |ShardStart { shard, position }: ShardStart, kit: ReaderKit| {
+        move |ShardStart { shard, position }: ShardStart, shared: ReaderShared| {
             target.note_shard(&shard);
             let shard: Arc<str> = shard.into();
             let checkpoint = shards.get(&*shard).cloned();
@@ -86,7 +86,8 @@ pub(super) async fn run(
             let place = target.board.shard(&shard);
             let target = Arc::clone(&target);
             let running = alive.upgrade();
-            let task = ShardTask { target, shard, position, checkpoint, kit, place, stop, retries };
+            let task =
+                ShardTask { target, shard, position, checkpoint, shared, place, stop, retries };
             async move {
                 let ended = match &task.target.way {
                     Way::Http { .. } => task.run().await,

@@ -145,7 +145,7 @@ mod tests {
     use dispatchd_aws::Kinesis;
     use tokio::time::timeout;
 
-    use super::super::workshop::Workshop;
+    use super::super::target_factory::TargetFactory;
     use super::*;
     use crate::config::{Inputs, resolve};
     use crate::telemetry::exporter::Exporter;
@@ -161,11 +161,11 @@ mod tests {
         // Nobody listens there: the target waits until the stream can be asked.
         let connection = config.connection(Some("http://127.0.0.1:9".to_owned()));
         let kinesis = Kinesis::connect(connection).await.expect("a region and a URL");
-        let mut workshop = Workshop::new(&config, &kinesis, String::new(), Exporter::default());
-        let built = workshop.build(&config.forward.targets).expect("there is a sh");
+        let mut factory = TargetFactory::new(&config, &kinesis, String::new(), Exporter::default());
+        let built = factory.build(&config.forward.targets).expect("there is a sh");
         let (wanted, running) = watch::channel(built);
         let reading = Reading { kinesis, poll: config.forward.poll };
-        let mut supervisor = Supervisor::new(reading, workshop.board.clone(), running);
+        let mut supervisor = Supervisor::new(reading, factory.board.clone(), running);
         assert!(timeout(MOMENT, supervisor.run()).await.is_err(), "it runs");
         assert_eq!(supervisor.running.len(), 1);
         wanted.send_replace(Vec::new());

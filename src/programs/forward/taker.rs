@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::target::Target;
-use super::workshop::{BuildError, Workshop};
+use super::target_factory::{BuildError, TargetFactory};
 use crate::config::Config;
 use crate::programs::control::Taker;
 use crate::targets::settings::Target as Settings;
@@ -13,7 +13,7 @@ use crate::targets::settings::Target as Settings;
 /// The ways to the targets that run, and to what is shown of them.
 #[derive(Debug)]
 pub(super) struct Targets {
-    workshop: Workshop,
+    factory: TargetFactory,
     /// Those that were built when the configuration was checked.
     checked: Vec<Arc<Target>>,
     wanted: watch::Sender<Vec<Arc<Target>>>,
@@ -25,10 +25,10 @@ impl Targets {
     ///
     /// # Errors
     /// The first target that cannot be built.
-    pub(super) fn new(mut workshop: Workshop, config: &Config) -> Result<Self, BuildError> {
-        let built = workshop.build(&config.forward.targets)?;
+    pub(super) fn new(mut factory: TargetFactory, config: &Config) -> Result<Self, BuildError> {
+        let built = factory.build(&config.forward.targets)?;
         let settings = watch::Sender::new(config.forward.targets.clone());
-        Ok(Self { workshop, checked: Vec::new(), wanted: watch::Sender::new(built), settings })
+        Ok(Self { factory, checked: Vec::new(), wanted: watch::Sender::new(built), settings })
     }
 
     /// The targets that are to run.
@@ -50,7 +50,7 @@ impl Taker for Targets {
     }
 
     fn check(&mut self, read: &Config) -> Result<(), String> {
-        let built = self.workshop.build(&read.forward.targets);
+        let built = self.factory.build(&read.forward.targets);
         self.checked = built.map_err(|error| error.to_string())?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dispatchd_consumer::delivery::{self, Checkpoint, FailureKind, Response, Standing};
-use dispatchd_consumer::dialogue::{Dialogue, Follows, Heard, Page, Restarts, Told};
+use dispatchd_consumer::dialogue::{Dialogue, Heard, Page, PageMessage, Restart, Restarts};
 use dispatchd_consumer::recovery::ReadError;
 use dispatchd_consumer::window::PageBytes;
 use dispatchd_core::model::CallError;
@@ -264,7 +264,7 @@ where
                 Some(Checkpoint::After(place)) => Some(place),
                 _ => None,
             };
-            if let Some(Told { message, last, behind_ms }) =
+            if let Some(PageMessage { message, last, behind_ms }) =
                 page.next(after, self.settings.records_max)
             {
                 life.in_hand = Some((message.records_count(), Instant::now()));
@@ -439,7 +439,7 @@ where
         self.metrics.failed(failure.cause());
         self.show_failure(failure);
         let now = Instant::now().into_std();
-        let Follows { wait, tell } =
+        let Restart { wait, tell } =
             self.restarts.failed(failure.cause(), lived, now, &mut rand::rng());
         if let Some(times) = tell {
             let status = remains.as_ref().and_then(|remains| remains.status);

@@ -20,14 +20,14 @@ const SINGLES: usize = 20;
 const CALLS: usize = 5;
 
 /// A daemon whose service throttles and breaks connections, and its endpoint for SDKs.
-struct Bench {
+struct Scene {
     ferro: Ferro,
     faults: FaultServer,
     daemon: Daemon,
     endpoint: String,
 }
 
-impl Bench {
+impl Scene {
     async fn start() -> Self {
         Self::start_with(|start| start).await
     }
@@ -121,8 +121,8 @@ async fn installed<T: Send + 'static>(install: fn() -> Option<T>) -> Option<T> {
 #[tokio::test]
 async fn boto3_is_told_the_truth() {
     let Some(folder) = installed(python).await else { return };
-    let bench = Bench::start().await;
-    bench.assert_what_it_is_told_is_true(script(folder.join("python"), "python/writer.py")).await;
+    let scene = Scene::start().await;
+    scene.assert_what_it_is_told_is_true(script(folder.join("python"), "python/writer.py")).await;
 }
 
 const PUT_ONE: &str = r#"
@@ -134,20 +134,20 @@ print(put["SequenceNumber"], put["ResponseMetadata"]["RetryAttempts"])
 #[tokio::test]
 async fn a_call_that_had_no_time_is_sent_again_by_the_sdk_and_makes_one_record() {
     let Some(folder) = installed(python).await else { return };
-    let bench = Bench::start_with(|start| start.set("kinesis_api.timeout", "3s")).await;
-    bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+    let scene = Scene::start_with(|start| start.set("kinesis_api.timeout", "3s")).await;
+    scene.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let mut put = sheltered(Command::new(folder.join("python")));
     put.args(["-c", PUT_ONE]);
     let refused =
         "dispatchd_kinesis_api_calls_total{operation=\"PutRecord\",outcome=\"throttled\"}";
-    let (told, ()) = tokio::join!(bench.run(put), async {
+    let (told, ()) = tokio::join!(scene.run(put), async {
         testkit::eventually("the first attempt was refused", async || {
-            (bench.daemon.metric(refused).await > 0.0).then_some(())
+            (scene.daemon.metric(refused).await > 0.0).then_some(())
         })
         .await;
-        bench.faults.set(Plan::default());
+        scene.faults.set(Plan::default());
     });
-    let stored = bench.stored().await;
+    let stored = scene.stored().await;
     let sequence = told.split_whitespace().next();
     assert_eq!((stored.len(), sequence), (1, Some(&*stored[0].sequence)), "{told}");
 }
@@ -155,12 +155,12 @@ async fn a_call_that_had_no_time_is_sent_again_by_the_sdk_and_makes_one_record()
 #[tokio::test]
 async fn the_aws_cli_puts_a_record() {
     let Some(folder) = installed(python).await else { return };
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let mut put = sheltered(Command::new(folder.join("aws")));
     put.args(["--output", "text", "kinesis", "put-record", "--stream-name", "s"]);
     put.args(["--partition-key", "k", "--data", "hello"]);
-    let told = bench.run(put).await;
-    let stored = bench.stored().await;
+    let told = scene.run(put).await;
+    let stored = scene.stored().await;
     assert!(told.split_whitespace().any(|word| word == stored[0].sequence), "{told}");
 }
 
@@ -169,10 +169,10 @@ async fn the_sdk_for_javascript_3_which_opens_with_http_2_is_told_the_truth() {
     if installed(node).await.is_none() {
         return;
     }
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let mut writer = script("node", "node/writer.cjs");
     writer.arg("3");
-    bench.assert_what_it_is_told_is_true(writer).await;
+    scene.assert_what_it_is_told_is_true(writer).await;
 }
 
 /// What leads version 2 of the SDK for JavaScript here, in the place of the variable.
@@ -185,20 +185,20 @@ fn led_here(mut command: Command, folder: &Path) -> Command {
 #[tokio::test]
 async fn the_sdk_for_javascript_2_is_told_the_truth() {
     let Some(folder) = installed(node).await else { return };
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let mut writer = led_here(script("node", "node/writer.cjs"), &folder);
     writer.arg("2");
-    bench.assert_what_it_is_told_is_true(writer).await;
+    scene.assert_what_it_is_told_is_true(writer).await;
 }
 
 #[tokio::test]
 async fn an_application_with_lk_dispatch_is_led_here_without_a_change_to_it() {
     let Some(folder) = installed(node).await else { return };
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let mut app = led_here(script("node", "node/lk-app.cjs"), &folder);
     app.args(["s", "30"]);
-    bench.run(app).await;
-    let stored = bench.stored().await;
+    scene.run(app).await;
+    let stored = scene.stored().await;
     let places = stored.iter().map(|record| {
         let envelope: serde_json::Value = serde_json::from_slice(&record.data).expect("JSON");
         assert_eq!(envelope["source"]["producerId"], "app", "{envelope}");
@@ -210,8 +210,8 @@ async fn an_application_with_lk_dispatch_is_led_here_without_a_change_to_it() {
 #[tokio::test]
 async fn the_sdk_for_go_is_told_the_truth() {
     let Some(writer) = installed(go_writer).await else { return };
-    let bench = Bench::start().await;
-    bench.assert_what_it_is_told_is_true(sheltered(Command::new(writer))).await;
+    let scene = Scene::start().await;
+    scene.assert_what_it_is_told_is_true(sheltered(Command::new(writer))).await;
 }
 
 /// What an application with PutRecords makes of a stream, with its own SDK and nothing else: it
@@ -224,7 +224,7 @@ struct Made {
 impl Made {
     const CALLS: usize = 200;
 
-    async fn by(app: &Path, bench: &Bench, endpoint: &str) -> Self {
+    async fn by(app: &Path, scene: &Scene, endpoint: &str) -> Self {
         let mut app = sheltered(Command::new(app));
         app.args(["bulk", "s", &Self::CALLS.to_string()]);
         app.env("AWS_ENDPOINT_URL_KINESIS", endpoint).env("AWS_DEFAULT_REGION", "us-east-1");
@@ -232,7 +232,7 @@ impl Made {
         let output = output.expect("it ends in time").expect("it starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let told = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
-        Self { told, stored: bench.stored().await }
+        Self { told, stored: scene.stored().await }
     }
 
     /// Records that are not in the stream, records that are in it more than once, and records that
@@ -258,13 +258,13 @@ impl Made {
 #[tokio::test]
 async fn records_arrive_once_and_in_order_where_the_sdk_alone_loses_and_mixes_some() {
     let Some(app) = installed(go_app).await else { return };
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let faults = || Plan { throttled_ratio: 0.05, close_before_ratio: 0.01, ..Plan::default() };
-    bench.faults.set(faults());
-    let through = Made::by(&app, &bench, &bench.endpoint).await;
+    scene.faults.set(faults());
+    let through = Made::by(&app, &scene, &scene.endpoint).await;
     assert_eq!((through.told, through.faults()), (100 * Made::CALLS, [0, 0, 0]));
 
-    let alone = Bench::start().await;
+    let alone = Scene::start().await;
     alone.faults.set(faults());
     let alone = Made::by(&app, &alone, &alone.faults.endpoint()).await;
     let [lost, copies, overtaken] = alone.faults();
@@ -274,11 +274,11 @@ async fn records_arrive_once_and_in_order_where_the_sdk_alone_loses_and_mixes_so
 
 async fn java(mode: &str) {
     let Some(jars) = installed(kcl).await else { return };
-    let bench = Bench::start().await;
+    let scene = Scene::start().await;
     let mut writer = sheltered(Command::new("java"));
     writer.arg("-cp").arg(format!("{}/*", jars.display()));
     writer.arg(packages::file("java/kcl/Writer.java")).arg(mode);
-    bench.assert_what_it_is_told_is_true(writer).await;
+    scene.assert_what_it_is_told_is_true(writer).await;
 }
 
 #[tokio::test]
@@ -293,8 +293,8 @@ async fn the_asynchronous_sdk_for_java_which_speaks_cbor_over_http_2_is_told_the
 
 #[tokio::test]
 async fn the_sdk_for_rust_is_told_the_truth() {
-    let bench = Bench::start().await;
-    let sdk = client(&bench.endpoint);
+    let scene = Scene::start().await;
+    let sdk = client(&scene.endpoint);
     for place in 0..SINGLES {
         let put = sdk.put_record().stream_name("s").partition_key("one");
         let data = aws_sdk_kinesis::primitives::Blob::new(format!("one:{place}"));
@@ -304,7 +304,7 @@ async fn the_sdk_for_rust_is_told_the_truth() {
     let summary = sdk.describe_stream_summary().stream_name("s").send().await.expect("it may ask");
     let summary = summary.stream_description_summary().expect("there is a stream");
     assert_eq!(summary.open_shard_count(), SHARDS as i32);
-    let stored = bench.stored().await;
+    let stored = scene.stored().await;
     assert_eq!(stored.len(), SINGLES);
     assert_order(&stored);
 }

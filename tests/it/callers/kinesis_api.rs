@@ -24,7 +24,7 @@ use crate::DISPATCHD;
 
 const CBOR: &str = "application/x-amz-cbor-1.1";
 
-struct Bench {
+struct Scene {
     ferro: Ferro,
     faults: FaultServer,
     daemon: Daemon,
@@ -58,7 +58,7 @@ impl Answer {
     }
 }
 
-impl Bench {
+impl Scene {
     async fn start(set: impl FnOnce(Start) -> Start) -> Self {
         let ferro = Ferro::start(false).await;
         create_stream(&client(&ferro.endpoint()), "s", 1).await;
@@ -133,7 +133,7 @@ fn records(keys: &[&str]) -> Value {
 
 #[tokio::test]
 async fn each_fault_of_a_call_has_the_services_name_for_it_in_both_places_and_in_its_own_format() {
-    let bench = Bench::start(|start| start).await;
+    let scene = Scene::start(|start| start).await;
     let good = record("k", "eA==").to_string();
     let put = "Kinesis_20131202.PutRecord";
     for (headers, body, status, name) in [
@@ -194,21 +194,21 @@ async fn each_fault_of_a_call_has_the_services_name_for_it_in_both_places_and_in
             "AccessDeniedException",
         ),
     ] {
-        let told = bench.send(&headers, body.clone()).await;
+        let told = scene.send(&headers, body.clone()).await;
         assert_eq!((told.status, told.error()), (status, name), "{headers:?} {body}");
         let format = headers.iter().find(|(name, _)| *name == "content-type");
         let format = format.map_or(JSON, |(_, format)| if *format == CBOR { CBOR } else { JSON });
         assert_eq!(told.header("content-type"), format);
     }
-    assert!(bench.stored().await.is_empty());
-    bench.call("PutRecord", &record("k", "eA==")).await.sequence();
-    assert_eq!(bench.stored().await, ["x"]);
-    assert_eq!(bench.calls("PutRecord", "ok").await, 1.0);
+    assert!(scene.stored().await.is_empty());
+    scene.call("PutRecord", &record("k", "eA==")).await.sequence();
+    assert_eq!(scene.stored().await, ["x"]);
+    assert_eq!(scene.calls("PutRecord", "ok").await, 1.0);
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_it_is_read_and_a_foreign_host_is_not_served() {
-    let bench = Bench::start(|start| start).await;
+    let scene = Scene::start(|start| start).await;
     for (head, status) in [
         (
             format!(
@@ -224,7 +224,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read_and_a_foreign_hos
         ),
         ("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".into(), "405"),
     ] {
-        let mut stream = TcpStream::connect(&bench.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(&scene.address).await.expect("it listens");
         stream.write_all(head.as_bytes()).await.expect("it reads");
         let mut begin = [0; 12];
         stream.read_exact(&mut begin).await.expect("it answers");
@@ -234,51 +234,51 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read_and_a_foreign_hos
 
 #[tokio::test]
 async fn what_was_not_sent_in_time_is_told_to_be_sent_again_and_is_never_stored_afterwards() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "3s")).await;
-    bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+    let scene = Scene::start(|start| start.set("kinesis_api.timeout", "3s")).await;
+    scene.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
     let began = Instant::now();
-    let told = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
+    let told = scene.attempt("one", "PutRecord", &record("k", "eA==")).await;
     assert_eq!(told.error(), "ProvisionedThroughputExceededException");
     assert_eq!((told.status, told.header("x-amz-retry-after")), (400, "1000"));
     assert!(began.elapsed() >= Duration::from_secs(3), "it was held");
     // A whole PutRecords call that stored nothing is an error too: no SDK looks into a success.
-    let told = bench.call("PutRecords", &records(&["a", "b"])).await;
+    let told = scene.call("PutRecords", &records(&["a", "b"])).await;
     assert_eq!(told.error(), "ProvisionedThroughputExceededException");
-    bench.faults.set(Plan::default());
-    bench.call("PutRecord", &record("k", "eQ==")).await.sequence();
-    assert_eq!(bench.stored().await, ["y"], "the others were taken out of the buffer");
-    assert_eq!(bench.daemon.metric("dispatchd_events_in_flight").await, 0.0);
-    assert_eq!(bench.calls("PutRecord", "throttled").await, 1.0);
+    scene.faults.set(Plan::default());
+    scene.call("PutRecord", &record("k", "eQ==")).await.sequence();
+    assert_eq!(scene.stored().await, ["y"], "the others were taken out of the buffer");
+    assert_eq!(scene.daemon.metric("dispatchd_events_in_flight").await, 0.0);
+    assert_eq!(scene.calls("PutRecord", "throttled").await, 1.0);
     // It was not stored, so the SDK's next attempt is a record like any other.
-    bench.attempt("one", "PutRecord", &record("k", "eA==")).await.sequence();
-    assert_eq!(bench.stored().await, ["y", "x"]);
+    scene.attempt("one", "PutRecord", &record("k", "eA==")).await.sequence();
+    assert_eq!(scene.stored().await, ["y", "x"]);
 }
 
 #[tokio::test]
 async fn what_is_in_flight_when_the_time_is_over_may_be_stored_and_a_copy_joins_it() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "3s")).await;
-    bench.faults.next(Fault::Delay(Duration::from_secs(4)));
-    let told = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
+    let scene = Scene::start(|start| start.set("kinesis_api.timeout", "3s")).await;
+    scene.faults.next(Fault::Delay(Duration::from_secs(4)));
+    let told = scene.attempt("one", "PutRecord", &record("k", "eA==")).await;
     assert_eq!((told.status, told.error()), (500, "InternalFailure"));
-    let again = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
+    let again = scene.attempt("one", "PutRecord", &record("k", "eA==")).await;
     let sequence = again.sequence().to_owned();
-    let later = bench.attempt("one", "PutRecord", &record("k", "eA==")).await;
+    let later = scene.attempt("one", "PutRecord", &record("k", "eA==")).await;
     assert_eq!(later.sequence(), sequence, "and once it is durable it is answered at once");
-    assert_eq!(bench.stored().await, ["x"]);
-    assert_eq!(bench.daemon.metric("dispatchd_events_deduplicated_total").await, 2.0);
-    let other = bench.attempt("one", "PutRecord", &record("k", "eQ==")).await;
+    assert_eq!(scene.stored().await, ["x"]);
+    assert_eq!(scene.daemon.metric("dispatchd_events_deduplicated_total").await, 2.0);
+    let other = scene.attempt("one", "PutRecord", &record("k", "eQ==")).await;
     assert_eq!(other.error(), "ValidationException", "an invocation has one record");
-    bench.call("PutRecord", &record("k", "eA==")).await.sequence();
-    assert_eq!(bench.stored().await, ["x", "x"], "without an id each call is its own");
+    scene.call("PutRecord", &record("k", "eA==")).await.sequence();
+    assert_eq!(scene.stored().await, ["x", "x"], "without an id each call is its own");
 }
 
 #[tokio::test]
 async fn a_call_is_answered_record_by_record_where_some_are_stored() {
-    let bench = Bench::start(|start| start.set("kinesis_api.timeout", "5s")).await;
+    let scene = Scene::start(|start| start.set("kinesis_api.timeout", "5s")).await;
     let throttled = RecordError::Throttled;
-    bench.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
-    bench.faults.next(Fault::FailRecords(vec![1], throttled));
-    let told = bench.call("PutRecords", &records(&["a", "b", "c"])).await;
+    scene.faults.set(Plan { throttled_ratio: 1.0, ..Plan::default() });
+    scene.faults.next(Fault::FailRecords(vec![1], throttled));
+    let told = scene.call("PutRecords", &records(&["a", "b", "c"])).await;
     assert_eq!((told.status, &told.body["FailedRecordCount"]), (200, &json!(1)), "{told:?}");
     // Which one was the second of the request, the shards say.
     let each = told.body["Records"].as_array().expect("one each");
@@ -290,74 +290,74 @@ async fn a_call_is_answered_record_by_record_where_some_are_stored() {
     let is_whole =
         |record: &&Value| record["SequenceNumber"].is_string() && record["ShardId"].is_string();
     assert!(stored.len() == 2 && stored.iter().all(is_whole), "{told:?}");
-    assert_eq!(bench.calls("PutRecords", "partial").await, 1.0);
+    assert_eq!(scene.calls("PutRecords", "partial").await, 1.0);
 
-    bench.faults.set(Plan {
+    scene.faults.set(Plan {
         poison: Some(Poison { max_record_bytes: 100, named: false }),
         ..Plan::default()
     });
     let mut call = records(&["a", "b", "c"]);
     call["Records"][1]["Data"] = "eHh4".repeat(100).into();
-    let told = bench.call("PutRecords", &call).await;
+    let told = scene.call("PutRecords", &call).await;
     assert_eq!(told.body["FailedRecordCount"], 1, "{told:?}");
     assert_eq!(told.body["Records"][1]["ErrorCode"], "InvalidArgumentException", "{told:?}");
-    assert_eq!(bench.stored().await.len(), 4);
+    assert_eq!(scene.stored().await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_full_budget_holds_a_call_as_long_as_its_reply_and_then_asks_to_wait() {
-    let bench =
-        Bench::start(|start| start.set("kinesis_api.timeout", "1s").set("memory.budget", "4MiB"))
+    let scene =
+        Scene::start(|start| start.set("kinesis_api.timeout", "1s").set("memory.budget", "4MiB"))
             .await;
     let denied = [("PutRecords".to_owned(), Refusal::access_denied())].into();
-    bench.faults.set(Plan { denied, ..Plan::default() });
+    scene.faults.set(Plan { denied, ..Plan::default() });
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(500_000));
     let lines = format!("{}\n", event(1, "k", &large)).repeat(4);
     let mut callers = JoinSet::new();
     for _ in 0..2 {
-        let (mut caller, lines) = (bench.daemon.connect().await, lines.clone());
+        let (mut caller, lines) = (scene.daemon.connect().await, lines.clone());
         // As many as have room: the socket takes no more of them then.
         callers
             .spawn(async move { caller.write.write_all(lines.as_bytes()).await.map(|()| caller) });
     }
     eventually("the budget is full", async || {
-        (bench.daemon.metric("dispatchd_buffer_bytes").await > 2_500_000.0).then_some(())
+        (scene.daemon.metric("dispatchd_buffer_bytes").await > 2_500_000.0).then_some(())
     })
     .await;
     let data = "eHh4".repeat(300_000);
-    let told = bench.call("PutRecord", &record("k", &data)).await;
+    let told = scene.call("PutRecord", &record("k", &data)).await;
     assert_eq!(told.error(), "ProvisionedThroughputExceededException", "{told:?}");
     assert_eq!((told.status, told.header("x-amz-retry-after")), (400, "1000"));
 }
 
 #[tokio::test]
 async fn what_a_loop_asks_of_the_stream_is_asked_of_the_service_once() {
-    let bench = Bench::start(|start| start).await;
-    let own = bench.faults.ledger().calls("DescribeStreamSummary");
+    let scene = Scene::start(|start| start).await;
+    let own = scene.faults.ledger().calls("DescribeStreamSummary");
     let stream = json!({"StreamName": "s"});
     for _ in 0..50 {
-        let told = bench.call("DescribeStreamSummary", &stream).await;
+        let told = scene.call("DescribeStreamSummary", &stream).await;
         assert_eq!(told.body["StreamDescriptionSummary"]["OpenShardCount"], 1, "{told:?}");
     }
-    let asked = bench.faults.ledger().calls("DescribeStreamSummary") - own;
+    let asked = scene.faults.ledger().calls("DescribeStreamSummary") - own;
     assert!((1..=2).contains(&asked), "{asked} times for 50 callers, one of them perhaps our own");
-    let told = bench.call("ListShards", &stream).await;
+    let told = scene.call("ListShards", &stream).await;
     assert_eq!(told.body["Shards"][0]["ShardId"], "shardId-000000000000", "{told:?}");
-    let told = bench.call("DescribeStream", &json!({"StreamName": "other"})).await;
+    let told = scene.call("DescribeStream", &json!({"StreamName": "other"})).await;
     assert_eq!(told.error(), "ResourceNotFoundException");
     let denied = [("DescribeStream".to_owned(), Refusal::access_denied())].into();
-    bench.faults.set(Plan { denied, ..Plan::default() });
-    let told = bench.call("DescribeStream", &stream).await;
+    scene.faults.set(Plan { denied, ..Plan::default() });
+    let told = scene.call("DescribeStream", &stream).await;
     assert_eq!(told.error(), "AccessDeniedException");
     assert!(told.body["message"].as_str().expect("it says").contains("its own credentials"));
 }
 
 #[tokio::test]
 async fn a_crowd_of_idle_callers_and_broken_ones_keeps_nobody_out() {
-    let bench = Bench::start(|start| start.open_files(2000)).await;
+    let scene = Scene::start(|start| start.open_files(2000)).await;
     let mut crowd = Vec::new();
     for number in 0..700 {
-        let mut stream = TcpStream::connect(&bench.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(&scene.address).await.expect("it listens");
         let begin: &[u8] = match number % 5 {
             0 => b"",
             1 => b"POST / HTTP/1.1\r\nhost: loc",
@@ -369,15 +369,15 @@ async fn a_crowd_of_idle_callers_and_broken_ones_keeps_nobody_out() {
         crowd.push(stream);
     }
     for number in 0..20 {
-        bench.call("PutRecord", &record(&format!("{number}"), "eA==")).await.sequence();
+        scene.call("PutRecord", &record(&format!("{number}"), "eA==")).await.sequence();
     }
-    assert_eq!(bench.stored().await.len(), 20);
+    assert_eq!(scene.stored().await.len(), 20);
 }
 
 #[tokio::test]
 async fn a_caller_that_leaves_takes_nothing_back_and_one_that_stalls_holds_nobody_up() {
-    let bench = Bench::start(|start| start).await;
-    bench.faults.next(Fault::Delay(Duration::from_secs(1)));
+    let scene = Scene::start(|start| start).await;
+    scene.faults.next(Fault::Delay(Duration::from_secs(1)));
     let body = record("k", "eA==").to_string();
     let head = |length: usize| {
         format!(
@@ -385,63 +385,63 @@ async fn a_caller_that_leaves_takes_nothing_back_and_one_that_stalls_holds_nobod
              {TARGET}PutRecord\r\ncontent-length: {length}\r\n\r\n"
         )
     };
-    let mut leaves = TcpStream::connect(&bench.address).await.expect("it listens");
+    let mut leaves = TcpStream::connect(&scene.address).await.expect("it listens");
     leaves.write_all((head(body.len()) + &body).as_bytes()).await.expect("it reads");
     eventually("the call is on its way", async || {
-        (bench.daemon.metric("dispatchd_events_in_flight").await > 0.0).then_some(())
+        (scene.daemon.metric("dispatchd_events_in_flight").await > 0.0).then_some(())
     })
     .await;
     drop(leaves);
     // Half a body of the largest kind, again and again: each waits for room, none of it is ours.
     let mut stalls = Vec::new();
     for _ in 0..20 {
-        let mut stream = TcpStream::connect(&bench.address).await.expect("it listens");
+        let mut stream = TcpStream::connect(&scene.address).await.expect("it listens");
         stream.write_all((head(12_000_000) + "{").as_bytes()).await.expect("it reads");
         stalls.push(stream);
     }
-    bench.call("PutRecord", &record("other", "eQ==")).await.sequence();
+    scene.call("PutRecord", &record("other", "eQ==")).await.sequence();
     eventually("both are stored", async || {
-        (read_all(&client(&bench.ferro.endpoint()), "s").await.len() == 2).then_some(())
+        (read_all(&client(&scene.ferro.endpoint()), "s").await.len() == 2).then_some(())
     })
     .await;
     // The service has them before the daemon hears of it.
     eventually("the one whose caller left is counted where it ended", async || {
-        (bench.daemon.metric("dispatchd_events_in_flight").await == 0.0).then_some(())
+        (scene.daemon.metric("dispatchd_events_in_flight").await == 0.0).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_call_that_is_held_when_the_daemon_stops_is_answered_and_the_daemon_ends_cleanly() {
-    let mut bench = Bench::start(|start| start).await;
-    bench.faults.next(Fault::Delay(Duration::from_secs(1)));
+    let mut scene = Scene::start(|start| start).await;
+    scene.faults.next(Fault::Delay(Duration::from_secs(1)));
     let call = async {
-        let answer = bench.call("PutRecord", &record("k", "eA==")).await;
+        let answer = scene.call("PutRecord", &record("k", "eA==")).await;
         answer.sequence().to_owned()
     };
     let (sequence, ()) = tokio::join!(call, async {
         eventually("the call is on its way", async || {
-            (bench.faults.ledger().in_flight() == 1).then_some(())
+            (scene.faults.ledger().in_flight() == 1).then_some(())
         })
         .await;
-        bench.daemon.signal(Signal::TERM);
+        scene.daemon.signal(Signal::TERM);
     });
     assert!(!sequence.is_empty());
-    assert_eq!(bench.daemon.exit_code().await, Some(0));
-    assert_eq!(bench.stored().await, ["x"]);
+    assert_eq!(scene.daemon.exit_code().await, Some(0));
+    assert_eq!(scene.stored().await, ["x"]);
 }
 
 #[tokio::test]
 async fn where_a_connection_came_in_and_where_it_may_is_told() {
-    let bench = Bench::start(|start| start).await;
-    let _open = TcpStream::connect(&bench.address).await.expect("it listens");
+    let scene = Scene::start(|start| start).await;
+    let _open = TcpStream::connect(&scene.address).await.expect("it listens");
     eventually("it is let in", async || {
-        let open = bench.daemon.metric("dispatchd_connections{input=\"kinesis_api\"}").await;
+        let open = scene.daemon.metric("dispatchd_connections{input=\"kinesis_api\"}").await;
         (open == 1.0).then_some(())
     })
     .await;
-    let status = bench.daemon.status().await;
-    assert_eq!(status["loopback"], json!({"kinesis_api": bench.address}), "{status}");
+    let status = scene.daemon.status().await;
+    assert_eq!(status["loopback"], json!({"kinesis_api": scene.address}), "{status}");
 }
 
 #[tokio::test]

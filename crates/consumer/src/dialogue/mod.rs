@@ -24,8 +24,8 @@ use dispatchd_core::wire::multilang::{
     self, Action, Asked, Message, RecordsMessage, Refusal, Skipped,
 };
 
-pub use self::page::{Page, Told};
-pub use self::restarts::{Follows, Restarts};
+pub use self::page::{Page, PageMessage};
+pub use self::restarts::{Restart, Restarts};
 
 use self::range::{Range, Resolved};
 use crate::delivery::{Checkpoint, Place};

@@ -30,7 +30,7 @@ pub struct Page<H> {
 
 /// What one message tells.
 #[derive(Debug)]
-pub struct Told {
+pub struct PageMessage {
     pub message: RecordsMessage,
     /// Where its last record is.
     pub last: Place,
@@ -45,7 +45,7 @@ impl<H> Page<H> {
 
     /// The next message, of at most so many records, all of them behind this place; `None` if all
     /// of the page was told.
-    pub fn next(&mut self, after: Option<&Place>, records_max: usize) -> Option<Told> {
+    pub fn next(&mut self, after: Option<&Place>, records_max: usize) -> Option<PageMessage> {
         let mut message = RecordsMessage::default();
         let mut last = None;
         'page: while let Some((opened, taken)) = self.current() {
@@ -65,7 +65,7 @@ impl<H> Page<H> {
             }
             self.opened = None;
         }
-        last.map(|last| Told { message, last, behind_ms: self.behind_ms })
+        last.map(|last| PageMessage { message, last, behind_ms: self.behind_ms })
     }
 
     /// When the first record arrived of those that are not told; `None` if all are, or the service
@@ -109,7 +109,7 @@ fn record_of<'a>(event: &StoredEvent<'a>, arrived: Option<SystemTime>) -> Record
 #[cfg(test)]
 mod tests {
     use super::super::range::pair_order;
-    use super::{MIB, Page, Place, StoredRecord, Told, UNIX_EPOCH};
+    use super::{MIB, Page, PageMessage, Place, StoredRecord, UNIX_EPOCH};
     use dispatchd_core::model::{PartitionKey, Record};
     use dispatchd_core::wire::packed;
 
@@ -138,7 +138,7 @@ mod tests {
     /// The places of each message, as a child reads them.
     fn told(page: &mut Page<()>, after: Option<&Place>, records_max: usize) -> Vec<Vec<Place>> {
         let mut messages = Vec::new();
-        while let Some(Told { message, last, behind_ms }) = page.next(after, records_max) {
+        while let Some(PageMessage { message, last, behind_ms }) = page.next(after, records_max) {
             assert_eq!(behind_ms, 7);
             let line = message.finish(behind_ms);
             let json: serde_json::Value = serde_json::from_slice(&line).expect("it is JSON");

@@ -23,11 +23,11 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Restarts<C> {
     failures_in_a_row: u32,
-    told: BTreeMap<C, Told>,
+    told: BTreeMap<C, LastTold>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct LastTold {
     at: Instant,
     /// Failures since then.
     more: u64,
@@ -35,7 +35,7 @@ struct Told {
 
 /// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Follows {
+pub struct Restart {
     /// The wait before the next child.
     pub wait: Duration,
     /// How often it happened since it was told last, with this time; `None` if it is not to be told
@@ -57,16 +57,16 @@ impl<C: Ord> Restarts<C> {
         lived: Duration,
         now: Instant,
         rng: &mut impl Rng,
-    ) -> Follows {
+    ) -> Restart {
         let before = if lived >= LIVED_WELL { 0 } else { self.failures_in_a_row };
         self.failures_in_a_row = before.saturating_add(1);
         let wait = BACKOFF.delay(self.failures_in_a_row, rng);
-        Follows { wait, tell: self.tell(cause, now) }
+        Restart { wait, tell: self.tell(cause, now) }
     }
 
     fn tell(&mut self, cause: C, now: Instant) -> Option<u64> {
         let Some(told) = self.told.get_mut(&cause) else {
-            self.told.insert(cause, Told { at: now, more: 0 });
+            self.told.insert(cause, LastTold { at: now, more: 0 });
             return Some(1);
         };
         told.more += 1;

@@ -15,7 +15,7 @@ closed_set! {
 }
 
 /// What is told of one reason.
-struct Told {
+struct Words {
     says: &'static str,
     advice: &'static str,
     advice_to_readers: &'static str,
@@ -37,34 +37,34 @@ impl Reason {
         self.told().advice_to_readers
     }
 
-    fn told(self) -> Told {
+    fn told(self) -> Words {
         match self {
-            Reason::AccessDenied => Told {
+            Reason::AccessDenied => Words {
                 says: "the stream is blocked (access_denied)",
                 advice: "allow kinesis:PutRecords on the stream to the identity the daemon runs as",
                 advice_to_readers: "allow kinesis:ListShards, kinesis:GetShardIterator and \
                                     kinesis:GetRecords on the stream to this identity",
             },
-            Reason::Credentials => Told {
+            Reason::Credentials => Words {
                 says: "the stream is blocked (credentials)",
                 advice: "give the daemon valid credentials (environment, profile, IRSA, Pod \
                          Identity or instance role) and check the clock",
                 advice_to_readers: "give valid credentials (environment, profile, IRSA, Pod \
                                     Identity or instance role) and check the clock",
             },
-            Reason::StreamNotFound => Told {
+            Reason::StreamNotFound => Words {
                 says: "the stream is blocked (stream_not_found)",
                 advice: "create the stream, or correct stream.name, the region or the endpoint",
                 advice_to_readers: "check the stream's name, the region and the endpoint",
             },
-            Reason::Kms => Told {
+            Reason::Kms => Words {
                 says: "the stream is blocked (kms)",
                 advice: "enable the stream's KMS key and allow kms:GenerateDataKey on it to the \
                          daemon's identity",
                 advice_to_readers: "enable the stream's KMS key and allow kms:Decrypt on it to \
                                     this identity",
             },
-            Reason::RequestRefused => Told {
+            Reason::RequestRefused => Words {
                 says: "the stream is blocked (request_refused)",
                 advice: "read the service's words, which are about no record: correct \
                          stream.name or stream.arn, the endpoint, or what stands between",

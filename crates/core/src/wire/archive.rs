@@ -143,34 +143,36 @@ impl Kept {
 /// # Errors
 /// If it is of none of the forms, or not whole.
 pub fn read(text: &str) -> Result<Line, NotArchived> {
-    let told: Told<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+    let told: AnyForm<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
         // A member that is no text where a form has one: then it is not of that form.
         serde_json::error::Category::Data => NotArchived::NoForm,
         _ => NotArchived::NotJson(error),
     })?;
     match told {
-        Told { request_context: Some(_), record: Some(record), .. } => {
+        AnyForm { request_context: Some(_), record: Some(record), .. } => {
             let record: Record = member("record", record)?;
             Ok(Line::of([record.kept("record.data")?]))
         }
-        Told { request_context: Some(_), payload: Some(payload), .. } => of_payload(payload),
-        Told { request_context: Some(_), batch_info: Some(info), .. } => {
+        AnyForm { request_context: Some(_), payload: Some(payload), .. } => of_payload(payload),
+        AnyForm { request_context: Some(_), batch_info: Some(info), .. } => {
             let info: BatchInfo = member("KinesisBatchInfo", info)?;
             let BatchInfo { shard_id, start_sequence_number, end_sequence_number } = info;
             let (from, to) = (start_sequence_number, end_sequence_number);
             Err(NotArchived::WithoutRecords { shard: shard_id, from, to })
         }
-        Told { records: Some(records), .. } => of_records("Records", records),
-        Told { kinesis: Some(record), .. } => {
+        AnyForm { records: Some(records), .. } => of_records("Records", records),
+        AnyForm { kinesis: Some(record), .. } => {
             let record: Record = member("kinesis", record)?;
             Ok(Line::of([record.kept("kinesis.data")?]))
         }
-        Told { data: Some(data), sequence_number: Some(_), .. } if data.get().starts_with('"') => {
+        AnyForm { data: Some(data), sequence_number: Some(_), .. }
+            if data.get().starts_with('"') =>
+        {
             let record: Record = serde_json::from_str(text)
                 .map_err(|error| NotArchived::field("a record", error))?;
             Ok(Line::of([record.kept("data")?]))
         }
-        Told { event_type: Some(kind), .. } | Told { detail_type: Some(kind), .. }
+        AnyForm { event_type: Some(kind), .. } | AnyForm { detail_type: Some(kind), .. }
             if kind.get().starts_with('"') =>
         {
             let data = Bytes::copy_from_slice(text.as_bytes());
@@ -182,7 +184,7 @@ pub fn read(text: &str) -> Result<Line, NotArchived> {
 
 /// The members that tell a line's form, as they stand.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct AnyForm<'a> {
     #[serde(borrow, rename = "requestContext")]
     request_context: Option<&'a RawValue>,
     #[serde(borrow)]

@@ -37,7 +37,7 @@ const NUMBERED_AFTER_WRITING: Duration = Duration::from_secs(60);
 
 /// What targets are built with.
 #[derive(Debug)]
-pub(super) struct Workshop {
+pub(super) struct TargetFactory {
     pub board: Board,
     exporter: Exporter,
     keep: Keep,
@@ -85,7 +85,7 @@ pub(crate) enum LettersError {
     Stream { region: String },
 }
 
-impl Workshop {
+impl TargetFactory {
     /// `stream_arn`: what records say in the format `lambda`.
     pub(super) fn new(
         config: &Config,
