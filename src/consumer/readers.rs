@@ -57,8 +57,8 @@ pub(crate) struct ReaderShared {
 }
 
 impl ReaderShared {
-    /// What the first readers share. Nothing is ever sent on the channel: it closes when the last of
-    /// them has its place.
+    /// What the first readers share. Nothing is ever sent on the channel: it closes when the last
+    /// of them has its place.
     fn new(
         kinesis: Kinesis,
         poll: Duration,
