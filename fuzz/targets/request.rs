@@ -397,7 +397,7 @@ fn check_record(
     reference_json: &str,
 ) {
     let bytes = record.data.to_bytes();
-    assert_eq!(bytes.len(), record.data.len(), "what the budget is asked for");
+    assert_eq!(bytes.len(), record.data.byte_len(), "what the budget is asked for");
     match (&wanted.base64, wanted.json) {
         (None, Some(json)) => assert_eq!(bytes, json.as_bytes()),
         (Some(text), None) => assert_eq!(bytes.len(), text.trim_end_matches('=').len() * 3 / 4),
